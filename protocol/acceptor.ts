@@ -1,0 +1,132 @@
+import type { Budget } from './budget.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { TunnelError } from './errors.ts'
+import { encodeJson, FrameType } from './frames.ts'
+import type { IncomingOpen, IncomingResume } from './link.ts'
+import type { StreamsOptions } from './options.ts'
+import { type OverStream, OverStreams } from './over-streams.ts'
+import { TunnelStream } from './stream.ts'
+
+export interface AcceptorOptions {
+  settings: StreamsOptions
+  clock?: Clock
+  /** The memory of one subject's streams; the same object for the same subject. */
+  budgetOf?(subject: string | undefined): Budget | undefined
+  /** A new stream: `accept` or `reset` it, now or later. */
+  onStream(stream: TunnelStream, subject: string | undefined): void
+  /** Someone asked for a stream that belongs to somebody else. */
+  onForeignResume?(id: string, subject: string | undefined): void
+  onResumed?(stream: TunnelStream): void
+}
+
+/** Streams that are over and remembered, at most. */
+const MAX_OVER = 4_096
+
+/** The streams that others have opened here. Whoever calls has authorised the subject before. */
+export class StreamAcceptor {
+  readonly #options: AcceptorOptions
+  readonly #clock: Clock
+  readonly #streams = new Map<string, { stream: TunnelStream; subject: string | undefined }>()
+  readonly #over: OverStreams
+  #closed: TunnelError | undefined
+
+  constructor(options: AcceptorOptions) {
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+    this.#over = new OverStreams(this.#clock, options.settings.resumeMs, MAX_OVER)
+  }
+
+  get size(): number {
+    return this.#streams.size
+  }
+  /** Streams that are over and still remembered. */
+  get remembered(): number {
+    return this.#over.size
+  }
+  get streams(): Iterable<TunnelStream> {
+    return this.#values()
+  }
+
+  *#values(): Generator<TunnelStream> {
+    for (const { stream } of this.#streams.values()) yield stream
+  }
+
+  /** Takes a stream's place at once; it is the subject's from here on. */
+  open(open: IncomingOpen, subject: string | undefined): void {
+    const { link, number, head } = open
+    if (this.#closed !== undefined) return link.refuse(number, this.#closed)
+    const known = this.#streams.get(head.id)
+    if (known !== undefined || this.#over.get(head.id) !== undefined) return this.#openAgain(open, subject)
+    const { windowBytes, maxWindowBytes, resumeMs } = this.#options.settings
+    const budget = this.#options.budgetOf?.(subject)
+    let stream: TunnelStream
+    try {
+      stream = new TunnelStream({
+        side: 'acceptor',
+        head,
+        limits: { windowBytes, maxWindowBytes, budget },
+        resumeMs: Math.min(resumeMs, link.peer?.resumeMs ?? resumeMs),
+        clock: this.#clock,
+        first: open.first,
+        firstEnds: open.ends,
+        onOver: (over, error) => this.#onOver(over, subject, error),
+      })
+    } catch (error) {
+      return link.refuse(number, error as TunnelError)
+    }
+    this.#streams.set(head.id, { stream, subject })
+    stream.acceptOn(link, number)
+    this.#options.onStream(stream, subject)
+  }
+
+  /** An OPEN whose first copy arrived after all: it goes on as what it is, from its beginning. */
+  #openAgain({ link, number, head }: IncomingOpen, subject: string | undefined): void {
+    const resume = { ...head, received: 0, limit: head.window, attempt: head.attempt ?? 0 }
+    this.resume({ link, number, head: resume }, subject)
+  }
+
+  resume({ link, number, head }: IncomingResume, subject: string | undefined): void {
+    const known = this.#streams.get(head.id)
+    if (known !== undefined && known.subject === subject) {
+      if (head.attempt <= known.stream.attempt) return link.refuse(number, stale())
+      known.stream.resumedOn(link, number, head)
+      this.#options.onResumed?.(known.stream)
+      return
+    }
+    const over = this.#over.get(head.id)
+    if (over !== undefined && over.subject === subject) return this.#resumeOver(link, number, over)
+    if (known !== undefined || over !== undefined) this.#options.onForeignResume?.(head.id, subject)
+    link.refuse(number, this.unknown())
+  }
+
+  /** Says again how a stream ended. */
+  #resumeOver(link: IncomingResume['link'], number: number, over: OverStream): void {
+    if (over.error !== undefined) return link.refuse(number, over.error)
+    const { received, limit, end } = over.resume
+    link.send(encodeJson(FrameType.RESUMED, number, { received, limit, end }))
+  }
+
+  /** UNKNOWN_STREAM, with how long this acceptor has been remembering. */
+  unknown(): TunnelError {
+    return new TunnelError('UNKNOWN_STREAM', 'no such stream is known here', {
+      rememberedMs: Math.floor(this.#over.rememberedMs),
+    })
+  }
+
+  /** Ends every stream with `error`; every later OPEN is refused with it. */
+  close(error: TunnelError): void {
+    this.#closed ??= error
+    for (const { stream } of [...this.#streams.values()]) stream.reset(error)
+    this.#over.clear()
+  }
+
+  #onOver(stream: TunnelStream, subject: string | undefined, error: TunnelError | undefined): void {
+    this.#streams.delete(stream.id)
+    if (this.#closed !== undefined) return
+    this.#over.add(stream.id, { subject, error, resume: stream.resumeHead(), link: undefined })
+  }
+}
+
+function stale(): TunnelError {
+  return new TunnelError('TAKEN_OVER', 'a later attempt has this stream')
+}

@@ -1,0 +1,166 @@
+/** Who can do something about an error; a client recovers by category. */
+export type ErrorCategory = 'network' | 'authentication' | 'configuration' | 'server' | 'protocol'
+
+interface ErrorKind {
+  readonly category: ErrorCategory
+  /** HTTP status of the problem document. */
+  readonly status: number
+  /** Close code of a link that ends for this reason, where it may end one. */
+  readonly close?: number
+}
+
+/** Every error that crosses a link or a route, once. `docs/PROTOCOL.md` lists the same. */
+export const ERROR_KINDS = {
+  TOKEN_MISSING: { category: 'authentication', status: 401, close: 4401 },
+  TOKEN_INVALID: { category: 'authentication', status: 401, close: 4401 },
+  TOKEN_EXPIRED: { category: 'authentication', status: 401, close: 4401 },
+  TOKEN_REVOKED: { category: 'authentication', status: 401, close: 4401 },
+  TICKET_INVALID: { category: 'authentication', status: 401, close: 4401 },
+  FORBIDDEN: { category: 'authentication', status: 403, close: 4403 },
+  POLICY_DENIED: { category: 'authentication', status: 403, close: 4403 },
+  TIER_REQUIRED: { category: 'authentication', status: 403, close: 4403 },
+  MACHINE_UNKNOWN: { category: 'configuration', status: 404 },
+  MACHINE_OFFLINE: { category: 'network', status: 503 },
+  AGENT_LOST: { category: 'network', status: 502 },
+  CONNECT_REFUSED: { category: 'network', status: 502 },
+  DNS_FAILED: { category: 'network', status: 502 },
+  TIMEOUT: { category: 'network', status: 504, close: 4408 },
+  RATE_LIMITED: { category: 'server', status: 429, close: 4429 },
+  TOO_MANY_CONNECTIONS: { category: 'server', status: 429, close: 4429 },
+  TOO_MANY_STREAMS: { category: 'server', status: 429, close: 4429 },
+  POOL_EXHAUSTED: { category: 'server', status: 503 },
+  CIRCUIT_OPEN: { category: 'server', status: 503 },
+  SHUTTING_DOWN: { category: 'server', status: 503, close: 1012 },
+  INTERNAL: { category: 'server', status: 500, close: 1011 },
+  SSH_HANDSHAKE_FAILED: { category: 'protocol', status: 502 },
+  SSH_AUTH_FAILED: { category: 'protocol', status: 502 },
+  HOST_KEY_CHANGED: { category: 'protocol', status: 502 },
+  CHANNEL_OPEN_FAILED: { category: 'protocol', status: 502 },
+  FRAME_INVALID: { category: 'protocol', status: 400, close: 4400 },
+  FRAME_TOO_LARGE: { category: 'protocol', status: 400, close: 1009 },
+  VERSION_UNSUPPORTED: { category: 'protocol', status: 400, close: 4406 },
+  UNKNOWN_STREAM: { category: 'protocol', status: 400 },
+  RESUME_EXPIRED: { category: 'protocol', status: 400 },
+  TAKEN_OVER: { category: 'protocol', status: 400, close: 4409 },
+  QUEUE_FULL: { category: 'server', status: 503 },
+  LINK_LOST: { category: 'network', status: 502 },
+  OUTCOME_UNKNOWN: { category: 'network', status: 502 },
+  ABORTED: { category: 'network', status: 499 },
+  CONFIG_INVALID: { category: 'configuration', status: 500 },
+  // Of routes alone: a request whose form is wrong, and one for which there is no route.
+  REQUEST_INVALID: { category: 'protocol', status: 400 },
+  ROUTE_UNKNOWN: { category: 'protocol', status: 404 },
+} as const satisfies Record<string, ErrorKind>
+
+export type ErrorCode = keyof typeof ERROR_KINDS
+
+/** Where on the way an error arose; told to the person beside its code. */
+export type Hop = 'client' | 'proxy' | 'agent' | 'ssh' | 'target'
+
+/** What of an error crosses a link: the body of RESET and GOAWAY. */
+export interface WireError {
+  code: string
+  message: string
+  hop?: string
+  retryAfterMs?: number
+  /** With UNKNOWN_STREAM: for how long the acceptor has been remembering streams, in ms. */
+  rememberedMs?: number
+}
+
+export interface TunnelErrorOptions {
+  cause?: unknown
+  hop?: Hop
+  /** When trying again may succeed, in ms from now. */
+  retryAfterMs?: number
+  rememberedMs?: number
+}
+
+/** The one error class of every public surface; told apart by `code`, recovered from by `category`. */
+export class TunnelError extends Error {
+  override readonly name = 'TunnelError'
+  readonly code: ErrorCode
+  readonly hop: Hop | undefined
+  readonly retryAfterMs: number | undefined
+  readonly rememberedMs: number | undefined
+
+  constructor(code: ErrorCode, message: string, options: TunnelErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.hop = options.hop
+    this.retryAfterMs = options.retryAfterMs
+    this.rememberedMs = options.rememberedMs
+  }
+
+  get category(): ErrorCategory {
+    return ERROR_KINDS[this.code].category
+  }
+
+  /** The HTTP status of this error; also read by Fastify. */
+  get statusCode(): number {
+    return ERROR_KINDS[this.code].status
+  }
+
+  /** The close code of a link that ends for this reason. */
+  get closeCode(): number {
+    const kind: ErrorKind = ERROR_KINDS[this.code]
+    return kind.close ?? 1011
+  }
+
+  toWire(): WireError {
+    const wire: WireError = { code: this.code, message: this.message }
+    if (this.hop !== undefined) wire.hop = this.hop
+    if (this.retryAfterMs !== undefined) wire.retryAfterMs = this.retryAfterMs
+    if (this.rememberedMs !== undefined) wire.rememberedMs = this.rememberedMs
+    return wire
+  }
+}
+
+export function isErrorCode(value: unknown): value is ErrorCode {
+  return typeof value === 'string' && Object.hasOwn(ERROR_KINDS, value)
+}
+
+const HOPS: ReadonlySet<unknown> = new Set<Hop>(['client', 'proxy', 'agent', 'ssh', 'target'])
+
+/** Reads a peer's error. A code this version does not know becomes INTERNAL and keeps its text. */
+export function errorFromWire(value: unknown): TunnelError {
+  const wire = (typeof value === 'object' && value !== null ? value : {}) as Partial<WireError>
+  const message = typeof wire.message === 'string' ? wire.message : 'the peer gave no reason'
+  const options: TunnelErrorOptions = {}
+  if (HOPS.has(wire.hop)) options.hop = wire.hop as Hop
+  if (typeof wire.retryAfterMs === 'number') options.retryAfterMs = wire.retryAfterMs
+  if (typeof wire.rememberedMs === 'number') options.rememberedMs = wire.rememberedMs
+  return isErrorCode(wire.code)
+    ? new TunnelError(wire.code, message, options)
+    : new TunnelError('INTERNAL', `${String(wire.code)}: ${message}`, options)
+}
+
+/** Any thrown value as a TunnelError; one that is none yet becomes `code`, with the value as its cause. */
+export function asTunnelError(error: unknown, code: ErrorCode = 'INTERNAL', hop?: Hop): TunnelError {
+  if (error instanceof TunnelError) return error
+  const message = error instanceof Error ? error.message : String(error)
+  return new TunnelError(code, message, hop === undefined ? { cause: error } : { cause: error, hop })
+}
+
+const CODE_OF_CLOSE: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
+  [1008, 'FORBIDDEN'],
+  [1009, 'FRAME_TOO_LARGE'],
+  [1012, 'SHUTTING_DOWN'],
+  [4400, 'FRAME_INVALID'],
+  [4401, 'TOKEN_INVALID'],
+  [4403, 'FORBIDDEN'],
+  [4406, 'VERSION_UNSUPPORTED'],
+  [4408, 'TIMEOUT'],
+  [4409, 'TAKEN_OVER'],
+  [4429, 'RATE_LIMITED'],
+])
+
+/**
+ * Why a link ended, from its close code and reason. Our reasons begin with the exact code ("TOKEN_EXPIRED: …");
+ * anything else is told by the close code, and what no code tells is LINK_LOST.
+ */
+export function errorFromClose(closeCode: number, reason: string): TunnelError {
+  const named = reason.split(':', 1)[0]
+  if (isErrorCode(named)) return new TunnelError(named, reason.slice(named.length + 1).trim() || named)
+  const code = CODE_OF_CLOSE.get(closeCode) ?? 'LINK_LOST'
+  return new TunnelError(code, `the link closed (${closeCode}${reason === '' ? '' : `, ${reason}`})`)
+}

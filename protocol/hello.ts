@@ -1,0 +1,80 @@
+import { TunnelError } from './errors.ts'
+
+export const SUBPROTOCOL = 'tunnel.v1'
+export const PROTOCOL_VERSION = 1
+
+export type Role = 'client' | 'agent' | 'relay' | 'proxy'
+const ROLES: ReadonlySet<unknown> = new Set<Role>(['client', 'agent', 'relay', 'proxy'])
+
+/** What an agent says of its machine when it enrols. */
+export interface Enrolment {
+  /** The SSH server's public host keys: `ssh-ed25519 AAAA…`. */
+  hostKeys: string[]
+  /** The account that inspected mode signs in to. */
+  sshUser: string
+}
+
+/** The first frame each way. The dialler speaks first; the stricter of both holds. */
+export interface Hello {
+  role: Role
+  version: number
+  /** Name and version of the program, for people. */
+  software: string
+  /** An agent's machine. */
+  machine?: string
+  heartbeat: { intervalMs: number; timeoutMs: number }
+  limits: { maxFrameBytes: number; maxStreams: number }
+  /** How long this party keeps a stream without a link, in ms. */
+  resumeMs: number
+  enrol?: Enrolment
+}
+
+function positive(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) > 0
+}
+
+function isEnrolment(value: unknown): value is Enrolment {
+  const { hostKeys, sshUser } = (value ?? {}) as Partial<Enrolment>
+  return (
+    Array.isArray(hostKeys) &&
+    hostKeys.length <= 16 &&
+    hostKeys.every((key) => typeof key === 'string' && key.length <= 4_096) &&
+    typeof sshUser === 'string' &&
+    sshUser.length <= 128
+  )
+}
+
+/** @throws {TunnelError} VERSION_UNSUPPORTED, FRAME_INVALID */
+export function checkHello(body: Record<string, unknown>): Hello {
+  if (body.version !== PROTOCOL_VERSION) {
+    const said = String(body.version).slice(0, 20)
+    throw new TunnelError('VERSION_UNSUPPORTED', `version ${said} is not spoken here, ${PROTOCOL_VERSION} is`)
+  }
+  const hello = body as unknown as Hello
+  const valid =
+    ROLES.has(hello.role) &&
+    typeof hello.software === 'string' &&
+    (hello.machine === undefined || typeof hello.machine === 'string') &&
+    positive(hello.heartbeat?.intervalMs) &&
+    positive(hello.heartbeat?.timeoutMs) &&
+    positive(hello.limits?.maxFrameBytes) &&
+    positive(hello.limits?.maxStreams) &&
+    Number.isSafeInteger(hello.resumeMs) &&
+    hello.resumeMs >= 0 &&
+    (hello.enrol === undefined || isEnrolment(hello.enrol))
+  if (!valid) throw new TunnelError('FRAME_INVALID', 'HELLO lacks a field or has one of another type')
+  return hello
+}
+
+/** The least that a peer can make us ping, in ms, whatever it asks for. */
+const MIN_INTERVAL_MS = 100
+
+/** The stricter of two heartbeats: the shorter interval and the shorter patience. */
+export function stricterHeartbeat(
+  ours: Hello['heartbeat'],
+  theirs: Hello['heartbeat'],
+): { intervalMs: number; timeoutMs: number } {
+  const intervalMs = Math.max(MIN_INTERVAL_MS, Math.min(ours.intervalMs, theirs.intervalMs))
+  const timeoutMs = Math.min(ours.timeoutMs, theirs.timeoutMs)
+  return { intervalMs, timeoutMs: Math.max(intervalMs + MIN_INTERVAL_MS, timeoutMs) }
+}

@@ -1,0 +1,491 @@
+import { type Clock, systemClock } from './clock.ts'
+import { asTunnelError, errorFromClose, errorFromWire, TunnelError, type WireError } from './errors.ts'
+import * as frames from './frames.ts'
+import { FrameType, HEADER_BYTES } from './frames.ts'
+import { checkResumeHead, checkStreamHead, type ResumeHead, type StreamHead } from './heads.ts'
+import { Heartbeat } from './heartbeat.ts'
+import { checkHello, type Hello, stricterHeartbeat } from './hello.ts'
+import { type FrameSource, Scheduler } from './scheduler.ts'
+import { TokenBucket } from './token-bucket.ts'
+import type { Transport } from './transport.ts'
+
+/** What stands behind a stream number of a link: one end of a stream, or one leg of a relay. */
+export interface LinkChannel extends FrameSource {
+  frame(typeByte: number, frame: Uint8Array): void
+  /** Sends its acknowledgement, if one is owed. */
+  acknowledge(): void
+  tick(nowMs: number): void
+  linkClosed(): void
+}
+
+export interface Goaway extends WireError {
+  /** The link closes by itself after this many ms. */
+  deadlineMs: number
+}
+
+/** A peer's wish for a stream. Whoever handles it binds its number, or refuses, before it returns. */
+export interface IncomingOpen {
+  link: Link
+  number: number
+  head: StreamHead
+  /** First bytes of data that rode on OPEN. */
+  first: Uint8Array
+  /** They are all: END rode on OPEN too. */
+  ends: boolean
+}
+
+export interface IncomingResume {
+  link: Link
+  number: number
+  head: ResumeHead
+}
+
+export interface LinkHandlers {
+  /** HELLO was exchanged; frames may flow. */
+  ready?(peer: Hello): void
+  open?(open: IncomingOpen): void
+  resume?(resume: IncomingResume): void
+  auth?(token: string): void
+  goaway?(goaway: Goaway): void
+  /** Once. The channels on it have been told before. */
+  closed?(error: TunnelError): void
+}
+
+export interface LinkOptions {
+  transport: Transport
+  /** Whether we dialled: the dialler speaks first and has the odd numbers. */
+  dialler: boolean
+  hello: Hello
+  handlers: LinkHandlers
+  clock?: Clock
+}
+
+/** Unsent bytes below which another frame is handed to the transport: what a keystroke may have to wait behind. */
+const LOW_MARK_BYTES = 131_072
+/** Unsent bytes above which we stop reading: a peer that asks and does not read gets no more answers. */
+const HIGH_MARK_BYTES = 2_097_152
+/** DATA payload while small frames of other streams share the link, in bytes. */
+const SHARED_DATA_BYTES = 16_384
+/** A frame below this, in bytes, makes a stream interactive; for INTERACTIVE_MS after it. */
+const SMALL_FRAME_BYTES = 1_024
+const INTERACTIVE_MS = 500
+/** How long an acknowledgement that matters to nobody yet may wait for company, in ms. */
+const ACKNOWLEDGE_MS = 100
+/** How long a peer has for its HELLO, in ms. */
+const HELLO_MS = 10_000
+/** Resumes a second that one link may ask for, beyond a burst of RESUME_BURST_FACTOR for each stream it may have. */
+const RESUMES_PER_SECOND = 50
+const RESUME_BURST_FACTOR = 3
+
+/** One WebSocket with its frames: HELLO, liveness, the table of stream numbers, and whose frame goes next. */
+export class Link {
+  readonly #transport: Transport
+  readonly #dialler: boolean
+  readonly #hello: Hello
+  readonly #handlers: LinkHandlers
+  readonly #clock: Clock
+  readonly #heartbeat: Heartbeat
+  readonly #scheduler = new Scheduler()
+  /** Everything that stands on this link, with a number or still without. */
+  readonly #members = new Set<LinkChannel>()
+  readonly #channels = new Map<number, LinkChannel>()
+  readonly #acknowledgements = new Set<LinkChannel>()
+  readonly #resumes: TokenBucket
+  #acknowledgeTimer: unknown
+  #helloTimer: unknown
+  #peer: Hello | undefined
+  #nextNumber: number
+  #peerNumber = 0
+  #peerStreams = 0
+  #pumping = false
+  #reading = true
+  #held = false
+  #closedWith: TunnelError | undefined
+  #closing: TunnelError | undefined
+  #pingSentAtMs: number | undefined
+  #rttMs: number | undefined
+  #interactiveUntilMs = 0
+
+  constructor(options: LinkOptions) {
+    this.#transport = options.transport
+    this.#dialler = options.dialler
+    this.#hello = options.hello
+    this.#handlers = options.handlers
+    this.#clock = options.clock ?? systemClock
+    this.#nextNumber = options.dialler ? 1 : 2
+    const maxStreams = options.hello.limits.maxStreams
+    this.#resumes = new TokenBucket(this.#clock, RESUMES_PER_SECOND, 512 + RESUME_BURST_FACTOR * maxStreams)
+    this.#heartbeat = new Heartbeat(
+      {
+        ping: () => this.#ping(),
+        lost: (silentMs) => this.#lost(silentMs),
+        beat: (now) => this.#beat(now),
+        listening: () => !this.#held,
+      },
+      this.#clock,
+      options.hello.heartbeat,
+    )
+    this.#transport.receiver = {
+      message: (frame) => this.#message(frame),
+      text: () => this.#fail(new TunnelError('FRAME_INVALID', 'text messages are not spoken here')),
+      drained: () => this.#drained(),
+      closed: (code, reason) => this.#transportClosed(code, reason),
+    }
+    this.#helloTimer = this.#clock.setTimer(() => {
+      this.#fail(new TunnelError('TIMEOUT', `no HELLO came within ${HELLO_MS / 1_000} s`))
+    }, HELLO_MS)
+    if (this.#dialler) this.#sendHello()
+  }
+
+  get peer(): Hello | undefined {
+    return this.#peer
+  }
+  get hello(): Hello {
+    return this.#hello
+  }
+  get closed(): boolean {
+    return this.#closedWith !== undefined
+  }
+  get closedWith(): TunnelError | undefined {
+    return this.#closedWith
+  }
+  /** The last measured round trip of a PING, in ms. */
+  get rttMs(): number | undefined {
+    return this.#rttMs
+  }
+  get bufferedBytes(): number {
+    return this.#transport.bufferedBytes
+  }
+  /** Streams and relay legs that stand on this link. */
+  get streamCount(): number {
+    return this.#members.size
+  }
+  /** Streams that we may still open on this link. */
+  get openableStreams(): number {
+    const max = this.#peer?.limits.maxStreams ?? 0
+    return Math.max(0, max - (this.#members.size - this.#peerStreams))
+  }
+
+  /** Sends past the scheduler; for what is not counted, and small. */
+  send(frame: Uint8Array): void {
+    if (this.#closedWith !== undefined || this.#closing !== undefined) return
+    this.#transport.send(frame)
+    if (this.#reading && this.#transport.bufferedBytes > HIGH_MARK_BYTES) this.#stopReading()
+  }
+
+  sendAuth(token: string): void {
+    this.send(frames.encodeJson(FrameType.AUTH, 0, { token }))
+  }
+
+  /** Asks the peer to dial elsewhere, move its streams and leave. */
+  goaway(goaway: Goaway): void {
+    this.send(frames.encodeJson(FrameType.GOAWAY, 0, goaway))
+  }
+
+  /** Asks for a sign of life now; without one within `withinMs` the link is dead. */
+  probe(withinMs: number): void {
+    this.#heartbeat.probe(withinMs)
+  }
+
+  /** Ends the link, telling the peer why; its streams are suspended. Without an error: a normal closure (1000). */
+  close(error?: TunnelError): void {
+    if (error !== undefined) this.#fail(error)
+    else this.#end(new TunnelError('ABORTED', 'the link was closed on this side'), 1000, '')
+  }
+
+  /** Drops the connection without a word, as a network does. */
+  terminate(): void {
+    this.#transport.terminate()
+  }
+
+  /** Stops reading from this peer until `unhold`, so that it feels that its bytes go nowhere. */
+  hold(): void {
+    this.#held = true
+    this.#transport.pause()
+  }
+  unhold(): void {
+    this.#held = false
+    if (this.#reading) this.#transport.resume()
+  }
+
+  // For channels.
+
+  takeNumber(): number {
+    const number = this.#nextNumber
+    if (number > frames.MAX_STREAM_NUMBER) {
+      const error = new TunnelError('TOO_MANY_STREAMS', 'this link has used up its stream numbers')
+      this.#fail(error)
+      throw error
+    }
+    this.#nextNumber += 2
+    return number
+  }
+
+  /** `channel` stands on this link from now on: it is told when the link closes. */
+  join(channel: LinkChannel): void {
+    this.#members.add(channel)
+  }
+
+  bind(number: number, channel: LinkChannel): void {
+    this.#channels.set(number, channel)
+    if (this.#isPeers(number)) this.#peerStreams++
+  }
+
+  release(channel: LinkChannel, number: number | undefined): void {
+    this.#scheduler.remove(channel)
+    this.#acknowledgements.delete(channel)
+    this.#members.delete(channel)
+    if (number === undefined || this.#channels.get(number) !== channel) return
+    this.#channels.delete(number)
+    if (this.#isPeers(number)) this.#peerStreams--
+  }
+
+  #isPeers(number: number): boolean {
+    return (number % 2 === 1) !== this.#dialler
+  }
+
+  /** `channel` may have frames to send. They leave before this turn of the event loop is over. */
+  wake(channel: LinkChannel): void {
+    if (this.#closedWith !== undefined) return
+    this.#scheduler.add(channel)
+    this.#pumpSoon()
+  }
+
+  acknowledgeLater(channel: LinkChannel): void {
+    if (this.#closedWith !== undefined) return
+    this.#acknowledgements.add(channel)
+    this.#acknowledgeTimer ??= this.#clock.setTimer(() => {
+      this.#acknowledgeTimer = undefined
+      const due = [...this.#acknowledgements]
+      this.#acknowledgements.clear()
+      for (const waiting of due) waiting.acknowledge()
+    }, ACKNOWLEDGE_MS)
+  }
+
+  /** Refuses a stream that a peer wants, before anything is bound to its number. */
+  refuse(number: number, error: TunnelError): void {
+    this.send(frames.encodeJson(FrameType.RESET, number, error.toWire()))
+  }
+
+  // Sending.
+
+  #pumpSoon(): void {
+    if (this.#pumping || this.#peer === undefined) return
+    this.#pumping = true
+    queueMicrotask(() => {
+      this.#pumping = false
+      this.#pump()
+    })
+  }
+
+  #pump(): void {
+    if (this.#closedWith !== undefined || this.#closing !== undefined || this.#peer === undefined) return
+    const now = this.#clock.now()
+    while (this.#transport.bufferedBytes < LOW_MARK_BYTES) {
+      const shared = now < this.#interactiveUntilMs && this.#members.size > 1
+      const frame = this.#scheduler.next(shared ? SHARED_DATA_BYTES : frames.MAX_DATA_BYTES)
+      if (frame === undefined) return
+      if (frame.length < SMALL_FRAME_BYTES) this.#interactiveUntilMs = now + INTERACTIVE_MS
+      this.#transport.send(frame)
+    }
+  }
+
+  #drained(): void {
+    if (!this.#reading && this.#transport.bufferedBytes < LOW_MARK_BYTES) {
+      this.#reading = true
+      if (!this.#held) this.#transport.resume()
+    }
+    this.#pump()
+  }
+
+  #stopReading(): void {
+    this.#reading = false
+    this.#transport.pause()
+  }
+
+  // Liveness.
+
+  #ping(): void {
+    const frame = frames.newFrame(FrameType.PING, 0, 8)
+    this.#pingSentAtMs = this.#clock.now()
+    new DataView(frame.buffer, frame.byteOffset).setFloat64(HEADER_BYTES, this.#pingSentAtMs)
+    this.send(frame)
+  }
+
+  #beat(nowMs: number): void {
+    for (const channel of [...this.#members]) channel.tick(nowMs)
+  }
+
+  #lost(silentMs: number): void {
+    const error = new TunnelError('TIMEOUT', `nothing was heard for ${Math.round(silentMs)} ms`)
+    this.#end(error, error.closeCode, `${error.code}: ${error.message}`)
+    this.#transport.terminate()
+  }
+
+  // Receiving.
+
+  #message(frame: Uint8Array): void {
+    if (this.#closedWith !== undefined || this.#closing !== undefined) return
+    this.#heartbeat.received()
+    try {
+      this.#dispatch(frame)
+    } catch (error) {
+      this.#fail(asTunnelError(error))
+    }
+  }
+
+  #dispatch(frame: Uint8Array): void {
+    if (frame.length < HEADER_BYTES) throw new TunnelError('FRAME_INVALID', 'a frame has no header')
+    if (frame.length > this.#hello.limits.maxFrameBytes) {
+      throw new TunnelError('FRAME_TOO_LARGE', `a frame of ${frame.length} bytes`)
+    }
+    const typeByte = frame[0]!
+    const type = typeByte & frames.TYPE_MASK
+    const number = frames.streamNumber(frame)
+    if (number !== 0) {
+      const channel = this.#channels.get(number)
+      // OPEN and RESUME are never for a number that is in use.
+      if (channel !== undefined && type !== FrameType.OPEN && type !== FrameType.RESUME) {
+        if (!frames.isKnownType(typeByte) || type < FrameType.OPEN) throw unknownType(typeByte)
+        channel.frame(typeByte, frame)
+        return
+      }
+    }
+    if (!frames.isKnownType(typeByte)) throw unknownType(typeByte)
+    if (this.#peer === undefined && type !== FrameType.HELLO) {
+      throw new TunnelError('FRAME_INVALID', 'the first frame is not HELLO')
+    }
+    if ((number === 0) !== type < FrameType.OPEN) {
+      throw new TunnelError('FRAME_INVALID', `a frame of type ${type} on stream ${number}`)
+    }
+    if (number === 0) this.#linkFrame(type, frame)
+    else this.#unboundFrame(type, typeByte, number, frame)
+  }
+
+  #linkFrame(type: number, frame: Uint8Array): void {
+    switch (type) {
+      case FrameType.PING:
+        if (frame.length !== HEADER_BYTES + 8) throw new TunnelError('FRAME_INVALID', 'PING is not 8 bytes')
+        frame[0] = FrameType.PONG
+        this.send(frame)
+        return
+      case FrameType.PONG:
+        if (frame.length !== HEADER_BYTES + 8) throw new TunnelError('FRAME_INVALID', 'PONG is not 8 bytes')
+        if (this.#pingSentAtMs !== undefined) this.#rttMs = this.#clock.now() - this.#pingSentAtMs
+        this.#pingSentAtMs = undefined
+        return
+      case FrameType.HELLO:
+        return this.#receiveHello(checkHello(frames.decodeJson(frame)))
+      case FrameType.AUTH: {
+        const { token } = frames.decodeJson(frame)
+        if (typeof token !== 'string') throw new TunnelError('FRAME_INVALID', 'AUTH has no token')
+        return this.#handlers.auth?.(token)
+      }
+      default: {
+        const body = frames.decodeJson(frame)
+        const error = errorFromWire(body)
+        const deadlineMs = typeof body.deadlineMs === 'number' && body.deadlineMs >= 0 ? body.deadlineMs : 0
+        this.#handlers.goaway?.({ ...error.toWire(), deadlineMs })
+      }
+    }
+  }
+
+  #receiveHello(hello: Hello): void {
+    if (this.#peer !== undefined) throw new TunnelError('FRAME_INVALID', 'a second HELLO')
+    this.#clock.clearTimer(this.#helloTimer)
+    this.#peer = hello
+    if (!this.#dialler) this.#sendHello()
+    this.#heartbeat.set(stricterHeartbeat(this.#hello.heartbeat, hello.heartbeat))
+    this.#handlers.ready?.(hello)
+    this.#pumpSoon()
+  }
+
+  #sendHello(): void {
+    this.send(frames.encodeJson(FrameType.HELLO, 0, this.#hello))
+  }
+
+  /** A frame for a number that nothing stands behind: a new stream, or a late word to one that is over. */
+  #unboundFrame(type: number, typeByte: number, number: number, frame: Uint8Array): void {
+    if (type !== FrameType.OPEN && type !== FrameType.RESUME) {
+      const used = this.#isPeers(number) ? number <= this.#peerNumber : number < this.#nextNumber
+      if (!used) throw new TunnelError('FRAME_INVALID', `stream ${number} was never opened on this link`)
+      return
+    }
+    if (!this.#isPeers(number)) throw new TunnelError('FRAME_INVALID', `stream ${number} is ours to number`)
+    if (number <= this.#peerNumber) throw new TunnelError('FRAME_INVALID', `stream ${number} was used before`)
+    this.#peerNumber = number
+    if (type === FrameType.OPEN) this.#receiveOpen(number, (typeByte & frames.END_FLAG) !== 0, frame)
+    else this.#receiveResume(number, frame)
+  }
+
+  #receiveOpen(number: number, ends: boolean, frame: Uint8Array): void {
+    const { head, first } = frames.decodeHead(frame)
+    const maxStreams = this.#hello.limits.maxStreams
+    if (this.#peerStreams >= maxStreams) return this.refuse(number, tooManyStreams(maxStreams))
+    this.#offer(number, () => {
+      this.#handlers.open?.({ link: this, number, head: checkStreamHead(head), first, ends })
+    })
+  }
+
+  #receiveResume(number: number, frame: Uint8Array): void {
+    if (!this.#resumes.take()) {
+      throw new TunnelError('RATE_LIMITED', 'too many resumes on one link', { retryAfterMs: 1_000 })
+    }
+    const head = frames.decodeJson(frame)
+    const maxStreams = this.#hello.limits.maxStreams
+    if (this.#peerStreams >= maxStreams) return this.refuse(number, tooManyStreams(maxStreams))
+    this.#offer(number, () => {
+      this.#handlers.resume?.({ link: this, number, head: checkResumeHead(head) })
+    })
+  }
+
+  /** What one stream's head has wrong ends that stream alone. */
+  #offer(number: number, handle: () => void): void {
+    try {
+      handle()
+    } catch (error) {
+      this.refuse(number, asTunnelError(error))
+    }
+  }
+
+  // Ending.
+
+  #fail(error: TunnelError): void {
+    this.#end(error, error.closeCode, `${error.code}: ${error.message}`)
+  }
+
+  #transportClosed(code: number, reason: string): void {
+    this.#finish(this.#closing ?? errorFromClose(code, reason))
+  }
+
+  #end(error: TunnelError, code: number, reason: string): void {
+    if (this.#closedWith !== undefined) return
+    if (this.#closing === undefined) {
+      this.#closing = error
+      this.#transport.close(code, reason)
+    }
+    this.#finish(error)
+  }
+
+  #finish(error: TunnelError): void {
+    if (this.#closedWith !== undefined) return
+    this.#closedWith = error
+    this.#heartbeat.stop()
+    this.#clock.clearTimer(this.#helloTimer)
+    this.#clock.clearTimer(this.#acknowledgeTimer)
+    this.#acknowledgements.clear()
+    const members = [...this.#members]
+    this.#members.clear()
+    this.#channels.clear()
+    for (const member of members) member.linkClosed()
+    this.#handlers.closed?.(error)
+  }
+}
+
+function unknownType(typeByte: number): TunnelError {
+  return new TunnelError('FRAME_INVALID', `0x${typeByte.toString(16)} is no frame type with its flags`)
+}
+
+function tooManyStreams(maxStreams: number): TunnelError {
+  return new TunnelError('TOO_MANY_STREAMS', `a link carries ${maxStreams} streams at most`)
+}

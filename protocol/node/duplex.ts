@@ -1,0 +1,120 @@
+import { Duplex, Readable } from 'node:stream'
+import { asTunnelError, TunnelError } from '../errors.ts'
+import type { StreamEvent } from '../heads.ts'
+import type { TunnelStream } from '../stream.ts'
+
+export interface StreamDuplexOptions {
+  /** Whether the second channel is wanted, as `aux`. @default false: its bytes are dropped */
+  aux?: boolean
+}
+
+interface StreamDuplexEvents {
+  streamEvent: [event: StreamEvent]
+  suspended: []
+  resumed: []
+}
+
+/**
+ * A tunnel stream as a Node stream: reading grants credit, writing waits for it, `end` is a half close. A RESET
+ * arrives as 'error' with its TunnelError; `destroy()` before both sides have ended resets the stream.
+ */
+export class StreamDuplex extends Duplex {
+  readonly stream: TunnelStream
+  /** The second channel (stderr of exec), when it was asked for. */
+  readonly aux: Readable | undefined
+  #heldBytes = 0
+  #heldAuxBytes = 0
+  #writable: ((error?: Error | null) => void) | undefined
+  #closed = false
+
+  constructor(stream: TunnelStream, { aux = false }: StreamDuplexOptions = {}) {
+    super({ allowHalfOpen: true })
+    this.stream = stream
+    this.aux = aux ? new Readable({ read: () => this.#takeAux() }) : undefined
+    stream.handle({
+      data: (bytes) => this.#data(bytes),
+      aux: (bytes) => this.#auxData(bytes),
+      event: (event) => this.emit('streamEvent', event),
+      ended: () => {
+        this.push(null)
+        this.aux?.push(null)
+      },
+      drained: () => this.#drained(),
+      suspended: () => this.emit('suspended'),
+      resumed: () => this.emit('resumed'),
+      closed: (error) => this.#streamClosed(error),
+    })
+  }
+
+  override on<K extends keyof StreamDuplexEvents>(
+    name: K,
+    listener: (...args: StreamDuplexEvents[K]) => void,
+  ): this
+  override on(name: string | symbol, listener: (...args: never[]) => void): this
+  override on(name: string | symbol, listener: (...args: never[]) => void): this {
+    return super.on(name, listener as (...args: unknown[]) => void)
+  }
+
+  #data(bytes: Uint8Array): void {
+    const chunk = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+    if (this.push(chunk)) this.stream.consumed(chunk.length)
+    else this.#heldBytes += chunk.length
+  }
+
+  #auxData(bytes: Uint8Array): void {
+    const chunk = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+    if (this.aux === undefined || this.aux.push(chunk)) this.stream.consumed(chunk.length)
+    else this.#heldAuxBytes += chunk.length
+  }
+
+  override _read(): void {
+    const bytes = this.#heldBytes
+    this.#heldBytes = 0
+    if (bytes > 0) this.stream.consumed(bytes)
+  }
+
+  #takeAux(): void {
+    const bytes = this.#heldAuxBytes
+    this.#heldAuxBytes = 0
+    if (bytes > 0) this.stream.consumed(bytes)
+  }
+
+  override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
+    if (this.stream.write(chunk)) callback()
+    else this.#writable = callback
+  }
+
+  override _writev(chunks: { chunk: Buffer }[], callback: (error?: Error | null) => void): void {
+    let more = true
+    for (const { chunk } of chunks) more = this.stream.write(chunk)
+    if (more) callback()
+    else this.#writable = callback
+  }
+
+  override _final(callback: () => void): void {
+    this.stream.end()
+    callback()
+  }
+
+  override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
+    if (!this.#closed) {
+      const reason = error ?? new TunnelError('ABORTED', 'the stream was dropped before its end')
+      this.stream.reset(asTunnelError(reason, 'ABORTED'))
+    }
+    this.aux?.destroy()
+    callback(error)
+  }
+
+  #drained(): void {
+    const writable = this.#writable
+    this.#writable = undefined
+    writable?.()
+  }
+
+  #streamClosed(error: TunnelError | undefined): void {
+    this.#closed = true
+    if (error === undefined) return this.#drained()
+    this.#writable = undefined
+    this.destroy(error)
+  }
+}

@@ -1,0 +1,217 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { type RawData, WebSocket } from 'ws'
+import { errorFromWire, isErrorCode, TunnelError } from '../errors.ts'
+import { SUBPROTOCOL } from '../hello.ts'
+import type { Transport, TransportReceiver } from '../transport.ts'
+
+/** What a Node socket offers to let several small writes leave in one system call. */
+interface Corkable {
+  cork(): void
+  uncork(): void
+}
+
+export interface CompressionChoice {
+  /** Messages from this size on are compressed, in bytes. */
+  thresholdBytes: number
+}
+
+/** A close reason is 123 bytes at most (RFC 6455, section 5.5.1). */
+const MAX_REASON_BYTES = 123
+/** How long a peer has for its half of the closing handshake before the socket is dropped, in ms. */
+const CLOSE_TIMEOUT_MS = 2_000
+
+/** A WebSocket of `ws`, on either side, as a link's transport. */
+export class WebSocketTransport implements Transport {
+  #receiver: TransportReceiver | undefined
+  /** How the connection ended, if that was before there was anybody to tell. */
+  #ended: { code: number; reason: string } | undefined
+  readonly #webSocket: WebSocket
+  readonly #socket: Corkable | undefined
+  #corked = false
+  #closeTimer: ReturnType<typeof setTimeout> | undefined
+  #closeReason: { code: number; reason: string } | undefined
+  readonly #sent = (): void => this.receiver?.drained()
+  readonly #uncork = (): void => {
+    this.#corked = false
+    this.#socket?.uncork()
+  }
+
+  /** `socket` is the connection beneath, for corking. */
+  constructor(webSocket: WebSocket, socket: Duplex | undefined) {
+    this.#webSocket = webSocket
+    this.#socket = socket
+    webSocket.on('message', (data: RawData, isBinary: boolean) => {
+      if (isBinary) this.receiver?.message(data as Buffer)
+      else this.receiver?.text()
+    })
+    webSocket.on('error', (error: Error & { code?: string }) => this.#failed(error))
+    webSocket.on('close', (code: number, reason: Buffer) => {
+      clearTimeout(this.#closeTimer)
+      const ended = this.#closeReason ?? { code, reason: reason.toString() }
+      if (this.#receiver === undefined) this.#ended = ended
+      else this.#receiver.closed(ended.code, ended.reason)
+    })
+  }
+
+  get receiver(): TransportReceiver | undefined {
+    return this.#receiver
+  }
+
+  set receiver(receiver: TransportReceiver | undefined) {
+    this.#receiver = receiver
+    const ended = this.#ended
+    if (ended !== undefined) queueMicrotask(() => receiver?.closed(ended.code, ended.reason))
+  }
+
+  get bufferedBytes(): number {
+    return this.#webSocket.bufferedAmount
+  }
+
+  send(frame: Uint8Array): void {
+    if (this.#webSocket.readyState !== WebSocket.OPEN) return
+    if (!this.#corked && this.#socket !== undefined) {
+      this.#corked = true
+      this.#socket.cork()
+      process.nextTick(this.#uncork)
+    }
+    this.#webSocket.send(frame, this.#sent)
+  }
+
+  close(code: number, reason: string): void {
+    const fits = Buffer.from(reason)
+      .subarray(0, MAX_REASON_BYTES)
+      .toString()
+      .replace(/\ufffd$/, '')
+    this.#webSocket.close(code, fits)
+    // A peer that is held or gone never answers.
+    this.#webSocket.resume()
+    this.#closeTimer ??= setTimeout(() => this.#webSocket.terminate(), CLOSE_TIMEOUT_MS)
+    this.#closeTimer.unref()
+  }
+
+  terminate(): void {
+    this.#webSocket.terminate()
+  }
+
+  pause(): void {
+    this.#webSocket.pause()
+  }
+
+  resume(): void {
+    this.#webSocket.resume()
+  }
+
+  /** `ws` closes with the right code by itself; it is told to the link as what it is. */
+  #failed(error: Error & { code?: string }): void {
+    if (error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') {
+      this.#closeReason = { code: 1009, reason: 'FRAME_TOO_LARGE: a message is over the limit' }
+    } else if (error.code?.startsWith('WS_ERR_')) {
+      this.#closeReason = { code: 4400, reason: `FRAME_INVALID: ${error.message}` }
+    }
+  }
+}
+
+export interface DialOptions {
+  headers?: Record<string, string>
+  /** For the whole dial: name, connection, TLS and upgrade, in ms. */
+  timeoutMs: number
+  maxFrameBytes: number
+  signal?: AbortSignal
+  compression?: CompressionChoice | undefined
+}
+
+/**
+ * Dials a WebSocket of the subprotocol tunnel.v1.
+ * @throws {TunnelError} what a refused upgrade's problem document says, or CONNECT_REFUSED, DNS_FAILED, TIMEOUT, ABORTED
+ */
+export function dialWebSocket(url: string, options: DialOptions): Promise<Transport> {
+  const { headers, timeoutMs, maxFrameBytes, signal, compression } = options
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(aborted())
+    const webSocket = new WebSocket(url, SUBPROTOCOL, {
+      ...(headers === undefined ? {} : { headers }),
+      maxPayload: maxFrameBytes,
+      perMessageDeflate: compression === undefined ? false : { threshold: compression.thresholdBytes },
+    })
+    let socket: Duplex | undefined
+    const onAbort = (): void => fail(aborted())
+    signal?.addEventListener('abort', onAbort, { once: true })
+    const timer = setTimeout(() => {
+      const host = new URL(url).host
+      fail(
+        new TunnelError('TIMEOUT', `${host} did not answer within ${timeoutMs / 1_000} s`, { hop: 'proxy' }),
+      )
+    }, timeoutMs)
+    const settle = (): void => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+      webSocket.off('error', onError)
+    }
+    const fail = (error: TunnelError): void => {
+      settle()
+      webSocket.on('error', () => {})
+      webSocket.terminate()
+      reject(error)
+    }
+    const onError = (error: Error & { code?: string }): void => fail(dialError(error, url))
+    webSocket.on('error', onError)
+    webSocket.once('upgrade', (response) => {
+      socket = response.socket
+      // No keystroke may wait for the acknowledgement of the one before it.
+      response.socket.setNoDelay(true)
+    })
+    webSocket.once('unexpected-response', (_request, response) => {
+      void refusal(response).then(fail)
+    })
+    webSocket.once('open', () => {
+      settle()
+      // Before any message can be emitted: nothing is received until the caller has made its link of it.
+      resolve(new WebSocketTransport(webSocket, socket))
+    })
+  })
+}
+
+function aborted(): TunnelError {
+  return new TunnelError('ABORTED', 'the dial was called off', { hop: 'client' })
+}
+
+function dialError(error: Error & { code?: string }, url: string): TunnelError {
+  const where = new URL(url).host
+  const options = { cause: error, hop: 'proxy' } as const
+  if (error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN') {
+    return new TunnelError('DNS_FAILED', `the name of ${where} could not be resolved`, options)
+  }
+  if (error.code === 'ETIMEDOUT') {
+    return new TunnelError('TIMEOUT', `${where} did not answer in time`, options)
+  }
+  if (error.code === 'ECONNREFUSED')
+    return new TunnelError('CONNECT_REFUSED', `nobody listens at ${where}`, options)
+  return new TunnelError('CONNECT_REFUSED', `${where} could not be reached (${error.message})`, options)
+}
+
+const MAX_REFUSAL_BYTES = 16_384
+
+/** What the proxy answered in place of an upgrade: a problem document (RFC 9457), or a stranger's page. */
+async function refusal(response: IncomingMessage): Promise<TunnelError> {
+  const chunks: Buffer[] = []
+  let size = 0
+  try {
+    for await (const chunk of response) {
+      size += (chunk as Buffer).length
+      if (size > MAX_REFUSAL_BYTES) break
+      chunks.push(chunk as Buffer)
+    }
+    const problem = JSON.parse(Buffer.concat(chunks).toString()) as Record<string, unknown>
+    if (isErrorCode(problem.code)) {
+      return errorFromWire({ hop: 'proxy', ...problem, message: problem.detail ?? problem.title })
+    }
+  } catch {
+    // Not a problem document: told below by its status.
+  }
+  const status = response.statusCode
+  if (status === 401) return new TunnelError('TOKEN_INVALID', 'the proxy answered 401', { hop: 'proxy' })
+  return new TunnelError('CONNECT_REFUSED', `the server answered ${status}, it is no tunnel proxy`, {
+    hop: 'proxy',
+  })
+}

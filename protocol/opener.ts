@@ -1,0 +1,200 @@
+import type { Budget } from './budget.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { TunnelError } from './errors.ts'
+import { encodeJson, FrameType } from './frames.ts'
+import type { StreamHead } from './heads.ts'
+import type { Link, LinkChannel } from './link.ts'
+import type { StreamsOptions } from './options.ts'
+import { OverStreams } from './over-streams.ts'
+import { TunnelStream } from './stream.ts'
+
+export interface OpenerOptions {
+  settings: StreamsOptions
+  clock?: Clock
+  budget?: Budget
+  /** A stream has lost its path, or has it again. */
+  onSuspended?(stream: TunnelStream): void
+}
+
+/** Streams that are over and whose last word may have to be said again, at most. */
+const MAX_OVER = 256
+/** How long to wait before asking again for a path that was refused with SUSPEND, in ms: doubles up to the second. */
+const SUSPENDED_RETRY_MS = 50
+const SUSPENDED_RETRY_MAX_MS = 2_000
+
+/** The streams that this party has opened. Links come and go; the newest carries them all. */
+export class StreamOpener {
+  readonly #settings: StreamsOptions
+  readonly #clock: Clock
+  readonly #budget: Budget | undefined
+  readonly #streams = new Map<string, TunnelStream>()
+  readonly #over: OverStreams
+  readonly #retries = new Map<TunnelStream, { timer: unknown; delayMs: number }>()
+  #link: Link | undefined
+  #closed: TunnelError | undefined
+
+  constructor({ settings, clock = systemClock, budget }: OpenerOptions) {
+    this.#settings = settings
+    this.#clock = clock
+    this.#budget = budget
+    this.#over = new OverStreams(clock, settings.resumeMs, MAX_OVER)
+  }
+
+  get size(): number {
+    return this.#streams.size
+  }
+  get link(): Link | undefined {
+    return this.#link
+  }
+  get streams(): Iterable<TunnelStream> {
+    return this.#streams.values()
+  }
+
+  /**
+   * Opens a stream. `first` rides on OPEN; `end` says that it is all this side will send. Without a link the OPEN
+   * waits for one, for as long as the resume window.
+   * @throws {TunnelError} TOO_MANY_STREAMS, or what the opener was closed with
+   */
+  open(head: Omit<StreamHead, 'id' | 'window'>, first?: Uint8Array, end = false): TunnelStream {
+    if (this.#closed !== undefined) throw this.#closed
+    const link = this.#usable()
+    if (link !== undefined && link.openableStreams === 0) {
+      throw new TunnelError('TOO_MANY_STREAMS', 'the link carries as many streams as the peer allows')
+    }
+    const { windowBytes, maxWindowBytes, resumeMs } = this.#settings
+    const stream = new TunnelStream({
+      side: 'opener',
+      head: { ...head, id: newStreamId(), window: windowBytes },
+      limits: { windowBytes, maxWindowBytes, budget: this.#budget },
+      resumeMs: link?.peer === undefined ? resumeMs : Math.min(resumeMs, link.peer.resumeMs),
+      clock: this.#clock,
+      first,
+      firstEnds: end,
+      onOver: (over, error) => this.#onOver(over, error),
+      onSuspended: (suspended) => this.#onSuspended(suspended),
+      onUnknown: (unknown, error) => this.#onUnknown(unknown, error),
+    })
+    this.#streams.set(stream.id, stream)
+    if (link !== undefined) stream.openOn(link)
+    return stream
+  }
+
+  /** `link` carries everything from now on. What stood on an older one moves, and loses nothing. */
+  attach(link: Link): void {
+    const older = this.#link
+    this.#link = link
+    for (const stream of [...this.#streams.values()]) {
+      if (stream.link !== link) this.#bring(stream, link)
+    }
+    if (older !== undefined) this.#sayAgain(link)
+  }
+
+  /** Ends every stream with `error`; nothing can be opened after. */
+  close(error: TunnelError): void {
+    this.#closed ??= error
+    for (const stream of [...this.#streams.values()]) stream.reset(error)
+    for (const { timer } of this.#retries.values()) this.#clock.clearTimer(timer)
+    this.#retries.clear()
+    this.#over.clear()
+    this.#link = undefined
+  }
+
+  #usable(): Link | undefined {
+    return this.#link === undefined || this.#link.closed ? undefined : this.#link
+  }
+
+  #bring(stream: TunnelStream, link: Link): void {
+    this.#forgetRetry(stream)
+    if (stream.openedAtMs === undefined) stream.openOn(link)
+    else stream.resumeOn(link)
+  }
+
+  /** The last words of streams that ended on a link that may have lost them. */
+  #sayAgain(link: Link): void {
+    for (const [, over] of [...this.#over.recent()]) {
+      if (over.link === link) continue
+      over.link = link
+      new LastWord(link, over.resume, over.error)
+    }
+  }
+
+  #onOver(stream: TunnelStream, error: TunnelError | undefined): void {
+    this.#forgetRetry(stream)
+    this.#streams.delete(stream.id)
+    if (this.#closed !== undefined || stream.openedAtMs === undefined) return
+    const resume = { ...stream.resumeHead(), attempt: stream.attempt + 1 }
+    this.#over.add(stream.id, { subject: undefined, error, resume, link: stream.lastLink })
+    const link = this.#usable()
+    if (error === undefined || stream.lastLink === link || link === undefined) return
+    const over = this.#over.get(stream.id)
+    if (over !== undefined) over.link = link
+    new LastWord(link, resume, error)
+  }
+
+  /** The link lives but the path behind it does not (SUSPEND): ask again, soon and then less often. */
+  #onSuspended(stream: TunnelStream): void {
+    const link = this.#usable()
+    if (link === undefined) return
+    const delayMs = this.#retries.get(stream)?.delayMs ?? SUSPENDED_RETRY_MS
+    this.#forgetRetry(stream)
+    const timer = this.#clock.setTimer(() => {
+      const usable = this.#usable()
+      if (stream.link === undefined && usable !== undefined && stream.state !== 'closed')
+        stream.resumeOn(usable)
+    }, delayMs)
+    this.#retries.set(stream, { timer, delayMs: Math.min(SUSPENDED_RETRY_MAX_MS, delayMs * 2) })
+  }
+
+  #forgetRetry(stream: TunnelStream): void {
+    const retry = this.#retries.get(stream)
+    if (retry === undefined) return
+    this.#clock.clearTimer(retry.timer)
+    this.#retries.delete(stream)
+  }
+
+  /** An OPEN younger than the acceptor's memory was never executed: it goes again. */
+  #onUnknown(stream: TunnelStream, error: TunnelError): boolean {
+    const link = stream.link
+    const { openedAtMs } = stream
+    if (stream.answered || link === undefined || openedAtMs === undefined) return false
+    if (error.rememberedMs === undefined || error.rememberedMs <= this.#clock.now() - openedAtMs) return false
+    stream.openOn(link)
+    return true
+  }
+}
+
+/** 128 random bits as 32 hex digits. */
+function newStreamId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16))
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+}
+
+/**
+ * A stream that is over at its opener, brought back on a new link only to say how it ended: with its final offsets,
+ * which acknowledge everything, or with its error.
+ */
+class LastWord implements LinkChannel {
+  readonly priority = 'low'
+  readonly #link: Link
+  readonly #number: number
+
+  constructor(link: Link, resume: object, error: TunnelError | undefined) {
+    this.#link = link
+    this.#number = link.takeNumber()
+    link.join(this)
+    link.bind(this.#number, this)
+    link.send(encodeJson(FrameType.RESUME, this.#number, resume))
+    if (error === undefined) return
+    link.send(encodeJson(FrameType.RESET, this.#number, error.toWire()))
+    link.release(this, this.#number)
+  }
+
+  nextFrame(): undefined {}
+  /** RESUMED, or a RESET for what is long forgotten: either way it has been said. */
+  frame(): void {
+    this.#link.release(this, this.#number)
+  }
+  acknowledge(): void {}
+  tick(): void {}
+  linkClosed(): void {}
+}

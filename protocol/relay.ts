@@ -1,0 +1,187 @@
+import { TunnelError } from './errors.ts'
+import * as frames from './frames.ts'
+import { FrameType } from './frames.ts'
+import { checkResumed, type Priority, type ResumeHead, type StreamHead } from './heads.ts'
+import type { IncomingOpen, IncomingResume, Link } from './link.ts'
+import { RelayLeg } from './relay-leg.ts'
+import type { RelayMemory } from './relay-memory.ts'
+
+export interface RelayOptions {
+  /** What may wait here for one slow link, in bytes: no more than a stream's greatest window. */
+  maxQueuedBytes: number
+  memory: RelayMemory
+  /** Told once, when the relay has nothing more to do with the stream. */
+  onOver?(error: TunnelError | undefined): void
+  /** Bytes of payload that went through: `up` from the opener, `down` to it. */
+  onBytes?(direction: 'up' | 'down', byteCount: number): void
+}
+
+const COMMON: readonly number[] = [
+  FrameType.DATA,
+  FrameType.AUX,
+  FrameType.EVENT,
+  FrameType.END,
+  FrameType.WINDOW,
+  FrameType.RESET,
+]
+/** Frames that may cross a relay, apart from OPEN and RESUME, which start it. */
+const FROM_OPENER: ReadonlySet<number> = new Set(COMMON)
+const FROM_ACCEPTOR: ReadonlySet<number> = new Set([
+  ...COMMON,
+  FrameType.ACCEPT,
+  FrameType.RESUMED,
+  FrameType.SUSPEND,
+])
+
+/** What a relay has seen of one direction; enough to know when nothing more will come. */
+class Direction {
+  offset = 0
+  acknowledged = 0
+  /** The offset of its END, once that is known. */
+  end: number | undefined
+
+  get done(): boolean {
+    return this.end !== undefined && this.acknowledged >= this.end
+  }
+}
+
+/**
+ * Joins two links for a stream that ends in neither: frames cross with another number and nothing else changed. It
+ * answers for nobody and keeps nothing that a restart would lose; when one side's link goes, the other is told
+ * SUSPEND, and the stream finds its way through whatever relay its opener asks next.
+ */
+export class Relay {
+  readonly #options: RelayOptions
+  readonly #incoming: IncomingOpen | IncomingResume
+  readonly #opener: RelayLeg
+  readonly #up = new Direction()
+  readonly #down = new Direction()
+  #acceptor: RelayLeg | undefined
+  /** A RESET that came before there was anybody to pass it on to. */
+  #earlyReset: Uint8Array | undefined
+  #over = false
+
+  /** Takes the place of `incoming` at once; `connect` follows when it has been authorised. */
+  constructor(incoming: IncomingOpen | IncomingResume, options: RelayOptions) {
+    this.#options = options
+    this.#incoming = incoming
+    this.#opener = this.#newLeg(incoming.link, incoming.head.priority, incoming.number)
+    if ('first' in incoming) {
+      if (incoming.ends) this.#up.end = 0
+    } else {
+      this.#down.offset = incoming.head.received
+      this.#down.acknowledged = incoming.head.received
+      this.#up.end = incoming.head.end
+    }
+  }
+
+  #newLeg(link: Link, priority: Priority = 'normal', number?: number): RelayLeg {
+    return new RelayLeg(link, priority, this.#options, number, {
+      frame: (leg, typeByte, frame) => this.#pass(leg, typeByte, frame),
+      broken: (leg, error) => this.#broken(leg, error),
+      closed: (leg) => this.#closed(leg),
+    })
+  }
+
+  get over(): boolean {
+    return this.#over
+  }
+
+  /** Passes the stream on over `link`; `head` is what its OPEN or RESUME says there. */
+  connect(link: Link, head: StreamHead | ResumeHead): void {
+    if (this.#over) return
+    const leg = this.#newLeg(link, head.priority)
+    this.#acceptor = leg
+    const incoming = this.#incoming
+    leg.start((number) => {
+      if (!('first' in incoming)) return frames.encodeJson(FrameType.RESUME, number, head)
+      const type = incoming.ends ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
+      return frames.encodeHead(type, number, head, incoming.first)
+    })
+    if (this.#earlyReset === undefined) return
+    leg.queue(this.#earlyReset, this.#opener.link)
+    this.#finish(undefined)
+  }
+
+  /** Ends the stream, towards both sides. */
+  reset(error: TunnelError): void {
+    if (this.#over) return
+    this.#opener.reset(error)
+    this.#acceptor?.reset(error)
+    this.#finish(error)
+  }
+
+  /** There is no path for the stream now: its opener keeps it and asks again. */
+  suspend(): void {
+    if (this.#over) return
+    this.#opener.suspend()
+    this.#acceptor?.suspend()
+    this.#finish(undefined)
+  }
+
+  #pass(from: RelayLeg, typeByte: number, frame: Uint8Array): void {
+    if (this.#over) return
+    const type = typeByte & frames.TYPE_MASK
+    const fromOpener = from === this.#opener
+    if (!(fromOpener ? FROM_OPENER : FROM_ACCEPTOR).has(type)) {
+      throw new TunnelError('FRAME_INVALID', `a frame of type ${type} does not go this way`)
+    }
+    const to = fromOpener ? this.#acceptor : this.#opener
+    if (to === undefined) return this.#early(type, frame)
+    this.#observe(fromOpener, type, typeByte, frame)
+    to.queue(frame, from.link)
+    if (type === FrameType.RESET || type === FrameType.SUSPEND || (this.#up.done && this.#down.done)) {
+      this.#finish(undefined)
+    }
+  }
+
+  /** Nothing but a RESET can come before the stream has been passed on. */
+  #early(type: number, frame: Uint8Array): void {
+    if (type !== FrameType.RESET) throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer')
+    // An OPEN that was not passed on is forgotten; what a RESUME names lives elsewhere and must hear of it.
+    if ('first' in this.#incoming) this.#finish(undefined)
+    else this.#earlyReset = frame
+  }
+
+  #observe(fromOpener: boolean, type: number, typeByte: number, frame: Uint8Array): void {
+    const [own, other] = fromOpener ? [this.#up, this.#down] : [this.#down, this.#up]
+    if (frames.isCounted(type)) {
+      own.offset += frame.length
+      if (type === FrameType.END || (typeByte & frames.END_FLAG) !== 0) own.end = own.offset
+      if (type === FrameType.DATA || type === FrameType.AUX) {
+        this.#options.onBytes?.(fromOpener ? 'up' : 'down', frame.length - frames.HEADER_BYTES)
+      }
+    } else if (type === FrameType.WINDOW) {
+      other.acknowledged = frames.decodeWindow(frame).received
+    } else if (type === FrameType.RESUMED) {
+      const { received, end } = checkResumed(frames.decodeJson(frame))
+      other.offset = received
+      other.acknowledged = received
+      own.end = end
+    }
+  }
+
+  /** A peer that breaks the rules loses this stream, and the other side hears why. */
+  #broken(from: RelayLeg, error: TunnelError): void {
+    if (this.#over) return
+    from.reset(error)
+    const to = from === this.#opener ? this.#acceptor : this.#opener
+    to?.reset(error)
+    this.#finish(error)
+  }
+
+  #closed(leg: RelayLeg): void {
+    if (this.#over) return
+    const other = leg === this.#opener ? this.#acceptor : this.#opener
+    other?.suspend()
+    this.#finish(undefined)
+  }
+
+  /** What is queued still leaves; then the numbers are free. */
+  #finish(error: TunnelError | undefined): void {
+    this.#over = true
+    this.#opener.leaveWhenSent()
+    this.#acceptor?.leaveWhenSent()
+    this.#options.onOver?.(error)
+  }
+}

@@ -1,0 +1,27 @@
+/** What a link needs of whatever carries its frames: a WebSocket, or an in-memory pair in a test. */
+export interface Transport {
+  /** Set by the link, before anything is received. */
+  receiver: TransportReceiver | undefined
+  /** Sends one binary message; takes ownership of `frame`'s memory. A transport that has closed drops it. */
+  send(frame: Uint8Array): void
+  /** Bytes handed to `send` that have not left this process. */
+  readonly bufferedBytes: number
+  /** Starts the closing handshake; `receiver.closed` follows. */
+  close(code: number, reason: string): void
+  /** Drops the connection now; `receiver.closed` follows. */
+  terminate(): void
+  /** Stops reading from the peer, so that it feels backpressure; `resume` undoes it. */
+  pause(): void
+  resume(): void
+}
+
+export interface TransportReceiver {
+  /** One message. The link owns `frame`'s memory from here on. */
+  message(frame: Uint8Array): void
+  /** A text message, which the protocol does not have. */
+  text(): void
+  /** `bufferedBytes` has gone down. */
+  drained(): void
+  /** Called once. `code` is the WebSocket close code (RFC 6455, section 7.4), 1006 when there was none. */
+  closed(code: number, reason: string): void
+}

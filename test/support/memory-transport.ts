@@ -1,0 +1,116 @@
+import { type Clock, copyFrame, type Transport, type TransportReceiver } from '../../protocol/index.ts'
+
+export interface MemoryPairOptions {
+  clock: Clock
+  /** One way, in ms, asked for each message; order is kept whatever it answers. @default 0 */
+  latencyMs?: () => number
+}
+
+/** Two ends of a connection in memory, which can be cut in mid-flight and frozen. */
+export class MemoryPair {
+  readonly a: MemoryTransport
+  readonly b: MemoryTransport
+
+  constructor({ clock, latencyMs = () => 0 }: MemoryPairOptions) {
+    this.a = new MemoryTransport(clock, latencyMs)
+    this.b = new MemoryTransport(clock, latencyMs)
+    this.a.peer = this.b
+    this.b.peer = this.a
+  }
+
+  /** The connection is gone for both; what is in flight is lost. */
+  cut(): void {
+    this.a.drop(1006, '')
+    this.b.drop(1006, '')
+  }
+
+  /** Nothing gets through any more, and nobody is told. */
+  freeze(): void {
+    this.a.frozen = true
+    this.b.frozen = true
+  }
+}
+
+export class MemoryTransport implements Transport {
+  receiver: TransportReceiver | undefined
+  peer: MemoryTransport | undefined
+  frozen = false
+  bufferedBytes = 0
+  closed = false
+  /** Everything ever sent, when someone wants to look. */
+  onSend: ((frame: Uint8Array) => void) | undefined
+  readonly #clock: Clock
+  readonly #latencyMs: () => number
+  #arrivalMs = 0
+  #paused = false
+  #waiting: (() => void)[] = []
+
+  constructor(clock: Clock, latencyMs: () => number) {
+    this.#clock = clock
+    this.#latencyMs = latencyMs
+  }
+
+  send(frame: Uint8Array): void {
+    if (this.closed) return
+    this.onSend?.(frame)
+    // As a socket does: the sender may keep and change its own.
+    const copy = copyFrame(frame)
+    this.bufferedBytes += frame.length
+    this.#deliver(() => {
+      this.bufferedBytes -= copy.length
+      this.peer?.arrive(() => this.peer?.receiver?.message(copy))
+      this.receiver?.drained()
+    })
+  }
+
+  /** Sends a text message, which no correct party does. */
+  sendText(): void {
+    this.#deliver(() => this.peer?.receiver?.text())
+  }
+
+  #deliver(arrive: () => void): void {
+    this.#arrivalMs = Math.max(this.#arrivalMs, this.#clock.now() + this.#latencyMs())
+    this.#clock.setTimer(() => {
+      if (this.closed || this.frozen) return
+      arrive()
+    }, this.#arrivalMs - this.#clock.now())
+  }
+
+  arrive(deliver: () => void): void {
+    if (this.closed) return
+    if (this.#paused) this.#waiting.push(deliver)
+    else deliver()
+  }
+
+  close(code: number, reason: string): void {
+    this.#deliver(() => {
+      this.peer?.drop(code, reason)
+      this.drop(code, reason)
+    })
+  }
+
+  terminate(): void {
+    if (this.closed) return
+    if (!this.frozen) this.#deliver(() => this.peer?.drop(1006, ''))
+    this.drop(1006, '')
+  }
+
+  drop(code: number, reason: string): void {
+    if (this.closed) return
+    this.closed = true
+    this.bufferedBytes = 0
+    this.#waiting = []
+    this.receiver?.closed(code, reason)
+  }
+
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const deliver of waiting) this.arrive(deliver)
+  }
+}
