@@ -13,11 +13,13 @@ export interface AcceptorOptions {
   /** The memory of one subject's streams; the same object for the same subject. */
   budgetOf?(subject: string | undefined): Budget | undefined
   /** A new stream: `accept` or `reset` it, now or later. */
-  onStream(stream: TunnelStream, subject: string | undefined): void
+  onStream?: OnStream
   /** Someone asked for a stream that belongs to somebody else. */
   onForeignResume?(id: string, subject: string | undefined): void
   onResumed?(stream: TunnelStream): void
 }
+
+export type OnStream = (stream: TunnelStream, subject: string | undefined) => void
 
 /** Streams that are over and remembered, at most. */
 const MAX_OVER = 4_096
@@ -51,8 +53,13 @@ export class StreamAcceptor {
     for (const { stream } of this.#streams.values()) yield stream
   }
 
-  /** Takes a stream's place at once; it is the subject's from here on. */
-  open(open: IncomingOpen, subject: string | undefined): void {
+  /** Whether the stream is here, or was within the resume window. */
+  knows(id: string): boolean {
+    return this.#streams.has(id) || this.#over.get(id) !== undefined
+  }
+
+  /** Takes a stream's place at once; it is the subject's from here on. `onStream` is told of it instead of the option's. */
+  open(open: IncomingOpen, subject: string | undefined, onStream = this.#options.onStream): void {
     const { link, number, head } = open
     if (this.#closed !== undefined) return link.refuse(number, this.#closed)
     const known = this.#streams.get(head.id)
@@ -76,7 +83,7 @@ export class StreamAcceptor {
     }
     this.#streams.set(head.id, { stream, subject })
     stream.acceptOn(link, number)
-    this.#options.onStream(stream, subject)
+    onStream?.(stream, subject)
   }
 
   /** An OPEN whose first copy arrived after all: it goes on as what it is, from its beginning. */

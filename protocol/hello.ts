@@ -22,6 +22,8 @@ export interface Hello {
   software: string
   /** An agent's machine. */
   machine?: string
+  /** Random, made when the program starts: whether a second link is the same agent's or a rival's. */
+  instance?: string
   heartbeat: { intervalMs: number; timeoutMs: number }
   limits: { maxFrameBytes: number; maxStreams: number }
   /** How long this party keeps a stream without a link, in ms. */
@@ -55,6 +57,7 @@ export function checkHello(body: Record<string, unknown>): Hello {
     ROLES.has(hello.role) &&
     typeof hello.software === 'string' &&
     (hello.machine === undefined || typeof hello.machine === 'string') &&
+    (hello.instance === undefined || typeof hello.instance === 'string') &&
     positive(hello.heartbeat?.intervalMs) &&
     positive(hello.heartbeat?.timeoutMs) &&
     positive(hello.limits?.maxFrameBytes) &&

@@ -262,6 +262,11 @@ export class Link {
     }, ACKNOWLEDGE_MS)
   }
 
+  /** Brings a frame that came too early to what stands behind its number now. */
+  redeliver(frame: Uint8Array): void {
+    this.#message(frame)
+  }
+
   /** Refuses a stream that a peer wants, before anything is bound to its number. */
   refuse(number: number, error: TunnelError): void {
     this.send(frames.encodeJson(FrameType.RESET, number, error.toWire()))
@@ -286,7 +291,7 @@ export class Link {
       const frame = this.#scheduler.next(shared ? SHARED_DATA_BYTES : frames.MAX_DATA_BYTES)
       if (frame === undefined) return
       if (frame.length < SMALL_FRAME_BYTES) this.#interactiveUntilMs = now + INTERACTIVE_MS
-      this.#transport.send(frame)
+      this.#transport.send(frame, this.#scheduler.compressible)
     }
   }
 

@@ -175,6 +175,7 @@ function newStreamId(): string {
  */
 class LastWord implements LinkChannel {
   readonly priority = 'low'
+  readonly compressible = false
   readonly #link: Link
   readonly #number: number
 

@@ -24,6 +24,10 @@ export class StreamPort implements LinkChannel {
     return this.#stream.head.priority ?? 'normal'
   }
 
+  get compressible(): boolean {
+    return this.#stream.head.kind !== 'ssh'
+  }
+
   /** The stream's number on this link; taken now if it has none yet. */
   get number(): number {
     if (this.#number === undefined) {

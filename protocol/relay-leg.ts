@@ -16,6 +16,8 @@ export interface RelayLegHandlers {
 export class RelayLeg implements LinkChannel {
   readonly link: Link
   readonly priority: Priority
+  /** What a proxy relays is sealed. */
+  readonly compressible = false
   readonly #options: RelayOptions
   readonly #handlers: RelayLegHandlers
   #number: number | undefined
@@ -75,7 +77,7 @@ export class RelayLeg implements LinkChannel {
   nextFrame(): Uint8Array | undefined {
     if (this.#gone) return undefined
     const frame = this.#next()
-    if (frame === undefined && this.#leaving) this.#leave()
+    if (frame === undefined && this.#leaving) this.leave()
     return frame
   }
 
@@ -130,7 +132,7 @@ export class RelayLeg implements LinkChannel {
   #lastFrame(make: (number: number) => Uint8Array): void {
     if (this.#gone) return
     if (this.#number !== undefined) this.link.send(make(this.#number))
-    this.#leave()
+    this.leave()
   }
 
   leaveWhenSent(): void {
@@ -139,7 +141,9 @@ export class RelayLeg implements LinkChannel {
     this.link.wake(this)
   }
 
-  #leave(): void {
+  /** Gives the number back, now. */
+  leave(): void {
+    if (this.#gone) return
     this.#gone = true
     this.#options.memory.remove(this.#queuedBytes)
     this.#queuedBytes = 0
@@ -154,7 +158,7 @@ export class RelayLeg implements LinkChannel {
 
   linkClosed(): void {
     if (this.#gone) return
-    this.#leave()
+    this.leave()
     this.#handlers.closed(this)
   }
 }

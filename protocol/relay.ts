@@ -111,6 +111,17 @@ export class Relay {
     this.#finish(error)
   }
 
+  /**
+   * Gives the number back without a word, for whoever binds it next: the stream turned out to live here. Answers with
+   * the RESET that has come for it in the meantime, if one has.
+   */
+  leave(): Uint8Array | undefined {
+    if (this.#over) return undefined
+    this.#opener.leave()
+    this.#finish(undefined)
+    return this.#earlyReset
+  }
+
   /** There is no path for the stream now: its opener keeps it and asks again. */
   suspend(): void {
     if (this.#over) return

@@ -3,6 +3,8 @@ import type { Priority } from './heads.ts'
 /** Something that may have frames to send on a link. */
 export interface FrameSource {
   readonly priority: Priority
+  /** Whether its payload may shrink: never so for a sealed stream, whose bytes are ciphertext. */
+  readonly compressible: boolean
   /** The next frame, with at most `maxDataBytes` of payload, or undefined when there is nothing to send now. */
   nextFrame(maxDataBytes: number): Uint8Array | undefined
 }
@@ -50,6 +52,9 @@ export class Scheduler {
     if (index >= 0) waiting.splice(index, 1)
   }
 
+  /** Whether the frame that `next` gave last is worth compressing. */
+  compressible = false
+
   next(maxDataBytes: number): Uint8Array | undefined {
     for (let lane = this.#leastServed(); lane !== undefined; lane = this.#leastServed()) {
       const source = lane.waiting.shift()!
@@ -59,6 +64,7 @@ export class Scheduler {
         continue
       }
       if (this.#queued.has(source)) lane.waiting.push(source)
+      this.compressible = source.compressible
       this.#virtualTime = lane.virtualTime
       lane.virtualTime += frame.length / lane.weight
       return frame

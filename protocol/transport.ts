@@ -2,8 +2,11 @@
 export interface Transport {
   /** Set by the link, before anything is received. */
   receiver: TransportReceiver | undefined
-  /** Sends one binary message; takes ownership of `frame`'s memory. A transport that has closed drops it. */
-  send(frame: Uint8Array): void
+  /**
+   * Sends one binary message; takes ownership of `frame`'s memory. A transport that has closed drops it.
+   * `compressible`: it may be compressed, where that was negotiated. @default false
+   */
+  send(frame: Uint8Array, compressible?: boolean): void
   /** Bytes handed to `send` that have not left this process. */
   readonly bufferedBytes: number
   /** Starts the closing handshake; `receiver.closed` follows. */

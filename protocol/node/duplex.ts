@@ -6,6 +6,8 @@ import type { TunnelStream } from '../stream.ts'
 export interface StreamDuplexOptions {
   /** Whether the second channel is wanted, as `aux`. @default false: its bytes are dropped */
   aux?: boolean
+  /** The acceptor has answered. */
+  accepted?: () => void
 }
 
 interface StreamDuplexEvents {
@@ -27,11 +29,13 @@ export class StreamDuplex extends Duplex {
   #writable: ((error?: Error | null) => void) | undefined
   #closed = false
 
-  constructor(stream: TunnelStream, { aux = false }: StreamDuplexOptions = {}) {
-    super({ allowHalfOpen: true })
+  constructor(stream: TunnelStream, { aux = false, accepted }: StreamDuplexOptions = {}) {
+    // Both halves may be over here while the peer still lacks bytes: the stream says when it is over.
+    super({ allowHalfOpen: true, autoDestroy: false })
     this.stream = stream
     this.aux = aux ? new Readable({ read: () => this.#takeAux() }) : undefined
     stream.handle({
+      ...(accepted === undefined ? {} : { accepted }),
       data: (bytes) => this.#data(bytes),
       aux: (bytes) => this.#auxData(bytes),
       event: (event) => this.emit('streamEvent', event),
@@ -101,7 +105,8 @@ export class StreamDuplex extends Duplex {
       const reason = error ?? new TunnelError('ABORTED', 'the stream was dropped before its end')
       this.stream.reset(asTunnelError(reason, 'ABORTED'))
     }
-    this.aux?.destroy()
+    // After an orderly end what waits in it may still be read.
+    if (error !== null || !this.#closed) this.aux?.destroy()
     callback(error)
   }
 
@@ -113,7 +118,13 @@ export class StreamDuplex extends Duplex {
 
   #streamClosed(error: TunnelError | undefined): void {
     this.#closed = true
-    if (error === undefined) return this.#drained()
+    if (error === undefined) {
+      this.#drained()
+      // What was received may still wait for its reader.
+      if (this.readableEnded) this.destroy()
+      else this.once('end', () => this.destroy())
+      return
+    }
     this.#writable = undefined
     this.destroy(error)
   }

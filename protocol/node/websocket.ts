@@ -16,6 +16,8 @@ export interface CompressionChoice {
   thresholdBytes: number
 }
 
+const COMPRESSED = { compress: true }
+const PLAIN = { compress: false }
 /** A close reason is 123 bytes at most (RFC 6455, section 5.5.1). */
 const MAX_REASON_BYTES = 123
 /** How long a peer has for its half of the closing handshake before the socket is dropped, in ms. */
@@ -31,6 +33,7 @@ export class WebSocketTransport implements Transport {
   #corked = false
   #closeTimer: ReturnType<typeof setTimeout> | undefined
   #closeReason: { code: number; reason: string } | undefined
+  readonly #compressFromBytes: number
   readonly #sent = (): void => this.receiver?.drained()
   readonly #uncork = (): void => {
     this.#corked = false
@@ -38,8 +41,9 @@ export class WebSocketTransport implements Transport {
   }
 
   /** `socket` is the connection beneath, for corking. */
-  constructor(webSocket: WebSocket, socket: Duplex | undefined) {
+  constructor(webSocket: WebSocket, socket: Duplex | undefined, compression?: CompressionChoice) {
     this.#webSocket = webSocket
+    this.#compressFromBytes = compression?.thresholdBytes ?? Number.POSITIVE_INFINITY
     this.#socket = socket
     webSocket.on('message', (data: RawData, isBinary: boolean) => {
       if (isBinary) this.receiver?.message(data as Buffer)
@@ -68,14 +72,15 @@ export class WebSocketTransport implements Transport {
     return this.#webSocket.bufferedAmount
   }
 
-  send(frame: Uint8Array): void {
+  send(frame: Uint8Array, compressible = false): void {
     if (this.#webSocket.readyState !== WebSocket.OPEN) return
     if (!this.#corked && this.#socket !== undefined) {
       this.#corked = true
       this.#socket.cork()
       process.nextTick(this.#uncork)
     }
-    this.#webSocket.send(frame, this.#sent)
+    const compress = compressible && frame.length >= this.#compressFromBytes
+    this.#webSocket.send(frame, compress ? COMPRESSED : PLAIN, this.#sent)
   }
 
   close(code: number, reason: string): void {
@@ -167,7 +172,7 @@ export function dialWebSocket(url: string, options: DialOptions): Promise<Transp
     webSocket.once('open', () => {
       settle()
       // Before any message can be emitted: nothing is received until the caller has made its link of it.
-      resolve(new WebSocketTransport(webSocket, socket))
+      resolve(new WebSocketTransport(webSocket, socket, compression))
     })
   })
 }

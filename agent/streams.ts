@@ -1,0 +1,78 @@
+import { pipeline } from 'node:stream'
+import { StreamAcceptor } from '../protocol/acceptor.ts'
+import { Budget } from '../protocol/budget.ts'
+import { asTunnelError, TunnelError } from '../protocol/errors.ts'
+import { StreamDuplex } from '../protocol/node/duplex.ts'
+import type { StreamsOptions } from '../protocol/options.ts'
+import type { TunnelStream } from '../protocol/stream.ts'
+import { canonicalTarget, dialTarget } from './dial.ts'
+import type { AgentLog } from './index.ts'
+
+export interface AgentStreamsOptions {
+  /** The SSH server: where a stream without a target goes. */
+  ssh: string
+  /** What else may be dialled. */
+  allow: readonly string[]
+  settings: StreamsOptions
+  log: AgentLog
+}
+
+/** The streams that come in, from whichever proxy, and what they are joined to on this machine. */
+export class AgentStreams {
+  readonly acceptor: StreamAcceptor
+  readonly #ssh: string
+  readonly #allowed: ReadonlySet<string | undefined>
+  readonly #log: AgentLog
+
+  constructor({ ssh, allow, settings, log }: AgentStreamsOptions) {
+    this.#ssh = ssh
+    this.#allowed = new Set([ssh, ...allow].map(canonicalTarget))
+    this.#log = log
+    const budget = new Budget(settings.userBudgetBytes)
+    this.acceptor = new StreamAcceptor({
+      settings,
+      budgetOf: () => budget,
+      onStream: (stream) => void this.#serve(stream),
+      onForeignResume: (id, subject) =>
+        log('warn', 'a resume of a stream of another user was refused', { streamId: id, userId: subject }),
+    })
+  }
+
+  async #serve(stream: TunnelStream): Promise<void> {
+    const { kind, target = this.#ssh, subject } = stream.head
+    try {
+      if (kind !== 'ssh')
+        throw new TunnelError('POLICY_DENIED', `an agent carries no ${kind} streams`, { hop: 'agent' })
+      const wanted = canonicalTarget(target)
+      if (wanted === undefined || !this.#allowed.has(wanted)) throw notAllowed(target)
+      const socket = await dialTarget(target)
+      this.#log('debug', 'stream open', { target, userId: subject, streamId: stream.id })
+      const duplex = new StreamDuplex(stream)
+      // It may have been given up while we dialled.
+      if (stream.state === 'closed') socket.destroy()
+      stream.accept()
+      pipeline(duplex, socket, duplex, (error) => {
+        this.#log('debug', 'stream over', {
+          target,
+          streamId: stream.id,
+          ...(error && { reason: error.message }),
+        })
+      })
+    } catch (thrown) {
+      const error = asTunnelError(thrown)
+      this.#log('warn', `a stream to ${target} was refused: ${error.message}`, {
+        code: error.code,
+        userId: subject,
+      })
+      stream.reset(error)
+    }
+  }
+}
+
+function notAllowed(target: string): TunnelError {
+  return new TunnelError(
+    'POLICY_DENIED',
+    `the agent of this machine does not allow ${target.slice(0, 100)} (start it with --allow ${target.slice(0, 100)})`,
+    { hop: 'agent' },
+  )
+}

@@ -1,0 +1,233 @@
+import type { Clock } from '../protocol/clock.ts'
+import { asTunnelError, errorFromWire, TunnelError } from '../protocol/errors.ts'
+import type { Goaway, Link } from '../protocol/link.ts'
+import { backoffMs } from './backoff.ts'
+import { type DialledLink, Dialler, type DiallerOptions, isFinal } from './dialler.ts'
+import { Emitter } from './emitter.ts'
+import type { BackoffOptions } from './options.ts'
+import { Pause } from './pause.ts'
+import { TokenRefresh } from './token-refresh.ts'
+
+/**
+ * - `disconnected`: not dialled yet, or given up: `connect()` may be called.
+ * - `connecting`: the first dial.
+ * - `reconnecting`: the link is lost, or the first dial is repeated; streams wait.
+ * - `closed`: for good.
+ */
+export type ConnectionState = 'disconnected' | 'connecting' | 'connected' | 'reconnecting' | 'closed'
+
+export interface Redial {
+  /** Dials since the link was lost, from 1. */
+  attempt: number
+  /** Before this dial, in ms. */
+  delayMs: number
+  /** Why the link, or the dial before, was lost. */
+  error: TunnelError
+}
+
+interface ConnectionEvents {
+  state: [ConnectionState]
+  /** There is a link: the first, one after a loss, or one that takes over from one that lives. */
+  link: [Link]
+  lost: [TunnelError]
+  /** The token could not be renewed; it is tried again. */
+  tokenFailed: [TunnelError]
+  redial: [Redial]
+  /** No further dial follows. */
+  failed: [TunnelError]
+}
+
+export interface ConnectionOptions extends DiallerOptions {
+  backoff: BackoffOptions
+  /** A link that lived this long was a good one, whatever ended it, in ms. */
+  provenMs: number
+  /** In [0, 1). */
+  random: () => number
+}
+
+/** What an address change, or a proxy that leaves, is given to show that the link lives, in ms. */
+const PROBE_MS = { least: 1_000, most: 5_000, unknown: 3_000, roundTrips: 4 }
+/** Between two tries to find another proxy while the old one still carries us, in ms; doubles up to the second. */
+const MOVE_RETRY_MS = 200
+const MOVE_RETRY_MAX_MS = 2_000
+
+/** One party's way to the proxy: a link at a time, dialled again when it is lost, replaced when the proxy leaves. */
+export class Connection extends Emitter<ConnectionEvents> {
+  readonly #options: ConnectionOptions
+  readonly #clock: Clock
+  readonly #dialler: Dialler
+  readonly #refresh: TokenRefresh
+  readonly #abort = new AbortController()
+  #state: ConnectionState = 'disconnected'
+  #link: Link | undefined
+  #linkSinceMs = 0
+  /** Dials in a row that brought no good link. */
+  #failures = 0
+  #pause: Pause | undefined
+  #moving = false
+  #gaveUpWith: TunnelError | undefined
+
+  constructor(options: ConnectionOptions) {
+    super()
+    this.#options = options
+    this.#clock = options.clock
+    this.#dialler = new Dialler(options)
+    this.#refresh = new TokenRefresh(options.token, options.clock, (error) => this.emit('tokenFailed', error))
+  }
+
+  get state(): ConnectionState {
+    return this.#state
+  }
+  get link(): Link | undefined {
+    return this.#link
+  }
+
+  /**
+   * The first link.
+   * @param patient go on dialling, as after a loss, where dialling again may help
+   * @throws {TunnelError}
+   */
+  async connect(patient = false): Promise<void> {
+    this.#to('connecting')
+    try {
+      this.#adopt(await this.#dial())
+    } catch (error) {
+      const failed = asTunnelError(error)
+      if (this.#abort.signal.aborted) throw failed
+      if (!patient || isFinal(failed)) {
+        this.#to('disconnected')
+        throw failed
+      }
+      this.#failures = 1
+      await this.#redial(failed)
+      if (this.#link === undefined) throw this.#gaveUpWith ?? failed
+    }
+  }
+
+  /** The network may have changed: makes sure of the link now, or dials now. */
+  check(): void {
+    const { least, most, unknown, roundTrips } = PROBE_MS
+    const rttMs = this.#link?.rttMs
+    this.#link?.probe(rttMs === undefined ? unknown : Math.min(most, Math.max(least, roundTrips * rttMs)))
+    this.#pause?.end()
+  }
+
+  /** Ends the link, normally, and every dial. */
+  close(): void {
+    if (this.#state === 'closed') return
+    this.#abort.abort(new TunnelError('ABORTED', 'the connection was closed', { hop: 'client' }))
+    this.#pause?.end()
+    this.#refresh.stop()
+    const link = this.#link
+    this.#link = undefined
+    link?.close()
+    this.#to('closed')
+  }
+
+  #dial(): Promise<DialledLink> {
+    const handlers = {
+      goaway: (goaway: Goaway) => void this.#move(goaway),
+      closed: (link: Link, error: TunnelError) => this.#closed(link, error),
+    }
+    return this.#dialler.dial(handlers, this.#abort.signal)
+  }
+
+  #adopt({ link, token }: DialledLink): void {
+    if (this.#abort.signal.aborted) return link.close()
+    const older = this.#link
+    this.#link = link
+    this.#linkSinceMs = this.#clock.now()
+    this.#refresh.watch(link, token)
+    // Measures the round trip, and shows that more than a HELLO gets through.
+    link.probe(this.#options.hello.heartbeat.timeoutMs)
+    this.#to('connected')
+    this.emit('link', link)
+    older?.close()
+    // It may have ended before anybody knew that it was ours.
+    if (link.closedWith !== undefined) this.#closed(link, link.closedWith)
+  }
+
+  #closed(link: Link, error: TunnelError): void {
+    if (link !== this.#link) return
+    this.#link = undefined
+    this.#refresh.stop()
+    const lived = this.#clock.now() - this.#linkSinceMs >= this.#options.provenMs
+    // A link that carried something and was then lost by the network is followed at once, however short it was.
+    const proven = lived || (link.rttMs !== undefined && error.category === 'network')
+    this.#failures = proven || error.code === 'SHUTTING_DOWN' ? 0 : this.#failures + 1
+    this.emit('lost', error)
+    if (error.code === 'TAKEN_OVER' || error.code === 'VERSION_UNSUPPORTED') return this.#giveUp(error)
+    void this.#redial(error)
+  }
+
+  async #redial(cause: TunnelError): Promise<void> {
+    const { backoff, random } = this.#options
+    // Our timers let a process end; somebody waits for this one.
+    const awake = setInterval(() => {}, 2 ** 30)
+    let error = cause
+    this.#to('reconnecting')
+    try {
+      for (let attempt = 1; !this.#abort.signal.aborted; attempt++) {
+        if (this.#failures >= backoff.maxAttempts) return this.#giveUp(error)
+        const askedMs = error.category === 'server' ? (error.retryAfterMs ?? 0) : 0
+        const delayMs = Math.max(backoffMs(this.#failures, backoff, random), askedMs)
+        this.emit('redial', { attempt, delayMs, error })
+        if (delayMs > 0) {
+          this.#pause = new Pause(this.#clock, delayMs)
+          await this.#pause.over
+        }
+        try {
+          return this.#adopt(await this.#dial())
+        } catch (failure) {
+          error = asTunnelError(failure)
+          this.#failures++
+          if (isFinal(error)) return this.#giveUp(error)
+        }
+      }
+    } finally {
+      clearInterval(awake)
+    }
+  }
+
+  #giveUp(error: TunnelError): void {
+    if (this.#abort.signal.aborted) return
+    this.#gaveUpWith = error
+    this.#to('disconnected')
+    this.emit('failed', error)
+  }
+
+  /** The proxy leaves: another link first, then this one ends. What fails here fails later as a lost link. */
+  async #move(goaway: Goaway): Promise<void> {
+    const older = this.#link
+    if (older === undefined || this.#moving) return
+    const error = errorFromWire(goaway)
+    if (error.code === 'TAKEN_OVER') {
+      this.#link = undefined
+      older.close()
+      this.emit('lost', error)
+      return this.#giveUp(error)
+    }
+    this.#moving = true
+    this.#dialler.turn()
+    try {
+      for (
+        let waitMs = MOVE_RETRY_MS;
+        this.#link === older;
+        waitMs = Math.min(MOVE_RETRY_MAX_MS, waitMs * 2)
+      ) {
+        const dialled = await this.#dial().catch(() => undefined)
+        if (dialled !== undefined && this.#link === older) return this.#adopt(dialled)
+        if (dialled !== undefined) return dialled.link.close()
+        await new Pause(this.#clock, waitMs).over
+      }
+    } finally {
+      this.#moving = false
+    }
+  }
+
+  #to(state: ConnectionState): void {
+    if (this.#state === state || this.#state === 'closed') return
+    this.#state = state
+    this.emit('state', state)
+  }
+}

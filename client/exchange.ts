@@ -1,0 +1,97 @@
+import type { StreamHandlers } from '../protocol/deliveries.ts'
+import { TunnelError } from '../protocol/errors.ts'
+import type { AcceptHead, HttpResponseHead, StreamEvent, StreamHead } from '../protocol/heads.ts'
+import { ResponseBody } from './response-body.ts'
+import { type BodyLike, inMemory, Upload, type UploadTarget } from './upload.ts'
+
+/** What of a stream an exchange needs; a TunnelStream, or a test's. */
+export interface ExchangeStream extends UploadTarget {
+  /** When its OPEN was first handed to a link; undefined while it was not. */
+  readonly openedAtMs: number | undefined
+  handle(handlers: StreamHandlers): void
+  event?(event: StreamEvent): void
+  consumed(byteCount: number): void
+  reset(error: TunnelError): void
+}
+
+export type NewStreamHead = Omit<StreamHead, 'id' | 'window'>
+
+/** Opens a stream; `first` with `ends` is the whole of our direction, and rides on OPEN. */
+export type OpenStream = (head: NewStreamHead, first?: Uint8Array, ends?: boolean) => ExchangeStream
+
+/** A body up to this rides on OPEN, in bytes: one frame each way for a small request. */
+const MAX_RIDING_BYTES = 32_768
+
+/** One HTTP request on one stream, once. */
+export class Exchange {
+  readonly stream: ExchangeStream
+  readonly body: ResponseBody
+  /** The response head; rejects when the stream ends without one. */
+  readonly head: Promise<HttpResponseHead>
+  readonly #upload: Upload
+  readonly #onOver: (answered: boolean) => void
+  #settle!: { resolve: (head: HttpResponseHead) => void; reject: (error: TunnelError) => void }
+  #headSeen = false
+
+  /** @param onOver the stream is over and its place on the link is free; whether it had a response head */
+  constructor(
+    open: OpenStream,
+    head: NewStreamHead,
+    body: BodyLike | undefined,
+    onOver: (answered: boolean) => void,
+  ) {
+    this.#onOver = onOver
+    this.head = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject }
+    })
+    const bytes = body === undefined ? undefined : inMemory(body)
+    const rides: boolean = body === undefined || (bytes !== undefined && bytes.length <= MAX_RIDING_BYTES)
+    this.stream = rides ? open(head, bytes, true) : open(head)
+    this.body = new ResponseBody(this.stream)
+    this.#upload = new Upload(this.stream)
+    this.stream.handle(this.#handlers(rides))
+    if (!rides) void this.#upload.run(bytes ?? (body as BodyLike))
+  }
+
+  /** Our direction has not been read to its end. */
+  get uploading(): boolean {
+    return !this.#upload.finished
+  }
+
+  #handlers(rides: boolean): StreamHandlers {
+    return {
+      accepted: (head: AcceptHead) => {
+        if (head.http !== undefined) this.#answered(head.http)
+      },
+      event: (event) => {
+        if ('http' in event) this.#answered(event.http)
+      },
+      data: (bytes) => this.body.push(bytes),
+      drained: () => this.#upload.drained(),
+      ended: () => {
+        if (!this.#headSeen) {
+          this.stream.reset(new TunnelError('FRAME_INVALID', 'the answer has no head', { hop: 'proxy' }))
+          return
+        }
+        this.body.end()
+        // The answer is complete: what is left of the request is wanted by nobody.
+        if (!rides && this.uploading)
+          this.stream.reset(new TunnelError('ABORTED', 'answered before the request ended'))
+      },
+      closed: (error) => {
+        this.#upload.stop()
+        const reason =
+          error ?? new TunnelError('FRAME_INVALID', 'the stream ended without an answer', { hop: 'proxy' })
+        this.body.fail(reason)
+        this.#settle.reject(reason)
+        this.#onOver(this.#headSeen)
+      },
+    }
+  }
+
+  #answered(head: HttpResponseHead): void {
+    if (this.#headSeen) return
+    this.#headSeen = true
+    this.#settle.resolve(head)
+  }
+}

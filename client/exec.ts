@@ -1,0 +1,193 @@
+import type { Writable } from 'node:stream'
+import { asTunnelError, TunnelError } from '../protocol/errors.ts'
+import type { StreamEvent } from '../protocol/heads.ts'
+import type { ExchangeStream, NewStreamHead } from './exchange.ts'
+import { judge } from './outcome.ts'
+import { Patience } from './patience.ts'
+import type { RequestPath } from './request.ts'
+import { type BodyLike, inMemory, Upload } from './upload.ts'
+
+export interface ExecOptions {
+  /** @default none: the command reads the end of its input at once */
+  stdin?: BodyLike
+  /** Where output goes as it comes, at that stream's pace; it is not ended. @default kept for the result */
+  stdout?: Writable
+  stderr?: Writable
+  /** Ends the command's channel. */
+  signal?: AbortSignal
+  /** Told at once what sends the command a signal by its SSH name, such as 'INT'; of no effect once its input has ended. */
+  control?: (sendSignal: (name: string) => void) => void
+  /** Until the command has begun, in ms. @default settings.request.timeoutMs */
+  timeoutMs?: number
+  /** More output than this in memory ends in an error. @default 67_108_864 */
+  maxBufferBytes?: number
+}
+
+export interface ExecResult {
+  /** Empty where it went to a stream. */
+  stdout: Buffer
+  stderr: Buffer
+  /** Null when a signal ended the command. */
+  exitCode: number | null
+  /** Without SIG, as SSH names it (RFC 4254, section 6.10). */
+  signal: string | null
+}
+
+const MAX_BUFFER_BYTES = 67_108_864
+const MAX_RIDING_BYTES = 32_768
+const PLAIN_WORD = /^[A-Za-z0-9_@%+=:,./-]+$/
+
+/** One line for a POSIX shell that runs `command` word by word; a string is a line already. */
+export function commandLine(command: string | readonly string[]): string {
+  if (typeof command === 'string') return command
+  return command
+    .map((word) => (PLAIN_WORD.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
+    .join(' ')
+}
+
+/** Runs a command. @throws {TunnelError} when it could not be run, or its outcome is not known */
+export async function exec(
+  path: RequestPath,
+  defaultTimeoutMs: number,
+  machine: string,
+  command: string | readonly string[],
+  options: ExecOptions = {},
+): Promise<ExecResult> {
+  const head: NewStreamHead = { kind: 'exec', machine, exec: { command: commandLine(command) } }
+  const timeoutMs = options.timeoutMs ?? defaultTimeoutMs
+  const patience = new Patience(
+    path.clock,
+    options.signal,
+    timeoutMs,
+    `the command on ${machine} did not begin`,
+  )
+  let release: (() => void) | undefined
+  try {
+    release = await path.queue.acquire('normal', patience.signal)
+    return await new Command(path, head, options, patience, release).result
+  } catch (error) {
+    release?.()
+    throw asTunnelError(error)
+  } finally {
+    patience.end()
+  }
+}
+
+class Command {
+  readonly result: Promise<ExecResult>
+  readonly #path: RequestPath
+  readonly #stream: ExchangeStream
+  readonly #patience: Patience
+  readonly #kept: { stdout: Buffer[]; stderr: Buffer[] } = { stdout: [], stderr: [] }
+  readonly #maxBufferBytes: number
+  #keptBytes = 0
+  #writing = 0
+  #ended = false
+  #exit: { code: number } | { signal: string } | undefined
+  #resolve!: (result: ExecResult) => void
+  #reject!: (error: TunnelError) => void
+
+  constructor(
+    path: RequestPath,
+    head: NewStreamHead,
+    options: ExecOptions,
+    patience: Patience,
+    release: () => void,
+  ) {
+    this.#path = path
+    this.#patience = patience
+    this.#maxBufferBytes = options.maxBufferBytes ?? MAX_BUFFER_BYTES
+    this.result = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    const { stdin } = options
+    const bytes = stdin === undefined ? undefined : inMemory(stdin)
+    const rides: boolean = stdin === undefined || (bytes !== undefined && bytes.length <= MAX_RIDING_BYTES)
+    const stream = rides ? path.open(head, bytes, true) : path.open(head)
+    this.#stream = stream
+    const upload = new Upload(stream)
+    options.control?.((name) => stream.event?.({ signal: name }))
+    const abort = () => stream.reset(patience.signal.reason as TunnelError)
+    stream.handle({
+      accepted: () => patience.stopTimer(),
+      data: (chunk) => this.#take(chunk, 'stdout', options.stdout),
+      aux: (chunk) => this.#take(chunk, 'stderr', options.stderr),
+      event: (event) => this.#event(event),
+      drained: () => upload.drained(),
+      ended: () => {
+        this.#ended = true
+        upload.stop()
+        stream.end()
+        this.#settle()
+      },
+      closed: (error) => {
+        upload.stop()
+        patience.signal.removeEventListener('abort', abort)
+        release()
+        if (!this.#ended) {
+          this.#reject(this.#verdict(error))
+        }
+      },
+    })
+    patience.signal.addEventListener('abort', abort, { once: true })
+    if (patience.signal.aborted) abort()
+    if (!rides) void upload.run(bytes ?? (stdin as BodyLike))
+  }
+
+  #event(event: StreamEvent): void {
+    if ('exit' in event) this.#exit = event.exit
+  }
+
+  #take(chunk: Uint8Array, name: 'stdout' | 'stderr', to: Writable | undefined): void {
+    this.#patience.stopTimer()
+    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
+    if (to === undefined) return this.#keep(bytes, name)
+    this.#writing++
+    // Credit comes back when the stream has dealt with the bytes: its pace is the command's.
+    to.write(bytes, (error) => {
+      this.#writing--
+      if (error)
+        this.#fail(new TunnelError('ABORTED', `${name} takes no more`, { cause: error, hop: 'client' }))
+      else this.#stream.consumed(bytes.length)
+      this.#settle()
+    })
+  }
+
+  #keep(bytes: Buffer, name: 'stdout' | 'stderr'): void {
+    this.#keptBytes += bytes.length
+    if (this.#keptBytes > this.#maxBufferBytes) {
+      const what = `the command wrote more than ${this.#maxBufferBytes} bytes; give it streams`
+      return this.#fail(new TunnelError('ABORTED', what, { hop: 'client' }))
+    }
+    this.#kept[name].push(bytes)
+    this.#stream.consumed(bytes.length)
+  }
+
+  #fail(error: TunnelError): void {
+    this.#reject(error)
+    this.#stream.reset(error)
+  }
+
+  /** A command is never run again by itself. */
+  #verdict(error: TunnelError | undefined): TunnelError {
+    if (error === undefined)
+      return new TunnelError('FRAME_INVALID', 'the command ended without a word', { hop: 'proxy' })
+    const sent = this.#stream.openedAtMs !== undefined
+    const failed = { error, tries: 1, sent, idempotent: false, replayable: false, final: this.#path.final() }
+    const verdict = judge(failed)
+    return verdict === 'retry' ? error : verdict
+  }
+
+  /** The result is there when the command has ended and all its output has been taken. */
+  #settle(): void {
+    if (!this.#ended || this.#writing > 0) return
+    const { stdout, stderr } = this.#kept
+    this.#resolve({
+      stdout: Buffer.concat(stdout),
+      stderr: Buffer.concat(stderr),
+      exitCode: this.#exit !== undefined && 'code' in this.#exit ? this.#exit.code : null,
+      signal: this.#exit !== undefined && 'signal' in this.#exit ? this.#exit.signal : null,
+    })
+  }
+}

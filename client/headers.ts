@@ -1,0 +1,54 @@
+import { TunnelError } from '../protocol/errors.ts'
+import type { HeaderList } from '../protocol/heads.ts'
+
+/** Headers as programs write them. */
+export type HeadersLike = Headers | HeaderList | Record<string, string | readonly string[] | undefined>
+
+/** RFC 9110, sections 5.1 and 5.5. */
+const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+function checked(name: string, value: string): [string, string] {
+  if (!NAME.test(name))
+    throw new TunnelError('CONFIG_INVALID', `header ${JSON.stringify(name)}: is no name`, { hop: 'client' })
+  if (!VALUE.test(value)) {
+    throw new TunnelError('CONFIG_INVALID', `header ${name}: its value has characters that no header has`, {
+      hop: 'client',
+    })
+  }
+  return [name, value]
+}
+
+/** In their order, a name as often as it was given. @throws {TunnelError} CONFIG_INVALID */
+export function headerList(headers: HeadersLike | undefined): HeaderList {
+  if (headers === undefined) return []
+  const pairs: HeaderList = []
+  const entries = Array.isArray(headers) || headers instanceof Headers ? headers : Object.entries(headers)
+  for (const [name, value] of entries as Iterable<[string, string | readonly string[] | undefined]>) {
+    if (value === undefined) continue
+    for (const one of typeof value === 'string' ? [value] : value) pairs.push(checked(name, String(one)))
+  }
+  return pairs
+}
+
+export function hasHeader(headers: HeaderList, name: string): boolean {
+  return headers.some(([given]) => given.toLowerCase() === name)
+}
+
+const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
+
+/** Adds the length of a body that is in memory, as every HTTP client does (RFC 9110, section 8.6). */
+export function withContentLength(
+  headers: HeaderList,
+  method: string,
+  byteCount: number | undefined,
+): HeaderList {
+  if (
+    byteCount === undefined ||
+    hasHeader(headers, 'content-length') ||
+    hasHeader(headers, 'transfer-encoding')
+  )
+    return headers
+  if (byteCount === 0 && !METHODS_WITH_BODY.has(method)) return headers
+  return [...headers, ['content-length', String(byteCount)]]
+}

@@ -1,0 +1,15 @@
+import { systemClock } from '../protocol/clock.ts'
+import { dialWebSocket } from '../protocol/node/websocket.ts'
+import { watchNetwork } from './network-watch.ts'
+import type { Platform } from './platform.ts'
+import { loadSettings } from './profiles.ts'
+
+/** Node's. A bundle for browsers puts another module in the place of this one. */
+export const platform: Platform = {
+  dial: dialWebSocket,
+  watchNetwork: (changed) => watchNetwork(changed),
+  loadSettings,
+  clock: systemClock,
+  random: Math.random,
+  software: `ssh-websocket-tunnel (node ${process.versions.node})`,
+}

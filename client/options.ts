@@ -1,0 +1,55 @@
+import { type Static, Type } from 'typebox'
+
+const strict = { additionalProperties: false }
+
+/** When to dial again after a lost link. The first redial is immediate; these are the waits before the later ones. */
+export const BackoffOptions = Type.Object(
+  {
+    /** The wait before the second redial, in ms. */
+    baseMs: Type.Integer({ default: 2_000, minimum: 1, maximum: 3_600_000 }),
+    /** Each further wait is this many times the one before. */
+    multiplier: Type.Number({ default: 2, minimum: 1, maximum: 10 }),
+    /** A wait is spread at random by this share of itself to either side, so that many clients do not dial at once. */
+    jitter: Type.Number({ default: 0.3, minimum: 0, maximum: 1 }),
+    /** No wait is longer, in ms, jitter aside. */
+    maxMs: Type.Integer({ default: 60_000, minimum: 1, maximum: 86_400_000 }),
+    /** After so many failed dials in a row the streams end and the client is disconnected. */
+    maxAttempts: Type.Integer({ default: 10, minimum: 1, maximum: 1_000_000 }),
+  },
+  strict,
+)
+export type BackoffOptions = Static<typeof BackoffOptions>
+
+/** Requests that wait in the client because the link's streams are all in use. */
+export const QueueOptions = Type.Object(
+  {
+    /** More than these wait nowhere: they are refused with QUEUE_FULL. */
+    maxRequests: Type.Integer({ default: 1_000, minimum: 1, maximum: 1_000_000 }),
+    /** The share of `maxRequests` at which 'backpressure' is emitted; 'drain' follows at half of that. */
+    backpressureAt: Type.Number({ default: 0.8, minimum: 0, maximum: 1 }),
+  },
+  strict,
+)
+export type QueueOptions = Static<typeof QueueOptions>
+
+/** The client's part of the `request` section; the proxy's knows more. */
+export const RequestOptions = Type.Object(
+  {
+    /** How long a request may take until its response head is there, its time in the queue included, in ms. */
+    timeoutMs: Type.Integer({ default: 30_000, minimum: 1, maximum: 86_400_000 }),
+  },
+  strict,
+)
+export type RequestOptions = Static<typeof RequestOptions>
+
+/** How long a graceful end may take before what is left is cut. */
+export const ShutdownOptions = Type.Object(
+  {
+    /** The proxy's drain, in ms. */
+    serverMs: Type.Integer({ default: 30_000, minimum: 0, maximum: 3_600_000 }),
+    /** A client's `disconnect()` and an agent's stop, in ms. */
+    clientMs: Type.Integer({ default: 10_000, minimum: 0, maximum: 3_600_000 }),
+  },
+  strict,
+)
+export type ShutdownOptions = Static<typeof ShutdownOptions>

@@ -1,0 +1,74 @@
+import { asTunnelError, TunnelError } from '../protocol/errors.ts'
+import type { Priority } from '../protocol/heads.ts'
+import { StreamDuplex } from '../protocol/node/duplex.ts'
+import type { StreamOpener } from '../protocol/opener.ts'
+import { Patience } from './patience.ts'
+import type { RequestPath } from './request.ts'
+
+/** A byte stream to a machine. */
+export interface RawStream {
+  machine: string
+  /** `ssh`: sealed, to the machine's SSH server. `tcp`: inspected, to `target`. */
+  kind: 'ssh' | 'tcp'
+  /** `host:port` on the machine's side; needed for `tcp`. */
+  target?: string
+  /** @default 'normal' */
+  priority?: Priority
+  /** Ends the wait, and afterwards the stream. */
+  signal?: AbortSignal
+  /** Until the far side has accepted, in ms. @default settings.request.timeoutMs */
+  timeoutMs?: number
+}
+
+/** Resolves when the far side has accepted. @throws {TunnelError} */
+export async function openRawStream(
+  path: RequestPath,
+  opener: () => StreamOpener,
+  defaultTimeoutMs: number,
+  request: RawStream,
+): Promise<StreamDuplex> {
+  const { machine, kind, target, priority = 'normal', signal } = request
+  if (kind === 'tcp' && target === undefined) {
+    throw new TunnelError('CONFIG_INVALID', 'target: a tcp stream needs one', { hop: 'client' })
+  }
+  const timeoutMs = request.timeoutMs ?? defaultTimeoutMs
+  const patience = new Patience(
+    path.clock,
+    signal,
+    timeoutMs,
+    `${target ?? 'the SSH server'} on ${machine} did not answer`,
+  )
+  let release: (() => void) | undefined
+  try {
+    release = await path.queue.acquire(priority, patience.signal)
+    const head = target === undefined ? { kind, machine, priority } : { kind, machine, priority, target }
+    const stream = opener().open(head)
+    const abort = () => stream.reset(patience.signal.reason as TunnelError)
+    patience.signal.addEventListener('abort', abort, { once: true })
+    if (patience.signal.aborted) abort()
+    const free = release
+    return await new Promise((resolve, reject) => {
+      stream.handle({
+        // In the same turn the duplex takes over, so that no byte is missed.
+        accepted: () => {
+          patience.stopTimer()
+          const duplex = new StreamDuplex(stream)
+          duplex.once('close', () => {
+            free()
+            patience.end()
+          })
+          resolve(duplex)
+        },
+        closed: (error) => {
+          reject(
+            error ?? new TunnelError('ABORTED', 'the stream ended before it was accepted', { hop: 'proxy' }),
+          )
+        },
+      })
+    })
+  } catch (error) {
+    release?.()
+    patience.end()
+    throw asTunnelError(error)
+  }
+}

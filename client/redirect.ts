@@ -1,0 +1,54 @@
+import type { HeaderList, HttpResponseHead } from '../protocol/heads.ts'
+import { type BodyLike, inMemory } from './upload.ts'
+
+/** As browsers and undici: the Fetch standard, section 4.4. */
+export const MAX_REDIRECTS = 20
+
+export interface HttpHop {
+  url: URL
+  method: string
+  headers: HeaderList
+  body: BodyLike | undefined
+}
+
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
+const LOOPBACK: ReadonlySet<string> = new Set(['127.0.0.1', 'localhost', '[::1]'])
+const BODY_HEADERS: ReadonlySet<string> = new Set([
+  'content-encoding',
+  'content-language',
+  'content-length',
+  'content-location',
+  'content-type',
+])
+
+/** Another port is another origin, which they were not meant for. */
+const CREDENTIALS: ReadonlySet<string> = new Set(['authorization', 'cookie', 'proxy-authorization'])
+
+/**
+ * Where an answer sends the client, by the Fetch standard; undefined where it is to be given to the caller as it is:
+ * no redirect, one that leaves the machine (a tunnel does not reach the world), or one that needs a body that is used up.
+ */
+export function redirected(hop: HttpHop, { status, headers }: HttpResponseHead): HttpHop | undefined {
+  const location = headers.find(([name]) => name.toLowerCase() === 'location')?.[1]
+  if (!REDIRECTS.has(status) || location === undefined || !URL.canParse(location, hop.url.href))
+    return undefined
+  const url = new URL(location, hop.url)
+  // The service knows itself as 127.0.0.1; the caller knows it by the machine's name.
+  if (LOOPBACK.has(url.hostname)) url.hostname = hop.url.hostname
+  if (url.hostname !== hop.url.hostname || url.protocol !== 'http:') return undefined
+  if (url.hash === '') url.hash = hop.url.hash
+
+  const headersThere = url.port === hop.url.port ? hop.headers : without(hop.headers, CREDENTIALS)
+  const toGet =
+    (status === 303 && hop.method !== 'GET' && hop.method !== 'HEAD') ||
+    (status <= 302 && hop.method === 'POST')
+  if (toGet) {
+    return { url, method: 'GET', headers: without(headersThere, BODY_HEADERS), body: undefined }
+  }
+  if (hop.body !== undefined && inMemory(hop.body) === undefined) return undefined
+  return { ...hop, url, headers: headersThere }
+}
+
+function without(headers: HeaderList, names: ReadonlySet<string>): HeaderList {
+  return headers.filter(([name]) => !names.has(name.toLowerCase()))
+}

@@ -1,0 +1,144 @@
+import type { Clock } from '../protocol/clock.ts'
+import { asTunnelError, type TunnelError } from '../protocol/errors.ts'
+import type { HeaderList, HttpResponseHead, Priority } from '../protocol/heads.ts'
+import { Exchange, type NewStreamHead, type OpenStream } from './exchange.ts'
+import { withContentLength } from './headers.ts'
+import type { MetricsCollector } from './metrics.ts'
+import { isIdempotent, judge } from './outcome.ts'
+import { Patience } from './patience.ts'
+import type { RequestQueue } from './request-queue.ts'
+import type { ResponseBody } from './response-body.ts'
+import { type BodyLike, inMemory } from './upload.ts'
+
+/** One HTTP request, in the terms of the wire. */
+export interface HttpRequest {
+  machine: string
+  /** `host:port` on the machine's side. */
+  target: string
+  method: string
+  /** Path and query. */
+  path: string
+  headers: HeaderList
+  body?: BodyLike | undefined
+  priority?: Priority | undefined
+  /** May be sent again when its outcome is unknown. @default what RFC 9110 says of the method */
+  idempotent?: boolean | undefined
+  signal?: AbortSignal | null | undefined
+  /** Until the response head is there. */
+  timeoutMs: number
+}
+
+export interface HttpAnswer {
+  head: HttpResponseHead
+  body: ResponseBody
+  /** Ends the stream, both ways. */
+  reset(error: TunnelError): void
+}
+
+/** What requests go through. */
+export interface RequestPath {
+  readonly clock: Clock
+  readonly queue: RequestQueue
+  readonly metrics: MetricsCollector
+  readonly open: OpenStream
+  /** No link is coming any more. */
+  readonly final: () => boolean
+}
+
+/** Before another try, in ms; doubles. The opener itself waits for a link, so this is for a proxy that refuses. */
+const RETRY_MS = 100
+
+/**
+ * Sends a request and resolves at its response head. What was certainly not executed, and what may be executed twice,
+ * is tried again.
+ * @throws {TunnelError} among others TIMEOUT, ABORTED, QUEUE_FULL, OUTCOME_UNKNOWN
+ */
+export async function sendRequest(path: RequestPath, request: HttpRequest): Promise<HttpAnswer> {
+  const startedAtMs = path.clock.now()
+  const { signal, timeoutMs, method, machine } = request
+  const patience = new Patience(path.clock, signal, timeoutMs, `${method} to ${machine} was not answered`)
+  const bytes = request.body === undefined ? undefined : inMemory(request.body)
+  const replayable = request.body === undefined || bytes !== undefined
+  const head: NewStreamHead = {
+    kind: 'http',
+    machine,
+    target: request.target,
+    priority: request.priority ?? 'normal',
+    http: {
+      method,
+      path: request.path,
+      headers: withContentLength(request.headers, method, replayable ? (bytes?.length ?? 0) : undefined),
+    },
+  }
+  try {
+    for (let tries = 1; ; tries++) {
+      let attempt: Exchange | undefined
+      try {
+        attempt = await start(path, head, bytes ?? request.body, patience)
+        const { stream, body } = attempt
+        const answer = await attempt.head
+        patience.stopTimer()
+        path.metrics.answered(path.clock.now() - startedAtMs)
+        return { head: answer, body, reset: (error) => stream.reset(error) }
+      } catch (error) {
+        const failed = asTunnelError(error)
+        if (patience.signal.aborted) throw failed
+        const verdict = judge({
+          error: failed,
+          tries,
+          sent: attempt?.stream.openedAtMs !== undefined,
+          idempotent: request.idempotent ?? isIdempotent(method),
+          replayable,
+          final: path.final(),
+        })
+        if (verdict !== 'retry') throw verdict
+        await pause(path.clock, failed.retryAfterMs ?? RETRY_MS * 2 ** (tries - 1), patience.signal)
+      }
+    }
+  } catch (error) {
+    patience.end()
+    const failed = asTunnelError(error)
+    path.metrics.failed(failed)
+    throw failed
+  }
+}
+
+/** Takes a place and opens the stream; the place comes back when the stream is over. */
+async function start(
+  path: RequestPath,
+  head: NewStreamHead,
+  body: BodyLike | undefined,
+  patience: Patience,
+): Promise<Exchange> {
+  const { signal } = patience
+  const release = await path.queue.acquire(head.priority, signal)
+  try {
+    const abort = () => exchange.stream.reset(signal.reason as TunnelError)
+    const exchange = new Exchange(path.open, head, body, (answered) => {
+      release()
+      signal.removeEventListener('abort', abort)
+      if (answered) patience.end()
+    })
+    signal.addEventListener('abort', abort, { once: true })
+    if (signal.aborted) abort()
+    return exchange
+  } catch (error) {
+    release()
+    throw error
+  }
+}
+
+function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      clock.clearTimer(timer)
+      reject(signal.reason as TunnelError)
+    }
+    const timer = clock.setTimer(() => {
+      signal.removeEventListener('abort', abort)
+      resolve()
+    }, ms)
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort, { once: true })
+  })
+}

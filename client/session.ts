@@ -1,0 +1,55 @@
+import type { TunnelError } from '../protocol/errors.ts'
+import { type Hello, PROTOCOL_VERSION } from '../protocol/hello.ts'
+import { StreamOpener } from '../protocol/opener.ts'
+import { Connection } from './connection.ts'
+import type { Platform } from './platform.ts'
+import type { ClientSettings } from './settings.ts'
+import type { TokenProvider } from './token.ts'
+
+export interface SessionOptions {
+  urls: readonly string[]
+  token: TokenProvider
+  settings: ClientSettings
+  platform: Platform
+}
+
+/** From one `connect()` until it is given up or closed: the way to the proxy, and the streams that go it. */
+export class Session {
+  readonly connection: Connection
+  readonly opener: StreamOpener
+  readonly #stopWatch: () => void
+
+  constructor({ urls, token, settings, platform }: SessionOptions) {
+    const { clock, random, dial, software } = platform
+    const { heartbeat, backoff, streams, compression, limits } = settings
+    const hello: Hello = {
+      role: 'client',
+      version: PROTOCOL_VERSION,
+      software,
+      heartbeat,
+      limits: { maxFrameBytes: limits.maxFrameBytes, maxStreams: streams.maxPerLink },
+      resumeMs: streams.resumeMs,
+    }
+    this.opener = new StreamOpener({ settings: streams, clock })
+    this.connection = new Connection({
+      urls,
+      token,
+      hello,
+      dial,
+      clock,
+      random,
+      backoff,
+      provenMs: heartbeat.intervalMs,
+      compression: compression.enabled ? { thresholdBytes: compression.thresholdBytes } : undefined,
+    })
+    this.connection.on('link', (link) => this.opener.attach(link))
+    this.#stopWatch = platform.watchNetwork(() => this.connection.check())
+  }
+
+  /** Ends every stream with `error`, then the link. */
+  end(error: TunnelError): void {
+    this.#stopWatch()
+    this.opener.close(error)
+    this.connection.close()
+  }
+}

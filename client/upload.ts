@@ -1,0 +1,97 @@
+import { asTunnelError, type TunnelError } from '../protocol/errors.ts'
+
+/** What a program may hand over as a body or as a command's input. */
+export type BodyLike =
+  | string
+  | Uint8Array
+  | ArrayBuffer
+  | AsyncIterable<Uint8Array | string>
+  | ReadableStream<Uint8Array>
+
+/** The sending half of a stream, as far as an upload needs it. */
+export interface UploadTarget {
+  write(bytes: Uint8Array): boolean
+  end(): void
+  reset(error: TunnelError): void
+}
+
+/** Written at once, at most, so that a large buffer in memory meets backpressure too. */
+const MAX_WRITE_BYTES = 65_536
+
+const encoder = new TextEncoder()
+
+/** The body as bytes where it is in memory already. */
+export function inMemory(body: BodyLike): Uint8Array | undefined {
+  if (typeof body === 'string') return encoder.encode(body)
+  if (body instanceof Uint8Array) return body
+  if (body instanceof ArrayBuffer) return new Uint8Array(body)
+  return undefined
+}
+
+async function* chunksOf(body: BodyLike): AsyncGenerator<Uint8Array | string> {
+  const bytes = inMemory(body)
+  if (bytes !== undefined) yield bytes
+  else if (Symbol.asyncIterator in (body as object)) yield* body as AsyncIterable<Uint8Array | string>
+  else {
+    const reader = (body as ReadableStream<Uint8Array>).getReader()
+    try {
+      for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value
+    } finally {
+      // Tells the source that nobody reads on; after its end this does nothing.
+      await reader.cancel().catch(() => undefined)
+    }
+  }
+}
+
+/** Carries a body up a stream, no faster than the stream takes it. */
+export class Upload {
+  readonly #target: UploadTarget
+  #stopped = false
+  #finished = false
+  #resume: (() => void) | undefined
+
+  constructor(target: UploadTarget) {
+    this.#target = target
+  }
+
+  get finished(): boolean {
+    return this.#finished
+  }
+
+  /** The stream takes bytes again. */
+  drained(): void {
+    const resume = this.#resume
+    this.#resume = undefined
+    resume?.()
+  }
+
+  /** The stream is over: reads no more of the body. */
+  stop(): void {
+    this.#stopped = true
+    this.drained()
+  }
+
+  /** Never rejects: a body that fails resets the stream, whose end says so. */
+  async run(body: BodyLike): Promise<void> {
+    try {
+      for await (const chunk of chunksOf(body)) {
+        const bytes = typeof chunk === 'string' ? encoder.encode(chunk) : chunk
+        for (let at = 0; at < bytes.length && !this.#stopped; at += MAX_WRITE_BYTES) {
+          if (!this.#target.write(bytes.subarray(at, at + MAX_WRITE_BYTES))) await this.#drain()
+        }
+        if (this.#stopped) return
+      }
+      this.#finished = true
+      this.#target.end()
+    } catch (error) {
+      this.#target.reset(asTunnelError(error, 'ABORTED', 'client'))
+    }
+  }
+
+  #drain(): Promise<void> {
+    if (this.#stopped) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.#resume = resolve
+    })
+  }
+}

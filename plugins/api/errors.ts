@@ -1,0 +1,8 @@
+import { TunnelError } from '../../protocol/errors.ts'
+
+/** The same words whether nobody has such a machine or somebody else has. */
+export function machineUnknown(name: string): TunnelError {
+  return new TunnelError('MACHINE_UNKNOWN', `no machine of yours is named ${name.slice(0, 80)}`, {
+    hop: 'proxy',
+  })
+}

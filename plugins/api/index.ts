@@ -1,0 +1,42 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { machineUnknown } from './errors.ts'
+
+interface MachineParams {
+  Params: { machine: string }
+}
+
+/** What a user may ask about his own machines and key; everything is of the caller, by construction. */
+async function apiPlugin(app: FastifyInstance): Promise<void> {
+  app.addHook('onRequest', app.limitByIp)
+  app.addHook('onRequest', app.requireUser)
+
+  app.get('/api/tunnel/machines', async (request) => app.machines.list(request.user.sub))
+
+  app.get<MachineParams>('/api/tunnel/machines/:machine', async (request) => {
+    const machine = app.machines.find(request.user.sub, request.params.machine)
+    if (machine === undefined) throw machineUnknown(request.params.machine)
+    return machine
+  })
+
+  app.delete<MachineParams>('/api/tunnel/machines/:machine', async (request, reply) => {
+    await app.machines.forget(request.user.sub, request.params.machine)
+    request.log.info({ context: { machine: request.params.machine } }, 'machine forgotten')
+    return reply.code(204).send()
+  })
+
+  app.post<MachineParams>('/api/tunnel/machines/:machine/trust', async (request) => {
+    const machine = await app.machines.trust(request.user.sub, request.params.machine)
+    request.log.info({ context: { machine: machine.name, hostKeys: machine.hostKeys } }, 'host key trusted')
+    return machine
+  })
+
+  app.get('/api/tunnel/ssh/key', async (request) => ({ publicKey: app.ssh.publicKey(request.user.sub) }))
+}
+
+export default fp(apiPlugin, {
+  name: 'tunnel-api',
+  fastify: '5.x',
+  encapsulate: true,
+  dependencies: ['tunnel-auth', 'tunnel-ratelimit', 'tunnel-machines', 'tunnel-ssh'],
+})

@@ -1,0 +1,228 @@
+import { connect as connectTcp } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { TunnelError } from '../../protocol/errors.ts'
+import { MACHINE_NAME } from '../../protocol/heads.ts'
+import type { Enrolment } from '../../protocol/hello.ts'
+import type { Link } from '../../protocol/link.ts'
+import { StreamDuplex } from '../../protocol/node/duplex.ts'
+import type { StreamsOptions } from '../../protocol/options.ts'
+import type { State } from '../state/index.ts'
+import { Agents } from './agents.ts'
+import {
+  machineUnknown,
+  nameInvalid,
+  nothingToTrust,
+  takenByConfiguration,
+  tooManyMachines,
+} from './errors.ts'
+import { describe, type HostKey, hasChanged, normalised } from './host-keys.ts'
+import type { MachinesOptions } from './options.ts'
+import { MachineRecords } from './records.ts'
+
+export interface Machine {
+  owner: string
+  name: string
+  source: 'agent' | 'configured'
+  online: boolean
+  /** When it came on line or went off; unknown for what was not seen since the start. */
+  since?: string
+  sshUser: string
+  /** The pinned ones. */
+  hostKeys: HostKey[]
+  /** It has told other keys than the pinned ones: inspected mode is refused until its owner trusts them. */
+  hostKeyChanged: boolean
+  agentVersion?: string
+}
+
+/** How long a configured host has to answer, in ms. */
+const TCP_CONNECT_MS = 10_000
+const MAX_MACHINES_PER_USER = 1_000
+
+/** Who is reachable, whose it is, and by which host keys it is known. */
+export class MachineDirectory {
+  readonly #configured: MachinesOptions
+  readonly #agents: Agents
+  readonly #records: MachineRecords
+
+  constructor(configured: MachinesOptions, streams: StreamsOptions, state: State) {
+    this.#configured = configured
+    this.#agents = new Agents(streams)
+    this.#records = new MachineRecords(state)
+  }
+
+  load(): Promise<void> {
+    return this.#records.load()
+  }
+
+  get agentCount(): number {
+    return this.#agents.count
+  }
+
+  /**
+   * An agent's HELLO: its machine is on line over `link` from now on.
+   * @throws {TunnelError} CONFIG_INVALID, TOO_MANY_CONNECTIONS
+   */
+  async enrol(owner: string, name: string, enrolment: Enrolment, link: Link): Promise<void> {
+    if (!MACHINE_NAME.test(name)) throw nameInvalid(name)
+    if (this.#isConfigured(owner, name)) throw takenByConfiguration(name)
+    const known = this.#records.get(owner, name)
+    if (known === undefined && this.#names(owner).length >= MAX_MACHINES_PER_USER) {
+      throw tooManyMachines(MAX_MACHINES_PER_USER)
+    }
+    const reported = enrolment.hostKeys.flatMap((key) => normalised(key) ?? [])
+    const pinned = known?.hostKeys ?? []
+    const record = {
+      hostKeys: pinned.length === 0 ? reported : pinned,
+      changedKeys: hasChanged(pinned, reported) ? reported : [],
+      sshUser: enrolment.sshUser,
+    }
+    // The pin holds before anybody can use the link.
+    const stored = this.#records.put(owner, name, record)
+    this.#agents.attach(owner, name, link)
+    await stored
+  }
+
+  /** The agent's link has ended. */
+  lost(owner: string, name: string, link: Link): void {
+    this.#agents.detach(owner, name, link)
+  }
+
+  find(owner: string, name: string): Machine | undefined {
+    const configured = this.#configured[name]
+    if (configured?.owners.includes(owner) && this.#isConfigured(owner, name)) {
+      const hostKeys = [describe(configured.hostKey)]
+      const { user: sshUser } = configured
+      return { owner, name, source: 'configured', online: true, sshUser, hostKeys, hostKeyChanged: false }
+    }
+    const agent = this.#agents.get(owner, name)
+    const record = this.#records.get(owner, name)
+    if (record === undefined) return undefined
+    const machine: Machine = {
+      owner,
+      name,
+      source: 'agent',
+      online: agent?.link !== undefined,
+      sshUser: record.sshUser,
+      hostKeys: record.hostKeys.map(describe),
+      hostKeyChanged: record.changedKeys.length > 0,
+    }
+    if (agent !== undefined) machine.since = agent.since.toISOString()
+    if (agent?.link?.peer !== undefined) machine.agentVersion = agent.link.peer.software
+    return machine
+  }
+
+  #isConfigured(owner: string, name: string): boolean {
+    return Object.hasOwn(this.#configured, name) && this.#configured[name]?.owners.includes(owner) === true
+  }
+
+  #names(owner: string): string[] {
+    const configured = Object.keys(this.#configured).filter((name) => this.#isConfigured(owner, name))
+    return [...new Set([...configured, ...this.#records.namesOf(owner)])].sort()
+  }
+
+  list(owner: string): Machine[] {
+    return this.#names(owner).flatMap((name) => this.find(owner, name) ?? [])
+  }
+
+  /** Pinned public keys, `ssh-ed25519 AAAA…`. */
+  async hostKeys(owner: string, name: string): Promise<string[]> {
+    if (this.#isConfigured(owner, name)) return [this.#configured[name]?.hostKey ?? '']
+    return this.#records.get(owner, name)?.hostKeys ?? []
+  }
+
+  /** The owner's word that a machine's changed keys are right. @throws {TunnelError} MACHINE_UNKNOWN, MACHINE_OFFLINE */
+  async trust(owner: string, name: string): Promise<Machine> {
+    const record = this.#records.get(owner, name)
+    if (record === undefined) throw machineUnknown(name)
+    if (record.changedKeys.length === 0 && record.hostKeys.length === 0) throw nothingToTrust(name)
+    if (record.changedKeys.length > 0) {
+      await this.#records.put(owner, name, { ...record, hostKeys: record.changedKeys, changedKeys: [] })
+    }
+    return this.find(owner, name) as Machine
+  }
+
+  /** Forgets a machine and its pins; its agent, if it is on line, is closed. @throws {TunnelError} MACHINE_UNKNOWN */
+  async forget(owner: string, name: string): Promise<void> {
+    if (this.#records.get(owner, name) === undefined) throw machineUnknown(name)
+    await this.#records.delete(owner, name)
+    this.#agents
+      .get(owner, name)
+      ?.link?.close(new TunnelError('TAKEN_OVER', `${name} was removed by its owner`, { hop: 'proxy' }))
+  }
+
+  /** The link of a machine's agent. @throws {TunnelError} MACHINE_UNKNOWN, MACHINE_OFFLINE */
+  async agentLink(owner: string, name: string): Promise<Link> {
+    const machine = this.find(owner, name)
+    if (machine === undefined || machine.source !== 'agent') throw machineUnknown(name)
+    return this.#agents.link(owner, name)
+  }
+
+  /** Calls `go` with the link of a machine's agent, now or when it is on line; returns what ends the wait. */
+  whenOnline(owner: string, name: string, go: (link: Link) => void): () => void {
+    return this.#agents.whenOnline(owner, name, go)
+  }
+
+  /**
+   * Raw bytes to a machine's SSH server, or to another target that its agent allows.
+   * @throws {TunnelError} MACHINE_UNKNOWN, MACHINE_OFFLINE, TOO_MANY_STREAMS, or what the agent or the host answers
+   */
+  async connect(
+    owner: string,
+    name: string,
+    request: { kind: 'ssh'; target?: string | undefined },
+  ): Promise<Duplex> {
+    const configured = this.#isConfigured(owner, name) ? this.#configured[name] : undefined
+    if (configured !== undefined) return dialTcp(configured.host, configured.port)
+    await this.agentLink(owner, name)
+    const opener = this.#agents.get(owner, name)?.opener
+    if (opener === undefined) throw machineUnknown(name)
+    const { kind, target } = request
+    const stream = opener.open({
+      kind,
+      machine: name,
+      subject: owner,
+      ...(target === undefined ? {} : { target }),
+    })
+    return new Promise((resolve, reject) => {
+      const duplex = new StreamDuplex(stream, {
+        accepted() {
+          duplex.off('error', reject)
+          resolve(duplex)
+        },
+      })
+      duplex.once('error', reject)
+    })
+  }
+
+  close(): void {
+    this.#agents.close()
+  }
+}
+
+function dialTcp(host: string, port: number): Promise<Duplex> {
+  return new Promise((resolve, reject) => {
+    const socket = connectTcp({ host, port, noDelay: true, timeout: TCP_CONNECT_MS })
+    const fail = (error: TunnelError): void => {
+      socket.destroy()
+      reject(error)
+    }
+    const onError = (error: NodeJS.ErrnoException): void => {
+      const code = error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN' ? 'DNS_FAILED' : 'CONNECT_REFUSED'
+      fail(
+        new TunnelError(code, `${host}:${port} could not be reached (${error.code})`, {
+          cause: error,
+          hop: 'target',
+        }),
+      )
+    }
+    socket.once('error', onError)
+    socket.once('timeout', () =>
+      fail(new TunnelError('TIMEOUT', `${host}:${port} did not answer`, { hop: 'target' })),
+    )
+    socket.once('connect', () => {
+      socket.setTimeout(0)
+      socket.off('error', onError)
+      resolve(socket)
+    })
+  })
+}

@@ -1,0 +1,40 @@
+import { TunnelError } from '../../protocol/errors.ts'
+
+/** The same words whether nobody has such a machine or somebody else has. */
+export function machineUnknown(name: string): TunnelError {
+  return new TunnelError('MACHINE_UNKNOWN', `no machine of yours is named ${name}`, { hop: 'proxy' })
+}
+
+export function machineOffline(name: string): TunnelError {
+  return new TunnelError('MACHINE_OFFLINE', `${name} is not on line: its agent is not connected`, {
+    hop: 'proxy',
+    retryAfterMs: 5_000,
+  })
+}
+
+export function nameInvalid(name: string): TunnelError {
+  const shown = JSON.stringify(name.slice(0, 80))
+  return new TunnelError(
+    'CONFIG_INVALID',
+    `machine = ${shown}: a name has 1 to 63 lower-case letters, digits, "-" and "."`,
+    { hop: 'proxy' },
+  )
+}
+
+export function takenByConfiguration(name: string): TunnelError {
+  return new TunnelError('CONFIG_INVALID', `${name} is the name of a configured host`, { hop: 'proxy' })
+}
+
+export function tooManyMachines(max: number): TunnelError {
+  return new TunnelError('TOO_MANY_CONNECTIONS', `a user has ${max} machines at most`, { hop: 'proxy' })
+}
+
+export function takenOver(name: string): TunnelError {
+  return new TunnelError('TAKEN_OVER', `another agent has taken the name ${name}`, { hop: 'proxy' })
+}
+
+export function nothingToTrust(name: string): TunnelError {
+  return new TunnelError('MACHINE_OFFLINE', `${name} has told no host key to trust: start its agent`, {
+    hop: 'proxy',
+  })
+}

@@ -1,0 +1,27 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { StreamsOptions } from '../../protocol/options.ts'
+import { MachineDirectory } from './directory.ts'
+import type { MachinesOptions } from './options.ts'
+
+export type { Machine, MachineDirectory } from './directory.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    machines: MachineDirectory
+  }
+}
+
+export interface MachinesPluginOptions {
+  configured: MachinesOptions
+  streams: StreamsOptions
+}
+
+async function machinesPlugin(app: FastifyInstance, options: MachinesPluginOptions): Promise<void> {
+  const directory = new MachineDirectory(options.configured, options.streams, app.state)
+  await directory.load()
+  app.decorate('machines', directory)
+  app.addHook('onClose', async () => directory.close())
+}
+
+export default fp(machinesPlugin, { name: 'tunnel-machines', fastify: '5.x', dependencies: ['tunnel-state'] })

@@ -1,0 +1,69 @@
+import type { Json, State } from '../state/index.ts'
+
+/** What is kept of a machine that has once been on line: its pinned host keys above all. */
+export interface MachineRecord {
+  hostKeys: string[]
+  /** Told by the agent and another than pinned; they wait for their owner's word. */
+  changedKeys: string[]
+  sshUser: string
+}
+
+const NAMESPACE = 'machine'
+/** More than this many machines are not read at the start. */
+const MAX_RECORDS = 100_000
+
+/** A machine is its owner's and has a name in that owner's namespace; a name has no `/`. */
+export const keyOf = (owner: string, name: string): string => `${owner}/${name}`
+
+/** The records of all machines, in memory and durable behind it. */
+export class MachineRecords {
+  readonly #state: State
+  readonly #records = new Map<string, MachineRecord>()
+
+  constructor(state: State) {
+    this.#state = state
+  }
+
+  async load(): Promise<void> {
+    for (const [key, value] of await this.#state.list(NAMESPACE, '', MAX_RECORDS)) {
+      const record = read(value)
+      if (record !== undefined) this.#records.set(key, record)
+    }
+  }
+
+  get(owner: string, name: string): MachineRecord | undefined {
+    return this.#records.get(keyOf(owner, name))
+  }
+
+  /** Holds at once, and survives a restart when the promise resolves. */
+  async put(owner: string, name: string, record: MachineRecord): Promise<void> {
+    this.#records.set(keyOf(owner, name), record)
+    await this.#state.put(NAMESPACE, keyOf(owner, name), { ...record })
+  }
+
+  async delete(owner: string, name: string): Promise<void> {
+    this.#records.delete(keyOf(owner, name))
+    await this.#state.delete(NAMESPACE, keyOf(owner, name))
+  }
+
+  /** Names of one owner's machines. */
+  namesOf(owner: string): string[] {
+    const prefix = keyOf(owner, '')
+    const names: string[] = []
+    for (const key of this.#records.keys()) {
+      if (key.startsWith(prefix) && !key.includes('/', prefix.length)) names.push(key.slice(prefix.length))
+    }
+    return names
+  }
+}
+
+function isTexts(value: Json | undefined): value is string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string')
+}
+
+function read(value: Json): MachineRecord | undefined {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
+  const { hostKeys, changedKeys, sshUser } = value
+  if (!isTexts(hostKeys) || !isTexts(changedKeys) || typeof sshUser !== 'string') return undefined
+  return { hostKeys, changedKeys, sshUser }
+}

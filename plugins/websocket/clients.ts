@@ -1,0 +1,248 @@
+import { pipeline } from 'node:stream'
+import type { FastifyInstance } from 'fastify'
+import { asTunnelError, TunnelError } from '../../protocol/errors.ts'
+import type { IncomingOpen, IncomingResume } from '../../protocol/link.ts'
+import { StreamDuplex } from '../../protocol/node/duplex.ts'
+import { Relay } from '../../protocol/relay.ts'
+import type { TunnelStream } from '../../protocol/stream.ts'
+import type { User } from '../auth/index.ts'
+import type { OpenContext } from '../forward/index.ts'
+import { agentMayNotOpen, tokenExpired, tooManyLinks } from './errors.ts'
+import type { Connection, Listener } from './listener.ts'
+import type { WebSocketPluginOptions } from './options.ts'
+import { type Session, Sessions } from './session.ts'
+
+/** Room for frames that were under way when a window filled, beyond the greatest window. */
+const RELAY_SLACK_BYTES = 131_072
+
+/** What clients ask for on their links: sealed streams are relayed to agents, inspected ones end here. */
+export class Clients implements Listener {
+  readonly #app: FastifyInstance
+  readonly #options: WebSocketPluginOptions
+  readonly #sessionOf = new Map<Connection, Session>()
+  readonly sessions: Sessions
+  relays = 0
+
+  constructor(app: FastifyInstance, options: WebSocketPluginOptions) {
+    this.#app = app
+    this.#options = options
+    this.sessions = new Sessions(options.streams)
+  }
+
+  /** Throws TOO_MANY_CONNECTIONS. */
+  checkRoom(user: User): void {
+    const { linksPerUser } = this.#options.limits
+    if (this.sessions.linksOf(user.sub) < linksPerUser) return
+    this.#app.tunnelMetrics.rateLimited.inc({ scope: 'link', tier: user.tier })
+    throw tooManyLinks(linksPerUser)
+  }
+
+  accepted(connection: Connection): void {
+    const { link, context } = connection
+    this.checkRoom(context.user)
+    this.#sessionOf.set(connection, this.sessions.join(context.user.sub, link))
+  }
+
+  closed(connection: Connection): void {
+    const session = this.#sessionOf.get(connection)
+    this.#sessionOf.delete(connection)
+    if (session !== undefined) this.sessions.leave(session, connection.link)
+  }
+
+  open(connection: Connection, open: IncomingOpen): void {
+    const context = this.#contextOf(connection, open)
+    if (context.user.roles.includes('agent')) throw agentMayNotOpen()
+    const session = this.#sessionOf.get(connection)
+    if (session === undefined) return
+    const machine = this.#app.machines.find(context.user.sub, context.machine)
+    if (context.mode === 'sealed' && machine?.source !== 'configured') {
+      const relay = this.#relay(session, open)
+      void this.#openSealed(connection, relay, context)
+    } else {
+      session.acceptor.open(
+        open,
+        context.user.sub,
+        (stream) => void this.#openHere(connection, stream, context),
+      )
+    }
+  }
+
+  #contextOf({ context }: Connection, { head }: IncomingOpen): OpenContext {
+    const { user, connectionId, correlationId, log } = context
+    return {
+      user,
+      head,
+      machine: head.machine,
+      mode: head.kind === 'ssh' ? 'sealed' : 'inspected',
+      connectionId,
+      correlationId,
+      log,
+      ...(head.target === undefined ? {} : { target: head.target }),
+    }
+  }
+
+  #relay(session: Session, incoming: IncomingOpen | IncomingResume, onOver?: () => void): Relay {
+    const metrics = this.#app.tunnelMetrics
+    const carried = { up: 0, down: 0 }
+    this.relays++
+    return new Relay(incoming, {
+      maxQueuedBytes: this.#options.streams.maxWindowBytes + RELAY_SLACK_BYTES,
+      memory: session.memory,
+      onBytes: (direction, byteCount) => {
+        carried[direction] += byteCount
+      },
+      onOver: () => {
+        this.relays--
+        metrics.bytes.inc({ direction: 'in', mode: 'sealed' }, carried.up)
+        metrics.bytes.inc({ direction: 'out', mode: 'sealed' }, carried.down)
+        onOver?.()
+      },
+    })
+  }
+
+  async #openSealed({ admitted }: Connection, relay: Relay, context: OpenContext): Promise<void> {
+    const { head, user } = context
+    const app = this.#app
+    try {
+      await admitted
+      await app.forward.authorise(context)
+      const link = await app.machines.agentLink(user.sub, context.machine)
+      await app.tunnel.run('onOpen', context)
+      if (relay.over) return
+      const target = context.target
+      relay.connect(link, { ...head, subject: user.sub, ...(target === undefined ? {} : { target }) })
+      app.tunnelMetrics.requests.inc({ kind: head.kind, outcome: 'ok' })
+      context.log.info({ context: { machine: context.machine, kind: head.kind } }, 'stream open')
+    } catch (thrown) {
+      const error = asTunnelError(thrown)
+      this.#refused(context, error)
+      relay.reset(error)
+    }
+  }
+
+  #refused(context: OpenContext, error: TunnelError): void {
+    const { machine, head, log } = context
+    this.#app.tunnelMetrics.countError(error)
+    if (error.code === 'INTERNAL') log.error({ err: error }, 'opening a stream failed')
+    else log.info({ context: { machine, kind: head.kind, code: error.code } }, 'stream refused')
+  }
+
+  /** A stream that ends at this proxy: inspected, or sealed to a host that has no agent. */
+  async #openHere({ admitted }: Connection, stream: TunnelStream, context: OpenContext): Promise<void> {
+    try {
+      await admitted
+      await this.#app.forward.authorise(context)
+    } catch (thrown) {
+      const error = asTunnelError(thrown)
+      this.#refused(context, error)
+      stream.reset(error)
+      return
+    }
+    if (context.mode === 'sealed') await this.#serveConfigured(stream, context)
+    else await this.#app.forward.serve(stream, context)
+  }
+
+  async #serveConfigured(stream: TunnelStream, context: OpenContext): Promise<void> {
+    const { user, machine, target } = context
+    try {
+      if (target !== undefined) {
+        throw new TunnelError('POLICY_DENIED', 'a configured host is reached at its own address alone', {
+          hop: 'proxy',
+        })
+      }
+      const socket = await this.#app.machines.connect(user.sub, machine, { kind: 'ssh' })
+      if (stream.state === 'closed') {
+        socket.destroy()
+        return
+      }
+      stream.accept()
+      const duplex = new StreamDuplex(stream)
+      // Each direction tells the other's failure; what is left to do is nothing.
+      pipeline(duplex, socket, duplex, () => {})
+    } catch (thrown) {
+      const error = asTunnelError(thrown)
+      this.#refused(context, error)
+      stream.reset(error)
+    }
+  }
+
+  resume(connection: Connection, resume: IncomingResume): void {
+    const session = this.#sessionOf.get(connection)
+    if (session === undefined) return
+    const { user } = connection.context
+    if (resume.head.kind !== 'ssh' || session.acceptor.knows(resume.head.id)) {
+      return this.#resumeHere(connection, session, resume)
+    }
+    let stopWaiting: (() => void) | undefined
+    const relay = this.#relay(session, resume, () => stopWaiting?.())
+    void (async () => {
+      try {
+        await this.#mayResume(connection, resume)
+        if (relay.over) return
+        const head = { ...resume.head, subject: user.sub }
+        // The agent may be dialling still: the stream waits here, for as long as its opener does.
+        stopWaiting = this.#app.machines.whenOnline(user.sub, resume.head.machine, (link) =>
+          relay.connect(link, head),
+        )
+        if (relay.over) stopWaiting()
+        this.#app.tunnelMetrics.streamResumes.inc({ outcome: 'ok' })
+      } catch (thrown) {
+        relay.reset(this.#resumeRefused(connection, resume, asTunnelError(thrown)))
+      }
+    })()
+  }
+
+  #resumeHere(connection: Connection, session: Session, resume: IncomingResume): void {
+    const { link, context } = connection
+    const { sub } = context.user
+    if (!session.acceptor.knows(resume.head.id)) {
+      if (this.sessions.isForeign(resume.head.id, sub)) this.#foreign(connection, resume)
+      this.#app.tunnelMetrics.streamResumes.inc({ outcome: 'UNKNOWN_STREAM' })
+      return link.refuse(resume.number, session.acceptor.unknown())
+    }
+    // The number must have somebody behind it while policy is asked: a relay that goes nowhere holds it.
+    const place = this.#relay(session, resume)
+    void (async () => {
+      try {
+        await this.#mayResume(connection, resume)
+        if (place.over || link.closed) return
+        const early = place.leave()
+        session.acceptor.resume(resume, sub)
+        if (early !== undefined) link.redeliver(early)
+        this.#app.tunnelMetrics.streamResumes.inc({ outcome: 'ok' })
+      } catch (thrown) {
+        place.reset(this.#resumeRefused(connection, resume, asTunnelError(thrown)))
+      }
+    })()
+  }
+
+  /** A resume is authorised like an open, but for what an open uses up. */
+  async #mayResume({ context, admitted }: Connection, { head }: IncomingResume): Promise<void> {
+    await admitted
+    const { user } = context
+    if (user.expiresAtMs <= Date.now()) throw tokenExpired()
+    await this.#app.policy.check({
+      user,
+      machine: head.machine,
+      owner: user.sub,
+      mode: head.kind === 'ssh' ? 'sealed' : 'inspected',
+      kind: head.kind,
+      ...(head.target === undefined ? {} : { target: head.target }),
+    })
+  }
+
+  /** Who may not resume learns nothing of what there is. */
+  #resumeRefused(connection: Connection, resume: IncomingResume, error: TunnelError): TunnelError {
+    this.#app.tunnelMetrics.streamResumes.inc({ outcome: error.code })
+    if (error.code !== 'POLICY_DENIED') return error
+    this.#foreign(connection, resume)
+    return new TunnelError('UNKNOWN_STREAM', 'no such stream is known here')
+  }
+
+  #foreign({ context }: Connection, { head }: IncomingResume): void {
+    context.log.warn(
+      { context: { streamId: head.id, machine: head.machine } },
+      'a resume of a stream of another user was refused',
+    )
+  }
+}

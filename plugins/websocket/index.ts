@@ -1,0 +1,94 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { SUBPROTOCOL } from '../../protocol/hello.ts'
+import { AgentListener } from './agents.ts'
+import { Clients } from './clients.ts'
+import { notAnUpgrade, shuttingDown, subprotocolMissing } from './errors.ts'
+import { Listeners, unsentBytes } from './listener.ts'
+import type { WebSocketPluginOptions } from './options.ts'
+
+export interface Links {
+  /** Links that stand. */
+  readonly count: number
+  /** The proxy is leaving: it takes no new links. */
+  readonly draining: boolean
+  /** Tells every peer to dial elsewhere and waits until they have, at most `deadlineMs`; then closes what is left. */
+  drain(deadlineMs?: number): Promise<void>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    links: Links
+  }
+}
+
+async function websocketPlugin(
+  app: FastifyInstance,
+  options: WebSocketPluginOptions & { software: string },
+): Promise<void> {
+  const listeners = new Listeners(app, options, options.software)
+  const clients = new Clients(app, options)
+  let draining: Promise<void> | undefined
+  const agents = new AgentListener(app, () => draining !== undefined)
+
+  const links: Links = {
+    get count() {
+      return listeners.links.size
+    },
+    get draining() {
+      return draining !== undefined
+    },
+    drain(deadlineMs = options.shutdown.serverMs) {
+      // Whoever takes our place on this address must be able to listen while our peers move to it.
+      app.server.close()
+      app.server.closeIdleConnections()
+      draining ??= listeners.drain(deadlineMs, shuttingDown())
+      return draining
+    },
+  }
+  app.decorate('links', links)
+
+  app.addHook('preClose', () => links.drain(0))
+  app.addHook('onClose', async () => clients.sessions.close(shuttingDown()))
+
+  app.tunnelMetrics.onRead(() => {
+    app.tunnelMetrics.linkSendBufferBytes.set({}, unsentBytes(listeners.links.keys()))
+    for (const link of listeners.links.keys()) {
+      if (link.rttMs !== undefined) app.tunnelMetrics.heartbeatRttMs.observe({}, link.rttMs)
+    }
+  })
+
+  async function checkUpgrade(request: FastifyRequest): Promise<void> {
+    if (!request.ws) throw notAnUpgrade()
+    const offered = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim())
+    if (!offered?.includes(SUBPROTOCOL)) throw subprotocolMissing()
+    if (draining !== undefined) throw shuttingDown()
+  }
+
+  const onRequest = [app.limitByIp, app.requireUser, checkUpgrade]
+  const checkRoom = async (request: FastifyRequest): Promise<void> => clients.checkRoom(request.user)
+
+  await app.register(async (routes) => {
+    routes.get(
+      '/api/tunnel/connect',
+      { websocket: true, onRequest: [...onRequest, checkRoom] },
+      (webSocket, request) => listeners.accept('client', webSocket, request, clients),
+    )
+    routes.get('/api/tunnel/agent', { websocket: true, onRequest }, (webSocket, request) =>
+      listeners.accept('agent', webSocket, request, agents),
+    )
+  })
+}
+
+export default fp(websocketPlugin, {
+  name: 'tunnel-websocket',
+  fastify: '5.x',
+  dependencies: [
+    'tunnel-metrics',
+    'tunnel-auth',
+    'tunnel-policy',
+    'tunnel-ratelimit',
+    'tunnel-machines',
+    'tunnel-forward',
+  ],
+})

@@ -1,0 +1,165 @@
+import { randomUUID } from 'node:crypto'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { WebSocket } from 'ws'
+import { asTunnelError, type TunnelError } from '../../protocol/errors.ts'
+import { type Hello, PROTOCOL_VERSION } from '../../protocol/hello.ts'
+import { Link, type LinkHandlers } from '../../protocol/link.ts'
+import { WebSocketTransport } from '../../protocol/node/websocket.ts'
+import type { User } from '../auth/index.ts'
+import type { LinkContext } from '../forward/index.ts'
+import { otherUser, wrongRole } from './errors.ts'
+import type { WebSocketPluginOptions } from './options.ts'
+
+/** One accepted link and whose it is; `user` is renewed by AUTH. */
+export interface Connection {
+  readonly link: Link
+  readonly context: LinkContext
+  /** Resolves when its peer has said HELLO and nothing refuses it; until then it may open nothing. */
+  readonly admitted: Promise<void>
+}
+
+export interface Listener {
+  /** The link takes its place. An error refuses it. */
+  accepted(connection: Connection): void
+  /** Its peer has said who it is. An error refuses the link. */
+  ready?(connection: Connection, peer: Hello): Promise<void>
+  open?: (connection: Connection, open: Parameters<NonNullable<LinkHandlers['open']>>[0]) => void
+  resume?: (connection: Connection, resume: Parameters<NonNullable<LinkHandlers['resume']>>[0]) => void
+  /** Once, whether or not it was ever ready. */
+  closed(connection: Connection): void
+}
+
+/** Makes links of accepted WebSockets; keeps the set of them, for draining and for the metrics. */
+export class Listeners {
+  readonly #app: FastifyInstance
+  readonly #options: WebSocketPluginOptions
+  readonly #software: string
+  readonly links = new Map<Link, 'client' | 'agent'>()
+
+  constructor(app: FastifyInstance, options: WebSocketPluginOptions, software: string) {
+    this.#app = app
+    this.#options = options
+    this.#software = software
+  }
+
+  #hello(): Hello {
+    const { heartbeat, limits, streams } = this.#options
+    return {
+      role: 'proxy',
+      version: PROTOCOL_VERSION,
+      software: this.#software,
+      heartbeat,
+      limits: { maxFrameBytes: limits.maxFrameBytes, maxStreams: streams.maxPerLink },
+      resumeMs: streams.resumeMs,
+    }
+  }
+
+  accept(role: 'client' | 'agent', webSocket: WebSocket, request: FastifyRequest, listener: Listener): void {
+    const { compression } = this.#options
+    const app = this.#app
+    const metrics = app.tunnelMetrics
+    const connectionId = randomUUID()
+    const log = request.log.child({ connectionId, userId: request.user.sub })
+    const context: LinkContext = {
+      user: request.user,
+      role,
+      connectionId,
+      correlationId: request.id,
+      log,
+    }
+    request.socket.setNoDelay(true)
+    const transport = new WebSocketTransport(
+      webSocket,
+      request.socket,
+      compression.enabled ? compression : undefined,
+    )
+    const since = performance.now()
+    const link: Link = new Link({
+      transport,
+      dialler: false,
+      hello: this.#hello(),
+      handlers: {
+        ready: (peer) => {
+          if (peer.role !== role) throw wrongRole(peer.role, role)
+          if (peer.machine !== undefined) context.machine = peer.machine
+          admit(this.#admit(connection, peer, listener))
+        },
+        open: (open) => listener.open?.(connection, open),
+        resume: (resume) => listener.resume?.(connection, resume),
+        auth: (token) => void this.#renew(connection, token),
+        closed: (error) => {
+          this.links.delete(link)
+          metrics.activeConnections.dec({ role })
+          if (error.category === 'protocol' && error.code !== 'TAKEN_OVER') metrics.countError(error)
+          const durationMs = Math.round(performance.now() - since)
+          log.info({ context: { role, code: error.code, reason: error.message, durationMs } }, 'link closed')
+          listener.closed(connection)
+          void app.tunnel.tell('onDisconnect', context)
+        },
+      },
+    })
+    let admit: (admission: Promise<void>) => void = () => {}
+    const admitted = new Promise<void>((resolve) => {
+      admit = resolve
+    })
+    // Nobody may be waiting for it: the link was closed with the same error.
+    admitted.catch(() => {})
+    const connection: Connection = { link, context, admitted }
+    this.links.set(link, role)
+    metrics.activeConnections.inc({ role })
+    try {
+      listener.accepted(connection)
+    } catch (error) {
+      link.close(asTunnelError(error))
+    }
+  }
+
+  async #admit(connection: Connection, peer: Hello, listener: Listener): Promise<void> {
+    const { link, context } = connection
+    try {
+      await this.#app.tunnel.run('onConnect', context)
+      await listener.ready?.(connection, peer)
+      context.log.info({ context: { role: context.role, software: peer.software } }, 'link open')
+    } catch (thrown) {
+      const error = asTunnelError(thrown)
+      link.close(error)
+      throw error
+    }
+  }
+
+  /** A fresh token for a link that lives longer than its first one. */
+  async #renew({ link, context }: Connection, token: string): Promise<void> {
+    try {
+      const user: User = await this.#app.auth.verify(token)
+      if (user.sub !== context.user.sub) throw otherUser()
+      context.user = user
+    } catch (error) {
+      link.close(asTunnelError(error, 'TOKEN_INVALID'))
+    }
+  }
+
+  /** Asks every peer to go elsewhere, and waits until they have, or until `deadlineMs` is over. */
+  async drain(deadlineMs: number, error: TunnelError): Promise<void> {
+    for (const link of this.links.keys()) link.goaway({ ...error.toWire(), deadlineMs })
+    if (this.links.size > 0 && deadlineMs > 0) {
+      await new Promise<void>((resolve) => {
+        const check = setInterval(() => {
+          if (this.links.size === 0) done()
+        }, 20)
+        const deadline = setTimeout(() => done(), deadlineMs)
+        const done = (): void => {
+          clearInterval(check)
+          clearTimeout(deadline)
+          resolve()
+        }
+      })
+    }
+    for (const link of this.links.keys()) link.close(error)
+  }
+}
+
+export function unsentBytes(links: Iterable<Link>): number {
+  let bytes = 0
+  for (const link of links) bytes += link.bufferedBytes
+  return bytes
+}

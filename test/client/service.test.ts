@@ -1,0 +1,219 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { buffer } from 'node:stream/consumers'
+import { test } from 'node:test'
+import type { Redial } from '../../client/index.ts'
+import { TunnelError } from '../../protocol/errors.ts'
+import { StreamDuplex } from '../../protocol/node/duplex.ts'
+import type { TunnelStream } from '../../protocol/stream.ts'
+import { clientOf, collect, deferred, next, respond, startProxy } from './proxy.ts'
+
+function echo(stream: TunnelStream): void {
+  stream.accept()
+  const duplex = new StreamDuplex(stream)
+  duplex.on('error', () => {})
+  duplex.pipe(duplex)
+}
+
+test('a client connects, says its state, and is closed for good', async (t) => {
+  const proxy = await startProxy(t, { onStream: echo })
+  const tunnel = clientOf(t, proxy.url)
+  const states: string[] = []
+  tunnel.on('state', (state) => states.push(state))
+  await assert.rejects(tunnel.forwardRequest({ machine: 'home' }), { code: 'LINK_LOST' })
+  await Promise.all([tunnel.connect(), tunnel.connect()])
+  assert.equal(proxy.links.length, 1)
+  assert.equal(tunnel.state, 'connected')
+  await tunnel.disconnect()
+  assert.deepEqual(states, ['connecting', 'connected', 'closed'])
+  await assert.rejects(tunnel.connect(), { code: 'ABORTED' })
+  await assert.rejects(tunnel.exec('home', 'true'), { code: 'ABORTED' })
+})
+
+test('nobody at the address, and wrong settings, are told at once by category', async (t) => {
+  const proxy = await startProxy(t, { onStream: echo })
+  const { url } = proxy
+  await proxy.close()
+  const tunnel = clientOf(t, url)
+  await assert.rejects(tunnel.connect(), { code: 'CONNECT_REFUSED', category: 'network' })
+  assert.equal(tunnel.state, 'disconnected')
+  const wrong = clientOf(t, url, { settings: { heartbeat: { intervalMs: -1 } } })
+  await assert.rejects(wrong.connect(), { code: 'CONFIG_INVALID' })
+})
+
+test('a first dial may be patient, and go round the addresses', async (t) => {
+  const late = await startProxy(t, { onStream: echo })
+  const { port, url } = late
+  await late.close()
+  const tunnel = clientOf(t, url, { retryFirst: true })
+  const redialled = next<Redial>((listener) => tunnel.once('reconnecting', listener))
+  const connected = tunnel.connect()
+  await redialled
+  const again = await startProxy(t, { onStream: echo }, port)
+  await connected
+  assert.equal(again.links.length, 1)
+  const either = clientOf(t, ['http://127.0.0.1:1', again.url])
+  await either.connect()
+  assert.equal(again.links.length, 2)
+})
+
+test('a stream outlives its link: what comes out is what went in', async (t) => {
+  const proxy = await startProxy(t, { onStream: echo })
+  const tunnel = clientOf(t, proxy.url)
+  const resumed: number[] = []
+  tunnel.on('resumed', ({ streams }) => resumed.push(streams))
+  await tunnel.connect()
+  const duplex = await tunnel.open({ machine: 'home', kind: 'ssh' })
+  const sent = randomBytes(3_000_000)
+  const received = buffer(duplex)
+  const half = sent.length / 2
+  duplex.write(sent.subarray(0, half))
+  proxy.cut()
+  await next((listener) => tunnel.once('resumed', listener))
+  duplex.end(sent.subarray(half))
+  assert.ok(sent.equals(await received))
+  assert.deepEqual(resumed, [1])
+  assert.equal(tunnel.metrics.snapshot().reconnects, 1)
+})
+
+test('the first redial is immediate, even when short links are cut again and again', async (t) => {
+  const proxy = await startProxy(t, { onStream: echo })
+  const tunnel = clientOf(t, proxy.url, { settings: { backoff: { baseMs: 60_000 } } })
+  const delays: number[] = []
+  tunnel.on('reconnecting', ({ delayMs }) => delays.push(delayMs))
+  await tunnel.connect()
+  for (let cut = 0; cut < 10; cut++) {
+    const resumed = next((listener) => tunnel.once('resumed', listener))
+    // A request shows that the link carries something.
+    const duplex = await tunnel.open({ machine: 'home', kind: 'ssh' })
+    duplex.end()
+    await buffer(duplex)
+    proxy.cut()
+    await resumed
+  }
+  assert.deepEqual(delays, Array(10).fill(0))
+})
+
+test('when no dial succeeds the streams end, the client says why, and can connect anew', async (t) => {
+  const proxy = await startProxy(t, { onStream: echo })
+  const { port } = proxy
+  const tunnel = clientOf(t, proxy.url, { settings: { backoff: { baseMs: 1, maxMs: 2, maxAttempts: 3 } } })
+  await tunnel.connect()
+  const duplex = await tunnel.open({ machine: 'home', kind: 'ssh' })
+  const failed = once(duplex, 'error')
+  const told = next<TunnelError>((listener) => tunnel.once('error', listener))
+  await proxy.close()
+  assert.equal((await told).code, 'CONNECT_REFUSED')
+  assert.equal(((await failed)[0] as TunnelError).code, 'CONNECT_REFUSED')
+  assert.equal(tunnel.state, 'disconnected')
+  await startProxy(t, { onStream: echo }, port)
+  await tunnel.connect()
+  const fresh = await tunnel.open({ machine: 'home', kind: 'ssh' })
+  fresh.end('hello')
+  assert.equal(String(await buffer(fresh)), 'hello')
+})
+
+test('a refused token is asked for once more, and then given up', async (t) => {
+  let valid = 'second'
+  const proxy = await startProxy(t, {
+    onStream: echo,
+    authorise: (token) => {
+      if (token !== valid) throw new TunnelError('TOKEN_EXPIRED', 'too old')
+    },
+  })
+  const tokens = ['first', 'second', 'third', 'fourth', 'fifth']
+  const tunnel = clientOf(t, proxy.url, { token: async () => tokens.shift()! })
+  await tunnel.connect()
+  assert.deepEqual(proxy.tokens, ['first', 'second'])
+  valid = 'none'
+  const told = next<TunnelError>((listener) => tunnel.once('error', listener))
+  proxy.cut()
+  assert.equal((await told).code, 'TOKEN_EXPIRED')
+  assert.deepEqual(proxy.tokens, ['first', 'second', 'third', 'fourth'])
+  assert.equal(tunnel.state, 'disconnected')
+  const fixed = clientOf(t, proxy.url, { token: 'wrong' })
+  await assert.rejects(fixed.connect(), { code: 'TOKEN_EXPIRED', category: 'authentication' })
+})
+
+test('before a token expires a fresh one goes over the link', async (t) => {
+  const told = deferred<string>()
+  const proxy = await startProxy(t, { onStream: echo, onAuth: told.resolve })
+  let asked = 0
+  const token = () => {
+    const exp = Date.now() / 1_000 + (asked++ === 0 ? 1 : 3_600)
+    return `x.${Buffer.from(JSON.stringify({ exp, asked })).toString('base64url')}.y`
+  }
+  const tunnel = clientOf(t, proxy.url, { token })
+  await tunnel.connect()
+  assert.notEqual(await told.promise, proxy.tokens[0])
+  assert.equal(proxy.links.length, 1)
+  assert.equal(asked, 2)
+})
+
+test('when the proxy leaves, the client dials first and moves its streams', async (t) => {
+  const left = deferred<unknown>()
+  const proxy = await startProxy(t, { onStream: echo, onLinkClosed: left.resolve })
+  const other = await startProxy(t, { onStream: echo, acceptor: proxy.acceptor })
+  const tunnel = clientOf(t, [proxy.url, other.url])
+  const states: string[] = []
+  await tunnel.connect()
+  tunnel.on('state', (state) => states.push(state))
+  const duplex = await tunnel.open({ machine: 'home', kind: 'ssh' })
+  const sent = randomBytes(2_000_000)
+  const received = buffer(duplex)
+  duplex.write(sent.subarray(0, 1_000_000))
+  proxy.link.goaway({ code: 'SHUTTING_DOWN', message: 'bye', deadlineMs: 10_000 })
+  await left.promise
+  duplex.end(sent.subarray(1_000_000))
+  assert.ok(sent.equals(await received))
+  assert.equal(other.links.length, 1)
+  assert.deepEqual(states, [])
+})
+
+test('more requests than the link may carry wait their turn', async (t) => {
+  let now = 0
+  let most = 0
+  const proxy = await startProxy(t, {
+    maxStreams: 4,
+    onStream: (stream) => {
+      most = Math.max(most, ++now)
+      setImmediate(() => {
+        now--
+        respond(stream, 200, 'ok')
+      })
+    },
+  })
+  const tunnel = clientOf(t, proxy.url)
+  await tunnel.connect()
+  const answers = await Promise.all(
+    Array.from({ length: 50 }, () => tunnel.forwardRequest({ machine: 'home' })),
+  )
+  assert.ok(answers.every((answer) => answer.text() === 'ok'))
+  assert.ok(most <= 4, `${most} at once`)
+})
+
+test('disconnect lets a request end, and cuts what does not', async (t) => {
+  const opened = deferred<TunnelStream>()
+  const proxy = await startProxy(t, { onStream: opened.resolve })
+  const tunnel = clientOf(t, proxy.url)
+  await tunnel.connect()
+  const answer = tunnel.forwardRequest({ machine: 'home' })
+  const held = await opened.promise
+  const over = tunnel.disconnect()
+  respond(held, 200, 'late')
+  assert.equal((await answer).text(), 'late')
+  await over
+  assert.equal(tunnel.state, 'closed')
+
+  const cut = clientOf(t, proxy.url)
+  await cut.connect()
+  const never = cut.forwardRequest({ machine: 'home' })
+  void cut.disconnect(1)
+  await assert.rejects(never, { code: 'ABORTED' })
+})
+
+test('the machines are told by the proxy', async (t) => {
+  const proxy = await startProxy(t, { onStream: (stream) => void collect(stream) })
+  assert.deepEqual(await clientOf(t, proxy.url).machines(), [{ name: 'home', online: true }])
+})
