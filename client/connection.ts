@@ -47,6 +47,7 @@ export interface ConnectionOptions extends DiallerOptions {
 
 /** What an address change, or a proxy that leaves, is given to show that the link lives, in ms. */
 const PROBE_MS = { least: 1_000, most: 5_000, unknown: 3_000, roundTrips: 4 }
+const LEAVE_MS = 10_000
 /** Between two tries to find another proxy while the old one still carries us, in ms; doubles up to the second. */
 const MOVE_RETRY_MS = 200
 const MOVE_RETRY_MAX_MS = 2_000
@@ -65,6 +66,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   #failures = 0
   #pause: Pause | undefined
   #moving = false
+  /** How long an older link may be kept for what cannot move, in ms: the leaving proxy's word. */
+  #leaveMs = LEAVE_MS
   #gaveUpWith: TunnelError | undefined
 
   constructor(options: ConnectionOptions) {
@@ -142,7 +145,8 @@ export class Connection extends Emitter<ConnectionEvents> {
     link.probe(this.#options.hello.heartbeat.timeoutMs)
     this.#to('connected')
     this.emit('link', link)
-    older?.close()
+    // Requests that end at the proxy which leaves may finish there.
+    older?.closeWhenIdle(this.#leaveMs)
     // It may have ended before anybody knew that it was ours.
     if (link.closedWith !== undefined) this.#closed(link, link.closedWith)
   }
@@ -208,6 +212,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       return this.#giveUp(error)
     }
     this.#moving = true
+    this.#leaveMs = goaway.deadlineMs
     this.#dialler.turn()
     try {
       for (

@@ -93,6 +93,8 @@ export class Link {
   readonly #resumes: TokenBucket
   #acknowledgeTimer: unknown
   #helloTimer: unknown
+  /** Set when the link is to close as soon as nothing stands on it. */
+  #idleTimer: unknown
   #peer: Hello | undefined
   #nextNumber: number
   #peerNumber = 0
@@ -193,6 +195,12 @@ export class Link {
     else this.#end(new TunnelError('ABORTED', 'the link was closed on this side'), 1000, '')
   }
 
+  /** Closes normally when nothing stands on the link any more, or when `deadlineMs` is over. */
+  closeWhenIdle(deadlineMs: number): void {
+    if (this.#members.size === 0) return this.close()
+    this.#idleTimer ??= this.#clock.setTimer(() => this.close(), deadlineMs)
+  }
+
   /** Drops the connection without a word, as a network does. */
   terminate(): void {
     this.#transport.terminate()
@@ -235,9 +243,12 @@ export class Link {
     this.#scheduler.remove(channel)
     this.#acknowledgements.delete(channel)
     this.#members.delete(channel)
-    if (number === undefined || this.#channels.get(number) !== channel) return
-    this.#channels.delete(number)
-    if (this.#isPeers(number)) this.#peerStreams--
+    if (number !== undefined && this.#channels.get(number) === channel) {
+      this.#channels.delete(number)
+      if (this.#isPeers(number)) this.#peerStreams--
+    }
+    // Not in the midst of whatever lets go of its place.
+    if (this.#idleTimer !== undefined && this.#members.size === 0) queueMicrotask(() => this.close())
   }
 
   #isPeers(number: number): boolean {
@@ -478,6 +489,7 @@ export class Link {
     this.#heartbeat.stop()
     this.#clock.clearTimer(this.#helloTimer)
     this.#clock.clearTimer(this.#acknowledgeTimer)
+    this.#clock.clearTimer(this.#idleTimer)
     this.#acknowledgements.clear()
     const members = [...this.#members]
     this.#members.clear()

@@ -79,12 +79,15 @@ export class StreamOpener {
     return stream
   }
 
-  /** `link` carries everything from now on. What stood on an older one moves, and loses nothing. */
+  /**
+   * `link` carries everything from now on. What stood on an older one moves, and loses nothing; only an inspected
+   * stream ends at one proxy and no other, and stays on a link to that one for as long as the link lives.
+   */
   attach(link: Link): void {
     const older = this.#link
     this.#link = link
     for (const stream of [...this.#streams.values()]) {
-      if (stream.link !== link) this.#bring(stream, link)
+      if (stream.link !== link && mayMove(stream, link)) this.#bring(stream, link)
     }
     if (older !== undefined) this.#sayAgain(link)
   }
@@ -161,6 +164,13 @@ export class StreamOpener {
     stream.openOn(link)
     return true
   }
+}
+
+/** Sealed streams go on through any proxy; others only where they are, unless that is gone. */
+function mayMove(stream: TunnelStream, to: Link): boolean {
+  const from = stream.link
+  if (stream.head.kind === 'ssh' || from === undefined || from.closed) return true
+  return from.peer?.instance === to.peer?.instance
 }
 
 /** 128 random bits as 32 hex digits. */

@@ -42,7 +42,11 @@ async function websocketPlugin(
       // Whoever takes our place on this address must be able to listen while our peers move to it.
       app.server.close()
       app.server.closeIdleConnections()
-      draining ??= listeners.drain(deadlineMs, shuttingDown())
+      draining ??= (async () => {
+        // The state folder too: links that stand need it no more.
+        await app.state.close()
+        await listeners.drain(deadlineMs, shuttingDown())
+      })()
       return draining
     },
   }

@@ -34,6 +34,8 @@ export class Listeners {
   readonly #app: FastifyInstance
   readonly #options: WebSocketPluginOptions
   readonly #software: string
+  /** Tells a peer whether two links end at the same proxy. */
+  readonly #instance = randomUUID()
   readonly links = new Map<Link, 'client' | 'agent'>()
 
   constructor(app: FastifyInstance, options: WebSocketPluginOptions, software: string) {
@@ -48,6 +50,7 @@ export class Listeners {
       role: 'proxy',
       version: PROTOCOL_VERSION,
       software: this.#software,
+      instance: this.#instance,
       heartbeat,
       limits: { maxFrameBytes: limits.maxFrameBytes, maxStreams: streams.maxPerLink },
       resumeMs: streams.resumeMs,
@@ -59,7 +62,7 @@ export class Listeners {
     const app = this.#app
     const metrics = app.tunnelMetrics
     const connectionId = randomUUID()
-    const log = request.log.child({ connectionId, userId: request.user.sub })
+    const log = request.log.child({ connectionId })
     const context: LinkContext = {
       user: request.user,
       role,
@@ -89,6 +92,7 @@ export class Listeners {
         auth: (token) => void this.#renew(connection, token),
         closed: (error) => {
           this.links.delete(link)
+          this.#onClientGone?.()
           metrics.activeConnections.dec({ role })
           if (error.category === 'protocol' && error.code !== 'TAKEN_OVER') metrics.countError(error)
           const durationMs = Math.round(performance.now() - since)
@@ -138,23 +142,31 @@ export class Listeners {
     }
   }
 
-  /** Asks every peer to go elsewhere, and waits until they have, or until `deadlineMs` is over. */
+  /**
+   * Asks every peer to go elsewhere, and waits until the clients have, or until `deadlineMs` is over. Agents' links
+   * carry the clients' streams to the end; what is left then is closed.
+   */
   async drain(deadlineMs: number, error: TunnelError): Promise<void> {
     for (const link of this.links.keys()) link.goaway({ ...error.toWire(), deadlineMs })
-    if (this.links.size > 0 && deadlineMs > 0) {
+    if (deadlineMs > 0 && this.#clientCount() > 0) {
       await new Promise<void>((resolve) => {
-        const check = setInterval(() => {
-          if (this.links.size === 0) done()
-        }, 20)
-        const deadline = setTimeout(() => done(), deadlineMs)
-        const done = (): void => {
-          clearInterval(check)
+        const deadline = setTimeout(resolve, deadlineMs)
+        this.#onClientGone = () => {
+          if (this.#clientCount() > 0) return
           clearTimeout(deadline)
           resolve()
         }
       })
     }
-    for (const link of this.links.keys()) link.close(error)
+    for (const link of [...this.links.keys()]) link.close(error)
+  }
+
+  #onClientGone: (() => void) | undefined
+
+  #clientCount(): number {
+    let count = 0
+    for (const role of this.links.values()) if (role === 'client') count++
+    return count
   }
 }
 

@@ -1,0 +1,115 @@
+import { createReadStream, createWriteStream, fstatSync } from 'node:fs'
+import { Socket } from 'node:net'
+import type { Readable, Writable } from 'node:stream'
+import { parseArgs } from 'node:util'
+import type { StreamDuplex } from '../../protocol/node/duplex.ts'
+import { withTunnel } from '../connect.ts'
+import { EXIT, UsageError } from '../failure.ts'
+import { narrate } from '../narrate.ts'
+import { stopSignal } from '../stop.ts'
+import { isTarget } from '../target.ts'
+
+// No commander here: ssh waits for this process before its first byte.
+
+const HELP = `Usage: tunnel stdio [options] MACHINE [HOST:PORT]
+
+Bytes between stdin/stdout and the machine's sshd, sealed: for ssh's ProxyCommand. HOST:PORT names another address,
+which the agent must allow. On a terminal stderr tells of lost links and resumed ones.
+
+Options:
+  --url <url>        address of the proxy (or TUNNEL_URL)
+  --token <token>    access token (or TUNNEL_TOKEN, TUNNEL_TOKEN_FILE)
+  --profile <name>   configuration profile (or TUNNEL_PROFILE)
+  --json             errors as JSON
+  --verbose          show the causes of an error
+  --help             this text
+
+Examples:
+  $ ssh -o 'ProxyCommand=tunnel stdio %h' me@home
+  $ scp -o 'ProxyCommand=tunnel stdio %h' big.iso home:
+`
+
+const OPTIONS = {
+  url: { type: 'string', multiple: true },
+  token: { type: 'string' },
+  profile: { type: 'string' },
+  json: { type: 'boolean' },
+  verbose: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+} as const
+
+function read(argv: string[]) {
+  try {
+    return parseArgs({ args: argv, options: OPTIONS, allowPositionals: true })
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message.split('. To specify')[0]! : String(error))
+  }
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const { values, positionals } = read(argv)
+  if (values.help === true) {
+    process.stdout.write(HELP)
+    return EXIT.ok
+  }
+  const [machine, target, ...more] = positionals
+  if (machine === undefined || more.length > 0)
+    throw new UsageError('name one machine: tunnel stdio MACHINE [HOST:PORT]')
+  if (target !== undefined && !isTarget(target))
+    throw new UsageError(`an address is HOST:PORT, not "${target}"`)
+  return withTunnel(values, async (tunnel) => {
+    if (process.stderr.isTTY) narrate(tunnel, (line) => process.stderr.write(`\r\ntunnel: ${line}\r\n`))
+    const stopped = stopSignal()
+    const stream = await tunnel.open({ machine, kind: 'ssh', ...(target !== undefined && { target }) })
+    // ssh ends its ProxyCommand with SIGHUP: the far side is told, or it would keep the stream for the resume window.
+    const ended = await Promise.race([join(stream, input(), output()), stopped])
+    if (typeof ended === 'number') return ended
+    stream.destroy()
+    return EXIT.ok
+  })
+}
+
+/** Copies both ways until both halves are over; each half ends on its own. */
+function join(stream: StreamDuplex, from: Readable, to: Writable): Promise<number> {
+  return new Promise((resolve, reject) => {
+    from.on('error', () => stream.end())
+    to.on('error', () => {
+      // ssh has gone: so has the reason for this stream.
+      stream.destroy()
+      resolve(EXIT.brokenPipe)
+    })
+    stream.on('error', (error) => {
+      from.destroy()
+      reject(error)
+    })
+    stream.on('close', () => {
+      from.destroy()
+      if (to.writableFinished || to.destroyed) resolve(EXIT.ok)
+      else to.on('finish', () => resolve(EXIT.ok))
+    })
+    // A person at a terminal has no reason to type on into a connection that the machine has ended.
+    if (process.stdin.isTTY) stream.on('end', () => stream.end())
+    from.pipe(stream)
+    stream.pipe(to)
+  })
+}
+
+/** The kind of thing behind a descriptor decides how it is read and, for stdout, really closed: `process.stdout` never is. */
+function isSocketLike(descriptor: number): boolean {
+  const found = fstatSync(descriptor)
+  return found.isFIFO() || found.isSocket()
+}
+
+function input(): Readable {
+  if (process.stdin.isTTY) return process.stdin
+  return isSocketLike(0)
+    ? new Socket({ fd: 0, readable: true, writable: false })
+    : createReadStream('', { fd: 0 })
+}
+
+function output(): Writable {
+  if (process.stdout.isTTY) return process.stdout
+  return isSocketLike(1)
+    ? new Socket({ fd: 1, readable: false, writable: true })
+    : createWriteStream('', { fd: 1 })
+}
