@@ -1,5 +1,6 @@
 import type { Budget } from './budget.ts'
 import { TunnelError } from './errors.ts'
+import { giveFrame, takeFrame } from './frame-pool.ts'
 import {
   BLOCKED_FLAG,
   copyFrame,
@@ -8,7 +9,6 @@ import {
   FrameType,
   HEADER_BYTES,
   MAX_OFFSET,
-  newFrame,
   setStreamNumber,
 } from './frames.ts'
 
@@ -21,6 +21,8 @@ interface Pending {
 interface Kept {
   frame: Uint8Array
   endOffset: number
+  /** It has been on one link alone: acknowledged there, it has left that link's socket, and its memory is free. */
+  once: boolean
 }
 
 export interface SendLimits {
@@ -115,6 +117,7 @@ export class SendHalf {
   /** Everything sent and not acknowledged goes again, on a new link. */
   rewind(): void {
     this.#replay = this.#keptHead
+    for (let index = this.#keptHead; index < this.#kept.length; index++) this.#kept[index]!.once = false
   }
 
   /**
@@ -135,7 +138,9 @@ export class SendHalf {
     let head = this.#keptHead
     let last = this.#acknowledged
     while (head < this.#kept.length && this.#kept[head]!.endOffset <= received) {
-      last = this.#kept[head]!.endOffset
+      const { frame, endOffset, once } = this.#kept[head]!
+      last = endOffset
+      if (once) giveFrame(frame)
       this.#kept[head] = undefined as unknown as Kept
       head++
     }
@@ -218,7 +223,9 @@ export class SendHalf {
       size += item.bytes.length
     }
     size = Math.min(size, maxBytes)
-    const frame = newFrame(type, stream, size)
+    const frame = takeFrame(HEADER_BYTES + size)
+    frame[0] = type
+    setStreamNumber(frame, stream)
     for (let filled = 0; filled < size; ) {
       const item = this.#pending[this.#pendingHead]!
       const part = item.bytes.length <= size - filled ? item.bytes : item.bytes.subarray(0, size - filled)
@@ -256,7 +263,7 @@ export class SendHalf {
 
   #keep(frame: Uint8Array): Uint8Array {
     this.#sent += frame.length
-    this.#kept.push({ frame, endOffset: this.#sent })
+    this.#kept.push({ frame, endOffset: this.#sent, once: true })
     this.#replay = this.#kept.length
     return frame
   }

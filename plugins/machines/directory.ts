@@ -16,7 +16,7 @@ import {
   tooManyMachines,
 } from './errors.ts'
 import { describe, type HostKey, hasChanged, normalised } from './host-keys.ts'
-import type { MachinesOptions } from './options.ts'
+import type { ConfiguredMachine, MachinesOptions } from './options.ts'
 import { MachineRecords } from './records.ts'
 
 export interface Machine {
@@ -64,7 +64,7 @@ export class MachineDirectory {
    */
   async enrol(owner: string, name: string, enrolment: Enrolment, link: Link): Promise<void> {
     if (!MACHINE_NAME.test(name)) throw nameInvalid(name)
-    if (this.#isConfigured(owner, name)) throw takenByConfiguration(name)
+    if (this.#configuredOf(owner, name) !== undefined) throw takenByConfiguration(name)
     const known = this.#records.get(owner, name)
     if (known === undefined && this.#names(owner).length >= MAX_MACHINES_PER_USER) {
       throw tooManyMachines(MAX_MACHINES_PER_USER)
@@ -88,8 +88,8 @@ export class MachineDirectory {
   }
 
   find(owner: string, name: string): Machine | undefined {
-    const configured = this.#configured[name]
-    if (configured?.owners.includes(owner) && this.#isConfigured(owner, name)) {
+    const configured = this.#configuredOf(owner, name)
+    if (configured !== undefined) {
       const hostKeys = [describe(configured.hostKey)]
       const { user: sshUser } = configured
       return { owner, name, source: 'configured', online: true, sshUser, hostKeys, hostKeyChanged: false }
@@ -111,12 +111,15 @@ export class MachineDirectory {
     return machine
   }
 
-  #isConfigured(owner: string, name: string): boolean {
-    return Object.hasOwn(this.#configured, name) && this.#configured[name]?.owners.includes(owner) === true
+  #configuredOf(owner: string, name: string): ConfiguredMachine | undefined {
+    const machine = Object.hasOwn(this.#configured, name) ? this.#configured[name] : undefined
+    return machine?.owners.includes(owner) ? machine : undefined
   }
 
   #names(owner: string): string[] {
-    const configured = Object.keys(this.#configured).filter((name) => this.#isConfigured(owner, name))
+    const configured = Object.keys(this.#configured).filter(
+      (name) => this.#configuredOf(owner, name) !== undefined,
+    )
     return [...new Set([...configured, ...this.#records.namesOf(owner)])].sort()
   }
 
@@ -126,8 +129,8 @@ export class MachineDirectory {
 
   /** Pinned public keys, `ssh-ed25519 AAAA…`. */
   async hostKeys(owner: string, name: string): Promise<string[]> {
-    if (this.#isConfigured(owner, name)) return [this.#configured[name]?.hostKey ?? '']
-    return this.#records.get(owner, name)?.hostKeys ?? []
+    const configured = this.#configuredOf(owner, name)
+    return configured === undefined ? (this.#records.get(owner, name)?.hostKeys ?? []) : [configured.hostKey]
   }
 
   /** The owner's word that a machine's changed keys are right. @throws {TunnelError} MACHINE_UNKNOWN, MACHINE_OFFLINE */
@@ -171,7 +174,7 @@ export class MachineDirectory {
     name: string,
     request: { kind: 'ssh'; target?: string | undefined },
   ): Promise<Duplex> {
-    const configured = this.#isConfigured(owner, name) ? this.#configured[name] : undefined
+    const configured = this.#configuredOf(owner, name)
     if (configured !== undefined) return dialTcp(configured.host, configured.port)
     await this.agentLink(owner, name)
     const opener = this.#agents.get(owner, name)?.opener

@@ -12,8 +12,11 @@ const NAMESPACE = 'machine'
 /** More than this many machines are not read at the start. */
 const MAX_RECORDS = 100_000
 
-/** A machine is its owner's and has a name in that owner's namespace; a name has no `/`. */
-export const keyOf = (owner: string, name: string): string => `${owner}/${name}`
+/**
+ * A machine is its owner's and has a name in that owner's namespace. User ids have no space, whatever is asked for as
+ * a name: so no name that somebody makes up reaches into another user's namespace.
+ */
+export const keyOf = (owner: string, name: string): string => `${owner} ${name}`
 
 /** The records of all machines, in memory and durable behind it. */
 export class MachineRecords {
@@ -51,7 +54,7 @@ export class MachineRecords {
     const prefix = keyOf(owner, '')
     const names: string[] = []
     for (const key of this.#records.keys()) {
-      if (key.startsWith(prefix) && !key.includes('/', prefix.length)) names.push(key.slice(prefix.length))
+      if (key.startsWith(prefix)) names.push(key.slice(prefix.length))
     }
     return names
   }

@@ -1,0 +1,168 @@
+import { accessSync, constants } from 'node:fs'
+import { resolve as absolute } from 'node:path'
+import type { Problem } from './errors.ts'
+import type { Assignment } from './layers.ts'
+import { type Explained, explainTree, profileOf, readSources, refuse, type Sources } from './load.ts'
+import type { SchemaNode, Tree } from './nodes.ts'
+import { type Settings, SettingsSchema } from './schema.ts'
+import {
+  defaultStateDir,
+  isExposed,
+  readOrMakeSecrets,
+  readSecrets,
+  SECRETS,
+  secretsFile,
+  shortSecret,
+} from './secrets.ts'
+
+export { type ClientSettings, loadClientSettings } from './client.ts'
+export { ConfigError, type Problem } from './errors.ts'
+export type { Explained, Sources } from './load.ts'
+export { PROFILES, type Profile } from './profiles.ts'
+export { type Settings, SettingsSchema } from './schema.ts'
+export { defaultStateDir, readSecrets } from './secrets.ts'
+
+const ROOT = SettingsSchema as unknown as SchemaNode
+
+export interface LoadOptions extends Sources {
+  /** Stronger than every other source of `state.dir`. */
+  stateDir?: string | undefined
+  /**
+   * `make` (default): secrets that nobody gave are made once and kept in the state folder, except with `production`.
+   * `leave`: nothing is written, and a secret that nobody gave nor made stays empty.
+   */
+  secrets?: 'make' | 'leave' | undefined
+}
+
+export interface LoadedSettings {
+  profile: string
+  settings: Settings
+  /** Where each setting that is not at its default came from, by its path. */
+  sources: ReadonlyMap<string, string>
+  warnings: string[]
+  explain(): Explained[]
+}
+
+/** The settings of a server. Throws ConfigError (CONFIG_INVALID), which names every mistake there is. */
+export function loadSettings(from: LoadOptions = {}): LoadedSettings {
+  const profile = profileOf(from)
+  const env = from.env ?? process.env
+  const fallback: Assignment = {
+    path: ['state', 'dir'],
+    value: defaultStateDir(env),
+    isText: true,
+    source: 'default',
+  }
+  const flags = [...(from.flags ?? [])]
+  if (from.stateDir !== undefined)
+    flags.push({ name: '--state-dir', path: 'state.dir', value: from.stateDir })
+  const { tree, sources, problems } = readSources(ROOT, { ...from, env, flags }, [fallback])
+  const settings = tree as unknown as Settings
+  if (typeof settings.state.dir === 'string') settings.state.dir = absolute(settings.state.dir)
+
+  const warnings: string[] = []
+  fillSecrets(settings, profile, from.secrets ?? 'make', sources, problems, warnings)
+  checkTls(settings, sources, problems)
+  refuse(problems)
+  warnings.push(...exposures(settings))
+  return {
+    profile,
+    settings,
+    sources,
+    warnings,
+    explain: () => explainTree(ROOT, settings as unknown as Tree, sources),
+  }
+}
+
+function fillSecrets(
+  settings: Settings,
+  profile: string,
+  mode: 'make' | 'leave',
+  sources: Map<string, string>,
+  problems: Problem[],
+  warnings: string[],
+): void {
+  const isProduction = profile === 'production'
+  const missing = SECRETS.filter(({ path }) => secretAt(settings, path) === '')
+  for (const { path, variable } of SECRETS) {
+    if (problems.some((problem) => problem.path === path)) continue
+    const source = sources.get(path)
+    const value = secretAt(settings, path)
+    if (source !== undefined) {
+      const problem = shortSecret(path, value, source)
+      if (problem !== undefined) problems.push(problem)
+      if (source.startsWith('flag'))
+        warnings.push(`${path} was given by a flag, which other users of this machine can see`)
+    } else if (isProduction) {
+      const reason = `with the profile production it must be given: ${variable}, or ${variable}_FILE with a file's name`
+      problems.push({ kind: 'missing', path, source: 'not given', reason })
+    }
+  }
+  // A configuration that is refused anyway leaves nothing behind.
+  if (isProduction || missing.length === 0 || problems.length > 0) return
+  const { dir } = settings.state
+  try {
+    const made = mode === 'make' ? readOrMakeSecrets(dir) : readSecrets(dir)
+    if (made === undefined) return
+    for (const { name, path } of missing) {
+      setSecret(settings, path, made[name])
+      sources.set(path, `file ${secretsFile(dir)}`)
+    }
+    if (isExposed(secretsFile(dir))) warnings.push(`${secretsFile(dir)} can be read by others: chmod 600 it`)
+  } catch (error) {
+    const reason = `the secrets in this folder cannot be read or made: ${(error as Error).message}`
+    problems.push({
+      kind: 'source',
+      path: 'state.dir',
+      value: JSON.stringify(dir),
+      source: sources.get('state.dir')!,
+      reason,
+    })
+  }
+}
+
+function secretAt(settings: Settings, path: (typeof SECRETS)[number]['path']): string {
+  return path === 'auth.secret' ? settings.auth.secret : settings.ssh.masterSecret
+}
+
+function setSecret(settings: Settings, path: (typeof SECRETS)[number]['path'], value: string): void {
+  if (path === 'auth.secret') settings.auth.secret = value
+  else settings.ssh.masterSecret = value
+}
+
+function checkTls(settings: Settings, sources: ReadonlyMap<string, string>, problems: Problem[]): void {
+  for (const name of ['cert', 'key'] as const) {
+    const file = settings.server.tls?.[name]
+    if (file === undefined) continue
+    try {
+      accessSync(file, constants.R_OK)
+    } catch (error) {
+      const path = `server.tls.${name}`
+      const reason = `the file cannot be read (${(error as NodeJS.ErrnoException).code})`
+      problems.push({
+        kind: 'value',
+        path,
+        value: JSON.stringify(file),
+        source: sources.get(path) ?? 'default',
+        reason,
+      })
+    }
+  }
+}
+
+const LOOPBACK = /^(127\.|::1$|localhost$)/
+
+function exposures({ server, auth, ssh }: Settings): string[] {
+  const warnings: string[] = []
+  if (!LOOPBACK.test(server.host) && server.tls === undefined && server.trustProxy === false) {
+    warnings.push(
+      `${server.host} is reachable from other machines and has no TLS: tokens cross the network readable`,
+    )
+  }
+  if (auth.secret !== '' && auth.secret === ssh.masterSecret) {
+    warnings.push(
+      'auth.secret and ssh.masterSecret are the same: who can sign a token could derive every SSH key',
+    )
+  }
+  return warnings
+}

@@ -1,0 +1,22 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** The profiles there are; each has its file in `profiles/` and holds only what differs from the defaults. */
+export const PROFILES = [
+  'default',
+  'development',
+  'production',
+  'stable-network',
+  'unstable-network',
+  'low-bandwidth',
+] as const
+export type Profile = (typeof PROFILES)[number]
+
+export function isProfile(name: string): name is Profile {
+  return (PROFILES as readonly string[]).includes(name)
+}
+
+/** The text of a profile's file. */
+export function readProfile(name: Profile): string {
+  return readFileSync(join(import.meta.dirname, 'profiles', `${name}.json`), 'utf8')
+}

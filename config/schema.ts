@@ -1,0 +1,36 @@
+import { type Static, Type } from 'typebox'
+import { AuthOptions } from '../plugins/auth/options.ts'
+import { BreakerOptions } from '../plugins/breaker/options.ts'
+import { RequestOptions } from '../plugins/forward/options.ts'
+import { LogOptions } from '../plugins/logging/options.ts'
+import { MachinesOptions } from '../plugins/machines/options.ts'
+import { MetricsOptions } from '../plugins/metrics/options.ts'
+import { PolicyOptions } from '../plugins/policy/options.ts'
+import { PoolOptions } from '../plugins/pool/options.ts'
+import { RateLimitOptions } from '../plugins/ratelimit/options.ts'
+import { SshOptions } from '../plugins/ssh/options.ts'
+import { StateOptions } from '../plugins/state/options.ts'
+import { ClientSettingsSchema } from './client-schema.ts'
+import { ServerOptions } from './server-options.ts'
+
+/** Every setting there is: one schema for server, agent and client, so that one file may serve all three. */
+export const SettingsSchema = Type.Object(
+  {
+    ...ClientSettingsSchema.properties,
+    // The proxy's is the wider one.
+    request: RequestOptions,
+    server: ServerOptions,
+    log: LogOptions,
+    metrics: MetricsOptions,
+    state: StateOptions,
+    auth: AuthOptions,
+    policy: PolicyOptions,
+    rateLimit: RateLimitOptions,
+    breaker: BreakerOptions,
+    machines: MachinesOptions,
+    ssh: SshOptions,
+    pool: PoolOptions,
+  },
+  { additionalProperties: false },
+)
+export type Settings = Static<typeof SettingsSchema>

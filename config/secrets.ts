@@ -1,0 +1,103 @@
+import { randomBytes } from 'node:crypto'
+import { linkSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { isAbsolute, join } from 'node:path'
+import type { Problem } from './errors.ts'
+import type { Environment } from './layers.ts'
+import { isTree } from './nodes.ts'
+
+/** Below this a secret can be guessed; also what HS256 asks for (RFC 7518, section 3.2). */
+export const MIN_SECRET_BYTES = 32
+
+export interface Secrets {
+  jwtSecret: string
+  masterSecret: string
+}
+
+/** The secrets, where each is in the settings, and how else it may be given. */
+export const SECRETS = [
+  { name: 'jwtSecret', path: 'auth.secret', variable: 'TUNNEL_JWT_SECRET' },
+  { name: 'masterSecret', path: 'ssh.masterSecret', variable: 'TUNNEL_MASTER_SECRET' },
+] as const
+
+/** Where state is kept when no setting says so (XDG Base Directory Specification). */
+export function defaultStateDir(env: Environment = process.env): string {
+  const { XDG_STATE_HOME: xdg, HOME: home } = env
+  const base = xdg !== undefined && isAbsolute(xdg) ? xdg : join(home || homedir(), '.local', 'state')
+  return join(base, 'ssh-websocket-tunnel')
+}
+
+export function secretsFile(stateDir: string): string {
+  return join(stateDir, 'secrets.json')
+}
+
+/**
+ * The secrets this machine made for itself; undefined where it has made none. Throws where the file is there and
+ * cannot be read or does not hold two good secrets: a new one would end every token and key made with the old.
+ */
+export function readSecrets(stateDir: string): Secrets | undefined {
+  const file = secretsFile(stateDir)
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+  const secrets = parsed(text)
+  if (secrets === undefined) {
+    throw new Error(`${file} does not hold two secrets of ${MIN_SECRET_BYTES} bytes or more`)
+  }
+  return secrets
+}
+
+/** As `readSecrets`; makes them where there are none. Of several processes at once, one makes and all have the same. */
+export function readOrMakeSecrets(stateDir: string): Secrets {
+  const there = readSecrets(stateDir)
+  if (there !== undefined) return there
+  mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+  const secret = () => randomBytes(48).toString('base64url')
+  const mine: Secrets = { jwtSecret: secret(), masterSecret: secret() }
+  // Written whole under a name of its own, then linked: nobody ever reads half a file, and the first one stays.
+  const draft = `${secretsFile(stateDir)}.${process.pid}.${randomBytes(6).toString('hex')}`
+  writeFileSync(draft, `${JSON.stringify(mine, null, 2)}\n`, { mode: 0o600, flag: 'wx' })
+  try {
+    linkSync(draft, secretsFile(stateDir))
+    return mine
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    const winners = readSecrets(stateDir)
+    if (winners === undefined) throw error
+    return winners
+  } finally {
+    rmSync(draft, { force: true })
+  }
+}
+
+/** Whether others than its owner may read `file`; false where there is none, or where modes mean nothing. */
+export function isExposed(file: string): boolean {
+  if (process.platform === 'win32') return false
+  const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0
+  return (mode & 0o077) !== 0
+}
+
+export function shortSecret(path: string, value: string, source: string): Problem | undefined {
+  const byteLength = Buffer.byteLength(value)
+  if (byteLength >= MIN_SECRET_BYTES) return undefined
+  const reason = `must be at least ${MIN_SECRET_BYTES} bytes long, and is ${byteLength}`
+  return { kind: 'value', path, value: '[masked]', source, reason }
+}
+
+function parsed(text: string): Secrets | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  if (!isTree(value)) return undefined
+  const { jwtSecret, masterSecret } = value
+  const isGood = (secret: unknown) =>
+    typeof secret === 'string' && Buffer.byteLength(secret) >= MIN_SECRET_BYTES
+  return isGood(jwtSecret) && isGood(masterSecret) ? (value as unknown as Secrets) : undefined
+}

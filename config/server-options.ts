@@ -1,0 +1,32 @@
+import { type Static, Type } from 'typebox'
+
+export const ServerOptions = Type.Object(
+  {
+    host: Type.String({ minLength: 1, default: '127.0.0.1', description: 'the address to listen on' }),
+    port: Type.Integer({
+      minimum: 0,
+      maximum: 65_535,
+      default: 3001,
+      description: '0 lets the system choose',
+    }),
+    trustProxy: Type.Union([Type.Boolean(), Type.Array(Type.String({ minLength: 1 }))], {
+      default: false,
+      description:
+        'whose x-forwarded-* headers are believed: nobody, everybody, or these addresses and networks',
+    }),
+    tls: Type.Optional(
+      Type.Object(
+        {
+          cert: Type.String({ minLength: 1, description: 'PEM file of the certificate and its chain' }),
+          key: Type.String({ minLength: 1, description: 'PEM file of the private key' }),
+          minVersion: Type.Union([Type.Literal('TLSv1.2'), Type.Literal('TLSv1.3')], { default: 'TLSv1.3' }),
+        },
+        { additionalProperties: false },
+      ),
+    ),
+  },
+  { additionalProperties: false },
+)
+
+/** Where the proxy listens. Without `tls` something in front of it has to end TLS, or it stays on this machine. */
+export type ServerOptions = Static<typeof ServerOptions>

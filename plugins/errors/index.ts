@@ -1,0 +1,34 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { TunnelError } from '../../protocol/errors.ts'
+import { PROBLEM_CONTENT_TYPE, problemOf, retryAfterSeconds, toTunnelError } from './problem.ts'
+
+/** Answers with a problem document, whatever was thrown. Also Fastify's `frameworkErrors`, for requests without a route. */
+export function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const { error, status } = toTunnelError(thrown)
+  if (status >= 500 && error.code === 'INTERNAL') request.log.error({ err: thrown }, 'request failed')
+  else request.log.debug({ code: error.code, detail: error.message }, 'request refused')
+  request.server.tunnelMetrics?.countError(error)
+
+  reply.code(status).header('x-correlation-id', request.id).header('cache-control', 'no-store')
+  if (status === 401) reply.header('www-authenticate', 'Bearer')
+  let { retryAfterMs } = error
+  const told = Number(reply.getHeader('retry-after'))
+  // @fastify/rate-limit and under-pressure say it in their own header, in seconds.
+  if (retryAfterMs === undefined && told > 0) retryAfterMs = told * 1_000
+  if (retryAfterMs !== undefined) reply.header('retry-after', retryAfterSeconds(retryAfterMs))
+  const problem = problemOf(error, status, request.id)
+  if (retryAfterMs !== undefined) problem.retryAfterMs = retryAfterMs
+  // Sent as text, so that a route's own response schema leaves nothing out.
+  reply.type(PROBLEM_CONTENT_TYPE).send(JSON.stringify(problem))
+}
+
+async function errorsPlugin(app: FastifyInstance): Promise<void> {
+  app.setErrorHandler((error, request, reply) => sendProblem(error, request, reply))
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?', 1)[0]
+    sendProblem(new TunnelError('ROUTE_UNKNOWN', `there is no ${request.method} ${path}`), request, reply)
+  })
+}
+
+export default fp(errorsPlugin, { name: 'tunnel-errors', fastify: '5.x' })

@@ -1,0 +1,130 @@
+import { asTunnelError, type TunnelError } from '../../protocol/errors.ts'
+import type { TunnelStream } from '../../protocol/stream.ts'
+import type { User } from '../auth/index.ts'
+import type { ChannelLease, Pool } from '../pool/index.ts'
+import { kindUnknown, machineUnknown, tokenOver } from './errors.ts'
+import { serveExec } from './exec.ts'
+import type { OpenContext, TunnelHooks } from './hooks.ts'
+import { HttpOrigins } from './http/origins.ts'
+import type { RequestOptions } from './options.ts'
+import type { ServeContext, Served } from './serve.ts'
+import { serveTcp } from './tcp.ts'
+
+/** What forwarding is built on; read at each use, so that a custom plugin may replace any of it. */
+export interface ForwardServices {
+  readonly policy: { check(request: OpenRequest): Promise<void> }
+  readonly rateLimits: { takeStream(user: User): Promise<void> }
+  readonly pool: Pool
+  readonly machines: { find(owner: string, name: string): unknown }
+}
+
+type OpenRequest = Pick<OpenContext, 'user' | 'machine' | 'mode' | 'target'> & {
+  owner: string
+  kind: TunnelStream['head']['kind']
+}
+
+/** What is counted of each stream. */
+export interface ForwardCounts {
+  /** Whoever asked tells the peer, and counts the error. */
+  refused(kind: string, error: TunnelError): void
+  over(kind: string, error: TunnelError | undefined, durationMs: number): void
+  head(latencyMs: number): void
+  bytes(bytesIn: number, bytesOut: number): void
+}
+
+/** The way of a stream through the proxy: who may open it, and who carries its bytes. */
+export class Forwarder {
+  readonly #options: RequestOptions
+  readonly #services: ForwardServices
+  readonly #hooks: TunnelHooks
+  readonly #counts: ForwardCounts
+  readonly #origins: HttpOrigins
+
+  constructor(options: RequestOptions, services: ForwardServices, hooks: TunnelHooks, counts: ForwardCounts) {
+    this.#options = options
+    this.#services = services
+    this.#hooks = hooks
+    this.#counts = counts
+    this.#origins = new HttpOrigins((userId) => services.pool.waiting(userId))
+  }
+
+  waiting(): ReturnType<HttpOrigins['waiting']> {
+    return this.#origins.waiting()
+  }
+
+  /** For streams of every kind, sealed ones too: throws whatever refuses it. */
+  async authorise(context: OpenContext): Promise<void> {
+    const { user, machine, mode, head } = context
+    try {
+      await this.#hooks.run('preOpen', context)
+      if (user.expiresAtMs <= Date.now()) throw tokenOver()
+      const target = context.target ?? head.target
+      await this.#services.policy.check({
+        user,
+        machine,
+        owner: user.sub,
+        mode,
+        kind: head.kind,
+        ...(target === undefined ? {} : { target }),
+      })
+      await this.#services.rateLimits.takeStream(user)
+    } catch (thrown) {
+      const error = asTunnelError(thrown)
+      this.#counts.refused(head.kind, error)
+      throw error
+    }
+  }
+
+  /** An inspected stream that has been authorised, to its end. Never throws: what fails resets the stream. */
+  async serve(stream: TunnelStream, context: OpenContext): Promise<void> {
+    const startedMs = performance.now()
+    let served: Served = { error: undefined, bytesIn: 0, bytesOut: 0 }
+    try {
+      served = await this.#serveKind(stream, context)
+    } catch (thrown) {
+      served.error = asTunnelError(thrown)
+      if (served.error.code === 'INTERNAL') context.log.error({ err: thrown }, 'serving a stream failed')
+      stream.reset(served.error)
+    }
+    const durationMs = performance.now() - startedMs
+    this.#counts.over(stream.head.kind, served.error, durationMs)
+    this.#counts.bytes(served.bytesIn, served.bytesOut)
+    await this.#hooks.tell('onClose', { ...context, error: served.error, durationMs })
+  }
+
+  close(): void {
+    this.#origins.close()
+  }
+
+  async #serveKind(stream: TunnelStream, context: OpenContext): Promise<Served> {
+    const { kind } = stream.head
+    if (kind !== 'tcp' && kind !== 'http' && kind !== 'exec') throw kindUnknown(kind)
+    const { user, machine } = context
+    // Before the pool: an unknown name must not cost the user a place.
+    if (this.#services.machines.find(user.sub, machine) === undefined) throw machineUnknown(machine)
+    const serving = this.#serveContext(stream, context)
+    if (kind === 'http') return this.#origins.serve(stream, serving)
+    return kind === 'tcp' ? serveTcp(stream, serving) : serveExec(stream, serving)
+  }
+
+  #serveContext(stream: TunnelStream, context: OpenContext): ServeContext {
+    const { user, machine, log } = context
+    const { timeoutMs, slowMs } = this.#options
+    return {
+      userId: user.sub,
+      machine,
+      target: context.target ?? stream.head.target,
+      headers: context.headers ?? {},
+      timeoutMs,
+      log,
+      acquire: (signal): Promise<ChannelLease> =>
+        this.#services.pool.acquire({ userId: user.sub, owner: user.sub, machine, signal }),
+      onOpen: () => (this.#hooks.has('onOpen') ? this.#hooks.run('onOpen', context) : undefined),
+      onHead: (latencyMs) => {
+        this.#counts.head(latencyMs)
+        if (latencyMs > slowMs)
+          log.warn({ context: { latencyMs: Math.round(latencyMs), machine } }, 'slow request')
+      },
+    }
+  }
+}

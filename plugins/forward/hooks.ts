@@ -1,0 +1,112 @@
+import { TunnelError } from '../../protocol/errors.ts'
+import type { StreamHead } from '../../protocol/heads.ts'
+import type { User } from '../auth/index.ts'
+import { hookFailed, hookTimeout } from './errors.ts'
+import type { Log } from './log.ts'
+
+/** A link that stands, or has gone. */
+export interface LinkContext {
+  user: User
+  role: 'client' | 'agent'
+  /** The agent's machine. */
+  machine?: string
+  connectionId: string
+  correlationId: string
+  log: Log
+}
+
+/** A stream that asks to be opened. */
+export interface OpenContext {
+  user: User
+  head: StreamHead
+  machine: string
+  /** host:port. A `preOpen` hook may change it for inspected streams. */
+  target?: string
+  mode: 'sealed' | 'inspected'
+  connectionId: string
+  correlationId: string
+  log: Log
+  /** More headers for a request of kind `http`; they replace those of the same name. A `preOpen` hook may add some. */
+  headers?: Record<string, string>
+}
+
+export interface CloseContext extends OpenContext {
+  /** Why the stream ended early; undefined where both sides ended it. */
+  error: TunnelError | undefined
+  durationMs: number
+}
+
+/** What each hook is told. */
+export interface TunnelHookContexts {
+  /** A link has been authenticated; an error refuses it. */
+  onConnect: LinkContext
+  /** A stream asks to be opened; an error refuses it. */
+  preOpen: OpenContext
+  /** The way to the machine stands; an error ends the stream. */
+  onOpen: OpenContext
+  /** A stream that was admitted is over: once for each. */
+  onClose: CloseContext
+  onDisconnect: LinkContext
+}
+
+export type TunnelHookName = keyof TunnelHookContexts
+export type TunnelHook<Name extends TunnelHookName> = (
+  context: TunnelHookContexts[Name],
+) => Promise<void> | void
+
+type AnyHook = (context: never) => Promise<void> | void
+
+/** The hooks of custom plugins, in the order in which they were added. */
+export class TunnelHooks {
+  readonly #hooks = new Map<TunnelHookName, AnyHook[]>()
+  readonly #timeoutMs: number
+
+  constructor(timeoutMs: number) {
+    this.#timeoutMs = timeoutMs
+  }
+
+  addHook<Name extends TunnelHookName>(name: Name, hook: TunnelHook<Name>): void {
+    const hooks = this.#hooks.get(name) ?? []
+    hooks.push(hook)
+    this.#hooks.set(name, hooks)
+  }
+
+  has(name: TunnelHookName): boolean {
+    return this.#hooks.has(name)
+  }
+
+  /**
+   * Runs the hooks one after the other; the first that throws ends it. Throws the hook's own TunnelError, INTERNAL for
+   * any other error (which is logged), or TIMEOUT.
+   */
+  async run<Name extends TunnelHookName>(name: Name, context: TunnelHookContexts[Name]): Promise<void> {
+    for (const hook of this.#hooks.get(name) ?? []) {
+      try {
+        await this.#inTime(name, (hook as TunnelHook<Name>)(context))
+      } catch (error) {
+        if (error instanceof TunnelError) throw error
+        context.log.error({ err: error }, `a plugin's ${name} hook failed`)
+        throw hookFailed(name, error)
+      }
+    }
+  }
+
+  /** The same where nothing is left to refuse: a failure is logged, and the other hooks run. */
+  async tell<Name extends TunnelHookName>(name: Name, context: TunnelHookContexts[Name]): Promise<void> {
+    for (const hook of this.#hooks.get(name) ?? []) {
+      try {
+        await this.#inTime(name, (hook as TunnelHook<Name>)(context))
+      } catch (error) {
+        context.log.error({ err: error }, `a plugin's ${name} hook failed`)
+      }
+    }
+  }
+
+  #inTime(name: TunnelHookName, running: Promise<void> | void): Promise<void> | void {
+    if (!(running instanceof Promise)) return running
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(hookTimeout(name, this.#timeoutMs)), this.#timeoutMs).unref()
+      running.then(resolve, reject).finally(() => clearTimeout(timer))
+    })
+  }
+}

@@ -1,0 +1,66 @@
+import { TunnelError } from '../../../protocol/errors.ts'
+import type { Priority } from '../../../protocol/heads.ts'
+import type { TunnelStream } from '../../../protocol/stream.ts'
+import { targetInvalid, targetMissing } from '../errors.ts'
+import type { ServeContext, Served } from '../serve.ts'
+import { parseTarget, type Target } from '../target.ts'
+import { HttpExchange } from './exchange.ts'
+import { HttpOrigin } from './origin.ts'
+
+/** All HTTP connections. An origin is there while it has a connection or a request: so there are never many. */
+export class HttpOrigins {
+  readonly #origins = new Map<string, HttpOrigin>()
+  readonly #waiting: (userId: string) => number
+
+  /** `waiting`: how many of a user's requests wait for an SSH channel. */
+  constructor(waiting: (userId: string) => number) {
+    this.#waiting = waiting
+  }
+
+  serve(stream: TunnelStream, context: ServeContext): Promise<Served> {
+    const request = stream.head.http
+    if (context.target === undefined || request === undefined) throw targetMissing('http')
+    const target = parseTarget(context.target)
+    if (!URL.canParse(`http://${target.authority}`)) throw targetInvalid(context.target)
+    const origin = this.#of(context, target)
+    const exchange = new HttpExchange(stream, request, context, origin, target.authority)
+    exchange.begin()
+    return exchange.served
+  }
+
+  /** Requests that wait for a connection. */
+  waiting(): Record<Priority, number> {
+    const total = { high: 0, normal: 0, low: 0 }
+    for (const origin of this.#origins.values()) {
+      const { high, normal, low } = origin.waiting
+      total.high += high
+      total.normal += normal
+      total.low += low
+    }
+    return total
+  }
+
+  close(): void {
+    const error = new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy' })
+    for (const origin of [...this.#origins.values()]) origin.close(error)
+  }
+
+  #of(context: ServeContext, target: Target): HttpOrigin {
+    const key = JSON.stringify([context.userId, context.machine, target.authority])
+    let origin = this.#origins.get(key)
+    if (origin === undefined) {
+      const created = new HttpOrigin({
+        target,
+        timeoutMs: context.timeoutMs,
+        acquire: (signal) => context.acquire(signal),
+        othersWaiting: (own) => this.#waiting(context.userId) - own,
+        onEmpty: () => {
+          if (this.#origins.get(key) === created) this.#origins.delete(key)
+        },
+      })
+      origin = created
+      this.#origins.set(key, origin)
+    }
+    return origin
+  }
+}

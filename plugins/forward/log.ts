@@ -1,0 +1,9 @@
+type Write = (context: object, message: string) => void
+
+/** What is used of Fastify's logger. */
+export interface Log {
+  debug: Write
+  info: Write
+  warn: Write
+  error: Write
+}

@@ -1,0 +1,24 @@
+import { type Static, Type } from 'typebox'
+
+/** The settings' `request` section. */
+export const RequestOptions = Type.Object(
+  {
+    timeoutMs: Type.Integer({
+      default: 30_000,
+      minimum: 1,
+      description: 'For the head of a response; its body may take for ever',
+    }),
+    slowMs: Type.Integer({
+      default: 5_000,
+      minimum: 1,
+      description: 'A request that took longer is logged as WARN',
+    }),
+    hookMs: Type.Integer({
+      default: 5_000,
+      minimum: 1,
+      description: 'Deadline of one hook of a custom plugin',
+    }),
+  },
+  { additionalProperties: false },
+)
+export type RequestOptions = Static<typeof RequestOptions>

@@ -1,0 +1,62 @@
+import underPressure from '@fastify/under-pressure'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { HealthChecks } from './checks.ts'
+
+export type { CheckResult, HealthCheck, HealthChecks } from './checks.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    health: HealthChecks
+  }
+}
+
+/** An event loop that is later than this on average over a second serves nobody well: send new work elsewhere. */
+const MAX_EVENT_LOOP_DELAY_MS = 1_000
+
+/** The service part: registered early, so that every later plugin can add its checks. */
+export const healthChecks = fp(
+  async (app: FastifyInstance) => {
+    app.decorate('health', new HealthChecks())
+  },
+  { name: 'tunnel-health-checks', fastify: '5.x' },
+)
+
+async function healthRoutes(app: FastifyInstance): Promise<void> {
+  let isClosing = false
+  app.addHook('preClose', async () => {
+    isClosing = true
+  })
+  await app.register(underPressure, {
+    maxEventLoopDelay: MAX_EVENT_LOOP_DELAY_MS,
+    // It measures; a probe is answered under any pressure.
+    pressureHandler: () => undefined,
+  })
+  app.health.addCheck('eventLoop', () => (app.isUnderPressure() ? 'the event loop is late' : undefined))
+  app.health.addCheck('accepting', () => {
+    return isClosing || app.links?.draining ? 'this proxy is shutting down' : undefined
+  })
+  app.health.addCheck('state', async () => {
+    await app.state.get('health', 'probe')
+    return undefined
+  })
+
+  const startedMs = performance.now()
+  const uptimeSeconds = () => Math.floor((performance.now() - startedMs) / 1_000)
+  app.get('/api/tunnel/health', async (_request, reply) => {
+    reply.header('cache-control', 'no-store')
+    return { status: 'ok', uptimeSeconds: uptimeSeconds() }
+  })
+  app.get('/api/tunnel/health/ready', async (_request, reply) => {
+    const { ready, checks } = await app.health.run()
+    reply.code(ready ? 200 : 503).header('cache-control', 'no-store')
+    return { status: ready ? 'ready' : 'unready', uptimeSeconds: uptimeSeconds(), checks }
+  })
+}
+
+export default fp(healthRoutes, {
+  name: 'tunnel-health',
+  fastify: '5.x',
+  encapsulate: true,
+  dependencies: ['tunnel-health-checks', 'tunnel-state'],
+})

@@ -1,0 +1,63 @@
+import type { IncomingMessage } from 'node:http'
+import { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
+import fp from 'fastify-plugin'
+import { CORRELATION_HEADER, correlationIdOf } from './correlation.ts'
+
+export { CORRELATION_HEADER } from './correlation.ts'
+export { createLogger } from './logger.ts'
+
+export interface LoggingOptions {
+  /** A request that took longer is a WARN, in ms. */
+  slowMs: number
+}
+
+/** Fastify's own lines about requests are left to our hooks; a response that breaks off is told here. */
+class RequestLog extends LogController {
+  constructor() {
+    super({ disableRequestLogging: true, requestIdLogLabel: 'correlationId' })
+  }
+
+  override streamError(error: Error, request: FastifyRequest): void {
+    request.log.debug({ err: error }, 'response broken off')
+  }
+}
+
+/** What Fastify has to be made with, so that every request has its correlation id from its first line on. */
+export const requestLogging = {
+  logController: new RequestLog(),
+  requestIdHeader: false,
+  genReqId(request: IncomingMessage) {
+    const id = correlationIdOf(request.headers[CORRELATION_HEADER])
+    // Whoever sees only the raw request (an accepted upgrade) finds the same id.
+    request.headers[CORRELATION_HEADER] = id
+    return id
+  },
+} as const satisfies FastifyServerOptions
+
+/** Asked for every few seconds by machines; of interest only when something is searched for. */
+const QUIET_ROUTES = /^\/api\/tunnel\/(health(\/ready)?|metrics)$/
+
+async function loggingPlugin(app: FastifyInstance, { slowMs }: LoggingOptions): Promise<void> {
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.header(CORRELATION_HEADER, request.id)
+    done()
+  })
+  app.addHook('onResponse', (request, reply, done) => {
+    const durationMs = Math.round(reply.elapsedTime)
+    const context = {
+      method: request.method,
+      // The path alone: a query may hold a ticket, and the target of somebody's request is payload.
+      route: request.routeOptions.url ?? request.url.split('?', 1)[0],
+      status: reply.statusCode,
+      durationMs,
+    }
+    // The answer to an accepted upgrade "ends" with its link.
+    const isLink = 'ws' in request && request.ws === true
+    if (durationMs > slowMs && !isLink) request.log.warn({ context }, 'slow request')
+    else if (isLink || QUIET_ROUTES.test(context.route ?? '')) request.log.debug({ context }, 'request')
+    else request.log.info({ context }, 'request')
+    done()
+  })
+}
+
+export default fp(loggingPlugin, { name: 'tunnel-logging', fastify: '5.x' })

@@ -1,0 +1,21 @@
+import { type Static, Type } from 'typebox'
+
+export const LogOptions = Type.Object(
+  {
+    level: Type.Union(
+      [
+        Type.Literal('error'),
+        Type.Literal('warn'),
+        Type.Literal('info'),
+        Type.Literal('debug'),
+        Type.Literal('trace'),
+        Type.Literal('silent'),
+      ],
+      { default: 'info', description: 'the least that is logged; can be changed at run time' },
+    ),
+  },
+  { additionalProperties: false },
+)
+
+export type LogOptions = Static<typeof LogOptions>
+export type LogLevel = LogOptions['level']

@@ -1,0 +1,35 @@
+import { type Static, Type } from 'typebox'
+
+export const PoolOptions = Type.Object(
+  {
+    maxPerUser: Type.Integer({
+      default: 3,
+      minimum: 1,
+      description: 'SSH connections of a user, over all machines',
+    }),
+    channelsPerConnection: Type.Integer({
+      default: 10,
+      minimum: 1,
+      maximum: 1_000,
+      description: "Channels at once on a connection; sshd's own MaxSessions is 10",
+    }),
+    idleMs: Type.Integer({
+      default: 300_000,
+      minimum: 1,
+      description: 'A connection without channels lives this long',
+    }),
+    keepAliveMs: Type.Integer({
+      default: 60_000,
+      minimum: 1,
+      description: 'Between keep-alives on a quiet connection',
+    }),
+    waitMs: Type.Integer({
+      default: 10_000,
+      minimum: 1,
+      description: 'How long a request waits for a place',
+    }),
+    maxWaiting: Type.Integer({ default: 4_000, minimum: 1, description: 'Requests of a user that may wait' }),
+  },
+  { additionalProperties: false },
+)
+export type PoolOptions = Static<typeof PoolOptions>

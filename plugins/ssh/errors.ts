@@ -1,0 +1,96 @@
+import { type ErrorCode, TunnelError } from '../../protocol/errors.ts'
+import { fingerprint, type Pin } from './host-keys.ts'
+
+/** RFC 4254, section 5.1. */
+const ADMINISTRATIVELY_PROHIBITED = 1
+const CONNECT_FAILED = 2
+
+export function masterSecretUnfit(length: number, minimum: number): TunnelError {
+  return new TunnelError(
+    'CONFIG_INVALID',
+    `ssh.masterSecret must have at least ${minimum} characters, and has ${length} (set TUNNEL_MASTER_SECRET)`,
+  )
+}
+
+export function algorithmUnknown(wrong: readonly string[]): TunnelError {
+  return new TunnelError('CONFIG_INVALID', `ssh2 does not know ${wrong.join(', ')}`)
+}
+
+export function noHostKeyKnown(machine: string): TunnelError {
+  return new TunnelError(
+    'SSH_HANDSHAKE_FAILED',
+    `no host key is known for ${machine}: its agent must have enrolled it, or machines.${machine}.hostKey must name it`,
+    { hop: 'ssh' },
+  )
+}
+
+export function hostKeyChanged(machine: string, shown: Buffer, pins: readonly Pin[]): TunnelError {
+  const known = pins.map((pin) => fingerprint(pin.blob)).join(', ')
+  return new TunnelError(
+    'HOST_KEY_CHANGED',
+    `${machine} shows the host key ${fingerprint(shown)}, but ${known} is pinned: ` +
+      'if its owner changed it, he must trust it anew; otherwise somebody may be in between',
+    { hop: 'ssh' },
+  )
+}
+
+export function authRefused(machine: string, sshUser: string, cause: unknown): TunnelError {
+  return new TunnelError(
+    'SSH_AUTH_FAILED',
+    `${machine} did not let your key in as ${sshUser}: run "tunnel key --authorize" on it, ` +
+      'or start its agent with --authorize',
+    { hop: 'ssh', cause },
+  )
+}
+
+export function handshakeFailed(machine: string, cause: unknown): TunnelError {
+  const reason = cause instanceof Error ? cause.message : 'the connection closed before SSH was ready'
+  return new TunnelError('SSH_HANDSHAKE_FAILED', `SSH with ${machine} failed: ${reason}`, {
+    hop: 'ssh',
+    cause,
+  })
+}
+
+export function connectTimeout(machine: string, timeoutMs: number): TunnelError {
+  return new TunnelError('TIMEOUT', `${machine} was not ready for SSH within ${timeoutMs} ms`, { hop: 'ssh' })
+}
+
+export function connectionLost(machine: string, cause: unknown): TunnelError {
+  if (cause instanceof TunnelError) return cause
+  return new TunnelError('AGENT_LOST', `the SSH connection to ${machine} was lost`, { hop: 'ssh', cause })
+}
+
+export function aborted(what: string): TunnelError {
+  return new TunnelError('ABORTED', `${what} was given up`)
+}
+
+export function channelTimeout(what: string, timeoutMs: number): TunnelError {
+  return new TunnelError('TIMEOUT', `${what} did not answer within ${timeoutMs} ms`, { hop: 'target' })
+}
+
+/** The answer CHANNEL_OPEN_FAILURE to a direct-tcpip channel, by its reason code. */
+export function targetRefused(target: string, cause: unknown): TunnelError {
+  const reason = reasonOf(cause)
+  const text = cause instanceof Error ? cause.message : String(cause)
+  if (reason === ADMINISTRATIVELY_PROHIBITED) {
+    return new TunnelError('POLICY_DENIED', `the machine's sshd forbids forwarding to ${target}`, {
+      hop: 'ssh',
+      cause,
+    })
+  }
+  const code: ErrorCode = reason === CONNECT_FAILED ? 'CONNECT_REFUSED' : 'CHANNEL_OPEN_FAILED'
+  const hop = reason === CONNECT_FAILED ? 'target' : 'ssh'
+  return new TunnelError(code, `the machine cannot connect to ${target}: ${text}`, { hop, cause })
+}
+
+/** The same for a session channel, whose CONNECT_FAILED says that sshd has too many (MaxSessions). */
+export function sessionRefused(machine: string, cause: unknown): TunnelError {
+  const text = cause instanceof Error ? cause.message : String(cause)
+  const code: ErrorCode =
+    reasonOf(cause) === ADMINISTRATIVELY_PROHIBITED ? 'POLICY_DENIED' : 'CHANNEL_OPEN_FAILED'
+  return new TunnelError(code, `${machine} does not run the command: ${text}`, { hop: 'ssh', cause })
+}
+
+function reasonOf(cause: unknown): unknown {
+  return typeof cause === 'object' && cause !== null && 'reason' in cause ? cause.reason : undefined
+}

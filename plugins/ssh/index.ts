@@ -1,0 +1,46 @@
+import fp from 'fastify-plugin'
+import { checkAlgorithms, hasNativeCrypto } from './algorithms.ts'
+import type { SSHConnection } from './connection.ts'
+import { masterSecretUnfit } from './errors.ts'
+import type { SshOptions } from './options.ts'
+import { SSHTunnelManager, type SshConnectRequest } from './tunnel.ts'
+
+export type { SSHConnection } from './connection.ts'
+export type { SshConnectRequest, SshMachine } from './tunnel.ts'
+
+export interface Ssh {
+  connect(request: SshConnectRequest): Promise<SSHConnection>
+  /** `ssh-ed25519 AAAA… tunnel:<userId>` */
+  publicKey(userId: string): string
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    ssh: Ssh
+  }
+}
+
+const MIN_SECRET_LENGTH = 32
+
+export default fp<SshOptions>(
+  async (app, options) => {
+    const { length } = options.masterSecret
+    if (length < MIN_SECRET_LENGTH) throw masterSecretUnfit(length, MIN_SECRET_LENGTH)
+    checkAlgorithms(options.algorithms)
+    if (!hasNativeCrypto())
+      app.log.warn('ssh2 runs without its native cryptography: SSH will be several times slower')
+
+    const tunnels = new SSHTunnelManager(options, () => app.machines)
+    const ssh: Ssh = {
+      async connect(request) {
+        const startedMs = performance.now()
+        const connection = await tunnels.connect(request)
+        app.tunnelMetrics?.sshConnectMs.observe({}, performance.now() - startedMs)
+        return connection
+      },
+      publicKey: (userId) => tunnels.publicKey(userId),
+    }
+    app.decorate('ssh', ssh)
+  },
+  { name: 'tunnel-ssh', fastify: '5.x', dependencies: ['tunnel-machines'] },
+)

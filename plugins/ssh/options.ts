@@ -1,0 +1,29 @@
+import { type Static, Type } from 'typebox'
+
+const algorithms = (defaults: string[]) =>
+  Type.Array(Type.String({ minLength: 1 }), { default: defaults, minItems: 1, maxItems: 32 })
+
+export const SshOptions = Type.Object(
+  {
+    connectTimeoutMs: Type.Integer({
+      default: 10_000,
+      minimum: 1,
+      description: 'From the first byte to a machine until its sshd has let the user in',
+    }),
+    compression: Type.Boolean({ default: false }),
+    algorithms: Type.Object(
+      {
+        kex: algorithms(['curve25519-sha256', 'curve25519-sha256@libssh.org', 'ecdh-sha2-nistp256']),
+        cipher: algorithms(['aes256-gcm@openssh.com', 'aes128-gcm@openssh.com']),
+      },
+      { additionalProperties: false, default: {}, description: 'In the order of preference' },
+    ),
+    masterSecret: Type.String({
+      default: '',
+      secret: true,
+      description: "Users' SSH keys are derived from it; 32 characters or more",
+    }),
+  },
+  { additionalProperties: false },
+)
+export type SshOptions = Static<typeof SshOptions>

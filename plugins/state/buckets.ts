@@ -1,0 +1,62 @@
+import type { Clock } from '../../protocol/clock.ts'
+import type { BucketLimit, TokenAnswer } from './state.ts'
+
+const DEFAULT_MAX_BUCKETS = 100_000
+/** Idle buckets looked at on each call: more than one, so that the table shrinks faster than it grows. */
+const SWEPT_PER_CALL = 2
+
+/**
+ * Token buckets, each one number: the moment at which it will be full again (the generic cell rate algorithm).
+ * Refilling is reading the clock, so there is no timer; a full bucket equals an absent one and is dropped.
+ */
+export class Buckets {
+  readonly #clock: Clock
+  readonly #maxBuckets: number
+  /** Ordered by last use, the longest unused first. */
+  readonly #fullAtMs = new Map<string, number>()
+
+  constructor(clock: Clock, maxBuckets = DEFAULT_MAX_BUCKETS) {
+    this.#clock = clock
+    this.#maxBuckets = maxBuckets
+  }
+
+  get size(): number {
+    return this.#fullAtMs.size
+  }
+
+  take(bucket: string, limit: BucketLimit, cost = 1): TokenAnswer {
+    if (!(cost > 0 && cost <= limit.burst)) {
+      throw new RangeError(`a bucket of ${limit.burst} tokens can never give ${cost}`)
+    }
+    const now = this.#clock.now()
+    const tokenMs = 60_000 / limit.perMinute
+    // A limit that was lowered since must not leave a bucket emptier than empty.
+    const fullAt = Math.min(Math.max(this.#fullAtMs.get(bucket) ?? now, now), now + limit.burst * tokenMs)
+    const after = fullAt + cost * tokenMs
+    const waitMs = after - now - limit.burst * tokenMs
+    // A hair of rounding must not refuse the very last token.
+    const allowed = waitMs < 1e-6
+    this.#fullAtMs.delete(bucket)
+    this.#fullAtMs.set(bucket, allowed ? after : fullAt)
+    this.#sweep(now)
+    const missing = ((allowed ? after : fullAt) - now) / tokenMs
+    return {
+      allowed,
+      remaining: Math.max(0, Math.floor(limit.burst - missing + 1e-6)),
+      retryAfterMs: allowed ? 0 : Math.ceil(waitMs),
+    }
+  }
+
+  clear(): void {
+    this.#fullAtMs.clear()
+  }
+
+  #sweep(now: number): void {
+    let looked = 0
+    for (const [bucket, fullAt] of this.#fullAtMs) {
+      if (looked++ === SWEPT_PER_CALL) return
+      // Over the bound the longest unused goes even if it is not full: memory comes before a late token.
+      if (fullAt <= now || this.#fullAtMs.size > this.#maxBuckets) this.#fullAtMs.delete(bucket)
+    }
+  }
+}

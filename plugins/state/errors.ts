@@ -1,0 +1,13 @@
+import { TunnelError } from '../../protocol/errors.ts'
+
+/** LevelDB lets one process in; a second proxy on the same folder would lose the first one's pins. */
+export function folderInUse(dir: string, cause: unknown): TunnelError {
+  const text = `another proxy uses the state folder ${dir}; stop it, or give this one its own (--set state.dir=…)`
+  return new TunnelError('CONFIG_INVALID', text, { cause, hop: 'proxy' })
+}
+
+export function folderUnusable(dir: string, cause: unknown): TunnelError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  const text = `the state folder ${dir} cannot be used: ${reason}`
+  return new TunnelError('CONFIG_INVALID', text, { cause, hop: 'proxy' })
+}

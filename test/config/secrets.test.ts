@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { ConfigError, type LoadOptions, loadSettings } from '../../config/index.ts'
+import { readOrMakeSecrets, readSecrets } from '../../config/secrets.ts'
+
+const LONG = 'long enough to be a secret, surely'
+
+function folder(t: TestContext): string {
+  const dir = mkdtempSync(join(tmpdir(), 'tunnel-secrets-'))
+  t.after(() => rmSync(dir, { recursive: true, force: true }))
+  return dir
+}
+
+function refusalOf(options: LoadOptions): ConfigError {
+  try {
+    loadSettings(options)
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error))
+    return error
+  }
+  return assert.fail('nothing was refused')
+}
+
+test('without production the secrets are made once, for the owner alone, and found again', (t) => {
+  const stateDir = join(folder(t), 'state')
+  const first = loadSettings({ stateDir, env: {} })
+  const file = join(stateDir, 'secrets.json')
+  assert.equal(statSync(file).mode & 0o777, 0o600)
+  assert.equal(statSync(stateDir).mode & 0o777, 0o700)
+  assert.deepEqual(readdirSync(stateDir), ['secrets.json'])
+  const { jwtSecret, masterSecret } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>
+  assert.deepEqual([first.settings.auth.secret, first.settings.ssh.masterSecret], [jwtSecret, masterSecret])
+  assert.notEqual(jwtSecret, masterSecret)
+  assert.ok(Buffer.byteLength(jwtSecret ?? '') >= 32)
+  assert.equal(first.sources.get('auth.secret'), `file ${file}`)
+  assert.deepEqual(loadSettings({ stateDir, env: {} }).settings, first.settings)
+  assert.notEqual(loadSettings({ stateDir: join(folder(t), 'x'), env: {} }).settings.auth.secret, jwtSecret)
+})
+
+test('production without secrets is refused, names both ways to give them, and leaves nothing behind', (t) => {
+  const stateDir = join(folder(t), 'state')
+  const { problems } = refusalOf({ profile: 'production', stateDir, env: {} })
+  assert.deepEqual(
+    problems.map(({ path, kind }) => [path, kind]),
+    [
+      ['auth.secret', 'missing'],
+      ['ssh.masterSecret', 'missing'],
+    ],
+  )
+  assert.match(problems[0]?.reason ?? '', /TUNNEL_JWT_SECRET, or TUNNEL_JWT_SECRET_FILE/)
+  assert.match(problems[1]?.reason ?? '', /TUNNEL_MASTER_SECRET, or TUNNEL_MASTER_SECRET_FILE/)
+  assert.ok(!existsSync(stateDir))
+  // Not even those that a development server left there before.
+  readOrMakeSecrets(stateDir)
+  assert.equal(refusalOf({ profile: 'production', stateDir, env: {} }).problems.length, 2)
+})
+
+test('production takes its secrets from variables and from files', (t) => {
+  const file = join(folder(t), 'master')
+  writeFileSync(file, `${LONG} from a file\n`, { mode: 0o600 })
+  const env = { TUNNEL_PROFILE: 'production', TUNNEL_JWT_SECRET: LONG, TUNNEL_MASTER_SECRET_FILE: file }
+  const { settings, sources, profile } = loadSettings({ env })
+  assert.equal(profile, 'production')
+  assert.equal(settings.auth.secret, LONG)
+  assert.equal(settings.ssh.masterSecret, `${LONG} from a file`)
+  assert.equal(sources.get('ssh.masterSecret'), 'environment TUNNEL_MASTER_SECRET_FILE')
+})
+
+test('a secret that is too short, empty, unreadable or given twice is refused and not shown', () => {
+  const base = { HOME: '/nonexistent', TUNNEL_MASTER_SECRET: LONG }
+  const reasons = (env: Record<string, string>) => {
+    const { problems, message } = refusalOf({ env: { ...base, ...env } })
+    assert.doesNotMatch(message, /hunter2|long enough to be/)
+    return problems.map(({ path, source, reason }) => `${path} (${source}): ${reason}`).join('\n')
+  }
+  assert.match(
+    reasons({ TUNNEL_JWT_SECRET: 'hunter2' }),
+    /auth\.secret .*TUNNEL_JWT_SECRET.*at least 32 bytes long, and is 7/,
+  )
+  assert.match(reasons({ TUNNEL_JWT_SECRET: '' }), /at least 32 bytes long, and is 0/)
+  assert.match(reasons({ TUNNEL_JWT_SECRET: 'x'.repeat(31) }), /and is 31/)
+  assert.match(reasons({ TUNNEL_JWT_SECRET_FILE: '/nonexistent/secret' }), /nonexistent.*ENOENT/)
+  assert.match(reasons({ TUNNEL_JWT_SECRET: LONG, TUNNEL_JWT_SECRET_FILE: '/dev/null' }), /give one of them/)
+  assert.match(reasons({ TUNNEL_JWT_SECRET: LONG, TUNNEL_AUTH_SECRET: LONG }), /give one of them/)
+})
+
+test('a bad profile, a bad setting or a bad name of a profile makes no secrets', (t) => {
+  const stateDir = join(folder(t), 'state')
+  refusalOf({ stateDir, env: {}, profile: 'prodction' })
+  refusalOf({ stateDir, env: {}, flags: ['server.port=x'] })
+  assert.ok(!existsSync(stateDir))
+})
+
+test('a file of secrets that is damaged is refused and never replaced', (t) => {
+  const stateDir = folder(t)
+  const file = join(stateDir, 'secrets.json')
+  for (const content of [
+    '',
+    '{"jwtSecret":',
+    '{}',
+    JSON.stringify({ jwtSecret: LONG, masterSecret: 'short' }),
+  ]) {
+    writeFileSync(file, content)
+    const { problems } = refusalOf({ stateDir, env: {} })
+    assert.equal(problems[0]?.path, 'state.dir')
+    assert.ok(problems[0]?.reason.includes(file))
+    assert.equal(readFileSync(file, 'utf8'), content)
+  }
+})
+
+test('a file of secrets that others can read is warned about', (t) => {
+  const stateDir = folder(t)
+  assert.deepEqual(loadSettings({ stateDir, env: {} }).warnings, [])
+  chmodSync(join(stateDir, 'secrets.json'), 0o644)
+  assert.match(loadSettings({ stateDir, env: {} }).warnings.join(), /can be read by others/)
+})
+
+test('looking at the settings makes no secrets', (t) => {
+  const stateDir = join(folder(t), 'state')
+  const { settings, explain } = loadSettings({ stateDir, env: {}, secrets: 'leave' })
+  assert.equal(settings.auth.secret, '')
+  assert.deepEqual(
+    explain().find(({ path }) => path === 'auth.secret'),
+    { path: 'auth.secret', value: '', source: 'default' },
+  )
+  assert.ok(!existsSync(stateDir))
+  assert.equal(readSecrets(stateDir), undefined)
+  const made = loadSettings({ stateDir, env: {} })
+  assert.equal(
+    loadSettings({ stateDir, env: {}, secrets: 'leave' }).settings.auth.secret,
+    made.settings.auth.secret,
+  )
+})
+
+test('a proxy that other machines reach without TLS is warned about, one behind a proxy that ends TLS is not', (t) => {
+  const stateDir = folder(t)
+  const warningsOf = (...flags: string[]) => loadSettings({ stateDir, env: {}, flags }).warnings
+  assert.match(warningsOf('server.host=0.0.0.0').join(), /no TLS/)
+  assert.deepEqual(warningsOf('server.host=0.0.0.0', 'server.trustProxy=true'), [])
+  assert.deepEqual(warningsOf('server.host=::1'), [])
+  assert.match(warningsOf(`auth.secret=${LONG}`).join(), /other users of this machine can see/)
+})
+
+test('files of TLS that are not there are refused at the start', () => {
+  const env = { HOME: '/nonexistent', TUNNEL_JWT_SECRET: LONG, TUNNEL_MASTER_SECRET: `${LONG}!` }
+  const flags = ['server.tls.cert=/nonexistent/cert.pem', 'server.tls.key=/nonexistent/key.pem']
+  assert.deepEqual(
+    refusalOf({ env, flags }).problems.map(({ path }) => path),
+    ['server.tls.cert', 'server.tls.key'],
+  )
+  assert.equal(refusalOf({ env, flags: ['server.tls.cert=/dev/null'] }).problems[0]?.path, 'server.tls.key')
+})
+
+test('of processes that start at once one makes the secrets and all have the same', async (t) => {
+  const stateDir = join(folder(t), 'deep', 'state')
+  const root = join(import.meta.dirname, '../..')
+  const program = `
+    const { readOrMakeSecrets } = await import(${JSON.stringify(join(root, 'config/secrets.ts'))})
+    process.stdin.once('data', () => {
+      process.stdout.write(readOrMakeSecrets(process.argv[1]).jwtSecret)
+      process.exit()
+    })
+    process.stderr.write('ready')`
+  const children = Array.from({ length: 4 }, () =>
+    spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', program, stateDir], {
+      cwd: root,
+    }),
+  )
+  t.after(() => children.forEach((child) => void child.kill('SIGKILL')))
+  await Promise.all(children.map((child) => once(child.stderr, 'data')))
+  const said = children.map(async (child) => {
+    const chunks: Buffer[] = []
+    child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
+    child.stdin.write('go\n')
+    await once(child, 'close')
+    return Buffer.concat(chunks).toString()
+  })
+  const secrets = new Set(await Promise.all(said))
+  assert.equal(secrets.size, 1)
+  assert.equal([...secrets][0], readSecrets(stateDir)?.jwtSecret)
+  assert.deepEqual(readdirSync(stateDir), ['secrets.json'])
+})

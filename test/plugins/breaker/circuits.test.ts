@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import { Circuits } from '../../../plugins/breaker/circuits.ts'
+import { type ErrorCode, TunnelError } from '../../../protocol/errors.ts'
+
+const KEY = { user: 'ada', machine: 'home' }
+
+function setUp(t: TestContext, options = {}): Circuits {
+  t.mock.timers.enable({ apis: ['Date'] })
+  return new Circuits({ failures: 3, openMs: 60_000, halfOpenRequests: 1, maxCircuits: 100, ...options })
+}
+
+const failing = (code: ErrorCode) => () => Promise.reject(new TunnelError(code, code))
+
+async function fail(
+  circuits: Circuits,
+  times: number,
+  code: ErrorCode = 'AGENT_LOST',
+  key = KEY,
+): Promise<void> {
+  for (let index = 0; index < times; index++) await assert.rejects(circuits.run(key, failing(code)))
+}
+
+const isOpen = (error: unknown) => error instanceof TunnelError && error.code === 'CIRCUIT_OPEN'
+
+test('failures in a row open the circuit, which names the machine and says when to come again', async (t) => {
+  const circuits = setUp(t)
+  await fail(circuits, 3)
+  t.mock.timers.tick(20_000)
+  let ran = false
+  await assert.rejects(
+    circuits.run(KEY, async () => {
+      ran = true
+    }),
+    (error: unknown) =>
+      isOpen(error) && (error as TunnelError).retryAfterMs === 40_000 && /home/.test(String(error)),
+  )
+  assert.equal(ran, false)
+  assert.deepEqual(circuits.states(), [{ ...KEY, state: 'open', retryAfterMs: 40_000 }])
+})
+
+test('a success in between begins the count again', async (t) => {
+  const circuits = setUp(t)
+  await fail(circuits, 2)
+  await circuits.run(KEY, async () => 'fine')
+  await fail(circuits, 2)
+  assert.equal(await circuits.run(KEY, async () => 'fine'), 'fine')
+})
+
+test('a refusal by the machine proves that the machine is there', async (t) => {
+  const circuits = setUp(t)
+  await fail(circuits, 2)
+  await assert.rejects(circuits.run(KEY, failing('SSH_AUTH_FAILED')), /SSH_AUTH_FAILED/)
+  await fail(circuits, 2)
+  assert.equal(circuits.states()[0]?.state, 'closed')
+})
+
+test('what says nothing of the machine counts neither way', async (t) => {
+  const circuits = setUp(t)
+  await fail(circuits, 2)
+  await fail(circuits, 5, 'POOL_EXHAUSTED')
+  await fail(circuits, 5, 'MACHINE_OFFLINE')
+  await fail(circuits, 1)
+  await assert.rejects(
+    circuits.run(KEY, async () => {}),
+    isOpen,
+  )
+})
+
+test('after its time an open circuit lets one probe through, whose success closes it', async (t) => {
+  const circuits = setUp(t)
+  await fail(circuits, 3)
+  t.mock.timers.tick(60_000)
+  let finish: () => void = () => {}
+  const probe = circuits.run(KEY, () => new Promise<void>((resolve) => (finish = resolve)))
+  assert.equal(circuits.states()[0]?.state, 'half_open')
+  await assert.rejects(
+    circuits.run(KEY, async () => {}),
+    isOpen,
+  )
+  finish()
+  await probe
+  assert.equal(circuits.states()[0]?.state, 'closed')
+})
+
+test('a probe that fails opens it again for the whole time', async (t) => {
+  const circuits = setUp(t)
+  await fail(circuits, 3)
+  t.mock.timers.tick(60_000)
+  await fail(circuits, 1)
+  t.mock.timers.tick(59_999)
+  await assert.rejects(
+    circuits.run(KEY, async () => {}),
+    isOpen,
+  )
+  t.mock.timers.tick(1)
+  await circuits.run(KEY, async () => {})
+})
+
+test('more requests may wait for the verdict of a probe', async (t) => {
+  const circuits = setUp(t, { halfOpenRequests: 2 })
+  await fail(circuits, 3)
+  t.mock.timers.tick(60_000)
+  let refuse: () => void = () => {}
+  const probe = circuits.run(
+    KEY,
+    () => new Promise<void>((_, reject) => (refuse = () => reject(new TunnelError('AGENT_LOST', 'gone')))),
+  )
+  const behind = circuits.run(KEY, async () => {})
+  await assert.rejects(
+    circuits.run(KEY, async () => {}),
+    isOpen,
+  )
+  refuse()
+  await assert.rejects(probe, /gone/)
+  await assert.rejects(behind, isOpen)
+})
+
+test("one user's circuit closes no door to another, nor to another machine", async (t) => {
+  const circuits = setUp(t)
+  await fail(circuits, 3)
+  await circuits.run({ user: 'bob', machine: 'home' }, async () => {})
+  await circuits.run({ user: 'ada', machine: 'office' }, async () => {})
+})
+
+test('the circuits remembered are bounded, and an open one is the last to be forgotten', async (t) => {
+  const circuits = setUp(t, { maxCircuits: 3 })
+  await fail(circuits, 3)
+  for (let index = 0; index < 10; index++)
+    await circuits.run({ user: 'ada', machine: `m${index}` }, async () => {})
+  assert.equal(circuits.states().length, 3)
+  await assert.rejects(
+    circuits.run(KEY, async () => {}),
+    isOpen,
+  )
+})

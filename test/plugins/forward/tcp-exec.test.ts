@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import type { Socket } from 'node:net'
+import { test } from 'node:test'
+import { TunnelError } from '../../../protocol/errors.ts'
+import { type Opened, type Rig, startRig, tcpService } from './rig.ts'
+
+const hasCode = (code: string) => (error: unknown) => {
+  assert.equal((error as TunnelError).code, code, String(error))
+  return true
+}
+
+function exec(rig: Rig, command: string, input?: Uint8Array, end = true): Opened {
+  return rig.open({ kind: 'exec', exec: { command } }, input, end)
+}
+
+test('a TCP stream carries bytes both ways and passes each half close on', async (t) => {
+  const rig = await startRig(t)
+  const order: string[] = []
+  const target = await tcpService(t, (socket) => {
+    socket.on('data', (bytes) => socket.write(bytes))
+    socket.on('end', () => {
+      order.push('client ended')
+      socket.end('and after')
+    })
+  })
+  const opened = rig.open({ kind: 'tcp', target })
+  await opened.accepted
+  const payload = randomBytes(8 * 1_048_576)
+  await opened.send(payload)
+  opened.stream.end()
+  await opened.closed
+  assert.deepEqual(order, ['client ended'])
+  assert.ok(opened.bytes.equals(Buffer.concat([payload, Buffer.from('and after')])))
+})
+
+test('a service that ends first is heard to its end', async (t) => {
+  const rig = await startRig(t)
+  const target = await tcpService(t, (socket) => socket.end('goodbye'))
+  const opened = rig.open({ kind: 'tcp', target })
+  await opened.ended
+  assert.equal(opened.text, 'goodbye')
+  opened.stream.end()
+  await opened.closed
+  await rig.settled()
+})
+
+test('bytes that came with OPEN reach the service', async (t) => {
+  const rig = await startRig(t)
+  const target = await tcpService(t, (socket) => socket.pipe(socket))
+  const opened = rig.open({ kind: 'tcp', target }, Buffer.from('early'), true)
+  await opened.closed
+  assert.equal(opened.text, 'early')
+})
+
+test('a slow TCP reader stops the service', async (t) => {
+  const rig = await startRig(t)
+  let socket: Socket | undefined
+  const total = 64 * 1_048_576
+  const target = await tcpService(t, (it) => {
+    socket = it
+    it.end(Buffer.alloc(total))
+  })
+  const opened = rig.open({ kind: 'tcp', target })
+  opened.hold = true
+  await opened.until(() => opened.heldBytes >= 262_000)
+  const other = exec(rig, 'echo free')
+  await other.closed
+  assert.ok((socket?.writableLength ?? 0) > 0)
+  opened.take()
+  await opened.ended
+  assert.equal(opened.bytes.length, total)
+})
+
+test('a client that resets its TCP stream closes the connection to the service', async (t) => {
+  const rig = await startRig(t)
+  const gone = new Promise<void>((resolve) => {
+    tcpService(t, (socket) => {
+      socket.write('hi')
+      socket.on('end', () => socket.end()).on('close', () => resolve())
+    }).then((target) => {
+      const opened = rig.open({ kind: 'tcp', target })
+      void opened
+        .until(() => opened.text === 'hi')
+        .then(() => opened.stream.reset(new TunnelError('ABORTED', 'enough')))
+    }, assert.ifError)
+  })
+  await gone
+  await rig.settled()
+})
+
+test('a refused, a missing and a malformed target, and an unknown machine, have their codes', async (t) => {
+  const rig = await startRig(t)
+  await assert.rejects(rig.open({ kind: 'tcp', target: '127.0.0.1:1' }).closed, hasCode('CONNECT_REFUSED'))
+  await assert.rejects(rig.open({ kind: 'tcp' }).closed, hasCode('FRAME_INVALID'))
+  await assert.rejects(rig.open({ kind: 'tcp', target: '127.0.0.1:99999' }).closed, hasCode('FRAME_INVALID'))
+  await assert.rejects(rig.open({ kind: 'ssh' }).closed, hasCode('FRAME_INVALID'))
+  const elsewhere = rig.opener.open({ kind: 'tcp', machine: 'elsewhere', target: '127.0.0.1:1' })
+  const closed = new Promise<TunnelError | undefined>((resolve) => elsewhere.handle({ closed: resolve }))
+  assert.equal((await closed)?.code, 'MACHINE_UNKNOWN')
+  await rig.settled()
+})
+
+test('a cut SSH connection ends a TCP stream with an error and never with an end', async (t) => {
+  const rig = await startRig(t)
+  const target = await tcpService(t, (socket) => void socket.write('begun'))
+  const opened = rig.open({ kind: 'tcp', target })
+  await opened.until(() => opened.text === 'begun')
+  rig.sockets[0]?.destroy()
+  await assert.rejects(opened.closed, hasCode('AGENT_LOST'))
+})
+
+test('a command keeps stdout and stderr apart and passes its status on', async (t) => {
+  const rig = await startRig(t)
+  const opened = exec(rig, 'cat; echo oops >&2; exit 7', Buffer.from('in'))
+  await opened.closed
+  assert.equal(opened.text, 'in')
+  assert.equal(Buffer.concat(opened.aux).toString(), 'oops\n')
+  assert.deepEqual(opened.events, [{ exit: { code: 7 } }])
+})
+
+test('megabytes on stdout and stderr at once all arrive', async (t) => {
+  const rig = await startRig(t)
+  const opened = exec(rig, 'head -c 9000000 /dev/zero & head -c 7000000 /dev/zero >&2; wait')
+  await opened.closed
+  assert.equal(opened.bytes.length, 9_000_000)
+  assert.equal(Buffer.concat(opened.aux).length, 7_000_000)
+  assert.deepEqual(opened.events, [{ exit: { code: 0 } }])
+})
+
+test('the signal that ended a command is told', async (t) => {
+  const rig = await startRig(t)
+  const opened = exec(rig, 'kill -TERM $$')
+  await opened.closed
+  assert.deepEqual(opened.events, [{ exit: { signal: 'TERM' } }])
+})
+
+// sshd itself signals nothing for root, as whom tests may run: here ssh2's own server hears the request.
+test('a signal from the client is asked of the SSH server', async (t) => {
+  const heard: string[] = []
+  const rig = await startRig(t, {
+    server: (session) => {
+      session.on('exec', (accept) => {
+        const channel = accept()
+        channel.write('ready')
+        session.on('signal', (_accept, _reject, { name }) => {
+          heard.push(name)
+          channel.exit(name, false, '')
+          channel.end()
+        })
+      })
+    },
+  })
+  const opened = exec(rig, 'anything', undefined, false)
+  await opened.until(() => opened.text === 'ready')
+  opened.stream.event({ signal: 'SIGNONSENSE' })
+  opened.stream.event({ signal: 'SIGINT' })
+  await opened.until(() => opened.events.length > 0)
+  assert.deepEqual(opened.events, [{ exit: { signal: 'INT' } }])
+  assert.deepEqual(heard, ['INT'])
+})
+
+test('a client that goes away frees the channel', async (t) => {
+  const rig = await startRig(t, { pool: { maxPerUser: 1, channelsPerConnection: 1 } })
+  const opened = exec(rig, 'echo ready; sleep 60', undefined, false)
+  await opened.until(() => opened.text === 'ready\n')
+  opened.stream.reset(new TunnelError('ABORTED', 'enough'))
+  const next = exec(rig, 'echo next')
+  await next.closed
+  assert.equal(next.text, 'next\n')
+})
+
+test('a client that goes away while it waits for a channel leaves no waiter behind', async (t) => {
+  const rig = await startRig(t, { pool: { maxPerUser: 1, channelsPerConnection: 1 } })
+  const first = exec(rig, 'echo ready; sleep 60', undefined, false)
+  await first.until(() => first.text === 'ready\n')
+  const second = exec(rig, 'echo never')
+  while (rig.app.pool.waiting('ada') === 0) await new Promise(setImmediate)
+  second.stream.reset(new TunnelError('ABORTED', 'enough'))
+  while (rig.app.pool.waiting('ada') > 0) await new Promise(setImmediate)
+  first.stream.reset(new TunnelError('ABORTED', 'enough'))
+  await rig.settled()
+})
+
+test('a command that never ends does not hold up the server close', async (t) => {
+  const rig = await startRig(t)
+  const opened = exec(rig, 'echo ready; sleep 60', undefined, false)
+  await opened.until(() => opened.text === 'ready\n')
+  await rig.app.close()
+  await assert.rejects(opened.closed)
+})

@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import test, { type TestContext } from 'node:test'
+import type { TunnelError } from '../../../client/index.ts'
+import type { Agent } from '../../../agent/index.ts'
+import { FrameType } from '../../../protocol/frames.ts'
+import { drop, listenTcp, readAll, startProxy, type TestProxy, until } from '../../support/proxy.ts'
+import { RawClient } from '../websocket/raw-client.ts'
+
+/** Says its name to whoever connects. */
+function greeter(t: TestContext, name: string): Promise<string> {
+  return listenTcp(t, (socket) => socket.end(name))
+}
+
+async function greeting(proxy: TestProxy, user: string, machine: string): Promise<string> {
+  const tunnel = await proxy.connect(user)
+  const stream = await tunnel.open({ machine, kind: 'ssh' })
+  const said = String(await readAll(stream))
+  drop(stream)
+  return said
+}
+
+test('the same machine name for two users is two machines', async (t) => {
+  const proxy = await startProxy(t)
+  await proxy.startAgent('home', 'alice', await greeter(t, "alice's"))
+  await proxy.startAgent('home', 'bob', await greeter(t, "bob's"))
+  assert.equal(await greeting(proxy, 'alice', 'home'), "alice's")
+  assert.equal(await greeting(proxy, 'bob', 'home'), "bob's")
+})
+
+test("a user whose id is the beginning of another's cannot name that user's machine", async (t) => {
+  const proxy = await startProxy(t)
+  await proxy.startAgent('home', 'team/alice', await greeter(t, 'secret'))
+  const tunnel = await proxy.connect('team')
+  for (const machine of ['alice/home', '/alice/home', 'alice home']) {
+    await assert.rejects(tunnel.open({ machine, kind: 'ssh' }), { code: 'MACHINE_UNKNOWN' })
+    await assert.rejects(tunnel.exec(machine, 'true'), { code: 'MACHINE_UNKNOWN' })
+    const route = `machines/${encodeURIComponent(machine)}`
+    assert.equal((await proxy.api('team', route)).status, 404)
+    assert.equal((await proxy.api('team', route, { method: 'DELETE' })).status, 404)
+    assert.equal((await proxy.api('team', `${route}/trust`, { method: 'POST' })).status, 404)
+  }
+  assert.deepEqual(await tunnel.machines(), [])
+  assert.equal(await greeting(proxy, 'team/alice', 'home'), 'secret')
+})
+
+test('a machine may be named like a property of every object, and is unknown until it is there', async (t) => {
+  const proxy = await startProxy(t)
+  const tunnel = await proxy.connect('alice')
+  for (const machine of ['constructor', '__proto__', 'toString', 'hasOwnProperty']) {
+    await assert.rejects(tunnel.open({ machine, kind: 'ssh' }), { code: 'MACHINE_UNKNOWN' }, machine)
+    await assert.rejects(tunnel.exec(machine, 'true'), { code: 'MACHINE_UNKNOWN' }, machine)
+    assert.equal((await proxy.api('alice', `machines/${machine}`)).status, 404)
+  }
+  await proxy.startAgent('constructor', 'alice', await greeter(t, 'hello'))
+  assert.equal(await greeting(proxy, 'alice', 'constructor'), 'hello')
+})
+
+test("no route tells one user of another's machine, and the answers are those for a machine that is nowhere", async (t) => {
+  const proxy = await startProxy(t)
+  await proxy.startAgent('home', 'alice', await greeter(t, 'secret'))
+  assert.deepEqual(await (await proxy.api('mallory', 'machines')).json(), [])
+  const ask = async (machine: string, method: string, route = '') => {
+    const answer = await proxy.api('mallory', `machines/${machine}${route}`, { method })
+    const { correlationId, ...problem } = (await answer.json()) as Record<string, unknown>
+    assert.ok(correlationId)
+    return { status: answer.status, problem: JSON.parse(JSON.stringify(problem).replaceAll(machine, '…')) }
+  }
+  for (const [method, route] of [['GET'], ['DELETE'], ['POST', '/trust']] as const) {
+    const hers = await ask('home', method, route)
+    assert.deepEqual(hers, await ask('nowhere', method, route))
+    assert.equal(hers.status, 404)
+    assert.equal(hers.problem.code, 'MACHINE_UNKNOWN')
+  }
+  const key = async (user: string) => ((await (await proxy.api(user, 'ssh/key')).json()) as { publicKey: string }).publicKey
+  assert.match(await key('alice'), /^ssh-ed25519 \S+ tunnel:alice$/)
+  assert.notEqual((await key('mallory')).split(' ')[1], (await key('alice')).split(' ')[1])
+  assert.equal(((await (await proxy.api('alice', 'machines')).json()) as unknown[]).length, 1)
+})
+
+test("no kind of stream reaches another's machine, and the refusal is that of a machine that is nowhere", async (t) => {
+  const proxy = await startProxy(t)
+  await proxy.startAgent('home', 'alice', await greeter(t, 'secret'))
+  const tunnel = await proxy.connect('mallory')
+  const attempts: ((machine: string) => Promise<unknown>)[] = [
+    (machine) => tunnel.open({ machine, kind: 'ssh' }),
+    (machine) => tunnel.open({ machine, kind: 'tcp', target: '127.0.0.1:22' }),
+    (machine) => tunnel.exec(machine, 'true'),
+    (machine) => tunnel.forwardRequest({ machine, port: 80 }),
+  ]
+  for (const attempt of attempts) {
+    const refusal = async (machine: string) => {
+      const error = await attempt(machine).then(assert.fail, (error: TunnelError) => error)
+      return { ...error.toWire(), message: error.message.replaceAll(machine, '…') }
+    }
+    const hers = await refusal('home')
+    assert.equal(hers.code, 'MACHINE_UNKNOWN')
+    assert.deepEqual(hers, await refusal('nowhere'))
+  }
+})
+
+test("a subject that a peer puts into OPEN itself is the proxy's word in the end", async (t) => {
+  const proxy = await startProxy(t)
+  await proxy.startAgent('home', 'alice', await greeter(t, 'secret'))
+  const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('mallory') }).hello()
+  raw.open(1, { kind: 'ssh', machine: 'home', subject: 'alice', owner: 'alice' })
+  assert.equal((await raw.resetOf(1)).code, 'MACHINE_UNKNOWN')
+})
+
+async function sealedStreamOf(t: TestContext, proxy: TestProxy): Promise<{ id: string; agent: Agent }> {
+  const agent = await proxy.startAgent('home', 'alice', await listenTcp(t, (socket) => socket.pipe(socket)))
+  const alice = await proxy.connect('alice')
+  const stream = await alice.open({ machine: 'home', kind: 'ssh' })
+  t.after(() => drop(stream))
+  const echo = randomBytes(1_000)
+  stream.write(echo)
+  // It is hers, and goes on when the test's attempts are over.
+  t.after(() => assert.equal(stream.destroyed, false))
+  await until(() => stream.readableLength === echo.length)
+  return { id: stream.stream.id, agent }
+}
+
+const resume = { received: 0, limit: 65_536, attempt: 7 }
+
+test("a resume of another user's sealed stream is an unknown stream, whatever machine it names, and is noted", async (t) => {
+  const proxy = await startProxy(t)
+  const { id } = await sealedStreamOf(t, proxy)
+  await proxy.startAgent('home', 'mallory', await greeter(t, 'his own'))
+  const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('mallory') }).hello()
+  raw.json(FrameType.RESUME, 1, { id, kind: 'ssh', machine: 'home', subject: 'alice', ...resume })
+  assert.equal((await raw.resetOf(1)).code, 'UNKNOWN_STREAM')
+  // A name that he has nothing behind.
+  raw.json(FrameType.RESUME, 3, { id, kind: 'ssh', machine: 'elsewhere', ...resume })
+  assert.equal((await raw.resetOf(3)).code, 'UNKNOWN_STREAM')
+  const warnings = proxy.log.filter(({ message }) => /resume of a stream of another user/.test(message))
+  assert.equal(warnings.length, 2)
+  assert.deepEqual([warnings[0]?.level, warnings[0]?.userId], ['WARN', 'mallory'])
+})
+
+test("a resume of another user's inspected stream is an unknown stream and is noted", async (t) => {
+  const proxy = await startProxy(t)
+  const { id } = await sealedStreamOf(t, proxy)
+  const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('mallory') }).hello()
+  raw.json(FrameType.RESUME, 1, { id, kind: 'tcp', machine: 'home', ...resume })
+  assert.equal((await raw.resetOf(1)).code, 'UNKNOWN_STREAM')
+})
+
+test('made-up machines in RESUME leave nothing behind', async (t) => {
+  const proxy = await startProxy(t)
+  const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('mallory') }).hello()
+  for (let number = 1; number < 400; number += 2) {
+    const id = randomBytes(16).toString('hex')
+    raw.json(FrameType.RESUME, number, { id, kind: 'ssh', machine: `m${number}`, ...resume })
+  }
+  raw.json(FrameType.RESUME, 401, { id: randomBytes(16).toString('hex'), kind: 'tcp', machine: 'x', ...resume })
+  assert.equal((await raw.resetOf(401)).code, 'UNKNOWN_STREAM')
+  raw.socket.terminate()
+  await until(() => proxy.app.links.count === 0)
+  await until(() => proxy.app.machines.heldNames === 0)
+})

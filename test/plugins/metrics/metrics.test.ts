@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import Fastify from 'fastify'
+import errors from '../../../plugins/errors/index.ts'
+import { checkReader } from '../../../plugins/metrics/access.ts'
+import metrics from '../../../plugins/metrics/index.ts'
+import type { MetricsOptions } from '../../../plugins/metrics/options.ts'
+import { TunnelError } from '../../../protocol/errors.ts'
+
+/** From `contract.md`: dashboards depend on these names and labels. */
+const CONTRACT: Record<string, string[]> = {
+  tunnel_requests_total: ['kind', 'outcome'],
+  tunnel_request_latency_ms: ['kind'],
+  tunnel_active_connections: ['role'],
+  tunnel_errors_total: ['category', 'code'],
+  tunnel_queue_size: ['priority'],
+  tunnel_circuit_breaker_state: ['state'],
+  tunnel_bytes_total: ['direction', 'mode'],
+  tunnel_streams: ['kind', 'state'],
+  tunnel_stream_resumes_total: ['outcome'],
+  tunnel_ssh_pool_connections: ['state'],
+  tunnel_ssh_connect_ms: [],
+  tunnel_rate_limited_total: ['scope', 'tier'],
+  tunnel_auth_failures_total: ['code'],
+  tunnel_heartbeat_rtt_ms: [],
+  tunnel_link_send_buffer_bytes: [],
+}
+
+async function start(t: TestContext, options: MetricsOptions = { access: 'loopback' }) {
+  const app = Fastify()
+  t.after(() => app.close())
+  await app.register(errors)
+  await app.register(metrics, options)
+  app.get('/machines/:machine', async () => 'yes')
+  await app.ready()
+  return app
+}
+
+test('every metric of the contract is there under its name and with exactly its labels', async (t) => {
+  const app = await start(t)
+  const its = app.tunnelMetrics
+  its.requests.inc({ kind: 'http', outcome: 'ok' })
+  its.requestLatencyMs.observe({ kind: 'http' }, 12)
+  its.activeConnections.inc({ role: 'agent' })
+  its.countError(new TunnelError('AGENT_LOST', 'gone'))
+  its.queueSize.set({ priority: 'high' }, 3)
+  its.circuits.set({ state: 'open' }, 1)
+  its.bytes.inc({ direction: 'in', mode: 'sealed' }, 4_096)
+  its.streams.inc({ kind: 'ssh', state: 'open' })
+  its.streamResumes.inc({ outcome: 'ok' })
+  its.poolConnections.set({ state: 'idle' }, 2)
+  its.sshConnectMs.observe({}, 120)
+  its.rateLimited.inc({ scope: 'ip', tier: 'none' })
+  its.authFailures.inc({ code: 'TOKEN_EXPIRED' })
+  its.heartbeatRttMs.observe({}, 7)
+  its.linkSendBufferBytes.set({}, 65_536)
+
+  const answer = await app.inject('/api/tunnel/metrics')
+  assert.equal(answer.statusCode, 200)
+  assert.match(String(answer.headers['content-type']), /^text\/plain; version=0\.0\.4/)
+  for (const [name, labels] of Object.entries(CONTRACT)) {
+    const sample = answer.body.split('\n').find((line) => new RegExp(`^${name}(_count)?[ {]`).test(line))
+    assert.ok(sample, `${name} has no sample`)
+    const found = [...sample.matchAll(/([a-z_]+)="/g)].map(([, label]) => label)
+    assert.deepEqual(found.sort(), [...labels].sort(), sample)
+  }
+  assert.match(answer.body, /^tunnel_bytes_total\{direction="in",mode="sealed"\} 4096$/m)
+  assert.match(answer.body, /^tunnel_link_send_buffer_bytes 65536$/m)
+  assert.match(answer.body, /^process_cpu_seconds_total /m)
+})
+
+test('requests are timed by route and not by path, so that names of machines make no series', async (t) => {
+  const app = await start(t)
+  await app.inject('/machines/home')
+  await app.inject('/machines/office')
+  await app.inject('/nowhere/secret')
+  const text = await app.tunnelMetrics.read()
+  assert.match(
+    text,
+    /^http_request_duration_seconds_count\{method="GET",route="\/machines\/:machine",status_code="200"\} 2$/m,
+  )
+  assert.doesNotMatch(text, /home|office|secret/)
+})
+
+test('two servers of one process do not see each other', async (t) => {
+  const [one, other] = await Promise.all([start(t), start(t)])
+  one.tunnelMetrics.authFailures.inc({ code: 'TOKEN_INVALID' })
+  assert.match(await one.tunnelMetrics.read(), /^tunnel_auth_failures_total\{code="TOKEN_INVALID"\} 1$/m)
+  assert.doesNotMatch(await other.tunnelMetrics.read(), /^tunnel_auth_failures_total\{/m)
+  assert.match(await other.tunnelMetrics.read(), /^process_cpu_seconds_total /m)
+})
+
+test('a level that is sampled is read at the moment of reading', async (t) => {
+  const app = await start(t)
+  let connections = 1
+  app.tunnelMetrics.onRead(() => app.tunnelMetrics.poolConnections.set({ state: 'busy' }, connections))
+  assert.match(await app.tunnelMetrics.read(), /^tunnel_ssh_pool_connections\{state="busy"\} 1$/m)
+  connections = 3
+  assert.match(await app.tunnelMetrics.read(), /^tunnel_ssh_pool_connections\{state="busy"\} 3$/m)
+})
+
+test('every exposed name occurs once: Prometheus refuses a text that declares a metric twice', async (t) => {
+  const app = await start(t)
+  const declared = [...(await app.tunnelMetrics.read()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name)
+  assert.ok(declared.length > 20)
+  assert.equal(new Set(declared).size, declared.length)
+})
+
+const TOKEN = 'a-token-for-prometheus'
+
+function refusalOf(options: MetricsOptions, remoteAddress: string, headers: Record<string, string> = {}) {
+  try {
+    checkReader(options, { remoteAddress, headers })
+    return undefined
+  } catch (error) {
+    return (error as TunnelError).code
+  }
+}
+
+test('this machine reads without a token, another needs one, unless anyone may', () => {
+  const closed: MetricsOptions = { access: 'loopback' }
+  const open: MetricsOptions = { access: 'any' }
+  const keyed: MetricsOptions = { access: 'loopback', token: TOKEN }
+  for (const address of ['127.0.0.1', '127.9.9.9', '::1', '::ffff:127.0.0.1']) {
+    assert.equal(refusalOf(closed, address), undefined)
+  }
+  for (const address of ['10.0.0.1', '128.0.0.1', '::ffff:10.0.0.1', '::2', '1127.0.0.1', '']) {
+    assert.equal(refusalOf(closed, address), 'TOKEN_MISSING', address)
+    assert.equal(refusalOf(open, address), undefined)
+    assert.equal(refusalOf(keyed, address, { authorization: `Bearer ${TOKEN}` }), undefined)
+    assert.equal(refusalOf(keyed, address, { authorization: `Bearer ${TOKEN}x` }), 'TOKEN_INVALID')
+    assert.equal(refusalOf(keyed, address, { authorization: `Basic ${TOKEN}` }), 'TOKEN_INVALID')
+    assert.equal(refusalOf(closed, address, { authorization: 'Bearer undefined' }), 'TOKEN_INVALID')
+  }
+})
+
+test('who comes through a reverse proxy on this machine is not on this machine', async (t) => {
+  const app = await start(t)
+  for (const header of ['x-forwarded-for', 'forwarded', 'x-real-ip', 'via']) {
+    const answer = await app.inject({ url: '/api/tunnel/metrics', headers: { [header]: '127.0.0.1' } })
+    assert.equal(answer.statusCode, 401, header)
+    assert.equal(answer.json<{ code: string }>().code, 'TOKEN_MISSING')
+  }
+  const far = await app.inject({ url: '/api/tunnel/metrics', remoteAddress: '203.0.113.9' })
+  assert.equal(far.statusCode, 401)
+})

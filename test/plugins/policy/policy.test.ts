@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { Value } from 'typebox/value'
+import { globMatches } from '../../../plugins/policy/glob.ts'
+import { PolicyOptions } from '../../../plugins/policy/options.ts'
+import { decide, type PolicyRequest } from '../../../plugins/policy/rules.ts'
+import { TunnelError } from '../../../protocol/errors.ts'
+
+const user = { sub: 'ada', tier: 'free' as const, roles: ['dev'], expiresAtMs: 0 }
+const base: PolicyRequest = {
+  user,
+  machine: 'home',
+  owner: 'ada',
+  mode: 'inspected',
+  kind: 'tcp',
+  target: '127.0.0.1:5432',
+}
+
+function allows(rules: PolicyOptions['rules'], request: Partial<PolicyRequest> = {}): boolean {
+  try {
+    decide(rules, { ...base, ...request })
+    return true
+  } catch (error) {
+    assert.ok(error instanceof TunnelError && error.code === 'POLICY_DENIED', String(error))
+    return false
+  }
+}
+
+test('an owner reaches his own machines, and nobody else does', () => {
+  assert.ok(allows([]))
+  assert.ok(!allows([], { owner: 'bob' }))
+})
+
+test('no rule opens a machine to somebody else', () => {
+  assert.ok(!allows([{ effect: 'allow' }], { owner: 'bob' }))
+})
+
+test('the first rule that matches wins', () => {
+  const rules: PolicyOptions['rules'] = [
+    { effect: 'allow', targets: ['127.0.0.1:*'] },
+    { effect: 'deny', kinds: ['tcp'] },
+  ]
+  assert.ok(allows(rules))
+  assert.ok(!allows(rules, { target: '10.0.0.1:80' }))
+  assert.ok(allows(rules, { target: '10.0.0.1:80', kind: 'http' }))
+})
+
+test('each condition narrows a rule', () => {
+  const deny = (condition: object) => [{ effect: 'deny' as const, ...condition }]
+  assert.ok(!allows(deny({ users: ['a*'] })))
+  assert.ok(allows(deny({ users: ['b*'] })))
+  assert.ok(!allows(deny({ tiers: ['free'] })))
+  assert.ok(allows(deny({ tiers: ['premium'] })))
+  assert.ok(!allows(deny({ roles: ['ops', 'dev'] })))
+  assert.ok(allows(deny({ roles: ['ops'] })))
+  assert.ok(!allows(deny({ machines: ['h*e'] })))
+  assert.ok(allows(deny({ machines: ['office'] })))
+  assert.ok(!allows(deny({ modes: ['inspected'] })))
+  assert.ok(allows(deny({ modes: ['sealed'] })))
+  assert.ok(allows(deny({ targets: ['*'] }), { target: undefined } as never))
+  assert.ok(allows(deny({ users: ['ada'], tiers: ['premium'] })))
+})
+
+test('the token of an agent holds agent links and opens no stream', () => {
+  const agent = { ...user, roles: ['agent'] }
+  assert.ok(allows([], { user: agent, kind: 'agent' }))
+  for (const kind of ['ssh', 'tcp', 'http', 'exec'] as const) assert.ok(!allows([], { user: agent, kind }))
+})
+
+test('a refusal says what and why', () => {
+  const rules: PolicyOptions['rules'] = [{ effect: 'deny', reason: 'databases are off limits' }]
+  assert.throws(() => decide(rules, base), /tcp to home \(127\.0\.0\.1:5432\): databases are off limits/)
+})
+
+test('a mistyped rule is no rule', () => {
+  for (const rule of [
+    { effect: 'refuse' },
+    { effect: 'deny', modes: ['seald'] },
+    { effect: 'deny', user: ['ada'] },
+    {},
+  ]) {
+    assert.ok(!Value.Check(PolicyOptions, { rules: [rule] }), JSON.stringify(rule))
+  }
+})
+
+test('a glob matches what the same regular expression matches', () => {
+  const text = fc.string({ unit: fc.constantFrom('a', 'b', '.'), maxLength: 12 })
+  const glob = fc.string({ unit: fc.constantFrom('a', 'b', '.', '*'), maxLength: 8 })
+  fc.assert(
+    fc.property(glob, text, (pattern, value) => {
+      const parts = pattern.split('*').map((part) => part.replaceAll('.', '\\.'))
+      assert.equal(globMatches(pattern, value), new RegExp(`^${parts.join('.*')}$`).test(value))
+    }),
+    { numRuns: 2_000 },
+  )
+})

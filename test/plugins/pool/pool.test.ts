@@ -1,0 +1,378 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import fc from 'fast-check'
+import { Value } from 'typebox/value'
+import { PoolOptions } from '../../../plugins/pool/options.ts'
+import type { ChannelLease } from '../../../plugins/pool/place.ts'
+import { type AcquireRequest, ConnectionPool } from '../../../plugins/pool/pool.ts'
+import { TunnelError } from '../../../protocol/errors.ts'
+
+/** A connection whose life the test decides. */
+class Connection {
+  readonly machine: string
+  closed = false
+  readonly #listeners: ((error: TunnelError | undefined) => void)[] = []
+  constructor(machine: string) {
+    this.machine = machine
+  }
+  onClose(listener: (error: TunnelError | undefined) => void): void {
+    this.#listeners.push(listener)
+  }
+  end(): void {
+    this.die(undefined)
+  }
+  die(error: TunnelError | undefined = new TunnelError('AGENT_LOST', 'gone')): void {
+    if (this.closed) return
+    this.closed = true
+    for (const listener of this.#listeners) listener(error)
+  }
+}
+
+type Lease = ChannelLease<Connection>
+
+interface Connecting {
+  request: AcquireRequest & { signal: AbortSignal }
+  done(): Connection
+  fail(error: TunnelError): void
+}
+
+/** A pool whose connections are made at once, or by the test where `manual` is set. */
+function setUp(t: TestContext, options: Partial<PoolOptions> = {}, manual = false) {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const settings = { ...(Value.Default(PoolOptions, {}) as PoolOptions), ...options }
+  const made: Connection[] = []
+  const connecting: Connecting[] = []
+  const pool = new ConnectionPool<Connection>(settings, (request) => {
+    const make = (): Connection => {
+      const connection = new Connection(request.machine)
+      made.push(connection)
+      return connection
+    }
+    if (!manual) return Promise.resolve(make())
+    return new Promise((resolve, reject) => {
+      connecting.push({
+        request,
+        done() {
+          const connection = make()
+          resolve(connection)
+          return connection
+        },
+        fail: reject,
+      })
+    })
+  })
+  t.after(() => pool.close())
+  const acquire = (machine = 'home', userId = 'ada', signal?: AbortSignal): Promise<Lease> =>
+    pool.acquire({ userId, owner: userId, machine, ...(signal === undefined ? {} : { signal }) })
+  return { pool, made, connecting, acquire }
+}
+
+const hasCode = (code: string) => (error: unknown) => error instanceof TunnelError && error.code === code
+const turn = () => new Promise(setImmediate)
+
+/** What has become of a promise by now. */
+async function settled(promise: Promise<unknown>): Promise<boolean> {
+  let over = false
+  promise.then(
+    () => (over = true),
+    () => (over = true),
+  )
+  await turn()
+  return over
+}
+
+test('channels to one machine share a connection, then the least loaded one', async (t) => {
+  const { made, acquire } = setUp(t, { channelsPerConnection: 2 })
+  const leases = await Promise.all([acquire(), acquire(), acquire(), acquire()])
+  assert.equal(made.length, 2)
+  leases[0]!.release()
+  const fifth = await acquire()
+  assert.equal(fifth.connection, leases[0]!.connection)
+  assert.equal(made.length, 2)
+})
+
+test('several who wait share one attempt to connect', async (t) => {
+  const { connecting, acquire } = setUp(t, {}, true)
+  const all = Promise.all(Array.from({ length: 10 }, () => acquire()))
+  await turn()
+  assert.equal(connecting.length, 1)
+  connecting[0]!.done()
+  await all
+})
+
+test('an attempt that fails fails all who counted on it', async (t) => {
+  const { connecting, acquire } = setUp(t, {}, true)
+  const all = [acquire(), acquire(), acquire()]
+  await turn()
+  connecting[0]!.fail(new TunnelError('MACHINE_OFFLINE', 'off line'))
+  for (const one of all) await assert.rejects(one, hasCode('MACHINE_OFFLINE'))
+  const next = acquire()
+  await turn()
+  assert.equal(connecting.length, 2)
+  connecting[1]!.done()
+  await next
+})
+
+test('a user never has more connections than maxPerUser, however many come at once', async (t) => {
+  const { connecting, acquire } = setUp(t, { maxPerUser: 3, channelsPerConnection: 1 }, true)
+  const all = Array.from({ length: 20 }, (_, index) => acquire(`m${index % 5}`))
+  for (const one of all) one.catch(() => {})
+  await turn()
+  assert.equal(connecting.length, 3)
+})
+
+test('who waits is served in the order of coming', async (t) => {
+  const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1 })
+  const first = await acquire()
+  const served: number[] = []
+  const waiting = [1, 2, 3].map((number) =>
+    acquire().then((lease) => {
+      served.push(number)
+      lease.release()
+    }),
+  )
+  first.release()
+  await Promise.all(waiting)
+  assert.deepEqual(served, [1, 2, 3])
+})
+
+test('one who waits too long is POOL_EXHAUSTED, told when to come again, and forgotten', async (t) => {
+  const { pool, acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1, waitMs: 500 })
+  const first = await acquire()
+  const second = acquire()
+  second.catch(() => {})
+  t.mock.timers.tick(499)
+  assert.equal(await settled(second), false)
+  t.mock.timers.tick(1)
+  await assert.rejects(
+    second,
+    (error: unknown) => hasCode('POOL_EXHAUSTED')(error) && (error as TunnelError).retryAfterMs! > 0,
+  )
+  assert.equal(pool.waiting('ada'), 0)
+  first.release()
+  ;(await acquire()).release()
+})
+
+test('one whose connection is being made waits for its outcome', async (t) => {
+  const { connecting, acquire } = setUp(t, { waitMs: 500 }, true)
+  const first = acquire()
+  await turn()
+  t.mock.timers.tick(5_000)
+  assert.equal(await settled(first), false)
+  connecting[0]!.done()
+  await first
+})
+
+test('an idle connection to another machine makes room', async (t) => {
+  const { made, acquire } = setUp(t, { maxPerUser: 2 })
+  ;(await acquire('a')).release()
+  const b = await acquire('b')
+  const c = await acquire('c')
+  assert.deepEqual(
+    made.map(({ machine, closed }) => [machine, closed]),
+    [
+      ['a', true],
+      ['b', false],
+      ['c', false],
+    ],
+  )
+  b.release()
+  c.release()
+})
+
+test('an idle connection is closed after idleMs, and not while it is used', async (t) => {
+  const { pool, made, acquire } = setUp(t, { idleMs: 1_000 })
+  const lease = await acquire()
+  t.mock.timers.tick(5_000)
+  assert.equal(made[0]!.closed, false)
+  lease.release()
+  t.mock.timers.tick(999)
+  assert.equal(made[0]!.closed, false)
+  t.mock.timers.tick(1)
+  assert.equal(made[0]!.closed, true)
+  assert.deepEqual(pool.states(), { connecting: 0, idle: 0, busy: 0 })
+})
+
+test('a connection that nobody waited for any longer is idle, and closed in its time', async (t) => {
+  const { connecting, acquire } = setUp(t, { idleMs: 1_000 }, true)
+  const abort = new AbortController()
+  const given = acquire('home', 'ada', abort.signal)
+  await turn()
+  abort.abort()
+  await assert.rejects(given, hasCode('ABORTED'))
+  const connection = connecting[0]!.done()
+  await turn()
+  t.mock.timers.tick(1_000)
+  assert.equal(connection.closed, true)
+})
+
+test('the death of a connection wakes those who wait, and a lease of the dead releases nothing', async (t) => {
+  const { made, acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1 })
+  const first = await acquire()
+  const second = acquire()
+  first.connection.die()
+  const lease = await second
+  assert.notEqual(lease.connection, first.connection)
+  first.release()
+  first.release()
+  const third = acquire()
+  assert.equal(await settled(third), false)
+  lease.release()
+  await third
+  assert.equal(made.length, 2)
+})
+
+test('an offered lease is taken back when somebody waits', async (t) => {
+  const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 2 })
+  const [idle, kept] = [await acquire(), await acquire()]
+  let takenBack = 0
+  idle.offer(() => {
+    takenBack++
+    idle.release()
+  })
+  kept.offer(() => assert.fail('the offer was withdrawn'))
+  kept.keep()
+  await acquire()
+  assert.equal(takenBack, 1)
+})
+
+test('an offer is taken when it comes after the wait has begun', async (t) => {
+  const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1 })
+  const idle = await acquire()
+  const waiting = acquire('office')
+  idle.offer(() => idle.release())
+  assert.equal((await waiting).connection.machine, 'office')
+})
+
+test("one user's waiting holds up nobody else", async (t) => {
+  const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1 })
+  await acquire('home', 'ada')
+  const waiting = acquire('home', 'ada')
+  waiting.catch(() => {})
+  await acquire('home', 'bob')
+})
+
+test('a machine with a free channel does not wait behind one without a place', async (t) => {
+  const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 2 })
+  await acquire('a')
+  const blocked = acquire('b')
+  blocked.catch(() => {})
+  await acquire('a')
+  assert.equal(await settled(blocked), false)
+})
+
+test('too many who wait are refused at once', async (t) => {
+  const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1, maxWaiting: 2 })
+  await acquire()
+  for (let index = 0; index < 2; index++) acquire().catch(() => {})
+  await assert.rejects(acquire(), hasCode('POOL_EXHAUSTED'))
+})
+
+test('closing ends connections, gives up attempts and refuses who waits', async (t) => {
+  const { pool, made, connecting, acquire } = setUp(t, { maxPerUser: 2, channelsPerConnection: 1 }, true)
+  const first = acquire('a')
+  const second = acquire('b')
+  await turn()
+  connecting[0]!.done()
+  await first
+  const third = acquire('a')
+  pool.close()
+  pool.close()
+  await assert.rejects(second, hasCode('SHUTTING_DOWN'))
+  await assert.rejects(third, hasCode('SHUTTING_DOWN'))
+  await assert.rejects(acquire(), hasCode('SHUTTING_DOWN'))
+  assert.equal(made[0]!.closed, true)
+  assert.equal(connecting[1]!.request.signal.aborted, true)
+  const late = connecting[1]!.done()
+  await turn()
+  assert.equal(late.closed, true)
+})
+
+test('whatever happens, limits hold and everyone is served or told', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const step = fc.oneof(
+    fc.record({ do: fc.constant('acquire' as const), machine: fc.constantFrom('a', 'b', 'c') }),
+    fc.record({
+      do: fc.constantFrom('release', 'die', 'connect', 'refuse', 'abort', 'offer'),
+      at: fc.nat(50),
+    }),
+    fc.record({ do: fc.constant('tick' as const), ms: fc.constantFrom(10, 100, 600) }),
+  )
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+      const options = {
+        ...(Value.Default(PoolOptions, {}) as PoolOptions),
+        maxPerUser: 2,
+        channelsPerConnection: 2,
+        waitMs: 500,
+        idleMs: 300,
+      }
+      const live = new Set<Connection>()
+      const connecting: Connecting[] = []
+      const pool = new ConnectionPool<Connection>(options, (request) => {
+        return new Promise((resolve, reject) => {
+          connecting.push({
+            request,
+            done() {
+              const connection = new Connection(request.machine)
+              live.add(connection)
+              connection.onClose(() => live.delete(connection))
+              resolve(connection)
+              return connection
+            },
+            fail: reject,
+          })
+        })
+      })
+      const leases: Lease[] = []
+      const aborts: AbortController[] = []
+      let asked = 0
+      let answered = 0
+      const load = (connection: Connection): number =>
+        leases.filter((lease) => lease.connection === connection).length
+      const drop = (lease: Lease): void => {
+        leases.splice(leases.indexOf(lease), 1)
+        lease.release()
+      }
+      for (const it of steps) {
+        if (it.do === 'acquire') {
+          const abort = new AbortController()
+          aborts.push(abort)
+          asked++
+          pool.acquire({ userId: 'ada', owner: 'ada', machine: it.machine, signal: abort.signal }).then(
+            (lease) => {
+              answered++
+              assert.equal(lease.connection.machine, it.machine)
+              leases.push(lease)
+            },
+            (error: unknown) => {
+              answered++
+              assert.ok(error instanceof TunnelError)
+            },
+          )
+        } else if (it.do === 'tick') t.mock.timers.tick(it.ms)
+        else if (it.do === 'release' && leases.length > 0) drop(leases[it.at % leases.length]!)
+        else if (it.do === 'offer' && leases.length > 0) {
+          const lease = leases[it.at % leases.length]!
+          lease.offer(() => drop(lease))
+        } else if (it.do === 'abort' && aborts.length > 0) aborts[it.at % aborts.length]!.abort()
+        else if (it.do === 'die' && live.size > 0) [...live][it.at % live.size]!.die()
+        else if (it.do === 'connect') connecting.shift()?.done()
+        else if (it.do === 'refuse') connecting.shift()?.fail(new TunnelError('TIMEOUT', 'late'))
+        await turn()
+        assert.ok(live.size <= 2, `${live.size} connections`)
+        for (const connection of live) assert.ok(load(connection) <= 2)
+      }
+      while (connecting.length > 0) {
+        connecting.shift()!.fail(new TunnelError('TIMEOUT', 'late'))
+        await turn()
+      }
+      t.mock.timers.tick(600)
+      await turn()
+      assert.equal(answered, asked)
+      pool.close()
+      assert.equal(live.size, 0)
+    }),
+    { numRuns: 300 },
+  )
+})

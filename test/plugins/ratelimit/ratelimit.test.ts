@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import Fastify from 'fastify'
+import { Value } from 'typebox/value'
+import ratelimit from '../../../plugins/ratelimit/index.ts'
+import { RateLimitOptions } from '../../../plugins/ratelimit/options.ts'
+import state from '../../../plugins/state/index.ts'
+import { TunnelError } from '../../../protocol/errors.ts'
+import { tempFolder } from '../../support/tree.ts'
+
+async function start(t: TestContext, options: object = {}) {
+  const app = Fastify({ trustProxy: true })
+  await app.register(state, { store: 'embedded', dir: await tempFolder(t, 'ratelimit') } as never)
+  await app.register(ratelimit, Value.Default(RateLimitOptions, options) as RateLimitOptions)
+  app.setErrorHandler((error, _request, reply) =>
+    reply.code((error as TunnelError).statusCode).send({ code: (error as TunnelError).code }),
+  )
+  app.get('/limited', { onRequest: app.limitByIp }, async () => 'ok')
+  app.get('/probe', async () => 'ok')
+  t.after(() => app.close())
+  const from = (ip: string, url = '/limited') => app.inject({ url, headers: { 'x-forwarded-for': ip } })
+  return { app, from }
+}
+
+const user = (sub: string, tier: 'free' | 'premium' = 'free') => ({ sub, tier, roles: [], expiresAtMs: 0 })
+
+test('an address above its limit is RATE_LIMITED, and other addresses are not', async (t) => {
+  const { from } = await start(t, { perIpPerMinute: 3 })
+  for (let left = 2; left >= 0; left--) {
+    const answer = await from('192.0.2.1')
+    assert.equal(answer.statusCode, 200)
+    assert.equal(answer.headers['ratelimit-policy'], '"ip";q=3;w=60')
+    assert.match(String(answer.headers.ratelimit), new RegExp(`^"ip";r=${left};t=\\d+$`))
+  }
+  const refused = await from('192.0.2.1')
+  assert.equal(refused.statusCode, 429)
+  assert.equal(refused.json().code, 'RATE_LIMITED')
+  assert.ok(Number(refused.headers['retry-after']) > 0)
+  assert.equal((await from('192.0.2.2')).statusCode, 200)
+})
+
+test('a route without the hook is not limited', async (t) => {
+  const { from } = await start(t, { perIpPerMinute: 1 })
+  for (let index = 0; index < 5; index++) assert.equal((await from('192.0.2.1', '/probe')).statusCode, 200)
+})
+
+test('addresses of one IPv6 network count as one', async (t) => {
+  const { from } = await start(t, { perIpPerMinute: 1 })
+  assert.equal((await from('2001:db8::1')).statusCode, 200)
+  assert.equal((await from('2001:db8::2')).statusCode, 429)
+})
+
+test('each user has a bucket of his tier', async (t) => {
+  const { app } = await start(t, { tiers: { free: { perMinute: 60, burst: 2 } } })
+  await app.rateLimits.takeStream(user('ada'))
+  await app.rateLimits.takeStream(user('ada'))
+  await assert.rejects(app.rateLimits.takeStream(user('ada')), (error: unknown) => {
+    assert.ok(error instanceof TunnelError && error.code === 'RATE_LIMITED')
+    assert.ok((error.retryAfterMs ?? 0) > 0 && (error.retryAfterMs ?? 0) <= 1_000)
+    return true
+  })
+  await app.rateLimits.takeStream(user('bob'))
+  await app.rateLimits.takeStream(user('ada', 'premium'))
+})

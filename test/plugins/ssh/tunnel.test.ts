@@ -1,0 +1,242 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import net from 'node:net'
+import type { Duplex } from 'node:stream'
+import { buffer, text } from 'node:stream/consumers'
+import { type TestContext, test } from 'node:test'
+import { Value } from 'typebox/value'
+import { fingerprint, parsePins } from '../../../plugins/ssh/host-keys.ts'
+import { SshOptions } from '../../../plugins/ssh/options.ts'
+import { type MachineAccess, SSHTunnelManager } from '../../../plugins/ssh/tunnel.ts'
+import { TunnelError } from '../../../protocol/errors.ts'
+import { requireSystem, type Sshd, startSshd } from '../../support/sshd.ts'
+
+const MASTER_SECRET = 'a master secret of a test, long enough'
+const CHANNEL = { timeoutMs: 10_000 }
+
+interface Setup {
+  sshd: Sshd
+  manager: SSHTunnelManager
+  machine: { owner: string; name: string; sshUser: string }
+  sockets: Duplex[]
+}
+
+async function setUp(
+  t: TestContext,
+  { authorize = true, access = {}, options = {}, config = [] as string[] } = {} as {
+    authorize?: boolean
+    access?: Partial<MachineAccess>
+    options?: Partial<SshOptions>
+    config?: string[]
+  },
+): Promise<Setup> {
+  requireSystem('sshd')
+  const sshd = await startSshd(t, { config })
+  const sockets: Duplex[] = []
+  const machines: MachineAccess = {
+    async connect() {
+      const socket = net.connect(sshd.port, sshd.host)
+      sockets.push(socket)
+      await once(socket, 'connect')
+      return socket
+    },
+    hostKeys: async () => sshd.hostKeys,
+    ...access,
+  }
+  const settings = {
+    ...Value.Parse(SshOptions, Value.Default(SshOptions, {})),
+    masterSecret: MASTER_SECRET,
+    ...options,
+  }
+  const manager = new SSHTunnelManager(settings, () => machines)
+  if (authorize) await sshd.authorize(manager.publicKey('ada'))
+  t.after(() => {
+    for (const socket of sockets) socket.destroy()
+  })
+  return { sshd, manager, sockets, machine: { owner: 'ada', name: 'home', sshUser: sshd.user } }
+}
+
+const hasCode =
+  (code: string, pattern = /./) =>
+  (error: unknown) =>
+    error instanceof TunnelError && error.code === code && pattern.test(error.message)
+
+function withResolvers(): { promise: Promise<void>; resolve: () => void } {
+  let resolve: () => void = () => {}
+  const promise = new Promise<void>((done) => {
+    resolve = done
+  })
+  return { promise, resolve }
+}
+
+/** A TCP service on the machine's side; its port. */
+async function service(t: TestContext, onSocket: (socket: net.Socket) => void): Promise<number> {
+  const server = net.createServer({ allowHalfOpen: true }, onSocket)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  return (server.address() as net.AddressInfo).port
+}
+
+test('a real sshd lets the derived key in, runs a command and reports its status', async (t) => {
+  const { manager, machine } = await setUp(t)
+  const connection = await manager.connect({ userId: 'ada', machine })
+  t.after(() => connection.end())
+  const channel = await connection.exec('cat; echo trouble >&2; exit 3', CHANNEL)
+  channel.end('hello')
+  const exit = once(channel, 'exit')
+  assert.deepEqual(await Promise.all([text(channel), text(channel.stderr)]), ['hello', 'trouble\n'])
+  assert.equal((await exit)[0], 3)
+})
+
+test('a TCP channel carries bytes both ways and half closes', async (t) => {
+  const { manager, machine } = await setUp(t)
+  const port = await service(t, (socket) => {
+    const received: Buffer[] = []
+    socket.on('data', (bytes) => received.push(bytes)).on('end', () => socket.end(Buffer.concat(received)))
+  })
+  const connection = await manager.connect({ userId: 'ada', machine })
+  t.after(() => connection.end())
+  const channel = await connection.openTcp('127.0.0.1', port, CHANNEL)
+  assert.equal(connection.channels, 1)
+  const sent = Buffer.alloc(5_000_000, 'x')
+  channel.end(sent)
+  assert.ok((await buffer(channel)).equals(sent))
+  if (connection.channels > 0) await once(channel, 'close')
+  assert.equal(connection.channels, 0)
+})
+
+test('a port where nobody listens is CONNECT_REFUSED at the target', async (t) => {
+  const { manager, machine } = await setUp(t)
+  const connection = await manager.connect({ userId: 'ada', machine })
+  t.after(() => connection.end())
+  await assert.rejects(connection.openTcp('127.0.0.1', 1, CHANNEL), (error: unknown) => {
+    return hasCode('CONNECT_REFUSED')(error) && (error as TunnelError).hop === 'target'
+  })
+  assert.equal(connection.channels, 0)
+})
+
+test('a target that sshd forbids is POLICY_DENIED', async (t) => {
+  const { manager, machine } = await setUp(t, { config: ['PermitOpen 127.0.0.1:9'] })
+  const connection = await manager.connect({ userId: 'ada', machine })
+  t.after(() => connection.end())
+  await assert.rejects(connection.openTcp('127.0.0.1', 1, CHANNEL), hasCode('POLICY_DENIED'))
+})
+
+test('a key that is not authorised is SSH_AUTH_FAILED and says what to do', async (t) => {
+  const { manager, machine, sockets } = await setUp(t, { authorize: false })
+  await assert.rejects(manager.connect({ userId: 'ada', machine }), hasCode('SSH_AUTH_FAILED', /--authorize/))
+  assert.ok(sockets.every((socket) => socket.destroyed))
+})
+
+test('another host key than the pinned one is refused, and both fingerprints are named', async (t) => {
+  const pinned = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO3UC7eVSXVVHMBbtKYUOlBC4Wb9bvkM6mBnX0zHZmXy'
+  const { manager, machine, sshd, sockets } = await setUp(t, { access: { hostKeys: async () => [pinned] } })
+  const shown = fingerprint(parsePins(sshd.hostKeys.slice(0, 1))[0]!.blob)
+  const known = fingerprint(parsePins([pinned])[0]!.blob)
+  await assert.rejects(manager.connect({ userId: 'ada', machine }), (error: unknown) => {
+    return (
+      hasCode('HOST_KEY_CHANGED')(error) &&
+      [shown, known].every((it) => (error as Error).message.includes(it))
+    )
+  })
+  assert.ok(sockets.every((socket) => socket.destroyed))
+})
+
+test('any one of the pinned keys is enough, whatever its type', async (t) => {
+  let pins: string[] = []
+  const { manager, machine, sshd } = await setUp(t, { access: { hostKeys: async () => pins } })
+  for (const key of sshd.hostKeys) {
+    pins = [key]
+    const connection = await manager.connect({ userId: 'ada', machine })
+    connection.end()
+  }
+})
+
+test('without a pinned key nothing is dialled', async (t) => {
+  const { manager, machine, sockets } = await setUp(t, { access: { hostKeys: async () => [] } })
+  await assert.rejects(
+    manager.connect({ userId: 'ada', machine }),
+    hasCode('SSH_HANDSHAKE_FAILED', /no host key is known/),
+  )
+  assert.equal(sockets.length, 0)
+})
+
+test('a machine that accepts and says nothing is TIMEOUT, and its socket is closed', async (t) => {
+  const port = await service(t, (socket) => t.after(() => socket.destroy()))
+  let socket: net.Socket | undefined
+  const { manager, machine } = await setUp(t, {
+    access: {
+      async connect() {
+        socket = net.connect(port, '127.0.0.1')
+        return socket
+      },
+    },
+    options: { connectTimeoutMs: 100 },
+  })
+  await assert.rejects(manager.connect({ userId: 'ada', machine }), hasCode('TIMEOUT'))
+  assert.equal(socket?.destroyed, true)
+})
+
+test('something that is no SSH server is SSH_HANDSHAKE_FAILED', async (t) => {
+  const port = await service(t, (socket) =>
+    socket.on('error', () => {}).end('HTTP/1.1 400 Bad Request\r\n\r\n'),
+  )
+  const { manager, machine } = await setUp(t, {
+    access: { connect: async () => net.connect(port, '127.0.0.1') },
+  })
+  await assert.rejects(manager.connect({ userId: 'ada', machine }), hasCode('SSH_HANDSHAKE_FAILED'))
+})
+
+test('what ends the way to the machine is told by its own code', async (t) => {
+  const offline = new TunnelError('MACHINE_OFFLINE', 'home is off line')
+  const { manager, machine } = await setUp(t, { access: { connect: () => Promise.reject(offline) } })
+  await assert.rejects(manager.connect({ userId: 'ada', machine }), offline)
+})
+
+test('giving up while connecting is ABORTED', async (t) => {
+  const { manager, machine } = await setUp(t, { access: { connect: () => new Promise(() => {}) } })
+  const abort = new AbortController()
+  const connecting = manager.connect({ userId: 'ada', machine, signal: abort.signal })
+  setImmediate(() => abort.abort())
+  await assert.rejects(connecting, hasCode('ABORTED'))
+})
+
+test('a cut connection fails its channels and never ends them as if their peer had', async (t) => {
+  const { manager, machine, sockets } = await setUp(t)
+  const port = await service(t, (socket) => socket.on('error', () => {}).write('half a mess'))
+  const connection = await manager.connect({ userId: 'ada', machine })
+  const channel = await connection.openTcp('127.0.0.1', port, CHANNEL)
+  await once(channel, 'data')
+  const failed = once(channel, 'error')
+  const closed = new Promise((resolve) => connection.onClose(resolve))
+  sockets[0]!.destroy(new TunnelError('AGENT_LOST', 'the agent went away'))
+  assert.equal((await failed.catch((error: unknown) => [error]))[0].code, 'AGENT_LOST')
+  assert.equal(((await closed) as TunnelError).code, 'AGENT_LOST')
+  await assert.rejects(connection.openTcp('127.0.0.1', port, CHANNEL), hasCode('AGENT_LOST'))
+})
+
+test('a channel of which nothing is read stops its sender', async (t) => {
+  const { manager, machine } = await setUp(t)
+  let written = 0
+  const blocked = withResolvers()
+  const port = await service(t, (socket) => {
+    socket.on('error', () => {})
+    const chunk = Buffer.alloc(262_144)
+    const pump = (): void => {
+      const went = socket.write(chunk, () => {
+        written += chunk.length
+        if (written < 64 * 1_048_576) pump()
+      })
+      if (!went) blocked.resolve()
+    }
+    pump()
+  })
+  const connection = await manager.connect({ userId: 'ada', machine })
+  t.after(() => connection.end())
+  const channel = await connection.openTcp('127.0.0.1', port, CHANNEL)
+  await blocked.promise
+  const other = await connection.exec('echo free', CHANNEL)
+  assert.equal(await text(other), 'free\n')
+  assert.ok(channel.readableLength <= 4 * 1_048_576, `${channel.readableLength} bytes were kept`)
+})
