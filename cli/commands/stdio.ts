@@ -3,6 +3,7 @@ import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
 import { parseArgs } from 'node:util'
 import type { StreamDuplex } from '../../protocol/node/duplex.ts'
+import { collectInOneGo } from '../collector.ts'
 import { withTunnel } from '../connect.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { narrate } from '../narrate.ts'
@@ -57,6 +58,7 @@ export async function run(argv: string[]): Promise<number> {
     throw new UsageError('name one machine: tunnel stdio MACHINE [HOST:PORT]')
   if (target !== undefined && !isTarget(target))
     throw new UsageError(`an address is HOST:PORT, not "${target}"`)
+  collectInOneGo()
   return withTunnel(values, async (tunnel) => {
     if (process.stderr.isTTY) narrate(tunnel, (line) => process.stderr.write(`\r\ntunnel: ${line}\r\n`))
     const stopped = stopSignal()

@@ -1,0 +1,37 @@
+import type { Run } from './command.ts'
+
+interface Entry {
+  summary: string
+  load: () => Promise<{ run: Run }>
+}
+
+/** Every command, once; loaded when it is asked for. */
+export const COMMANDS = {
+  server: { summary: 'start the proxy', load: () => import('./commands/server.ts') },
+  agent: { summary: 'put this machine on line', load: () => import('./commands/agent.ts') },
+  ssh: { summary: 'the stock ssh, to a machine behind the proxy', load: () => import('./commands/ssh.ts') },
+  stdio: {
+    summary: "bytes to a machine's sshd, for ssh's ProxyCommand",
+    load: () => import('./commands/stdio.ts'),
+  },
+  request: {
+    summary: 'one HTTP request to a service on a machine',
+    load: () => import('./commands/request.ts'),
+  },
+  exec: { summary: 'one command on a machine', load: () => import('./commands/exec.ts') },
+  machines: { summary: 'what is on line', load: () => import('./commands/machines.ts') },
+  status: { summary: 'how the proxy is', load: () => import('./commands/status.ts') },
+  token: { summary: "sign a token with this server's secret", load: () => import('./commands/token.ts') },
+  key: { summary: 'the public SSH key that the proxy uses for you', load: () => import('./commands/key.ts') },
+  config: { summary: 'the settings, and where each came from', load: () => import('./commands/config.ts') },
+  demo: {
+    summary: 'the whole job on this machine, cut and resumed',
+    load: () => import('./commands/demo.ts'),
+  },
+} as const satisfies Record<string, Entry>
+
+export type CommandName = keyof typeof COMMANDS
+
+export function isCommandName(name: string): name is CommandName {
+  return Object.hasOwn(COMMANDS, name)
+}

@@ -1,0 +1,100 @@
+import { userInfo } from 'node:os'
+import { Agent } from '../../agent/index.ts'
+import { loadClientSettings } from '../../config/index.ts'
+import { collectInOneGo } from '../collector.ts'
+import { type CommonOptions, collect, command, parse, parseTarget } from '../command.ts'
+import { accessFrom } from '../credentials.ts'
+import { EXIT, UsageError } from '../failure.ts'
+import { stopSignal } from '../stop.ts'
+
+type Level = 'error' | 'warn' | 'info' | 'debug' | 'trace'
+
+interface AgentFlags extends Omit<CommonOptions, 'url'> {
+  url?: string[]
+  machine?: string
+  ssh: string
+  allow?: string[]
+  user?: string
+  authorize?: boolean
+  config?: string
+  set?: string[]
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(
+    command({
+      usage: 'agent',
+      does: [
+        'Puts this machine on line: dials out to the proxy, and dials its own sshd for those who come in.',
+        'It reaches nothing but --ssh and what --allow names. Runs until Ctrl-C, or until another agent takes the name.',
+      ].join(' '),
+      examples: [
+        'tunnel agent --machine home',
+        'tunnel agent --machine home --authorize --url wss://tunnel.example.com --token $(cat token)',
+        'tunnel agent --machine office --ssh 192.168.1.7:22 --allow 192.168.1.7:5900',
+      ],
+      reaches: false,
+    })
+      .option('--machine <name>', 'the name under which this machine is reached (required)')
+      .option('--ssh <host:port>', 'where its SSH server listens', '127.0.0.1:22')
+      .option('--allow <host:port>', 'another address that may be dialled; may be given again', collect)
+      .option('--user <name>', 'whom the proxy logs in as for requests and commands (default: you)')
+      .option('--authorize', "let the proxy's key for you in: one restricted line in ~/.ssh/authorized_keys")
+      .option('--url <url>', 'address of the proxy (or TUNNEL_URL); again for each further replica', collect)
+      .option('--token <token>', 'access token (or TUNNEL_TOKEN, TUNNEL_TOKEN_FILE)')
+      .option('--profile <name>', 'configuration profile (or TUNNEL_PROFILE)')
+      .option('--config <file>', 'settings as a JSON file')
+      .option('--set <a.b=value>', 'one setting; may be given again', collect),
+    argv,
+  )
+  if (made === undefined) return EXIT.ok
+  const flags = made.opts<AgentFlags>()
+  if (flags.machine === undefined) throw new UsageError('name this machine: --machine NAME')
+  const access = accessFrom(flags)
+  const { settings } = await loadClientSettings({
+    profile: flags.profile,
+    file: flags.config,
+    flags: flags.set,
+  })
+  collectInOneGo()
+  const agent = new Agent({
+    urls: access.urls,
+    machine: flags.machine,
+    token: access.token,
+    ssh: parseTarget(flags.ssh),
+    allow: (flags.allow ?? []).map(parseTarget),
+    sshUser: flags.user ?? userInfo().username,
+    authorize: flags.authorize === true,
+    settings,
+    log: flags.json === true ? logJson : logText(flags.verbose === true),
+  })
+  const stopped = stopSignal()
+  try {
+    const begun = await Promise.race([agent.start(), stopped])
+    if (begun !== undefined) return EXIT.ok
+    const where = access.urls.join(', ')
+    if (flags.json !== true) {
+      process.stdout.write(
+        `${flags.machine} is on line at ${where}; its SSH server is ${flags.ssh}; Ctrl-C stops it\n`,
+      )
+    }
+    const ended = await Promise.race([agent.done, stopped])
+    if (ended instanceof Error) throw ended
+    return EXIT.ok
+  } finally {
+    await agent.close()
+  }
+}
+
+function logJson(level: Level, message: string, context: Record<string, unknown> = {}): void {
+  const line = { timestamp: new Date().toISOString(), level: level.toUpperCase(), message, context }
+  process.stdout.write(`${JSON.stringify(line)}\n`)
+}
+
+function logText(isVerbose: boolean) {
+  return (level: Level, message: string, context: Record<string, unknown> = {}): void => {
+    if (!isVerbose && (level === 'debug' || level === 'trace')) return
+    const details = isVerbose && Object.keys(context).length > 0 ? ` ${JSON.stringify(context)}` : ''
+    process.stdout.write(`${level === 'info' ? '' : `${level}: `}${message}${details}\n`)
+  }
+}

@@ -1,0 +1,71 @@
+import { type CommonOptions, command, parse } from '../command.ts'
+import {
+  cutAndResume,
+  healthAndMetrics,
+  httpRequest,
+  remoteCommand,
+  sealedShell,
+  transfer,
+} from '../demo/acts.ts'
+import { Narrator } from '../demo/narrator.ts'
+import { Scene } from '../demo/scene.ts'
+import { Stage } from '../demo/stage.ts'
+import { EXIT } from '../failure.ts'
+
+const ACTS = [sealedShell, httpRequest, remoteCommand, transfer, cutAndResume, healthAndMetrics]
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(
+    command({
+      usage: 'demo',
+      does: [
+        'The whole job on this machine, with nothing set up: an SSH server, a web service, the proxy and an agent are',
+        'started in a temporary folder, used, cut, resumed, and removed again. Takes less than 30 s.',
+      ].join(' '),
+      examples: ['tunnel demo', 'npm run demo'],
+      reaches: false,
+    }).option('--embedded', "use ssh2's own SSH server and client, even where OpenSSH is installed"),
+    argv,
+  )
+  if (made === undefined) return EXIT.ok
+  return play(made.opts<CommonOptions & { embedded?: boolean }>().embedded === true)
+}
+
+async function play(embedded: boolean): Promise<number> {
+  const stage = new Stage()
+  const say = new Narrator()
+  const interrupted = new Promise<number>((resolve) => {
+    const statuses = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
+    for (const [signal, status] of Object.entries(statuses)) process.on(signal, () => resolve(status))
+  })
+  try {
+    return await Promise.race([perform(stage, say, embedded), interrupted])
+  } finally {
+    say.silence()
+    await stage.close()
+  }
+}
+
+async function perform(stage: Stage, say: Narrator, embedded: boolean): Promise<number> {
+  const began = performance.now()
+  say.title('tunnel demo: reach a machine behind NAT with your own ssh, all of it on this machine\n')
+  try {
+    const scene = await Scene.build(stage, say, embedded)
+    for (const act of ACTS) await act(scene, say)
+  } catch (error) {
+    say.failed(error instanceof Error ? error.message : String(error))
+  }
+  const took = `${((performance.now() - began) / 1_000).toFixed(0)} s`
+  if (say.failures > 0) {
+    say.line(`\n${say.failures} of the steps failed (${took}).`)
+    return EXIT.failure
+  }
+  say.title(`\nAll of it worked, in ${took}; nothing is left behind. Now on your own machines:`)
+  say.line(`
+  on the proxy's host    npx tunnel server
+  on the machine         npx tunnel agent --machine home
+  anywhere               npx tunnel ssh home
+
+On one host these three need nothing else; \`npx tunnel agent --help\` tells about tokens and other hosts.`)
+  return EXIT.ok
+}

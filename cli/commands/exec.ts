@@ -1,0 +1,80 @@
+import { constants } from 'node:os'
+import { type CommonOptions, command, parse } from '../command.ts'
+import { withTunnel } from '../connect.ts'
+import { EXIT, UsageError } from '../failure.ts'
+
+/** What a terminal or a supervisor sends us is the command's, by its SSH name (RFC 4254, section 6.10). */
+const PASSED = { SIGINT: 'INT', SIGTERM: 'TERM', SIGHUP: 'HUP', SIGQUIT: 'QUIT' } as const
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(
+    command({
+      usage: 'exec [options] MACHINE -- COMMAND…',
+      does: [
+        'Runs one command on a machine: stdin is streamed to it, stdout and stderr come back apart, and its exit status',
+        "is ours. One word is a line for the machine's shell; several are passed on as they are. Ctrl-C is passed on;",
+        'the second one ends the connection.',
+      ].join(' '),
+      examples: [
+        'tunnel exec home -- uname -a',
+        "tunnel exec home -- 'df -h | tail -1'",
+        'tar cz site | tunnel exec home -- tar xz -C /srv',
+      ],
+    })
+      .argument('<machine>', 'its name')
+      .argument('[command...]', 'behind --')
+      .passThroughOptions(),
+    argv,
+  )
+  if (made === undefined) return EXIT.ok
+  const [machine = '', ...rest] = made.args
+  const words = rest[0] === '--' ? rest.slice(1) : rest
+  if (words.length === 0) throw new UsageError('name the command: tunnel exec MACHINE -- COMMAND…')
+  return execute(made.opts<CommonOptions>(), machine, words)
+}
+
+async function execute(options: CommonOptions, machine: string, words: string[]): Promise<number> {
+  const command = words.length === 1 ? (words[0] ?? '') : words
+  const abort = new AbortController()
+  let sendSignal: ((name: string) => void) | undefined
+  let asked: keyof typeof PASSED | undefined
+  for (const [signal, name] of Object.entries(PASSED)) {
+    process.on(signal, (received: keyof typeof PASSED) => {
+      // Behind the end of its input nothing can follow: then the connection ends, and sshd ends the command.
+      if (asked !== undefined || sendSignal === undefined || process.stdin.readableEnded) abort.abort()
+      else {
+        sendSignal(name)
+        if (process.stderr.isTTY)
+          process.stderr.write('\ntunnel exec: passed on; again ends the connection\n')
+      }
+      asked ??= received
+    })
+  }
+  try {
+    return await withTunnel(options, async (tunnel) => {
+      const control = (send: (name: string) => void): void => {
+        sendSignal = send
+      }
+      const { stdin, stdout, stderr } = process
+      const result = await tunnel.exec(machine, command, {
+        stdin,
+        stdout,
+        stderr,
+        signal: abort.signal,
+        control,
+      })
+      if (result.exitCode !== null) return result.exitCode
+      process.stderr.write(`tunnel exec: the command was ended by SIG${result.signal}\n`)
+      return statusOf(`SIG${result.signal}`)
+    })
+  } catch (error) {
+    if (abort.signal.aborted && asked !== undefined) return statusOf(asked)
+    throw error
+  }
+}
+
+/** As a shell tells it, so that a script sees the same as with a local command. */
+function statusOf(signal: string): number {
+  const number = (constants.signals as Record<string, number>)[signal]
+  return number === undefined ? EXIT.remote : 128 + number
+}

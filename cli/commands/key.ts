@@ -1,0 +1,36 @@
+import { authorizeKey } from '../../agent/authorized-keys.ts'
+import { fetchJson } from '../api.ts'
+import { type CommonOptions, command, parse } from '../command.ts'
+import { accessFrom } from '../credentials.ts'
+import { EXIT } from '../failure.ts'
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(
+    command({
+      usage: 'key',
+      does: [
+        'Prints the public SSH key with which the proxy logs in for you (request, exec). With --authorize it is let in',
+        'on this machine: one line in ~/.ssh/authorized_keys, restricted to channels and terminals from loopback.',
+      ].join(' '),
+      examples: [
+        'tunnel key',
+        'tunnel key --authorize',
+        'tunnel key | ssh me@elsewhere "cat >> .ssh/authorized_keys"',
+      ],
+    }).option('--authorize', 'let the key in on this machine, once'),
+    argv,
+  )
+  if (made === undefined) return EXIT.ok
+  const options = made.opts<CommonOptions & { authorize?: boolean }>()
+  const { publicKey } = await fetchJson<{ publicKey: string }>(accessFrom(options), 'ssh/key')
+  if (options.authorize !== true) {
+    process.stdout.write(options.json === true ? `${JSON.stringify({ publicKey })}\n` : `${publicKey}\n`)
+    return EXIT.ok
+  }
+  const added = await authorizeKey(publicKey)
+  const text = added
+    ? 'the key was added to ~/.ssh/authorized_keys'
+    : 'the key was in ~/.ssh/authorized_keys already'
+  process.stdout.write(options.json === true ? `${JSON.stringify({ publicKey, added })}\n` : `${text}\n`)
+  return EXIT.ok
+}

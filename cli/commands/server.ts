@@ -1,0 +1,121 @@
+import { defaultStateDir, type LoadedSettings, loadSettings } from '../../config/index.ts'
+import { TunnelError } from '../../protocol/errors.ts'
+import { type CommonOptions, collect, command, parse } from '../command.ts'
+import { DEFAULT_URL } from '../credentials.ts'
+import { EXIT } from '../failure.ts'
+import { paint } from '../output.ts'
+import { version } from '../overview.ts'
+import { loadPlugin } from '../plugin-file.ts'
+import { shellQuote } from '../self.ts'
+import { stopSignal } from '../stop.ts'
+
+/** What the drain may take beyond its own limit before the process ends anyway, in ms. */
+const CLOSE_GRACE_MS = 2_000
+
+/** How long Ctrl-C lets the peers move, in ms. */
+const INTERRUPT_MS = 1_000
+
+interface ServerFlags extends CommonOptions {
+  config?: string
+  host?: string
+  port?: string
+  plugin?: string[]
+  set?: string[]
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(
+    command({
+      usage: 'server',
+      does: 'Starts the proxy. On a terminal it says what to type next; its log, as JSON lines, goes to stdout.',
+      examples: [
+        'tunnel server',
+        'tunnel server --profile production --host 0.0.0.0 --set server.trustProxy=true',
+        'tunnel server --plugin ./my-policy.ts --set log.level=debug',
+      ],
+      reaches: false,
+    })
+      .option('--profile <name>', 'configuration profile (or TUNNEL_PROFILE)')
+      .option('--config <file>', 'settings as a JSON file')
+      .option('--host <host>', 'address to listen on (default 127.0.0.1)')
+      .option('--port <number>', 'port to listen on (default 3001; 0 = any)')
+      .option('--plugin <file>', 'a custom Fastify plugin, .js or .ts; may be given again', collect)
+      .option('--set <a.b=value>', 'one setting; may be given again', collect),
+    argv,
+  )
+  if (made === undefined) return EXIT.ok
+  const flags = made.opts<ServerFlags>()
+  const loaded = load(flags)
+  const { settings } = loaded
+  const isTerminal = process.stdout.isTTY === true
+  // Beside the text for the person only what needs him; asked for, or in a pipe, everything.
+  if (isTerminal && !loaded.sources.has('log.level')) settings.log.level = 'warn'
+
+  const plugins = await Promise.all((flags.plugin ?? []).map(loadPlugin))
+  // Late, so that help and a wrong setting are told at once.
+  const { buildServer } = await import('../../server.ts')
+  const app = await buildServer({ settings, plugins })
+  const stopped = stopSignal()
+  try {
+    await app.listen({ host: settings.server.host, port: settings.server.port })
+  } catch (error) {
+    await app.close()
+    throw listenError(error, settings.server)
+  }
+  for (const warning of loaded.warnings) app.log.warn(warning)
+  const address = app.server.address()
+  const port = typeof address === 'object' && address !== null ? address.port : settings.server.port
+  if (isTerminal) process.stderr.write(greeting(loaded, port))
+
+  const signal = await stopped
+  app.log.info(`${signal}: draining, then closing`)
+  const late = setTimeout(() => process.exit(EXIT.failure), settings.shutdown.serverMs + CLOSE_GRACE_MS)
+  // Clients and agents dial elsewhere first. A person who pressed Ctrl-C waits for that only a moment.
+  await app.links.drain(
+    signal === 'SIGINT' ? Math.min(INTERRUPT_MS, settings.shutdown.serverMs) : settings.shutdown.serverMs,
+  )
+  await app.close()
+  clearTimeout(late)
+  return EXIT.ok
+}
+
+function load(flags: ServerFlags): LoadedSettings {
+  const named = [
+    ...(flags.host === undefined ? [] : [{ name: '--host', path: 'server.host', value: flags.host }]),
+    ...(flags.port === undefined ? [] : [{ name: '--port', path: 'server.port', value: flags.port }]),
+  ]
+  return loadSettings({ profile: flags.profile, file: flags.config, flags: [...(flags.set ?? []), ...named] })
+}
+
+function listenError(error: unknown, { host, port }: { host: string; port: number }): unknown {
+  const reasons = new Map([
+    ['EADDRINUSE', `port ${port} of ${host} is in use by another program; choose another with --port`],
+    ['EACCES', `this user may not listen on port ${port}; choose one above 1023 with --port`],
+    ['EADDRNOTAVAIL', `${host} is no address of this machine`],
+    ['ENOTFOUND', `${host} is no address of this machine`],
+  ])
+  const reason = error instanceof Error && 'code' in error ? reasons.get(String(error.code)) : undefined
+  return reason === undefined
+    ? error
+    : new TunnelError('CONFIG_INVALID', reason, { cause: error, hop: 'proxy' })
+}
+
+function greeting({ profile, settings }: LoadedSettings, port: number): string {
+  const { bold, dim, cyan } = paint(process.stderr)
+  const { host, tls } = settings.server
+  const name = host.includes(':') ? `[${host}]` : host
+  const url = `${tls === undefined ? 'http' : 'https'}://${name}:${port}`
+  // What differs from the defaults has to be told to the other two commands as well.
+  const env: string[] = []
+  if (settings.state.dir !== defaultStateDir())
+    env.push(`TUNNEL_STATE_DIR=${shellQuote(settings.state.dir)} `)
+  if (url !== DEFAULT_URL) env.push(`TUNNEL_URL=${url} `)
+  const type = (line: string): string => `  ${dim('$')} ${env.join('')}${cyan(line)}\n`
+  return [
+    `${bold(`tunnel ${version()}`)}: the proxy listens on ${bold(url)}\n`,
+    dim(`profile ${profile}, state in ${settings.state.dir}, Ctrl-C stops it\n`),
+    '\nNext, in two other terminals:\n',
+    type('npx tunnel agent --machine home'),
+    type('npx tunnel ssh home'),
+  ].join('')
+}

@@ -1,0 +1,85 @@
+import { spawn } from 'node:child_process'
+import { constants } from 'node:os'
+import { TunnelError } from '../../protocol/errors.ts'
+import { MACHINE_NAME } from '../../protocol/heads.ts'
+import { accessFrom, isLoopback } from '../credentials.ts'
+import { EXIT, UsageError } from '../failure.ts'
+import { selfCommand, shellQuote } from '../self.ts'
+import { readSshArguments, type SshArguments } from '../ssh-arguments.ts'
+
+const HELP = `Usage: tunnel ssh [--url U] [--token T] [--profile P] [ssh options] [user@]MACHINE [command…]
+
+The stock ssh, with the tunnel as its ProxyCommand: the proxy relays bytes that it cannot read. All options after
+ours are those of ssh(1) and are passed on untouched; so is the exit status (255: the connection itself failed).
+
+Options:
+  --url <url>        address of the proxy (or TUNNEL_URL)
+  --token <token>    access token (or TUNNEL_TOKEN, TUNNEL_TOKEN_FILE)
+  --profile <name>   configuration profile (or TUNNEL_PROFILE)
+  --verbose          show the causes of an error
+  --help             this text
+
+Examples:
+  $ tunnel ssh home
+  $ tunnel ssh -L 8080:127.0.0.1:80 me@home
+  $ tunnel ssh home 'tar cz documents' > documents.tar.gz
+`
+
+/**
+ * The name under which ssh files the machine's host key and shows it. Never a name that could be a real host's,
+ * and another one for each proxy, since another proxy's `home` is another machine.
+ */
+export function hostKeyAlias(machine: string, url: string): string {
+  if (isLoopback(url)) return `${machine}.tunnel`
+  return `${machine}.${new URL(url).host.replace(/[^\w.-]/g, '-')}.tunnel`
+}
+
+export function sshArguments(given: SshArguments, machine: string, url: string): string[] {
+  const stdio = [...selfCommand(), 'stdio', machine]
+  if (given.json === true) stdio.push('--json')
+  if (given.verbose === true) stdio.push('--verbose')
+  // ssh expands % itself and hands the rest to a shell. The first value of an option is the one that ssh takes.
+  const proxyCommand = stdio.map(shellQuote).join(' ').replaceAll('%', '%%')
+  const alias = hostKeyAlias(machine, url)
+  // HostName as well, so that a ControlPath or a `Host` section for a real host of that name is not shared.
+  const options = [`ProxyCommand=${proxyCommand}`, `HostKeyAlias=${alias}`, `HostName=${alias}`]
+  return [...options.flatMap((option) => ['-o', option]), ...given.passOn]
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const given = readSshArguments(argv)
+  if (given.help === true) {
+    process.stdout.write(HELP)
+    return EXIT.ok
+  }
+  const access = accessFrom(given)
+  if (given.machine === undefined) return runSsh(given.passOn, {})
+  if (!MACHINE_NAME.test(given.machine))
+    throw new UsageError(
+      `"${given.machine}" is no name of a machine: lower-case letters, digits, dots and hyphens`,
+    )
+  // By environment and not by argument: what ssh starts is visible to everybody on this machine.
+  const env: NodeJS.ProcessEnv = { TUNNEL_URL: access.urls.join(' ') }
+  if (given.token !== undefined) env.TUNNEL_TOKEN = given.token
+  if (access.profile !== undefined) env.TUNNEL_PROFILE = access.profile
+  return runSsh(sshArguments(given, given.machine, access.urls[0]), env)
+}
+
+/** Runs ssh in our place: the terminal and its signals are ssh's, the status is passed on. */
+async function runSsh(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const child = spawn('ssh', args, { stdio: 'inherit', env: { ...process.env, ...env } })
+  // The terminal sends these to ssh as well; it decides what they mean.
+  const ignored = ['SIGINT', 'SIGQUIT'] as const
+  const passed = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGCONT'] as const
+  for (const signal of ignored) process.on(signal, () => {})
+  for (const signal of passed) process.on(signal, () => child.kill(signal))
+  return new Promise((resolve, reject) => {
+    child.once('error', (cause) => {
+      const message = 'cannot run ssh: the OpenSSH client is needed on this machine'
+      reject(new TunnelError('CONFIG_INVALID', message, { cause, hop: 'client' }))
+    })
+    child.once('exit', (code, signal) => {
+      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]))
+    })
+  })
+}

@@ -1,0 +1,50 @@
+import { fetchJson, get } from '../api.ts'
+import { type CommonOptions, command, parse } from '../command.ts'
+import { accessFrom } from '../credentials.ts'
+import { EXIT } from '../failure.ts'
+import { duration } from '../output.ts'
+import { type MachineRow, machineTable } from './machines.ts'
+
+interface Health {
+  status: string
+  uptimeSeconds: number
+  checks?: Record<string, unknown>
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(
+    command({
+      usage: 'status',
+      does: 'Tells how the proxy is, and which of your machines are on line. Status 1 when the proxy is not ready.',
+      examples: ['tunnel status', 'tunnel status --url https://tunnel.example.com --json'],
+    }),
+    argv,
+  )
+  if (made === undefined) return EXIT.ok
+  const options = made.opts<CommonOptions>()
+  const access = accessFrom(options)
+  // 503 is an answer here, and its body says which check failed.
+  const response = await get(access, 'health/ready', { anonymous: true })
+  const ready = (await response.json()) as Health
+  const machines = await fetchJson<MachineRow[]>(access, 'machines')
+  const status = response.ok ? EXIT.ok : EXIT.failure
+  if (options.json === true) {
+    process.stdout.write(
+      `${JSON.stringify({ url: access.urls[0], ready: response.ok, health: ready, machines }, null, 2)}\n`,
+    )
+    return status
+  }
+  const checks = Object.entries(ready.checks ?? {}).map(([name, value]) => `${name} ${toldOf(value)}`)
+  const state = response.ok ? 'ready' : `NOT READY (${ready.status})`
+  process.stdout.write(
+    `proxy ${access.urls[0]}: ${state}, up ${duration((ready.uptimeSeconds ?? 0) * 1_000)}\n`,
+  )
+  if (checks.length > 0) process.stdout.write(`checks: ${checks.join(', ')}\n`)
+  process.stdout.write(`\n${machineTable(machines)}`)
+  return status
+}
+
+function toldOf(check: unknown): string {
+  const { status, ...more } = (check ?? {}) as Record<string, unknown>
+  return typeof status === 'string' && Object.keys(more).length === 0 ? status : JSON.stringify(check)
+}

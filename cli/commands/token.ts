@@ -1,0 +1,77 @@
+import { loadSettings } from '../../config/index.ts'
+import { signToken, TIERS } from '../../plugins/auth/tokens.ts'
+import { TunnelError } from '../../protocol/errors.ts'
+import { type CommonOptions, collect, command, parse } from '../command.ts'
+import { EXIT, UsageError } from '../failure.ts'
+
+const SECONDS_OF: ReadonlyMap<string, number> = new Map([
+  ['s', 1],
+  ['m', 60],
+  ['h', 3_600],
+  ['d', 86_400],
+])
+
+interface TokenFlags extends CommonOptions {
+  sub?: string
+  tier: string
+  role?: string[]
+  ttl: string
+  config?: string
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(
+    command({
+      usage: 'token',
+      does: "Signs a token with this server's secret and prints it. Whoever has it is that user until it expires.",
+      examples: ['tunnel token --sub alice', 'tunnel token --sub alice --role agent --ttl 30d > agent.token'],
+      reaches: false,
+    })
+      .option('--sub <user>', 'whose token it is (required)')
+      .option('--tier <tier>', TIERS.join(', '), 'free')
+      .option('--role <role>', 'a role such as agent or admin; may be given again', collect)
+      .option('--ttl <time>', 'how long it lives: 90s, 15m, 1h, 30d', '1h')
+      .option('--profile <name>', 'configuration profile of the server (or TUNNEL_PROFILE)')
+      .option('--config <file>', 'settings of the server as a JSON file'),
+    argv,
+  )
+  if (made === undefined) return EXIT.ok
+  const flags = made.opts<TokenFlags>()
+  if (flags.sub === undefined) throw new UsageError('say whose token it is: --sub USER')
+  if (!/^[\x21-\x7e]{1,128}$/.test(flags.sub))
+    throw new UsageError('--sub takes 1 to 128 visible ASCII characters')
+  if (!TIERS.some((tier) => tier === flags.tier)) {
+    throw new UsageError(`--tier is one of ${TIERS.join(', ')}, not "${flags.tier}"`)
+  }
+  const ttlSeconds = secondsOf(flags.ttl)
+  const { auth, state } = loadSettings({
+    profile: flags.profile,
+    file: flags.config,
+    secrets: 'leave',
+  }).settings
+  if (auth.secret === '') {
+    const message = `there is no secret to sign with: no proxy has been started with the state folder ${state.dir}`
+    throw new TunnelError('CONFIG_INVALID', `${message}, and TUNNEL_JWT_SECRET is not set`, { hop: 'client' })
+  }
+  const { sub, tier, role: roles = [] } = flags
+  const token = signToken(auth.secret, {
+    sub,
+    tier,
+    roles,
+    ttlSeconds,
+    issuer: auth.issuer,
+    audience: auth.audience,
+  })
+  const expiresAt = new Date(Date.now() + ttlSeconds * 1_000).toISOString()
+  process.stdout.write(
+    flags.json === true ? `${JSON.stringify({ token, sub, tier, roles, expiresAt })}\n` : `${token}\n`,
+  )
+  return EXIT.ok
+}
+
+function secondsOf(text: string): number {
+  const match = /^(\d{1,9})([smhd])$/.exec(text)
+  const seconds = Number(match?.[1] ?? 0) * (SECONDS_OF.get(match?.[2] ?? '') ?? 0)
+  if (seconds > 0) return seconds
+  throw new UsageError(`--ttl takes a time such as 90s, 15m, 1h or 30d, not "${text}"`)
+}

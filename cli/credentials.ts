@@ -1,0 +1,96 @@
+import { readFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { defaultStateDir, readSecrets, type Secrets, secretsFile } from '../config/secrets.ts'
+import { signToken } from '../plugins/auth/tokens.ts'
+import { TunnelError } from '../protocol/errors.ts'
+import { UsageError } from './failure.ts'
+
+export const DEFAULT_URL = 'http://127.0.0.1:3001'
+
+/** How long a token that the CLI signs for itself lives; a new one is signed for each use, so no session ends with it. */
+const OWN_TOKEN_SECONDS = 600
+
+export interface Access {
+  urls: [string, ...string[]]
+  /** A fresh token for each call; throws TOKEN_MISSING. */
+  token: () => Promise<string>
+  profile?: string
+}
+
+/** The options by which every command reaches a proxy; what is absent comes from the environment. */
+export interface AccessOptions {
+  url?: string | string[] | undefined
+  token?: string | undefined
+  profile?: string | undefined
+}
+
+export function accessFrom(options: AccessOptions, env: NodeJS.ProcessEnv = process.env): Access {
+  const given = [options.url ?? env.TUNNEL_URL ?? []].flat().flatMap((text) => text.split(/[\s,]+/))
+  const [first = DEFAULT_URL, ...more] = given.filter((url) => url !== '')
+  const urls: [string, ...string[]] = [checkUrl(first), ...more.map(checkUrl)]
+  const access: Access = { urls, token: tokenSource(options.token, urls, env) }
+  const profile = options.profile ?? env.TUNNEL_PROFILE
+  if (profile) access.profile = profile
+  return access
+}
+
+function checkUrl(url: string): string {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined
+  if (parsed !== undefined && /^(https?|wss?):$/.test(parsed.protocol)) return url
+  throw new UsageError(
+    `the address of the proxy must look like ${DEFAULT_URL} or wss://tunnel.example.com, not "${url}"`,
+  )
+}
+
+export function isLoopback(url: string): boolean {
+  const { hostname } = new URL(url)
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
+}
+
+function tokenSource(
+  given: string | undefined,
+  urls: string[],
+  env: NodeJS.ProcessEnv,
+): () => Promise<string> {
+  const token = given ?? env.TUNNEL_TOKEN
+  if (token) return async () => token.trim()
+  const file = env.TUNNEL_TOKEN_FILE
+  // Read for each use: whoever renews the token writes it there.
+  if (file) return async () => readTokenFile(file)
+  return async () => signOwnToken(urls, env)
+}
+
+function readTokenFile(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch (cause) {
+    throw new TunnelError('TOKEN_MISSING', `cannot read the token file ${file}`, { cause, hop: 'client' })
+  }
+}
+
+/**
+ * Whoever can read the development secret of a proxy on this machine may sign any token; so the quick start needs none.
+ * Only for loopback addresses: another host's proxy has another secret.
+ */
+function signOwnToken(urls: string[], env: NodeJS.ProcessEnv): string {
+  if (!urls.every(isLoopback)) throw new TunnelError('TOKEN_MISSING', 'no token was given', { hop: 'client' })
+  const dir = env.TUNNEL_STATE_DIR || defaultStateDir(env)
+  let secrets: Secrets | undefined
+  try {
+    secrets = readSecrets(dir)
+  } catch (cause) {
+    throw new TunnelError('TOKEN_MISSING', `no token was given, and ${secretsFile(dir)} cannot be read`, {
+      cause,
+      hop: 'client',
+    })
+  }
+  if (secrets === undefined) {
+    const message = `no token was given, and no proxy of yours has made a secret in ${dir} to sign one with`
+    throw new TunnelError('TOKEN_MISSING', message, { hop: 'client' })
+  }
+  return signToken(secrets.jwtSecret, {
+    sub: userInfo().username,
+    tier: 'enterprise',
+    ttlSeconds: OWN_TOKEN_SECONDS,
+  })
+}

@@ -1,0 +1,48 @@
+#!/usr/bin/env node
+import { COMMANDS, isCommandName } from './commands.ts'
+import { describeFailure, EXIT, renderFailure } from './failure.ts'
+
+// Nothing heavy is imported here: each command loads what it needs, and `tunnel stdio` stands between ssh and its first byte.
+
+/** Options that may also stand before the command's name, as in `tunnel --url U machines`. */
+const LEADING = /^--(url|token|profile|json|verbose)(=|$)/
+
+function splitLeading(argv: string[]): { leading: string[]; rest: string[] } {
+  let end = 0
+  while (end < argv.length && LEADING.test(argv[end]!)) {
+    end += /^--(json|verbose)$/.test(argv[end]!) || argv[end]!.includes('=') ? 1 : 2
+  }
+  return { leading: argv.slice(0, end), rest: argv.slice(end) }
+}
+
+async function main(argv: string[]): Promise<number> {
+  const { leading, rest } = splitLeading(argv)
+  const [name, ...own] = rest
+  const command = name !== undefined && isCommandName(name) ? name : undefined
+  try {
+    if (command === undefined) return await (await import('./overview.ts')).run(rest)
+    const { run } = await COMMANDS[command].load()
+    return await run([...leading, ...own])
+  } catch (error) {
+    const failure = describeFailure(command === undefined ? 'tunnel' : `tunnel ${command}`, error)
+    // What follows `--` or belongs to ssh is not ours to read.
+    const ours = argv.slice(0, argv.indexOf('--') === -1 ? argv.length : argv.indexOf('--'))
+    const style = { json: ours.includes('--json'), verbose: ours.includes('--verbose') }
+    process.stderr.write(renderFailure(failure, style))
+    return command === 'ssh' || command === 'exec' ? remoteStatus(failure.exitStatus) : failure.exitStatus
+  }
+}
+
+/** These two pass on the remote status, so all but a mistyped command line is 255, as with ssh. */
+function remoteStatus(status: number): number {
+  return status === EXIT.usage ? EXIT.usage : EXIT.remote
+}
+
+process.stdout.on('error', (error) => {
+  if ('code' in error && error.code === 'EPIPE') process.exit(EXIT.brokenPipe)
+  throw error
+})
+
+const status = await main(process.argv.slice(2))
+// Only what was written is waited for: nothing that a command forgot to close keeps the person waiting.
+process.stdout.write('', () => process.stderr.write('', () => process.exit(status)))

@@ -1,0 +1,36 @@
+/** Rows as aligned columns, without trailing blanks. */
+export function table(rows: string[][]): string {
+  const widths: number[] = []
+  for (const row of rows) {
+    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length)
+  }
+  const line = (row: string[]): string =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column]!))
+      .join('  ')
+      .trimEnd()
+  return `${rows.map(line).join('\n')}\n`
+}
+
+/** How long ago an ISO time was, in its largest unit: '3 min'. */
+export function age(since: string, now = Date.now()): string {
+  return duration(Math.max(0, now - Date.parse(since)))
+}
+
+export function duration(ms: number): string {
+  const seconds = Math.floor(ms / 1_000)
+  if (seconds < 60) return `${seconds} s`
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min`
+  if (seconds < 172_800) return `${Math.floor(seconds / 3_600)} h`
+  return `${Math.floor(seconds / 86_400)} d`
+}
+
+/** Colours where the stream is a terminal that wants them; plain text elsewhere. */
+export function paint(
+  stream: NodeJS.WriteStream,
+): Record<'bold' | 'dim' | 'green' | 'red' | 'cyan', (text: string) => string> {
+  const coloured = stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb'
+  const wrap = (on: number, off: number) => (text: string) =>
+    coloured ? `\u001b[${on}m${text}\u001b[${off}m` : text
+  return { bold: wrap(1, 22), dim: wrap(2, 22), green: wrap(32, 39), red: wrap(31, 39), cyan: wrap(36, 39) }
+}

@@ -1,0 +1,27 @@
+import { fileURLToPath } from 'node:url'
+
+const MAIN = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url),
+)
+
+/** The command line that runs this very program again, whatever runs it now (node, or node with tsx). */
+export function selfCommand(): string[] {
+  const options: string[] = []
+  for (let index = 0; index < process.execArgv.length; index++) {
+    const option = process.execArgv[index]!
+    // Debuggers and the test runner's own options belong to this process alone.
+    if (option.startsWith('--inspect') || option.startsWith('--test')) continue
+    options.push(option)
+    const previous = process.execArgv[index - 1]
+    // A bare package name would be looked for from the working directory of the child.
+    if (previous === '--import' && /^[a-z@]/.test(option) && !option.includes(':')) {
+      options[options.length - 1] = import.meta.resolve(option)
+    }
+  }
+  return [process.execPath, ...options, MAIN]
+}
+
+/** One word for a POSIX shell (and fish, and csh), whatever is in it. */
+export function shellQuote(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+}

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict'
+import { readdir } from 'node:fs/promises'
+import test from 'node:test'
+import { descendants, ended } from '../support/proc.ts'
+import { requireSystem } from '../support/sshd.ts'
+import { tempFolder } from '../support/tree.ts'
+import { isolated, startTunnel, tunnel } from './tunnel.ts'
+
+/** What the demo left; tsx keeps a cache there as well. */
+const leftovers = async (folder: string) => (await readdir(folder)).filter((name) => !name.startsWith('tsx-'))
+
+for (const [name, flags, skip] of [
+  ['with OpenSSH', [], requireSystem('sshd', 'ssh')],
+  ['with the embedded SSH server and client', ['--embedded'], undefined],
+] as const) {
+  test(`the demo ${name} shows every step and leaves nothing behind`, { skip }, async (t) => {
+    const temporary = await tempFolder(t, 'demo-test')
+    const { code, stdout, stderr } = await tunnel(['demo', ...flags], {
+      env: isolated('/nowhere', { TMPDIR: temporary }),
+    })
+    assert.equal(code, 0, stdout + stderr)
+    assert.match(stdout, /hello from/)
+    assert.match(stdout, /same checksum on both sides; \d+ MiB\/s/)
+    assert.match(stdout, /resumed after \d+\.\d s, nothing lost: 1 to 40, each once, exit status 0/)
+    assert.match(stdout, /home +on line/)
+    assert.match(stdout, /tunnel_bytes_total/)
+    assert.match(stdout, /npx tunnel ssh home/)
+    assert.equal(stdout.includes(String.fromCharCode(27)), false)
+    assert.deepEqual(await leftovers(temporary), [])
+  })
+}
+
+test('Ctrl-C ends the demo at any step, and nothing is left', async (t) => {
+  for (const step of [/the proxy:/, /^4\. /]) {
+    const temporary = await tempFolder(t, 'demo-test')
+    const demo = startTunnel(t, ['demo', '--embedded'], { env: isolated('/nowhere', { TMPDIR: temporary }) })
+    await demo.line(step)
+    const children = descendants(demo.pid)
+    assert.ok(children.length > 0)
+    demo.kill('SIGINT')
+    assert.deepEqual(await demo.exit, { code: 130, signal: null })
+    await ended(children)
+    assert.deepEqual(await leftovers(temporary), [])
+    assert.doesNotMatch(demo.stdout, /FAILED/)
+  }
+})

@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict'
+import { stat } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import test from 'node:test'
+import { tempFolder } from '../support/tree.ts'
+import { isolated, startTunnel, tunnel } from './tunnel.ts'
+
+test('the proxy logs JSON lines in a pipe, and ends with status 0 when asked', async (t) => {
+  const env = isolated(join(await tempFolder(t), 'state'))
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    const proxy = startTunnel(t, ['server', '--port', '0'], { env })
+    await proxy.line(/listening/i)
+    proxy.kill(signal)
+    assert.deepEqual(await proxy.exit, { code: 0, signal: null }, proxy.stderr)
+    assert.equal(proxy.stderr, '')
+    for (const line of proxy.stdout.trim().split('\n')) {
+      const { timestamp, level, message } = JSON.parse(line)
+      assert.ok(Number.isFinite(Date.parse(timestamp)) && level.length > 0 && message.length > 0, line)
+    }
+  }
+})
+
+test('the first start makes secrets that only their owner can read, and the CLI signs with them', async (t) => {
+  const state = join(await tempFolder(t), 'state')
+  const env = isolated(state)
+  const before = await tunnel(['token', '--sub', 'alice'], { env })
+  assert.equal(before.code, 2)
+  assert.match(before.stderr, /no secret to sign with/)
+  const proxy = startTunnel(t, ['server', '--port', '0'], { env })
+  await proxy.line(/listening/i)
+  assert.equal((await stat(join(state, 'secrets.json'))).mode & 0o777, 0o600)
+  const after = await tunnel(['token', '--sub', 'alice', '--json', '--ttl', '2h', '--role', 'agent'], { env })
+  const { sub, roles, token, expiresAt } = JSON.parse(after.stdout)
+  assert.deepEqual([sub, roles, token.split('.').length], ['alice', ['agent'], 3])
+  assert.ok(Math.abs(Date.parse(expiresAt) - Date.now() - 7_200_000) < 60_000)
+})
+
+test('a port in use is one line and status 2', async (t) => {
+  const taken = createServer()
+  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+  t.after(() => taken.close())
+  const { port } = taken.address() as AddressInfo
+  const env = isolated(join(await tempFolder(t), 'state'))
+  const { code, stderr } = await tunnel(['server', '--port', String(port)], { env })
+  assert.equal(code, 2)
+  assert.match(
+    stderr,
+    new RegExp(`^tunnel server: port ${port} of 127\\.0\\.0\\.1 is in use[^\\n]*CONFIG_INVALID[^\\n]*\\n$`),
+  )
+})
+
+test('tunnel config tells the settings and where each came from, without secrets', async (t) => {
+  const env = isolated(await tempFolder(t), {
+    TUNNEL_LOG_LEVEL: 'debug',
+    TUNNEL_JWT_SECRET: 'this secret must never be shown anywhere',
+  })
+  const { code, stdout, stderr } = await tunnel(
+    ['config', '--profile', 'unstable-network', '--set', 'pool.maxPerUser=2'],
+    { env },
+  )
+  assert.equal(code, 0, stderr)
+  assert.match(stdout, /^log\.level +"debug" +environment TUNNEL_LOG_LEVEL$/m)
+  assert.match(stdout, /^heartbeat\.timeoutMs +10000 +profile unstable-network$/m)
+  assert.match(stdout, /^pool\.maxPerUser +2 +flag --set$/m)
+  assert.match(stdout, /^server\.port +3001 +default$/m)
+  assert.doesNotMatch(stdout, /must never be shown/)
+})

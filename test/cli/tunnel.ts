@@ -1,0 +1,27 @@
+import { fileURLToPath } from 'node:url'
+import { type ProgramOptions, run, spawnProgram } from '../support/process.ts'
+import type { Scope } from '../support/scope.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+
+/** The command line that runs the CLI from its sources. */
+export const TUNNEL = [process.execPath, '--import', import.meta.resolve('tsx'), `${ROOT}cli/main.ts`]
+
+/** An environment in which nothing of the person's own is found. */
+export function isolated(stateDir: string, more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = {}
+  for (const [name, value] of Object.entries(process.env)) if (!name.startsWith('TUNNEL_')) env[name] = value
+  // The test runner marks its children, and a program that finds the mark behaves as a test.
+  delete env.NODE_TEST_CONTEXT
+  return { ...env, TUNNEL_STATE_DIR: stateDir, ...more }
+}
+
+/** Runs the CLI to its end. */
+export function tunnel(args: readonly string[], options: Parameters<typeof run>[2] = {}) {
+  return run(TUNNEL[0]!, [...TUNNEL.slice(1), ...args], options)
+}
+
+/** Starts the CLI; it ends with `scope`. */
+export function startTunnel(scope: Scope, args: readonly string[], options: ProgramOptions = {}) {
+  return spawnProgram(scope, TUNNEL[0]!, [...TUNNEL.slice(1), ...args], options)
+}

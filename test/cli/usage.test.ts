@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { COMMANDS } from '../../cli/commands.ts'
+import { tempFolder } from '../support/tree.ts'
+import { isolated, tunnel } from './tunnel.ts'
+
+test('every command shows its usage and an example', { concurrency: 2 }, async (t) => {
+  for (const name of Object.keys(COMMANDS)) {
+    await t.test(name, async () => {
+      const { code, stdout, stderr } = await tunnel([name, '--help'])
+      assert.equal(code, 0, stderr)
+      assert.match(stdout, new RegExp(`^Usage: tunnel ${name}\\b`))
+      assert.match(stdout, new RegExp(`^  \\$ .*(tunnel|npm run) ${name}`, 'm'))
+    })
+  }
+})
+
+test('the overview names every command and only those', async () => {
+  const { code, stdout } = await tunnel(['--help'])
+  assert.equal(code, 0)
+  const listed = [...stdout.matchAll(/^ {2}([a-z]+) {2,}/gm)].map(([, name]) => name)
+  assert.deepEqual(
+    listed.filter((name) => name !== 'help'),
+    Object.keys(COMMANDS),
+  )
+})
+
+test('the version is that of the package', async () => {
+  const { stdout } = await tunnel(['--version'])
+  assert.match(stdout, /^\d+\.\d+\.\d+\n$/)
+})
+
+const MISTAKES: [line: string, said: RegExp][] = [
+  ['', /^Usage: tunnel/],
+  ['servr', /unknown command 'servr' \(Did you mean server\?\)/],
+  ['server --prot 1', /unknown option '--prot' \(Did you mean --port\?\)/],
+  ['machines extra', /too many arguments/],
+  ['machines --url ftp://x --token t', /must look like .* not "ftp:\/\/x"/],
+  ['request --token t https://home/x', /must look like http:\/\/MACHINE:PORT\/path/],
+  ['request --token t -X', /argument missing/],
+  ['exec --token t home', /name the command|missing required argument/],
+  ['stdio', /name one machine/],
+  ['stdio home nonsense', /HOST:PORT/],
+  ['stdio --wat home', /Unknown option '--wat'/],
+  ['ssh', /name the machine/],
+  ['ssh --wat home', /unknown option '--wat'/],
+  ['agent', /--machine/],
+  ['agent --machine home --ssh nonsense --token t', /HOST:PORT/],
+  ['agent --machine home --allow x:99999 --token t', /HOST:PORT/],
+  ['token', /--sub/],
+  ['token --sub a --ttl soon', /90s, 15m, 1h or 30d/],
+  ['token --sub a --tier gold', /free, premium, enterprise/],
+  ['server --profile nope', /there is no profile "nope"/],
+  [
+    'server --set log.levle=info --port 70000',
+    /log\.levle.*server\.port = "?70000|server\.port = "?70000.*log\.levle/,
+  ],
+  ['server --profile production', /TUNNEL_JWT_SECRET.*TUNNEL_MASTER_SECRET/],
+  ['server --config /nowhere.json', /\/nowhere\.json/],
+  ['server --plugin /nowhere.ts', /there is no plugin \/nowhere\.ts/],
+  ['config --profile nope', /there is no profile "nope"/],
+]
+
+test('a mistake in the command line is one line on stderr and status 2', { concurrency: 2 }, async (t) => {
+  const env = isolated(await tempFolder(t))
+  for (const [line, said] of MISTAKES) {
+    await t.test(`tunnel ${line}`, async () => {
+      const { code, stdout, stderr } = await tunnel(line.split(' ').filter(Boolean), { env })
+      assert.equal(code, 2, stderr)
+      assert.equal(stdout, '')
+      assert.match(stderr, said)
+      if (line !== '') assert.match(stderr, /^tunnel( \w+)?: [^\n]+\n$/)
+    })
+  }
+})
+
+test('an error with --json is JSON on stderr', async (t) => {
+  const env = isolated(await tempFolder(t))
+  const { code, stderr } = await tunnel(['machines', '--json'], { env })
+  assert.equal(code, 3)
+  const { error } = JSON.parse(stderr) as { error: Record<string, unknown> }
+  assert.deepEqual(
+    [error.command, error.code, error.hop, error.exitStatus],
+    ['tunnel machines', 'TOKEN_MISSING', 'client', 3],
+  )
+})
+
+test('nobody at the address is status 4, and for ssh and exec 255', async (t) => {
+  const env = isolated(await tempFolder(t), { TUNNEL_TOKEN: 'x', TUNNEL_URL: 'http://127.0.0.1:1' })
+  const lines: [string, number][] = [
+    ['machines', 4],
+    ['status', 4],
+    ['key', 4],
+    ['stdio home', 4],
+    ['request http://home:80/', 4],
+    ['exec home -- true', 255],
+  ]
+  for (const [line, status] of lines) {
+    const { code, stderr } = await tunnel(line.split(' '), { env })
+    assert.equal(code, status, `${line}: ${stderr}`)
+    assert.match(stderr, /^tunnel \w+: [^\n]*CONNECT_REFUSED[^\n]*\n$/)
+  }
+})

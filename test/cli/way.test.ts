@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict'
+import { createHash, randomBytes } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import test from 'node:test'
+import { setImmediate } from 'node:timers/promises'
+import { requireSystem } from '../support/sshd.ts'
+import { tempFolder } from '../support/tree.ts'
+import { startTunnel, tunnel } from './tunnel.ts'
+import { buildWay, startService } from './way.ts'
+
+const skip = requireSystem('sshd', 'ssh')
+
+test('proxy, agent and commands, as a person types them', { skip }, async (t) => {
+  const way = await buildWay(t)
+  const { env } = way
+  const ssh = (...args: string[]) => tunnel(['ssh', ...way.sshOptions, ...args], { env })
+
+  await t.test('tunnel ssh runs a command, keeps both outputs apart, and passes on its status', async () => {
+    const { code, stdout, stderr } = await ssh('home', 'echo out; echo err >&2; exit 42')
+    assert.deepEqual([code, stdout, stderr], [42, 'out\n', 'err\n'])
+  })
+
+  await t.test('tunnel ssh passes stdin through, byte for byte', async () => {
+    const input = randomBytes(3_000_000)
+    const sent = tunnel(['ssh', ...way.sshOptions, `${way.sshd.user}@home`, 'sha256sum'], { env, input })
+    assert.equal((await sent).stdout.slice(0, 64), createHash('sha256').update(input).digest('hex'))
+  })
+
+  await t.test('tunnel ssh to a machine that is not there says so and is 255', async () => {
+    const { code, stderr } = await ssh('nowhere', 'true')
+    assert.equal(code, 255)
+    assert.match(stderr, /^tunnel stdio: [^\n]*MACHINE_UNKNOWN[^\n]*$/m)
+  })
+
+  await t.test('tunnel stdio half-closes both ways', async () => {
+    const { code, stdout } = await tunnel(['stdio', 'home'], { env, input: 'no SSH at all\r\n' })
+    assert.equal(code, 0)
+    assert.match(stdout, /^SSH-2\.0-OpenSSH/)
+  })
+
+  await t.test('tunnel stdio to an address that the agent does not allow is refused', async () => {
+    const { code, stderr } = await tunnel(['stdio', 'home', '127.0.0.1:1'], { env })
+    assert.equal(code, 5, stderr)
+    assert.match(stderr, /agent, POLICY_DENIED/)
+  })
+
+  await t.test('tunnel exec keeps stdin, stdout, stderr and the status', async () => {
+    const line = 'wc -c; echo err >&2; exit 7'
+    const { code, stdout, stderr } = await tunnel(['exec', 'home', '--', line], {
+      env,
+      input: 'x'.repeat(100_000),
+    })
+    assert.deepEqual([code, stdout.trim(), stderr.trim()], [7, '100000', 'err'])
+  })
+
+  await t.test('tunnel exec quotes several words and leaves one to the shell', async () => {
+    const words = await tunnel(['exec', 'home', '--', 'printf', '%s|', 'a b', "it's", '$HOME'], { env })
+    assert.equal(words.stdout, "a b|it's|$HOME|")
+    const line = await tunnel(['exec', 'home', '--', 'echo a | tr a b'], { env })
+    assert.equal(line.stdout, 'b\n')
+  })
+
+  await t.test('Ctrl-C on tunnel exec is passed on, and the second one ends the connection', async (t) => {
+    const line = 'trap "echo got INT; exit 9" INT; echo up; while :; do sleep 0.1; done'
+    const running = startTunnel(t, ['exec', 'home', '--', line], { env, stdin: 'pipe' })
+    await running.line('up')
+    running.kill('SIGINT')
+    // sshd passes no signal on to root's own sessions (it asks for privilege separation there).
+    const refused = async () => {
+      while (!way.sshd.stderr.includes('session signalling requires')) await setImmediate()
+      running.kill('SIGINT')
+    }
+    const isRoot = process.getuid?.() === 0
+    const [{ code }] = await Promise.all([running.exit, isRoot ? refused() : undefined])
+    assert.equal(code, isRoot ? 130 : 9, running.stderr)
+  })
+
+  await t.test('Ctrl-C without an input ends tunnel exec as it ends a local command', async (t) => {
+    const running = startTunnel(t, ['exec', 'home', '--', 'echo up; sleep 60'], { env })
+    await running.line('up')
+    running.kill('SIGINT')
+    assert.deepEqual(await running.exit, { code: 130, signal: null })
+    assert.equal(running.stderr, '')
+  })
+
+  await t.test('tunnel machines and status tell what is on line', async () => {
+    const { stdout } = await tunnel(['machines'], { env })
+    assert.match(stdout, /^home +on line/m)
+    const status = await tunnel(['status'], { env })
+    assert.equal(status.code, 0)
+    assert.match(status.stdout, /: ready, up \d+ s[\s\S]*home +on line/)
+    const machines = JSON.parse((await tunnel(['machines', '--json'], { env })).stdout) as { name: string }[]
+    assert.deepEqual(
+      machines.map(({ name }) => name),
+      ['home'],
+    )
+  })
+
+  await t.test("--authorize lets the proxy's key in on this machine, once", async (t) => {
+    const home = await tempFolder(t)
+    const own = { ...env, HOME: home }
+    const key = (await tunnel(['key'], { env: own })).stdout.trim()
+    const said = [
+      await tunnel(['key', '--authorize'], { env: own }),
+      await tunnel(['key', '--authorize'], { env: own }),
+    ]
+    assert.deepEqual(
+      said.map(({ stdout }) => stdout),
+      ['the key was added to ~/.ssh/authorized_keys\n', 'the key was in ~/.ssh/authorized_keys already\n'],
+    )
+    const other = startTunnel(t, ['agent', '--machine', 'other', '--authorize'], { env: own })
+    await other.line(/on line/)
+    const file = await readFile(join(home, '.ssh', 'authorized_keys'), 'utf8')
+    assert.equal(file, `restrict,port-forwarding,pty,from="127.0.0.1,::1" ${key}\n`)
+    await other.stop()
+  })
+
+  await t.test('a token of somebody else sees nothing', async () => {
+    const { stdout: token } = await tunnel(['token', '--sub', 'mallory', '--ttl', '5m'], { env })
+    const other = { ...env, TUNNEL_TOKEN: token.trim() }
+    assert.deepEqual(JSON.parse((await tunnel(['machines', '--json'], { env: other })).stdout), [])
+    const { code, stderr } = await tunnel(['stdio', 'home'], { env: other })
+    assert.equal(code, 4, stderr)
+    assert.match(stderr, /MACHINE_UNKNOWN/)
+  })
+
+  await t.test('a wrong token is status 3', async () => {
+    for (const args of [['machines'], ['stdio', 'home'], ['agent', '--machine', 'other']]) {
+      const { code, stderr } = await tunnel(args, { env: { ...env, TUNNEL_TOKEN: 'a.b.c' } })
+      assert.equal(code, 3, stderr)
+      assert.match(stderr, /^tunnel \w+: [^\n]*TOKEN_INVALID[^\n]*\n$/)
+    }
+  })
+
+  await t.test('a second agent of the same name takes over; the first is told and stops', async () => {
+    const second = await way.startAgent()
+    const { code } = await way.agent.exit
+    assert.equal(code, 1)
+    assert.match(way.agent.stderr, /^tunnel agent: [^\n]*TAKEN_OVER/m)
+    assert.equal(second.running, true)
+    assert.equal((await ssh('home', 'true')).code, 0)
+  })
+})
+
+test('tunnel request speaks HTTP with the habits of curl', { skip }, async (t) => {
+  const { env } = await buildWay(t)
+  const folder = await tempFolder(t)
+  const port = await startService(t, (request, response) => {
+    if (request.url === '/missing') return void response.writeHead(404, 'Not Here').end('nothing\n')
+    const chunks: Buffer[] = []
+    request.on('data', (chunk: Buffer) => chunks.push(chunk))
+    request.on('end', () => {
+      const { method, url, headers } = request
+      const sha256 = createHash('sha256').update(Buffer.concat(chunks)).digest('hex')
+      response.setHeader('x-answer', 'yes')
+      response.end(JSON.stringify({ method, url, headers, sha256 }))
+    })
+  })
+  const base = `http://home:${port}`
+  const request = (...args: string[]) => tunnel(['request', ...args], { env })
+  const sha256 = (data: string | Buffer) => createHash('sha256').update(data).digest('hex')
+
+  await t.test('GET, with the head before the body when asked', async () => {
+    const { code, stdout } = await request('-i', '-H', 'X-Mine: a:b', `${base}/a?b=c`)
+    assert.equal(code, 0)
+    assert.match(stdout, /^HTTP\/1\.1 200 OK\r\n[\s\S]*x-answer: yes\r\n[\s\S]*?\r\n\{/)
+    const { method, url, headers } = JSON.parse(stdout.split('\r\n\r\n')[1] ?? '')
+    assert.deepEqual([method, url, headers['x-mine']], ['GET', '/a?b=c', 'a:b'])
+  })
+
+  await t.test('a body from text, from a file and from stdin', async () => {
+    const text = JSON.parse((await request('-d', 'a=1', '-d', 'b=2', base)).stdout)
+    assert.deepEqual([text.method, text.sha256], ['POST', sha256('a=1&b=2')])
+    assert.equal(text.headers['content-type'], 'application/x-www-form-urlencoded')
+    const bytes = randomBytes(2_000_000)
+    await writeFile(join(folder, 'body'), bytes)
+    const file = JSON.parse((await request('-X', 'PUT', '-d', `@${join(folder, 'body')}`, base)).stdout)
+    assert.deepEqual([file.method, file.sha256], ['PUT', sha256(bytes)])
+    const stdin = await tunnel(['request', '-d', '@-', base], { env, input: bytes })
+    assert.equal(JSON.parse(stdin.stdout).sha256, sha256(bytes))
+  })
+
+  await t.test('-o writes a file, -f turns an HTTP error into status 1', async () => {
+    const file = join(folder, 'out')
+    assert.equal((await request('-o', file, `${base}/missing`)).code, 0)
+    assert.equal(await readFile(file, 'utf8'), 'nothing\n')
+    const failed = await request('-f', `${base}/missing`)
+    assert.deepEqual([failed.code, failed.stdout], [1, ''])
+    assert.match(failed.stderr, /404 Not Here/)
+  })
+
+  await t.test('a port on which nothing listens is status 4', async () => {
+    const { code, stderr } = await request('http://home:1/')
+    assert.equal(code, 4, stderr)
+    assert.match(stderr, /^tunnel request: [^\n]*CONNECT_REFUSED[^\n]*\n$/)
+  })
+
+  await t.test(
+    'an unfinished answer is shown as it comes, and a reader that leaves ends it quietly',
+    async (t) => {
+      const slow = await startService(t, (_request, response) => {
+        response.write('first\n')
+      })
+      const running = startTunnel(t, ['request', `http://home:${slow}/`], { env })
+      await running.line('first')
+      assert.equal(running.running, true)
+      running.child.stdout?.destroy()
+      running.kill('SIGINT')
+      assert.equal((await running.exit).signal, 'SIGINT')
+      assert.equal(running.stderr, '')
+    },
+  )
+})
