@@ -10,6 +10,7 @@ import Fastify, {
 } from 'fastify'
 import type { Settings } from './config/index.ts'
 import api from './plugins/api/index.ts'
+import audit from './plugins/audit/index.ts'
 import auth from './plugins/auth/index.ts'
 import breaker from './plugins/breaker/index.ts'
 import errors, { sendProblem } from './plugins/errors/index.ts'
@@ -87,6 +88,7 @@ export async function buildServer({
 
     await use('tunnel-errors', errors, {})
     await use('tunnel-logging', logging, { slowMs: settings.request.slowMs })
+    await use('tunnel-audit', audit, { dir: settings.state.dir })
     await use('tunnel-metrics', metrics, settings.metrics)
     await use('tunnel-health-checks', healthChecks, {})
     await use('tunnel-state', state, settings.state)

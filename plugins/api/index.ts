@@ -21,13 +21,22 @@ async function apiPlugin(app: FastifyInstance): Promise<void> {
 
   app.delete<MachineParams>('/api/tunnel/machines/:machine', async (request, reply) => {
     await app.machines.forget(request.user.sub, request.params.machine)
-    request.log.info({ context: { machine: request.params.machine } }, 'machine forgotten')
+    const { user, params, id: correlationId } = request
+    app.audit.record({ event: 'machine.forgotten', userId: user.sub, machine: params.machine, correlationId })
     return reply.code(204).send()
   })
 
   app.post<MachineParams>('/api/tunnel/machines/:machine/trust', async (request) => {
     const machine = await app.machines.trust(request.user.sub, request.params.machine)
-    request.log.info({ context: { machine: machine.name, hostKeys: machine.hostKeys } }, 'host key trusted')
+    const { user, id: correlationId } = request
+    const details = { hostKeys: machine.hostKeys.map(({ fingerprint }) => fingerprint).join(' ') }
+    app.audit.record({
+      event: 'machine.trusted',
+      userId: user.sub,
+      machine: machine.name,
+      correlationId,
+      details,
+    })
     return machine
   })
 
@@ -38,5 +47,5 @@ export default fp(apiPlugin, {
   name: 'tunnel-api',
   fastify: '5.x',
   encapsulate: true,
-  dependencies: ['tunnel-auth', 'tunnel-ratelimit', 'tunnel-machines', 'tunnel-ssh'],
+  dependencies: ['tunnel-audit', 'tunnel-auth', 'tunnel-ratelimit', 'tunnel-machines', 'tunnel-ssh'],
 })

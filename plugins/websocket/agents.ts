@@ -28,7 +28,14 @@ export class AgentListener implements Listener {
     })
     if (link.closed) return
     await this.#app.machines.enrol(user.sub, peer.machine, peer.enrol, link)
-    context.log.info({ context: { machine: peer.machine } }, 'machine on line')
+    const { machine } = peer
+    context.log.info({ context: { machine } }, 'machine on line')
+    this.#app.audit.record({
+      event: 'machine.enrolled',
+      userId: user.sub,
+      machine,
+      correlationId: context.correlationId,
+    })
   }
 
   closed({ link, context }: Connection): void {

@@ -240,9 +240,15 @@ export class Clients implements Listener {
   }
 
   #foreign({ context }: Connection, { head }: IncomingResume): void {
-    context.log.warn(
-      { context: { streamId: head.id, machine: head.machine } },
-      'a resume of a stream of another user was refused',
-    )
+    const { user, correlationId, log } = context
+    const { id: streamId, machine } = head
+    log.warn({ context: { streamId, machine } }, 'a resume of a stream of another user was refused')
+    this.#app.audit.record({
+      event: 'resume.refused',
+      userId: user.sub,
+      machine,
+      correlationId,
+      details: { streamId },
+    })
   }
 }

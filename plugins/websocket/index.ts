@@ -88,6 +88,7 @@ export default fp(websocketPlugin, {
   name: 'tunnel-websocket',
   fastify: '5.x',
   dependencies: [
+    'tunnel-audit',
     'tunnel-metrics',
     'tunnel-auth',
     'tunnel-policy',

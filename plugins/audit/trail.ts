@@ -1,0 +1,118 @@
+import { createHash, randomUUID } from 'node:crypto'
+import {
+  closeSync,
+  createWriteStream,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  type WriteStream,
+} from 'node:fs'
+import { dirname } from 'node:path'
+
+/** What is recorded of one event. Never a token, a key or payload. */
+export interface AuditEvent {
+  /** `area.what`, such as `resume.refused`. */
+  event: string
+  userId?: string
+  machine?: string
+  correlationId?: string
+  details?: Record<string, string | number | boolean>
+}
+
+export interface AuditLine extends AuditEvent {
+  timestamp: string
+  /** One process' part of the file: two proxies may write to it while one takes over from the other. */
+  chain: string
+  /** From 0, without gaps. */
+  sequence: number
+  /** The hash of the line before in this chain; of the first line: of the last line that was there at the start. */
+  previous: string
+  /** SHA-256 of the line without this field, in hex. */
+  hash: string
+}
+
+const NOTHING_BEFORE = '0'.repeat(64)
+/** No line is longer; what is left of a longer file is not read at the start. */
+const MAX_LINE_BYTES = 65_536
+
+export function hashOf(line: Omit<AuditLine, 'hash'>): string {
+  return createHash('sha256').update(JSON.stringify(line)).digest('hex')
+}
+
+/** An append-only file of JSON lines, each of which holds the hash of the one before: a line cannot be taken out unseen. */
+export class AuditTrail {
+  readonly #stream: WriteStream
+  readonly #chain = randomUUID()
+  #sequence = 0
+  #previous: string
+
+  /** @param failed told when a line could not be written */
+  constructor(file: string, failed: (error: Error) => void) {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+    this.#previous = lastHash(file)
+    this.#stream = createWriteStream(file, { flags: 'a', mode: 0o600 })
+    this.#stream.on('error', failed)
+  }
+
+  record(event: AuditEvent): void {
+    const line = {
+      timestamp: new Date().toISOString(),
+      chain: this.#chain,
+      sequence: this.#sequence++,
+      ...event,
+      previous: this.#previous,
+    }
+    const hash = hashOf(line)
+    this.#previous = hash
+    this.#stream.write(`${JSON.stringify({ ...line, hash })}\n`)
+  }
+
+  /** Resolves when everything is written. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#stream.destroyed) resolve()
+      else this.#stream.end(() => resolve())
+    })
+  }
+}
+
+function lastHash(file: string): string {
+  let descriptor: number
+  try {
+    descriptor = openSync(file, 'r')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return NOTHING_BEFORE
+    throw error
+  }
+  try {
+    const { size } = fstatSync(descriptor)
+    const tail = Buffer.alloc(Math.min(size, MAX_LINE_BYTES))
+    readSync(descriptor, tail, 0, tail.length, size - tail.length)
+    const last = tail.toString().trimEnd().split('\n').at(-1) ?? ''
+    return last === '' ? NOTHING_BEFORE : createHash('sha256').update(last).digest('hex')
+  } finally {
+    closeSync(descriptor)
+  }
+}
+
+/** The first line that does not fit, from 0, or undefined when every chain is whole. */
+export function firstBrokenLine(text: string): number | undefined {
+  const last = new Map<string, AuditLine>()
+  const lines = text.split('\n').filter((line) => line !== '')
+  for (const [index, json] of lines.entries()) {
+    let line: AuditLine
+    try {
+      line = JSON.parse(json) as AuditLine
+    } catch {
+      return index
+    }
+    const { hash, ...rest } = line
+    const before = last.get(line.chain)
+    const follows = before === undefined ? line.sequence === 0 : line.sequence === before.sequence + 1
+    if (hashOf(rest) !== hash || !follows || (before !== undefined && line.previous !== before.hash))
+      return index
+    last.set(line.chain, line)
+  }
+  return undefined
+}
