@@ -38,11 +38,17 @@ function remoteStatus(status: number): number {
   return status === EXIT.usage ? EXIT.usage : EXIT.remote
 }
 
-process.stdout.on('error', (error) => {
-  if ('code' in error && error.code === 'EPIPE') process.exit(EXIT.brokenPipe)
-  throw error
-})
+const argv = process.argv.slice(2)
+// These two leave the descriptors to ssh, and to their own streams; `process.stdout` would make them non-blocking.
+const isRaw = /^(ssh|stdio)$/.test(splitLeading(argv).rest[0] ?? '')
+if (!isRaw) {
+  process.stdout.on('error', (error) => {
+    if ('code' in error && error.code === 'EPIPE') process.exit(EXIT.brokenPipe)
+    throw error
+  })
+}
 
-const status = await main(process.argv.slice(2))
+const status = await main(argv)
 // Only what was written is waited for: nothing that a command forgot to close keeps the person waiting.
+if (isRaw) process.exit(status)
 process.stdout.write('', () => process.stderr.write('', () => process.exit(status)))

@@ -4,6 +4,8 @@ import { pathToFileURL } from 'node:url'
 import type { FastifyPluginAsync } from 'fastify'
 import { TunnelError } from '../protocol/errors.ts'
 
+const hasTypeScript = Boolean((process.features as { typescript?: unknown }).typescript)
+
 /** Loads a custom plugin: a module, JavaScript or TypeScript, whose default export is a Fastify plugin. */
 export async function loadPlugin(file: string): Promise<FastifyPluginAsync> {
   const path = resolve(file)
@@ -25,21 +27,20 @@ export async function loadPlugin(file: string): Promise<FastifyPluginAsync> {
 }
 
 async function importFile(path: string): Promise<unknown> {
-  const url = pathToFileURL(path).href
-  try {
-    return await import(url)
-  } catch (error) {
-    // Node 22.18 reads TypeScript by itself; before that it takes tsx, into the same module cache as ours.
-    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_UNKNOWN_FILE_EXTENSION'))
-      throw error
-  }
+  // Whoever runs this file as TypeScript reads the plugin too; so does Node from 22.18 on.
+  const readsTypeScript = import.meta.url.endsWith('.ts') || hasTypeScript
+  if (/\.[mc]?ts$/.test(path) && !readsTypeScript) await readTypeScript(path)
+  return await import(pathToFileURL(path).href)
+}
+
+/** By tsx, into the same module cache as ours. */
+async function readTypeScript(path: string): Promise<void> {
   try {
     const { register } = await import('tsx/esm/api')
     register()
   } catch (cause) {
     throw refused(`${path} is TypeScript, and this Node needs tsx to read it: npm install tsx`, cause)
   }
-  return await import(url)
 }
 
 function refused(message: string, cause?: unknown): TunnelError {

@@ -80,10 +80,11 @@ export class Exchange {
       },
       closed: (error) => {
         this.#upload.stop()
-        const reason =
-          error ?? new TunnelError('FRAME_INVALID', 'the stream ended without an answer', { hop: 'proxy' })
-        this.body.fail(reason)
-        this.#settle.reject(reason)
+        // In order, a stream is over only after `ended`: nothing is left to fail.
+        if (error !== undefined) {
+          this.body.fail(error)
+          this.#settle.reject(error)
+        }
         this.#onOver(this.#headSeen)
       },
     }

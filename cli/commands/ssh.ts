@@ -4,6 +4,7 @@ import { TunnelError } from '../../protocol/errors.ts'
 import { MACHINE_NAME } from '../../protocol/heads.ts'
 import { accessFrom, isLoopback } from '../credentials.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { findProgram } from '../find-program.ts'
 import { selfCommand, shellQuote } from '../self.ts'
 import { readSshArguments, type SshArguments } from '../ssh-arguments.ts'
 
@@ -65,19 +66,24 @@ export async function run(argv: string[]): Promise<number> {
   return runSsh(sshArguments(given, given.machine, access.urls[0]), env)
 }
 
+/** Node has it from 22.15 on; it returns only by throwing. */
+type Execve = (file: string, args: readonly string[], env: NodeJS.ProcessEnv) => never
+
 /** Runs ssh in our place: the terminal and its signals are ssh's, the status is passed on. */
-async function runSsh(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const child = spawn('ssh', args, { stdio: 'inherit', env: { ...process.env, ...env } })
+async function runSsh(args: string[], more: NodeJS.ProcessEnv): Promise<number> {
+  const env = { ...process.env, ...more }
+  const file = findProgram('ssh')
+  if (file === undefined) {
+    throw new TunnelError('CONFIG_INVALID', 'there is no ssh: install the OpenSSH client', { hop: 'client' })
+  }
+  const execve = (process as { execve?: Execve }).execve
+  if (execve !== undefined && process.platform !== 'win32') execve.call(process, file, ['ssh', ...args], env)
+  const child = spawn(file, args, { stdio: 'inherit', env })
   // The terminal sends these to ssh as well; it decides what they mean.
-  const ignored = ['SIGINT', 'SIGQUIT'] as const
-  const passed = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGCONT'] as const
-  for (const signal of ignored) process.on(signal, () => {})
-  for (const signal of passed) process.on(signal, () => child.kill(signal))
+  for (const signal of ['SIGINT', 'SIGQUIT'] as const) process.on(signal, () => {})
+  for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR1'] as const) process.on(signal, () => child.kill(signal))
   return new Promise((resolve, reject) => {
-    child.once('error', (cause) => {
-      const message = 'cannot run ssh: the OpenSSH client is needed on this machine'
-      reject(new TunnelError('CONFIG_INVALID', message, { cause, hop: 'client' }))
-    })
+    child.once('error', reject)
     child.once('exit', (code, signal) => {
       resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]))
     })

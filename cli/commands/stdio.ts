@@ -1,6 +1,7 @@
 import { createReadStream, createWriteStream, fstatSync } from 'node:fs'
 import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
+import { isatty } from 'node:tty'
 import { parseArgs } from 'node:util'
 import type { StreamDuplex } from '../../protocol/node/duplex.ts'
 import { collectInOneGo } from '../collector.ts'
@@ -60,7 +61,7 @@ export async function run(argv: string[]): Promise<number> {
     throw new UsageError(`an address is HOST:PORT, not "${target}"`)
   collectInOneGo()
   return withTunnel(values, async (tunnel) => {
-    if (process.stderr.isTTY) narrate(tunnel, (line) => process.stderr.write(`\r\ntunnel: ${line}\r\n`))
+    if (isatty(2)) narrate(tunnel, (line) => process.stderr.write(`\r\ntunnel: ${line}\r\n`))
     const stopped = stopSignal()
     const stream = await tunnel.open({ machine, kind: 'ssh', ...(target !== undefined && { target }) })
     // ssh ends its ProxyCommand with SIGHUP: the far side is told, or it would keep the stream for the resume window.
@@ -86,31 +87,35 @@ function join(stream: StreamDuplex, from: Readable, to: Writable): Promise<numbe
     })
     stream.on('close', () => {
       from.destroy()
-      if (to.writableFinished || to.destroyed) resolve(EXIT.ok)
+      // A terminal is never finished.
+      if (isatty(1) || to.writableFinished || to.destroyed) resolve(EXIT.ok)
       else to.on('finish', () => resolve(EXIT.ok))
     })
     // A person at a terminal has no reason to type on into a connection that the machine has ended.
-    if (process.stdin.isTTY) stream.on('end', () => stream.end())
+    if (isatty(0)) stream.on('end', () => stream.end())
     from.pipe(stream)
     stream.pipe(to)
   })
 }
 
-/** The kind of thing behind a descriptor decides how it is read and, for stdout, really closed: `process.stdout` never is. */
+/**
+ * The kind of thing behind a descriptor decides how it is read and, for stdout, really closed: `process.stdout` never
+ * is. That one and `process.stdin` must not even be looked at then, for they would take the descriptor as well.
+ */
 function isSocketLike(descriptor: number): boolean {
   const found = fstatSync(descriptor)
   return found.isFIFO() || found.isSocket()
 }
 
 function input(): Readable {
-  if (process.stdin.isTTY) return process.stdin
+  if (isatty(0)) return process.stdin
   return isSocketLike(0)
     ? new Socket({ fd: 0, readable: true, writable: false })
     : createReadStream('', { fd: 0 })
 }
 
 function output(): Writable {
-  if (process.stdout.isTTY) return process.stdout
+  if (isatty(1)) return process.stdout
   return isSocketLike(1)
     ? new Socket({ fd: 1, readable: false, writable: true })
     : createWriteStream('', { fd: 1 })

@@ -1,9 +1,10 @@
 import type { ChildProcess } from 'node:child_process'
 import { createServer } from 'node:http'
 import { authorizeKey } from '../../agent/authorized-keys.ts'
+import { findProgram } from '../find-program.ts'
 import { selfCommand } from '../self.ts'
 import type { Narrator } from './narrator.ts'
-import { type DemoSshServer, findProgram, freePort, startSshServer } from './ssh-server.ts'
+import { type DemoSshServer, freePort, startSshServer } from './ssh-server.ts'
 import { type Finished, finish, lineOf, type Stage } from './stage.ts'
 
 /** Short waits between redials, so that the cut of the demo is short. */

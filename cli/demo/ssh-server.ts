@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { userInfo } from 'node:os'
-import { delimiter, join } from 'node:path'
 import ssh2 from 'ssh2'
+import { findProgram } from '../find-program.ts'
 import { startEmbedded } from './embedded-sshd.ts'
 import { lineOf, STEP_MS, type Stage } from './stage.ts'
 
@@ -13,11 +13,6 @@ export interface DemoSshServer {
   /** Private key that it lets in. */
   keyFile: string
   authorizedKeysFile: string
-}
-
-export function findProgram(name: string): string | undefined {
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin', '/sbin']
-  return folders.map((folder) => join(folder, name)).find((path) => existsSync(path))
 }
 
 /** A port that was free a moment ago, for a listener that must come back at the same one. */

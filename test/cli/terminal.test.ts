@@ -50,3 +50,12 @@ test('on a terminal the proxy says what to type next, and Ctrl-C ends it', { ski
   assert.equal((await proxy.exit).code, 0)
   assert.equal(proxy.stdout.includes('"level"'), false)
 })
+
+test('tunnel stdio on a terminal ends when the machine ends', { skip }, async (t) => {
+  const way = await buildWay(t)
+  const line = shellLine([...TUNNEL, 'stdio', 'home'])
+  const stdio = spawnProgram(t, 'script', ['-qefc', line, '/dev/null'], { env: way.env, stdin: 'pipe' })
+  await stdio.line(/^SSH-2\.0-OpenSSH/)
+  stdio.write('this is no SSH\n')
+  assert.equal((await stdio.exit).code, 0)
+})

@@ -1,0 +1,67 @@
+// Installs the system programs that tests, demo and benchmarks drive, where that is possible: as root, with apt-get.
+// Anywhere else it names what is missing, and the tests that need it are skipped with the same words.
+import { spawnSync } from 'node:child_process'
+import { accessSync, constants, existsSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+/** Program → Debian package. */
+const PROGRAMS = {
+  sshd: 'openssh-server',
+  'ssh-keygen': 'openssh-client',
+  ssh: 'openssh-client',
+  scp: 'openssh-client',
+  sftp: 'openssh-client',
+  rsync: 'rsync',
+  git: 'git',
+  ip: 'iproute2',
+  ps: 'procps',
+}
+
+// A user's PATH often lacks the sbin folders, where sshd and ip live.
+const folders = [...new Set([...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'])].filter(
+  Boolean,
+)
+
+function isThere(program) {
+  return folders.some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+function missingPrograms() {
+  return Object.keys(PROGRAMS).filter((program) => !isThere(program))
+}
+
+function apt(...args) {
+  const result = spawnSync('apt-get', args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+    // RUNLEVEL=1 makes the package's invoke-rc.d leave its service stopped: tests start their own sshd.
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' },
+  })
+  if (result.status !== 0) process.stderr.write(`apt-get ${args.join(' ')} failed:\n${result.stderr ?? ''}\n`)
+  return result.status === 0
+}
+
+const missing = missingPrograms()
+if (missing.length > 0) {
+  const packages = [...new Set(missing.map((program) => PROGRAMS[program]))]
+  if (process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) {
+    console.log(`installing for the tests: ${packages.join(' ')}`)
+    apt('update', '-qq') &&
+      apt('install', '-y', '-qq', '--no-install-recommends', '-o', 'Dpkg::Use-Pty=0', ...packages)
+    // Where systemd runs it may have started the new package's service all the same; nobody asked for one.
+    if (packages.includes('openssh-server') && existsSync('/run/systemd/system'))
+      spawnSync('systemctl', ['disable', '--now', 'ssh.service', 'ssh.socket'], { stdio: 'ignore' })
+  }
+  const still = missingPrograms()
+  if (still.length > 0) {
+    const names = [...new Set(still.map((program) => PROGRAMS[program]))].join(' ')
+    console.log(`missing: ${still.join(', ')}; tests that need them are skipped (apt-get install ${names})`)
+  }
+}
