@@ -46,6 +46,8 @@ export interface AgentOptions {
 
 /** How often an SSH server that did not answer is asked again for its host keys, in ms. */
 const RESCAN_MS = 5_000
+/** A link that is lost after this long is a reason to read the host keys anew, in ms: they are told with the next. */
+const SCAN_AGAIN_MS = 60_000
 /** A machine nobody can walk to must not give up on its network. */
 const NEVER_GIVE_UP = 1_000_000
 
@@ -62,6 +64,7 @@ export class Agent {
   readonly #streams: AgentStreams
   #finish: (error: TunnelError | undefined) => void = () => {}
   #stopWatching: (() => void) | undefined
+  #scannedAtMs = 0
   #rescan: NodeJS.Timeout | undefined
   #closed = false
 
@@ -113,7 +116,7 @@ export class Agent {
     connection.on('lost', (error) => {
       lostAtMs = performance.now()
       this.#log('warn', `link lost: ${error.message}`, { code: error.code })
-      void this.#scan()
+      if (performance.now() - this.#scannedAtMs > SCAN_AGAIN_MS) void this.#scan()
     })
     connection.on('link', () => {
       if (lostAtMs === undefined) return
@@ -159,6 +162,7 @@ export class Agent {
 
   /** Reads the SSH server's host keys; when nobody answers, again by and by, and then tells the proxy. */
   async #scan(): Promise<void> {
+    this.#scannedAtMs = performance.now()
     const { host, port } = splitTarget(this.#ssh) ?? { host: '', port: 0 }
     const hostKeys = await scanHostKeys(host, port)
     if (this.#closed) return

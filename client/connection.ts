@@ -48,6 +48,9 @@ export interface ConnectionOptions extends DiallerOptions {
 /** What an address change, or a proxy that leaves, is given to show that the link lives, in ms. */
 const PROBE_MS = { least: 1_000, most: 5_000, unknown: 3_000, roundTrips: 4 }
 const LEAVE_MS = 10_000
+/** The first dial is made so often when its connection is cut, with a growing pause between, in ms. */
+const FIRST_DIAL_TRIES = 5
+const FIRST_DIAL_PAUSE_MS = 50
 /** Between two tries to find another proxy while the old one still carries us, in ms; doubles up to the second. */
 const MOVE_RETRY_MS = 200
 const MOVE_RETRY_MAX_MS = 2_000
@@ -93,7 +96,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   async connect(patient = false): Promise<void> {
     this.#to('connecting')
     try {
-      this.#adopt(await this.#dial())
+      this.#adopt(await this.#firstDial())
     } catch (error) {
       const failed = asTunnelError(error)
       if (this.#abort.signal.aborted) throw failed
@@ -104,6 +107,19 @@ export class Connection extends Emitter<ConnectionEvents> {
       this.#failures = 1
       await this.#redial(failed)
       if (this.#link === undefined) throw this.#gaveUpWith ?? failed
+    }
+  }
+
+  /** A proxy that answered and whose link was then cut is dialled again: that says nothing about the next try. */
+  async #firstDial(): Promise<DialledLink> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#dial()
+      } catch (error) {
+        const cut = error instanceof TunnelError && error.code === 'LINK_LOST'
+        if (!cut || tries >= FIRST_DIAL_TRIES || this.#abort.signal.aborted) throw error
+        await new Pause(this.#clock, FIRST_DIAL_PAUSE_MS * tries).over
+      }
     }
   }
 

@@ -1,6 +1,6 @@
 import type { Budget } from './budget.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { TunnelError } from './errors.ts'
+import { asTunnelError, TunnelError } from './errors.ts'
 import { encodeJson, FrameType } from './frames.ts'
 import type { IncomingOpen, IncomingResume } from './link.ts'
 import type { StreamsOptions } from './options.ts'
@@ -83,7 +83,11 @@ export class StreamAcceptor {
     }
     this.#streams.set(head.id, { stream, subject })
     stream.acceptOn(link, number)
-    onStream?.(stream, subject)
+    try {
+      onStream?.(stream, subject)
+    } catch (error) {
+      stream.reset(asTunnelError(error))
+    }
   }
 
   /** An OPEN whose first copy arrived after all: it goes on as what it is, from its beginning. */

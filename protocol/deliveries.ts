@@ -22,6 +22,8 @@ export interface StreamHandlers {
   closed?(error: TunnelError | undefined): void
 }
 
+const NOBODY: StreamHandlers = {}
+
 /** Calls the handlers, or keeps what comes until there are any: inside the window, so bounded. */
 export class Deliveries {
   #handlers: StreamHandlers | undefined
@@ -31,7 +33,13 @@ export class Deliveries {
     this.#handlers = handlers
     const early = this.#early
     this.#early = []
-    for (const deliver of early) deliver(handlers)
+    // What one of them does may close the stream: then nobody is told the rest.
+    for (const deliver of early) deliver(this.#handlers)
+  }
+
+  /** There are no handlers yet: what comes is kept. */
+  get keeps(): boolean {
+    return this.#handlers === undefined
   }
 
   accepted(head: AcceptHead): void {
@@ -49,9 +57,13 @@ export class Deliveries {
     else this.#handlers.aux?.(bytes)
   }
 
-  event(event: StreamEvent): void {
-    if (this.#handlers === undefined) this.#early.push((handlers) => handlers.event?.(event))
-    else this.#handlers.event?.(event)
+  /** `taken` is called when it has been delivered, if that is not at once. */
+  event(event: StreamEvent, taken: () => void): void {
+    if (this.#handlers !== undefined) return this.#handlers.event?.(event)
+    this.#early.push((handlers) => {
+      handlers.event?.(event)
+      taken()
+    })
   }
 
   ended(): void {
@@ -60,8 +72,12 @@ export class Deliveries {
   }
 
   closed(error: TunnelError | undefined): void {
-    if (this.#handlers === undefined) this.#early.push((handlers) => handlers.closed?.(error))
-    else this.#handlers.closed?.(error)
+    const tell = (handlers: StreamHandlers): void => {
+      this.#handlers = NOBODY
+      handlers.closed?.(error)
+    }
+    if (this.#handlers === undefined) this.#early.push(tell)
+    else tell(this.#handlers)
   }
 
   /** Without handlers there is nobody to tell: they are told only what is still so when they come. */

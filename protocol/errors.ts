@@ -75,6 +75,8 @@ export interface TunnelErrorOptions {
   rememberedMs?: number
 }
 
+const BRAND = Symbol.for('ssh-websocket-tunnel.error')
+
 /** The one error class of every public surface; told apart by `code`, recovered from by `category`. */
 export class TunnelError extends Error {
   override readonly name = 'TunnelError'
@@ -89,6 +91,18 @@ export class TunnelError extends Error {
     this.hop = options.hop
     this.retryAfterMs = options.retryAfterMs
     this.rememberedMs = options.rememberedMs
+  }
+
+  /** True also for an error of another copy of this module: a plugin's in TypeScript, beside our compiled one. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    // biome-ignore lint/complexity/noThisInStatic: a subclass inherits this method, and asks about itself.
+    const asked = this as typeof TunnelError
+    if (asked !== TunnelError) return Object.prototype.isPrototypeOf.call(asked.prototype, Object(value))
+    return typeof value === 'object' && value !== null && BRAND in value
+  }
+
+  get [BRAND](): true {
+    return true
   }
 
   get category(): ErrorCategory {
@@ -119,6 +133,14 @@ export function isErrorCode(value: unknown): value is ErrorCode {
   return typeof value === 'string' && Object.hasOwn(ERROR_KINDS, value)
 }
 
+/** The longest time that a timer can be set to, in ms; one that is set to more fires at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
+/** Whether a peer's number is one of milliseconds that can be waited for. */
+export function isDuration(value: unknown): value is number {
+  return typeof value === 'number' && value >= 0 && value <= MAX_TIMER_MS
+}
+
 const HOPS: ReadonlySet<unknown> = new Set<Hop>(['client', 'proxy', 'agent', 'ssh', 'target'])
 
 /** Reads a peer's error. A code this version does not know becomes INTERNAL and keeps its text. */
@@ -127,8 +149,8 @@ export function errorFromWire(value: unknown): TunnelError {
   const message = typeof wire.message === 'string' ? wire.message : 'the peer gave no reason'
   const options: TunnelErrorOptions = {}
   if (HOPS.has(wire.hop)) options.hop = wire.hop as Hop
-  if (typeof wire.retryAfterMs === 'number') options.retryAfterMs = wire.retryAfterMs
-  if (typeof wire.rememberedMs === 'number') options.rememberedMs = wire.rememberedMs
+  if (isDuration(wire.retryAfterMs)) options.retryAfterMs = wire.retryAfterMs
+  if (isDuration(wire.rememberedMs)) options.rememberedMs = wire.rememberedMs
   return isErrorCode(wire.code)
     ? new TunnelError(wire.code, message, options)
     : new TunnelError('INTERNAL', `${String(wire.code)}: ${message}`, options)

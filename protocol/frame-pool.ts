@@ -19,6 +19,7 @@ export function takeFrame(byteCount: number): Uint8Array {
 
 /** Only for a frame of `takeFrame` that nobody refers to any more, no socket either. */
 export function giveFrame(frame: Uint8Array): void {
-  if (frame.length < MIN_BYTES || frame.buffer.byteLength !== CAPACITY_BYTES || idle.length >= MAX_IDLE) return
+  if (frame.length < MIN_BYTES || frame.buffer.byteLength !== CAPACITY_BYTES || idle.length >= MAX_IDLE)
+    return
   idle.push(frame.byteLength === CAPACITY_BYTES ? frame : new Uint8Array(frame.buffer))
 }

@@ -114,6 +114,9 @@ function checkAddress(head: Record<string, unknown>): void {
   }
   if (head.priority !== undefined && !priorities.has(head.priority)) throw invalid('priority is unknown')
   if (head.attempt !== undefined) offset(head.attempt, 'attempt')
+  if (head.traceparent !== undefined && typeof head.traceparent !== 'string') {
+    throw invalid('traceparent is no text')
+  }
 }
 
 function isHeaderList(value: unknown): value is HeaderList {
@@ -156,7 +159,31 @@ export function checkStreamHead(head: Record<string, unknown>): StreamHead {
 export function checkAcceptHead(head: Record<string, unknown>): AcceptHead {
   offset(head.window, 'window')
   if (head.resumeMs !== undefined) offset(head.resumeMs, 'resumeMs')
+  if (head.http !== undefined && !isHttpResponseHead(head.http)) throw invalid('http is no response head')
   return head as unknown as AcceptHead
+}
+
+function isHttpResponseHead(value: unknown): boolean {
+  const { status, statusText, headers } = (value ?? {}) as Partial<HttpResponseHead>
+  return (
+    Number.isSafeInteger(status) &&
+    (status as number) >= 100 &&
+    (status as number) <= 999 &&
+    typeof statusText === 'string' &&
+    isHeaderList(headers)
+  )
+}
+
+/** An event of a kind that is not known passes. @throws {TunnelError} FRAME_INVALID */
+export function checkEvent(body: Record<string, unknown>): StreamEvent {
+  const { exit, signal, http } = body
+  if (exit !== undefined) {
+    const { code, signal: by } = (exit ?? {}) as { code?: unknown; signal?: unknown }
+    if (!Number.isSafeInteger(code) && typeof by !== 'string') throw invalid('exit is no code and no signal')
+  }
+  if (signal !== undefined && typeof signal !== 'string') throw invalid('signal is no name')
+  if (http !== undefined && !isHttpResponseHead(http)) throw invalid('http is no response head')
+  return body as unknown as StreamEvent
 }
 
 /** @throws {TunnelError} FRAME_INVALID */

@@ -94,13 +94,16 @@ export class Heartbeat {
       this.probe(Math.min(SLEPT_MS, this.#timeoutMs))
       return
     }
-    if (!this.#target.listening()) this.received()
+    const listening = this.#target.listening()
+    if (!listening) this.received()
     if (now >= this.#deadMs()) {
       this.stop()
       this.#target.lost(now - this.#receivedAtMs)
       return
     }
-    if (now - Math.max(this.#receivedAtMs, this.#pingedAtMs) >= this.#intervalMs) this.#ping()
+    // A peer that is not listened to hears from us all the same, or it takes us for dead.
+    const quietSinceMs = listening ? Math.max(this.#receivedAtMs, this.#pingedAtMs) : this.#pingedAtMs
+    if (now - quietSinceMs >= this.#intervalMs) this.#ping()
     this.#target.beat(now)
     this.#schedule()
   }

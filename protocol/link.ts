@@ -1,5 +1,12 @@
 import { type Clock, systemClock } from './clock.ts'
-import { asTunnelError, errorFromClose, errorFromWire, TunnelError, type WireError } from './errors.ts'
+import {
+  asTunnelError,
+  errorFromClose,
+  errorFromWire,
+  isDuration,
+  TunnelError,
+  type WireError,
+} from './errors.ts'
 import * as frames from './frames.ts'
 import { FrameType, HEADER_BYTES } from './frames.ts'
 import { checkResumeHead, checkStreamHead, type ResumeHead, type StreamHead } from './heads.ts'
@@ -14,7 +21,8 @@ export interface LinkChannel extends FrameSource {
   frame(typeByte: number, frame: Uint8Array): void
   /** Sends its acknowledgement, if one is owed. */
   acknowledge(): void
-  tick(nowMs: number): void
+  /** `readToMs`: the peer has read all that was sent before. Returns whether it should be asked for a later one. */
+  tick(nowMs: number, readToMs: number): boolean
   linkClosed(): void
 }
 
@@ -104,7 +112,8 @@ export class Link {
   #held = false
   #closedWith: TunnelError | undefined
   #closing: TunnelError | undefined
-  #pingSentAtMs: number | undefined
+  /** When the last PING that was answered had been sent. */
+  #readToMs = Number.NEGATIVE_INFINITY
   #rttMs: number | undefined
   #interactiveUntilMs = 0
 
@@ -161,6 +170,10 @@ export class Link {
   /** Streams and relay legs that stand on this link. */
   get streamCount(): number {
     return this.#members.size
+  }
+  /** The largest frame that the peer takes. */
+  get maxFrameBytes(): number {
+    return this.#peer?.limits.maxFrameBytes ?? this.#hello.limits.maxFrameBytes
   }
   /** Streams that we may still open on this link. */
   get openableStreams(): number {
@@ -231,7 +244,9 @@ export class Link {
 
   /** `channel` stands on this link from now on: it is told when the link closes. */
   join(channel: LinkChannel): void {
-    this.#members.add(channel)
+    // Whoever waited for something may come after its end; never before `join` has returned.
+    if (this.#closedWith !== undefined) queueMicrotask(() => channel.linkClosed())
+    else this.#members.add(channel)
   }
 
   bind(number: number, channel: LinkChannel): void {
@@ -323,13 +338,14 @@ export class Link {
 
   #ping(): void {
     const frame = frames.newFrame(FrameType.PING, 0, 8)
-    this.#pingSentAtMs = this.#clock.now()
-    new DataView(frame.buffer, frame.byteOffset).setFloat64(HEADER_BYTES, this.#pingSentAtMs)
+    new DataView(frame.buffer, frame.byteOffset).setFloat64(HEADER_BYTES, this.#clock.now())
     this.send(frame)
   }
 
   #beat(nowMs: number): void {
-    for (const channel of [...this.#members]) channel.tick(nowMs)
+    let ask = false
+    for (const channel of [...this.#members]) if (channel.tick(nowMs, this.#readToMs)) ask = true
+    if (ask) this.#ping()
   }
 
   #lost(silentMs: number): void {
@@ -387,9 +403,7 @@ export class Link {
         return
       case FrameType.PONG:
         if (frame.length !== HEADER_BYTES + 8) throw new TunnelError('FRAME_INVALID', 'PONG is not 8 bytes')
-        if (this.#pingSentAtMs !== undefined) this.#rttMs = this.#clock.now() - this.#pingSentAtMs
-        this.#pingSentAtMs = undefined
-        return
+        return this.#receivePong(new DataView(frame.buffer, frame.byteOffset).getFloat64(HEADER_BYTES))
       case FrameType.HELLO:
         return this.#receiveHello(checkHello(frames.decodeJson(frame)))
       case FrameType.AUTH: {
@@ -400,10 +414,18 @@ export class Link {
       default: {
         const body = frames.decodeJson(frame)
         const error = errorFromWire(body)
-        const deadlineMs = typeof body.deadlineMs === 'number' && body.deadlineMs >= 0 ? body.deadlineMs : 0
+        const deadlineMs = isDuration(body.deadlineMs) ? body.deadlineMs : 0
         this.#handlers.goaway?.({ ...error.toWire(), deadlineMs })
       }
     }
+  }
+
+  #receivePong(sentAtMs: number): void {
+    const now = this.#clock.now()
+    // Not one of ours.
+    if (!(sentAtMs > this.#readToMs && sentAtMs <= now)) return
+    this.#readToMs = sentAtMs
+    this.#rttMs = now - sentAtMs
   }
 
   #receiveHello(hello: Hello): void {
@@ -438,9 +460,11 @@ export class Link {
     const { head, first } = frames.decodeHead(frame)
     const maxStreams = this.#hello.limits.maxStreams
     if (this.#peerStreams >= maxStreams) return this.refuse(number, tooManyStreams(maxStreams))
-    this.#offer(number, () => {
-      this.#handlers.open?.({ link: this, number, head: checkStreamHead(head), first, ends })
-    })
+    const { open } = this.#handlers
+    this.#offer(
+      number,
+      open && (() => open({ link: this, number, head: checkStreamHead(head), first, ends })),
+    )
   }
 
   #receiveResume(number: number, frame: Uint8Array): void {
@@ -450,14 +474,14 @@ export class Link {
     const head = frames.decodeJson(frame)
     const maxStreams = this.#hello.limits.maxStreams
     if (this.#peerStreams >= maxStreams) return this.refuse(number, tooManyStreams(maxStreams))
-    this.#offer(number, () => {
-      this.#handlers.resume?.({ link: this, number, head: checkResumeHead(head) })
-    })
+    const { resume } = this.#handlers
+    this.#offer(number, resume && (() => resume({ link: this, number, head: checkResumeHead(head) })))
   }
 
   /** What one stream's head has wrong ends that stream alone. */
-  #offer(number: number, handle: () => void): void {
+  #offer(number: number, handle: (() => void) | undefined): void {
     try {
+      if (handle === undefined) throw new TunnelError('FORBIDDEN', 'no streams are accepted on this link')
       handle()
     } catch (error) {
       this.refuse(number, asTunnelError(error))

@@ -12,8 +12,6 @@ export interface OpenerOptions {
   settings: StreamsOptions
   clock?: Clock
   budget?: Budget
-  /** A stream has lost its path, or has it again. */
-  onSuspended?(stream: TunnelStream): void
 }
 
 /** Streams that are over and whose last word may have to be said again, at most. */
@@ -72,6 +70,7 @@ export class StreamOpener {
       firstEnds: end,
       onOver: (over, error) => this.#onOver(over, error),
       onSuspended: (suspended) => this.#onSuspended(suspended),
+      onResumed: (resumed) => this.#forgetRetry(resumed),
       onUnknown: (unknown, error) => this.#onUnknown(unknown, error),
     })
     this.#streams.set(stream.id, stream)
@@ -173,10 +172,21 @@ function mayMove(stream: TunnelStream, to: Link): boolean {
   return from.peer?.instance === to.peer?.instance
 }
 
+const ID_BYTES = 16
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+/** Random bytes are drawn for many ids at once: a call to the system's generator costs more than all the rest. */
+const random = new Uint8Array(256 * ID_BYTES)
+let randomUsed = random.length
+
 /** 128 random bits as 32 hex digits. */
 function newStreamId(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16))
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+  if (randomUsed === random.length) {
+    crypto.getRandomValues(random)
+    randomUsed = 0
+  }
+  let id = ''
+  for (const end = randomUsed + ID_BYTES; randomUsed < end; randomUsed++) id += HEX[random[randomUsed]!]
+  return id
 }
 
 /**
@@ -206,6 +216,8 @@ class LastWord implements LinkChannel {
     this.#link.release(this, this.#number)
   }
   acknowledge(): void {}
-  tick(): void {}
+  tick(): boolean {
+    return false
+  }
   linkClosed(): void {}
 }

@@ -79,8 +79,8 @@ export class StreamPort implements LinkChannel {
     if (!this.#released) this.#stream.acknowledge()
   }
 
-  tick(nowMs: number): void {
-    if (!this.#released) this.#stream.checkProgress(nowMs)
+  tick(nowMs: number, readToMs: number): boolean {
+    return !this.#released && this.#stream.checkProgress(nowMs, readToMs)
   }
 
   linkClosed(): void {

@@ -1,4 +1,4 @@
-import { asTunnelError, TunnelError } from './errors.ts'
+import { asTunnelError, type TunnelError } from './errors.ts'
 import * as frames from './frames.ts'
 import { FrameType } from './frames.ts'
 import type { Priority } from './heads.ts'
@@ -21,7 +21,7 @@ export class RelayLeg implements LinkChannel {
   readonly #options: RelayOptions
   readonly #handlers: RelayLegHandlers
   #number: number | undefined
-  #start: ((number: number) => Uint8Array) | undefined
+  #start: Uint8Array | undefined
   #queue: Uint8Array[] = []
   #head = 0
   #queuedBytes = 0
@@ -49,8 +49,8 @@ export class RelayLeg implements LinkChannel {
     if (number !== undefined) link.bind(number, this)
   }
 
-  /** The first frame of this leg, made when its number is known. */
-  start(frame: (number: number) => Uint8Array): void {
+  /** The first frame of this leg; it leaves under the number that it takes then. */
+  start(frame: Uint8Array): void {
     this.#start = frame
     this.link.wake(this)
   }
@@ -67,9 +67,6 @@ export class RelayLeg implements LinkChannel {
       this.#queue.push(frame)
       this.#queuedBytes += frame.length
       this.#options.memory.add(frame.length, from)
-      if (this.#queuedBytes > this.#options.maxQueuedBytes) {
-        throw new TunnelError('FRAME_INVALID', 'more was sent than any window allows')
-      }
     }
     this.link.wake(this)
   }
@@ -86,7 +83,8 @@ export class RelayLeg implements LinkChannel {
       if (this.#start === undefined) return undefined
       this.#number = this.link.takeNumber()
       this.link.bind(this.#number, this)
-      return this.#start(this.#number)
+      frames.setStreamNumber(this.#start, this.#number)
+      return this.#start
     }
     let frame = this.#resumed ?? this.#window
     if (frame !== undefined) {
@@ -154,7 +152,9 @@ export class RelayLeg implements LinkChannel {
   }
 
   acknowledge(): void {}
-  tick(): void {}
+  tick(): boolean {
+    return false
+  }
 
   linkClosed(): void {
     if (this.#gone) return

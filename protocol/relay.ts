@@ -7,8 +7,7 @@ import { RelayLeg } from './relay-leg.ts'
 import type { RelayMemory } from './relay-memory.ts'
 
 export interface RelayOptions {
-  /** What may wait here for one slow link, in bytes: no more than a stream's greatest window. */
-  maxQueuedBytes: number
+  /** Bounds what waits for slow links. How large a stream's window is, is for its two ends to say. */
   memory: RelayMemory
   /** Told once, when the relay has nothing more to do with the stream. */
   onOver?(error: TunnelError | undefined): void
@@ -92,15 +91,23 @@ export class Relay {
     if (this.#over) return
     const leg = this.#newLeg(link, head.priority)
     this.#acceptor = leg
-    const incoming = this.#incoming
-    leg.start((number) => {
-      if (!('first' in incoming)) return frames.encodeJson(FrameType.RESUME, number, head)
-      const type = incoming.ends ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
-      return frames.encodeHead(type, number, head, incoming.first)
-    })
+    const start = this.#startFrame(head)
+    const firstBytes = 'first' in this.#incoming ? this.#incoming.first.length : 0
+    // What was short enough may have grown here, and must not end the link of everybody else's streams.
+    if (start.length - firstBytes > frames.MAX_JSON_BYTES || start.length > link.maxFrameBytes) {
+      return this.reset(tooLarge())
+    }
+    leg.start(start)
     if (this.#earlyReset === undefined) return
     leg.queue(this.#earlyReset, this.#opener.link)
     this.#finish(undefined)
+  }
+
+  #startFrame(head: StreamHead | ResumeHead): Uint8Array {
+    const incoming = this.#incoming
+    if (!('first' in incoming)) return frames.encodeJson(FrameType.RESUME, 0, head)
+    const type = incoming.ends ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
+    return frames.encodeHead(type, 0, head, incoming.first)
   }
 
   /** Ends the stream, towards both sides. */
@@ -139,6 +146,7 @@ export class Relay {
     }
     const to = fromOpener ? this.#acceptor : this.#opener
     if (to === undefined) return this.#early(type, frame)
+    if (frame.length > to.link.maxFrameBytes) throw tooLarge()
     this.#observe(fromOpener, type, typeByte, frame)
     to.queue(frame, from.link)
     if (type === FrameType.RESET || type === FrameType.SUSPEND || (this.#up.done && this.#down.done)) {
@@ -195,4 +203,8 @@ export class Relay {
     this.#acceptor?.leaveWhenSent()
     this.#options.onOver?.(error)
   }
+}
+
+function tooLarge(): TunnelError {
+  return new TunnelError('FRAME_TOO_LARGE', 'a frame is too long for the other side of a relay')
 }

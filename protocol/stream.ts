@@ -4,7 +4,7 @@ import { errorFromWire, TunnelError } from './errors.ts'
 import * as frames from './frames.ts'
 import { FrameType, HEADER_BYTES } from './frames.ts'
 import type { ResumedHead, ResumeHead, StreamEvent, StreamHead } from './heads.ts'
-import { type AcceptHead, checkAcceptHead, checkResumed } from './heads.ts'
+import { type AcceptHead, checkAcceptHead, checkEvent, checkResumed } from './heads.ts'
 import type { Link } from './link.ts'
 import { StreamPort } from './port.ts'
 import { ReceiveHalf, type ReceiveLimits } from './receive-half.ts'
@@ -27,6 +27,8 @@ export interface StreamOptions {
   onOver(stream: TunnelStream, error: TunnelError | undefined): void
   /** The stream has lost its path and wants another (opener). */
   onSuspended?(stream: TunnelStream): void
+  /** It has its path again (opener). */
+  onResumed?(stream: TunnelStream): void
   /** The acceptor does not know the stream (opener). Returns whether it goes on nevertheless. */
   onUnknown?(stream: TunnelStream, error: TunnelError): boolean
 }
@@ -319,14 +321,7 @@ export class TunnelStream {
   }
 
   nextFrame(port: StreamPort, maxDataBytes: number): Uint8Array | undefined {
-    if (this.#openWanted) {
-      this.#openWanted = false
-      this.#openedAtMs ??= this.#clock.now()
-      const head = { ...this.head, window: this.#receive.windowBytes, attempt: this.#attempt }
-      const ends = this.#send.endWritten && this.#options.firstEnds === true
-      const type = ends ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
-      return frames.encodeHead(type, port.number, head, this.#first)
-    }
+    if (this.#openWanted) return this.#openFrame(port)
     if (this.#resuming) return undefined
     const empty = this.#send.unacknowledgedBytes === 0
     const frame = this.#send.next(port.number, maxDataBytes)
@@ -335,6 +330,23 @@ export class TunnelStream {
       this.#drainWanted = false
       this.#deliveries.drained()
     }
+    return frame
+  }
+
+  #openFrame(port: StreamPort): Uint8Array | undefined {
+    const head = { ...this.head, window: this.#receive.windowBytes, attempt: this.#attempt }
+    const ends = this.#send.endWritten && this.#options.firstEnds === true
+    const type = ends ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
+    const frame = frames.encodeHead(type, 0, head, this.#first)
+    const firstBytes = this.#first?.length ?? 0
+    // Its link would end for it, and the next one, and so on.
+    if (frame.length - firstBytes > frames.MAX_JSON_BYTES || frame.length > port.link.maxFrameBytes) {
+      this.#finish(new TunnelError('FRAME_TOO_LARGE', "the stream's head is too long"))
+      return undefined
+    }
+    this.#openWanted = false
+    this.#openedAtMs ??= this.#clock.now()
+    frames.setStreamNumber(frame, port.number)
     return frame
   }
 
@@ -362,9 +374,10 @@ export class TunnelStream {
       case FrameType.ACCEPT:
         return this.#receiveAccept(frame, ends)
       case FrameType.EVENT: {
-        const event = frames.decodeJson(frame)
-        this.#receive.frame(frame.length, 0, false)
-        return this.#deliveries.event(event as unknown as StreamEvent)
+        const event = checkEvent(frames.decodeJson(frame))
+        const heldBytes = this.#deliveries.keeps ? frame.length - HEADER_BYTES : 0
+        this.#receive.frame(frame.length, heldBytes, false)
+        return this.#deliveries.event(event, () => this.consumed(heldBytes))
       }
       case FrameType.END:
         this.#receive.frame(frame.length, 0, true)
@@ -383,14 +396,15 @@ export class TunnelStream {
   #receiveData(type: number, typeByte: number, frame: Uint8Array, ends: boolean): void {
     const bytes = frame.subarray(HEADER_BYTES)
     this.#receive.frame(frame.length, bytes.length, ends)
-    if (type === FrameType.DATA) this.#deliveries.data(bytes)
-    else this.#deliveries.aux(bytes)
+    // Frames without payload are kept by nobody: no window would bound them.
+    if (bytes.length > 0) {
+      if (type === FrameType.DATA) this.#deliveries.data(bytes)
+      else this.#deliveries.aux(bytes)
+    }
+    // Its consumer may have reset it.
+    if (this.state === 'closed') return
     if ((typeByte & frames.BLOCKED_FLAG) !== 0) this.#receive.blocked()
-    if (ends) this.#deliverEnded()
-  }
-
-  #deliverEnded(): void {
-    if (this.#state !== 'closed') this.#deliveries.ended()
+    if (ends) this.#deliveries.ended()
   }
 
   #receiveAccept(frame: Uint8Array, ends: boolean): void {
@@ -405,7 +419,7 @@ export class TunnelStream {
     if (head.resumeMs !== undefined) this.#resumeMs = Math.min(this.#resumeMs, head.resumeMs)
     this.#deliveries.accepted(head)
     if (first.length > 0) this.#deliveries.data(first)
-    if (ends) this.#deliverEnded()
+    if (ends) this.#deliveries.ended()
     if (this.state === 'closed') return
     this.#acknowledged(this.#send.acknowledgedOffset, Math.max(head.window, this.#send.limit))
   }
@@ -424,6 +438,7 @@ export class TunnelStream {
     this.#resuming = false
     this.#stopExpiry()
     this.#wasAnswered()
+    this.#options.onResumed?.(this)
     this.#goOn()
   }
 
@@ -459,11 +474,17 @@ export class TunnelStream {
     if (this.#send.done && this.#receive.ended && this.#receive.told) this.#finish(undefined)
   }
 
-  /** A peer that is there and acknowledges nothing is broken; a full window, acknowledged, is only slow. */
-  checkProgress(nowMs: number): void {
-    if (this.#resuming || this.#send.unacknowledgedBytes === 0) return
-    if (nowMs - this.#progressAtMs < NO_PROGRESS_MS) return
+  /**
+   * A peer that is there and acknowledges nothing is broken; a full window, acknowledged, is only slow. `readToMs`: all
+   * that was sent before then has been read at the other end of the link, so what waits on the way is not meant.
+   * Returns whether that is not known for long enough.
+   */
+  checkProgress(nowMs: number, readToMs: number): boolean {
+    if (this.#resuming || this.#send.unacknowledgedBytes === 0) return false
+    if (nowMs - this.#progressAtMs < NO_PROGRESS_MS) return false
+    if (readToMs - this.#progressAtMs < NO_PROGRESS_MS) return true
     this.reset(new TunnelError('TIMEOUT', `the peer acknowledged nothing for ${NO_PROGRESS_MS / 1_000} s`))
+    return false
   }
 
   #finish(error: TunnelError | undefined): void {

@@ -67,7 +67,8 @@ export class StreamDuplex extends Duplex {
 
   #auxData(bytes: Uint8Array): void {
     const chunk = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
-    if (this.aux === undefined || this.aux.push(chunk)) this.stream.consumed(chunk.length)
+    const unwanted = this.aux === undefined || this.aux.destroyed
+    if (unwanted || this.aux.push(chunk)) this.stream.consumed(chunk.length)
     else this.#heldAuxBytes += chunk.length
   }
 

@@ -192,6 +192,9 @@ function dialError(error: Error & { code?: string }, url: string): TunnelError {
   }
   if (error.code === 'ECONNREFUSED')
     return new TunnelError('CONNECT_REFUSED', `nobody listens at ${where}`, options)
+  if (error.code === 'ECONNRESET' || error.code === 'EPIPE') {
+    return new TunnelError('LINK_LOST', `the connection to ${where} was cut before there was a link`, options)
+  }
   return new TunnelError('CONNECT_REFUSED', `${where} could not be reached (${error.message})`, options)
 }
 

@@ -1,0 +1,136 @@
+// The load generator, in a process of its own so that its CPU can be told apart: takes jobs over IPC, one at a time.
+import { spawn } from 'node:child_process'
+import { Pool } from 'undici'
+import { TunnelService } from '../client/index.ts'
+
+/** How requests reach the web service: an address (the near end of `ssh -L`), or the client library. */
+export type Route =
+  | { origin: string }
+  | { tunnel: { url: string; token: string; machine: string; port: number } }
+
+export type Job =
+  | { kind: 'bulk'; route: Route; byteCount: number }
+  | { kind: 'small'; route: Route; requests: number; connections: number }
+  /** A program whose stdout is counted from its first byte on. */
+  | { kind: 'program'; command: string; args: string[] }
+
+export interface Outcome {
+  seconds: number
+  byteCount: number
+  requests: number
+  /** Answers that were not a complete 200. */
+  failures: number
+  /** Of requests, in ms. */
+  p50Ms: number
+  p99Ms: number
+}
+
+interface Requester {
+  /** Bytes of the answer's body; rejects unless it was a complete 200. */
+  get(path: string): Promise<number>
+  close(): Promise<void>
+}
+
+async function byAddress(origin: string, connections: number): Promise<Requester> {
+  const pool = new Pool(origin, { connections, pipelining: 1, bodyTimeout: 0, headersTimeout: 0 })
+  return {
+    async get(path) {
+      const { statusCode, body } = await pool.request({ method: 'GET', path })
+      let byteCount = 0
+      for await (const chunk of body) byteCount += (chunk as Buffer).length
+      if (statusCode !== 200) throw new Error(`status ${statusCode}`)
+      return byteCount
+    },
+    close: () => pool.close(),
+  }
+}
+
+async function byTunnel(route: {
+  url: string
+  token: string
+  machine: string
+  port: number
+}): Promise<Requester> {
+  const tunnel = new TunnelService({ url: route.url, token: route.token })
+  await tunnel.connect()
+  return {
+    async get(path) {
+      const response = await tunnel.fetch(`http://${route.machine}:${route.port}${path}`)
+      let byteCount = 0
+      for await (const chunk of response.body ?? []) byteCount += chunk.length
+      if (response.status !== 200) throw new Error(`status ${response.status}`)
+      return byteCount
+    },
+    close: () => tunnel.disconnect(),
+  }
+}
+
+/** Kept from job to job: what is measured is the path, not its setting up. */
+const requesters = new Map<string, Promise<Requester>>()
+
+function requester(route: Route, connections: number): Promise<Requester> {
+  const key = JSON.stringify([route, connections])
+  const made =
+    requesters.get(key) ?? ('origin' in route ? byAddress(route.origin, connections) : byTunnel(route.tunnel))
+  requesters.set(key, made)
+  return made
+}
+
+function percentile(sorted: readonly number[], share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
+}
+
+async function request(route: Route, path: string, requests: number, connections: number): Promise<Outcome> {
+  const { get } = await requester(route, connections)
+  const latencies: number[] = []
+  let left = requests
+  let byteCount = 0
+  const worker = async () => {
+    while (left-- > 0) {
+      const beganMs = performance.now()
+      try {
+        const answerBytes = await get(path)
+        byteCount += answerBytes
+        latencies.push(performance.now() - beganMs)
+      } catch (error) {
+        console.error(error)
+      }
+    }
+  }
+  const beganMs = performance.now()
+  await Promise.all(Array.from({ length: connections }, worker))
+  const seconds = (performance.now() - beganMs) / 1_000
+  latencies.sort((a, b) => a - b)
+  const [p50Ms, p99Ms] = [percentile(latencies, 0.5), percentile(latencies, 0.99)]
+  return { seconds, byteCount, requests, failures: requests - latencies.length, p50Ms, p99Ms }
+}
+
+function runProgram(command: string, args: string[]): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    let byteCount = 0
+    let beganMs = 0
+    child.stdout.on('data', (chunk: Buffer) => {
+      if (beganMs === 0) beganMs = performance.now()
+      byteCount += chunk.length
+    })
+    child.on('close', (status) => {
+      const seconds = (performance.now() - beganMs) / 1_000
+      resolve({ seconds, byteCount, requests: 1, failures: status === 0 ? 0 : 1, p50Ms: 0, p99Ms: 0 })
+    })
+  })
+}
+
+function execute(job: Job): Promise<Outcome> {
+  if (job.kind === 'program') return runProgram(job.command, job.args)
+  if (job.kind === 'bulk') return request(job.route, `/bytes/${job.byteCount}`, 1, 1)
+  return request(job.route, '/', job.requests, job.connections)
+}
+
+if (process.argv[1] === import.meta.filename) {
+  process.on('message', async (job: Job) => {
+    const outcome = await execute(job).catch((error) => ({ error: String(error) }))
+    process.send?.(outcome)
+  })
+  process.on('disconnect', () => process.exit(0))
+}

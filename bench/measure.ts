@@ -1,0 +1,156 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { peakResidentBytes, treeCpuSeconds } from '../test/support/proc.ts'
+import { Program } from '../test/support/process.ts'
+import type { Scope } from '../test/support/scope.ts'
+import { sshOptions } from '../test/support/sshd.ts'
+import { freePort } from '../test/support/system.ts'
+import { MACHINE, startTopology, type Topology } from '../test/support/topology.ts'
+import type { Job, Outcome, Route } from './load.ts'
+import { type BenchReport, type CaseReport, type Sample, summarise } from './report.ts'
+
+export interface BenchOptions {
+  byteCount: number
+  requests: number
+  connections: number
+  rounds: number
+  profile?: string
+  /** Told of each finished run. */
+  progress?: (text: string) => void
+}
+
+interface Case {
+  name: string
+  kind: CaseReport['kind']
+  against?: string
+  job: Job
+}
+
+const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+
+/** Runs all cases, interleaved, on one sshd, one web service, one proxy and one agent. */
+export async function runBench(scope: Scope, options: BenchOptions): Promise<BenchReport> {
+  const web = new Program(process.execPath, ['--import', 'tsx', file('./web.ts')])
+  scope.after(() => web.stop())
+  const webPort = Number((await web.line(/^port (\d+)$/))[1])
+  const topology = await startTopology(scope, {
+    inspected: true,
+    allow: [`127.0.0.1:${webPort}`],
+    ...(options.profile !== undefined && { profile: options.profile }),
+  })
+  const direct = await startForward(scope, topology, webPort)
+  const sealed = await startForward(scope, topology, webPort, topology.proxyCommand)
+  const load = fork(file('./load.ts'), { execArgv: ['--import', 'tsx'], env: topology.env })
+  scope.after(() => load.kill())
+
+  const parties = {
+    load: load.pid ?? 0,
+    'ssh -L': direct.ssh.pid,
+    'ssh -L, stdio': sealed.ssh.pid,
+    proxy: topology.proxy.pid,
+    agent: topology.agent.pid,
+    sshd: topology.sshd.pid,
+  }
+  const inspected: Route = {
+    tunnel: { url: topology.url, token: topology.token, machine: MACHINE, port: webPort },
+  }
+  const cases = casesOf(options, topology, { direct: direct.route, sealed: sealed.route, inspected })
+
+  const samples = new Map<string, Sample[]>(cases.map(({ name }) => [name, []]))
+  // The round before the first warms every path up and is not counted.
+  for (let round = 0; round <= options.rounds; round++) {
+    for (let index = 0; index < cases.length; index++) {
+      const each = cases[(index + round) % cases.length]!
+      const sample = await measure(load, round === 0 ? smaller(each.job) : each.job, parties)
+      if (round > 0) samples.get(each.name)?.push(sample)
+      options.progress?.(`round ${round}/${options.rounds} ${each.name}: ${sample.seconds.toFixed(2)} s`)
+    }
+  }
+  const reports = new Map<string, CaseReport>()
+  for (const { name, kind, against } of cases) {
+    reports.set(
+      name,
+      summarise(
+        name,
+        kind,
+        samples.get(name) ?? [],
+        against === undefined ? undefined : reports.get(against),
+      ),
+    )
+  }
+  return {
+    cases: [...reports.values()],
+    rounds: options.rounds,
+    peakResidentBytes: { proxy: peakResidentBytes(parties.proxy), agent: peakResidentBytes(parties.agent) },
+  }
+}
+
+/** References come before what is compared with them. */
+function casesOf(
+  { byteCount, requests, connections }: BenchOptions,
+  { sshd, proxyCommand }: Topology,
+  routes: Record<'direct' | 'sealed' | 'inspected', Route>,
+): Case[] {
+  const cat = (options: string[]): Job => {
+    return { kind: 'program', command: 'ssh', args: [...options, MACHINE, `head -c ${byteCount} /dev/zero`] }
+  }
+  const bulk = (route: Route): Job => ({ kind: 'bulk', route, byteCount })
+  const small = (route: Route): Job => ({ kind: 'small', route, requests, connections })
+  return [
+    { name: 'ssh', kind: 'bulk', job: cat(sshOptions(sshd)) },
+    { name: 'ssh, sealed', kind: 'bulk', against: 'ssh', job: cat(sshOptions(sshd, { proxyCommand })) },
+    { name: 'ssh -L, GET', kind: 'bulk', job: bulk(routes.direct) },
+    { name: 'ssh -L sealed, GET', kind: 'bulk', against: 'ssh -L, GET', job: bulk(routes.sealed) },
+    { name: 'inspected, GET', kind: 'bulk', against: 'ssh -L, GET', job: bulk(routes.inspected) },
+    { name: 'ssh -L, requests', kind: 'small', job: small(routes.direct) },
+    {
+      name: 'ssh -L sealed, requests',
+      kind: 'small',
+      against: 'ssh -L, requests',
+      job: small(routes.sealed),
+    },
+    { name: 'inspected, requests', kind: 'small', against: 'ssh -L, requests', job: small(routes.inspected) },
+  ]
+}
+
+function smaller(job: Job): Job {
+  if (job.kind === 'small') return { ...job, requests: Math.ceil(job.requests / 10) }
+  return job.kind === 'bulk' ? { ...job, byteCount: Math.ceil(job.byteCount / 10) } : job
+}
+
+/** A standing `ssh -L` to the web service. */
+async function startForward(scope: Scope, topology: Topology, webPort: number, proxyCommand?: string) {
+  const port = await freePort()
+  const options = sshOptions(topology.sshd, {
+    set: ['ExitOnForwardFailure=yes'],
+    ...(proxyCommand !== undefined && { proxyCommand }),
+  })
+  const forward = ['-L', `127.0.0.1:${port}:127.0.0.1:${webPort}`]
+  const ssh = new Program('ssh', [...options, ...forward, MACHINE, 'echo ready; exec cat'], {
+    env: topology.env,
+    stdin: 'pipe',
+  })
+  scope.after(() => ssh.stop())
+  await ssh.line('ready')
+  return { ssh, route: { origin: `http://127.0.0.1:${port}` } }
+}
+
+async function measure(load: ChildProcess, job: Job, parties: Record<string, number>): Promise<Sample> {
+  const used = () => Object.entries(parties).map(([party, pid]) => [party, treeCpuSeconds(pid)] as const)
+  const before = new Map(used())
+  load.send(job)
+  const over = new AbortController()
+  const { signal } = over
+  const ended = once(load, 'exit', { signal }).then(() => [{ error: 'the load generator ended' }])
+  ended.catch(() => {}) // aborted, when the answer came first
+  const [outcome] = (await Promise.race([once(load, 'message', { signal }), ended])) as [
+    Outcome | { error: string },
+  ]
+  over.abort()
+  if ('error' in outcome) throw new Error(outcome.error)
+  const cpuSeconds = Object.fromEntries(
+    used().map(([party, after]) => [party, after - (before.get(party) ?? 0)]),
+  )
+  return { ...outcome, cpuSeconds }
+}

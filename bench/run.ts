@@ -1,0 +1,56 @@
+// `npm run bench`: bulk and small requests through the sealed and the inspected path, against `ssh -L` in the same run.
+import { parseArgs } from 'node:util'
+import { Cleanup } from '../test/support/scope.ts'
+import { requireSystem } from '../test/support/system.ts'
+import { runBench } from './measure.ts'
+import { render } from './report.ts'
+
+const HELP = `Usage: npm run bench -- [options]
+
+Options:
+  --mib <n>          size of a bulk transfer (default: 256)
+  --requests <n>     small requests in a run (default: 10000)
+  --connections <n>  at once (default: 32)
+  --rounds <n>       interleaved; medians are printed (default: 5)
+  --profile <name>   configuration profile of all parties
+  --json             the whole report as JSON
+`
+
+const { values } = parseArgs({
+  options: {
+    mib: { type: 'string', default: '256' },
+    requests: { type: 'string', default: '10000' },
+    connections: { type: 'string', default: '32' },
+    rounds: { type: 'string', default: '5' },
+    profile: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
+})
+
+async function main(): Promise<void> {
+  const missing = requireSystem('sshd', 'ssh')
+  if (missing !== undefined) throw new Error(`${missing}; run node scripts/install-test-packages.mjs`)
+  const cleanup = new Cleanup()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => void cleanup.close().finally(() => process.exit(130)))
+  }
+  try {
+    const report = await runBench(cleanup, {
+      byteCount: Number(values.mib) * 1_048_576,
+      requests: Number(values.requests),
+      connections: Number(values.connections),
+      rounds: Number(values.rounds),
+      ...(values.profile !== undefined && { profile: values.profile }),
+      progress: (text) => {
+        if (process.stderr.isTTY) process.stderr.write(`${text}\n`)
+      },
+    })
+    console.log(values.json ? JSON.stringify(report, null, 2) : render(report))
+  } finally {
+    await cleanup.close()
+  }
+}
+
+if (values.help) process.stdout.write(HELP)
+else await main()

@@ -1,0 +1,45 @@
+import { accessSync, constants } from 'node:fs'
+import { createServer } from 'node:net'
+import { delimiter, join } from 'node:path'
+
+const FOLDERS = [...new Set([...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'])].filter(
+  Boolean,
+)
+
+/** Where a system program is; a user's PATH often lacks the sbin folders. */
+export function findProgram(name: string): string | undefined {
+  return FOLDERS.map((folder) => join(folder, name)).find((path) => {
+    try {
+      accessSync(path, constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+/** Why a test that needs these programs is skipped, or undefined: `test(name, { skip: requireSystem('sshd') }, …)`. */
+export function requireSystem(...names: string[]): string | undefined {
+  const missing = names.filter((name) => findProgram(name) === undefined)
+  return missing.length === 0 ? undefined : `not installed: ${missing.join(', ')}`
+}
+
+function canListen(port: number, host: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', () => resolve(false))
+    server.listen({ port, host, exclusive: true }, () => server.close(() => resolve(true)))
+  })
+}
+
+/**
+ * A port that is free now, for programs that cannot take port 0; the caller tries again when another was faster.
+ * Below 32768: above it the kernel hands ports to outgoing connections.
+ */
+export async function freePort(host = '127.0.0.1'): Promise<number> {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000)
+    if (await canListen(port, host)) return port
+  }
+  throw new Error('no free port between 20000 and 32000')
+}
