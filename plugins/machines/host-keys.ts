@@ -14,7 +14,26 @@ export function normalised(line: string): string | undefined {
   return match === null ? undefined : `${match[1]} ${match[2]}`
 }
 
+/** A blob begins with its type as a length-prefixed string (RFC 4253, section 6.6). */
+export function lineOf(blob: Buffer): string | undefined {
+  const type = blob.length < 4 ? '' : blob.subarray(4, 4 + blob.readUInt32BE(0)).toString('latin1')
+  return normalised(`${type} ${blob.toString('base64')}`)
+}
+
+/** Every stream looks its machine up; a fingerprint is made once. */
+const described = new Map<string, HostKey>()
+const MAX_DESCRIBED = 10_000
+
 export function describe(key: string): HostKey {
+  const known = described.get(key)
+  if (known !== undefined) return known
+  if (described.size >= MAX_DESCRIBED) described.clear()
+  const made = describeKey(key)
+  described.set(key, made)
+  return made
+}
+
+function describeKey(key: string): HostKey {
   const [type = '', blob = ''] = key.split(' ')
   const digest = createHash('sha256').update(Buffer.from(blob, 'base64')).digest('base64')
   return { type, fingerprint: `SHA256:${digest.replace(/=+$/, '')}` }

@@ -77,7 +77,7 @@ export class WebSocketTransport implements Transport {
     if (!this.#corked && this.#socket !== undefined) {
       this.#corked = true
       this.#socket.cork()
-      process.nextTick(this.#uncork)
+      setImmediate(this.#uncork)
     }
     const compress = compressible && frame.length >= this.#compressFromBytes
     this.#webSocket.send(frame, compress ? COMPRESSED : PLAIN, this.#sent)
