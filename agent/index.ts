@@ -167,6 +167,7 @@ export class Agent {
     const hostKeys = await scanHostKeys(host, port)
     if (this.#closed) return
     const before = this.#hello.enrol?.hostKeys ?? []
+    const isNew = hostKeys.some((key) => !before.includes(key))
     if (hostKeys.length === 0) {
       if (before.length === 0 && this.#rescan === undefined) {
         this.#log(
@@ -181,7 +182,7 @@ export class Agent {
     clearTimeout(this.#rescan)
     this.#hello.enrol = { hostKeys, sshUser: this.#sshUser }
     // The keys are told when a link begins. Streams outlive the change.
-    if (before.length === 0) for (const { link } of this.#connections) link?.close()
+    if (isNew) for (const { link } of this.#connections) link?.close()
   }
 
   async #authorize(): Promise<void> {

@@ -238,13 +238,15 @@ export class TunnelStream {
 
   /** What RESUME says of this stream. */
   resumeHead(): ResumeHead {
-    const { id, kind, machine, target, priority } = this.head
+    const { id, kind, machine, target, priority, subject } = this.head
     const { received, limit } = this.#receive.tell()
     const head: ResumeHead = { id, kind, machine, received, limit, attempt: this.#attempt }
     const end = this.#send.endOffset
     if (end !== undefined) head.end = end
     if (target !== undefined) head.target = target
     if (priority !== undefined) head.priority = priority
+    // Of a stream that a proxy has opened itself: the acceptor holds it to that.
+    if (subject !== undefined) head.subject = subject
     return head
   }
 

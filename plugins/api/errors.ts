@@ -6,3 +6,9 @@ export function machineUnknown(name: string): TunnelError {
     hop: 'proxy',
   })
 }
+
+export function agentMayNotChange(): TunnelError {
+  return new TunnelError('FORBIDDEN', "a token of an agent changes nothing: use one of the machine's owner", {
+    hop: 'proxy',
+  })
+}

@@ -1,6 +1,6 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { machineUnknown } from './errors.ts'
+import { agentMayNotChange, machineUnknown } from './errors.ts'
 
 interface MachineParams {
   Params: { machine: string }
@@ -19,26 +19,44 @@ async function apiPlugin(app: FastifyInstance): Promise<void> {
     return machine
   })
 
-  app.delete<MachineParams>('/api/tunnel/machines/:machine', async (request, reply) => {
-    await app.machines.forget(request.user.sub, request.params.machine)
-    const { user, params, id: correlationId } = request
-    app.audit.record({ event: 'machine.forgotten', userId: user.sub, machine: params.machine, correlationId })
-    return reply.code(204).send()
-  })
+  /** Whoever has a machine has its agent's token, and must not be able to vouch for the machine with it. */
+  const ownerOnly = async (request: FastifyRequest): Promise<void> => {
+    if (request.user.roles.includes('agent')) throw agentMayNotChange()
+  }
 
-  app.post<MachineParams>('/api/tunnel/machines/:machine/trust', async (request) => {
-    const machine = await app.machines.trust(request.user.sub, request.params.machine)
-    const { user, id: correlationId } = request
-    const details = { hostKeys: machine.hostKeys.map(({ fingerprint }) => fingerprint).join(' ') }
-    app.audit.record({
-      event: 'machine.trusted',
-      userId: user.sub,
-      machine: machine.name,
-      correlationId,
-      details,
-    })
-    return machine
-  })
+  app.delete<MachineParams>(
+    '/api/tunnel/machines/:machine',
+    { onRequest: ownerOnly },
+    async (request, reply) => {
+      await app.machines.forget(request.user.sub, request.params.machine)
+      const { user, params, id: correlationId } = request
+      app.audit.record({
+        event: 'machine.forgotten',
+        userId: user.sub,
+        machine: params.machine,
+        correlationId,
+      })
+      return reply.code(204).send()
+    },
+  )
+
+  app.post<MachineParams>(
+    '/api/tunnel/machines/:machine/trust',
+    { onRequest: ownerOnly },
+    async (request) => {
+      const machine = await app.machines.trust(request.user.sub, request.params.machine)
+      const { user, id: correlationId } = request
+      const details = { hostKeys: machine.hostKeys.map(({ fingerprint }) => fingerprint).join(' ') }
+      app.audit.record({
+        event: 'machine.trusted',
+        userId: user.sub,
+        machine: machine.name,
+        correlationId,
+        details,
+      })
+      return machine
+    },
+  )
 
   app.get('/api/tunnel/ssh/key', async (request) => ({ publicKey: app.ssh.publicKey(request.user.sub) }))
 }

@@ -14,6 +14,8 @@ interface Agent {
   opener: StreamOpener
   link: Link | undefined
   since: Date
+  /** Until then all that is known of it is that somebody waits for it. */
+  wasOnline: boolean
   forget: NodeJS.Timeout | undefined
   /** Told when there is a link. */
   waiting: Set<(link: Link) => void>
@@ -39,6 +41,7 @@ export class Agents {
     agent.forget = undefined
     const older = agent.link
     agent.link = link
+    agent.wasOnline = true
     agent.since = new Date()
     agent.opener.attach(link)
     const waiting = [...agent.waiting]
@@ -60,6 +63,7 @@ export class Agents {
       opener,
       link: undefined,
       since: new Date(),
+      wasOnline: false,
       forget: undefined,
       waiting: new Set(),
     }
@@ -77,7 +81,9 @@ export class Agents {
   }
 
   #forget(agent: Agent): void {
-    this.#agents.delete(keyOf(agent.owner, agent.name))
+    clearTimeout(agent.forget)
+    const key = keyOf(agent.owner, agent.name)
+    if (this.#agents.get(key) === agent) this.#agents.delete(key)
     agent.opener.close(
       new TunnelError('AGENT_LOST', `the agent of ${agent.name} did not come back`, { hop: 'agent' }),
     )
@@ -137,7 +143,10 @@ export class Agents {
     }
     agent.waiting.add(go)
     agent.forget ??= setTimeout(() => this.#forget(agent), this.#settings.resumeMs).unref()
-    return () => agent.waiting.delete(go)
+    return () => {
+      agent.waiting.delete(go)
+      if (!agent.wasOnline && agent.waiting.size === 0) this.#forget(agent)
+    }
   }
 
   close(): void {

@@ -15,7 +15,7 @@ import {
   takenByConfiguration,
   tooManyMachines,
 } from './errors.ts'
-import { describe, type HostKey, hasChanged, normalised } from './host-keys.ts'
+import { describe, type HostKey, hasChanged, lineOf, normalised } from './host-keys.ts'
 import type { ConfiguredMachine, MachinesOptions } from './options.ts'
 import { MachineRecords } from './records.ts'
 
@@ -37,6 +37,7 @@ export interface Machine {
 /** How long a configured host has to answer, in ms. */
 const TCP_CONNECT_MS = 10_000
 const MAX_MACHINES_PER_USER = 1_000
+const MAX_FORMER_KEYS = 32
 
 /** Who is reachable, whose it is, and by which host keys it is known. */
 export class MachineDirectory {
@@ -69,11 +70,14 @@ export class MachineDirectory {
     if (known === undefined && this.#names(owner).length >= MAX_MACHINES_PER_USER) {
       throw tooManyMachines(MAX_MACHINES_PER_USER)
     }
-    const reported = enrolment.hostKeys.flatMap((key) => normalised(key) ?? [])
     const pinned = known?.hostKeys ?? []
+    const formerKeys = known?.formerKeys ?? []
+    const told = enrolment.hostKeys.flatMap((key) => normalised(key) ?? [])
+    const reported = told.filter((key) => !formerKeys.includes(key))
     const record = {
       hostKeys: pinned.length === 0 ? reported : pinned,
       changedKeys: hasChanged(pinned, reported) ? reported : [],
+      formerKeys,
       sshUser: enrolment.sshUser,
     }
     // The pin holds before anybody can use the link.
@@ -133,13 +137,30 @@ export class MachineDirectory {
     return configured === undefined ? (this.#records.get(owner, name)?.hostKeys ?? []) : [configured.hostKey]
   }
 
+  /** The machine's SSH server has shown a key that is not pinned: it waits for its owner's word. */
+  hostKeyShown(owner: string, name: string, blob: Buffer): void {
+    const record = this.#records.get(owner, name)
+    const key = lineOf(blob)
+    if (record === undefined || key === undefined) return
+    if (record.hostKeys.includes(key) || record.changedKeys.includes(key)) return
+    // What cannot be stored is shown again at the next attempt.
+    this.#records.put(owner, name, { ...record, changedKeys: [key] }).catch(() => {})
+  }
+
   /** The owner's word that a machine's changed keys are right. @throws {TunnelError} MACHINE_UNKNOWN, MACHINE_OFFLINE */
   async trust(owner: string, name: string): Promise<Machine> {
     const record = this.#records.get(owner, name)
     if (record === undefined) throw machineUnknown(name)
     if (record.changedKeys.length === 0 && record.hostKeys.length === 0) throw nothingToTrust(name)
-    if (record.changedKeys.length > 0) {
-      await this.#records.put(owner, name, { ...record, hostKeys: record.changedKeys, changedKeys: [] })
+    const { hostKeys, changedKeys, formerKeys } = record
+    if (changedKeys.length > 0) {
+      const former = [...hostKeys, ...formerKeys].filter((key) => !changedKeys.includes(key))
+      await this.#records.put(owner, name, {
+        ...record,
+        hostKeys: changedKeys,
+        changedKeys: [],
+        formerKeys: former.slice(0, MAX_FORMER_KEYS),
+      })
     }
     return this.find(owner, name) as Machine
   }

@@ -5,6 +5,8 @@ export interface MachineRecord {
   hostKeys: string[]
   /** Told by the agent and another than pinned; they wait for their owner's word. */
   changedKeys: string[]
+  /** Pinned until their owner trusted others; an agent that has not looked since may go on telling them. */
+  formerKeys: string[]
   sshUser: string
 }
 
@@ -66,7 +68,7 @@ function isTexts(value: Json | undefined): value is string[] {
 
 function read(value: Json): MachineRecord | undefined {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
-  const { hostKeys, changedKeys, sshUser } = value
-  if (!isTexts(hostKeys) || !isTexts(changedKeys) || typeof sshUser !== 'string') return undefined
-  return { hostKeys, changedKeys, sshUser }
+  const { hostKeys, changedKeys, formerKeys = [], sshUser } = value
+  if (!isTexts(hostKeys) || !isTexts(changedKeys) || !isTexts(formerKeys)) return undefined
+  return typeof sshUser === 'string' ? { hostKeys, changedKeys, formerKeys, sshUser } : undefined
 }

@@ -25,6 +25,8 @@ export interface SshMachine {
 export interface MachineAccess {
   connect(owner: string, name: string, request: { kind: 'ssh' }): Promise<Duplex>
   hostKeys(owner: string, name: string): Promise<string[]>
+  /** A key that is not pinned was shown: its owner may want to trust it. */
+  hostKeyShown?(owner: string, name: string, key: Buffer): void
 }
 
 export interface SshConnectRequest {
@@ -149,6 +151,7 @@ export class SSHTunnelManager {
       client.connect(
         this.#config(request, pins, socket, (key) => {
           wrongKey = key
+          this.#machines().hostKeyShown?.(machine.owner, machine.name, key)
         }),
       )
     })

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Hello } from '../../protocol/hello.ts'
-import { machineMissing, shuttingDown } from './errors.ts'
+import { agentMayNotOpen, machineMissing, shuttingDown } from './errors.ts'
 import type { Connection, Listener } from './listener.ts'
 
 /** Agents' links: they bring a machine on line, and open nothing themselves. */
@@ -14,6 +14,14 @@ export class AgentListener implements Listener {
   }
 
   accepted(): void {}
+
+  open(): void {
+    throw agentMayNotOpen()
+  }
+
+  resume(): void {
+    throw agentMayNotOpen()
+  }
 
   async ready({ link, context }: Connection, peer: Hello): Promise<void> {
     if (peer.machine === undefined || peer.enrol === undefined) throw machineMissing()

@@ -7,19 +7,24 @@ import { Relay } from '../../protocol/relay.ts'
 import type { TunnelStream } from '../../protocol/stream.ts'
 import type { User } from '../auth/index.ts'
 import type { OpenContext } from '../forward/index.ts'
-import { agentMayNotOpen, tokenExpired, tooManyLinks } from './errors.ts'
+import { agentMayNotOpen, tokenExpired, tooManyLinks, unknownStream } from './errors.ts'
 import type { Connection, Listener } from './listener.ts'
 import type { WebSocketPluginOptions } from './options.ts'
 import { type Session, Sessions } from './session.ts'
 
-/** Room for frames that were under way when a window filled, beyond the greatest window. */
-const RELAY_SLACK_BYTES = 131_072
+/**
+ * How long a resumed stream waits for an agent of which nothing is known here, in ms: it may be on its way from a
+ * proxy that left. After that there is no such stream.
+ */
+const STRANGER_MS = 5_000
 
 /** What clients ask for on their links: sealed streams are relayed to agents, inspected ones end here. */
 export class Clients implements Listener {
   readonly #app: FastifyInstance
   readonly #options: WebSocketPluginOptions
   readonly #sessionOf = new Map<Connection, Session>()
+  /** Whose sealed streams pass through here, by id: to know an attempt on another user's. */
+  readonly #sealed = new Map<string, { userId: string; relays: number }>()
   readonly sessions: Sessions
   relays = 0
 
@@ -56,8 +61,16 @@ export class Clients implements Listener {
     if (session === undefined) return
     const machine = this.#app.machines.find(context.user.sub, context.machine)
     if (context.mode === 'sealed' && machine?.source !== 'configured') {
-      const relay = this.#relay(session, open)
-      void this.#openSealed(connection, relay, context)
+      let admittedAtMs: number | undefined
+      const relay = this.#relay(session, open, (error) => {
+        if (admittedAtMs === undefined) return
+        const durationMs = performance.now() - admittedAtMs
+        void this.#app.tunnel.tell('onClose', { ...context, error, durationMs })
+      })
+      const admitted = () => {
+        admittedAtMs = performance.now()
+      }
+      void this.#openSealed(connection, relay, context, admitted)
     } else {
       session.acceptor.open(
         open,
@@ -81,31 +94,62 @@ export class Clients implements Listener {
     }
   }
 
-  #relay(session: Session, incoming: IncomingOpen | IncomingResume, onOver?: () => void): Relay {
+  #relay(
+    session: Session,
+    incoming: IncomingOpen | IncomingResume,
+    onOver?: (error: TunnelError | undefined) => void,
+  ): Relay {
     const metrics = this.#app.tunnelMetrics
+    const forget = this.#remember(incoming.head.id, session.userId)
     const carried = { up: 0, down: 0 }
     this.relays++
     return new Relay(incoming, {
-      maxQueuedBytes: this.#options.streams.maxWindowBytes + RELAY_SLACK_BYTES,
       memory: session.memory,
       onBytes: (direction, byteCount) => {
         carried[direction] += byteCount
       },
-      onOver: () => {
+      onOver: (error) => {
         this.relays--
+        forget()
         metrics.bytes.inc({ direction: 'in', mode: 'sealed' }, carried.up)
         metrics.bytes.inc({ direction: 'out', mode: 'sealed' }, carried.down)
-        onOver?.()
+        onOver?.(error)
       },
     })
   }
 
-  async #openSealed({ admitted }: Connection, relay: Relay, context: OpenContext): Promise<void> {
-    const { head, user } = context
+  #remember(id: string, userId: string): () => void {
+    const known = this.#sealed.get(id) ?? { userId, relays: 0 }
+    if (known.userId !== userId) return () => {}
+    this.#sealed.set(id, known)
+    known.relays++
+    return () => {
+      known.relays--
+      if (known.relays === 0) this.#sealed.delete(id)
+    }
+  }
+
+  #isForeign(id: string, userId: string): boolean {
+    const sealed = this.#sealed.get(id)
+    return (sealed !== undefined && sealed.userId !== userId) || this.sessions.isForeign(id, userId)
+  }
+
+  async #openSealed(
+    connection: Connection,
+    relay: Relay,
+    context: OpenContext,
+    onAdmitted: () => void,
+  ): Promise<void> {
+    const { head } = context
     const app = this.#app
     try {
-      await admitted
+      await connection.admitted
+      const { user } = connection.context
+      context.user = user
       await app.forward.authorise(context)
+      // It may have been given up meanwhile.
+      if (relay.over) return
+      onAdmitted()
       const link = await app.machines.agentLink(user.sub, context.machine)
       await app.tunnel.run('onOpen', context)
       if (relay.over) return
@@ -128,9 +172,10 @@ export class Clients implements Listener {
   }
 
   /** A stream that ends at this proxy: inspected, or sealed to a host that has no agent. */
-  async #openHere({ admitted }: Connection, stream: TunnelStream, context: OpenContext): Promise<void> {
+  async #openHere(connection: Connection, stream: TunnelStream, context: OpenContext): Promise<void> {
     try {
-      await admitted
+      await connection.admitted
+      context.user = connection.context.user
       await this.#app.forward.authorise(context)
     } catch (thrown) {
       const error = asTunnelError(thrown)
@@ -144,6 +189,11 @@ export class Clients implements Listener {
 
   async #serveConfigured(stream: TunnelStream, context: OpenContext): Promise<void> {
     const { user, machine, target } = context
+    const { tunnel, tunnelMetrics } = this.#app
+    const sinceMs = performance.now()
+    const over = (error: TunnelError | undefined): void => {
+      void tunnel.tell('onClose', { ...context, error, durationMs: performance.now() - sinceMs })
+    }
     try {
       if (target !== undefined) {
         throw new TunnelError('POLICY_DENIED', 'a configured host is reached at its own address alone', {
@@ -151,18 +201,24 @@ export class Clients implements Listener {
         })
       }
       const socket = await this.#app.machines.connect(user.sub, machine, { kind: 'ssh' })
+      await tunnel.run('onOpen', context).catch((error: unknown) => {
+        socket.destroy()
+        throw error
+      })
       if (stream.state === 'closed') {
         socket.destroy()
-        return
+        return over(undefined)
       }
       stream.accept()
+      tunnelMetrics.requests.inc({ kind: 'ssh', outcome: 'ok' })
       const duplex = new StreamDuplex(stream)
-      // Each direction tells the other's failure; what is left to do is nothing.
-      pipeline(duplex, socket, duplex, () => {})
+      // Each direction tells the other's failure.
+      pipeline(duplex, socket, duplex, (error) => over(error ? asTunnelError(error, 'ABORTED') : undefined))
     } catch (thrown) {
       const error = asTunnelError(thrown)
       this.#refused(context, error)
       stream.reset(error)
+      over(error)
     }
   }
 
@@ -170,21 +226,32 @@ export class Clients implements Listener {
     const session = this.#sessionOf.get(connection)
     if (session === undefined) return
     const { user } = connection.context
-    if (resume.head.kind !== 'ssh' || session.acceptor.knows(resume.head.id)) {
+    const { id, kind, machine } = resume.head
+    const source = this.#app.machines.find(user.sub, machine)?.source
+    if (kind !== 'ssh' || source === 'configured' || session.acceptor.knows(id)) {
       return this.#resumeHere(connection, session, resume)
     }
+    if (this.#isForeign(id, user.sub)) this.#foreign(connection, resume)
     let stopWaiting: (() => void) | undefined
-    const relay = this.#relay(session, resume, () => stopWaiting?.())
+    let stranger: NodeJS.Timeout | undefined
+    const relay = this.#relay(session, resume, () => {
+      stopWaiting?.()
+      clearTimeout(stranger)
+    })
     void (async () => {
       try {
         await this.#mayResume(connection, resume)
         if (relay.over) return
         const head = { ...resume.head, subject: user.sub }
         // The agent may be dialling still: the stream waits here, for as long as its opener does.
-        stopWaiting = this.#app.machines.whenOnline(user.sub, resume.head.machine, (link) =>
-          relay.connect(link, head),
-        )
+        stopWaiting = this.#app.machines.whenOnline(user.sub, machine, (link) => {
+          clearTimeout(stranger)
+          relay.connect(link, head)
+        })
         if (relay.over) stopWaiting()
+        else if (source === undefined) {
+          stranger = setTimeout(() => relay.reset(unknownStream()), STRANGER_MS).unref()
+        }
         this.#app.tunnelMetrics.streamResumes.inc({ outcome: 'ok' })
       } catch (thrown) {
         relay.reset(this.#resumeRefused(connection, resume, asTunnelError(thrown)))
@@ -196,7 +263,7 @@ export class Clients implements Listener {
     const { link, context } = connection
     const { sub } = context.user
     if (!session.acceptor.knows(resume.head.id)) {
-      if (this.sessions.isForeign(resume.head.id, sub)) this.#foreign(connection, resume)
+      if (this.#isForeign(resume.head.id, sub)) this.#foreign(connection, resume)
       this.#app.tunnelMetrics.streamResumes.inc({ outcome: 'UNKNOWN_STREAM' })
       return link.refuse(resume.number, session.acceptor.unknown())
     }
@@ -217,9 +284,9 @@ export class Clients implements Listener {
   }
 
   /** A resume is authorised like an open, but for what an open uses up. */
-  async #mayResume({ context, admitted }: Connection, { head }: IncomingResume): Promise<void> {
-    await admitted
-    const { user } = context
+  async #mayResume(connection: Connection, { head }: IncomingResume): Promise<void> {
+    await connection.admitted
+    const { user } = connection.context
     if (user.expiresAtMs <= Date.now()) throw tokenExpired()
     await this.#app.policy.check({
       user,
@@ -236,7 +303,7 @@ export class Clients implements Listener {
     this.#app.tunnelMetrics.streamResumes.inc({ outcome: error.code })
     if (error.code !== 'POLICY_DENIED') return error
     this.#foreign(connection, resume)
-    return new TunnelError('UNKNOWN_STREAM', 'no such stream is known here')
+    return unknownStream()
   }
 
   #foreign({ context }: Connection, { head }: IncomingResume): void {

@@ -51,3 +51,7 @@ export function otherUser(): TunnelError {
 export function shuttingDown(): TunnelError {
   return new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy', retryAfterMs: 1_000 })
 }
+
+export function unknownStream(): TunnelError {
+  return new TunnelError('UNKNOWN_STREAM', 'no such stream is known here')
+}

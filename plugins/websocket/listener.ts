@@ -14,8 +14,11 @@ import type { WebSocketPluginOptions } from './options.ts'
 export interface Connection {
   readonly link: Link
   readonly context: LinkContext
-  /** Resolves when its peer has said HELLO and nothing refuses it; until then it may open nothing. */
-  readonly admitted: Promise<void>
+  /**
+   * Resolves when its peer has said HELLO and nothing refuses it, and a fresh token that came before has been checked;
+   * until then it may open nothing.
+   */
+  admitted: Promise<void>
 }
 
 export interface Listener {
@@ -89,7 +92,11 @@ export class Listeners {
         },
         open: (open) => listener.open?.(connection, open),
         resume: (resume) => listener.resume?.(connection, resume),
-        auth: (token) => void this.#renew(connection, token),
+        auth: (token) => {
+          // What comes after it is opened with it.
+          connection.admitted = connection.admitted.then(() => this.#renew(connection, token))
+          connection.admitted.catch(() => {})
+        },
         closed: (error) => {
           this.links.delete(link)
           this.#onClientGone?.()
@@ -137,8 +144,10 @@ export class Listeners {
       const user: User = await this.#app.auth.verify(token)
       if (user.sub !== context.user.sub) throw otherUser()
       context.user = user
-    } catch (error) {
-      link.close(asTunnelError(error, 'TOKEN_INVALID'))
+    } catch (thrown) {
+      const error = asTunnelError(thrown, 'TOKEN_INVALID')
+      link.close(error)
+      throw error
     }
   }
 

@@ -224,7 +224,6 @@ class RelayingProxy {
       return
     }
     const relay = new Relay(incoming, {
-      maxQueuedBytes: SETTINGS.maxWindowBytes + 131_072,
       memory: this.memory,
       onOver: () => {
         this.relays.delete(relay)

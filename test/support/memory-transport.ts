@@ -44,6 +44,8 @@ export class MemoryTransport implements Transport {
   #arrivalMs = 0
   #paused = false
   #waiting: (() => void)[] = []
+  /** Set while its network takes nothing: what is sent waits, and counts as unsent. */
+  #stalled: (() => void)[] | undefined
 
   constructor(clock: Clock, latencyMs: () => number) {
     this.#clock = clock
@@ -56,11 +58,25 @@ export class MemoryTransport implements Transport {
     // As a socket does: the sender may keep and change its own.
     const copy = copyFrame(frame)
     this.bufferedBytes += frame.length
-    this.#deliver(() => {
-      this.bufferedBytes -= copy.length
-      this.peer?.arrive(() => this.peer?.receiver?.message(copy))
-      this.receiver?.drained()
-    })
+    const leave = (): void =>
+      this.#deliver(() => {
+        this.bufferedBytes -= copy.length
+        this.peer?.arrive(() => this.peer?.receiver?.message(copy))
+        this.receiver?.drained()
+      })
+    if (this.#stalled === undefined) leave()
+    else this.#stalled.push(leave)
+  }
+
+  /** Takes nothing from now on, until `unstall`. */
+  stall(): void {
+    this.#stalled ??= []
+  }
+
+  unstall(): void {
+    const stalled = this.#stalled ?? []
+    this.#stalled = undefined
+    for (const leave of stalled) leave()
   }
 
   /** Sends a text message, which no correct party does. */

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import test, { type TestContext } from 'node:test'
+import { listenTcp, startProxy, type TestProxy, until } from '../support/proxy.ts'
+import { seededChunks, seededSha256 } from '../support/random.ts'
+import { requireSystem, startSshd } from '../support/sshd.ts'
+
+const MIB = 1_048_576
+const BYTES = 16 * MIB
+
+async function twoProxies(t: TestContext): Promise<[TestProxy, TestProxy]> {
+  const first = await startProxy(t)
+  return [first, await startProxy(t, { sharing: first })]
+}
+
+async function writeSeeded(to: Duplex, seed: string): Promise<void> {
+  for (const chunk of seededChunks(seed, BYTES)) if (!to.write(chunk)) await once(to, 'drain')
+  to.end()
+}
+
+test('a drain moves clients and agents to the other proxy under sealed streams, and loses nothing', async (t) => {
+  const [leaving, staying] = await twoProxies(t)
+  const echo = await listenTcp(t, (socket) => socket.pipe(socket))
+  const urls = [leaving.url, staying.url]
+  await leaving.startAgent('home', 'alice', '127.0.0.1:1', { urls, allow: [echo] })
+  const tunnels = await Promise.all([1, 2, 3].map(() => leaving.connect('alice', { url: urls })))
+  assert.equal(leaving.app.links.count, 4)
+  assert.equal(staying.app.links.count, 1)
+
+  let drained: Promise<void> | undefined
+  const copies = tunnels.map(async (tunnel, index) => {
+    const seed = `drain ${index}`
+    const stream = await tunnel.open({ machine: 'home', kind: 'ssh', target: echo })
+    const writing = writeSeeded(stream, seed)
+    const hash = createHash('sha256')
+    let bytes = 0
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      hash.update(chunk)
+      bytes += chunk.length
+      if (bytes > BYTES / 3) drained ??= leaving.app.links.drain(10_000)
+    }
+    await writing
+    assert.equal(hash.digest('hex'), seededSha256(seed, BYTES))
+  })
+  await Promise.all(copies)
+  await drained
+  assert.equal(leaving.app.links.count, 0)
+  assert.equal(staying.app.links.count, 4)
+  assert.ok(tunnels.every(({ state }) => state === 'connected'))
+  assert.equal(await staying.metric('tunnel_stream_resumes_total'), 3)
+})
+
+test('a proxy that drains takes no new link, and a client with two addresses never notices', async (t) => {
+  const [leaving, staying] = await twoProxies(t)
+  const tunnel = await leaving.connect('alice', { url: [leaving.url, staying.url] })
+  const kept = new Promise<void>((resolve) => {
+    tunnel.on('state', () => resolve())
+  })
+  const draining = leaving.app.links.drain(5_000)
+  assert.equal(leaving.app.links.draining, true)
+  await assert.rejects(leaving.client('alice').connect(), { category: 'network' })
+  await draining
+  assert.equal(leaving.app.links.count, 0)
+  assert.equal(staying.app.links.count, 1)
+  // It never noticed.
+  assert.equal(await Promise.race([kept.then(() => 'moved'), Promise.resolve('steady')]), 'steady')
+})
+
+test('a request that ends at the leaving proxy finishes there, and the next goes by the other', {
+  skip: requireSystem('sshd'),
+}, async (t) => {
+  const [leaving, staying] = await twoProxies(t)
+  const sshd = await startSshd(t)
+  const urls = [leaving.url, staying.url]
+  await leaving.startAgent('home', 'alice', sshd, { urls })
+  const finish: (() => void)[] = []
+  const server = createServer((_request, response) => {
+    response.write('first ')
+    finish.push(() => response.end('last'))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  t.after(() => server.closeAllConnections())
+  const url = `http://home:${(server.address() as AddressInfo).port}/`
+  const tunnel = await leaving.connect('alice', { url: urls })
+  const response = await tunnel.fetch(url)
+  const draining = leaving.app.links.drain(10_000)
+  await until(() => staying.app.links.count === 2)
+  const second = await tunnel.fetch(url)
+  for (const end of finish) end()
+  assert.equal(await response.text(), 'first last')
+  assert.equal(await second.text(), 'first last')
+  await draining
+  assert.equal(leaving.app.links.count, 0)
+  assert.equal((await tunnel.exec('home', 'echo on')).stdout.toString(), 'on\n')
+})
+
+test('a peer that does not move is closed with 1012 when the time is over', async (t) => {
+  const proxy = await startProxy(t)
+  const tunnel = await proxy.connect('alice', { settings: { backoff: { maxAttempts: 2 } } })
+  const lost = new Promise<string>((resolve) => tunnel.on('link-lost', (error) => resolve(error.code)))
+  const startedMs = performance.now()
+  await proxy.app.links.drain(300)
+  assert.ok(performance.now() - startedMs < 2_000)
+  assert.equal(await lost, 'SHUTTING_DOWN')
+  assert.equal(proxy.app.links.count, 0)
+})

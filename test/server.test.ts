@@ -1,0 +1,296 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { request as httpsRequest } from 'node:https'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { WebSocket } from 'ws'
+import { loadSettings } from '../config/index.ts'
+import { signToken } from '../plugins/auth/tokens.ts'
+import { TunnelError } from '../protocol/errors.ts'
+import { type BuildOptions, buildServer } from '../server.ts'
+
+function folder(t: TestContext): string {
+  const dir = mkdtempSync(join(tmpdir(), 'tunnel-server-'))
+  t.after(() => rmSync(dir, { recursive: true, force: true }))
+  return dir
+}
+
+function settingsIn(stateDir: string, ...flags: string[]) {
+  return loadSettings({ stateDir, env: {}, flags }).settings
+}
+
+async function build(t: TestContext, options: Partial<BuildOptions> = {}) {
+  const lines: string[] = []
+  const logStream = { write: (line: string) => void lines.push(line) }
+  const app = await buildServer({ settings: settingsIn(folder(t)), logStream, ...options })
+  t.after(() => app.close())
+  return { app, lines }
+}
+
+async function listen(t: TestContext, options: Partial<BuildOptions> = {}) {
+  const { app, lines } = await build(t, options)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as { port: number }
+  return { app, lines, port }
+}
+
+function allow(decide: () => void) {
+  return fp(async (app) => void app.decorate('policy', { check: async () => decide() }), {
+    name: 'tunnel-policy',
+    fastify: '5.x',
+  })
+}
+
+test('a server with the defaults starts, is ready, and answers the unknown with a problem document', async (t) => {
+  const { app } = await build(t)
+  assert.equal((await app.inject('/api/tunnel/health')).statusCode, 200)
+  const ready = await app.inject('/api/tunnel/health/ready')
+  assert.equal(ready.statusCode, 200, ready.body)
+  assert.match((await app.inject('/api/tunnel/metrics')).body, /^# TYPE tunnel_requests_total counter$/m)
+  const unknown = await app.inject('/api/tunnel/nothing')
+  assert.equal(unknown.headers['content-type'], 'application/problem+json; charset=utf-8')
+  assert.equal(unknown.json<{ code: string }>().code, 'ROUTE_UNKNOWN')
+  for (const service of [
+    'state',
+    'auth',
+    'policy',
+    'rateLimits',
+    'breaker',
+    'machines',
+    'ssh',
+    'pool',
+    'forward',
+  ]) {
+    assert.ok(app.hasDecorator(service), service)
+  }
+})
+
+test('a user is known by his token and sees his own machines', async (t) => {
+  const settings = settingsIn(folder(t))
+  const { app } = await build(t, { settings })
+  const token = signToken(settings.auth.secret, { sub: 'alice', tier: 'free', roles: [], ttlSeconds: 60 })
+  const ask = (authorization?: string) =>
+    app.inject({ url: '/api/tunnel/machines', headers: authorization === undefined ? {} : { authorization } })
+  assert.deepEqual((await ask(`Bearer ${token}`)).json(), [])
+  for (const [authorization, code] of [
+    [undefined, 'TOKEN_MISSING'],
+    [`Bearer ${token}x`, 'TOKEN_INVALID'],
+  ] as const) {
+    const refused = await ask(authorization)
+    assert.equal(refused.statusCode, 401)
+    assert.equal(refused.json<{ code: string }>().code, code)
+  }
+})
+
+test("a custom plugin with a built-in's name takes its place, and what depends on it by name still starts", async (t) => {
+  let asked = 0
+  const { app } = await build(t, { plugins: [allow(() => void asked++)] })
+  await app.policy.check({} as never)
+  assert.equal(asked, 1)
+})
+
+test('a custom plugin sees every service, and its hooks hold for the routes of the proxy', async (t) => {
+  const refuse = fp(async (app) => {
+    assert.ok(app.auth && app.state && app.health)
+    app.health.addCheck('mine', () => undefined)
+    app.addHook('onRequest', async (request) => {
+      if (request.headers['x-refuse'] !== undefined) throw new TunnelError('POLICY_DENIED', 'not today')
+    })
+  })
+  const { app } = await build(t, { plugins: [refuse] })
+  const refused = await app.inject({ url: '/api/tunnel/health', headers: { 'x-refuse': '1' } })
+  assert.equal(refused.statusCode, 403)
+  assert.equal(refused.json<{ detail: string }>().detail, 'not today')
+  const ready = await app.inject('/api/tunnel/health/ready')
+  assert.equal(ready.json<{ checks: Record<string, unknown> }>().checks.mine !== undefined, true)
+})
+
+test('a custom plugin of the usual kind adds its routes without any wrapper', async (t) => {
+  const { app } = await build(t, {
+    plugins: [
+      async (scope: FastifyInstance) => {
+        scope.get('/mine', async () => ({ hello: 'world' }))
+      },
+    ],
+  })
+  assert.deepEqual((await app.inject('/mine')).json(), { hello: 'world' })
+})
+
+test('a server that does not start leaves nothing open: the same state folder serves the next one', async (t) => {
+  const settings = settingsIn(folder(t))
+  const broken = async () => {
+    throw new TunnelError('CONFIG_INVALID', 'this plugin does not like the weather')
+  }
+  const quiet = { write: () => {} }
+  await assert.rejects(
+    buildServer({ settings, plugins: [broken], logStream: quiet }),
+    /does not like the weather/,
+  )
+  const { app } = await build(t, { settings })
+  assert.equal((await app.inject('/api/tunnel/health/ready')).statusCode, 200)
+})
+
+test('two proxies cannot share a state folder, and the second is told which', async (t) => {
+  const settings = settingsIn(folder(t))
+  await build(t, { settings })
+  await assert.rejects(buildServer({ settings, logStream: { write: () => {} } }), (error) => {
+    assert.ok(error instanceof TunnelError)
+    assert.equal(error.code, 'CONFIG_INVALID')
+    assert.ok(error.message.includes(settings.state.dir))
+    return true
+  })
+})
+
+test('a refused upgrade is answered with a problem document and its correlation id, and leaks no descriptor', async (t) => {
+  const { app, port } = await listen(t)
+  const refusal = async () => {
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/api/tunnel/nothing`, {
+      headers: { 'x-correlation-id': 'upgrade-0001' },
+    })
+    socket.on('error', () => {})
+    const [request, response] = (await once(socket, 'unexpected-response')) as [unknown, IncomingMessage]
+    const chunks: Buffer[] = []
+    response.on('data', (chunk: Buffer) => chunks.push(chunk))
+    await once(response, 'close')
+    assert.ok(request)
+    return { response, body: Buffer.concat(chunks).toString() }
+  }
+  const { response, body } = await refusal()
+  assert.equal(response.statusCode, 404)
+  assert.equal(response.headers['x-correlation-id'], 'upgrade-0001')
+  assert.equal((JSON.parse(body) as { correlationId: string }).correlationId, 'upgrade-0001')
+
+  const connections = () =>
+    new Promise<number>((resolve) => app.server.getConnections((_, count) => resolve(count)))
+  const descriptors = () => (process.platform === 'linux' ? readdirSync('/proc/self/fd').length : 0)
+  const before = descriptors()
+  for (let i = 0; i < 50; i++) await refusal()
+  // A socket is destroyed a turn after its answer is out.
+  while ((await connections()) > 0) await new Promise(setImmediate)
+  assert.ok(descriptors() <= before + 2, `${before} descriptors became ${descriptors()}`)
+})
+
+test('an accepted upgrade says its correlation id as well', async (t) => {
+  const echo = async (scope: FastifyInstance) => {
+    scope.get('/echo', { websocket: true }, (socket, request) => socket.send(request.id))
+  }
+  const { port } = await listen(t, { plugins: [echo] })
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/echo`, {
+    headers: { 'x-correlation-id': 'upgrade-0002' },
+  })
+  t.after(() => socket.terminate())
+  const upgraded = once(socket, 'upgrade') as Promise<[IncomingMessage]>
+  const said = once(socket, 'message') as Promise<[Buffer]>
+  assert.equal((await upgraded)[0].headers['x-correlation-id'], 'upgrade-0002')
+  assert.equal(String((await said)[0]), 'upgrade-0002')
+})
+
+test('closing does not wait for an idle keep-alive connection', async (t) => {
+  const { app, port } = await listen(t)
+  const socket = connect(port, '127.0.0.1')
+  t.after(() => socket.destroy())
+  socket.write('GET /api/tunnel/health HTTP/1.1\r\nhost: x\r\n\r\n')
+  await once(socket, 'data')
+  const startedMs = performance.now()
+  socket.resume()
+  await Promise.all([app.close(), once(socket, 'close')])
+  assert.ok(performance.now() - startedMs < 2_000)
+})
+
+test("links live until the plugins' preClose hooks are done, and those that remain are told 1012", async (t) => {
+  const seen: string[] = []
+  const links = fp(async (app: FastifyInstance) => {
+    app.get('/link', { websocket: true }, (socket) => socket.send('hello'))
+    app.addHook('preClose', async () => {
+      for (const socket of app.websocketServer.clients)
+        seen.push(`open: ${socket.readyState === socket.OPEN}`)
+    })
+  })
+  const { app, port } = await listen(t, { plugins: [links] })
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/link`)
+  t.after(() => socket.terminate())
+  await once(socket, 'message')
+  const [[code, reason]] = await Promise.all([
+    once(socket, 'close') as Promise<[number, Buffer]>,
+    app.close(),
+  ])
+  assert.deepEqual(seen, ['open: true'])
+  assert.equal(code, 1012)
+  assert.equal(String(reason), 'SHUTTING_DOWN')
+})
+
+test('a peer that does not answer holds up no close for long', async (t) => {
+  const silent = async (scope: FastifyInstance) => {
+    scope.get('/link', { websocket: true }, (socket) => socket.send('hello'))
+  }
+  const { app, port } = await listen(t, { plugins: [silent] })
+  const socket = connect(port, '127.0.0.1')
+  t.after(() => socket.destroy())
+  const upgrade = ['GET /link HTTP/1.1', 'host: x', 'connection: upgrade', 'upgrade: websocket']
+  const key = 'sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA=='
+  socket.write(`${[...upgrade, 'sec-websocket-version: 13', key].join('\r\n')}\r\n\r\n`)
+  await once(socket, 'data')
+  const startedMs = performance.now()
+  await app.close()
+  assert.ok(performance.now() - startedMs < 5_000)
+})
+
+test('the log of a server is the lines of the contract, without the tokens that were tried', async (t) => {
+  const { app, lines } = await build(t)
+  const token = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl'
+  await app.inject({
+    url: `/api/tunnel/nothing?token=${token}`,
+    headers: { authorization: `Bearer ${token}` },
+  })
+  const line = JSON.parse(lines.find((text) => text.includes('/api/tunnel/nothing')) ?? '{}') as Record<
+    string,
+    unknown
+  >
+  assert.deepEqual(Object.keys(line).sort(), ['context', 'correlationId', 'level', 'message', 'timestamp'])
+  assert.doesNotMatch(lines.join(''), /eyJ|c2lnbmF0dXJl/)
+})
+
+test('with a certificate it speaks TLS of the wanted version and nothing older', async (t) => {
+  const dir = folder(t)
+  const [cert, key] = [join(dir, 'cert.pem'), join(dir, 'key.pem')]
+  const args = [
+    'req',
+    '-x509',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:prime256v1',
+    '-nodes',
+    '-days',
+    '1',
+  ]
+  const made = spawnSync('openssl', [...args, '-subj', '/CN=localhost', '-keyout', key, '-out', cert])
+  if (made.status !== 0) return t.skip('there is no openssl to make a certificate with')
+  const settings = settingsIn(dir, `server.tls.cert=${cert}`, `server.tls.key=${key}`)
+  const { port } = await listen(t, { settings })
+  const get = async (options: object) => {
+    const request = httpsRequest({
+      port,
+      path: '/api/tunnel/health',
+      rejectUnauthorized: false,
+      agent: false,
+      ...options,
+    })
+    request.end()
+    const [response] = (await once(request, 'response')) as [IncomingMessage]
+    response.resume()
+    return response.statusCode
+  }
+  assert.equal(await get({}), 200)
+  await assert.rejects(get({ maxVersion: 'TLSv1.2' }), /protocol version|handshake/i)
+  const plain = httpRequest({ port, path: '/api/tunnel/health', agent: false })
+  plain.end()
+  await assert.rejects(once(plain, 'response'))
+})
