@@ -153,7 +153,11 @@ export function errorFromWire(value: unknown): TunnelError {
   if (isDuration(wire.rememberedMs)) options.rememberedMs = wire.rememberedMs
   return isErrorCode(wire.code)
     ? new TunnelError(wire.code, message, options)
-    : new TunnelError('INTERNAL', `${String(wire.code)}: ${message}`, options)
+    : new TunnelError(
+        'INTERNAL',
+        `${typeof wire.code === 'string' ? wire.code : 'no code'}: ${message}`,
+        options,
+      )
 }
 
 /** Any thrown value as a TunnelError; one that is none yet becomes `code`, with the value as its cause. */

@@ -98,7 +98,7 @@ function invalid(what: string): TunnelError {
 
 function offset(value: unknown, name: string): number {
   if (!Number.isSafeInteger(value) || (value as number) < 0 || (value as number) > MAX_OFFSET) {
-    throw invalid(`${name} is no offset: ${String(value).slice(0, 40)}`)
+    throw invalid(`${name} is no offset${typeof value === 'number' ? `: ${value}` : ''}`)
   }
   return value as number
 }

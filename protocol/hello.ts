@@ -49,7 +49,7 @@ function isEnrolment(value: unknown): value is Enrolment {
 /** @throws {TunnelError} VERSION_UNSUPPORTED, FRAME_INVALID */
 export function checkHello(body: Record<string, unknown>): Hello {
   if (body.version !== PROTOCOL_VERSION) {
-    const said = String(body.version).slice(0, 20)
+    const said = typeof body.version === 'number' ? body.version : typeof body.version
     throw new TunnelError('VERSION_UNSUPPORTED', `version ${said} is not spoken here, ${PROTOCOL_VERSION} is`)
   }
   const hello = body as unknown as Hello

@@ -30,8 +30,8 @@ export async function freePort(): Promise<number> {
 
 /** OpenSSH's own sshd where it is installed and lets us in, else the server of ssh2; with keys of its own. */
 export async function startSshServer(stage: Stage, embedded: boolean): Promise<DemoSshServer> {
-  const hostKey = ssh2.utils.generateKeyPairSync('ed25519', { comment: 'demo host key' })
-  const userKey = ssh2.utils.generateKeyPairSync('ed25519', { comment: 'demo user key' })
+  const hostKey = newKeyPair('demo host key')
+  const userKey = newKeyPair('demo user key')
   const keyFile = stage.path('id_demo')
   const authorizedKeysFile = stage.path('authorized_keys')
   writeFileSync(keyFile, userKey.private, { mode: 0o600 })
@@ -108,4 +108,12 @@ function probe(port: number, username: string, privateKey: string): Promise<void
     })
     client.connect({ host: '127.0.0.1', port, username, privateKey, readyTimeout: STEP_MS / 5 })
   })
+}
+
+/** ssh2 writes about one Ed25519 key in a hundred in a form that it cannot read itself; such a one is thrown away. */
+function newKeyPair(comment: string): { private: string; public: string } {
+  for (;;) {
+    const pair = ssh2.utils.generateKeyPairSync('ed25519', { comment })
+    if (!(ssh2.utils.parseKey(pair.private) instanceof Error)) return pair
+  }
 }

@@ -18,14 +18,16 @@ const MAX_CORPUS = 256
 const MAX_NUMBERS = 64
 const WILD_OFFSETS = [0, 1, 5, 2 ** 32 - 1, 2 ** 32, 2 ** 47, 2 ** 48 - 1]
 const WILD_VALUES = [null, -1, 0.5, 2 ** 48, 1e300, '', 'x'.repeat(300), [], {}, true, '\ud800', '__proto__']
-/** A share of frames that are changed after they were made, of those that are replays, and of pure noise. */
-const MUTATED = 0.25
-const REPLAYED = 0.08
-const NOISE = 0.02
+/** Of the frames of the wildest link: the share that is changed after it was made, is a replay, is pure noise. */
+const MUTATED = 0.3
+const REPLAYED = 0.1
+const NOISE = 0.03
 
 /** What an attacker knows of one link, and the frames, right and wrong, that it makes of that. */
 export class FrameMaker {
   readonly #random: Random
+  /** In [0, 1): a calm attacker lives longer and gets further. */
+  readonly #wildness: number
   /** Ids that belong to others, or to earlier links. */
   readonly ids: string[]
   /** Frames of any link before, of either side. */
@@ -40,6 +42,7 @@ export class FrameMaker {
 
   constructor(random: Random, dialler: boolean, ids: string[], corpus: Uint8Array[]) {
     this.#random = random
+    this.#wildness = random.next() ** 3
     this.#next = dialler ? 1 : 2
     this.ids = ids
     this.corpus = corpus
@@ -67,14 +70,14 @@ export class FrameMaker {
 
   next(): Uint8Array {
     const random = this.#random
-    if (random.chance(NOISE)) return random.bytes(random.below(40))
-    if (random.chance(REPLAYED) && this.corpus.length > 0) {
+    if (random.chance(NOISE * this.#wildness)) return random.bytes(random.below(40))
+    if (random.chance(REPLAYED * this.#wildness) && this.corpus.length > 0) {
       const frame = copyFrame(random.pick(this.corpus))
       return random.chance(0.5) ? frame : this.#mutate(frame)
     }
     const frame = this.#valid()
     if (random.chance(0.1)) this.#keep(frame)
-    return random.chance(MUTATED) ? this.#mutate(frame) : frame
+    return random.chance(MUTATED * this.#wildness) ? this.#mutate(frame) : frame
   }
 
   #newNumber(): number {

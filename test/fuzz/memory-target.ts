@@ -253,7 +253,7 @@ export class MemoryTarget implements Target {
     this.#opened.clear()
     // A client's last words are for a link that lives.
     this.#opener.link?.close()
-    await this.pass(8 * SETTINGS.resumeMs)
+    await this.pass(3 * SETTINGS.resumeMs)
     for (const bystander of this.#bystanders) bystander.check()
   }
 

@@ -107,7 +107,10 @@ export class MemoryTransport implements Transport {
 
   terminate(): void {
     if (this.closed) return
-    if (!this.frozen) this.#deliver(() => this.peer?.drop(1006, ''))
+    if (!this.frozen) {
+      const { peer } = this
+      this.#clock.setTimer(() => peer?.drop(1006, ''), this.#latencyMs())
+    }
     this.drop(1006, '')
   }
 
