@@ -1,6 +1,6 @@
 import type { Budget } from './budget.ts'
 import { TunnelError } from './errors.ts'
-import { giveFrame, takeFrame } from './frame-pool.ts'
+import { FramePool } from './frame-pool.ts'
 import {
   BLOCKED_FLAG,
   copyFrame,
@@ -59,6 +59,7 @@ export class SendHalf {
   #allowance: number
   #borrowed = 0
   readonly #limits: SendLimits
+  readonly #pool = new FramePool()
 
   constructor(limits: SendLimits) {
     this.#limits = limits
@@ -114,10 +115,15 @@ export class SendHalf {
     this.#endSent = true
   }
 
-  /** Everything sent and not acknowledged goes again, on a new link. */
-  rewind(): void {
-    this.#replay = this.#keptHead
+  /**
+   * On a new link: the peer has all up to `received`, and the rest goes again.
+   * @throws {TunnelError} FRAME_INVALID as `acknowledge`; a limit that was higher before holds
+   */
+  resume(received: number, limit: number): void {
+    // An older link's socket may still hold what the peer has by now.
     for (let index = this.#keptHead; index < this.#kept.length; index++) this.#kept[index]!.once = false
+    this.acknowledge(received, Math.max(limit, this.#limit))
+    this.#replay = this.#keptHead
   }
 
   /**
@@ -140,7 +146,8 @@ export class SendHalf {
     while (head < this.#kept.length && this.#kept[head]!.endOffset <= received) {
       const { frame, endOffset, once } = this.#kept[head]!
       last = endOffset
-      if (once) giveFrame(frame)
+      // With what is in flight it is no more than the stream may keep.
+      if (once) this.#pool.give(frame, this.#allowance - (this.#sent - received))
       this.#kept[head] = undefined as unknown as Kept
       head++
     }
@@ -223,7 +230,7 @@ export class SendHalf {
       size += item.bytes.length
     }
     size = Math.min(size, maxBytes)
-    const frame = takeFrame(HEADER_BYTES + size)
+    const frame = this.#pool.take(HEADER_BYTES + size)
     frame[0] = type
     setStreamNumber(frame, stream)
     for (let filled = 0; filled < size; ) {
@@ -276,6 +283,7 @@ export class SendHalf {
     this.#pendingHead = 0
     this.#keptHead = 0
     this.#replay = 0
+    this.#pool.clear()
     this.#limits.budget?.give(this.#borrowed)
     this.#borrowed = 0
   }

@@ -274,7 +274,7 @@ export class TunnelStream {
     }
     this.#bind(new StreamPort(this, link, number))
     try {
-      this.#send.acknowledge(resume.received, Math.max(resume.limit, this.#send.limit))
+      this.#send.resume(resume.received, resume.limit)
     } catch (error) {
       this.reset(error as TunnelError)
       return
@@ -284,7 +284,6 @@ export class TunnelStream {
   }
 
   #goOn(): void {
-    this.#send.rewind()
     this.#deliveries.resumed()
     this.#port?.wake()
     this.#afterAcknowledgement()
@@ -436,7 +435,7 @@ export class TunnelStream {
     const asked = this.#resuming || (this.#openedAtMs !== undefined && !this.#answered)
     if (!asked) throw new TunnelError('FRAME_INVALID', 'RESUMED without a RESUME')
     const { received, limit } = checkResumed(frames.decodeJson(frame))
-    this.#send.acknowledge(received, Math.max(limit, this.#send.limit))
+    this.#send.resume(received, limit)
     this.#resuming = false
     this.#stopExpiry()
     this.#wasAnswered()

@@ -1,18 +1,24 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { spawnProgram } from '../support/process.ts'
+import { type ProgramOptions, spawnProgram } from '../support/process.ts'
+import type { Scope } from '../support/scope.ts'
 import { requireSystem, shellLine } from '../support/sshd.ts'
 import { TUNNEL } from './tunnel.ts'
 import { buildWay } from './way.ts'
 
 const skip = requireSystem('sshd', 'ssh', 'script')
 
+/** Runs a command line on a terminal of its own, which script(1) gives it. */
+function onTerminal(scope: Scope, words: readonly string[], options: ProgramOptions, before = '') {
+  // In the shell's place: one that waits for its child would die of the child's Ctrl-C.
+  const line = `${before}exec ${shellLine([...words])}`
+  return spawnProgram(scope, 'script', ['-qefc', line, '/dev/null'], options)
+}
+
 test('on a terminal a person is told of a lost link and of its return', { skip }, async (t) => {
   const way = await buildWay(t)
   const count = 'i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo n$i; sleep 0.1; done; exit 5'
-  const line = shellLine([...TUNNEL, 'ssh', ...way.sshOptions, 'home', count])
-  // script(1) gives it a terminal of its own.
-  const ssh = spawnProgram(t, 'script', ['-qefc', line, '/dev/null'], { env: way.env })
+  const ssh = onTerminal(t, [...TUNNEL, 'ssh', ...way.sshOptions, 'home', count], { env: way.env })
   await ssh.line(/^n5\b/)
   way.proxy.kill('SIGKILL')
   await ssh.line(/^tunnel: link lost, resuming/)
@@ -31,8 +37,8 @@ test('a prompt: what is typed reaches a terminal on the machine, and its size do
   skip,
 }, async (t) => {
   const way = await buildWay(t)
-  const line = `stty rows 33 cols 77; ${shellLine([...TUNNEL, 'ssh', ...way.sshOptions, 'home'])}`
-  const ssh = spawnProgram(t, 'script', ['-qefc', line, '/dev/null'], { env: way.env, stdin: 'pipe' })
+  const words = [...TUNNEL, 'ssh', ...way.sshOptions, 'home']
+  const ssh = onTerminal(t, words, { env: way.env, stdin: 'pipe' }, 'stty rows 33 cols 77; ')
   await ssh.line(/[#$] /)
   ssh.write('stty size; exit 6\n')
   await ssh.line(/\b33 77\b/)
@@ -41,9 +47,8 @@ test('a prompt: what is typed reaches a terminal on the machine, and its size do
 
 test('on a terminal the proxy says what to type next, and Ctrl-C ends it', { skip }, async (t) => {
   const { env } = await buildWay(t)
-  const line = shellLine([...TUNNEL, 'server', '--port', '0'])
   const other = { ...env, TUNNEL_STATE_DIR: `${env.TUNNEL_STATE_DIR}2`, NO_COLOR: '1' }
-  const proxy = spawnProgram(t, 'script', ['-qefc', line, '/dev/null'], { env: other, stdin: 'pipe' })
+  const proxy = onTerminal(t, [...TUNNEL, 'server', '--port', '0'], { env: other, stdin: 'pipe' })
   await proxy.line(/the proxy listens on http:\/\/127\.0\.0\.1:\d+/)
   await proxy.line(/TUNNEL_STATE_DIR=\S+ TUNNEL_URL=\S+ npx tunnel ssh home/)
   proxy.write('\u0003')
@@ -53,8 +58,7 @@ test('on a terminal the proxy says what to type next, and Ctrl-C ends it', { ski
 
 test('tunnel stdio on a terminal ends when the machine ends', { skip }, async (t) => {
   const way = await buildWay(t)
-  const line = shellLine([...TUNNEL, 'stdio', 'home'])
-  const stdio = spawnProgram(t, 'script', ['-qefc', line, '/dev/null'], { env: way.env, stdin: 'pipe' })
+  const stdio = onTerminal(t, [...TUNNEL, 'stdio', 'home'], { env: way.env, stdin: 'pipe' })
   await stdio.line(/^SSH-2\.0-OpenSSH/)
   stdio.write('this is no SSH\n')
   assert.equal((await stdio.exit).code, 0)

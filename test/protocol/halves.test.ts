@@ -72,7 +72,7 @@ test('any writes in any chunks come out in order, END last, within the window, a
       for (const step of script) {
         if (step === 'next') take()
         else if (step === 'rewind') {
-          half.rewind()
+          half.resume(received, limit)
           replaying = sent - received
         } else if (step === 'acknowledge') {
           received = sent
@@ -234,4 +234,26 @@ test('a budget that is used up refuses a stream, and one stream cannot grow into
   assert.equal(half.windowBytes, 512 * KIB)
   half.release()
   assert.equal(budget.usedBytes, 0)
+})
+
+test("a peer that acknowledges early what is still in our socket gets nobody else's bytes", () => {
+  const [attacked, other] = [sender(), sender()]
+  attacked.write(FrameType.DATA, new Uint8Array(60_000).fill(1))
+  const inSocket = attacked.next(7, MAX_DATA_BYTES)!
+  attacked.acknowledge(inSocket.length, 300_000)
+  other.write(FrameType.DATA, new Uint8Array(60_000).fill(2))
+  other.next(9, MAX_DATA_BYTES)
+  assert.ok(inSocket.subarray(HEADER_BYTES).every((byte) => byte === 1))
+  assert.equal(streamNumber(inSocket), 7)
+})
+
+test("what an older link's socket may still hold is not written over when a new link has acknowledged it", () => {
+  const half = sender()
+  half.write(FrameType.DATA, new Uint8Array(60_000).fill(1))
+  const inSocket = half.next(7, MAX_DATA_BYTES)!
+  half.resume(inSocket.length, 300_000)
+  half.write(FrameType.DATA, new Uint8Array(60_000).fill(2))
+  half.next(9, MAX_DATA_BYTES)
+  assert.ok(inSocket.subarray(HEADER_BYTES).every((byte) => byte === 1))
+  assert.equal(streamNumber(inSocket), 7)
 })

@@ -55,11 +55,11 @@ export class MemoryTransport implements Transport {
   send(frame: Uint8Array): void {
     if (this.closed) return
     this.onSend?.(frame)
-    // As a socket does: the sender may keep and change its own.
-    const copy = copyFrame(frame)
     this.bufferedBytes += frame.length
     const leave = (): void =>
       this.#deliver(() => {
+        // As a socket does: until it has left, it is the sender's memory, and whoever writes there changes it.
+        const copy = copyFrame(frame)
         this.bufferedBytes -= copy.length
         this.peer?.arrive(() => this.peer?.receiver?.message(copy))
         this.receiver?.drained()
