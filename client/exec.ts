@@ -63,7 +63,7 @@ export async function exec(
   )
   let release: (() => void) | undefined
   try {
-    release = await path.queue.acquire('normal', patience.signal)
+    release = await path.queue.acquire('normal', patience)
     return await new Command(path, head, options, patience, release).result
   } catch (error) {
     release?.()
@@ -108,7 +108,7 @@ class Command {
     this.#stream = stream
     const upload = new Upload(stream)
     options.control?.((name) => stream.event?.({ signal: name }))
-    const abort = () => stream.reset(patience.signal.reason as TunnelError)
+    const giveUp = () => stream.reset(patience.reason as TunnelError)
     stream.handle({
       accepted: () => patience.stopTimer(),
       data: (chunk) => this.#take(chunk, 'stdout', options.stdout),
@@ -123,15 +123,14 @@ class Command {
       },
       closed: (error) => {
         upload.stop()
-        patience.signal.removeEventListener('abort', abort)
+        patience.offGivenUp(giveUp)
         release()
         if (!this.#ended) {
           this.#reject(this.#verdict(error))
         }
       },
     })
-    patience.signal.addEventListener('abort', abort, { once: true })
-    if (patience.signal.aborted) abort()
+    patience.onGivenUp(giveUp)
     if (!rides) void upload.run(bytes ?? (stdin as BodyLike))
   }
 

@@ -32,6 +32,8 @@ export async function tunnelFetch(
 ): Promise<Response> {
   const { priority, idempotent, timeoutMs = defaultTimeoutMs, ...standard } = init
   const request = new Request(input, { ...standard, duplex: 'half' } as RequestInit)
+  // Not the request's own, which follows it at a price.
+  const signal = signalOf(input, standard)
   let hop = {
     url: new URL(request.url),
     method: request.method,
@@ -47,11 +49,11 @@ export async function tunnelFetch(
         body: hop.body,
         priority,
         idempotent,
-        signal: request.signal,
+        signal,
         timeoutMs,
       })
       const next = request.redirect === 'manual' ? undefined : redirected(hop, answer.head)
-      if (next === undefined) return responseOf(answer, hop.url, redirects > 0, request.signal)
+      if (next === undefined) return responseOf(answer, hop.url, redirects > 0, signal)
       answer.reset(new TunnelError('ABORTED', 'redirected', { hop: 'client' }))
       if (request.redirect === 'error' || redirects >= MAX_REDIRECTS) {
         throw new TunnelError('ABORTED', `redirected to ${next.url.href}, which was not wanted`, {
@@ -61,8 +63,13 @@ export async function tunnelFetch(
       hop = next
     }
   } catch (error) {
-    throw request.signal.aborted ? request.signal.reason : error
+    throw signal?.aborted ? signal.reason : error
   }
+}
+
+function signalOf(input: string | URL | Request, { signal }: RequestInit): AbortSignal | undefined {
+  if (signal === undefined && input instanceof Request) return input.signal
+  return signal ?? undefined
 }
 
 /** A body in memory stays bytes, so that it can be sent again; any other is a stream. */
@@ -86,7 +93,7 @@ function addressOf(url: URL): { machine: string; target: string; path: string } 
   return { machine: url.hostname, target: targetOf(port, undefined), path: url.pathname + url.search }
 }
 
-function responseOf(answer: HttpAnswer, url: URL, wasRedirected: boolean, signal: AbortSignal): Response {
+function responseOf(answer: HttpAnswer, url: URL, wasRedirected: boolean, signal?: AbortSignal): Response {
   const { status, statusText, headers } = answer.head
   const empty = NULL_BODY_STATUSES.has(status)
   if (empty) answer.body.discard()
@@ -107,7 +114,7 @@ function responseOf(answer: HttpAnswer, url: URL, wasRedirected: boolean, signal
 }
 
 /** Nothing is taken from the stream before somebody reads: the reader's pace is the sender's. */
-function readableOf(answer: HttpAnswer, signal: AbortSignal): ReadableStream<Uint8Array> {
+function readableOf(answer: HttpAnswer, signal?: AbortSignal): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
@@ -116,7 +123,7 @@ function readableOf(answer: HttpAnswer, signal: AbortSignal): ReadableStream<Uin
           if (chunk === undefined) controller.close()
           else controller.enqueue(chunk)
         } catch (error) {
-          controller.error(signal.aborted ? signal.reason : error)
+          controller.error(signal?.aborted ? signal.reason : error)
         }
       },
       cancel(reason) {

@@ -40,12 +40,10 @@ export async function openRawStream(
   )
   let release: (() => void) | undefined
   try {
-    release = await path.queue.acquire(priority, patience.signal)
+    release = await path.queue.acquire(priority, patience)
     const head = target === undefined ? { kind, machine, priority } : { kind, machine, priority, target }
     const stream = opener().open(head)
-    const abort = () => stream.reset(patience.signal.reason as TunnelError)
-    patience.signal.addEventListener('abort', abort, { once: true })
-    if (patience.signal.aborted) abort()
+    patience.onGivenUp(() => stream.reset(patience.reason as TunnelError))
     const free = release
     return await new Promise((resolve, reject) => {
       stream.handle({

@@ -2,6 +2,7 @@ import { TunnelError } from '../protocol/errors.ts'
 import { PRIORITIES, type Priority } from '../protocol/heads.ts'
 import { Emitter } from './emitter.ts'
 import type { QueueOptions } from './options.ts'
+import type { Patience } from './patience.ts'
 
 /** How many of each priority go in one round while all wait, so that none starves. */
 const WEIGHTS: Readonly<Record<Priority, number>> = { high: 8, normal: 4, low: 1 }
@@ -60,10 +61,10 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
 
   /**
    * Waits for a place; what it resolves to gives the place back, once however often it is called.
-   * @throws {TunnelError} QUEUE_FULL; ABORTED when the signal says so
+   * @throws {TunnelError} QUEUE_FULL, or why its caller waits no more
    */
-  acquire(priority: Priority = 'normal', signal?: AbortSignal): Promise<() => void> {
-    if (signal?.aborted === true) return Promise.reject(aborted(signal))
+  acquire(priority: Priority = 'normal', patience?: Patience): Promise<() => void> {
+    if (patience?.reason !== undefined) return Promise.reject(patience.reason)
     if (this.#active < this.#capacity && this.size === 0) return Promise.resolve(this.#take())
     const { maxRequests } = this.#options
     if (this.size >= maxRequests) {
@@ -78,21 +79,21 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
       const queue = this.#waiting[priority]
       const waiter: Waiter = {
         resolve: (release) => {
-          signal?.removeEventListener('abort', abort)
+          patience?.offGivenUp(giveUp)
           resolve(release)
         },
         reject: (error) => {
-          signal?.removeEventListener('abort', abort)
+          patience?.offGivenUp(giveUp)
           reject(error)
         },
       }
-      const abort = () => {
+      const giveUp = () => {
         queue.delete(waiter)
-        waiter.reject(aborted(signal))
+        waiter.reject(patience?.reason as TunnelError)
         this.#press()
       }
-      signal?.addEventListener('abort', abort, { once: true })
       queue.add(waiter)
+      patience?.onGivenUp(giveUp)
       this.#press()
     })
   }
@@ -162,10 +163,4 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
       this.emit('drain', { waiting, maxRequests })
     }
   }
-}
-
-export function aborted(signal: AbortSignal | undefined): TunnelError {
-  const reason: unknown = signal?.reason
-  if (reason instanceof TunnelError) return reason
-  return new TunnelError('ABORTED', 'the caller has given up', { cause: reason, hop: 'client' })
 }

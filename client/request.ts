@@ -82,7 +82,7 @@ export async function sendRequest(path: RequestPath, request: HttpRequest): Prom
         return { head: answer, body, reset: (error) => stream.reset(error) }
       } catch (error) {
         const failed = asTunnelError(error)
-        if (patience.signal.aborted) throw failed
+        if (patience.reason !== undefined) throw failed
         const verdict = judge({
           error: failed,
           tries,
@@ -92,7 +92,7 @@ export async function sendRequest(path: RequestPath, request: HttpRequest): Prom
           final: path.final(),
         })
         if (verdict !== 'retry') throw verdict
-        await pause(path.clock, failed.retryAfterMs ?? RETRY_MS * 2 ** (tries - 1), patience.signal)
+        await pause(path.clock, failed.retryAfterMs ?? RETRY_MS * 2 ** (tries - 1), patience)
       }
     }
   } catch (error) {
@@ -110,17 +110,15 @@ async function start(
   body: BodyLike | undefined,
   patience: Patience,
 ): Promise<Exchange> {
-  const { signal } = patience
-  const release = await path.queue.acquire(head.priority, signal)
+  const release = await path.queue.acquire(head.priority, patience)
   try {
-    const abort = () => exchange.stream.reset(signal.reason as TunnelError)
+    const giveUp = () => exchange.stream.reset(patience.reason as TunnelError)
     const exchange = new Exchange(path.open, head, body, (answered) => {
       release()
-      signal.removeEventListener('abort', abort)
+      patience.offGivenUp(giveUp)
       if (answered) patience.end()
     })
-    signal.addEventListener('abort', abort, { once: true })
-    if (signal.aborted) abort()
+    patience.onGivenUp(giveUp)
     return exchange
   } catch (error) {
     release()
@@ -128,17 +126,16 @@ async function start(
   }
 }
 
-function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+function pause(clock: Clock, ms: number, patience: Patience): Promise<void> {
   return new Promise((resolve, reject) => {
-    const abort = () => {
-      clock.clearTimer(timer)
-      reject(signal.reason as TunnelError)
-    }
     const timer = clock.setTimer(() => {
-      signal.removeEventListener('abort', abort)
+      patience.offGivenUp(giveUp)
       resolve()
     }, ms)
-    if (signal.aborted) abort()
-    else signal.addEventListener('abort', abort, { once: true })
+    const giveUp = () => {
+      clock.clearTimer(timer)
+      reject(patience.reason)
+    }
+    patience.onGivenUp(giveUp)
   })
 }

@@ -16,6 +16,9 @@ export interface CompressionChoice {
   thresholdBytes: number
 }
 
+/** A frame of this size, in bytes, is worth a system call of its own. */
+const CORKED_BYTES = 16_384
+
 const COMPRESSED = { compress: true }
 const PLAIN = { compress: false }
 /** A close reason is 123 bytes at most (RFC 6455, section 5.5.1). */
@@ -36,6 +39,7 @@ export class WebSocketTransport implements Transport {
   readonly #compressFromBytes: number
   readonly #sent = (): void => this.receiver?.drained()
   readonly #uncork = (): void => {
+    if (!this.#corked) return
     this.#corked = false
     this.#socket?.uncork()
   }
@@ -74,13 +78,18 @@ export class WebSocketTransport implements Transport {
 
   send(frame: Uint8Array, compressible = false): void {
     if (this.#webSocket.readyState !== WebSocket.OPEN) return
-    if (!this.#corked && this.#socket !== undefined) {
-      this.#corked = true
-      this.#socket.cork()
-      setImmediate(this.#uncork)
-    }
+    if (frame.length < CORKED_BYTES) this.#cork()
+    else if (this.#corked) this.#uncork()
     const compress = compressible && frame.length >= this.#compressFromBytes
     this.#webSocket.send(frame, compress ? COMPRESSED : PLAIN, this.#sent)
+  }
+
+  /** Several small frames leave in one system call, at the end of this turn of the event loop. */
+  #cork(): void {
+    if (this.#corked || this.#socket === undefined) return
+    this.#corked = true
+    this.#socket.cork()
+    setImmediate(this.#uncork)
   }
 
   close(code: number, reason: string): void {

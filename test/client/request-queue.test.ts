@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Patience } from '../../client/patience.ts'
 import { RequestQueue } from '../../client/request-queue.ts'
+import { systemClock } from '../../protocol/clock.ts'
 import { TunnelError } from '../../protocol/errors.ts'
 
 test('a place is given at once while there is one, and comes back once however often it is released', async () => {
@@ -51,7 +53,8 @@ test('a full queue refuses, and tells of the pressure before and of its end', as
 test('a caller that gives up leaves the queue, and what is cleared is turned away', async () => {
   const queue = new RequestQueue({ maxRequests: 4, backpressureAt: 1 })
   const abort = new AbortController()
-  const given = queue.acquire('normal', abort.signal)
+  const patience = new Patience(systemClock, abort.signal, 60_000, 'nothing came')
+  const given = queue.acquire('normal', patience)
   const cleared = queue.acquire('low')
   abort.abort()
   await assert.rejects(given, { code: 'ABORTED' })
