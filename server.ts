@@ -24,7 +24,7 @@ import pool from './plugins/pool/index.ts'
 import ratelimit from './plugins/ratelimit/index.ts'
 import ssh from './plugins/ssh/index.ts'
 import state from './plugins/state/index.ts'
-import websocket from './plugins/websocket/index.ts'
+import websocket, { webSocketFailed } from './plugins/websocket/index.ts'
 
 export { loadSettings, type Settings } from './config/index.ts'
 
@@ -81,6 +81,7 @@ export async function buildServer({
     // Before anything that can refuse an upgrade, or a refused one leaks its socket.
     await app.register(fastifyWebsocket, {
       options: { maxPayload: limits.maxFrameBytes, perMessageDeflate: settings.compression.enabled },
+      errorHandler: webSocketFailed,
       // Its own would close every link at once and without a code; whoever has links drains them in its `preClose`.
       preClose: (done: () => void) => done(),
     })

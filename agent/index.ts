@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { userInfo } from 'node:os'
 import {
   addressesOf,
+  askProxy,
   type ClientSettings,
   Connection,
-  getFromProxy,
   type TokenProvider,
   watchNetwork,
 } from '../client/index.ts'
@@ -196,7 +196,8 @@ export class Agent {
       )
     }
     const { urls, token, settings } = this.#options
-    const answer = await getFromProxy(addressesOf(urls), token, 'ssh/key', settings.request.timeoutMs)
+    const { timeoutMs } = settings.request
+    const answer = await askProxy(addressesOf(urls), { route: 'ssh/key', token, timeoutMs })
     const { publicKey } = answer as { publicKey: string }
     const added = await authorizeKey(publicKey)
     this.#log(

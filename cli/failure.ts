@@ -83,7 +83,7 @@ const MEANINGS: Record<ErrorCode, Meaning> = {
   HOST_KEY_CHANGED: {
     status: EXIT.authentication,
     advice:
-      'if the machine was set up anew, accept its key: POST /api/tunnel/machines/NAME/trust; otherwise someone is in between',
+      'if the machine was set up anew, accept its key with `tunnel machines --trust NAME`; otherwise someone is in between',
   },
   CHANNEL_OPEN_FAILED: {
     status: EXIT.unreachable,

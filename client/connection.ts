@@ -1,6 +1,7 @@
 import type { Clock } from '../protocol/clock.ts'
 import { asTunnelError, errorFromWire, TunnelError } from '../protocol/errors.ts'
 import type { Goaway, Link } from '../protocol/link.ts'
+import { awake } from './awake.ts'
 import { backoffMs } from './backoff.ts'
 import { type DialledLink, Dialler, type DiallerOptions, isFinal } from './dialler.ts'
 import { Emitter } from './emitter.ts'
@@ -96,7 +97,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   async connect(patient = false): Promise<void> {
     this.#to('connecting')
     try {
-      this.#adopt(await this.#firstDial())
+      this.#adopt(await awake(() => this.#firstDial()))
     } catch (error) {
       const failed = asTunnelError(error)
       if (this.#abort.signal.aborted) throw failed
@@ -181,31 +182,29 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   async #redial(cause: TunnelError): Promise<void> {
-    const { backoff, random } = this.#options
-    // Our timers let a process end; somebody waits for this one.
-    const awake = setInterval(() => {}, 2 ** 30)
-    let error = cause
     this.#to('reconnecting')
-    try {
-      for (let attempt = 1; !this.#abort.signal.aborted; attempt++) {
-        if (this.#failures >= backoff.maxAttempts) return this.#giveUp(error)
-        const askedMs = error.category === 'server' ? (error.retryAfterMs ?? 0) : 0
-        const delayMs = Math.max(backoffMs(this.#failures, backoff, random), askedMs)
-        this.emit('redial', { attempt, delayMs, error })
-        if (delayMs > 0) {
-          this.#pause = new Pause(this.#clock, delayMs)
-          await this.#pause.over
-        }
-        try {
-          return this.#adopt(await this.#dial())
-        } catch (failure) {
-          error = asTunnelError(failure)
-          this.#failures++
-          if (isFinal(error)) return this.#giveUp(error)
-        }
+    await awake(() => this.#dialOn(cause))
+  }
+
+  async #dialOn(cause: TunnelError): Promise<void> {
+    const { backoff, random } = this.#options
+    let error = cause
+    for (let attempt = 1; !this.#abort.signal.aborted; attempt++) {
+      if (this.#failures >= backoff.maxAttempts) return this.#giveUp(error)
+      const askedMs = error.category === 'server' ? (error.retryAfterMs ?? 0) : 0
+      const delayMs = Math.max(backoffMs(this.#failures, backoff, random), askedMs)
+      this.emit('redial', { attempt, delayMs, error })
+      if (delayMs > 0) {
+        this.#pause = new Pause(this.#clock, delayMs)
+        await this.#pause.over
       }
-    } finally {
-      clearInterval(awake)
+      try {
+        return this.#adopt(await this.#dial())
+      } catch (failure) {
+        error = asTunnelError(failure)
+        this.#failures++
+        if (isFinal(error)) return this.#giveUp(error)
+      }
     }
   }
 

@@ -45,25 +45,12 @@ export async function openRawStream(
     const stream = opener().open(head)
     patience.onGivenUp(() => stream.reset(patience.reason as TunnelError))
     const free = release
-    return await new Promise((resolve, reject) => {
-      stream.handle({
-        // In the same turn the duplex takes over, so that no byte is missed.
-        accepted: () => {
-          patience.stopTimer()
-          const duplex = new StreamDuplex(stream)
-          duplex.once('close', () => {
-            free()
-            patience.end()
-          })
-          resolve(duplex)
-        },
-        closed: (error) => {
-          reject(
-            error ?? new TunnelError('ABORTED', 'the stream ended before it was accepted', { hop: 'proxy' }),
-          )
-        },
-      })
+    const duplex = await StreamDuplex.accepted(stream, () => patience.stopTimer())
+    duplex.once('close', () => {
+      free()
+      patience.end()
     })
+    return duplex
   } catch (error) {
     release?.()
     patience.end()

@@ -1,5 +1,5 @@
 import { authorizeKey } from '../../agent/authorized-keys.ts'
-import { fetchJson } from '../api.ts'
+import { ask } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import { EXIT } from '../failure.ts'
@@ -22,7 +22,7 @@ export async function run(argv: string[]): Promise<number> {
   )
   if (made === undefined) return EXIT.ok
   const options = made.opts<CommonOptions & { authorize?: boolean }>()
-  const { publicKey } = await fetchJson<{ publicKey: string }>(accessFrom(options), 'ssh/key')
+  const { publicKey } = await ask<{ publicKey: string }>(accessFrom(options), 'ssh/key')
   if (options.authorize !== true) {
     process.stdout.write(options.json === true ? `${JSON.stringify({ publicKey })}\n` : `${publicKey}\n`)
     return EXIT.ok

@@ -1,21 +1,11 @@
-import { fetchJson } from '../api.ts'
+import type { Machine } from '../../client/machines.ts'
+import { ask } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
-import { EXIT } from '../failure.ts'
+import { EXIT, UsageError } from '../failure.ts'
 import { age, table } from '../output.ts'
 
-export interface MachineRow {
-  name: string
-  online: boolean
-  source: string
-  sshUser: string
-  since?: string
-  agentVersion?: string
-  hostKeys: { type: string; fingerprint: string }[]
-  hostKeyChanged: boolean
-}
-
-export function machineTable(machines: MachineRow[]): string {
+export function machineTable(machines: Machine[]): string {
   if (machines.length === 0) return 'no machine yet: run `tunnel agent --machine NAME` on one\n'
   const rows = machines.map((machine) => [
     machine.name,
@@ -33,15 +23,38 @@ export async function run(argv: string[]): Promise<number> {
     command({
       usage: 'machines',
       does: 'Lists your machines: on line or not, since when, and the fingerprint of the host key.',
-      examples: ['tunnel machines', 'tunnel machines --json'],
-    }),
+      examples: ['tunnel machines', 'tunnel machines --json', 'tunnel machines --trust home'],
+    })
+      .option('--trust <name>', 'accept the host key that this machine shows now, in place of the pinned one')
+      .option('--forget <name>', 'remove this machine and its pinned host keys'),
     argv,
   )
   if (made === undefined) return EXIT.ok
-  const options = made.opts<CommonOptions>()
-  const machines = await fetchJson<MachineRow[]>(accessFrom(options), 'machines')
-  process.stdout.write(
-    options.json === true ? `${JSON.stringify(machines, null, 2)}\n` : machineTable(machines),
-  )
-  return EXIT.ok
+  const options = made.opts<CommonOptions & { trust?: string; forget?: string }>()
+  const { trust, forget } = options
+  if (trust !== undefined && forget !== undefined)
+    throw new UsageError('give --trust or --forget, not both of them')
+  const access = accessFrom(options)
+  const show = (value: unknown, text: string): number => {
+    process.stdout.write(options.json === true ? `${JSON.stringify(value, null, 2)}\n` : text)
+    return EXIT.ok
+  }
+  if (trust !== undefined) {
+    const machine = await ask<Machine>(access, `${routeOf(trust)}/trust`, 'POST')
+    return show(machine, `${trust} is known by ${machine.hostKeys.map(keyName).join(' and ')} from now on\n`)
+  }
+  if (forget !== undefined) {
+    await ask(access, routeOf(forget), 'DELETE')
+    return show({ forgotten: forget }, `${forget} is forgotten, until its agent comes again\n`)
+  }
+  const machines = await ask<Machine[]>(access, 'machines')
+  return show(machines, machineTable(machines))
+}
+
+function routeOf(machine: string): string {
+  return `machines/${encodeURIComponent(machine)}`
+}
+
+function keyName({ type, fingerprint }: Machine['hostKeys'][number]): string {
+  return `${type} ${fingerprint}`
 }

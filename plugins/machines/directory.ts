@@ -131,10 +131,13 @@ export class MachineDirectory {
     return this.#names(owner).flatMap((name) => this.find(owner, name) ?? [])
   }
 
-  /** Pinned public keys, `ssh-ed25519 AAAA…`. */
+  /** Pinned public keys, `ssh-ed25519 AAAA…`. @throws {TunnelError} MACHINE_OFFLINE where there are none, nor an agent */
   async hostKeys(owner: string, name: string): Promise<string[]> {
     const configured = this.#configuredOf(owner, name)
-    return configured === undefined ? (this.#records.get(owner, name)?.hostKeys ?? []) : [configured.hostKey]
+    if (configured !== undefined) return [configured.hostKey]
+    const hostKeys = this.#records.get(owner, name)?.hostKeys ?? []
+    if (hostKeys.length === 0) await this.agentLink(owner, name)
+    return hostKeys
   }
 
   /** The machine's SSH server has shown a key that is not pinned: it waits for its owner's word. */
@@ -207,15 +210,7 @@ export class MachineDirectory {
       subject: owner,
       ...(target === undefined ? {} : { target }),
     })
-    return new Promise((resolve, reject) => {
-      const duplex = new StreamDuplex(stream, {
-        accepted() {
-          duplex.off('error', reject)
-          resolve(duplex)
-        },
-      })
-      duplex.once('error', reject)
-    })
+    return StreamDuplex.accepted(stream)
   }
 
   close(): void {
@@ -245,7 +240,8 @@ function dialTcp(host: string, port: number): Promise<Duplex> {
     )
     socket.once('connect', () => {
       socket.setTimeout(0)
-      socket.off('error', onError)
+      // Whoever uses it listens too, but perhaps not at once.
+      socket.off('error', onError).on('error', () => {})
       resolve(socket)
     })
   })

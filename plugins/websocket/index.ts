@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { WebSocket } from 'ws'
 import { SUBPROTOCOL } from '../../protocol/hello.ts'
 import { AgentListener } from './agents.ts'
 import { Clients } from './clients.ts'
@@ -20,6 +21,17 @@ declare module 'fastify' {
   interface FastifyInstance {
     links: Links
   }
+}
+
+/** For @fastify/websocket: what a peer does wrong is told by its link, which `ws` closes with the right code. */
+export function webSocketFailed(
+  error: Error & { code?: string },
+  socket: WebSocket,
+  request: FastifyRequest,
+): void {
+  if (error.code?.startsWith('WS_ERR_')) return
+  request.log.error({ err: error }, 'a WebSocket failed')
+  socket.terminate()
 }
 
 async function websocketPlugin(

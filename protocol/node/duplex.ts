@@ -50,6 +50,27 @@ export class StreamDuplex extends Duplex {
     })
   }
 
+  /**
+   * The stream that its acceptor has taken; rejects with what ended it before. An end that comes in the same breath as
+   * the answer still rejects: whoever waits could not have listened for it.
+   */
+  static accepted(stream: TunnelStream, onAccepted?: () => void): Promise<StreamDuplex> {
+    return new Promise((resolve, reject) => {
+      const hand = (): void => {
+        if (duplex.errored !== null) return
+        duplex.off('error', reject)
+        resolve(duplex)
+      }
+      const duplex = new StreamDuplex(stream, {
+        accepted() {
+          onAccepted?.()
+          queueMicrotask(hand)
+        },
+      })
+      duplex.once('error', reject)
+    })
+  }
+
   override on<K extends keyof StreamDuplexEvents>(
     name: K,
     listener: (...args: StreamDuplexEvents[K]) => void,

@@ -100,6 +100,10 @@ export class WebSocketTransport implements Transport {
     this.#webSocket.close(code, fits)
     // A peer that is held or gone never answers.
     this.#webSocket.resume()
+    this.#terminateSoon()
+  }
+
+  #terminateSoon(): void {
     this.#closeTimer ??= setTimeout(() => this.#webSocket.terminate(), CLOSE_TIMEOUT_MS)
     this.#closeTimer.unref()
   }
@@ -118,11 +122,12 @@ export class WebSocketTransport implements Transport {
 
   /** `ws` closes with the right code by itself; it is told to the link as what it is. */
   #failed(error: Error & { code?: string }): void {
-    if (error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') {
-      this.#closeReason = { code: 1009, reason: 'FRAME_TOO_LARGE: a message is over the limit' }
-    } else if (error.code?.startsWith('WS_ERR_')) {
-      this.#closeReason = { code: 4400, reason: `FRAME_INVALID: ${error.message}` }
-    }
+    if (!error.code?.startsWith('WS_ERR_')) return
+    this.#closeReason =
+      error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH'
+        ? { code: 1009, reason: 'FRAME_TOO_LARGE: a message is over the limit' }
+        : { code: 4400, reason: `FRAME_INVALID: ${error.message}` }
+    this.#terminateSoon()
   }
 }
 

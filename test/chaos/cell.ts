@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { peakResidentBytes } from '../support/proc.ts'
 import { Cleanup, type Scope } from '../support/scope.ts'
 import { startTopology, type Topology } from '../support/topology.ts'
 import { tempFolder } from '../support/tree.ts'
@@ -41,6 +42,8 @@ export interface CellResult {
   /** Logins that the sshd has seen, against sessions that were run: more would mean that one was started again. */
   logins: number
   sessions: number
+  /** The most memory that each has had, in bytes; of the last proxy where it was killed. */
+  peakResidentBytes: { proxy: number; agent: number }
   seconds: number
   ok: boolean
   /** What went wrong, and what the parties wrote meanwhile. */
@@ -168,6 +171,10 @@ async function measure(run: Run): Promise<CellResult> {
     },
     logins,
     sessions,
+    peakResidentBytes: {
+      proxy: peakResidentBytes(topology.proxy.pid),
+      agent: peakResidentBytes(topology.agent.pid),
+    },
     seconds: Math.round(performance.now() - beganMs) / 1_000,
     ok: failed === undefined && detail === undefined,
     ...(detail !== undefined && { detail, logs: topology.logs() }),

@@ -47,6 +47,17 @@ function repeatWanted(meanMs: number, context: FaultContext, act: () => Promise<
   })
 }
 
+const none: Fault = {
+  name: 'none',
+  does: 'nothing goes wrong',
+  inNamespace: false,
+  wanted: { full: 1, short: 1 },
+  meanMs: 500,
+  run(context) {
+    return repeatWanted(this.meanMs, context, async () => {})
+  },
+}
+
 const cuts: Fault = {
   name: 'cuts',
   does: "the client's link is cut at random moments, mean 300 ms",
@@ -119,4 +130,4 @@ const both: Fault = {
 }
 
 /** The faults of the matrix, in the order of its columns. */
-export const FAULTS: readonly Fault[] = [cuts, freeze, address, killed, both]
+export const FAULTS: readonly Fault[] = [none, cuts, freeze, address, killed, both]

@@ -1,11 +1,9 @@
-import { fileURLToPath } from 'node:url'
 import { type ProgramOptions, run, spawnProgram } from '../support/process.ts'
 import type { Scope } from '../support/scope.ts'
+import { TUNNEL_CLI } from '../support/topology.ts'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-
-/** The command line that runs the CLI from its sources. */
-export const TUNNEL = [process.execPath, '--import', import.meta.resolve('tsx'), `${ROOT}cli/main.ts`]
+/** The command line that runs the CLI, compiled as a user has it. */
+export const TUNNEL = [process.execPath, TUNNEL_CLI]
 
 /** An environment in which nothing of the person's own is found. */
 export function isolated(stateDir: string, more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {

@@ -31,6 +31,20 @@ test('a client connects, says its state, and is closed for good', async (t) => {
   await assert.rejects(tunnel.exec('home', 'true'), { code: 'ABORTED' })
 })
 
+test('a stream that ends in the same breath as it is taken rejects the open, and ends no process', async (t) => {
+  const proxy = await startProxy(t, {
+    onStream: (stream) => {
+      stream.accept()
+      // Behind the ACCEPT that leaves in a microtask, and in the same system call.
+      queueMicrotask(() => stream.reset(new TunnelError('CONNECT_REFUSED', 'after all')))
+    },
+  })
+  const tunnel = clientOf(t, proxy.url)
+  await tunnel.connect()
+  await assert.rejects(tunnel.open({ machine: 'home', kind: 'ssh' }), { code: 'CONNECT_REFUSED' })
+  assert.equal(tunnel.state, 'connected')
+})
+
 test('nobody at the address, and wrong settings, are told at once by category', async (t) => {
   const proxy = await startProxy(t, { onStream: echo })
   const { url } = proxy

@@ -1,5 +1,5 @@
 import { TunnelError, type TunnelStream } from '../../protocol/index.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../support/seeded-random.ts'
 
 /** A consumer of an attacked stream, which does whatever a consumer may do. */
 export function consume(

@@ -12,7 +12,7 @@ import {
   streamNumber,
   TYPE_MASK,
 } from '../../protocol/index.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../support/seeded-random.ts'
 
 const MAX_CORPUS = 256
 const MAX_NUMBERS = 64

@@ -1,12 +1,11 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { encodeJson, FrameType } from '../../protocol/index.ts'
+import type { Random } from '../support/seeded-random.ts'
 import { FrameMaker } from './frame-maker.ts'
-import { MemoryTarget } from './memory-target.ts'
-import { Random } from './random.ts'
-import type { Party } from './target.ts'
+import type { Target } from './target.ts'
 
 export interface FuzzResult {
-  party: string
-  seed: number
   frames: number
   links: number
   /** Links by how they ended: a close code, or `lived`. */
@@ -25,12 +24,15 @@ const LINKS_PER_CHECK = 300
 /** What a heap may have grown by when all is over. */
 const MAX_HEAP_GROWTH_BYTES = 67_108_864
 
-/** Sends `frames` random and mutated frames at a party's link, in memory. */
-export async function fuzzInMemory(party: Party, frames: number, seed: number): Promise<FuzzResult> {
-  const random = new Random(seed)
-  const target = await new MemoryTarget(party, random).start()
+/** Sends `frames` random and mutated frames at a party's links; `random` is what it and the target choose by. */
+export async function fuzz(
+  target: Target,
+  frames: number,
+  random: Random,
+  progress?: (sent: number) => void,
+): Promise<FuzzResult> {
   await target.settle()
-  const before = target.leftovers()
+  const before = await target.leftovers()
   const beganMs = performance.now()
   const heapBytes = usedHeap()
   const outcomes: Record<string, number> = {}
@@ -40,14 +42,14 @@ export async function fuzzInMemory(party: Party, frames: number, seed: number): 
   let links = 0
   const check = async (): Promise<void> => {
     await target.settle()
-    const after = target.leftovers()
+    const after = await target.leftovers()
     for (const [what, count] of Object.entries(after)) {
       if (count !== before[what]) target.violations.push(`${what}: ${count}, ${before[what]} before`)
     }
   }
   while (sent < frames && target.violations.length === 0) {
     links++
-    const { transport, dialler, hello } = target.dial()
+    const { transport, dialler, hello } = await target.dial()
     const maker = new FrameMaker(random, dialler, ids, corpus)
     let closed: string | undefined
     transport.receiver = {
@@ -68,15 +70,15 @@ export async function fuzzInMemory(party: Party, frames: number, seed: number): 
     }
     outcomes[closed ?? 'lived'] = (outcomes[closed ?? 'lived'] ?? 0) + 1
     if (closed === undefined) transport.terminate()
-    if (links % LINKS_PER_CHECK === 0) await check()
+    if (links % LINKS_PER_CHECK !== 0) continue
+    await check()
+    progress?.(sent)
   }
   await check()
   const heapGrowthBytes = usedHeap() - heapBytes
   if (heapGrowthBytes > MAX_HEAP_GROWTH_BYTES)
     target.violations.push(`the heap grew by ${heapGrowthBytes} bytes`)
   return {
-    party,
-    seed,
     frames: sent,
     links,
     outcomes,
@@ -87,8 +89,13 @@ export async function fuzzInMemory(party: Party, frames: number, seed: number): 
   }
 }
 
-export function usedHeap(): number {
-  const { gc } = globalThis as { gc?: () => void }
-  gc?.()
+/** The collector, whether or not the process was started with it: without it a heap says nothing. */
+const collectGarbage = (() => {
+  setFlagsFromString('--expose-gc')
+  return runInNewContext('gc') as () => void
+})()
+
+function usedHeap(): number {
+  collectGarbage()
   return process.memoryUsage().heapUsed
 }

@@ -14,10 +14,10 @@ import {
   type TunnelStream,
 } from '../../protocol/index.ts'
 import { MemoryPair, type MemoryTransport } from '../support/memory-transport.ts'
+import type { Random } from '../support/seeded-random.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 import { Bystander } from './bystander.ts'
 import { consume } from './consumer.ts'
-import type { Random } from './random.ts'
 import type { Party, Target } from './target.ts'
 
 const SETTINGS = {
@@ -164,7 +164,7 @@ export class MemoryTarget implements Target {
     }
   }
 
-  dial(): ReturnType<Target['dial']> {
+  async dial(): ReturnType<Target['dial']> {
     const pair = new MemoryPair({ clock: this.#clock })
     if (this.#party === 'agent') {
       this.#link(pair.b, true, 'agent', {
@@ -257,7 +257,7 @@ export class MemoryTarget implements Target {
     for (const bystander of this.#bystanders) bystander.check()
   }
 
-  leftovers(): Record<string, number> {
+  async leftovers(): Promise<Record<string, number>> {
     return {
       'streams that end at the proxy': this.#here.size,
       'streams that end at the agent': this.#agent.size,

@@ -15,18 +15,8 @@ import {
   type TunnelStream,
 } from '../../protocol/index.ts'
 import { MemoryPair } from '../support/memory-transport.ts'
+import { Random } from '../support/seeded-random.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
-
-/** A small fast generator (mulberry32): the same schedule for the same seed. */
-export function randomOf(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 export interface Outcome {
   seed: number
@@ -324,7 +314,8 @@ class World {
   killed = false
 
   constructor(seed: number) {
-    this.random = randomOf(seed)
+    const random = new Random(seed)
+    this.random = () => random.next()
     this.proxy = new RelayingProxy(this)
     this.opener = new StreamOpener({ settings: SETTINGS, clock: this.clock, budget: this.clientBudget })
     this.acceptor = new StreamAcceptor({
@@ -444,11 +435,11 @@ export async function simulate(seed: number): Promise<Outcome> {
       if (!explained.has(talker.error.code)) world.violation(`${talker.error.code}: ${talker.error.message}`)
     } else bytes += talker.receiveBytes
   }
-  leftovers(world)
+  await leftovers(world)
   return { seed, streams: count, bytes, faults: world.faults, errors, violations: world.violations }
 }
 
-function leftovers(world: World): void {
+async function leftovers(world: World): Promise<void> {
   const nothing: Record<string, number> = {
     'streams of the opener': world.opener.size,
     'streams of the agent': world.acceptor.size,
@@ -466,4 +457,7 @@ function leftovers(world: World): void {
   world.agent.stopped = true
   const links = [world.client.link, world.agent.link, ...world.proxy.links]
   for (const link of links) link?.terminate()
+  // What the world itself has under way: a dial, a slow reader.
+  await world.clock.run(world.clock.now() + 10_000)
+  if (world.clock.pending !== 0) world.violation(`timers left: ${world.clock.pending}`)
 }
