@@ -63,6 +63,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   readonly #dialler: Dialler
   readonly #refresh: TokenRefresh
   readonly #abort = new AbortController()
+  /** What ends each dial that is under way. */
+  readonly #dials = new Set<AbortController>()
   #state: ConnectionState = 'disconnected'
   #link: Link | undefined
   #linkSinceMs = 0
@@ -130,12 +132,15 @@ export class Connection extends Emitter<ConnectionEvents> {
     const rttMs = this.#link?.rttMs
     this.#link?.probe(rttMs === undefined ? unknown : Math.min(most, Math.max(least, roundTrips * rttMs)))
     this.#pause?.end()
+    // Answers to the former address come to nobody: these begin anew.
+    for (const dial of this.#dials) dial.abort()
   }
 
   /** Ends the link, normally, and every dial. */
   close(): void {
     if (this.#state === 'closed') return
     this.#abort.abort(new TunnelError('ABORTED', 'the connection was closed', { hop: 'client' }))
+    for (const dial of this.#dials) dial.abort()
     this.#pause?.end()
     this.#refresh.stop()
     const link = this.#link
@@ -144,12 +149,23 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#to('closed')
   }
 
-  #dial(): Promise<DialledLink> {
+  async #dial(): Promise<DialledLink> {
     const handlers = {
       goaway: (goaway: Goaway) => void this.#move(goaway),
       closed: (link: Link, error: TunnelError) => this.#closed(link, error),
     }
-    return this.#dialler.dial(handlers, this.#abort.signal)
+    for (;;) {
+      const dial = new AbortController()
+      if (this.#abort.signal.aborted) dial.abort()
+      this.#dials.add(dial)
+      try {
+        return await this.#dialler.dial(handlers, dial.signal)
+      } catch (error) {
+        if (!dial.signal.aborted || this.#abort.signal.aborted) throw error
+      } finally {
+        this.#dials.delete(dial)
+      }
+    }
   }
 
   #adopt({ link, token }: DialledLink): void {

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { type TestContext, test } from 'node:test'
 import { Connection, type ConnectionOptions, type Redial } from '../../client/connection.ts'
 import { TunnelError } from '../../protocol/errors.ts'
 import type { Hello } from '../../protocol/hello.ts'
 import { Link } from '../../protocol/link.ts'
+import type { DialOptions } from '../../protocol/node/websocket.ts'
 import type { Transport } from '../../protocol/transport.ts'
 import { MemoryPair } from '../support/memory-transport.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
@@ -24,9 +26,14 @@ function setUp(t: TestContext, options: Partial<ConnectionOptions> = {}) {
   const pairs: MemoryPair[] = []
   const dials: { url: string; atMs: number }[] = []
   const redials: Redial[] = []
-  const control = { refuse: undefined as ((url: string) => TunnelError | undefined) | undefined }
-  const dial = async (url: string): Promise<Transport> => {
+  const control = {
+    refuse: undefined as ((url: string) => TunnelError | undefined) | undefined,
+    /** A dial gets no answer. */
+    hang: false,
+  }
+  const dial = async (url: string, { signal }: DialOptions): Promise<Transport> => {
     dials.push({ url, atMs: clock.now() })
+    if (control.hang) await once(signal!, 'abort').then(() => Promise.reject(refused()))
     const refusal = control.refuse?.(url)
     if (refusal !== undefined) throw refusal
     const pair = new MemoryPair({ clock, latencyMs: () => 5 })
@@ -139,6 +146,33 @@ test('a change of the network cuts a wait short', async (t) => {
   await run(100)
   assert.equal(dials.length, 3)
   assert.equal(connection.state, 'connected')
+})
+
+test('a change of the network begins a dial anew that waits for an answer, and counts it as no failure', async (t) => {
+  const { connect, connection, control, dials, pairs, redials, run } = setUp(t)
+  await connect()
+  control.hang = true
+  pairs[0]!.cut()
+  await run(100)
+  connection.check()
+  await run(100)
+  control.hang = false
+  connection.check()
+  await run(100)
+  assert.equal(dials.length, 4)
+  assert.equal(redials.length, 1)
+  assert.equal(connection.state, 'connected')
+})
+
+test('closing calls off a dial that waits for an answer', async (t) => {
+  const { connect, connection, control, dials, pairs, run } = setUp(t)
+  await connect()
+  control.hang = true
+  pairs[0]!.cut()
+  await run(100)
+  connection.close()
+  await run(60_000)
+  assert.equal(dials.length, 2)
 })
 
 test('of several addresses the next is dialled when one fails, and the one that works is kept', async (t) => {
