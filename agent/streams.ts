@@ -46,10 +46,13 @@ export class AgentStreams {
       const wanted = canonicalTarget(target)
       if (wanted === undefined || !this.#allowed.has(wanted)) throw notAllowed(target)
       const socket = await dialTarget(target)
+      // It may have been given up while we dialled.
+      if (stream.state === 'closed') {
+        socket.destroy()
+        return
+      }
       this.#log('debug', 'stream open', { target, userId: subject, streamId: stream.id })
       const duplex = new StreamDuplex(stream)
-      // It may have been given up while we dialled.
-      if (stream.state === 'closed') socket.destroy()
       stream.accept()
       pipeline(duplex, socket, duplex, (error) => {
         this.#log('debug', 'stream over', {

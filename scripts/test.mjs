@@ -74,8 +74,10 @@ function signalGroup(signal) {
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => signalGroup(signal))
 child.on('exit', (code, signal) => {
   if (signalGroup(0)) {
-    console.error('a test left a process behind; it was ended')
+    const left = spawnSync('pgrep', ['-a', '-g', String(child.pid)], { encoding: 'utf8' }).stdout ?? ''
+    console.error(`a test left a process behind; it was ended\n${left}`)
     signalGroup('SIGKILL')
+    process.exit(1)
   }
   process.exit(signal === null ? code : 1)
 })

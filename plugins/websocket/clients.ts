@@ -7,7 +7,7 @@ import { Relay } from '../../protocol/relay.ts'
 import type { TunnelStream } from '../../protocol/stream.ts'
 import type { User } from '../auth/index.ts'
 import type { OpenContext } from '../forward/index.ts'
-import { agentMayNotOpen, tokenExpired, tooManyLinks, unknownStream } from './errors.ts'
+import { agentMayNotOpen, hostHungUp, tokenExpired, tooManyLinks, unknownStream } from './errors.ts'
 import type { Connection, Listener } from './listener.ts'
 import type { WebSocketPluginOptions } from './options.ts'
 import { type Session, Sessions } from './session.ts'
@@ -209,6 +209,7 @@ export class Clients implements Listener {
         socket.destroy()
         return over(undefined)
       }
+      if (socket.destroyed) throw hostHungUp(machine)
       stream.accept()
       tunnelMetrics.requests.inc({ kind: 'ssh', outcome: 'ok' })
       const duplex = new StreamDuplex(stream)

@@ -55,3 +55,7 @@ export function shuttingDown(): TunnelError {
 export function unknownStream(): TunnelError {
   return new TunnelError('UNKNOWN_STREAM', 'no such stream is known here')
 }
+
+export function hostHungUp(machine: string): TunnelError {
+  return new TunnelError('CONNECT_REFUSED', `${machine} took the connection and closed it`, { hop: 'target' })
+}
