@@ -21,13 +21,14 @@ interface Agent {
   waiting: Set<(link: Link) => void>
 }
 
-/** How long an OPEN waits for an agent whose link was lost a moment ago, in ms. */
+/** How long an OPEN waits for an agent that may be dialling, in ms. */
 const REDIAL_GRACE_MS = 5_000
 
 /** The agents' links, by owner and name; the newest link of a name holds it. */
 export class Agents {
   readonly #settings: StreamsOptions
   readonly #agents = new Map<string, Agent>()
+  readonly #began = new Date()
   #closed = false
 
   constructor(settings: StreamsOptions) {
@@ -112,25 +113,25 @@ export class Agents {
   }
 
   /**
-   * The agent's link; an agent that was lost a moment ago gets that long to be back.
+   * The agent's link; one that was lost a moment ago gets that long to be back, and so does every one when this proxy
+   * has only begun: its predecessor's agents are on their way.
    * @throws {TunnelError} MACHINE_OFFLINE
    */
   link(owner: string, name: string): Promise<Link> {
     const agent = this.#agents.get(keyOf(owner, name))
     if (agent?.link !== undefined) return Promise.resolve(agent.link)
-    const goneMs = agent === undefined ? REDIAL_GRACE_MS : Date.now() - agent.since.getTime()
-    if (agent === undefined || this.#closed || goneMs >= REDIAL_GRACE_MS)
-      return Promise.reject(machineOffline(name))
+    const goneSince = agent?.wasOnline === true ? agent.since : this.#began
+    const leftMs = goneSince.getTime() + REDIAL_GRACE_MS - Date.now()
+    if (this.#closed || leftMs <= 0) return Promise.reject(machineOffline(name))
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        agent.waiting.delete(go)
-        reject(machineOffline(name))
-      }, REDIAL_GRACE_MS - goneMs).unref()
-      const go = (link: Link): void => {
+      const stop = this.whenOnline(owner, name, (link) => {
         clearTimeout(timer)
         resolve(link)
-      }
-      agent.waiting.add(go)
+      })
+      const timer = setTimeout(() => {
+        stop()
+        reject(machineOffline(name))
+      }, leftMs).unref()
     })
   }
 

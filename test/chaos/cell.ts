@@ -82,6 +82,7 @@ async function prepare(scope: Scope, options: CellOptions): Promise<Run> {
     relays: true,
     watchSshd: true,
     ...(namespace && { clientHost: namespace.hostAddress }),
+    ...(options.fault.twoProxies && { twoProxies: true }),
   })
   const { clientRelay, agentRelay, sshdRelay } = topology
   if (!clientRelay || !agentRelay || !sshdRelay) throw new Error('a topology without its relays')
@@ -92,7 +93,8 @@ async function prepare(scope: Scope, options: CellOptions): Promise<Run> {
 async function measure(run: Run): Promise<CellResult> {
   const { program, fault, topology, clientRelay, sshdRelay, short } = run
   const wanted = short ? fault.wanted.short : fault.wanted.full
-  clientRelay.throttle((2 * run.byteCount * 1_000) / (wanted * fault.meanMs * HEADROOM))
+  for (const relay of topology.clientRelays)
+    relay.throttle((2 * run.byteCount * 1_000) / (wanted * fault.meanMs * HEADROOM))
   const beganMs = performance.now()
   const injecting = new AbortController()
   const broken = new AbortController()
@@ -109,7 +111,8 @@ async function measure(run: Run): Promise<CellResult> {
   // What the sshd sends may vanish into buffers for a while, so a program that can tell is asked as well.
   const arrivals = new StallWatch()
   let sessions = 0
-  const ready = () => sessions > 0 && clientRelay.size > 0 && streamsOpened(topology) >= sessions
+  const connected = () => topology.clientRelays.some((relay) => relay.size > 0)
+  const ready = () => sessions > 0 && connected() && streamsOpened(topology) >= sessions
   const faults = fault
     .run({ ...run, wanted, signal: injecting.signal, ready, hit })
     .catch((error) => broken.abort(error))

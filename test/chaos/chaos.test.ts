@@ -17,6 +17,7 @@ const CELLS = [
   ['ssh', 'address'],
   ['ssh', 'proxy-killed'],
   ['rsync', 'both-links'],
+  ['ssh', 'deploy'],
 ] as const
 
 // Several at once: they mostly wait for their faults.

@@ -26,6 +26,8 @@ export interface Fault {
   name: string
   does: string
   inNamespace: boolean
+  /** It needs a second proxy. */
+  twoProxies?: boolean
   /** Faults of a full run, and of a short one. */
   wanted: { full: number; short: number }
   /** From one fault to the next, on average, in ms. Transfers are throttled to last for all of them. */
@@ -129,5 +131,17 @@ const both: Fault = {
   },
 }
 
+const deploy: Fault = {
+  name: 'deploy',
+  does: 'two proxies are drained and replaced, one after the other',
+  inNamespace: false,
+  twoProxies: true,
+  wanted: { full: 3, short: 1 },
+  meanMs: 2_000,
+  run(context) {
+    return repeatWanted(this.meanMs, context, () => context.topology.rollProxies())
+  },
+}
+
 /** The faults of the matrix, in the order of its columns. */
-export const FAULTS: readonly Fault[] = [none, cuts, freeze, address, killed, both]
+export const FAULTS: readonly Fault[] = [none, cuts, freeze, address, killed, both, deploy]

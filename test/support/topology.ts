@@ -28,6 +28,8 @@ export interface TopologyOptions {
   clientHost?: string
   /** A relay without faults before the sshd, which sees the payload alone: for stalls. */
   watchSshd?: boolean
+  /** A second proxy beside the first, with the same secrets and a state of its own; all parties know both. */
+  twoProxies?: boolean
   /** Lets the user's derived key in, for the inspected path. */
   inspected?: boolean
   /** More `--set a.b=v` for the proxy. */
@@ -42,21 +44,23 @@ export interface TopologyOptions {
 export interface Topology {
   readonly sshd: Sshd
   readonly token: string
-  /** Where clients reach the proxy: their relay when there is one. */
+  /** Where clients reach the proxy: their relay when there is one. Of two proxies the first. */
   readonly url: string
   /** The environment of a client: TUNNEL_URL, TUNNEL_TOKEN, TUNNEL_STATE_DIR, TUNNEL_PROFILE. */
   readonly env: NodeJS.ProcessEnv
   /** For `ssh -o ProxyCommand=…`. */
   readonly proxyCommand: string
   readonly clientRelay: FaultRelay | undefined
+  /** One before each proxy. */
+  readonly clientRelays: readonly FaultRelay[]
   readonly agentRelay: FaultRelay | undefined
   readonly sshdRelay: FaultRelay | undefined
   readonly proxy: Program
   readonly agent: Program
   /** SIGKILL to the proxy, and another one on the same port and state. Resolves when it listens. */
   restartProxy(): Promise<void>
-  /** Resolves when the agent has a link to the proxy again. */
-  agentOnline(): Promise<void>
+  /** A deploy of two proxies: SIGTERM to one, its successor when it is gone, and when the agent has come the other. */
+  rollProxies(): Promise<void>
   /** What the parties wrote last, for the message of a failure. */
   logs(): string
 }
@@ -87,87 +91,121 @@ export async function startTopology(scope: Scope, options: TopologyOptions = {})
   const sshd = await startSshd(scope)
   const [secret, masterSecret] = [randomBytes(32).toString('hex'), randomBytes(32).toString('hex')]
   const token = signToken(secret, { sub: SUBJECT, tier: 'enterprise', ttlSeconds: TOKEN_TTL_SECONDS })
-  const stateDir = join(folder, 'state')
-  await mkdir(stateDir, { mode: 0o700 })
+  const secrets = { TUNNEL_JWT_SECRET: secret, TUNNEL_MASTER_SECRET: masterSecret }
+  const stateDirOf = (name: string) => join(folder, name)
+  const stateDir = stateDirOf('state')
   const base: NodeJS.ProcessEnv = { ...process.env, HOME: folder, TUNNEL_STATE_DIR: stateDir }
   for (const name of ['TUNNEL_URL', 'TUNNEL_TOKEN', 'TUNNEL_TOKEN_FILE', 'NODE_OPTIONS']) delete base[name]
   if (options.profile !== undefined) base.TUNNEL_PROFILE = options.profile
 
-  let port = 0
-  const startProxy = async () => {
+  const startProxy = async (port: number, dir: string): Promise<Program> => {
     const set = (options.set ?? []).flatMap((setting) => ['--set', setting])
-    const secrets = { TUNNEL_JWT_SECRET: secret, TUNNEL_MASTER_SECRET: masterSecret }
     const proxy = tunnel(['server', '--host', '127.0.0.1', '--port', String(port), ...set], {
       ...base,
       ...secrets,
+      TUNNEL_STATE_DIR: dir,
     })
     await within(proxy, `proxy on port ${port}`, proxy.line(new RegExp(`listening.*:${port}\\b`, 'i')))
     return proxy
   }
-  let proxy = await retryOnBusyPort(async () => {
-    port = await freePort()
-    return await startProxy()
-  })
-  scope.after(() => proxy.stop())
+  const names = options.twoProxies ? ['state', 'state-2'] : ['state']
+  const proxies = await Promise.all(
+    names.map(async (name) => {
+      const dir = stateDirOf(name)
+      await mkdir(dir, { mode: 0o700 })
+      const place = await retryOnBusyPort(async () => {
+        const port = await freePort()
+        return { port, dir, program: await startProxy(port, dir) }
+      })
+      scope.after(() => place.program.stop())
+      return place
+    }),
+  )
+  const [first] = proxies as [(typeof proxies)[number], ...typeof proxies]
 
-  const target = { host: '127.0.0.1', port }
-  const relay = (host?: string) => FaultRelay.listen(scope, { target, ...(host !== undefined && { host }) })
-  const clientRelay = options.relays ? await relay(options.clientHost) : undefined
-  const agentRelay = options.relays ? await relay() : undefined
+  const relay = (port: number, host?: string) =>
+    FaultRelay.listen(scope, { target: { host: '127.0.0.1', port }, ...(host !== undefined && { host }) })
+  const clientRelays = options.relays
+    ? await Promise.all(proxies.map(({ port }) => relay(port, options.clientHost)))
+    : []
+  const clientRelay = clientRelays[0]
+  const agentRelay = options.relays ? await relay(first.port) : undefined
   const sshdRelay = options.watchSshd ? await FaultRelay.listen(scope, { target: sshd }) : undefined
-  const proxyUrl = `http://127.0.0.1:${port}`
-  const url = clientRelay?.url ?? proxyUrl
-  const env = { ...base, TUNNEL_URL: url, TUNNEL_TOKEN: token }
+  const urlOf = (port: number) => `http://127.0.0.1:${port}`
+  const urls = proxies.map(({ port }, index) => clientRelays[index]?.url ?? urlOf(port))
+  const url = urls[0] ?? ''
+  const env = { ...base, TUNNEL_URL: urls.join(','), TUNNEL_TOKEN: token }
+  const agentUrls = proxies.map(({ port }, index) =>
+    index === 0 && agentRelay !== undefined ? agentRelay.url : urlOf(port),
+  )
 
   const agentArgs = ['--verbose', '--machine', MACHINE, '--ssh', `127.0.0.1:${sshdRelay?.port ?? sshd.port}`]
   const agentSet = (options.agentSet ?? []).flatMap((setting) => ['--set', setting])
   const allow = (options.allow ?? []).flatMap((address) => ['--allow', address])
   const agent = tunnel(['agent', ...agentArgs, ...allow, ...agentSet], {
     ...env,
-    TUNNEL_URL: agentRelay?.url ?? proxyUrl,
+    TUNNEL_URL: agentUrls.join(','),
   })
   scope.after(() => agent.stop())
 
-  const api = async <T>(path: string): Promise<T> => {
-    const response = await fetch(`${proxyUrl}/api/tunnel/${path}`, {
+  const api = async <T>(port: number, path: string): Promise<T> => {
+    const response = await fetch(`${urlOf(port)}/api/tunnel/${path}`, {
       headers: { authorization: `Bearer ${token}` },
     })
     if (!response.ok) throw new Error(`GET ${path}: ${response.status} ${await response.text()}`)
     return (await response.json()) as T
   }
+  const agentOnline = async (port: number): Promise<void> => {
+    const deadlineMs = performance.now() + START_MS
+    while (performance.now() < deadlineMs) {
+      const machines = await api<{ online: boolean }[]>(port, 'machines')
+      if (machines.some((machine) => machine.online)) return
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+    throw new Error('the agent did not come back')
+  }
   await within(agent, 'agent on line', agent.line(`${MACHINE} is on line`))
-  if (options.inspected) await sshd.authorize((await api<{ publicKey: string }>('ssh/key')).publicKey)
+  for (const { port } of proxies) await agentOnline(port)
+  if (options.inspected)
+    await sshd.authorize((await api<{ publicKey: string }>(first.port, 'ssh/key')).publicKey)
 
+  const restart = async (place: (typeof proxies)[number], signal: NodeJS.Signals): Promise<void> => {
+    place.program.kill(signal)
+    await place.program.exit
+    place.program = await startProxy(place.port, place.dir)
+  }
   return {
     sshd,
     token,
     url,
     env,
-    proxyCommand: shellLine([process.execPath, TUNNEL_CLI, 'stdio', '--url', url, MACHINE]),
+    proxyCommand: shellLine([
+      process.execPath,
+      TUNNEL_CLI,
+      'stdio',
+      ...urls.flatMap((each) => ['--url', each]),
+      MACHINE,
+    ]),
     clientRelay,
+    clientRelays,
     agentRelay,
     sshdRelay,
     get proxy() {
-      return proxy
+      return first.program
     },
     agent,
-    async restartProxy() {
-      proxy.kill('SIGKILL')
-      await proxy.exit
-      proxy = await startProxy()
-    },
-    async agentOnline() {
-      const deadlineMs = performance.now() + START_MS
-      while (performance.now() < deadlineMs) {
-        const { machines } = await api<{ machines: { online: boolean }[] }>('machines')
-        if (machines.some((machine) => machine.online)) return
-        await new Promise((resolve) => setTimeout(resolve, 50))
+    restartProxy: () => restart(first, 'SIGKILL'),
+    async rollProxies() {
+      for (const place of proxies) {
+        await restart(place, 'SIGTERM')
+        await agentOnline(place.port)
       }
-      throw new Error('the agent did not come back')
     },
     logs: () =>
       [
-        `proxy: ${proxy.stdout.slice(-3_000)}${proxy.stderr.slice(-1_000)}`,
+        ...proxies.map(
+          ({ program }) => `proxy: ${program.stdout.slice(-3_000)}${program.stderr.slice(-1_000)}`,
+        ),
         `agent: ${agent.stdout.slice(-3_000)}${agent.stderr.slice(-1_000)}`,
         `sshd: ${sshd.stderr.slice(-2_000)}`,
       ].join('\n'),
