@@ -1,6 +1,7 @@
 import type { Clock } from '../protocol/clock.ts'
 import { asTunnelError, errorFromWire, TunnelError } from '../protocol/errors.ts'
 import type { Goaway, Link } from '../protocol/link.ts'
+import { TokenBucket } from '../protocol/token-bucket.ts'
 import { awake } from './awake.ts'
 import { backoffMs } from './backoff.ts'
 import { type DialledLink, Dialler, type DiallerOptions, isFinal } from './dialler.ts'
@@ -52,6 +53,10 @@ const LEAVE_MS = 10_000
 /** The first dial is made so often when its connection is cut, with a growing pause between, in ms. */
 const FIRST_DIAL_TRIES = 5
 const FIRST_DIAL_PAUSE_MS = 50
+/** Dials that need no pause before them, though links live for moments only; and the pause of the others, in ms. */
+const FREE_DIALS_PER_SECOND = 4
+const FREE_DIALS = 20
+const FLAP_PAUSE_MS = 500
 /** Between two tries to find another proxy while the old one still carries us, in ms; doubles up to the second. */
 const MOVE_RETRY_MS = 200
 const MOVE_RETRY_MAX_MS = 2_000
@@ -71,7 +76,12 @@ export class Connection extends Emitter<ConnectionEvents> {
   /** Dials in a row that brought no good link. */
   #failures = 0
   #pause: Pause | undefined
-  #moving = false
+  /** The link that we are leaving. */
+  #moving: Link | undefined
+  /** Links that die young are followed at once, but not without end. */
+  readonly #freeDials: TokenBucket
+  /** The last link was ended for its token. */
+  #turnedOut = false
   /** How long an older link may be kept for what cannot move, in ms: the leaving proxy's word. */
   #leaveMs = LEAVE_MS
   #gaveUpWith: TunnelError | undefined
@@ -81,6 +91,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#options = options
     this.#clock = options.clock
     this.#dialler = new Dialler(options)
+    this.#freeDials = new TokenBucket(options.clock, FREE_DIALS_PER_SECOND, FREE_DIALS)
     this.#refresh = new TokenRefresh(options.token, options.clock, (error) => this.emit('tokenFailed', error))
   }
 
@@ -109,6 +120,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       }
       this.#failures = 1
       await this.#redial(failed)
+      if (this.#abort.signal.aborted) throw this.#abort.signal.reason
       if (this.#link === undefined) throw this.#gaveUpWith ?? failed
     }
   }
@@ -149,9 +161,10 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#to('closed')
   }
 
-  async #dial(): Promise<DialledLink> {
+  /** `isWanted`: asked when it was broken off, whether it begins anew. */
+  async #dial(isWanted = () => true): Promise<DialledLink> {
     const handlers = {
-      goaway: (goaway: Goaway) => void this.#move(goaway),
+      goaway: (link: Link, goaway: Goaway) => void this.#move(link, goaway),
       closed: (link: Link, error: TunnelError) => this.#closed(link, error),
     }
     for (;;) {
@@ -161,7 +174,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       try {
         return await this.#dialler.dial(handlers, dial.signal)
       } catch (error) {
-        if (!dial.signal.aborted || this.#abort.signal.aborted) throw error
+        if (!dial.signal.aborted || this.#abort.signal.aborted || !isWanted()) throw error
       } finally {
         this.#dials.delete(dial)
       }
@@ -188,12 +201,18 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (link !== this.#link) return
     this.#link = undefined
     this.#refresh.stop()
+    // One that was to take over from it: there is nothing to take over any more.
+    for (const dial of this.#dials) dial.abort()
     const lived = this.#clock.now() - this.#linkSinceMs >= this.#options.provenMs
     // A link that carried something and was then lost by the network is followed at once, however short it was.
     const proven = lived || (link.rttMs !== undefined && error.category === 'network')
     this.#failures = proven || error.code === 'SHUTTING_DOWN' ? 0 : this.#failures + 1
     this.emit('lost', error)
-    if (error.code === 'TAKEN_OVER' || error.code === 'VERSION_UNSUPPORTED') return this.#giveUp(error)
+    if (lived) this.#turnedOut = false
+    // A token may be refused that was fresh a moment ago; another is asked for, once.
+    const mayRenew = error.category === 'authentication' && !this.#turnedOut
+    if (isFinal(error) && !mayRenew) return this.#giveUp(error)
+    this.#turnedOut ||= mayRenew
     void this.#redial(error)
   }
 
@@ -208,7 +227,8 @@ export class Connection extends Emitter<ConnectionEvents> {
     for (let attempt = 1; !this.#abort.signal.aborted; attempt++) {
       if (this.#failures >= backoff.maxAttempts) return this.#giveUp(error)
       const askedMs = error.category === 'server' ? (error.retryAfterMs ?? 0) : 0
-      const delayMs = Math.max(backoffMs(this.#failures, backoff, random), askedMs)
+      let delayMs = Math.max(backoffMs(this.#failures, backoff, random), askedMs)
+      if (delayMs === 0 && !this.#freeDials.take()) delayMs = FLAP_PAUSE_MS
       this.emit('redial', { attempt, delayMs, error })
       if (delayMs > 0) {
         this.#pause = new Pause(this.#clock, delayMs)
@@ -232,9 +252,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /** The proxy leaves: another link first, then this one ends. What fails here fails later as a lost link. */
-  async #move(goaway: Goaway): Promise<void> {
-    const older = this.#link
-    if (older === undefined || this.#moving) return
+  async #move(older: Link, goaway: Goaway): Promise<void> {
+    if (older !== this.#link || older === this.#moving) return
     const error = errorFromWire(goaway)
     if (error.code === 'TAKEN_OVER') {
       this.#link = undefined
@@ -242,23 +261,21 @@ export class Connection extends Emitter<ConnectionEvents> {
       this.emit('lost', error)
       return this.#giveUp(error)
     }
-    this.#moving = true
+    this.#moving = older
     this.#leaveMs = goaway.deadlineMs
     this.#dialler.turn()
-    try {
-      for (
-        let waitMs = MOVE_RETRY_MS;
-        this.#link === older;
-        waitMs = Math.min(MOVE_RETRY_MAX_MS, waitMs * 2)
-      ) {
-        const dialled = await this.#dial().catch(() => undefined)
-        if (dialled !== undefined && this.#link === older) return this.#adopt(dialled)
-        if (dialled !== undefined) return dialled.link.close()
-        await new Pause(this.#clock, waitMs).over
+    const isStill = () => this.#link === older
+    for (let waitMs = MOVE_RETRY_MS; isStill(); waitMs = Math.min(MOVE_RETRY_MAX_MS, waitMs * 2)) {
+      try {
+        const dialled = await this.#dial(isStill)
+        if (isStill()) this.#adopt(dialled)
+        else dialled.link.close()
+      } catch (failure) {
+        const askedMs = asTunnelError(failure).retryAfterMs ?? 0
+        await new Pause(this.#clock, Math.max(waitMs, askedMs)).over
       }
-    } finally {
-      this.#moving = false
     }
+    if (this.#moving === older) this.#moving = undefined
   }
 
   #to(state: ConnectionState): void {

@@ -1,7 +1,7 @@
 import type { Clock } from '../protocol/clock.ts'
 import { type ErrorCode, TunnelError } from '../protocol/errors.ts'
 import type { Hello } from '../protocol/hello.ts'
-import { Link, type LinkHandlers } from '../protocol/link.ts'
+import { type Goaway, Link, type LinkHandlers } from '../protocol/link.ts'
 import type { CompressionChoice, DialOptions } from '../protocol/node/websocket.ts'
 import type { Transport } from '../protocol/transport.ts'
 import { askToken, type TokenProvider } from './token.ts'
@@ -20,7 +20,9 @@ export interface DiallerOptions {
   accept?: Pick<LinkHandlers, 'open' | 'resume'>
 }
 
-interface DialledHandlers extends Pick<LinkHandlers, 'goaway'> {
+interface DialledHandlers {
+  /** A link that was handed over is about to be left by its peer. */
+  goaway(link: Link, goaway: Goaway): void
   /** A link that was handed over has ended. */
   closed(link: Link, error: TunnelError): void
 }
@@ -84,7 +86,7 @@ export class Dialler {
 
   async #dialOnce(url: string, handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
     const { hello, dial, clock, compression, accept = {} } = this.#options
-    const token = await askToken(this.#options.token)
+    const token = await within(askToken(this.#options.token), clock, signal)
     const options: DialOptions = {
       headers: { authorization: `Bearer ${token}` },
       timeoutMs: DIAL_MS,
@@ -108,7 +110,7 @@ export class Dialler {
             signal.removeEventListener('abort', abort)
             resolve({ link, token })
           },
-          ...(handlers.goaway === undefined ? {} : { goaway: handlers.goaway }),
+          goaway: (goaway) => handlers.goaway(link, goaway),
           closed: (error) => {
             signal.removeEventListener('abort', abort)
             if (ready) handlers.closed(link, error)
@@ -120,4 +122,25 @@ export class Dialler {
       if (signal.aborted) abort()
     })
   }
+}
+
+/** A provider that never answers holds up no dial for longer than an address may. */
+function within(asked: Promise<string>, clock: Clock, signal: AbortSignal): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const end = (error: TunnelError): void => {
+      clock.clearTimer(timer)
+      signal.removeEventListener('abort', onAbort)
+      reject(error)
+    }
+    const onAbort = () => end(new TunnelError('ABORTED', 'the dial was called off', { hop: 'client' }))
+    const late = `the token provider gave none within ${DIAL_MS / 1_000} s`
+    const timer = clock.setTimer(() => end(new TunnelError('TIMEOUT', late, { hop: 'client' })), DIAL_MS)
+    signal.addEventListener('abort', onAbort, { once: true })
+    if (signal.aborted) onAbort()
+    asked.then((token) => {
+      clock.clearTimer(timer)
+      signal.removeEventListener('abort', onAbort)
+      resolve(token)
+    }, end)
+  })
 }

@@ -91,6 +91,7 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
         queue.delete(waiter)
         waiter.reject(patience?.reason as TunnelError)
         this.#press()
+        this.#checkIdle()
       }
       queue.add(waiter)
       patience?.onGivenUp(giveUp)
@@ -112,6 +113,7 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
       for (const waiter of waiters) waiter.reject(error)
     }
     this.#press()
+    this.#checkIdle()
   }
 
   #take(): () => void {
@@ -122,8 +124,12 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
       held = false
       this.#active--
       this.#admit()
-      if (this.#active === 0 && this.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
+      this.#checkIdle()
     }
+  }
+
+  #checkIdle(): void {
+    if (this.#active === 0 && this.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
   #admit(): void {

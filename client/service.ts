@@ -94,8 +94,10 @@ export class TunnelService extends Emitter<TunnelEvents> {
    */
   connect(): Promise<void> {
     if (this.#closing !== undefined) return Promise.reject(closed())
+    // With `retryFirst` it may be dialling again, and never have been connected.
+    if (this.#connecting !== undefined) return this.#connecting
     if (this.#state === 'connected' || this.#state === 'reconnecting') return Promise.resolve()
-    this.#connecting ??= this.#connect().finally(() => {
+    this.#connecting = this.#connect().finally(() => {
       this.#connecting = undefined
     })
     return this.#connecting

@@ -1,3 +1,4 @@
+import { Budget } from '../protocol/budget.ts'
 import type { TunnelError } from '../protocol/errors.ts'
 import { type Hello, PROTOCOL_VERSION } from '../protocol/hello.ts'
 import { StreamOpener } from '../protocol/opener.ts'
@@ -30,7 +31,7 @@ export class Session {
       limits: { maxFrameBytes: limits.maxFrameBytes, maxStreams: streams.maxPerLink },
       resumeMs: streams.resumeMs,
     }
-    this.opener = new StreamOpener({ settings: streams, clock })
+    this.opener = new StreamOpener({ settings: streams, clock, budget: new Budget(streams.userBudgetBytes) })
     this.connection = new Connection({
       urls,
       token,

@@ -28,19 +28,36 @@ export function inMemory(body: BodyLike): Uint8Array | undefined {
   return undefined
 }
 
-async function* chunksOf(body: BodyLike): AsyncGenerator<Uint8Array | string> {
+/** A source of chunks that can be told that nobody wants more. */
+interface Source extends AsyncIterable<Uint8Array | string> {
+  cancel(): void
+}
+
+function sourceOf(body: BodyLike): Source {
   const bytes = inMemory(body)
-  if (bytes !== undefined) yield bytes
-  else if (Symbol.asyncIterator in (body as object)) yield* body as AsyncIterable<Uint8Array | string>
-  else {
-    const reader = (body as ReadableStream<Uint8Array>).getReader()
-    try {
-      for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value
-    } finally {
-      // Tells the source that nobody reads on; after its end this does nothing.
-      await reader.cancel().catch(() => undefined)
+  if (bytes !== undefined) return { cancel() {}, [Symbol.asyncIterator]: () => once(bytes) }
+  // Before its own iterator, which would wait for a read that is under way.
+  if (body instanceof ReadableStream) {
+    const reader = body.getReader()
+    return {
+      cancel: () => void reader.cancel().catch(() => {}),
+      [Symbol.asyncIterator]: () => read(reader),
     }
   }
+  const iterator = (body as AsyncIterable<Uint8Array | string>)[Symbol.asyncIterator]()
+  return {
+    // A generator that waits ends when its wait does; another source may end at once.
+    cancel: () => void iterator.return?.().catch(() => {}),
+    [Symbol.asyncIterator]: () => iterator,
+  }
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes
+}
+
+async function* read(reader: ReadableStreamDefaultReader<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value
 }
 
 /** Carries a body up a stream, no faster than the stream takes it. */
@@ -49,6 +66,7 @@ export class Upload {
   #stopped = false
   #finished = false
   #resume: (() => void) | undefined
+  #source: Source | undefined
 
   constructor(target: UploadTarget) {
     this.#target = target
@@ -69,12 +87,14 @@ export class Upload {
   stop(): void {
     this.#stopped = true
     this.drained()
+    if (!this.#finished) this.#source?.cancel()
   }
 
   /** Never rejects: a body that fails resets the stream, whose end says so. */
   async run(body: BodyLike): Promise<void> {
     try {
-      for await (const chunk of chunksOf(body)) {
+      this.#source = sourceOf(body)
+      for await (const chunk of this.#source) {
         const bytes = typeof chunk === 'string' ? encoder.encode(chunk) : chunk
         for (let at = 0; at < bytes.length && !this.#stopped; at += MAX_WRITE_BYTES) {
           if (!this.#target.write(bytes.subarray(at, at + MAX_WRITE_BYTES))) await this.#drain()

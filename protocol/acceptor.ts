@@ -2,6 +2,7 @@ import type { Budget } from './budget.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { asTunnelError, TunnelError } from './errors.ts'
 import { encodeJson, FrameType } from './frames.ts'
+import type { ResumeHead } from './heads.ts'
 import type { IncomingOpen, IncomingResume } from './link.ts'
 import type { StreamsOptions } from './options.ts'
 import { type OverStream, OverStreams } from './over-streams.ts'
@@ -98,14 +99,15 @@ export class StreamAcceptor {
 
   resume({ link, number, head }: IncomingResume, subject: string | undefined): void {
     const known = this.#streams.get(head.id)
-    if (known !== undefined && known.subject === subject) {
+    if (known !== undefined && known.subject === subject && isSame(known.stream.head, head)) {
       if (head.attempt <= known.stream.attempt) return link.refuse(number, stale())
       known.stream.resumedOn(link, number, head)
       this.#options.onResumed?.(known.stream)
       return
     }
     const over = this.#over.get(head.id)
-    if (over !== undefined && over.subject === subject) return this.#resumeOver(link, number, over)
+    if (over !== undefined && over.subject === subject && isSame(over.resume, head))
+      return this.#resumeOver(link, number, over)
     if (known !== undefined || over !== undefined) this.#options.onForeignResume?.(head.id, subject)
     link.refuse(number, this.unknown())
   }
@@ -136,6 +138,14 @@ export class StreamAcceptor {
     if (this.#closed !== undefined) return
     this.#over.add(stream.id, { subject, error, resume: stream.resumeHead(), link: undefined })
   }
+}
+
+type Address = Pick<ResumeHead, 'kind' | 'machine' | 'target' | 'asked'>
+
+/** What a resume was authorised for must be what the stream is. */
+function isSame(stream: Address, resume: Address): boolean {
+  const asked = (address: Address): string => address.asked ?? address.target ?? ''
+  return stream.kind === resume.kind && stream.machine === resume.machine && asked(stream) === asked(resume)
 }
 
 function stale(): TunnelError {

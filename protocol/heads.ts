@@ -31,6 +31,8 @@ export interface StreamHead {
   machine: string
   /** `host:port` on the machine's side. Absent for kind `ssh`: the machine's own SSH server. */
   target?: string
+  /** The target that the opener named, '' for none, where a proxy passes on another: a resume names this one. */
+  asked?: string
   /** @default 'normal' */
   priority?: Priority
   /** W3C Trace Context, section 3.2. */
@@ -63,6 +65,7 @@ export interface ResumeHead {
   kind: StreamKind
   machine: string
   target?: string
+  asked?: string
   priority?: Priority
   received: number
   limit: number
@@ -112,6 +115,7 @@ function checkAddress(head: Record<string, unknown>): void {
   if (head.target !== undefined && (typeof head.target !== 'string' || head.target.length > 300)) {
     throw invalid('target is not host:port')
   }
+  if (head.asked !== undefined && typeof head.asked !== 'string') throw invalid('asked is no target')
   if (head.priority !== undefined && !priorities.has(head.priority)) throw invalid('priority is unknown')
   if (head.attempt !== undefined) offset(head.attempt, 'attempt')
   if (head.traceparent !== undefined && typeof head.traceparent !== 'string') {

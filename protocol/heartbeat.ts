@@ -14,6 +14,9 @@ export interface HeartbeatTarget {
 /** How late a timer may fire before it means that the machine has slept, in ms. */
 const SLEPT_MS = 3_000
 
+/** How long before a link counts as dead it is looked at once more, in ms: so that one look is never the last word. */
+const LAST_LOOK_MS = 10
+
 /**
  * Finds a dead link by its silence. Whatever is received counts, so a link under load sends no PING; after a sleep of
  * the machine the link is asked at once, with `wakeMs` to answer.
@@ -28,6 +31,8 @@ export class Heartbeat {
   #deadlineMs = Number.POSITIVE_INFINITY
   #timer: unknown
   #dueAtMs = 0
+  /** The silence has lasted nearly long enough, and the next look decides. */
+  #lastLook = false
   #stopped = false
 
   constructor(
@@ -53,6 +58,7 @@ export class Heartbeat {
   received(): void {
     this.#receivedAtMs = this.#clock.now()
     this.#deadlineMs = Number.POSITIVE_INFINITY
+    this.#lastLook = false
   }
 
   /** Asks now; without any traffic within `withinMs` the link is dead. */
@@ -81,26 +87,27 @@ export class Heartbeat {
     if (this.#stopped) return
     this.#clock.clearTimer(this.#timer)
     const pingAtMs = Math.max(this.#receivedAtMs, this.#pingedAtMs) + this.#intervalMs
-    this.#dueAtMs = Math.min(pingAtMs, this.#deadMs())
+    this.#dueAtMs = Math.min(pingAtMs, this.#deadMs() - (this.#lastLook ? 0 : LAST_LOOK_MS))
     this.#timer = this.#clock.setTimer(() => this.#beat(), Math.max(1, this.#dueAtMs - this.#clock.now()))
   }
 
   #beat(): void {
     const now = this.#clock.now()
-    const slept = now - this.#dueAtMs > SLEPT_MS
-    if (slept && this.#deadlineMs === Number.POSITIVE_INFINITY) {
+    if (now - this.#dueAtMs > SLEPT_MS) {
       // Silence while nobody listened proves nothing: ask, and give one patience from now.
-      this.#receivedAtMs = now
+      this.received()
       this.probe(Math.min(SLEPT_MS, this.#timeoutMs))
       return
     }
     const listening = this.#target.listening()
     if (!listening) this.received()
-    if (now >= this.#deadMs()) {
+    if (this.#lastLook && now >= this.#deadMs()) {
       this.stop()
       this.#target.lost(now - this.#receivedAtMs)
       return
     }
+    // The timers of a process that was busy are due before it has read what came.
+    if (now >= this.#deadMs() - LAST_LOOK_MS) this.#lastLook = true
     // A peer that is not listened to hears from us all the same, or it takes us for dead.
     const quietSinceMs = listening ? Math.max(this.#receivedAtMs, this.#pingedAtMs) : this.#pingedAtMs
     if (now - quietSinceMs >= this.#intervalMs) this.#ping()

@@ -31,6 +31,9 @@ export interface Hello {
   enrol?: Enrolment
 }
 
+/** The least that a party has to take, in bytes: the longest head, and as much again of first bytes or of data. */
+export const MIN_FRAME_LIMIT_BYTES = 131_072
+
 function positive(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) > 0
 }
@@ -61,6 +64,7 @@ export function checkHello(body: Record<string, unknown>): Hello {
     positive(hello.heartbeat?.intervalMs) &&
     positive(hello.heartbeat?.timeoutMs) &&
     positive(hello.limits?.maxFrameBytes) &&
+    hello.limits.maxFrameBytes >= MIN_FRAME_LIMIT_BYTES &&
     positive(hello.limits?.maxStreams) &&
     Number.isSafeInteger(hello.resumeMs) &&
     hello.resumeMs >= 0 &&

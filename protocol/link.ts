@@ -49,8 +49,11 @@ export interface IncomingResume {
 }
 
 export interface LinkHandlers {
-  /** HELLO was exchanged; frames may flow. */
-  ready?(peer: Hello): void
+  /**
+   * The peer has said HELLO, and has ours or gets it now: frames may flow. A listener may return a promise; its own
+   * HELLO leaves when that resolves, and what it rejects with ends the link.
+   */
+  ready?(peer: Hello): void | Promise<void>
   open?(open: IncomingOpen): void
   resume?(resume: IncomingResume): void
   auth?(token: string): void
@@ -104,6 +107,9 @@ export class Link {
   /** Set when the link is to close as soon as nothing stands on it. */
   #idleTimer: unknown
   #peer: Hello | undefined
+  /** Our HELLO has left; nothing goes before it. */
+  #greeted = false
+  readonly #beforeHello: Uint8Array[] = []
   #nextNumber: number
   #peerNumber = 0
   #peerStreams = 0
@@ -184,6 +190,10 @@ export class Link {
   /** Sends past the scheduler; for what is not counted, and small. */
   send(frame: Uint8Array): void {
     if (this.#closedWith !== undefined || this.#closing !== undefined) return
+    if (!this.#greeted) {
+      this.#beforeHello.push(frame)
+      return
+    }
     this.#transport.send(frame)
     if (this.#reading && this.#transport.bufferedBytes > HIGH_MARK_BYTES) this.#stopReading()
   }
@@ -233,12 +243,9 @@ export class Link {
 
   takeNumber(): number {
     const number = this.#nextNumber
-    if (number > frames.MAX_STREAM_NUMBER) {
-      const error = new TunnelError('TOO_MANY_STREAMS', 'this link has used up its stream numbers')
-      this.#fail(error)
-      throw error
-    }
-    this.#nextNumber += 2
+    if (number <= frames.MAX_STREAM_NUMBER) this.#nextNumber += 2
+    // Nothing leaves under it: the streams go on over the next link.
+    else this.#fail(new TunnelError('TOO_MANY_STREAMS', 'this link has used up its stream numbers'))
     return number
   }
 
@@ -301,7 +308,7 @@ export class Link {
   // Sending.
 
   #pumpSoon(): void {
-    if (this.#pumping || this.#peer === undefined) return
+    if (this.#pumping || this.#peer === undefined || !this.#greeted) return
     this.#pumping = true
     queueMicrotask(() => {
       this.#pumping = false
@@ -432,14 +439,28 @@ export class Link {
     if (this.#peer !== undefined) throw new TunnelError('FRAME_INVALID', 'a second HELLO')
     this.#clock.clearTimer(this.#helloTimer)
     this.#peer = hello
-    if (!this.#dialler) this.#sendHello()
     this.#heartbeat.set(stricterHeartbeat(this.#hello.heartbeat, hello.heartbeat))
-    this.#handlers.ready?.(hello)
+    const admission = this.#handlers.ready?.(hello)
+    if (admission === undefined) return this.#welcome()
+    this.hold()
+    admission.then(
+      () => {
+        this.unhold()
+        this.#welcome()
+      },
+      (error: unknown) => this.#fail(asTunnelError(error)),
+    )
+  }
+
+  #welcome(): void {
+    if (!this.#greeted) this.#sendHello()
     this.#pumpSoon()
   }
 
   #sendHello(): void {
+    this.#greeted = true
     this.send(frames.encodeJson(FrameType.HELLO, 0, this.#hello))
+    for (const frame of this.#beforeHello.splice(0)) this.send(frame)
   }
 
   /** A frame for a number that nothing stands behind: a new stream, or a late word to one that is over. */
@@ -460,6 +481,10 @@ export class Link {
     const { head, first } = frames.decodeHead(frame)
     const maxStreams = this.#hello.limits.maxStreams
     if (this.#peerStreams >= maxStreams) return this.refuse(number, tooManyStreams(maxStreams))
+    if (first.length > frames.MAX_DATA_BYTES) {
+      const most = `${frames.MAX_DATA_BYTES} first bytes ride on OPEN at most`
+      return this.refuse(number, new TunnelError('FRAME_TOO_LARGE', most))
+    }
     const { open } = this.#handlers
     this.#offer(
       number,

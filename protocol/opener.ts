@@ -1,7 +1,7 @@
 import type { Budget } from './budget.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { TunnelError } from './errors.ts'
-import { encodeJson, FrameType } from './frames.ts'
+import { encodeJson, FrameType, MAX_DATA_BYTES } from './frames.ts'
 import type { StreamHead } from './heads.ts'
 import type { Link, LinkChannel } from './link.ts'
 import type { StreamsOptions } from './options.ts'
@@ -51,12 +51,16 @@ export class StreamOpener {
   /**
    * Opens a stream. `first` rides on OPEN; `end` says that it is all this side will send. Without a link the OPEN
    * waits for one, for as long as the resume window.
-   * @throws {TunnelError} TOO_MANY_STREAMS, or what the opener was closed with
+   * @param first MAX_DATA_BYTES at most
+   * @throws {TunnelError} TOO_MANY_STREAMS, FRAME_TOO_LARGE, or what the opener was closed with
    */
   open(head: Omit<StreamHead, 'id' | 'window'>, first?: Uint8Array, end = false): TunnelStream {
     if (this.#closed !== undefined) throw this.#closed
+    if (first !== undefined && first.length > MAX_DATA_BYTES)
+      throw new TunnelError('FRAME_TOO_LARGE', `${first.length} first bytes are too many for an OPEN`)
     const link = this.#usable()
-    if (link !== undefined && link.openableStreams === 0) {
+    // Those that wait for a path on this link have their places on it too.
+    if (link !== undefined && link.openableStreams <= this.#retries.size) {
       throw new TunnelError('TOO_MANY_STREAMS', 'the link carries as many streams as the peer allows')
     }
     const { windowBytes, maxWindowBytes, resumeMs } = this.#settings
@@ -107,8 +111,7 @@ export class StreamOpener {
 
   #bring(stream: TunnelStream, link: Link): void {
     this.#forgetRetry(stream)
-    if (stream.openedAtMs === undefined) stream.openOn(link)
-    else stream.resumeOn(link)
+    send(stream, link)
   }
 
   /** The last words of streams that ended on a link that may have lost them. */
@@ -116,6 +119,8 @@ export class StreamOpener {
     for (const [, over] of [...this.#over.recent()]) {
       if (over.link === link) continue
       over.link = link
+      // What was said before may have arrived: only a later attempt counts.
+      over.resume.attempt++
       new LastWord(link, over.resume, over.error)
     }
   }
@@ -141,8 +146,7 @@ export class StreamOpener {
     this.#forgetRetry(stream)
     const timer = this.#clock.setTimer(() => {
       const usable = this.#usable()
-      if (stream.link === undefined && usable !== undefined && stream.state !== 'closed')
-        stream.resumeOn(usable)
+      if (stream.link === undefined && usable !== undefined && stream.state !== 'closed') send(stream, usable)
     }, delayMs)
     this.#retries.set(stream, { timer, delayMs: Math.min(SUSPENDED_RETRY_MAX_MS, delayMs * 2) })
   }
@@ -157,18 +161,28 @@ export class StreamOpener {
   /** An OPEN younger than the acceptor's memory was never executed: it goes again. */
   #onUnknown(stream: TunnelStream, error: TunnelError): boolean {
     const link = stream.link
-    const { openedAtMs } = stream
+    const { openedAtMs, openedAt } = stream
     if (stream.answered || link === undefined || openedAtMs === undefined) return false
+    // An inspected stream ends at the proxy that had its OPEN, and another can say nothing of it.
+    const asked = link.peer?.instance
+    if (stream.head.kind !== 'ssh' && (asked === undefined || asked !== openedAt)) return false
     if (error.rememberedMs === undefined || error.rememberedMs <= this.#clock.now() - openedAtMs) return false
     stream.openOn(link)
     return true
   }
 }
 
+/** Asks for the stream on `link`, as what it is by now. */
+function send(stream: TunnelStream, link: Link): void {
+  if (stream.openedAtMs === undefined) stream.openOn(link)
+  else stream.resumeOn(link)
+}
+
 /** Sealed streams go on through any proxy; others only where they are, unless that is gone. */
 function mayMove(stream: TunnelStream, to: Link): boolean {
   const from = stream.link
-  if (stream.head.kind === 'ssh' || from === undefined || from.closed) return true
+  const unsent = stream.openedAtMs === undefined
+  if (stream.head.kind === 'ssh' || unsent || from === undefined || from.closed) return true
   return from.peer?.instance === to.peer?.instance
 }
 

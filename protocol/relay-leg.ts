@@ -12,6 +12,13 @@ export interface RelayLegHandlers {
   closed(leg: RelayLeg): void
 }
 
+/** What a frame costs beside its bytes: its objects, and its place in the queue. Empty frames are bounded too. */
+const FRAME_BYTES = 256
+
+function costOf(frame: Uint8Array): number {
+  return frame.length + FRAME_BYTES
+}
+
 /** One side of a relay: a number on a link, and what waits to leave there. */
 export class RelayLeg implements LinkChannel {
   readonly link: Link
@@ -21,7 +28,7 @@ export class RelayLeg implements LinkChannel {
   readonly #options: RelayOptions
   readonly #handlers: RelayLegHandlers
   #number: number | undefined
-  #start: Uint8Array | undefined
+  #started: boolean
   #queue: Uint8Array[] = []
   #head = 0
   #queuedBytes = 0
@@ -44,14 +51,16 @@ export class RelayLeg implements LinkChannel {
     this.priority = priority
     this.#options = options
     this.#number = number
+    this.#started = number !== undefined
     this.#handlers = handlers
     link.join(this)
     if (number !== undefined) link.bind(number, this)
   }
 
-  /** The first frame of this leg; it leaves under the number that it takes then. */
-  start(frame: Uint8Array): void {
-    this.#start = frame
+  /** The first frame of this leg; it leaves under the number that it takes then. `from` brought it. */
+  start(frame: Uint8Array, from: Link): void {
+    this.#started = true
+    this.#push(frame, from)
     this.link.wake(this)
   }
 
@@ -64,11 +73,15 @@ export class RelayLeg implements LinkChannel {
     } else if (type === FrameType.RESUMED) {
       this.#resumed = frame
     } else {
-      this.#queue.push(frame)
-      this.#queuedBytes += frame.length
-      this.#options.memory.add(frame.length, from)
+      this.#push(frame, from)
     }
     this.link.wake(this)
+  }
+
+  #push(frame: Uint8Array, from: Link): void {
+    this.#queue.push(frame)
+    this.#queuedBytes += costOf(frame)
+    this.#options.memory.add(costOf(frame), from)
   }
 
   nextFrame(): Uint8Array | undefined {
@@ -79,14 +92,13 @@ export class RelayLeg implements LinkChannel {
   }
 
   #next(): Uint8Array | undefined {
+    if (!this.#started) return undefined
+    // Nothing goes before the first frame of all.
+    let frame = this.#number === undefined ? undefined : (this.#resumed ?? this.#window)
     if (this.#number === undefined) {
-      if (this.#start === undefined) return undefined
       this.#number = this.link.takeNumber()
       this.link.bind(this.#number, this)
-      frames.setStreamNumber(this.#start, this.#number)
-      return this.#start
     }
-    let frame = this.#resumed ?? this.#window
     if (frame !== undefined) {
       if (frame === this.#window) this.#window = undefined
       else this.#resumed = undefined
@@ -94,8 +106,8 @@ export class RelayLeg implements LinkChannel {
       frame = this.#queue[this.#head]
       if (frame === undefined) return undefined
       this.#queue[this.#head++] = undefined as unknown as Uint8Array
-      this.#queuedBytes -= frame.length
-      this.#options.memory.remove(frame.length)
+      this.#queuedBytes -= costOf(frame)
+      this.#options.memory.remove(costOf(frame))
       if (this.#head === this.#queue.length) {
         this.#queue = []
         this.#head = 0

@@ -51,7 +51,8 @@ class Direction {
  */
 export class Relay {
   readonly #options: RelayOptions
-  readonly #incoming: IncomingOpen | IncomingResume
+  /** What rides on the OPEN that is passed on; undefined for a RESUME. Not kept beyond that. */
+  #riding: Pick<IncomingOpen, 'first' | 'ends'> | undefined
   readonly #opener: RelayLeg
   readonly #up = new Direction()
   readonly #down = new Direction()
@@ -63,9 +64,9 @@ export class Relay {
   /** Takes the place of `incoming` at once; `connect` follows when it has been authorised. */
   constructor(incoming: IncomingOpen | IncomingResume, options: RelayOptions) {
     this.#options = options
-    this.#incoming = incoming
     this.#opener = this.#newLeg(incoming.link, incoming.head.priority, incoming.number)
     if ('first' in incoming) {
+      this.#riding = { first: incoming.first, ends: incoming.ends }
       if (incoming.ends) this.#up.end = 0
     } else {
       this.#down.offset = incoming.head.received
@@ -91,23 +92,24 @@ export class Relay {
     if (this.#over) return
     const leg = this.#newLeg(link, head.priority)
     this.#acceptor = leg
+    const firstBytes = this.#riding?.first.length ?? 0
     const start = this.#startFrame(head)
-    const firstBytes = 'first' in this.#incoming ? this.#incoming.first.length : 0
     // What was short enough may have grown here, and must not end the link of everybody else's streams.
     if (start.length - firstBytes > frames.MAX_JSON_BYTES || start.length > link.maxFrameBytes) {
       return this.reset(tooLarge())
     }
-    leg.start(start)
+    leg.start(start, this.#opener.link)
     if (this.#earlyReset === undefined) return
     leg.queue(this.#earlyReset, this.#opener.link)
     this.#finish(undefined)
   }
 
   #startFrame(head: StreamHead | ResumeHead): Uint8Array {
-    const incoming = this.#incoming
-    if (!('first' in incoming)) return frames.encodeJson(FrameType.RESUME, 0, head)
-    const type = incoming.ends ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
-    return frames.encodeHead(type, 0, head, incoming.first)
+    const riding = this.#riding
+    this.#riding = undefined
+    if (riding === undefined) return frames.encodeJson(FrameType.RESUME, 0, head)
+    const type = riding.ends ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
+    return frames.encodeHead(type, 0, head, riding.first)
   }
 
   /** Ends the stream, towards both sides. */
@@ -158,8 +160,10 @@ export class Relay {
   #early(type: number, frame: Uint8Array): void {
     if (type !== FrameType.RESET) throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer')
     // An OPEN that was not passed on is forgotten; what a RESUME names lives elsewhere and must hear of it.
-    if ('first' in this.#incoming) this.#finish(undefined)
-    else this.#earlyReset = frame
+    if (this.#riding !== undefined) return this.#finish(undefined)
+    this.#earlyReset = frame
+    // Its opener has done with it, and wants the place for another.
+    this.#opener.leave()
   }
 
   #observe(fromOpener: boolean, type: number, typeByte: number, frame: Uint8Array): void {

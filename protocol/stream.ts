@@ -62,11 +62,13 @@ export class TunnelStream {
   /** OPEN is to go out on this port. */
   #openWanted = false
   #openedAtMs: number | undefined
+  #openedAt: string | undefined
   #first: Uint8Array | undefined
   #answered: boolean
   /** RESUME is out, RESUMED not in: nothing may be sent. */
   #resuming = false
   #drainWanted = false
+  #onFramed: (() => void) | undefined
   #progressAtMs = 0
   /** A frame is being delivered: what the consumer does meanwhile is told to the peer after it. */
   #delivering = false
@@ -91,6 +93,8 @@ export class TunnelStream {
       if (options.firstEnds === true) this.#send.endOnOpen()
       this.#startExpiry()
     }
+    // The options stay; they must not keep these as well.
+    options.first = undefined
   }
 
   #deliverFirst({ first, firstEnds }: StreamOptions): void {
@@ -129,6 +133,10 @@ export class TunnelStream {
   get openedAtMs(): number | undefined {
     return this.#openedAtMs
   }
+  /** The instance of the peer that the first OPEN was sent to. */
+  get openedAt(): string | undefined {
+    return this.#openedAt
+  }
   /** Written or sent and not known to be safe at the peer, in bytes. */
   get heldBytes(): number {
     return this.#send.pendingBytes + this.#send.unacknowledgedBytes
@@ -165,7 +173,10 @@ export class TunnelStream {
     this.#port?.wake()
   }
 
-  /** Queues bytes, which are the stream's from here on. False: wait for `drained` before writing more. */
+  /**
+   * Queues bytes, which are the stream's until they are framed (`whenFramed`). False: wait for `drained` before writing
+   * more.
+   */
   write(bytes: Uint8Array): boolean {
     return this.#write(FrameType.DATA, bytes)
   }
@@ -181,6 +192,12 @@ export class TunnelStream {
     this.#port?.wake()
     this.#drainWanted = this.#send.aboveHighWater
     return !this.#drainWanted
+  }
+
+  /** Calls back once, when all that was written has been copied into frames; never for a stream that ends before. */
+  whenFramed(callback: () => void): void {
+    if (this.#send.pendingBytes === 0) callback()
+    else this.#onFramed = callback
   }
 
   /** In order with the data. @throws {TunnelError} FRAME_TOO_LARGE */
@@ -233,17 +250,20 @@ export class TunnelStream {
     this.#resuming = true
     const port = new StreamPort(this, link)
     this.#bind(port)
+    // Also for one that moves from a link that lives: its answer may never come.
+    this.#startExpiry()
     port.send(frames.encodeJson(FrameType.RESUME, port.number, this.resumeHead()))
   }
 
   /** What RESUME says of this stream. */
   resumeHead(): ResumeHead {
-    const { id, kind, machine, target, priority, subject } = this.head
+    const { id, kind, machine, target, asked, priority, subject } = this.head
     const { received, limit } = this.#receive.tell()
     const head: ResumeHead = { id, kind, machine, received, limit, attempt: this.#attempt }
     const end = this.#send.endOffset
     if (end !== undefined) head.end = end
     if (target !== undefined) head.target = target
+    if (asked !== undefined) head.asked = asked
     if (priority !== undefined) head.priority = priority
     // Of a stream that a proxy has opened itself: the acceptor holds it to that.
     if (subject !== undefined) head.subject = subject
@@ -304,7 +324,8 @@ export class TunnelStream {
     if (this.#state === 'closed') return
     this.#startExpiry()
     this.#deliveries.suspended()
-    this.#options.onSuspended?.(this)
+    // Its consumer may have reset it.
+    if (this.state !== 'closed') this.#options.onSuspended?.(this)
   }
 
   #startExpiry(): void {
@@ -331,6 +352,11 @@ export class TunnelStream {
       this.#drainWanted = false
       this.#deliveries.drained()
     }
+    if (this.#onFramed !== undefined && this.#send.pendingBytes === 0) {
+      const onFramed = this.#onFramed
+      this.#onFramed = undefined
+      onFramed()
+    }
     return frame
   }
 
@@ -346,7 +372,10 @@ export class TunnelStream {
       return undefined
     }
     this.#openWanted = false
-    this.#openedAtMs ??= this.#clock.now()
+    if (this.#openedAtMs === undefined) {
+      this.#openedAtMs = this.#clock.now()
+      this.#openedAt = port.link.peer?.instance
+    }
     frames.setStreamNumber(frame, port.number)
     return frame
   }
@@ -496,6 +525,7 @@ export class TunnelStream {
     this.#port?.release()
     this.#port = undefined
     this.#first = undefined
+    this.#onFramed = undefined
     this.#send.release()
     this.#receive.release()
     this.#lastLink = link

@@ -6,23 +6,33 @@ import type { StreamsOptions } from '../../protocol/options.ts'
 import { machineOffline, takenOver } from './errors.ts'
 import { keyOf } from './records.ts'
 
+/** Whoever waits for an agent. */
+interface Waiter {
+  go(link: Link): void
+  gone(error: TunnelError): void
+}
+
 /** An agent that is on line, or was within the resume window. */
 interface Agent {
   owner: string
   name: string
   /** The streams that the proxy itself has opened to it: they wait for its next link. */
   opener: StreamOpener
-  link: Link | undefined
+  /** The newest is used; older ones of the same program are on their way out, or have died unseen. */
+  links: Link[]
   since: Date
   /** Until then all that is known of it is that somebody waits for it. */
   wasOnline: boolean
   forget: NodeJS.Timeout | undefined
-  /** Told when there is a link. */
-  waiting: Set<(link: Link) => void>
+  waiting: Set<Waiter>
 }
 
 /** How long an OPEN waits for an agent that may be dialling, in ms. */
 const REDIAL_GRACE_MS = 5_000
+/** Links of one agent at once: two while it moves, and what has died unseen. */
+const MAX_LINKS = 4
+/** What an older link has to show that it lives when its agent has made another, in ms. */
+const PROBE_MS = 3_000
 
 /** The agents' links, by owner and name; the newest link of a name holds it. */
 export class Agents {
@@ -40,17 +50,21 @@ export class Agents {
     const agent = this.#agents.get(keyOf(owner, name)) ?? this.#add(owner, name)
     clearTimeout(agent.forget)
     agent.forget = undefined
-    const older = agent.link
-    agent.link = link
+    const older = agent.links
+    agent.links = older.filter((each) => isSameProgram(each, link))
+    agent.links.push(link)
+    if (agent.links.length > MAX_LINKS) agent.links.shift()?.close(takenOver(name))
     agent.wasOnline = true
     agent.since = new Date()
     agent.opener.attach(link)
     const waiting = [...agent.waiting]
     agent.waiting.clear()
-    for (const go of waiting) go(link)
-    // The same program that has moved closes its older link itself.
-    const same = older?.peer?.instance !== undefined && older.peer.instance === link.peer?.instance
-    if (older !== undefined && !same) older.close(takenOver(name))
+    for (const { go } of waiting) go(link)
+    for (const each of older) {
+      // The same program closes its older link itself, when it can: one that changed its address cannot.
+      if (isSameProgram(each, link)) each.probe(PROBE_MS)
+      else each.close(takenOver(name))
+    }
   }
 
   #add(owner: string, name: string): Agent {
@@ -62,7 +76,7 @@ export class Agents {
       owner,
       name,
       opener,
-      link: undefined,
+      links: [],
       since: new Date(),
       wasOnline: false,
       forget: undefined,
@@ -72,26 +86,41 @@ export class Agents {
     return agent
   }
 
-  /** A link has ended. What stood on it waits for the agent's next. */
+  /** A link has ended. What stood on it waits for the agent's next, or goes on over another that it has. */
   detach(owner: string, name: string, link: Link): void {
     const agent = this.#agents.get(keyOf(owner, name))
-    if (agent === undefined || agent.link !== link) return
-    agent.link = undefined
+    const index = agent?.links.indexOf(link) ?? -1
+    if (agent === undefined || index < 0) return
+    const wasNewest = index === agent.links.length - 1
+    agent.links.splice(index, 1)
+    const next = agent.links.at(-1)
+    if (!wasNewest) return
+    if (next !== undefined) return agent.opener.attach(next)
     agent.since = new Date()
     agent.forget = setTimeout(() => this.#forget(agent), this.#settings.resumeMs).unref()
   }
 
   #forget(agent: Agent): void {
+    const text = `the agent of ${agent.name} did not come back`
+    this.#end(agent, new TunnelError('AGENT_LOST', text, { hop: 'agent' }))
+  }
+
+  #end(agent: Agent, error: TunnelError): void {
     clearTimeout(agent.forget)
     const key = keyOf(agent.owner, agent.name)
     if (this.#agents.get(key) === agent) this.#agents.delete(key)
-    agent.opener.close(
-      new TunnelError('AGENT_LOST', `the agent of ${agent.name} did not come back`, { hop: 'agent' }),
-    )
+    agent.opener.close(error)
+    const waiting = [...agent.waiting]
+    agent.waiting.clear()
+    for (const { gone } of waiting) gone(error)
   }
 
   isOnline(owner: string, name: string): boolean {
-    return this.#agents.get(keyOf(owner, name))?.link !== undefined
+    return this.#linkOf(this.#agents.get(keyOf(owner, name))) !== undefined
+  }
+
+  #linkOf(agent: Agent | undefined): Link | undefined {
+    return agent?.links.at(-1)
   }
 
   /** Since when it is as it is. */
@@ -99,7 +128,8 @@ export class Agents {
     owner: string,
     name: string,
   ): { link: Link | undefined; since: Date; opener: StreamOpener } | undefined {
-    return this.#agents.get(keyOf(owner, name))
+    const agent = this.#agents.get(keyOf(owner, name))
+    return agent && { link: this.#linkOf(agent), since: agent.since, opener: agent.opener }
   }
 
   namesOf(owner: string): string[] {
@@ -108,7 +138,7 @@ export class Agents {
 
   get count(): number {
     let count = 0
-    for (const agent of this.#agents.values()) if (agent.link !== undefined) count++
+    for (const agent of this.#agents.values()) if (agent.links.length > 0) count++
     return count
   }
 
@@ -119,33 +149,47 @@ export class Agents {
    */
   link(owner: string, name: string): Promise<Link> {
     const agent = this.#agents.get(keyOf(owner, name))
-    if (agent?.link !== undefined) return Promise.resolve(agent.link)
+    const link = this.#linkOf(agent)
+    if (link !== undefined) return Promise.resolve(link)
     const goneSince = agent?.wasOnline === true ? agent.since : this.#began
     const leftMs = goneSince.getTime() + REDIAL_GRACE_MS - Date.now()
     if (this.#closed || leftMs <= 0) return Promise.reject(machineOffline(name))
     return new Promise((resolve, reject) => {
-      const stop = this.whenOnline(owner, name, (link) => {
+      const go = (found: Link): void => {
         clearTimeout(timer)
-        resolve(link)
-      })
-      const timer = setTimeout(() => {
+        resolve(found)
+      }
+      const giveUp = (): void => {
+        clearTimeout(timer)
         stop()
         reject(machineOffline(name))
-      }, leftMs).unref()
+      }
+      const stop = this.whenOnline(owner, name, go, giveUp)
+      const timer = setTimeout(giveUp, leftMs).unref()
     })
   }
 
-  /** Calls `go` with the agent's link, now or when it has one; returns what ends the wait. */
-  whenOnline(owner: string, name: string, go: (link: Link) => void): () => void {
+  /**
+   * Calls `go` with the agent's link, now or when it has one, or `gone` when the agent is forgotten; returns what ends
+   * the wait.
+   */
+  whenOnline(
+    owner: string,
+    name: string,
+    go: (link: Link) => void,
+    gone: (error: TunnelError) => void,
+  ): () => void {
     const agent = this.#agents.get(keyOf(owner, name)) ?? this.#add(owner, name)
-    if (agent.link !== undefined) {
-      go(agent.link)
+    const link = this.#linkOf(agent)
+    if (link !== undefined) {
+      go(link)
       return () => {}
     }
-    agent.waiting.add(go)
+    const waiter = { go, gone }
+    agent.waiting.add(waiter)
     agent.forget ??= setTimeout(() => this.#forget(agent), this.#settings.resumeMs).unref()
     return () => {
-      agent.waiting.delete(go)
+      agent.waiting.delete(waiter)
       if (!agent.wasOnline && agent.waiting.size === 0) this.#forget(agent)
     }
   }
@@ -153,10 +197,10 @@ export class Agents {
   close(): void {
     this.#closed = true
     const error = new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy' })
-    for (const agent of this.#agents.values()) {
-      clearTimeout(agent.forget)
-      agent.opener.close(error)
-    }
-    this.#agents.clear()
+    for (const agent of [...this.#agents.values()]) this.#end(agent, error)
   }
+}
+
+function isSameProgram(one: Link, other: Link): boolean {
+  return one.peer?.instance !== undefined && one.peer.instance === other.peer?.instance
 }

@@ -184,9 +184,17 @@ export class MachineDirectory {
     return this.#agents.link(owner, name)
   }
 
-  /** Calls `go` with the link of a machine's agent, now or when it is on line; returns what ends the wait. */
-  whenOnline(owner: string, name: string, go: (link: Link) => void): () => void {
-    return this.#agents.whenOnline(owner, name, go)
+  /**
+   * Calls `go` with the link of a machine's agent, now or when it is on line, or `gone` when it did not come within the
+   * resume window; returns what ends the wait.
+   */
+  whenOnline(
+    owner: string,
+    name: string,
+    go: (link: Link) => void,
+    gone: (error: TunnelError) => void,
+  ): () => void {
+    return this.#agents.whenOnline(owner, name, go, gone)
   }
 
   /**

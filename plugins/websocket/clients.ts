@@ -1,6 +1,7 @@
 import { pipeline } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { asTunnelError, TunnelError } from '../../protocol/errors.ts'
+import type { StreamHead } from '../../protocol/heads.ts'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link.ts'
 import { StreamDuplex } from '../../protocol/node/duplex.ts'
 import { Relay } from '../../protocol/relay.ts'
@@ -55,6 +56,8 @@ export class Clients implements Listener {
   }
 
   open(connection: Connection, open: IncomingOpen): void {
+    // A proxy's own word.
+    delete open.head.asked
     const context = this.#contextOf(connection, open)
     if (context.user.roles.includes('agent')) throw agentMayNotOpen()
     const session = this.#sessionOf.get(connection)
@@ -153,8 +156,13 @@ export class Clients implements Listener {
       const link = await app.machines.agentLink(user.sub, context.machine)
       await app.tunnel.run('onOpen', context)
       if (relay.over) return
-      const target = context.target
-      relay.connect(link, { ...head, subject: user.sub, ...(target === undefined ? {} : { target }) })
+      const { target } = context
+      const passed: StreamHead = { ...head, subject: user.sub }
+      if (target !== undefined && target !== head.target) {
+        passed.target = target
+        passed.asked = head.target ?? ''
+      }
+      relay.connect(link, passed)
       app.tunnelMetrics.requests.inc({ kind: head.kind, outcome: 'ok' })
       context.log.info({ context: { machine: context.machine, kind: head.kind } }, 'stream open')
     } catch (thrown) {
@@ -227,6 +235,7 @@ export class Clients implements Listener {
     const session = this.#sessionOf.get(connection)
     if (session === undefined) return
     const { user } = connection.context
+    delete resume.head.asked
     const { id, kind, machine } = resume.head
     const source = this.#app.machines.find(user.sub, machine)?.source
     if (kind !== 'ssh' || source === 'configured' || session.acceptor.knows(id)) {
@@ -245,10 +254,15 @@ export class Clients implements Listener {
         if (relay.over) return
         const head = { ...resume.head, subject: user.sub }
         // The agent may be dialling still: the stream waits here, for as long as its opener does.
-        stopWaiting = this.#app.machines.whenOnline(user.sub, machine, (link) => {
-          clearTimeout(stranger)
-          relay.connect(link, head)
-        })
+        stopWaiting = this.#app.machines.whenOnline(
+          user.sub,
+          machine,
+          (link) => {
+            clearTimeout(stranger)
+            relay.connect(link, head)
+          },
+          (error) => relay.reset(error),
+        )
         if (relay.over) stopWaiting()
         else if (source === undefined) {
           stranger = setTimeout(() => relay.reset(unknownStream()), STRANGER_MS).unref()
@@ -273,8 +287,9 @@ export class Clients implements Listener {
     void (async () => {
       try {
         await this.#mayResume(connection, resume)
-        if (place.over || link.closed) return
+        if (place.over) return
         const early = place.leave()
+        if (link.closed) return
         session.acceptor.resume(resume, sub)
         if (early !== undefined) link.redeliver(early)
         this.#app.tunnelMetrics.streamResumes.inc({ outcome: 'ok' })

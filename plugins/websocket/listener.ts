@@ -88,7 +88,9 @@ export class Listeners {
         ready: (peer) => {
           if (peer.role !== role) throw wrongRole(peer.role, role)
           if (peer.machine !== undefined) context.machine = peer.machine
-          admit(this.#admit(connection, peer, listener))
+          const admission = this.#admit(connection, peer, listener)
+          admit(admission)
+          return admission
         },
         open: (open) => listener.open?.(connection, open),
         resume: (resume) => listener.resume?.(connection, resume),

@@ -10,6 +10,13 @@ export interface StreamDuplexOptions {
   accepted?: () => void
 }
 
+/** What may be written before it is known to have been framed, in bytes: about what a turn of the event loop brings. */
+const WRITE_AHEAD_BYTES = 131_072
+
+function dropped(): TunnelError {
+  return new TunnelError('ABORTED', 'the stream was dropped before its end')
+}
+
 interface StreamDuplexEvents {
   streamEvent: [event: StreamEvent]
   suspended: []
@@ -26,12 +33,13 @@ export class StreamDuplex extends Duplex {
   readonly aux: Readable | undefined
   #heldBytes = 0
   #heldAuxBytes = 0
-  #writable: ((error?: Error | null) => void) | undefined
+  /** Of the write that is under way. */
+  #writing: ((error?: Error | null) => void) | undefined
   #closed = false
 
   constructor(stream: TunnelStream, { aux = false, accepted }: StreamDuplexOptions = {}) {
     // Both halves may be over here while the peer still lacks bytes: the stream says when it is over.
-    super({ allowHalfOpen: true, autoDestroy: false })
+    super({ allowHalfOpen: true, autoDestroy: false, writableHighWaterMark: WRITE_AHEAD_BYTES })
     this.stream = stream
     this.aux = aux ? new Readable({ read: () => this.#takeAux() }) : undefined
     stream.handle({
@@ -43,7 +51,6 @@ export class StreamDuplex extends Duplex {
         this.push(null)
         this.aux?.push(null)
       },
-      drained: () => this.#drained(),
       suspended: () => this.emit('suspended'),
       resumed: () => this.emit('resumed'),
       closed: (error) => this.#streamClosed(error),
@@ -106,15 +113,22 @@ export class StreamDuplex extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
-    if (this.stream.write(chunk)) callback()
-    else this.#writable = callback
+    this.stream.write(chunk)
+    this.#callWhenFramed(callback)
   }
 
   override _writev(chunks: { chunk: Buffer }[], callback: (error?: Error | null) => void): void {
-    let more = true
-    for (const { chunk } of chunks) more = this.stream.write(chunk)
-    if (more) callback()
-    else this.#writable = callback
+    for (const { chunk } of chunks) this.stream.write(chunk)
+    this.#callWhenFramed(callback)
+  }
+
+  /** From its callback on a chunk is its writer's again, who may write something else there. */
+  #callWhenFramed(callback: (error?: Error | null) => void): void {
+    this.#writing = callback
+    this.stream.whenFramed(() => {
+      this.#writing = undefined
+      callback()
+    })
   }
 
   override _final(callback: () => void): void {
@@ -124,30 +138,25 @@ export class StreamDuplex extends Duplex {
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     if (!this.#closed) {
-      const reason = error ?? new TunnelError('ABORTED', 'the stream was dropped before its end')
+      const reason = error ?? dropped()
       this.stream.reset(asTunnelError(reason, 'ABORTED'))
     }
     // After an orderly end what waits in it may still be read.
     if (error !== null || !this.#closed) this.aux?.destroy()
+    const writing = this.#writing
+    this.#writing = undefined
+    writing?.(error ?? dropped())
     callback(error)
-  }
-
-  #drained(): void {
-    const writable = this.#writable
-    this.#writable = undefined
-    writable?.()
   }
 
   #streamClosed(error: TunnelError | undefined): void {
     this.#closed = true
     if (error === undefined) {
-      this.#drained()
       // What was received may still wait for its reader.
       if (this.readableEnded) this.destroy()
       else this.once('end', () => this.destroy())
       return
     }
-    this.#writable = undefined
     this.destroy(error)
   }
 }

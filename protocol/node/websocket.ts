@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type RawData, WebSocket } from 'ws'
 import { errorFromWire, isErrorCode, TunnelError } from '../errors.ts'
+import { copyFrame } from '../frames.ts'
 import { SUBPROTOCOL } from '../hello.ts'
 import type { Transport, TransportReceiver } from '../transport.ts'
 
@@ -16,6 +17,8 @@ export interface CompressionChoice {
   thresholdBytes: number
 }
 
+/** How many times its own size a received frame may keep in memory. */
+const MAX_PINNED = 4
 /** A frame of this size, in bytes, is worth a system call of its own. */
 const CORKED_BYTES = 16_384
 
@@ -50,7 +53,7 @@ export class WebSocketTransport implements Transport {
     this.#compressFromBytes = compression?.thresholdBytes ?? Number.POSITIVE_INFINITY
     this.#socket = socket
     webSocket.on('message', (data: RawData, isBinary: boolean) => {
-      if (isBinary) this.receiver?.message(data as Buffer)
+      if (isBinary) this.receiver?.message(own(data as Buffer))
       else this.receiver?.text()
     })
     webSocket.on('error', (error: Error & { code?: string }) => this.#failed(error))
@@ -129,6 +132,11 @@ export class WebSocketTransport implements Transport {
         : { code: 4400, reason: `FRAME_INVALID: ${error.message}` }
     this.#terminateSoon()
   }
+}
+
+/** `ws` gives views of what was read at once; a small one that is kept would keep all the rest with it. */
+function own(frame: Buffer): Uint8Array {
+  return frame.length * MAX_PINNED < frame.buffer.byteLength ? copyFrame(frame) : frame
 }
 
 export interface DialOptions {

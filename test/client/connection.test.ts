@@ -231,3 +231,80 @@ test('closing calls off a dial and leaves no timer behind', async (t) => {
   await run(120_000)
   assert.equal(clock.pending, 0)
 })
+
+test('a link that ends while another takes over from it is followed by one dial, not two', async (t) => {
+  const { connect, connection, control, dials, proxyLinks, run } = setUp(t)
+  await connect()
+  control.hang = true
+  proxyLinks[0]!.goaway({ code: 'SHUTTING_DOWN', message: 'leaving', deadlineMs: 30_000 })
+  await run(100)
+  proxyLinks[0]!.close(new TunnelError('SHUTTING_DOWN', 'gone'))
+  control.hang = false
+  await run(60_000)
+  assert.equal(dials.length, 3)
+  assert.equal(connection.state, 'connected')
+  assert.equal(proxyLinks.filter((link) => !link.closed).length, 1)
+})
+
+test('what an older link says of leaving is not said of the newest', async (t) => {
+  const { connect, connection, proxyLinks, run } = setUp(t)
+  await connect()
+  const stays = {
+    priority: 'normal',
+    compressible: false,
+    nextFrame: () => undefined,
+    frame() {},
+    acknowledge() {},
+  } as const
+  connection.link!.join({ ...stays, tick: () => false, linkClosed() {} })
+  const goaway = { message: 'leaving', deadlineMs: 60_000 }
+  proxyLinks[0]!.goaway({ code: 'SHUTTING_DOWN', ...goaway })
+  await run(500)
+  const second = connection.link
+  assert.equal(proxyLinks.length, 2)
+  for (const code of ['SHUTTING_DOWN', 'TAKEN_OVER']) proxyLinks[0]!.goaway({ code, ...goaway })
+  await run(500)
+  assert.equal(connection.link, second)
+  assert.equal(proxyLinks.length, 2)
+})
+
+test('links that die young are followed at once, but not without end', async (t) => {
+  const { connect, connection, dials, pairs, run } = setUp(t)
+  await connect()
+  for (let tenths = 0; tenths < 600; tenths++) {
+    await run(100)
+    if (connection.link?.rttMs !== undefined) pairs.at(-1)!.cut()
+  }
+  assert.ok(dials.length > 100 && dials.length < 350, `${dials.length} dials in a minute`)
+})
+
+test('a link that is ended for its token is dialled once more, with a fresh one, and then given up', async (t) => {
+  let asked = 0
+  const { connect, connection, proxyLinks, run } = setUp(t, { token: () => `token ${++asked}` })
+  await connect()
+  const failed: string[] = []
+  connection.on('failed', (error) => failed.push(error.code))
+  for (const number of [0, 1]) {
+    proxyLinks[number]!.close(new TunnelError('TOKEN_REVOKED', 'not any more'))
+    await run(5_000)
+  }
+  assert.equal(asked, 2)
+  assert.deepEqual(failed, ['TOKEN_REVOKED'])
+  assert.equal(connection.state, 'disconnected')
+})
+
+test('a token provider that never answers holds up no dial for ever, and no close', async (t) => {
+  let asked = 0
+  const token = () => (++asked === 2 ? new Promise<string>(() => {}) : 'token')
+  const { connect, connection, pairs, run } = setUp(t, { token })
+  await connect()
+  pairs[0]!.cut()
+  await run(15_000)
+  assert.equal(asked, 3)
+  assert.equal(connection.state, 'connected')
+  const silent = setUp(t, { token: () => new Promise<string>(() => {}) })
+  const connecting = silent.connection.connect()
+  await silent.run(100)
+  silent.connection.close()
+  await assert.rejects(connecting, { code: 'ABORTED' })
+})

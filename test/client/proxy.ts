@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -31,6 +32,7 @@ export class TestProxy {
   readonly tokens: string[] = []
   readonly acceptor: StreamAcceptor
   readonly #options: ProxyOptions
+  readonly #instance = randomUUID()
   readonly #server: Server
   readonly #webSockets = new WebSocketServer({ noServer: true, handleProtocols: () => SUBPROTOCOL })
 
@@ -79,6 +81,7 @@ export class TestProxy {
 
   #link(webSocket: WebSocket, socket: Duplex): void {
     const hello: Hello = {
+      instance: this.#instance,
       role: 'proxy',
       version: 1,
       software: 'test',

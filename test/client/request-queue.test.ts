@@ -63,3 +63,13 @@ test('a caller that gives up leaves the queue, and what is cleared is turned awa
   await assert.rejects(cleared, { code: 'LINK_LOST' })
   assert.equal(queue.size, 0)
 })
+
+test('the queue is idle when the last that waited has given up', async () => {
+  const queue = new RequestQueue({ maxRequests: 4, backpressureAt: 1 })
+  const abort = new AbortController()
+  const waiting = queue.acquire('normal', new Patience(systemClock, abort.signal, 60_000, 'nothing came'))
+  const idle = queue.idle()
+  abort.abort()
+  await assert.rejects(waiting, { code: 'ABORTED' })
+  await idle
+})

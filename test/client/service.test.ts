@@ -231,3 +231,39 @@ test('the machines are told by the proxy', async (t) => {
   const proxy = await startProxy(t, { onStream: (stream) => void collect(stream) })
   assert.deepEqual(await clientOf(t, proxy.url).machines(), [{ name: 'home', online: true }])
 })
+
+test('with retryFirst a second connect() waits for the same first link', async (t) => {
+  const refused = () => Promise.reject(new TunnelError('CONNECT_REFUSED', 'nobody listens'))
+  const tunnel = clientOf(t, 'http://127.0.0.1:1', { retryFirst: true, platform: { dial: refused } })
+  const first = tunnel.connect()
+  await next((listener) => tunnel.once('reconnecting', listener))
+  assert.equal(tunnel.connect(), first)
+  const ended = assert.rejects(first, { code: 'ABORTED' })
+  await tunnel.disconnect(0)
+  await ended
+})
+
+test('the source of a body is told when its request is over', async (t) => {
+  const proxy = await startProxy(t, { onStream: (stream) => stream.accept() })
+  const tunnel = clientOf(t, proxy.url)
+  await tunnel.connect()
+  const told: string[] = []
+  const stream = new ReadableStream<Uint8Array>({
+    pull: () => new Promise(() => {}),
+    cancel: () => void told.push('stream'),
+  })
+  const iterable = {
+    [Symbol.asyncIterator]: () => ({
+      next: () => new Promise<IteratorResult<Uint8Array>>(() => {}),
+      return: async () => {
+        told.push('iterable')
+        return { done: true as const, value: undefined }
+      },
+    }),
+  }
+  for (const body of [stream, iterable]) {
+    const request = { machine: 'home', method: 'POST', body, timeoutMs: 50 }
+    await assert.rejects(tunnel.forwardRequest(request), { code: 'TIMEOUT' })
+  }
+  assert.deepEqual(told, ['stream', 'iterable'])
+})

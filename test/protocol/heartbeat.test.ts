@@ -135,3 +135,31 @@ test('a peer with a stricter heartbeat is heeded from then on', async () => {
   assert.deepEqual(watched.pings, [2_000, 4_000])
   assert.equal(watched.lostAtMs, 5_000)
 })
+
+/** A busy process: time passes, and what is due afterwards is the timers, before anything is read. */
+test('a process that was busy reads what has come before it takes a link for dead', async () => {
+  const clock = new SleepyClock()
+  const watched = new Watched(clock)
+  const heartbeat = new Heartbeat(watched, clock, TIMES)
+  heartbeat.probe(1_000)
+  clock.sleep(1_200)
+  // The first of the timers that are due.
+  await clock.run(990)
+  assert.equal(watched.lostAtMs, undefined)
+  heartbeat.received()
+  await clock.run(20_000)
+  assert.equal(watched.lostAtMs, undefined)
+})
+
+test('a machine that sleeps while a probe is out asks again when it wakes', async () => {
+  const clock = new SleepyClock()
+  const watched = new Watched(clock)
+  const heartbeat = new Heartbeat(watched, clock, TIMES)
+  heartbeat.probe(3_000)
+  clock.sleep(600_000)
+  await clock.run(3_000)
+  assert.equal(watched.lostAtMs, undefined)
+  assert.equal(watched.pings.length, 2)
+  await clock.run(7_000)
+  assert.notEqual(watched.lostAtMs, undefined)
+})

@@ -8,7 +8,7 @@ import {
   FrameType,
   type Hello,
   MAX_DATA_BYTES,
-  type TunnelError,
+  TunnelError,
 } from '../../protocol/index.ts'
 import {
   Heard,
@@ -28,12 +28,48 @@ test('the dialler says HELLO first; after the answer both know each other', asyn
   const parties = new Parties()
   const pair = parties.newPair()
   const ready: string[] = []
-  const far = linkOf(pair.b, parties.clock, false, { ready: (peer) => ready.push(peer.role) })
-  const near = linkOf(pair.a, parties.clock, true, { ready: (peer) => ready.push(peer.role) })
+  const note = (peer: Hello) => void ready.push(peer.role)
+  const far = linkOf(pair.b, parties.clock, false, { ready: note })
+  const near = linkOf(pair.a, parties.clock, true, { ready: note })
   await parties.pass(1)
   assert.deepEqual(ready, ['client', 'proxy'])
   assert.equal(near.peer?.role, 'proxy')
   assert.equal(far.peer?.role, 'client')
+})
+
+test('a listener that admits its peer later says HELLO when it has, and before whatever it said meanwhile', async () => {
+  const parties = new Parties()
+  const pair = parties.newPair()
+  let admit = () => {}
+  const admission = new Promise<void>((resolve) => {
+    admit = resolve
+  })
+  const far = linkOf(pair.b, parties.clock, false, { ready: () => admission })
+  let ready = false
+  const near = linkOf(pair.a, parties.clock, true, {
+    ready: () => {
+      ready = true
+    },
+  })
+  await parties.pass(100)
+  far.goaway({ code: 'SHUTTING_DOWN', message: 'leaving', deadlineMs: 1 })
+  await parties.pass(100)
+  assert.equal(ready, false)
+  admit()
+  await parties.pass(100)
+  assert.equal(ready, true)
+  assert.ok(!near.closed && !far.closed)
+})
+
+test('a listener that does not admit its peer says why in place of HELLO', async () => {
+  const parties = new Parties()
+  const pair = parties.newPair()
+  const refused = new TunnelError('POLICY_DENIED', 'not you')
+  const far = linkOf(pair.b, parties.clock, false, { ready: () => Promise.reject(refused) })
+  const near = linkOf(pair.a, parties.clock, true, { ready: () => assert.fail('it was admitted') })
+  await parties.pass(100)
+  assert.equal(near.closedWith?.code, 'POLICY_DENIED')
+  assert.equal(far.closedWith, refused)
 })
 
 const badFrames: [string, Uint8Array, number][] = [

@@ -476,3 +476,55 @@ test('relay memory holds the links that bring more than it may keep, until half 
   memory.remove(50)
   assert.equal(memory.usedBytes, 0)
 })
+
+test('a RESET for a RESUME that is held gives its place back at once, and is passed on when there is a path', async () => {
+  const parties = new Parties()
+  const pair = parties.newPair()
+  let relay: Relay | undefined
+  const link = linkOf(pair.b, parties.clock, false, {
+    resume: (resume) => {
+      relay = new Relay(resume, { memory: new RelayMemory(MIB) })
+    },
+  })
+  const peer = new RawPeer(pair.a)
+  peer.hello()
+  const head = { id: idOf(1), kind: 'ssh', machine: 'home', received: 0, limit: 0, attempt: 1 } as const
+  peer.json(FrameType.RESUME, 1, head)
+  await parties.pass(10)
+  assert.equal(link.streamCount, 1)
+  peer.json(FrameType.RESET, 1, { code: 'ABORTED', message: 'gone' })
+  await parties.pass(10)
+  assert.equal(link.streamCount, 0)
+  const agentPair = parties.newPair()
+  const agentLink = linkOf(agentPair.b, parties.clock, false)
+  const agent = new RawPeer(agentPair.a)
+  agent.hello(helloOf('agent'))
+  await parties.pass(10)
+  relay!.connect(agentLink, head)
+  await parties.pass(10)
+  assert.equal(agent.of(FrameType.RESUME).length, 1)
+  assert.equal(agent.resetCode(2), 'ABORTED')
+  assert.equal(agentLink.streamCount, 0)
+})
+
+test('what rides on an OPEN, and what an empty frame costs, are in the account of relays until they have left', async () => {
+  const relayed = await new Relayed().connect()
+  const { parties, memory } = relayed
+  const filler = parties.open()
+  await parties.pass(10)
+  relayed.agentPair!.b.stall()
+  filler.stream.write(new Uint8Array(250 * KIB))
+  await parties.pass(10)
+  const before = memory.usedBytes
+  parties.open({}, new Uint8Array(60_000))
+  await parties.pass(10)
+  assert.ok(memory.usedBytes >= before + 60_000, `${memory.usedBytes - before}`)
+  const peer = new RawPeer(relayed.listen().a)
+  peer.hello()
+  peer.open(1)
+  await parties.pass(10)
+  const idle = memory.usedBytes
+  for (let count = 0; count < 100; count++) peer.send(encodeFrame(FrameType.DATA, 1))
+  await parties.pass(10)
+  assert.ok(memory.usedBytes - idle >= 100 * 100, `${memory.usedBytes - idle}`)
+})

@@ -1,7 +1,29 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { encodeFrame, encodeWindow, FrameType, StreamAcceptor, TunnelError } from '../../protocol/index.ts'
-import { idOf, jsonOf, KIB, MIB, NOTHING, Parties, type RawPeer, rawClient, SETTINGS } from './parties.ts'
+import {
+  encodeFrame,
+  encodeWindow,
+  FrameType,
+  type Link,
+  type LinkHandlers,
+  StreamAcceptor,
+  TunnelError,
+  TYPE_MASK,
+} from '../../protocol/index.ts'
+import type { MemoryPair } from '../support/memory-transport.ts'
+import {
+  helloOf,
+  idOf,
+  jsonOf,
+  KIB,
+  linkOf,
+  MIB,
+  NOTHING,
+  Parties,
+  RawPeer,
+  rawClient,
+  SETTINGS,
+} from './parties.ts'
 
 /** A seeded pattern, so that a byte out of place shows. */
 function pattern(bytes: number, seed = 0): Uint8Array {
@@ -511,4 +533,147 @@ test('streams that are over are remembered within a bound, and no more', async (
   assert.equal(parties.accepted.length, 5_000)
   assert.equal(parties.acceptor.remembered, 4_096)
   assert.deepEqual(parties.leftovers(), NOTHING)
+})
+
+test('a stream that moves from a link that lives, and is never answered, has its resume window and no more', async () => {
+  const parties = new Parties()
+  const { near: older } = await parties.connect()
+  const moved = parties.open()
+  await parties.pass(100)
+  // Another proxy that holds the RESUME: the agent is not there.
+  const pair = parties.newPair()
+  const peer = new RawPeer(pair.b)
+  const near: Link = linkOf(pair.a, parties.clock, true, { ready: () => parties.opener.attach(near) })
+  await parties.pass(1)
+  peer.hello(helloOf('proxy'))
+  await parties.pass(1)
+  older.closeWhenIdle(10_000)
+  assert.equal(peer.of(FrameType.RESUME).length, 1)
+  await parties.pass(SETTINGS.resumeMs + 1_000)
+  assert.equal(moved.error?.code, 'RESUME_EXPIRED')
+})
+
+test("an inspected stream's OPEN that another proxy had is not sent again, whatever this one remembers", async () => {
+  const parties = new Parties()
+  const executed: string[] = []
+  const proxyOf = (name: string) =>
+    new StreamAcceptor({ settings: SETTINGS, clock: parties.clock, onStream: () => executed.push(name) })
+  const [first, second] = [proxyOf('first'), proxyOf('second')]
+  // Both have known this user for a while.
+  await parties.pass(60_000)
+  const connect = async (acceptor: StreamAcceptor, instance: string): Promise<MemoryPair> => {
+    const pair = parties.newPair()
+    const handlers: LinkHandlers = {
+      open: (open) => acceptor.open(open, 'anna'),
+      resume: (resume) => acceptor.resume(resume, 'anna'),
+    }
+    linkOf(pair.b, parties.clock, false, handlers, helloOf('proxy', { instance }))
+    const near: Link = linkOf(pair.a, parties.clock, true, { ready: () => parties.opener.attach(near) })
+    await parties.pass(10)
+    return pair
+  }
+  const pair = await connect(first, 'first')
+  const payment = parties.open({ kind: 'http', http: { method: 'POST', path: '/pay', headers: [] } })
+  await parties.pass(1_000)
+  pair.cut()
+  await connect(second, 'second')
+  await parties.pass(1_000)
+  assert.deepEqual(executed, ['first'])
+  assert.equal(payment.error?.code, 'UNKNOWN_STREAM')
+})
+
+test('an OPEN that never left its link is sent on the next one, to whichever proxy that leads', async () => {
+  const parties = new Parties()
+  const { pair } = await parties.connect(helloOf('client'), helloOf('proxy', { instance: 'one' }))
+  const bulk = parties.open()
+  await parties.pass(10)
+  pair.a.stall()
+  bulk.stream.write(new Uint8Array(250 * KIB))
+  await parties.pass(10)
+  const waiting = parties.open({ kind: 'tcp', target: '127.0.0.1:5432' })
+  await parties.pass(10)
+  assert.equal(waiting.stream.openedAtMs, undefined)
+  await parties.connect(helloOf('client'), helloOf('proxy', { instance: 'two' }))
+  pair.cut()
+  await parties.pass(1_000)
+  assert.ok(waiting.accepted)
+})
+
+test('a resume that names another kind, machine or target than the stream has is of no stream', async () => {
+  const { parties, peer } = await rawClient()
+  const was = { kind: 'tcp', machine: 'home', target: '10.0.0.1:5432' }
+  peer.open(1, was)
+  await parties.pass(10)
+  const lies = [{ kind: 'http' }, { machine: 'away' }, { target: '127.0.0.1:80' }, { target: undefined }]
+  for (const [index, lie] of lies.entries()) {
+    const head = { id: idOf(1), received: 0, limit: 262_144, attempt: 1, ...was, ...lie }
+    peer.json(FrameType.RESUME, 3 + 2 * index, head)
+    await parties.pass(10)
+    assert.equal(peer.resetCode(3 + 2 * index), 'UNKNOWN_STREAM', JSON.stringify(lie))
+  }
+  peer.json(FrameType.RESUME, 21, { id: idOf(1), received: 0, limit: 262_144, attempt: 1, ...was })
+  await parties.pass(10)
+  assert.equal(peer.of(FrameType.RESUMED, 21).length, 1)
+})
+
+test('a stream that a proxy led to another target resumes by the one that its opener named', async () => {
+  const { parties, peer } = await rawClient()
+  peer.open(1, { target: '127.0.0.1:2222', asked: '' })
+  await parties.pass(10)
+  const resume = { id: idOf(1), kind: 'ssh', machine: 'home', received: 0, limit: 262_144 }
+  peer.json(FrameType.RESUME, 3, { ...resume, target: '127.0.0.1:2222', attempt: 1 })
+  peer.json(FrameType.RESUME, 5, { ...resume, attempt: 2 })
+  await parties.pass(10)
+  assert.equal(peer.resetCode(3), 'UNKNOWN_STREAM')
+  assert.equal(peer.of(FrameType.RESUMED, 5).length, 1)
+})
+
+test('a last word that was cut in its midst is said again as a later attempt', async () => {
+  const parties = new Parties()
+  const { pair } = await parties.connect()
+  const given = parties.open()
+  await parties.pass(50)
+  pair.cut()
+  await parties.pass(10)
+  given.stream.reset(new TunnelError('ABORTED', 'Ctrl-C'))
+  const half = parties.newPair()
+  parties.listen(half.b)
+  const { receiver } = half.b
+  const message = receiver!.message.bind(receiver)
+  receiver!.message = (frame) => {
+    if ((frame[0]! & TYPE_MASK) === FrameType.RESET) half.cut()
+    else message(frame)
+  }
+  const near: Link = linkOf(half.a, parties.clock, true, { ready: () => parties.opener.attach(near) })
+  await parties.pass(50)
+  assert.equal(parties.acceptor.size, 1)
+  await parties.connect()
+  await parties.pass(1_000)
+  assert.equal(parties.accepted[0]?.error?.code, 'ABORTED')
+})
+
+test('a consumer may reset in `suspended`, and the opener asks for nothing more', async () => {
+  const parties = new Parties()
+  const { far } = await parties.connect()
+  const stream = parties.opener.open({ kind: 'ssh', machine: 'home' })
+  stream.handle({ suspended: () => stream.reset(new TunnelError('ABORTED', 'not waiting')) })
+  await parties.pass(10)
+  far.send(encodeFrame(FrameType.SUSPEND, 1))
+  await parties.pass(SETTINGS.resumeMs * 2)
+  assert.equal(parties.opener.size, 0)
+  parties.opener.close(new TunnelError('ABORTED', 'over'))
+})
+
+test('streams that wait for their path keep their places on the link', async () => {
+  const parties = new Parties()
+  const limits = { maxFrameBytes: MIB, maxStreams: 4 }
+  const { far } = await parties.connect(helloOf('client'), helloOf('proxy', { limits }))
+  const old = [1, 2, 3, 4].map(() => parties.open())
+  await parties.pass(100)
+  for (const number of [1, 3, 5, 7]) far.send(encodeFrame(FrameType.SUSPEND, number))
+  for (const stream of [...parties.acceptor.streams]) stream.suspend()
+  await parties.pass(5)
+  assert.throws(() => parties.open(), { code: 'TOO_MANY_STREAMS' })
+  await parties.pass(500)
+  assert.ok(old.every(({ stream }) => stream.state === 'open' && !stream.suspended))
 })

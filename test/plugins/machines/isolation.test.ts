@@ -161,9 +161,8 @@ test("a resume of another user's inspected stream is an unknown stream and is no
 
 test('who waits for a machine that was never on line leaves nothing behind', () => {
   const agents = new Agents(Value.Create(StreamsOptions))
-  const waits = ['one', 'two', 'two'].map((name) =>
-    agents.whenOnline('mallory', name, () => assert.fail('it is not there')),
-  )
+  const never = () => assert.fail('it is not there')
+  const waits = ['one', 'two', 'two'].map((name) => agents.whenOnline('mallory', name, never, never))
   assert.deepEqual(agents.namesOf('mallory'), ['one', 'two'])
   for (const stop of waits) stop()
   assert.deepEqual(agents.namesOf('mallory'), [])

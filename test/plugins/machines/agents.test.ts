@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import { Value } from 'typebox/value'
+import { Agents } from '../../../plugins/machines/agents.ts'
+import type { Link, TunnelError } from '../../../protocol/index.ts'
+import { StreamsOptions } from '../../../protocol/options.ts'
+import { helloOf, linkOf } from '../../protocol/parties.ts'
+import { MemoryPair } from '../../support/memory-transport.ts'
+import { VirtualClock } from '../../support/virtual-clock.ts'
+
+/** The agents of a proxy, and links of theirs in virtual time. */
+function setUp(t: TestContext) {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] })
+  const clock = new VirtualClock()
+  const agents = new Agents(Value.Create(StreamsOptions))
+  t.after(() => agents.close())
+  const pass = async (ms: number): Promise<void> => {
+    t.mock.timers.tick(ms)
+    await clock.run(clock.now() + ms)
+  }
+  const dial = async (instance: string) => {
+    const pair = new MemoryPair({ clock })
+    const far: Link = linkOf(pair.b, clock, false, {
+      ready: () => agents.attach('alice', 'home', far),
+      closed: () => agents.detach('alice', 'home', far),
+    })
+    const near = linkOf(pair.a, clock, true, {}, helloOf('agent', { instance, machine: 'home' }))
+    await pass(10)
+    return { pair, near, far }
+  }
+  return { agents, dial, pass }
+}
+
+test('an older link of the same agent is asked at once whether it lives, and dropped when it does not', async (t) => {
+  const { agents, dial, pass } = setUp(t)
+  const first = await dial('agent')
+  // Its address has changed: nothing gets through, and nobody says so.
+  first.pair.freeze()
+  const second = await dial('agent')
+  await pass(3_100)
+  assert.equal(first.far.closedWith?.code, 'TIMEOUT')
+  assert.equal(agents.get('alice', 'home')?.link, second.far)
+})
+
+test('of two links of one agent either may end, and its machine stays on line over the other', async (t) => {
+  const { agents, dial, pass } = setUp(t)
+  const first = await dial('agent')
+  const second = await dial('agent')
+  second.near.close()
+  await pass(10)
+  assert.equal(agents.get('alice', 'home')?.link, first.far)
+  first.near.close()
+  await pass(10)
+  assert.equal(agents.isOnline('alice', 'home'), false)
+})
+
+test('another program of the same name takes the place, and every link of the older one is told', async (t) => {
+  const { agents, dial, pass } = setUp(t)
+  const [first, second] = [await dial('agent'), await dial('agent')]
+  const rival = await dial('rival')
+  await pass(10)
+  for (const { near } of [first, second]) assert.equal(near.closedWith?.code, 'TAKEN_OVER')
+  assert.equal(agents.get('alice', 'home')?.link, rival.far)
+})
+
+test('one agent has few links at a time', async (t) => {
+  const { dial, pass } = setUp(t)
+  const links = []
+  for (let count = 0; count < 10; count++) links.push(await dial('agent'))
+  await pass(10)
+  assert.equal(links.filter(({ far }) => !far.closed).length, 4)
+  assert.equal(links.at(-1)?.far.closed, false)
+})
+
+test('who waits for an agent that does not come back is told so when its time is over', async (t) => {
+  const { agents, dial, pass } = setUp(t)
+  const { near } = await dial('agent')
+  near.close()
+  await pass(10)
+  const told: string[] = []
+  const gone = (error: TunnelError) => told.push(error.code)
+  agents.whenOnline('alice', 'home', () => assert.fail('it is not there'), gone)
+  await pass(119_000)
+  assert.deepEqual(told, [])
+  await pass(2_000)
+  assert.deepEqual(told, ['AGENT_LOST'])
+})
+
+test('an agent that is dialling is waited for, a moment after it was lost and a moment after the start', async (t) => {
+  const { agents, dial, pass } = setUp(t)
+  const early = agents.link('alice', 'home')
+  const { near, far } = await dial('agent')
+  assert.equal(await early, far)
+  await pass(60_000)
+  near.close()
+  await pass(1_000)
+  const again = agents.link('alice', 'home')
+  const back = await dial('agent')
+  assert.equal(await again, back.far)
+  back.near.close()
+  await pass(10)
+  await pass(6_000)
+  await assert.rejects(agents.link('alice', 'home'), { code: 'MACHINE_OFFLINE' })
+  await assert.rejects(agents.link('alice', 'other'), { code: 'MACHINE_OFFLINE' })
+})
