@@ -1,12 +1,14 @@
 // `npm test [-- part of a path…]`: makes sure that the system programs and a fresh dist/ are there, then runs the tests.
 import { spawn, spawnSync } from 'node:child_process'
-import { readdirSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 /** Longest that one test may take, in ms; a hang becomes a failure that names the test. */
 const TEST_TIMEOUT_MS = 180_000
+/** How long a process may take to follow its parent, in ms. */
+const LEAVE_MS = 3_000
 
 /** Node 20's --test takes no globs, and tsx's hook no folders: every file is named. */
 function filesUnder(folder, matches) {
@@ -72,12 +74,34 @@ function signalGroup(signal) {
 }
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => signalGroup(signal))
+
+/** The processes of the tests' group that still run: pid and command line. */
+function leftBehind() {
+  if (process.platform !== 'linux') return signalGroup(0) ? [`process group ${child.pid}`] : []
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        const [state, , group] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1).split(' ')
+        // One that has ended and waits for init to take notice is over.
+        if (state === 'Z' || Number(group) !== child.pid) return []
+        return [`${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`]
+      } catch {
+        return []
+      }
+    })
+}
+
 child.on('exit', (code, signal) => {
-  if (signalGroup(0)) {
-    const left = spawnSync('pgrep', ['-a', '-g', String(child.pid)], { encoding: 'utf8' }).stdout ?? ''
-    console.error(`a test left a process behind; it was ended\n${left}`)
+  // What ends with its parent (tsx's compiler) may take a moment for it.
+  const deadlineMs = performance.now() + LEAVE_MS
+  const check = () => {
+    const left = leftBehind()
+    if (left.length === 0) process.exit(signal === null ? code : 1)
+    if (performance.now() < deadlineMs) return setTimeout(check, 20)
+    console.error(`a test left a process behind; it was ended\n${left.join('\n')}`)
     signalGroup('SIGKILL')
     process.exit(1)
   }
-  process.exit(signal === null ? code : 1)
+  check()
 })
