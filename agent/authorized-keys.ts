@@ -45,6 +45,11 @@ export async function authorizeKey(publicKey: string, options: AuthorizeOptions 
   return true
 }
 
+/** The line that lets `publicKey` in from this machine alone. Throws CONFIG_INVALID when the key is no key. */
+export function authorizedLineOf(publicKey: string): string {
+  return authorizedLine(parsePublicKey(publicKey), LOOPBACK)
+}
+
 /** The line as it stands in the file. */
 export function authorizedLine({ type, blob, comment }: PublicKey, from: string[]): string {
   const limits = from.length === 0 ? RESTRICTIONS : `${RESTRICTIONS},from="${from.join(',')}"`

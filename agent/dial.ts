@@ -1,26 +1,12 @@
 import { connect, type Socket } from 'node:net'
 import { TunnelError } from '../protocol/errors.ts'
+import type { Target } from '../protocol/target.ts'
 
 /** How long a target has to answer, in ms. */
 const CONNECT_MS = 10_000
 
-/** `host:port`; an IPv6 address stands in brackets. */
-export function splitTarget(target: string): { host: string; port: number } | undefined {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(target)
-  const port = Number(match?.[3])
-  const host = match?.[1] ?? match?.[2]
-  return host === undefined || port < 1 || port > 65_535 ? undefined : { host, port }
-}
-
-/** What a list of targets and a wish are compared by. */
-export function canonicalTarget(target: string): string | undefined {
-  const parts = splitTarget(target)
-  return parts === undefined ? undefined : `${parts.host.toLowerCase()}:${parts.port}`
-}
-
 /** @throws {TunnelError} CONNECT_REFUSED, DNS_FAILED, TIMEOUT */
-export function dialTarget(target: string): Promise<Socket> {
-  const { host, port } = splitTarget(target) ?? { host: target, port: 0 }
+export function dialTarget({ host, port, authority: target }: Target): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port, noDelay: true, allowHalfOpen: true })
     const fail = (error: TunnelError): void => {

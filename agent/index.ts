@@ -13,8 +13,8 @@ import { TunnelError } from '../protocol/errors.ts'
 import { MACHINE_NAME } from '../protocol/heads.ts'
 import { type Hello, PROTOCOL_VERSION } from '../protocol/hello.ts'
 import { dialWebSocket } from '../protocol/node/websocket.ts'
+import { parseTarget } from '../protocol/target.ts'
 import { authorizeKey } from './authorized-keys.ts'
-import { splitTarget } from './dial.ts'
 import { scanHostKeys } from './host-keys.ts'
 import { AgentStreams } from './streams.ts'
 
@@ -163,7 +163,7 @@ export class Agent {
   /** Reads the SSH server's host keys; when nobody answers, again by and by, and then tells the proxy. */
   async #scan(): Promise<void> {
     this.#scannedAtMs = performance.now()
-    const { host, port } = splitTarget(this.#ssh) ?? { host: '', port: 0 }
+    const { host, port } = parseTarget(this.#ssh) ?? { host: '', port: 0 }
     const hostKeys = await scanHostKeys(host, port)
     if (this.#closed) return
     const before = this.#hello.enrol?.hostKeys ?? []
@@ -225,7 +225,8 @@ export class Agent {
     this.#streams.acceptor.close(
       error ?? new TunnelError('AGENT_LOST', 'the agent was stopped', { hop: 'agent' }),
     )
-    for (const connection of this.#connections) connection.close()
+    // Its peers are told before the process may end.
+    await Promise.all(this.#connections.map((connection) => connection.close()))
     this.#finish(error)
   }
 }
@@ -238,7 +239,7 @@ function check(machine: string, targets: readonly string[]): void {
     )
   }
   for (const target of targets) {
-    if (splitTarget(target) === undefined) mistakes.push(`${JSON.stringify(target)} is not HOST:PORT`)
+    if (parseTarget(target) === undefined) mistakes.push(`${JSON.stringify(target)} is not HOST:PORT`)
   }
   if (mistakes.length > 0) throw new TunnelError('CONFIG_INVALID', mistakes.join('; '), { hop: 'agent' })
 }

@@ -5,7 +5,8 @@ import { asTunnelError, TunnelError } from '../protocol/errors.ts'
 import { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { StreamsOptions } from '../protocol/options.ts'
 import type { TunnelStream } from '../protocol/stream.ts'
-import { canonicalTarget, dialTarget } from './dial.ts'
+import { parseTarget } from '../protocol/target.ts'
+import { dialTarget } from './dial.ts'
 import type { AgentLog } from './index.ts'
 
 export interface AgentStreamsOptions {
@@ -26,11 +27,12 @@ export class AgentStreams {
 
   constructor({ ssh, allow, settings, log }: AgentStreamsOptions) {
     this.#ssh = ssh
-    this.#allowed = new Set([ssh, ...allow].map(canonicalTarget))
+    this.#allowed = new Set([ssh, ...allow].map((target) => parseTarget(target)?.authority))
     this.#log = log
     const budget = new Budget(settings.userBudgetBytes)
     this.acceptor = new StreamAcceptor({
       settings,
+      hop: 'agent',
       budgetOf: () => budget,
       onStream: (stream) => void this.#serve(stream),
       onForeignResume: (id, subject) =>
@@ -43,9 +45,9 @@ export class AgentStreams {
     try {
       if (kind !== 'ssh')
         throw new TunnelError('POLICY_DENIED', `an agent carries no ${kind} streams`, { hop: 'agent' })
-      const wanted = canonicalTarget(target)
-      if (wanted === undefined || !this.#allowed.has(wanted)) throw notAllowed(target)
-      const socket = await dialTarget(target)
+      const wanted = parseTarget(target)
+      if (wanted === undefined || !this.#allowed.has(wanted.authority)) throw notAllowed(target)
+      const socket = await dialTarget(wanted)
       // It may have been given up while we dialled.
       if (stream.state === 'closed') {
         socket.destroy()

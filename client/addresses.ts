@@ -29,7 +29,8 @@ export function addressOf(base: string, route: 'connect' | 'agent' = 'connect'):
 
 /** @throws {TunnelError} CONFIG_INVALID */
 export function addressesOf(bases: string | readonly string[], route?: 'connect' | 'agent'): ProxyAddress[] {
-  const list = typeof bases === 'string' ? [bases] : bases
+  // From plain JavaScript it may be missing.
+  const list = typeof bases === 'string' ? [bases] : (bases ?? [])
   if (list.length === 0) throw new TunnelError('CONFIG_INVALID', 'url: there is none', { hop: 'client' })
   return list.map((base) => addressOf(base, route))
 }

@@ -148,8 +148,8 @@ export class Connection extends Emitter<ConnectionEvents> {
     for (const dial of this.#dials) dial.abort()
   }
 
-  /** Ends the link, normally, and every dial. */
-  close(): void {
+  /** Ends the link, normally, and every dial. Resolves when all that was sent has left. */
+  async close(): Promise<void> {
     if (this.#state === 'closed') return
     this.#abort.abort(new TunnelError('ABORTED', 'the connection was closed', { hop: 'client' }))
     for (const dial of this.#dials) dial.abort()
@@ -159,6 +159,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#link = undefined
     link?.close()
     this.#to('closed')
+    await link?.gone
   }
 
   /** `isWanted`: asked when it was broken off, whether it begins anew. */

@@ -25,6 +25,6 @@ export async function listMachines(
 ): Promise<Machine[]> {
   const list = await askProxy(addresses, { route: 'machines', token, timeoutMs })
   if (!Array.isArray(list))
-    throw new TunnelError('INTERNAL', 'the proxy gave no list of machines', { hop: 'proxy' })
+    throw new TunnelError('CONNECT_REFUSED', 'what answers there is no tunnel proxy', { hop: 'proxy' })
   return list as Machine[]
 }

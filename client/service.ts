@@ -67,6 +67,8 @@ export class TunnelService extends Emitter<TunnelEvents> {
   #session: Session | undefined
   #connecting: Promise<void> | undefined
   #closing: Promise<void> | undefined
+  /** Streams of `open` that are not over. */
+  readonly #duplexes = new Set<StreamDuplex>()
   #lostAtMs: number | undefined
   /** Why the last session was given up. */
   #lastError: TunnelError | undefined
@@ -128,7 +130,10 @@ export class TunnelService extends Emitter<TunnelEvents> {
   /** A byte stream; resolves when the far side has accepted. @throws {TunnelError} */
   async open(request: RawStream): Promise<StreamDuplex> {
     const { path, settings } = await this.#usable()
-    return openRawStream(path, () => this.#opener(), settings.request.timeoutMs, request)
+    const duplex = await openRawStream(path, () => this.#opener(), settings.request.timeoutMs, request)
+    this.#duplexes.add(duplex)
+    duplex.once('close', () => this.#duplexes.delete(duplex))
+    return duplex
   }
 
   /** The caller's machines. Needs no link. @throws {TunnelError} */
@@ -138,7 +143,8 @@ export class TunnelService extends Emitter<TunnelEvents> {
   }
 
   /**
-   * Lets what is under way end, for a while, and closes. Nothing can be sent from its call on.
+   * Lets requests, commands and ended streams that are under way finish, for a while, and closes; streams of `open`
+   * whose writable side was not ended are destroyed. Nothing can be sent from its call on.
    * @param graceMs default settings.shutdown.clientMs; 0 cuts at once
    */
   disconnect(graceMs?: number): Promise<void> {
@@ -251,15 +257,18 @@ export class TunnelService extends Emitter<TunnelEvents> {
     const { queue } = await this.#prepare()
     queue.setCapacity(0)
     queue.clear(error)
-    session.end(error)
     if (this.#session === session) this.#session = undefined
+    await session.end(error)
   }
 
   async #disconnect(graceMs: number | undefined): Promise<void> {
     const session = this.#session
     if (session !== undefined) {
       const { settings, queue } = await this.#prepare()
+      // One that its owner has not ended has no end to wait for. No error: its owner asked for this.
+      for (const duplex of this.#duplexes) if (!duplex.writableEnded) duplex.destroy()
       await within(queue.idle(), graceMs ?? settings.shutdown.clientMs)
+      for (const duplex of this.#duplexes) duplex.destroy()
       await this.#end(session, new TunnelError('ABORTED', 'this client disconnects', { hop: 'client' }))
     }
     this.#to('closed')

@@ -47,10 +47,10 @@ export class Session {
     this.#stopWatch = platform.watchNetwork(() => this.connection.check())
   }
 
-  /** Ends every stream with `error`, then the link. */
-  end(error: TunnelError): void {
+  /** Ends every stream with `error`, then the link. Resolves when the proxy has been told. */
+  async end(error: TunnelError): Promise<void> {
     this.#stopWatch()
     this.opener.close(error)
-    this.connection.close()
+    await this.connection.close()
   }
 }

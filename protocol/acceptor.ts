@@ -1,6 +1,6 @@
 import type { Budget } from './budget.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { asTunnelError, TunnelError } from './errors.ts'
+import { asTunnelError, type Hop, TunnelError } from './errors.ts'
 import { encodeJson, FrameType } from './frames.ts'
 import type { ResumeHead } from './heads.ts'
 import type { IncomingOpen, IncomingResume } from './link.ts'
@@ -13,6 +13,8 @@ export interface AcceptorOptions {
   clock?: Clock
   /** The memory of one subject's streams; the same object for the same subject. */
   budgetOf?(subject: string | undefined): Budget | undefined
+  /** Where this acceptor is, for the errors that it makes itself. */
+  hop?: Hop
   /** A new stream: `accept` or `reset` it, now or later. */
   onStream?: OnStream
   /** Someone asked for a stream that belongs to somebody else. */
@@ -79,8 +81,10 @@ export class StreamAcceptor {
         firstEnds: open.ends,
         onOver: (over, error) => this.#onOver(over, subject, error),
       })
-    } catch (error) {
-      return link.refuse(number, error as TunnelError)
+    } catch (thrown) {
+      const { code, message } = asTunnelError(thrown)
+      const { hop } = this.#options
+      return link.refuse(number, new TunnelError(code, message, { cause: thrown, ...(hop && { hop }) }))
     }
     this.#streams.set(head.id, { stream, subject })
     stream.acceptOn(link, number)

@@ -1,7 +1,11 @@
-/** Memory shared by streams, such as all of one user's. What is taken is given back by who took it. */
+/**
+ * Memory shared by streams, such as all of one user's. What is taken is given back by who took it. Growth beyond what a
+ * stream needs at first may use half of it: a few streams that once were busy must not keep out all others.
+ */
 export class Budget {
   readonly totalBytes: number
   #usedBytes = 0
+  #grownBytes = 0
 
   constructor(totalBytes: number) {
     this.totalBytes = totalBytes
@@ -20,5 +24,17 @@ export class Budget {
 
   give(bytes: number): void {
     this.#usedBytes -= bytes
+  }
+
+  /** The same, for a window that grows. */
+  grow(bytes: number): boolean {
+    if (this.#grownBytes + bytes > this.totalBytes / 2 || !this.take(bytes)) return false
+    this.#grownBytes += bytes
+    return true
+  }
+
+  shrink(bytes: number): void {
+    this.#grownBytes -= bytes
+    this.give(bytes)
   }
 }

@@ -75,6 +75,8 @@ export interface TunnelErrorOptions {
   rememberedMs?: number
 }
 
+const INTERNAL_TEXT = 'something unexpected went wrong; the log of the party that says so has more'
+
 const BRAND = Symbol.for('ssh-websocket-tunnel.error')
 
 /** The one error class of every public surface; told apart by `code`, recovered from by `category`. */
@@ -120,8 +122,13 @@ export class TunnelError extends Error {
     return kind.close ?? 1011
   }
 
+  /** The text for a peer: what went wrong inside is for this party's own log. */
+  get publicMessage(): string {
+    return this.code === 'INTERNAL' ? INTERNAL_TEXT : this.message
+  }
+
   toWire(): WireError {
-    const wire: WireError = { code: this.code, message: this.message }
+    const wire: WireError = { code: this.code, message: this.publicMessage }
     if (this.hop !== undefined) wire.hop = this.hop
     if (this.retryAfterMs !== undefined) wire.retryAfterMs = this.retryAfterMs
     if (this.rememberedMs !== undefined) wire.rememberedMs = this.rememberedMs

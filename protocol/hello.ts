@@ -31,6 +31,11 @@ export interface Hello {
   enrol?: Enrolment
 }
 
+/** One key of each type that there is, and room for new ones. */
+const MAX_HOST_KEYS = 8
+/** An RSA key of 4,096 bits is 716 characters in base64. */
+const MAX_HOST_KEY_CHARS = 2_048
+
 /** The least that a party has to take, in bytes: the longest head, and as much again of first bytes or of data. */
 export const MIN_FRAME_LIMIT_BYTES = 131_072
 
@@ -38,12 +43,16 @@ function positive(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) > 0
 }
 
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= 255
+}
+
 function isEnrolment(value: unknown): value is Enrolment {
   const { hostKeys, sshUser } = (value ?? {}) as Partial<Enrolment>
   return (
     Array.isArray(hostKeys) &&
-    hostKeys.length <= 16 &&
-    hostKeys.every((key) => typeof key === 'string' && key.length <= 4_096) &&
+    hostKeys.length <= MAX_HOST_KEYS &&
+    hostKeys.every((key) => typeof key === 'string' && key.length <= MAX_HOST_KEY_CHARS) &&
     typeof sshUser === 'string' &&
     sshUser.length <= 128
   )
@@ -58,9 +67,9 @@ export function checkHello(body: Record<string, unknown>): Hello {
   const hello = body as unknown as Hello
   const valid =
     ROLES.has(hello.role) &&
-    typeof hello.software === 'string' &&
-    (hello.machine === undefined || typeof hello.machine === 'string') &&
-    (hello.instance === undefined || typeof hello.instance === 'string') &&
+    isName(hello.software) &&
+    (hello.machine === undefined || isName(hello.machine)) &&
+    (hello.instance === undefined || isName(hello.instance)) &&
     positive(hello.heartbeat?.intervalMs) &&
     positive(hello.heartbeat?.timeoutMs) &&
     positive(hello.limits?.maxFrameBytes) &&

@@ -102,6 +102,9 @@ export class Link {
   readonly #channels = new Map<number, LinkChannel>()
   readonly #acknowledgements = new Set<LinkChannel>()
   readonly #resumes: TokenBucket
+  /** Resolves when the connection beneath has ended: nothing that was sent can be on its way out any more. */
+  readonly gone: Promise<void>
+  #onGone: () => void = () => {}
   #acknowledgeTimer: unknown
   #helloTimer: unknown
   /** Set when the link is to close as soon as nothing stands on it. */
@@ -124,6 +127,9 @@ export class Link {
   #interactiveUntilMs = 0
 
   constructor(options: LinkOptions) {
+    this.gone = new Promise((resolve) => {
+      this.#onGone = resolve
+    })
     this.#transport = options.transport
     this.#dialler = options.dialler
     this.#hello = options.hello
@@ -357,7 +363,7 @@ export class Link {
 
   #lost(silentMs: number): void {
     const error = new TunnelError('TIMEOUT', `nothing was heard for ${Math.round(silentMs)} ms`)
-    this.#end(error, error.closeCode, `${error.code}: ${error.message}`)
+    this.#end(error, error.closeCode, `${error.code}: ${error.publicMessage}`)
     this.#transport.terminate()
   }
 
@@ -516,11 +522,12 @@ export class Link {
   // Ending.
 
   #fail(error: TunnelError): void {
-    this.#end(error, error.closeCode, `${error.code}: ${error.message}`)
+    this.#end(error, error.closeCode, `${error.code}: ${error.publicMessage}`)
   }
 
   #transportClosed(code: number, reason: string): void {
     this.#finish(this.#closing ?? errorFromClose(code, reason))
+    this.#onGone()
   }
 
   #end(error: TunnelError, code: number, reason: string): void {

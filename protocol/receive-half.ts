@@ -31,10 +31,7 @@ export class ReceiveHalf {
     this.#toldLimit = limits.windowBytes
     this.#reserved = limits.windowBytes
     if (limits.budget?.take(this.#reserved) === false) {
-      throw new TunnelError('TOO_MANY_STREAMS', "this user's streams hold all the memory they may", {
-        hop: 'proxy',
-        retryAfterMs: 1_000,
-      })
+      throw new TunnelError('TOO_MANY_STREAMS', "the user's streams hold all the memory that they may")
     }
   }
 
@@ -87,7 +84,7 @@ export class ReceiveHalf {
   blocked(): void {
     if (this.backlogBytes > this.#window / 2) return
     const more = Math.min(this.#window, this.#limits.maxWindowBytes - this.#window)
-    if (more <= 0 || this.#limits.budget?.take(more) === false) return
+    if (more <= 0 || this.#limits.budget?.grow(more) === false) return
     this.#borrowed += more
     this.#window += more
   }
@@ -111,7 +108,8 @@ export class ReceiveHalf {
   }
 
   release(): void {
-    this.#limits.budget?.give(this.#reserved + this.#borrowed)
+    this.#limits.budget?.give(this.#reserved)
+    this.#limits.budget?.shrink(this.#borrowed)
     this.#borrowed = 0
   }
 }

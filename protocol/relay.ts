@@ -1,4 +1,4 @@
-import { TunnelError } from './errors.ts'
+import { errorFromWire, TunnelError } from './errors.ts'
 import * as frames from './frames.ts'
 import { FrameType } from './frames.ts'
 import { checkResumed, type Priority, type ResumeHead, type StreamHead } from './heads.ts'
@@ -9,8 +9,11 @@ import type { RelayMemory } from './relay-memory.ts'
 export interface RelayOptions {
   /** Bounds what waits for slow links. How large a stream's window is, is for its two ends to say. */
   memory: RelayMemory
-  /** Told once, when the relay has nothing more to do with the stream. */
-  onOver?(error: TunnelError | undefined): void
+  /**
+   * Told once, when the relay has nothing more to do with the stream. `isOver`: the stream itself has ended, by `error`
+   * or in order; otherwise it goes on through whatever relay its opener asks next.
+   */
+  onOver?(error: TunnelError | undefined, isOver: boolean): void
   /** Bytes of payload that went through: `up` from the opener, `down` to it. */
   onBytes?(direction: 'up' | 'down', byteCount: number): void
 }
@@ -86,6 +89,10 @@ export class Relay {
   get over(): boolean {
     return this.#over
   }
+  /** It has been passed on. */
+  get connected(): boolean {
+    return this.#acceptor !== undefined
+  }
 
   /** Passes the stream on over `link`; `head` is what its OPEN or RESUME says there. */
   connect(link: Link, head: StreamHead | ResumeHead): void {
@@ -101,7 +108,7 @@ export class Relay {
     leg.start(start, this.#opener.link)
     if (this.#earlyReset === undefined) return
     leg.queue(this.#earlyReset, this.#opener.link)
-    this.#finish(undefined)
+    this.#finish(resetOf(this.#earlyReset), true)
   }
 
   #startFrame(head: StreamHead | ResumeHead): Uint8Array {
@@ -117,7 +124,7 @@ export class Relay {
     if (this.#over) return
     this.#opener.reset(error)
     this.#acceptor?.reset(error)
-    this.#finish(error)
+    this.#finish(error, true)
   }
 
   /**
@@ -127,7 +134,7 @@ export class Relay {
   leave(): Uint8Array | undefined {
     if (this.#over) return undefined
     this.#opener.leave()
-    this.#finish(undefined)
+    this.#finish(undefined, false)
     return this.#earlyReset
   }
 
@@ -136,7 +143,7 @@ export class Relay {
     if (this.#over) return
     this.#opener.suspend()
     this.#acceptor?.suspend()
-    this.#finish(undefined)
+    this.#finish(undefined, false)
   }
 
   #pass(from: RelayLeg, typeByte: number, frame: Uint8Array): void {
@@ -150,17 +157,17 @@ export class Relay {
     if (to === undefined) return this.#early(type, frame)
     if (frame.length > to.link.maxFrameBytes) throw tooLarge()
     this.#observe(fromOpener, type, typeByte, frame)
+    const error = type === FrameType.RESET ? resetOf(frame) : undefined
     to.queue(frame, from.link)
-    if (type === FrameType.RESET || type === FrameType.SUSPEND || (this.#up.done && this.#down.done)) {
-      this.#finish(undefined)
-    }
+    const isOver = error !== undefined || (this.#up.done && this.#down.done)
+    if (isOver || type === FrameType.SUSPEND) this.#finish(error, isOver)
   }
 
   /** Nothing but a RESET can come before the stream has been passed on. */
   #early(type: number, frame: Uint8Array): void {
     if (type !== FrameType.RESET) throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer')
     // An OPEN that was not passed on is forgotten; what a RESUME names lives elsewhere and must hear of it.
-    if (this.#riding !== undefined) return this.#finish(undefined)
+    if (this.#riding !== undefined) return this.#finish(resetOf(frame), true)
     this.#earlyReset = frame
     // Its opener has done with it, and wants the place for another.
     this.#opener.leave()
@@ -190,23 +197,27 @@ export class Relay {
     from.reset(error)
     const to = from === this.#opener ? this.#acceptor : this.#opener
     to?.reset(error)
-    this.#finish(error)
+    this.#finish(error, true)
   }
 
   #closed(leg: RelayLeg): void {
     if (this.#over) return
     const other = leg === this.#opener ? this.#acceptor : this.#opener
     other?.suspend()
-    this.#finish(undefined)
+    this.#finish(undefined, false)
   }
 
   /** What is queued still leaves; then the numbers are free. */
-  #finish(error: TunnelError | undefined): void {
+  #finish(error: TunnelError | undefined, isOver: boolean): void {
     this.#over = true
     this.#opener.leaveWhenSent()
     this.#acceptor?.leaveWhenSent()
-    this.#options.onOver?.(error)
+    this.#options.onOver?.(error, isOver)
   }
+}
+
+function resetOf(frame: Uint8Array): TunnelError {
+  return errorFromWire(frames.decodeJson(frame))
 }
 
 function tooLarge(): TunnelError {

@@ -157,6 +157,15 @@ export class SendHalf {
     this.#compact()
     this.#acknowledged = received
     this.#limit = limit
+    if (this.#borrowed > 0 && this.#sent === received && this.#pendingBytes === 0) this.#shrinkAllowance()
+  }
+
+  /** Nothing is kept and nothing waits: what was borrowed may be another's, until it is needed again. */
+  #shrinkAllowance(): void {
+    this.#limits.budget?.shrink(this.#borrowed)
+    this.#allowance -= this.#borrowed
+    this.#borrowed = 0
+    this.#pool.clear()
   }
 
   #compact(): void {
@@ -208,7 +217,7 @@ export class SendHalf {
   /** The peer lets us send more than we are willing to keep: keep more, while the user's budget allows. */
   #growAllowance(): void {
     const more = Math.min(this.#allowance, this.#limits.maxWindowBytes - this.#allowance)
-    if (more <= 0 || this.#limits.budget?.take(more) === false) return
+    if (more <= 0 || this.#limits.budget?.grow(more) === false) return
     this.#borrowed += more
     this.#allowance += more
   }
@@ -283,8 +292,6 @@ export class SendHalf {
     this.#pendingHead = 0
     this.#keptHead = 0
     this.#replay = 0
-    this.#pool.clear()
-    this.#limits.budget?.give(this.#borrowed)
-    this.#borrowed = 0
+    this.#shrinkAllowance()
   }
 }

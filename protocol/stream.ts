@@ -200,11 +200,12 @@ export class TunnelStream {
     else this.#onFramed = callback
   }
 
-  /** In order with the data. @throws {TunnelError} FRAME_TOO_LARGE */
+  /** In order with the data. One that is too long ends the stream with FRAME_TOO_LARGE. */
   event(event: StreamEvent): void {
     if (this.#state === 'closed' || this.#send.endWritten) return
     const bytes = encoder.encode(JSON.stringify(event))
-    if (bytes.length > MAX_EVENT_BYTES) throw new TunnelError('FRAME_TOO_LARGE', 'the event is too long')
+    if (bytes.length > MAX_EVENT_BYTES)
+      return this.reset(new TunnelError('FRAME_TOO_LARGE', 'the event is too long'))
     this.#send.write(FrameType.EVENT, bytes)
     this.#port?.wake()
   }

@@ -101,6 +101,8 @@ export class WebSocketTransport implements Transport {
       .toString()
       .replace(/\ufffd$/, '')
     this.#webSocket.close(code, fits)
+    // Whoever closes may end its process next.
+    this.#uncork()
     // A peer that is held or gone never answers.
     this.#webSocket.resume()
     this.#terminateSoon()
@@ -217,6 +219,8 @@ function dialError(error: Error & { code?: string }, url: string): TunnelError {
   if (error.code === 'ECONNRESET' || error.code === 'EPIPE') {
     return new TunnelError('LINK_LOST', `the connection to ${where} was cut before there was a link`, options)
   }
+  if (error.code === 'EPROTO' || error.code?.startsWith('ERR_SSL'))
+    return new TunnelError('CONNECT_REFUSED', `${where} speaks no TLS that is understood here`, options)
   return new TunnelError('CONNECT_REFUSED', `${where} could not be reached (${error.message})`, options)
 }
 

@@ -62,7 +62,7 @@ function setUp(t: TestContext, options: Partial<ConnectionOptions> = {}) {
     ...options,
   })
   connection.on('redial', (redial) => redials.push(redial))
-  t.after(() => connection.close())
+  t.after(() => void connection.close())
   const run = (ms: number) => clock.run(clock.now() + ms)
   const connect = async () => {
     const connected = connection.connect()

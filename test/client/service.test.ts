@@ -267,3 +267,35 @@ test('the source of a body is told when its request is over', async (t) => {
   }
   assert.deepEqual(told, ['stream', 'iterable'])
 })
+
+test('disconnect ends an open stream that its owner has not ended, at once and without an error', async (t) => {
+  const proxy = await startProxy(t, { onStream: echo })
+  const tunnel = clientOf(t, proxy.url, { settings: { shutdown: { clientMs: 60_000 } } })
+  await tunnel.connect()
+  const stream = await tunnel.open({ machine: 'home', kind: 'ssh' })
+  const failed: unknown[] = []
+  stream.on('error', (error) => failed.push(error))
+  const closed = once(stream, 'close')
+  await tunnel.disconnect()
+  await closed
+  assert.deepEqual(failed, [])
+  assert.equal(tunnel.state, 'closed')
+})
+
+test('when disconnect has resolved, the proxy has been sent the last word of every stream', async (t) => {
+  const ends: string[] = []
+  const gone = deferred<void>()
+  const proxy = await startProxy(t, {
+    onStream: (stream) => {
+      stream.accept()
+      new StreamDuplex(stream).on('error', (error) => ends.push((error as TunnelError).code)).resume()
+    },
+    onLinkClosed: () => gone.resolve(),
+  })
+  const tunnel = clientOf(t, proxy.url)
+  await tunnel.connect()
+  await tunnel.open({ machine: 'home', kind: 'ssh' })
+  await tunnel.disconnect()
+  await gone.promise
+  assert.deepEqual(ends, ['ABORTED'])
+})
