@@ -13,7 +13,7 @@ import api from './plugins/api/index.ts'
 import audit from './plugins/audit/index.ts'
 import auth from './plugins/auth/index.ts'
 import breaker from './plugins/breaker/index.ts'
-import errors, { sendProblem } from './plugins/errors/index.ts'
+import errors, { answerClientError, rawProblem, sendProblem } from './plugins/errors/index.ts'
 import forward from './plugins/forward/index.ts'
 import health, { healthChecks } from './plugins/health/index.ts'
 import logging, { CORRELATION_HEADER, createLogger, requestLogging } from './plugins/logging/index.ts'
@@ -24,7 +24,9 @@ import pool from './plugins/pool/index.ts'
 import ratelimit from './plugins/ratelimit/index.ts'
 import ssh from './plugins/ssh/index.ts'
 import state from './plugins/state/index.ts'
-import websocket, { webSocketFailed } from './plugins/websocket/index.ts'
+import websocket, { filterUpgrades, webSocketFailed } from './plugins/websocket/index.ts'
+
+import { TunnelError } from './protocol/errors.ts'
 
 export { loadSettings, type Settings } from './config/index.ts'
 
@@ -45,6 +47,10 @@ export interface BuildOptions {
 /** An idle connection is kept this long, in ms: longer than most clients wait between requests, too short to delay a close. */
 const KEEP_ALIVE_MS = 5_000
 
+/** How long a request may take to arrive, in ms; none of ours has a body to speak of. */
+const REQUEST_MS = 60_000
+const MAX_BODY_BYTES = 1_024
+
 /** Told to peers in HELLO. */
 const SOFTWARE = `ssh-websocket-tunnel proxy (node ${process.versions.node})`
 
@@ -64,6 +70,9 @@ export async function buildServer({
     ...requestLogging,
     loggerInstance: createLogger(settings.log, logStream) as FastifyBaseLogger,
     frameworkErrors: sendProblem,
+    clientErrorHandler: answerClientError,
+    requestTimeout: REQUEST_MS,
+    bodyLimit: MAX_BODY_BYTES,
     trustProxy: server.trustProxy,
     keepAliveTimeout: KEEP_ALIVE_MS,
     forceCloseConnections: 'idle',
@@ -86,11 +95,15 @@ export async function buildServer({
       preClose: (done: () => void) => done(),
     })
     app.websocketServer.on('headers', addCorrelationId)
+    filterUpgrades(app, (request, socket, error) => {
+      socket.end(rawProblem(error, error.statusCode, requestLogging.genReqId(request)))
+    })
 
     await use('tunnel-errors', errors, {})
     await use('tunnel-logging', logging, { slowMs: settings.request.slowMs })
     await use('tunnel-audit', audit, { dir: settings.state.dir })
-    await use('tunnel-metrics', metrics, settings.metrics)
+    const behindProxy = server.trustProxy !== false
+    await use('tunnel-metrics', metrics, { ...settings.metrics, behindProxy })
     await use('tunnel-health-checks', healthChecks, {})
     await use('tunnel-state', state, settings.state)
     await use('tunnel-auth', auth, settings.auth)
@@ -101,7 +114,7 @@ export async function buildServer({
     await use('tunnel-ssh', ssh, settings.ssh)
     await use('tunnel-pool', pool, settings.pool)
     await use('tunnel-forward', forward, settings.request)
-    for (const plugin of plugins) if (!replaced.has(plugin)) await app.register(plugin as FastifyPluginAsync)
+    for (const plugin of plugins) if (!replaced.has(plugin)) await registerCustom(app, plugin)
     const { heartbeat, streams, compression, shutdown } = settings
     await use('tunnel-websocket', websocket, {
       heartbeat,
@@ -122,6 +135,19 @@ export async function buildServer({
   }
 }
 
+async function registerCustom(app: FastifyInstance, plugin: Plugin): Promise<void> {
+  try {
+    await app.register(plugin as FastifyPluginAsync)
+  } catch (cause) {
+    const text = cause instanceof Error ? cause.message : String(cause)
+    const name = nameOf(plugin) ?? (plugin.name || 'without a name')
+    throw new TunnelError('CONFIG_INVALID', `the plugin ${name} did not start: ${text}`, {
+      cause,
+      hop: 'proxy',
+    })
+  }
+}
+
 /** Closes what no plugin has closed; Fastify waits for every socket before it goes on. */
 async function endWebSockets(app: FastifyInstance): Promise<void> {
   app.websocketServer.close()
@@ -133,6 +159,10 @@ async function endWebSockets(app: FastifyInstance): Promise<void> {
     return once(socket, 'close').finally(() => clearTimeout(late))
   })
   await Promise.allSettled(closed)
+  // A connection on which nothing was asked, or half a request, is not idle to Node, and would never end.
+  const late = setTimeout(() => app.server.closeAllConnections(), CLOSE_MS)
+  late.unref()
+  app.server.once('close', () => clearTimeout(late))
 }
 
 /** The name under which fastify-plugin registered it. */

@@ -1,5 +1,5 @@
-import { accessSync, constants } from 'node:fs'
 import { resolve as absolute } from 'node:path'
+import { Checks } from './checks.ts'
 import type { Problem } from './errors.ts'
 import type { Assignment } from './layers.ts'
 import { type Explained, explainTree, profileOf, readSources, refuse, type Sources } from './load.ts'
@@ -62,9 +62,9 @@ export function loadSettings(from: LoadOptions = {}): LoadedSettings {
 
   const warnings: string[] = []
   fillSecrets(settings, profile, from.secrets ?? 'make', sources, problems, warnings)
-  checkTls(settings, sources, problems)
-  refuse(problems)
-  warnings.push(...exposures(settings))
+  const checks = new Checks(settings, sources)
+  refuse([...problems, ...checks.problems])
+  warnings.push(...checks.warnings)
   return {
     profile,
     settings,
@@ -128,41 +128,4 @@ function secretAt(settings: Settings, path: (typeof SECRETS)[number]['path']): s
 function setSecret(settings: Settings, path: (typeof SECRETS)[number]['path'], value: string): void {
   if (path === 'auth.secret') settings.auth.secret = value
   else settings.ssh.masterSecret = value
-}
-
-function checkTls(settings: Settings, sources: ReadonlyMap<string, string>, problems: Problem[]): void {
-  for (const name of ['cert', 'key'] as const) {
-    const file = settings.server.tls?.[name]
-    if (file === undefined) continue
-    try {
-      accessSync(file, constants.R_OK)
-    } catch (error) {
-      const path = `server.tls.${name}`
-      const reason = `the file cannot be read (${(error as NodeJS.ErrnoException).code})`
-      problems.push({
-        kind: 'value',
-        path,
-        value: JSON.stringify(file),
-        source: sources.get(path) ?? 'default',
-        reason,
-      })
-    }
-  }
-}
-
-const LOOPBACK = /^(127\.|::1$|localhost$)/
-
-function exposures({ server, auth, ssh }: Settings): string[] {
-  const warnings: string[] = []
-  if (!LOOPBACK.test(server.host) && server.tls === undefined && server.trustProxy === false) {
-    warnings.push(
-      `${server.host} is reachable from other machines and has no TLS: tokens cross the network readable`,
-    )
-  }
-  if (auth.secret !== '' && auth.secret === ssh.masterSecret) {
-    warnings.push(
-      'auth.secret and ssh.masterSecret are the same: who can sign a token could derive every SSH key',
-    )
-  }
-  return warnings
 }

@@ -111,7 +111,9 @@ export function flagLayer(flags: readonly Flag[]): Layer {
       const path = flag.slice(0, at).trim().split('.')
       layer.assignments.push({ path, value: flag.slice(at + 1), isText: true, source: 'flag --set' })
     } else {
-      const reason = `${JSON.stringify(flag)} is not of the form section.name=value`
+      // No more than its name: the rest may be a secret.
+      const name = JSON.stringify(flag.split(/[\s=:]/, 1)[0])
+      const reason = `${name} is not of the form section.name=value`
       layer.problems.push({ kind: 'source', path: '', source: 'flag --set', reason })
     }
   }

@@ -10,7 +10,7 @@ import {
   variableOf,
 } from './layers.ts'
 import { nearest } from './nearest.ts'
-import { isSecret, MASK, type SchemaNode, settingsOf, shown, type Tree } from './nodes.ts'
+import { hasSecret, isSecret, MASK, type SchemaNode, settingsOf, shown, type Tree } from './nodes.ts'
 import { type Resolved, resolve } from './resolve.ts'
 import { brokenRules } from './rules.ts'
 
@@ -26,7 +26,7 @@ export interface Sources {
 }
 
 export function profileOf({ profile, env = process.env }: Sources): string {
-  return profile ?? env.TUNNEL_PROFILE ?? 'default'
+  return profile ?? (env.TUNNEL_PROFILE || 'default')
 }
 
 /** All sources against one schema; what is wrong is collected, not thrown. `beneath` lies under every source. */
@@ -62,7 +62,10 @@ function unknownVariable(variable: string, text: string | undefined, root: Schem
   )
   if (meant === undefined && !isOurs) return undefined
   const path = meant === undefined ? undefined : names.get(meant)
-  const isHidden = isSecret(variable) || (path !== undefined && isSecret(path))
+  const holdsSecret = Object.entries(root.properties ?? {}).some(
+    ([section, node]) => variable === variableOf([section]) && hasSecret(section, node),
+  )
+  const isHidden = holdsSecret || isSecret(variable) || (path !== undefined && isSecret(path))
   const reason = `there is no such setting${meant === undefined ? '' : `; did you mean ${meant}?`}`
   const source = 'environment'
   return { kind: 'unknown', path: variable, value: isHidden ? MASK : shown(variable, text), source, reason }

@@ -65,11 +65,18 @@ export function isSecret(path: string, node?: SchemaNode): boolean {
   return node === undefined && LOOKS_SECRET.test(path)
 }
 
+/** Whether the value at `path` is, or holds, one that must never be shown. */
+export function hasSecret(path: string, node?: SchemaNode): boolean {
+  if (isSecret(path, node)) return true
+  return Object.entries(node?.properties ?? {}).some(([name, inner]) => hasSecret(`${path}.${name}`, inner))
+}
+
 export const MASK = '[masked]'
 
 /** A value as a person may see it. */
 export function shown(path: string, value: unknown, node?: SchemaNode): string {
-  if (isSecret(path, node)) return MASK
+  // A group that is given as one text may have one anywhere in it.
+  if (isSecret(path, node) || (typeof value === 'string' && hasSecret(path, node))) return MASK
   const text =
     JSON.stringify(value, (name, inner: unknown) => (LOOKS_SECRET.test(name) ? MASK : inner)) ?? String(value)
   return text.length > 80 ? `${text.slice(0, 77)}...` : text

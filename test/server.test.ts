@@ -294,3 +294,68 @@ test('with a certificate it speaks TLS of the wanted version and nothing older',
   plain.end()
   await assert.rejects(once(plain, 'response'))
 })
+
+test('closing waits neither for a connection that asks nothing nor for half a request', async (t) => {
+  const { app, port } = await listen(t)
+  const sockets = ['', 'POST /api/tunnel/health HTTP/1.1\r\nhost: x\r\n'].map((text) => {
+    const socket = connect(port, '127.0.0.1', () => text !== '' && socket.write(text))
+    t.after(() => socket.destroy())
+    return socket.on('error', () => {})
+  })
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+  const closed = sockets.map((socket) => new Promise((resolve) => socket.resume().once('close', resolve)))
+  await app.close()
+  await Promise.all(closed)
+})
+
+/** What the server says to these bytes, until it ends the connection. */
+async function rawAnswer(t: TestContext, port: number, lines: string[]): Promise<string> {
+  const socket = connect(port, '127.0.0.1')
+  t.after(() => socket.destroy())
+  socket.write(`${lines.join('\r\n')}\r\n\r\n`)
+  let text = ''
+  for await (const chunk of socket.setEncoding('utf8')) text += chunk
+  return text
+}
+
+test('an upgrade that means nothing here is answered like a request without it', async (t) => {
+  const { port } = await listen(t)
+  const upgradeTo = (protocol: string, line = 'GET /api/tunnel/health HTTP/1.1', more: string[] = []) =>
+    rawAnswer(t, port, [line, 'host: x', 'connection: upgrade', `upgrade: ${protocol}`, ...more])
+  assert.match(await upgradeTo('h2c'), /^HTTP\/1\.1 200 [\s\S]*"status"/)
+  const webSocket = ['sec-websocket-version: 13', 'sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==']
+  assert.match(await upgradeTo('websocket', undefined, webSocket), /^HTTP\/1\.1 200 [\s\S]*"status"/)
+  const post = await upgradeTo('h2c', 'POST /api/tunnel/health HTTP/1.1', ['content-length: 2'])
+  assert.match(post, /^HTTP\/1\.1 400 [\s\S]*application\/problem\+json[\s\S]*"code":"REQUEST_INVALID"/)
+})
+
+test('what is no HTTP, or too much of it, is a problem document too', async (t) => {
+  const { port, app } = await listen(t)
+  assert.match(await rawAnswer(t, port, ['NONSENSE']), /^HTTP\/1\.1 400 [\s\S]*"code":"REQUEST_INVALID"/)
+  const long = await rawAnswer(t, port, ['GET / HTTP/1.1', 'host: x', `x: ${'y'.repeat(40_000)}`])
+  assert.match(long, /^HTTP\/1\.1 431 [\s\S]*"code":"REQUEST_INVALID"/)
+  const headers = { 'content-type': 'application/json' }
+  const large = await app.inject({ method: 'POST', url: '/', headers, payload: `"${'x'.repeat(2_000)}"` })
+  assert.deepEqual([large.statusCode, large.json<{ code: string }>().code], [413, 'REQUEST_INVALID'])
+})
+
+test('whoever looks for routes is counted like whoever asks one', async (t) => {
+  const dir = folder(t)
+  const { app } = await build(t, { settings: settingsIn(dir, 'rateLimit.perIpPerMinute=3') })
+  const statuses = []
+  for (let count = 0; count < 5; count++) statuses.push((await app.inject('/nowhere')).statusCode)
+  assert.deepEqual(statuses, [404, 404, 404, 429, 429])
+})
+
+test('a custom plugin that does not start is named', async (t) => {
+  const broken = fp(
+    async () => {
+      throw new Error('no database')
+    },
+    { name: 'my-directory' },
+  )
+  await assert.rejects(build(t, { plugins: [broken] }), {
+    code: 'CONFIG_INVALID',
+    message: 'the plugin my-directory did not start: no database',
+  })
+})

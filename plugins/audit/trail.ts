@@ -37,12 +37,14 @@ const NOTHING_BEFORE = '0'.repeat(64)
 const MAX_LINE_BYTES = 65_536
 
 export function hashOf(line: Omit<AuditLine, 'hash'>): string {
-  return createHash('sha256').update(JSON.stringify(line)).digest('hex')
+  return sha256(JSON.stringify(line))
 }
 
 /** An append-only file of JSON lines, each of which holds the hash of the one before: a line cannot be taken out unseen. */
 export class AuditTrail {
-  readonly #stream: WriteStream
+  readonly #file: string
+  readonly #failed: (error: Error) => void
+  #stream: WriteStream
   readonly #chain = randomUUID()
   #sequence = 0
   #previous: string
@@ -50,9 +52,16 @@ export class AuditTrail {
   /** @param failed told when a line could not be written */
   constructor(file: string, failed: (error: Error) => void) {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+    this.#file = file
+    this.#failed = failed
     this.#previous = lastHash(file)
-    this.#stream = createWriteStream(file, { flags: 'a', mode: 0o600 })
-    this.#stream.on('error', failed)
+    this.#stream = this.#open()
+  }
+
+  #open(): WriteStream {
+    const stream = createWriteStream(this.#file, { flags: 'a', mode: 0o600 })
+    // Each line that is lost is told by its own write.
+    return stream.on('error', () => {})
   }
 
   record(event: AuditEvent): void {
@@ -65,7 +74,11 @@ export class AuditTrail {
     }
     const hash = hashOf(line)
     this.#previous = hash
-    this.#stream.write(`${JSON.stringify({ ...line, hash })}\n`)
+    // A full disk ends a stream for good; it may have room again. The gap in the chain tells what is missing.
+    if (this.#stream.destroyed) this.#stream = this.#open()
+    this.#stream.write(`${JSON.stringify({ ...line, hash })}\n`, (error) => {
+      if (error) this.#failed(error)
+    })
   }
 
   /** Resolves when everything is written. */
@@ -90,15 +103,20 @@ function lastHash(file: string): string {
     const tail = Buffer.alloc(Math.min(size, MAX_LINE_BYTES))
     readSync(descriptor, tail, 0, tail.length, size - tail.length)
     const last = tail.toString().trimEnd().split('\n').at(-1) ?? ''
-    return last === '' ? NOTHING_BEFORE : createHash('sha256').update(last).digest('hex')
+    return last === '' ? NOTHING_BEFORE : sha256(last)
   } finally {
     closeSync(descriptor)
   }
 }
 
-/** The first line that does not fit, from 0, or undefined when every chain is whole. */
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
+}
+
+/** The first line that does not fit, from 0, or undefined when every chain is whole and follows on one that is there. */
 export function firstBrokenLine(text: string): number | undefined {
   const last = new Map<string, AuditLine>()
+  const earlier = new Set([NOTHING_BEFORE])
   const lines = text.split('\n').filter((line) => line !== '')
   for (const [index, json] of lines.entries()) {
     let line: AuditLine
@@ -109,10 +127,15 @@ export function firstBrokenLine(text: string): number | undefined {
     }
     const { hash, ...rest } = line
     const before = last.get(line.chain)
-    const follows = before === undefined ? line.sequence === 0 : line.sequence === before.sequence + 1
-    if (hashOf(rest) !== hash || !follows || (before !== undefined && line.previous !== before.hash))
-      return index
+    const follows =
+      before === undefined
+        ? line.sequence === 0 && earlier.has(line.previous)
+        : line.sequence === before.sequence + 1 && line.previous === before.hash
+    if (hashOf(rest) !== hash || !follows) return index
     last.set(line.chain, line)
+    earlier.add(sha256(json))
+    // The file begins once.
+    earlier.delete(NOTHING_BEFORE)
   }
   return undefined
 }

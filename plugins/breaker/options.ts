@@ -3,7 +3,12 @@ import { type Static, Type } from 'typebox'
 export const BreakerOptions = Type.Object(
   {
     failures: Type.Integer({ default: 5, minimum: 1, description: 'Failures in a row that open a circuit' }),
-    openMs: Type.Integer({ default: 60_000, minimum: 1, description: 'How long an open circuit refuses' }),
+    openMs: Type.Integer({
+      default: 60_000,
+      minimum: 1,
+      maximum: 86_400_000,
+      description: 'How long an open circuit refuses',
+    }),
     halfOpenRequests: Type.Integer({
       default: 1,
       minimum: 1,

@@ -1,7 +1,11 @@
+import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { TunnelError } from '../../protocol/errors.ts'
-import { PROBLEM_CONTENT_TYPE, problemOf, retryAfterSeconds, toTunnelError } from './problem.ts'
+import { PROBLEM_CONTENT_TYPE, problemOf, rawProblem, retryAfterSeconds, toTunnelError } from './problem.ts'
+
+export { rawProblem } from './problem.ts'
 
 /** Answers with a problem document, whatever was thrown. Also Fastify's `frameworkErrors`, for requests without a route. */
 export function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
@@ -25,10 +29,28 @@ export function sendProblem(thrown: unknown, request: FastifyRequest, reply: Fas
 
 async function errorsPlugin(app: FastifyInstance): Promise<void> {
   app.setErrorHandler((error, request, reply) => sendProblem(error, request, reply))
-  app.setNotFoundHandler((request, reply) => {
+  // Whoever looks for routes is counted like whoever asks one.
+  const preHandler = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    await request.server.limitByIp?.(request, reply)
+  }
+  app.setNotFoundHandler({ preHandler }, (request, reply) => {
     const path = request.url.split('?', 1)[0]
     sendProblem(new TunnelError('ROUTE_UNKNOWN', `there is no ${request.method} ${path}`), request, reply)
   })
 }
+
+/** Fastify's `clientErrorHandler`: what is no HTTP, is too long, or does not come to its end. */
+export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return
+  const [status, text] = CLIENT_ERRORS.get(error.code) ?? [400, 'this is no HTTP request']
+  if (socket.writable)
+    socket.write(rawProblem(new TunnelError('REQUEST_INVALID', text), status, randomUUID()))
+  socket.destroySoon()
+}
+
+const CLIENT_ERRORS: ReadonlyMap<string | undefined, [status: number, text: string]> = new Map([
+  ['ERR_HTTP_REQUEST_TIMEOUT', [408, 'the request did not come to its end in time']],
+  ['HPE_HEADER_OVERFLOW', [431, "the request's headers are too long"]],
+])
 
 export default fp(errorsPlugin, { name: 'tunnel-errors', fastify: '5.x' })

@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http'
 import { type ErrorCategory, type ErrorCode, TunnelError } from '../../protocol/errors.ts'
 
 /** RFC 9457, with our members beside the standard's. */
@@ -72,4 +73,17 @@ function titleOf(code: ErrorCode): string {
 /** The value of Retry-After, whole seconds, never 0: that would invite to try again at once. */
 export function retryAfterSeconds(retryAfterMs: number): number {
   return Math.max(1, Math.ceil(retryAfterMs / 1_000))
+}
+
+/** A whole answer, for a socket that no Fastify reply stands behind: the request was no HTTP, or was upgraded. */
+export function rawProblem(error: TunnelError, status: number, correlationId: string): string {
+  const body = JSON.stringify(problemOf(error, status, correlationId))
+  const headers = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
+    `content-type: ${PROBLEM_CONTENT_TYPE}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    `x-correlation-id: ${correlationId}`,
+    'connection: close',
+  ]
+  return `${headers.join('\r\n')}\r\n\r\n${body}`
 }

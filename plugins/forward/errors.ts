@@ -1,5 +1,6 @@
 import { errors as undiciErrors } from 'undici'
 import { asTunnelError, TunnelError } from '../../protocol/errors.ts'
+import { parseTarget, type Target } from '../../protocol/target.ts'
 
 export function hookTimeout(name: string, timeoutMs: number): TunnelError {
   return new TunnelError('TIMEOUT', `a plugin's ${name} hook took longer than ${timeoutMs} ms`, {
@@ -27,8 +28,18 @@ export function targetMissing(kind: string): TunnelError {
   })
 }
 
-export function targetInvalid(target: string): TunnelError {
-  return new TunnelError('FRAME_INVALID', `"${target.slice(0, 80)}" is no host:port`, { hop: 'proxy' })
+/** @throws {TunnelError} FRAME_INVALID for what is no target */
+export function targetOf(text: string): Target {
+  const target = parseTarget(text)
+  if (target === undefined)
+    throw new TunnelError('FRAME_INVALID', `"${text.slice(0, 80)}" is no host:port`, { hop: 'proxy' })
+  return target
+}
+
+export function methodRefused(method: string): TunnelError {
+  return new TunnelError('FRAME_INVALID', `${method} is not carried as a request; open a tcp stream`, {
+    hop: 'proxy',
+  })
 }
 
 export function kindUnknown(kind: string): TunnelError {

@@ -2,6 +2,7 @@ import type { ClientChannel } from 'ssh2'
 import { asTunnelError, type TunnelError } from '../../protocol/errors.ts'
 import type { StreamEvent } from '../../protocol/heads.ts'
 import type { TunnelStream } from '../../protocol/stream.ts'
+import type { CommandExit } from '../ssh/connection.ts'
 import { commandLost, requestGone } from './errors.ts'
 import { Inlet, LINGER_MS, Outlet } from './pumps.ts'
 import type { ServeContext, Served } from './serve.ts'
@@ -41,15 +42,16 @@ export async function serveExec(stream: TunnelStream, context: ServeContext): Pr
   const command = stream.head.exec?.command ?? ''
   const lease = await context.acquire(gone.signal)
   try {
-    const opened = await lease.connection.exec(command, { timeoutMs: context.timeoutMs, signal: gone.signal })
+    let exit: CommandExit | undefined
+    const onExit = (how: CommandExit): void => {
+      exit = how
+    }
+    const options = { timeoutMs: context.timeoutMs, signal: gone.signal, onExit }
+    const opened = await lease.connection.exec(command, options)
     channel = opened
     await context.onOpen()
     if (gone.signal.aborted) throw requestGone()
     let linger: ReturnType<typeof setTimeout> | undefined
-    let exit: { code: number } | { signal: string } | undefined
-    opened.on('exit', (code: number | null, signal?: string) => {
-      exit = code === null ? { signal: (signal ?? 'KILL').replace(/^SIG/, '') } : { code }
-    })
     opened.on('error', (error: unknown) => stream.reset(asTunnelError(error, 'AGENT_LOST', 'ssh')))
     afterAll([opened, opened.stderr], () => {
       inlet.discard()

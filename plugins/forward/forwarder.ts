@@ -1,8 +1,9 @@
 import { asTunnelError, type TunnelError } from '../../protocol/errors.ts'
+import type { StreamHead } from '../../protocol/heads.ts'
 import type { TunnelStream } from '../../protocol/stream.ts'
 import type { User } from '../auth/index.ts'
 import type { ChannelLease, Pool } from '../pool/index.ts'
-import { kindUnknown, machineUnknown, tokenOver } from './errors.ts'
+import { kindUnknown, machineUnknown, targetOf, tokenOver } from './errors.ts'
 import { serveExec } from './exec.ts'
 import type { OpenContext, TunnelHooks } from './hooks.ts'
 import { HttpOrigins } from './http/origins.ts'
@@ -54,25 +55,39 @@ export class Forwarder {
 
   /** For streams of every kind, sealed ones too: throws whatever refuses it. */
   async authorise(context: OpenContext): Promise<void> {
-    const { user, machine, mode, head } = context
+    const { user, machine, head } = context
     try {
       await this.#hooks.run('preOpen', context)
       if (user.expiresAtMs <= Date.now()) throw tokenOver()
-      const target = context.target ?? head.target
-      await this.#services.policy.check({
-        user,
-        machine,
-        owner: user.sub,
-        mode,
-        kind: head.kind,
-        ...(target === undefined ? {} : { target }),
-      })
+      const named = context.target ?? head.target
+      const target = await this.checkPolicy(user, { machine, kind: head.kind, target: named })
+      if (target !== undefined) context.target = target
       await this.#services.rateLimits.takeStream(user)
     } catch (thrown) {
       const error = asTunnelError(thrown)
       this.#counts.refused(head.kind, error)
       throw error
     }
+  }
+
+  /**
+   * Policy alone, as for a stream that goes on. Answers with the target in its one form, which is what policy is asked
+   * of and what is dialled: no other spelling is a way around a rule.
+   */
+  async checkPolicy(
+    user: User,
+    { machine, kind, target: named }: Pick<StreamHead, 'machine' | 'kind'> & { target?: string | undefined },
+  ): Promise<string | undefined> {
+    const target = named === undefined ? undefined : targetOf(named).authority
+    await this.#services.policy.check({
+      user,
+      machine,
+      owner: user.sub,
+      mode: kind === 'ssh' ? 'sealed' : 'inspected',
+      kind,
+      ...(target === undefined ? {} : { target }),
+    })
+    return target
   }
 
   /** An inspected stream that has been authorised, to its end. Never throws: what fails resets the stream. */

@@ -1,5 +1,7 @@
 import fp from 'fastify-plugin'
+import type { StreamHead } from '../../protocol/heads.ts'
 import type { TunnelStream } from '../../protocol/stream.ts'
+import type { User } from '../auth/index.ts'
 import { Forwarder } from './forwarder.ts'
 import { type OpenContext, TunnelHooks } from './hooks.ts'
 import type { RequestOptions } from './options.ts'
@@ -19,6 +21,11 @@ export interface Forward {
    * caller tells the peer and counts the error.
    */
   authorise(context: OpenContext): Promise<void>
+  /** Policy alone, for a stream that goes on; throws POLICY_DENIED. Answers with the target in its one form. */
+  checkPolicy(
+    user: User,
+    stream: Pick<StreamHead, 'machine' | 'kind'> & { target?: string | undefined },
+  ): Promise<string | undefined>
   /**
    * Carries an inspected stream (tcp, http, exec) that has been authorised, to its end; never throws. Counts it, and
    * runs its onOpen and onClose hooks; those of sealed streams are run by whoever relays them.

@@ -6,16 +6,19 @@ export const RequestOptions = Type.Object(
     timeoutMs: Type.Integer({
       default: 30_000,
       minimum: 1,
+      maximum: 86_400_000,
       description: 'For the head of a response; its body may take for ever',
     }),
     slowMs: Type.Integer({
       default: 5_000,
       minimum: 1,
+      maximum: 86_400_000,
       description: 'A request that took longer is logged as WARN',
     }),
     hookMs: Type.Integer({
       default: 5_000,
       minimum: 1,
+      maximum: 86_400_000,
       description: 'Deadline of one hook of a custom plugin',
     }),
   },

@@ -1,10 +1,9 @@
 import type { Duplex } from 'node:stream'
 import { asTunnelError, type TunnelError } from '../../protocol/errors.ts'
 import type { TunnelStream } from '../../protocol/stream.ts'
-import { requestGone, targetClosed, targetMissing } from './errors.ts'
+import { requestGone, targetClosed, targetMissing, targetOf } from './errors.ts'
 import { Inlet, LINGER_MS, Outlet } from './pumps.ts'
 import type { ServeContext, Served } from './serve.ts'
-import { parseTarget } from './target.ts'
 
 /** Joins a stream with a TCP connection that the machine's sshd makes. */
 export async function serveTcp(stream: TunnelStream, context: ServeContext): Promise<Served> {
@@ -27,7 +26,7 @@ export async function serveTcp(stream: TunnelStream, context: ServeContext): Pro
   })
 
   if (context.target === undefined) throw targetMissing('tcp')
-  const { host, port, authority } = parseTarget(context.target)
+  const { host, port, authority } = targetOf(context.target)
   const lease = await context.acquire(gone.signal)
   try {
     const opened = await lease.connection.openTcp(host, port, {

@@ -34,6 +34,9 @@ export const requestLogging = {
   },
 } as const satisfies FastifyServerOptions
 
+/** What is logged of a path that is none of ours, in characters. */
+const MAX_PATH = 200
+
 /** Asked for every few seconds by machines; of interest only when something is searched for. */
 const QUIET_ROUTES = /^\/api\/tunnel\/(health(\/ready)?|metrics)$/
 
@@ -47,7 +50,7 @@ async function loggingPlugin(app: FastifyInstance, { slowMs }: LoggingOptions): 
     const context = {
       method: request.method,
       // The path alone: a query may hold a ticket, and the target of somebody's request is payload.
-      route: request.routeOptions.url ?? request.url.split('?', 1)[0],
+      route: request.routeOptions.url ?? request.url.split('?', 1)[0]?.slice(0, MAX_PATH),
       status: reply.statusCode,
       durationMs,
     }

@@ -3,8 +3,14 @@ import { TunnelError } from '../../protocol/errors.ts'
 import type { Link } from '../../protocol/link.ts'
 import { StreamOpener } from '../../protocol/opener.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
-import { machineOffline, takenOver } from './errors.ts'
+import { machineOffline, takenOver, tokenStale } from './errors.ts'
 import { keyOf } from './records.ts'
+
+export interface AgentLink {
+  link: Link
+  /** Whether the token that it was made with, or a fresh one, is still good. */
+  isFresh(): boolean
+}
 
 /** Whoever waits for an agent. */
 interface Waiter {
@@ -20,6 +26,8 @@ interface Agent {
   opener: StreamOpener
   /** The newest is used; older ones of the same program are on their way out, or have died unseen. */
   links: Link[]
+  /** Of the newest link. */
+  isFresh: () => boolean
   since: Date
   /** Until then all that is known of it is that somebody waits for it. */
   wasOnline: boolean
@@ -46,13 +54,14 @@ export class Agents {
   }
 
   /** `link` is the agent's from now on; another program that had the name is told and closed. */
-  attach(owner: string, name: string, link: Link): void {
+  attach(owner: string, name: string, link: Link, isFresh = () => true): void {
     const agent = this.#agents.get(keyOf(owner, name)) ?? this.#add(owner, name)
     clearTimeout(agent.forget)
     agent.forget = undefined
     const older = agent.links
     agent.links = older.filter((each) => isSameProgram(each, link))
     agent.links.push(link)
+    agent.isFresh = isFresh
     if (agent.links.length > MAX_LINKS) agent.links.shift()?.close(takenOver(name))
     agent.wasOnline = true
     agent.since = new Date()
@@ -77,6 +86,7 @@ export class Agents {
       name,
       opener,
       links: [],
+      isFresh: () => true,
       since: new Date(),
       wasOnline: false,
       forget: undefined,
@@ -145,12 +155,13 @@ export class Agents {
   /**
    * The agent's link; one that was lost a moment ago gets that long to be back, and so does every one when this proxy
    * has only begun: its predecessor's agents are on their way.
-   * @throws {TunnelError} MACHINE_OFFLINE
+   * @throws {TunnelError} MACHINE_OFFLINE, also where its token has expired
    */
   link(owner: string, name: string): Promise<Link> {
     const agent = this.#agents.get(keyOf(owner, name))
     const link = this.#linkOf(agent)
-    if (link !== undefined) return Promise.resolve(link)
+    if (agent !== undefined && link !== undefined)
+      return agent.isFresh() ? Promise.resolve(link) : Promise.reject(tokenStale(name))
     const goneSince = agent?.wasOnline === true ? agent.since : this.#began
     const leftMs = goneSince.getTime() + REDIAL_GRACE_MS - Date.now()
     if (this.#closed || leftMs <= 0) return Promise.reject(machineOffline(name))

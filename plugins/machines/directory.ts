@@ -7,7 +7,7 @@ import type { Link } from '../../protocol/link.ts'
 import { StreamDuplex } from '../../protocol/node/duplex.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import type { State } from '../state/index.ts'
-import { Agents } from './agents.ts'
+import { type AgentLink, Agents } from './agents.ts'
 import {
   machineUnknown,
   nameInvalid,
@@ -15,7 +15,7 @@ import {
   takenByConfiguration,
   tooManyMachines,
 } from './errors.ts'
-import { describe, type HostKey, hasChanged, lineOf, normalised } from './host-keys.ts'
+import { describe, type HostKey, hasChanged, hostKeysOf, lineOf } from './host-keys.ts'
 import type { ConfiguredMachine, MachinesOptions } from './options.ts'
 import { MachineRecords } from './records.ts'
 
@@ -63,7 +63,12 @@ export class MachineDirectory {
    * An agent's HELLO: its machine is on line over `link` from now on.
    * @throws {TunnelError} CONFIG_INVALID, TOO_MANY_CONNECTIONS
    */
-  async enrol(owner: string, name: string, enrolment: Enrolment, link: Link): Promise<void> {
+  async enrol(
+    owner: string,
+    name: string,
+    enrolment: Enrolment,
+    { link, isFresh }: AgentLink,
+  ): Promise<void> {
     if (!MACHINE_NAME.test(name)) throw nameInvalid(name)
     if (this.#configuredOf(owner, name) !== undefined) throw takenByConfiguration(name)
     const known = this.#records.get(owner, name)
@@ -72,7 +77,7 @@ export class MachineDirectory {
     }
     const pinned = known?.hostKeys ?? []
     const formerKeys = known?.formerKeys ?? []
-    const told = enrolment.hostKeys.flatMap((key) => normalised(key) ?? [])
+    const told = hostKeysOf(enrolment.hostKeys)
     const reported = told.filter((key) => !formerKeys.includes(key))
     const record = {
       hostKeys: pinned.length === 0 ? reported : pinned,
@@ -82,7 +87,7 @@ export class MachineDirectory {
     }
     // The pin holds before anybody can use the link.
     const stored = this.#records.put(owner, name, record)
-    this.#agents.attach(owner, name, link)
+    this.#agents.attach(owner, name, link, isFresh)
     await stored
   }
 

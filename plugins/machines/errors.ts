@@ -38,3 +38,13 @@ export function nothingToTrust(name: string): TunnelError {
     hop: 'proxy',
   })
 }
+
+export function tokenStale(name: string): TunnelError {
+  return new TunnelError(
+    'MACHINE_OFFLINE',
+    `the token of the agent of ${name} has expired: give it a new one`,
+    {
+      hop: 'proxy',
+    },
+  )
+}

@@ -6,18 +6,32 @@ export interface HostKey {
   fingerprint: string
 }
 
+const TYPES: ReadonlySet<string> = new Set([
+  ...['ssh-ed25519', 'ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521', 'ssh-rsa'],
+])
+
 /** `type base64` without a comment, or undefined for what is no public key. */
 export function normalised(line: string): string | undefined {
-  const match = /^(ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa) ([A-Za-z0-9+/]+={0,2})(?:\s|$)/.exec(
-    line.trim(),
-  )
-  return match === null ? undefined : `${match[1]} ${match[2]}`
+  const [type, base64 = ''] = line.trim().split(/\s+/, 2)
+  const key = lineOf(Buffer.from(base64, 'base64'))
+  return key?.split(' ')[0] === type ? key : undefined
 }
 
 /** A blob begins with its type as a length-prefixed string (RFC 4253, section 6.6). */
 export function lineOf(blob: Buffer): string | undefined {
   const type = blob.length < 4 ? '' : blob.subarray(4, 4 + blob.readUInt32BE(0)).toString('latin1')
-  return normalised(`${type} ${blob.toString('base64')}`)
+  return TYPES.has(type) ? `${type} ${blob.toString('base64')}` : undefined
+}
+
+/** What an agent tells of its machine, one key of each type: an SSH server has no more. */
+export function hostKeysOf(lines: readonly string[]): string[] {
+  const keys = new Map<string, string>()
+  for (const line of lines) {
+    const key = normalised(line)
+    const type = key?.split(' ')[0]
+    if (key !== undefined && type !== undefined && !keys.has(type)) keys.set(type, key)
+  }
+  return [...keys.values()]
 }
 
 /** Every stream looks its machine up; a fingerprint is made once. */

@@ -11,8 +11,8 @@ export interface MachineRecord {
 }
 
 const NAMESPACE = 'machine'
-/** More than this many machines are not read at the start. */
-const MAX_RECORDS = 100_000
+/** Read at once at the start. */
+const PAGE = 10_000
 
 /**
  * A machine is its owner's and has a name in that owner's namespace. User ids have no space, whatever is asked for as
@@ -30,10 +30,16 @@ export class MachineRecords {
   }
 
   async load(): Promise<void> {
-    for (const [key, value] of await this.#state.list(NAMESPACE, '', MAX_RECORDS)) {
-      const record = read(value)
-      if (record !== undefined) this.#records.set(key, record)
-    }
+    // All of them: a machine whose pin is not read would be taken for a new one.
+    let after: string | undefined
+    do {
+      const page: [key: string, value: Json][] = await this.#state.list(NAMESPACE, '', PAGE, after)
+      for (const [key, value] of page) {
+        const record = read(value)
+        if (record !== undefined) this.#records.set(key, record)
+      }
+      after = page.length < PAGE ? undefined : page.at(-1)?.[0]
+    } while (after !== undefined)
   }
 
   get(owner: string, name: string): MachineRecord | undefined {

@@ -9,12 +9,17 @@ export interface Reader {
   headers: Readonly<Record<string, string | string[] | undefined>>
 }
 
+export interface MetricsAccess extends MetricsOptions {
+  /** A reverse proxy stands in front: then everybody comes from where it does. */
+  behindProxy: boolean
+}
+
 const LOOPBACK = /^(127(\.\d+){3}|::1|::ffff:127(\.\d+){3})$/
 const FORWARDING_HEADERS = ['forwarded', 'x-forwarded-for', 'x-real-ip', 'via'] as const
 
 /** Throws TOKEN_MISSING or TOKEN_INVALID when `reader` may not read the metrics. */
-export function checkReader(options: MetricsOptions, reader: Reader): void {
-  if (options.access === 'any' || isLocal(reader)) return
+export function checkReader(options: MetricsAccess, reader: Reader): void {
+  if (options.access === 'any' || (!options.behindProxy && isLocal(reader))) return
   const { authorization } = reader.headers
   if (typeof authorization !== 'string') throw metricsTokenMissing()
   const given = /^Bearer (.+)$/i.exec(authorization)?.[1]

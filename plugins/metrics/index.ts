@@ -2,9 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import fastifyMetrics from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import client from 'prom-client'
-import { checkReader } from './access.ts'
+import { checkReader, type MetricsAccess } from './access.ts'
 import { createMetrics, type TunnelMetrics } from './metrics.ts'
-import type { MetricsOptions } from './options.ts'
 
 export type { Count, Level, NoLabels, Spread, TunnelMetrics } from './metrics.ts'
 
@@ -17,7 +16,7 @@ declare module 'fastify' {
 /** Routes of links: their requests last as long as the link, which is no duration of a request. */
 const LINK_ROUTES = /^\/api\/tunnel\/(connect|agent|relay)$/
 
-async function metricsPlugin(app: FastifyInstance, options: MetricsOptions): Promise<void> {
+async function metricsPlugin(app: FastifyInstance, options: MetricsAccess): Promise<void> {
   // One registry a server, not the module's global one: a process may hold several servers, as tests do.
   const registry = new client.Registry()
   const metrics = createMetrics(registry)

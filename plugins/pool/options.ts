@@ -16,16 +16,19 @@ export const PoolOptions = Type.Object(
     idleMs: Type.Integer({
       default: 300_000,
       minimum: 1,
+      maximum: 86_400_000,
       description: 'A connection without channels lives this long',
     }),
     keepAliveMs: Type.Integer({
       default: 60_000,
       minimum: 1,
+      maximum: 86_400_000,
       description: 'Between keep-alives on a quiet connection',
     }),
     waitMs: Type.Integer({
       default: 10_000,
       minimum: 1,
+      maximum: 86_400_000,
       description: 'How long a request waits for a place',
     }),
     maxWaiting: Type.Integer({ default: 4_000, minimum: 1, description: 'Requests of a user that may wait' }),

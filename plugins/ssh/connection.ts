@@ -4,13 +4,24 @@ import type { TunnelError } from '../../protocol/errors.ts'
 import { aborted, channelTimeout, connectionLost, sessionRefused, targetRefused } from './errors.ts'
 
 /** ssh2's channels say here what they have had from the peer; its types leave it out. */
-type ChannelWithState = ClientChannel & { incoming: { state: 'open' | 'eof' | 'closed' } }
+type ChannelWithState = ClientChannel & {
+  incoming: { state: 'open' | 'eof' | 'closed'; window: number }
+  outgoing: { window: number }
+}
+
+/** What a server may let us send ahead on one channel, in bytes: OpenSSH's own window. */
+const MAX_WINDOW_BYTES = 2_097_152
+/** What may wait for a server that reads nothing, in bytes: all channels' windows, and their headers. */
+const MAX_UNSENT_BYTES = 33_554_432
 
 export interface ChannelOptions {
   /** How long sshd may take to answer, in ms. */
   timeoutMs: number
   signal?: AbortSignal
 }
+
+/** How a command ended: its status, or the signal's name without SIG (RFC 4254, section 6.10). */
+export type CommandExit = { code: number } | { signal: string }
 
 /** One SSH connection that is authenticated, and the channels on it. */
 export class SSHConnection {
@@ -33,6 +44,8 @@ export class SSHConnection {
       this.#cause ??= error
       socket.destroy()
     })
+    // Behind ssh2's own listener: each time it has dealt with what came.
+    socket.on('data', () => this.#holdToWindows())
     // The peer's end of the socket is the connection's end; ssh2 itself would wait for more.
     socket.on('end', () => socket.destroy())
     // Before ssh2's own listener, which ends every channel as if its peer had: a cut must not look like an end.
@@ -66,12 +79,20 @@ export class SSHConnection {
     )
   }
 
-  /** One command line, run by the user's shell on the machine. */
-  exec(command: string, options: ChannelOptions): Promise<ClientChannel> {
+  /** One command line, run by the user's shell on the machine. `onExit` is told how it ended, if sshd says so. */
+  exec(
+    command: string,
+    { onExit, ...options }: ChannelOptions & { onExit?: (exit: CommandExit) => void },
+  ): Promise<ClientChannel> {
     return this.#open(
       `${this.machine}'s sshd`,
       options,
-      (done) => this.#client.exec(command, done),
+      (done) =>
+        this.#client.exec(command, (error, channel) => {
+          // Here and not later: a short command's status may come in the same packet as the answer.
+          channel?.on('exit', (code: number | null, signal?: string) => onExit?.(exitOf(code, signal)))
+          done(error, channel)
+        }),
       (cause) => sessionRefused(this.machine, cause),
     )
   }
@@ -119,6 +140,21 @@ export class SSHConnection {
     })
   }
 
+  /** ssh2 lets a server send beyond its window, and grant one without end: memory would be the machine's to fill. */
+  #holdToWindows(): void {
+    for (const channel of this.#channels) {
+      const { incoming, outgoing } = channel as ChannelWithState
+      if (incoming.window < 0) return this.#break(`sends more than its window allows`)
+      if (outgoing.window > MAX_WINDOW_BYTES) outgoing.window = MAX_WINDOW_BYTES
+    }
+    if (this.#socket.writableLength > MAX_UNSENT_BYTES) this.#break('grants windows and reads nothing')
+  }
+
+  #break(what: string): void {
+    this.#cause ??= new Error(`the SSH server ${what}`)
+    this.#socket.destroy()
+  }
+
   #adopt(channel: ClientChannel): ClientChannel {
     this.#channels.add(channel)
     channel.on('close', () => this.#channels.delete(channel))
@@ -138,4 +174,13 @@ export class SSHConnection {
     this.#client.end()
     for (const listener of this.#closeListeners.splice(0)) listener(this.#lost)
   }
+}
+
+/** What a machine may call a signal; it comes from its sshd, unchecked. */
+const SIGNAL_NAME = /^[A-Za-z0-9@._-]{1,64}$/
+
+function exitOf(code: number | null, signal: string | undefined): CommandExit {
+  if (code !== null) return { code }
+  const name = signal?.replace(/^SIG/, '') ?? ''
+  return { signal: SIGNAL_NAME.test(name) ? name : 'KILL' }
 }

@@ -19,7 +19,7 @@ export function algorithmUnknown(wrong: readonly string[]): TunnelError {
 export function noHostKeyKnown(machine: string): TunnelError {
   return new TunnelError(
     'SSH_HANDSHAKE_FAILED',
-    `no host key is known for ${machine}: its agent must have enrolled it, or machines.${machine}.hostKey must name it`,
+    `no host key of ${machine} is known: its agent has found no SSH server to ask`,
     { hop: 'ssh' },
   )
 }

@@ -8,6 +8,7 @@ export const SshOptions = Type.Object(
     connectTimeoutMs: Type.Integer({
       default: 10_000,
       minimum: 1,
+      maximum: 86_400_000,
       description: 'From the first byte to a machine until its sshd has let the user in',
     }),
     compression: Type.Boolean({ default: false }),

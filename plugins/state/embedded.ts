@@ -59,10 +59,16 @@ export class EmbeddedState implements State {
     await this.#inTurn(record, () => this.#level.del(record, { sync: true }))
   }
 
-  async list(namespace: string, prefix = '', limit = 1_000): Promise<[key: string, value: Json][]> {
+  async list(
+    namespace: string,
+    prefix = '',
+    limit = 1_000,
+    after?: string,
+  ): Promise<[key: string, value: Json][]> {
     const start = `${checkedNamespace(namespace)}!`
     // The last code point sorts after every other, in LevelDB's order of bytes too.
-    const range = { gte: start + prefix, lt: `${start}${prefix}\u{10FFFF}`, limit }
+    const from = after === undefined ? { gte: start + prefix } : { gt: start + after }
+    const range = { ...from, lt: `${start}${prefix}\u{10FFFF}`, limit }
     const records = await this.#level.iterator(range).all()
     return records.map(([record, value]) => [record.slice(start.length), value])
   }

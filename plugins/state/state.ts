@@ -25,8 +25,16 @@ export interface State {
   /** Puts the record only where there is none, and says whether it did: of two at once, one wins. */
   create(namespace: string, key: string, value: Json): Promise<boolean>
   delete(namespace: string, key: string): Promise<void>
-  /** The records whose keys begin with `prefix`, in the order of their keys; at most `limit` (default 1_000). */
-  list(namespace: string, prefix?: string, limit?: number): Promise<[key: string, value: Json][]>
+  /**
+   * The records whose keys begin with `prefix`, in the order of their keys, those behind the key `after` where it is
+   * given; at most `limit` (default 1_000).
+   */
+  list(
+    namespace: string,
+    prefix?: string,
+    limit?: number,
+    after?: string,
+  ): Promise<[key: string, value: Json][]>
   /** Takes `cost` (default 1) tokens, or none. A cost above the burst can never be had and throws RangeError. */
   takeToken(bucket: string, limit: BucketLimit, cost?: number): Promise<TokenAnswer>
   /** Safe to call twice. */

@@ -1,38 +1,60 @@
 import { pipeline } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
+import { systemClock } from '../../protocol/clock.ts'
 import { asTunnelError, TunnelError } from '../../protocol/errors.ts'
 import type { StreamHead } from '../../protocol/heads.ts'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link.ts'
 import { StreamDuplex } from '../../protocol/node/duplex.ts'
-import { Relay } from '../../protocol/relay.ts'
+import type { Relay } from '../../protocol/relay.ts'
 import type { TunnelStream } from '../../protocol/stream.ts'
+import { TokenBucket } from '../../protocol/token-bucket.ts'
 import type { User } from '../auth/index.ts'
 import type { OpenContext } from '../forward/index.ts'
-import { agentMayNotOpen, hostHungUp, tokenExpired, tooManyLinks, unknownStream } from './errors.ts'
+import { agentMayNotOpen, hostHungUp, tooManyLinks, tooManyRefusals } from './errors.ts'
 import type { Connection, Listener } from './listener.ts'
 import type { WebSocketPluginOptions } from './options.ts'
+import { Relays } from './relays.ts'
+import { Resumes } from './resumes.ts'
 import { type Session, Sessions } from './session.ts'
 
-/**
- * How long a resumed stream waits for an agent of which nothing is known here, in ms: it may be on its way from a
- * proxy that left. After that there is no such stream.
- */
-const STRANGER_MS = 5_000
+/** Refusals a second that one link may ask for, beyond a burst: each costs a line of the log. */
+const REFUSALS_PER_SECOND = 50
+const REFUSALS = 1_000
 
 /** What clients ask for on their links: sealed streams are relayed to agents, inspected ones end here. */
 export class Clients implements Listener {
   readonly #app: FastifyInstance
   readonly #options: WebSocketPluginOptions
   readonly #sessionOf = new Map<Connection, Session>()
-  /** Whose sealed streams pass through here, by id: to know an attempt on another user's. */
-  readonly #sealed = new Map<string, { userId: string; relays: number }>()
+  readonly #refusals = new Map<Connection, TokenBucket>()
+  readonly #relays: Relays
+  readonly #resumes: Resumes
   readonly sessions: Sessions
-  relays = 0
 
   constructor(app: FastifyInstance, options: WebSocketPluginOptions) {
     this.#app = app
     this.#options = options
     this.sessions = new Sessions(options.streams)
+    this.#relays = new Relays(app)
+    this.#resumes = new Resumes(app, this.#relays, this.sessions)
+  }
+
+  /** How many streams there are, by kind and state. */
+  *counts(): Generator<[kind: string, state: 'opening' | 'open' | 'suspended', count: number]> {
+    const { open, opening } = this.#relays.counts
+    yield ['ssh', 'open', open]
+    yield ['ssh', 'opening', opening]
+    const here = new Map<string, number>()
+    for (const { acceptor } of this.sessions.all()) {
+      for (const { head, state, suspended } of acceptor.streams) {
+        const key = `${head.kind} ${suspended ? 'suspended' : state}`
+        here.set(key, (here.get(key) ?? 0) + 1)
+      }
+    }
+    for (const [key, count] of here) {
+      const [kind = '', state] = key.split(' ')
+      if (state === 'opening' || state === 'open' || state === 'suspended') yield [kind, state, count]
+    }
   }
 
   /** Throws TOO_MANY_CONNECTIONS. */
@@ -52,6 +74,7 @@ export class Clients implements Listener {
   closed(connection: Connection): void {
     const session = this.#sessionOf.get(connection)
     this.#sessionOf.delete(connection)
+    this.#refusals.delete(connection)
     if (session !== undefined) this.sessions.leave(session, connection.link)
   }
 
@@ -62,10 +85,11 @@ export class Clients implements Listener {
     if (context.user.roles.includes('agent')) throw agentMayNotOpen()
     const session = this.#sessionOf.get(connection)
     if (session === undefined) return
+    if (session.acceptor.knows(open.head.id)) return this.#resumes.here(connection, session, asResume(open))
     const machine = this.#app.machines.find(context.user.sub, context.machine)
     if (context.mode === 'sealed' && machine?.source !== 'configured') {
       let admittedAtMs: number | undefined
-      const relay = this.#relay(session, open, (error) => {
+      const relay = this.#relays.add(session, open, (error) => {
         if (admittedAtMs === undefined) return
         const durationMs = performance.now() - admittedAtMs
         void this.#app.tunnel.tell('onClose', { ...context, error, durationMs })
@@ -97,46 +121,6 @@ export class Clients implements Listener {
     }
   }
 
-  #relay(
-    session: Session,
-    incoming: IncomingOpen | IncomingResume,
-    onOver?: (error: TunnelError | undefined) => void,
-  ): Relay {
-    const metrics = this.#app.tunnelMetrics
-    const forget = this.#remember(incoming.head.id, session.userId)
-    const carried = { up: 0, down: 0 }
-    this.relays++
-    return new Relay(incoming, {
-      memory: session.memory,
-      onBytes: (direction, byteCount) => {
-        carried[direction] += byteCount
-      },
-      onOver: (error) => {
-        this.relays--
-        forget()
-        metrics.bytes.inc({ direction: 'in', mode: 'sealed' }, carried.up)
-        metrics.bytes.inc({ direction: 'out', mode: 'sealed' }, carried.down)
-        onOver?.(error)
-      },
-    })
-  }
-
-  #remember(id: string, userId: string): () => void {
-    const known = this.#sealed.get(id) ?? { userId, relays: 0 }
-    if (known.userId !== userId) return () => {}
-    this.#sealed.set(id, known)
-    known.relays++
-    return () => {
-      known.relays--
-      if (known.relays === 0) this.#sealed.delete(id)
-    }
-  }
-
-  #isForeign(id: string, userId: string): boolean {
-    const sealed = this.#sealed.get(id)
-    return (sealed !== undefined && sealed.userId !== userId) || this.sessions.isForeign(id, userId)
-  }
-
   async #openSealed(
     connection: Connection,
     relay: Relay,
@@ -145,11 +129,13 @@ export class Clients implements Listener {
   ): Promise<void> {
     const { head } = context
     const app = this.#app
+    let authorised = false
     try {
       await connection.admitted
       const { user } = connection.context
       context.user = user
       await app.forward.authorise(context)
+      authorised = true
       // It may have been given up meanwhile.
       if (relay.over) return
       onAdmitted()
@@ -163,18 +149,23 @@ export class Clients implements Listener {
         passed.asked = head.target ?? ''
       }
       relay.connect(link, passed)
-      app.tunnelMetrics.requests.inc({ kind: head.kind, outcome: 'ok' })
       context.log.info({ context: { machine: context.machine, kind: head.kind } }, 'stream open')
     } catch (thrown) {
       const error = asTunnelError(thrown)
-      this.#refused(context, error)
+      // Whoever authorises counts what he refuses.
+      if (authorised) app.tunnelMetrics.requests.inc({ kind: head.kind, outcome: error.code })
+      this.#refused(connection, context, error)
       relay.reset(error)
     }
   }
 
-  #refused(context: OpenContext, error: TunnelError): void {
+  #refused(connection: Connection, context: OpenContext, error: TunnelError): void {
     const { machine, head, log } = context
     this.#app.tunnelMetrics.countError(error)
+    const refusals =
+      this.#refusals.get(connection) ?? new TokenBucket(systemClock, REFUSALS_PER_SECOND, REFUSALS)
+    this.#refusals.set(connection, refusals)
+    if (!refusals.take()) return connection.link.close(tooManyRefusals())
     if (error.code === 'INTERNAL') log.error({ err: error }, 'opening a stream failed')
     else log.info({ context: { machine, kind: head.kind, code: error.code } }, 'stream refused')
   }
@@ -187,15 +178,15 @@ export class Clients implements Listener {
       await this.#app.forward.authorise(context)
     } catch (thrown) {
       const error = asTunnelError(thrown)
-      this.#refused(context, error)
+      this.#refused(connection, context, error)
       stream.reset(error)
       return
     }
-    if (context.mode === 'sealed') await this.#serveConfigured(stream, context)
+    if (context.mode === 'sealed') await this.#serveConfigured(connection, stream, context)
     else await this.#app.forward.serve(stream, context)
   }
 
-  async #serveConfigured(stream: TunnelStream, context: OpenContext): Promise<void> {
+  async #serveConfigured(connection: Connection, stream: TunnelStream, context: OpenContext): Promise<void> {
     const { user, machine, target } = context
     const { tunnel, tunnelMetrics } = this.#app
     const sinceMs = performance.now()
@@ -225,113 +216,20 @@ export class Clients implements Listener {
       pipeline(duplex, socket, duplex, (error) => over(error ? asTunnelError(error, 'ABORTED') : undefined))
     } catch (thrown) {
       const error = asTunnelError(thrown)
-      this.#refused(context, error)
+      this.#refused(connection, context, error)
       stream.reset(error)
       over(error)
     }
   }
 
   resume(connection: Connection, resume: IncomingResume): void {
-    const session = this.#sessionOf.get(connection)
-    if (session === undefined) return
-    const { user } = connection.context
     delete resume.head.asked
-    const { id, kind, machine } = resume.head
-    const source = this.#app.machines.find(user.sub, machine)?.source
-    if (kind !== 'ssh' || source === 'configured' || session.acceptor.knows(id)) {
-      return this.#resumeHere(connection, session, resume)
-    }
-    if (this.#isForeign(id, user.sub)) this.#foreign(connection, resume)
-    let stopWaiting: (() => void) | undefined
-    let stranger: NodeJS.Timeout | undefined
-    const relay = this.#relay(session, resume, () => {
-      stopWaiting?.()
-      clearTimeout(stranger)
-    })
-    void (async () => {
-      try {
-        await this.#mayResume(connection, resume)
-        if (relay.over) return
-        const head = { ...resume.head, subject: user.sub }
-        // The agent may be dialling still: the stream waits here, for as long as its opener does.
-        stopWaiting = this.#app.machines.whenOnline(
-          user.sub,
-          machine,
-          (link) => {
-            clearTimeout(stranger)
-            relay.connect(link, head)
-          },
-          (error) => relay.reset(error),
-        )
-        if (relay.over) stopWaiting()
-        else if (source === undefined) {
-          stranger = setTimeout(() => relay.reset(unknownStream()), STRANGER_MS).unref()
-        }
-        this.#app.tunnelMetrics.streamResumes.inc({ outcome: 'ok' })
-      } catch (thrown) {
-        relay.reset(this.#resumeRefused(connection, resume, asTunnelError(thrown)))
-      }
-    })()
+    const session = this.#sessionOf.get(connection)
+    if (session !== undefined) this.#resumes.resume(connection, session, resume)
   }
+}
 
-  #resumeHere(connection: Connection, session: Session, resume: IncomingResume): void {
-    const { link, context } = connection
-    const { sub } = context.user
-    if (!session.acceptor.knows(resume.head.id)) {
-      if (this.#isForeign(resume.head.id, sub)) this.#foreign(connection, resume)
-      this.#app.tunnelMetrics.streamResumes.inc({ outcome: 'UNKNOWN_STREAM' })
-      return link.refuse(resume.number, session.acceptor.unknown())
-    }
-    // The number must have somebody behind it while policy is asked: a relay that goes nowhere holds it.
-    const place = this.#relay(session, resume)
-    void (async () => {
-      try {
-        await this.#mayResume(connection, resume)
-        if (place.over) return
-        const early = place.leave()
-        if (link.closed) return
-        session.acceptor.resume(resume, sub)
-        if (early !== undefined) link.redeliver(early)
-        this.#app.tunnelMetrics.streamResumes.inc({ outcome: 'ok' })
-      } catch (thrown) {
-        place.reset(this.#resumeRefused(connection, resume, asTunnelError(thrown)))
-      }
-    })()
-  }
-
-  /** A resume is authorised like an open, but for what an open uses up. */
-  async #mayResume(connection: Connection, { head }: IncomingResume): Promise<void> {
-    await connection.admitted
-    const { user } = connection.context
-    if (user.expiresAtMs <= Date.now()) throw tokenExpired()
-    await this.#app.policy.check({
-      user,
-      machine: head.machine,
-      owner: user.sub,
-      mode: head.kind === 'ssh' ? 'sealed' : 'inspected',
-      kind: head.kind,
-      ...(head.target === undefined ? {} : { target: head.target }),
-    })
-  }
-
-  /** Who may not resume learns nothing of what there is. */
-  #resumeRefused(connection: Connection, resume: IncomingResume, error: TunnelError): TunnelError {
-    this.#app.tunnelMetrics.streamResumes.inc({ outcome: error.code })
-    if (error.code !== 'POLICY_DENIED') return error
-    this.#foreign(connection, resume)
-    return unknownStream()
-  }
-
-  #foreign({ context }: Connection, { head }: IncomingResume): void {
-    const { user, correlationId, log } = context
-    const { id: streamId, machine } = head
-    log.warn({ context: { streamId, machine } }, 'a resume of a stream of another user was refused')
-    this.#app.audit.record({
-      event: 'resume.refused',
-      userId: user.sub,
-      machine,
-      correlationId,
-      details: { streamId },
-    })
-  }
+/** An OPEN whose first copy has arrived after all asks to go on from the beginning. */
+function asResume({ link, number, head }: IncomingOpen): IncomingResume {
+  return { link, number, head: { ...head, received: 0, limit: head.window, attempt: head.attempt ?? 0 } }
 }

@@ -18,7 +18,7 @@ export function wrongRole(said: string, route: string): TunnelError {
 }
 
 export function machineMissing(): TunnelError {
-  return new TunnelError('FRAME_INVALID', "an agent's HELLO names no machine")
+  return new TunnelError('FRAME_INVALID', "an agent's HELLO lacks its machine or its enrolment")
 }
 
 export function tooManyLinks(max: number): TunnelError {
@@ -29,9 +29,13 @@ export function tooManyLinks(max: number): TunnelError {
 }
 
 export function agentMayNotOpen(): TunnelError {
-  return new TunnelError('FORBIDDEN', 'a token of an agent opens no streams: it puts its machine on line', {
-    hop: 'proxy',
-  })
+  return new TunnelError(
+    'FORBIDDEN',
+    'a token of an agent opens no streams; use one without the role agent',
+    {
+      hop: 'proxy',
+    },
+  )
 }
 
 export function tokenExpired(): TunnelError {
@@ -58,4 +62,11 @@ export function unknownStream(): TunnelError {
 
 export function hostHungUp(machine: string): TunnelError {
   return new TunnelError('CONNECT_REFUSED', `${machine} took the connection and closed it`, { hop: 'target' })
+}
+
+export function tooManyRefusals(): TunnelError {
+  return new TunnelError('RATE_LIMITED', 'too many streams were asked for that had to be refused', {
+    hop: 'proxy',
+    retryAfterMs: 5_000,
+  })
 }

@@ -8,6 +8,8 @@ import { notAnUpgrade, shuttingDown, subprotocolMissing } from './errors.ts'
 import { Listeners, unsentBytes } from './listener.ts'
 import type { WebSocketPluginOptions } from './options.ts'
 
+export { filterUpgrades } from './upgrade.ts'
+
 export interface Links {
   /** Links that stand. */
   readonly count: number
@@ -41,7 +43,7 @@ async function websocketPlugin(
   const listeners = new Listeners(app, options, options.software)
   const clients = new Clients(app, options)
   let draining: Promise<void> | undefined
-  const agents = new AgentListener(app, () => draining !== undefined)
+  const agents = new AgentListener(app, options.limits.agentLinksPerUser, () => draining !== undefined)
 
   const links: Links = {
     get count() {
@@ -68,7 +70,10 @@ async function websocketPlugin(
   app.addHook('onClose', async () => clients.sessions.close(shuttingDown()))
 
   app.tunnelMetrics.onRead(() => {
-    app.tunnelMetrics.linkSendBufferBytes.set({}, unsentBytes(listeners.links.keys()))
+    const { streams, linkSendBufferBytes } = app.tunnelMetrics
+    linkSendBufferBytes.set({}, unsentBytes(listeners.links.keys()))
+    streams.reset()
+    for (const [kind, state, count] of clients.counts()) streams.set({ kind, state }, count)
     for (const link of listeners.links.keys()) {
       if (link.rttMs !== undefined) app.tunnelMetrics.heartbeatRttMs.observe({}, link.rttMs)
     }
@@ -90,8 +95,11 @@ async function websocketPlugin(
       { websocket: true, onRequest: [...onRequest, checkRoom] },
       (webSocket, request) => listeners.accept('client', webSocket, request, clients),
     )
-    routes.get('/api/tunnel/agent', { websocket: true, onRequest }, (webSocket, request) =>
-      listeners.accept('agent', webSocket, request, agents),
+    const checkAgentRoom = async (request: FastifyRequest): Promise<void> => agents.checkRoom(request.user)
+    routes.get(
+      '/api/tunnel/agent',
+      { websocket: true, onRequest: [...onRequest, checkAgentRoom] },
+      (webSocket, request) => listeners.accept('agent', webSocket, request, agents),
     )
   })
 }

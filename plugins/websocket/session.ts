@@ -44,7 +44,7 @@ export class Sessions {
     const session: Session = {
       userId,
       links: new Set(),
-      acceptor: new StreamAcceptor({ settings, budgetOf: () => budget }),
+      acceptor: new StreamAcceptor({ settings, hop: 'proxy', budgetOf: () => budget }),
       memory: new RelayMemory(settings.userBudgetBytes),
     }
     this.#sessions.set(userId, session)

@@ -150,7 +150,7 @@ test('a proxy that other machines reach without TLS is warned about, one behind 
   const stateDir = folder(t)
   const warningsOf = (...flags: string[]) => loadSettings({ stateDir, env: {}, flags }).warnings
   assert.match(warningsOf('server.host=0.0.0.0').join(), /no TLS/)
-  assert.deepEqual(warningsOf('server.host=0.0.0.0', 'server.trustProxy=true'), [])
+  assert.deepEqual(warningsOf('server.host=0.0.0.0', 'server.trustProxy=["10.0.0.1"]'), [])
   assert.deepEqual(warningsOf('server.host=::1'), [])
   assert.match(warningsOf(`auth.secret=${LONG}`).join(), /other users of this machine can see/)
 })

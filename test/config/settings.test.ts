@@ -69,7 +69,7 @@ test('the defaults are those of the contract', () => {
     userBudgetBytes: 67_108_864,
   })
   assert.deepEqual(compression, { enabled: false, thresholdBytes: 1_024 })
-  assert.deepEqual(limits, { maxFrameBytes: 1_048_576, linksPerUser: 32 })
+  assert.deepEqual(limits, { maxFrameBytes: 1_048_576, linksPerUser: 32, agentLinksPerUser: 128 })
   assert.equal(settings.rateLimit.perIpPerMinute, 600)
   const perMinute = Object.entries(settings.rateLimit.tiers).map(([tier, limit]) => [tier, limit.perMinute])
   assert.deepEqual(Object.fromEntries(perMinute), { free: 100, premium: 1_000, enterprise: 10_000 })
@@ -343,6 +343,34 @@ test('no secret is shown in a refusal, however it was mistyped', (t) => {
   })
   assert.ok(problems.length >= 8, JSON.stringify(problems))
   assert.doesNotMatch(JSON.stringify(problems), /hunter2/)
+})
+
+test('a secret is not shown where a whole section is expected, nor behind a wrong separator', (t) => {
+  const secret = 'hunter2hunter2'
+  const file = jsonFile(t, { auth: secret })
+  const problems = [
+    ...problemsOf({ env: { TUNNEL_AUTH: secret }, flags: [`auth={"secret":"${secret}"`] }),
+    ...problemsOf({ flags: [`ssh.masterSecret:${secret}`] }),
+    ...problemsOf({ file }),
+  ]
+  assert.doesNotMatch(JSON.stringify(problems), /hunter2/)
+})
+
+test('server.trustProxy takes addresses and networks, and warns of believing everybody', () => {
+  const addresses = ['10.0.0.1', '192.168.0.0/16', 'fd00::/8', 'loopback']
+  const named = load({ flags: [`server.trustProxy=${JSON.stringify(addresses)}`] })
+  assert.deepEqual([named.settings.server.trustProxy, named.warnings], [addresses, []])
+  const everybody = load({ flags: ['server.trustProxy=true'] })
+  assert.match(everybody.warnings.join(), /server\.trustProxy = true/)
+  const [problem] = problemsOf({ flags: ['server.trustProxy=["10.0.0.1","10.0.0.0/33","nginx"]'] })
+  assert.equal(problem?.path, 'server.trustProxy')
+  assert.match(problem?.reason ?? '', /^"10\.0\.0\.0\/33", "nginx" is no address/)
+})
+
+test('times longer than a day, which no timer could hold, are refused', () => {
+  const paths = ['request.timeoutMs', 'pool.keepAliveMs', 'ssh.connectTimeoutMs', 'breaker.openMs']
+  const problems = problemsOf({ flags: paths.map((path) => `${path}=2592000000`) })
+  assert.deepEqual(problems.map(({ path }) => path).sort(), paths.toSorted())
 })
 
 test('the client has its sections of the same profile, and leaves those of the server alone', async (t) => {

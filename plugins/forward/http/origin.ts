@@ -1,7 +1,7 @@
 import { asTunnelError, type TunnelError } from '../../../protocol/errors.ts'
 import type { Priority } from '../../../protocol/heads.ts'
+import type { Target } from '../../../protocol/target.ts'
 import type { ChannelLease } from '../../pool/index.ts'
-import type { Target } from '../target.ts'
 import { HttpConnection } from './connection.ts'
 
 /** A request that waits for a connection. */

@@ -1,9 +1,9 @@
 import { TunnelError } from '../../../protocol/errors.ts'
 import type { Priority } from '../../../protocol/heads.ts'
 import type { TunnelStream } from '../../../protocol/stream.ts'
-import { targetInvalid, targetMissing } from '../errors.ts'
+import type { Target } from '../../../protocol/target.ts'
+import { methodRefused, targetMissing, targetOf } from '../errors.ts'
 import type { ServeContext, Served } from '../serve.ts'
-import { parseTarget, type Target } from '../target.ts'
 import { HttpExchange } from './exchange.ts'
 import { HttpOrigin } from './origin.ts'
 
@@ -20,8 +20,9 @@ export class HttpOrigins {
   serve(stream: TunnelStream, context: ServeContext): Promise<Served> {
     const request = stream.head.http
     if (context.target === undefined || request === undefined) throw targetMissing('http')
-    const target = parseTarget(context.target)
-    if (!URL.canParse(`http://${target.authority}`)) throw targetInvalid(context.target)
+    // It turns a connection into something that is no HTTP any more.
+    if (request.method.toUpperCase() === 'CONNECT') throw methodRefused(request.method)
+    const target = targetOf(context.target)
     const origin = this.#of(context, target)
     const exchange = new HttpExchange(stream, request, context, origin, target.authority)
     exchange.begin()

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { AuditTrail, firstBrokenLine } from '../../../plugins/audit/trail.ts'
+import { until } from '../../support/proxy.ts'
 
 function fileFor(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'audit-'))
@@ -39,4 +40,40 @@ test('a line that was changed or taken out is found', async (t) => {
   assert.equal(firstBrokenLine(text.replace('a.two', 'a.2')), 1)
   assert.equal(firstBrokenLine([lines[0], lines[2]].join('\n')), 1)
   assert.equal(firstBrokenLine([...lines, '{'].join('\n')), 3)
+})
+
+test('a whole run of the proxy that was taken out is found', async (t) => {
+  const file = fileFor(t)
+  for (const event of ['a.first', 'a.second', 'a.third']) await write(file, [event])
+  const text = readFileSync(file, 'utf8')
+  assert.equal(firstBrokenLine(text), undefined)
+  const [first, , third] = text.trimEnd().split('\n')
+  assert.equal(firstBrokenLine([first, third].join('\n')), 1)
+  assert.equal(firstBrokenLine(third ?? ''), 0)
+})
+
+const skip = existsSync('/dev/full') ? undefined : 'there is no /dev/full'
+test('a trail that could not be written is written again when it can be, and each lost line is told', {
+  skip,
+}, async (t) => {
+  const file = fileFor(t)
+  const failures: string[] = []
+  const trail = new AuditTrail(file, (error) => failures.push((error as NodeJS.ErrnoException).code ?? ''))
+  t.after(() => trail.close())
+  trail.record({ event: 'a.one' })
+  await until(() => existsSync(file) && statSync(file).size > 0)
+  // Linux's device that is always full, in the file's place.
+  rmSync(file)
+  symlinkSync('/dev/full', file)
+  const other = new AuditTrail(file, (error) => failures.push((error as NodeJS.ErrnoException).code ?? ''))
+  for (const event of ['a.two', 'a.three']) {
+    const before = failures.length
+    other.record({ event })
+    await until(() => failures.length > before)
+  }
+  assert.deepEqual(failures, ['ENOSPC', 'ENOSPC'])
+  rmSync(file)
+  other.record({ event: 'a.four' })
+  await other.close()
+  assert.match(readFileSync(file, 'utf8'), /a\.four/)
 })

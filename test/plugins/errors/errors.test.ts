@@ -30,7 +30,7 @@ async function start(t: TestContext, routes: (app: FastifyInstance) => void | Pr
   t.after(() => app.close())
   await app.register(errors)
   await app.register(logging, { slowMs: 5_000 })
-  await app.register(metrics, { access: 'loopback' })
+  await app.register(metrics, { access: 'loopback', behindProxy: false })
   await routes(app as unknown as FastifyInstance)
   await app.ready()
   return { app, lines, logged: () => lines.join('') }

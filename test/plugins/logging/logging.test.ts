@@ -188,3 +188,22 @@ test('a slow request is a WARN and others are not; a query is never logged, and 
   )
   assert.doesNotMatch(JSON.stringify(lines()), /hidden/)
 })
+
+test('a token is hidden wherever it stands, and what is no token stays as it is', () => {
+  const { logger, lines } = captured()
+  const token = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl'
+  const places = [token, `/x?y=${token}#z`, `x-${token}`, `(${token})`, `${token}.`, `a.b.${token}`]
+  for (const place of places) {
+    logger.info({ context: { place } }, place)
+    assert.doesNotMatch(lines.at(-1) ?? '', /eyJzdWI|c2lnbmF0dXJl/, place)
+  }
+  logger.info('tunnel.example.com, file.eyJ, 127.0.0.1, keyJob.run')
+  assert.match(lines.at(-1) ?? '', /tunnel\.example\.com, file\.eyJ, 127\.0\.0\.1/)
+})
+
+test('what a stranger asks for is not logged at any length', async (t) => {
+  const { app, lines } = await start(t, () => {})
+  await app.inject(`/${'x'.repeat(10_000)}`)
+  const line = lines().find(({ message }) => message === 'request')
+  assert.ok(String(line?.context?.route).length <= 200)
+})

@@ -6,6 +6,7 @@ import { checkReader } from '../../../plugins/metrics/access.ts'
 import metrics from '../../../plugins/metrics/index.ts'
 import type { MetricsOptions } from '../../../plugins/metrics/options.ts'
 import { TunnelError } from '../../../protocol/errors.ts'
+import { listenTcp, readAll, startProxy, until } from '../../support/proxy.ts'
 
 /** From `contract.md`: dashboards depend on these names and labels. */
 const CONTRACT: Record<string, string[]> = {
@@ -30,7 +31,7 @@ async function start(t: TestContext, options: MetricsOptions = { access: 'loopba
   const app = Fastify()
   t.after(() => app.close())
   await app.register(errors)
-  await app.register(metrics, options)
+  await app.register(metrics, { behindProxy: false, ...options })
   app.get('/machines/:machine', async () => 'yes')
   await app.ready()
   return app
@@ -110,7 +111,7 @@ const TOKEN = 'a-token-for-prometheus'
 
 function refusalOf(options: MetricsOptions, remoteAddress: string, headers: Record<string, string> = {}) {
   try {
-    checkReader(options, { remoteAddress, headers })
+    checkReader({ behindProxy: false, ...options }, { remoteAddress, headers })
     return undefined
   } catch (error) {
     return (error as TunnelError).code
@@ -134,6 +135,12 @@ test('this machine reads without a token, another needs one, unless anyone may',
   }
 })
 
+test('behind a reverse proxy nobody is on this machine, whatever headers it adds', () => {
+  const refused = () =>
+    checkReader({ access: 'loopback', behindProxy: true }, { remoteAddress: '127.0.0.1', headers: {} })
+  assert.throws(refused, { code: 'TOKEN_MISSING' })
+})
+
 test('who comes through a reverse proxy on this machine is not on this machine', async (t) => {
   const app = await start(t)
   for (const header of ['x-forwarded-for', 'forwarded', 'x-real-ip', 'via']) {
@@ -143,4 +150,29 @@ test('who comes through a reverse proxy on this machine is not on this machine',
   }
   const far = await app.inject({ url: '/api/tunnel/metrics', remoteAddress: '203.0.113.9' })
   assert.equal(far.statusCode, 401)
+})
+
+test('streams are counted while they are there, and requests by how they ended at their machine', async (t) => {
+  const proxy = await startProxy(t)
+  const echo = await listenTcp(t, (socket) => socket.pipe(socket))
+  await proxy.startAgent('home', 'alice', echo, { allow: ['127.0.0.1:1'] })
+  const tunnel = await proxy.connect('alice')
+  const stream = await tunnel.open({ machine: 'home', kind: 'ssh' })
+  const text = async () => (await proxy.api(undefined, 'metrics')).text()
+  assert.match(await text(), /^tunnel_streams\{kind="ssh",state="open"\} 1$/m)
+  await assert.rejects(tunnel.open({ machine: 'home', kind: 'ssh', target: '127.0.0.1:1' }), {
+    code: 'CONNECT_REFUSED',
+  })
+  await assert.rejects(tunnel.open({ machine: 'nowhere', kind: 'ssh' }), { code: 'MACHINE_UNKNOWN' })
+  stream.end('bye')
+  await readAll(stream)
+  await until(async () => /^tunnel_streams\{kind="ssh",state="open"\} 0$/m.test(await text()))
+  const counted = [
+    ...(await text()).matchAll(/^tunnel_requests_total\{kind="ssh",outcome="(\w+)"\} (\d+)$/gm),
+  ]
+  assert.deepEqual(Object.fromEntries(counted.map(([, outcome, count]) => [outcome, count])), {
+    CONNECT_REFUSED: '1',
+    MACHINE_UNKNOWN: '1',
+    ok: '1',
+  })
 })

@@ -157,7 +157,7 @@ test('without a pinned key nothing is dialled', async (t) => {
   const { manager, machine, sockets } = await setUp(t, { access: { hostKeys: async () => [] } })
   await assert.rejects(
     manager.connect({ userId: 'ada', machine }),
-    hasCode('SSH_HANDSHAKE_FAILED', /no host key is known/),
+    hasCode('SSH_HANDSHAKE_FAILED', /no host key of home is known/),
   )
   assert.equal(sockets.length, 0)
 })

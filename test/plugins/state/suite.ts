@@ -77,6 +77,11 @@ export function stateSuite(name: string, open: OpenState): void {
         (await state.list('pin', '', 3)).map(([key]) => key),
         ['alice', 'alice/a', 'alice/b'],
       )
+      assert.deepEqual(
+        (await state.list('pin', '', 2, 'alice/a')).map(([key]) => key),
+        ['alice/b', 'alicia/a'],
+      )
+      assert.deepEqual(await state.list('pin', 'alice/', 9, 'alice/b'), [])
     })
 
     test('a bucket gives its burst at once, then refuses and says exactly when to come again', async (t) => {

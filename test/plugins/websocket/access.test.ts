@@ -200,3 +200,104 @@ test('deleting a machine ends its agent, and the machine is unknown', async (t) 
   assert.equal((await proxy.api('alice', 'machines/home')).status, 404)
   assert.equal((await proxy.api('alice', 'machines/home', { method: 'DELETE' })).status, 404)
 })
+
+test('an OPEN that is sent again is authorised as a resume is', async (t) => {
+  const proxy = await startProxy(t, { set: ['auth.clockToleranceMs=0'] })
+  await proxy.startAgent('home', 'alice', await listenTcp(t, () => {}))
+  const token = proxy.tokenOf('alice', { ttlSeconds: 1 })
+  const raw = await new RawClient(t, { url: proxy.url, token }).hello()
+  const head = { id: 'a'.repeat(32), kind: 'tcp', machine: 'home', target: '127.0.0.1:22' }
+  raw.open(1, head)
+  const expiresAtMs = (Math.floor(Date.now() / 1_000) + 1) * 1_000
+  await until(() => Date.now() > expiresAtMs)
+  raw.open(3, { ...head, attempt: 1 })
+  assert.equal((await raw.resetOf(3)).code, 'TOKEN_EXPIRED')
+})
+
+test('a rule on targets holds however the target is written', async (t) => {
+  const rules = JSON.stringify([{ effect: 'deny', targets: ['127.0.0.1:5432', '[::1]:5432'] }])
+  const proxy = await startProxy(t, { set: [`policy.rules=${rules}`] })
+  await proxy.startAgent('home', 'alice', await listenTcp(t, () => {}))
+  const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
+  const spellings = ['127.0.0.1:5432', '127.1:5432', '0x7f000001:5432', '2130706433:5432', '[0:0::1]:5432']
+  for (const [index, target] of [...spellings, '127.0.0.1:05432', '127.0.0.1:+5432'].entries()) {
+    raw.open(2 * index + 1, { kind: 'tcp', machine: 'home', target })
+    const { code } = await raw.resetOf(2 * index + 1)
+    assert.equal(code, index < spellings.length ? 'POLICY_DENIED' : 'FRAME_INVALID', target)
+  }
+})
+
+test('agents of one user have so many links and no more, those that say nothing among them', async (t) => {
+  const proxy = await startProxy(t, { set: ['limits.agentLinksPerUser=3'] })
+  const dial = () => new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice'), route: 'agent' })
+  const links = await Promise.all([dial(), dial(), dial()].map((link) => link.opened()))
+  await assert.rejects(proxy.agent('home', 'alice').start(), { code: 'TOO_MANY_CONNECTIONS' })
+  await proxy.agent('home', 'bob').start()
+  links[0]!.socket.terminate()
+  await until(() => proxy.app.links.count === 3)
+  await proxy.agent('home', 'alice').start()
+})
+
+test('a peer that asks for what must be refused, without end, is closed with 4429', async (t) => {
+  const proxy = await startProxy(t)
+  const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
+  for (let number = 1; number < 6_000; number += 2) raw.open(number, { kind: 'ssh', machine: 'nowhere' })
+  assert.equal((await raw.closed).code, 4429)
+})
+
+test('what goes wrong inside is not told to a peer', async (t) => {
+  const proxy = await startProxy(t)
+  proxy.app.policy.check = async () => {
+    throw new Error('postgres://policy:hunter2@10.0.0.5')
+  }
+  await assert.rejects(proxy.agent('home', 'alice').start(), (error: Error) => {
+    assert.doesNotMatch(JSON.stringify(error), /hunter2/)
+    assert.doesNotMatch(error.message, /hunter2/)
+    return true
+  })
+  const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
+  for (const [number, head] of [
+    [1, { kind: 'ssh' }],
+    [3, { kind: 'tcp', target: '127.0.0.1:22' }],
+  ] as const) {
+    raw.open(number, { machine: 'home', ...head })
+    const reset = await raw.resetOf(number)
+    assert.equal(reset.code, 'INTERNAL')
+    assert.doesNotMatch(JSON.stringify(reset), /hunter2/)
+  }
+  assert.ok(proxy.log.some((line) => line.level === 'ERROR' && JSON.stringify(line).includes('hunter2')))
+})
+
+test("a machine whose agent's token has expired takes no new stream until it has a fresh one", async (t) => {
+  const proxy = await startProxy(t, { set: ['auth.clockToleranceMs=0'] })
+  const address = await listenTcp(t, (socket) => socket.pipe(socket))
+  const agent = new RawClient(t, {
+    url: proxy.url,
+    token: proxy.tokenOf('alice', { ttlSeconds: 1 }),
+    route: 'agent',
+  })
+  await agent.hello(helloOf({ role: 'agent', machine: 'home', enrol: { hostKeys: [], sshUser: 'me' } }))
+  const expiresAtMs = (Math.floor(Date.now() / 1_000) + 1) * 1_000
+  await until(() => Date.now() > expiresAtMs)
+  const tunnel = await proxy.connect('alice')
+  await assert.rejects(tunnel.open({ machine: 'home', kind: 'ssh' }), {
+    code: 'MACHINE_OFFLINE',
+    message: /the token of the agent of home has expired/,
+  })
+  agent.json(FrameType.AUTH, 0, { token: proxy.tokenOf('alice') })
+  await until(async () => {
+    const opened = await tunnel.open({ machine: 'home', kind: 'ssh', timeoutMs: 50 }).catch((error) => error)
+    // The raw agent answers nothing: that it was asked is enough.
+    return opened.code === 'TIMEOUT'
+  })
+  assert.ok(address)
+})
+
+test('a stream that resumes at a proxy that knows nothing of its machine is kept, and asked for again', async (t) => {
+  const proxy = await startProxy(t)
+  const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
+  const head = { id: 'b'.repeat(32), kind: 'ssh', machine: 'moved', received: 0, limit: 65_536, attempt: 1 }
+  raw.json(FrameType.RESUME, 1, head)
+  const answer = await raw.frame((frame) => frame[0] === FrameType.SUSPEND || frame[0] === FrameType.RESET)
+  assert.equal(answer[0], FrameType.SUSPEND)
+})

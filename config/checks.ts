@@ -1,0 +1,88 @@
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { createSecureContext } from 'node:tls'
+import type { Problem } from './errors.ts'
+import type { Settings } from './schema.ts'
+
+/** What no schema can say of settings: whether files can be read, addresses are some, and what is dangerous together. */
+
+export class Checks {
+  readonly problems: Problem[] = []
+  readonly warnings: string[] = []
+  readonly #settings: Settings
+  readonly #sources: ReadonlyMap<string, string>
+
+  /** @param sources of settings, by path */
+  constructor(settings: Settings, sources: ReadonlyMap<string, string>) {
+    this.#settings = settings
+    this.#sources = sources
+    this.#tls()
+    this.#trustProxy()
+    this.#exposures()
+  }
+
+  #refuse(path: string, value: unknown, reason: string): void {
+    const source = this.#sources.get(path) ?? 'default'
+    this.problems.push({ kind: 'value', path, value: JSON.stringify(value), source, reason })
+  }
+
+  #tls(): void {
+    const { tls } = this.#settings.server
+    if (tls === undefined) return
+    const [cert, key] = [this.#read('server.tls.cert', tls.cert), this.#read('server.tls.key', tls.key)]
+    if (cert === undefined || key === undefined) return
+    try {
+      createSecureContext({ cert, key })
+    } catch (error) {
+      const reason = `the certificate and the key cannot be used together (${(error as Error).message})`
+      this.#refuse('server.tls.cert', tls.cert, reason)
+    }
+  }
+
+  #read(path: string, file: string | undefined): Buffer | undefined {
+    // A half that is missing was refused by the schema.
+    if (file === undefined) return undefined
+    try {
+      return readFileSync(file)
+    } catch (error) {
+      this.#refuse(path, file, `the file cannot be read (${(error as NodeJS.ErrnoException).code})`)
+      return undefined
+    }
+  }
+
+  #trustProxy(): void {
+    const { trustProxy } = this.#settings.server
+    if (trustProxy === true) {
+      const advice = "believes everybody's x-forwarded-for: name the reverse proxy's address"
+      this.warnings.push(`server.trustProxy = true ${advice}`)
+    }
+    if (!Array.isArray(trustProxy)) return
+    const wrong = trustProxy.filter((entry) => !isNetwork(entry)).map((entry) => JSON.stringify(entry))
+    if (wrong.length === 0) return
+    const allowed = 'address, network (10.0.0.0/8) or loopback, linklocal, uniquelocal'
+    this.#refuse('server.trustProxy', trustProxy, `${wrong.join(', ')} is no ${allowed}`)
+  }
+
+  #exposures(): void {
+    const { server, auth, ssh } = this.#settings
+    if (!LOOPBACK.test(server.host) && server.tls === undefined && server.trustProxy === false) {
+      const danger = 'is reachable from other machines and has no TLS: tokens cross the network readable'
+      this.warnings.push(`${server.host} ${danger}`)
+    }
+    if (auth.secret !== '' && auth.secret === ssh.masterSecret) {
+      const danger = 'are the same: who can sign a token could derive every SSH key'
+      this.warnings.push(`auth.secret and ssh.masterSecret ${danger}`)
+    }
+  }
+}
+
+const LOOPBACK = /^(127\.|::1$|localhost$)/
+const NAMED_NETWORKS: ReadonlySet<string> = new Set(['loopback', 'linklocal', 'uniquelocal'])
+
+function isNetwork(text: string): boolean {
+  const [address = '', bits, ...more] = text.split('/')
+  const family = isIP(address)
+  if (NAMED_NETWORKS.has(text)) return true
+  if (family === 0 || more.length > 0) return false
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
+}
