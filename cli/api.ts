@@ -1,5 +1,6 @@
 import { addressesOf } from '../client/addresses.ts'
 import { askProxy, fetchFromProxy } from '../client/api.ts'
+import { listMachines, type Machine } from '../client/machines.ts'
 import type { Access } from './credentials.ts'
 
 /** How long a plain question to the proxy may take, in ms. */
@@ -8,6 +9,11 @@ const QUESTION_MS = 15_000
 /** A route's answer as JSON, asked with the person's token. @throws {TunnelError} */
 export async function ask<T>({ urls, token }: Access, route: string, method = 'GET'): Promise<T> {
   return (await askProxy(addressesOf(urls), { route, method, token, timeoutMs: QUESTION_MS })) as T
+}
+
+/** @throws {TunnelError} */
+export function askMachines({ urls, token }: Access): Promise<Machine[]> {
+  return listMachines(addressesOf(urls), token, QUESTION_MS)
 }
 
 /** A route that asks for no token, whatever it answers. @throws {TunnelError} */

@@ -1,7 +1,7 @@
 import { Command, CommanderError } from 'commander'
+import { parseTarget as readTarget } from '../protocol/target.ts'
 import type { AccessOptions } from './credentials.ts'
 import { UsageError } from './failure.ts'
-import { isTarget } from './target.ts'
 
 export interface CommonOptions extends AccessOptions {
   json?: boolean
@@ -69,6 +69,6 @@ export function parsePort(text: string, smallest = 1): number {
 
 /** 'HOST:PORT', checked. */
 export function parseTarget(text: string): string {
-  if (isTarget(text)) return text
+  if (readTarget(text) !== undefined) return text
   throw new UsageError(`an address is HOST:PORT, such as 127.0.0.1:22, not "${text}"`)
 }

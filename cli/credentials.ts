@@ -61,10 +61,23 @@ function tokenSource(
 }
 
 function readTokenFile(file: string): string {
+  let token: string
   try {
-    return readFileSync(file, 'utf8').trim()
+    token = readFileSync(file, 'utf8').trim()
   } catch (cause) {
     throw new TunnelError('TOKEN_MISSING', `cannot read the token file ${file}`, { cause, hop: 'client' })
+  }
+  if (token === '')
+    throw new TunnelError('TOKEN_MISSING', `the token file ${file} is empty`, { hop: 'client' })
+  return token
+}
+
+/** Who runs this; in a container a user id may have no name. */
+export function ownName(env: NodeJS.ProcessEnv = process.env): string {
+  try {
+    return userInfo().username
+  } catch {
+    return env.USER || env.LOGNAME || `uid-${process.getuid?.()}`
   }
 }
 
@@ -89,7 +102,7 @@ function signOwnToken(urls: string[], env: NodeJS.ProcessEnv): string {
     throw new TunnelError('TOKEN_MISSING', message, { hop: 'client' })
   }
   return signToken(secrets.jwtSecret, {
-    sub: userInfo().username,
+    sub: ownName(env),
     tier: 'enterprise',
     ttlSeconds: OWN_TOKEN_SECONDS,
   })

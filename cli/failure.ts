@@ -1,3 +1,4 @@
+import { ConfigError } from '../config/errors.ts'
 import { asTunnelError, type ErrorCode, type Hop } from '../protocol/errors.ts'
 
 /** What the shell is told; `docs/CONFIGURATION.md` lists the same. */
@@ -39,7 +40,7 @@ const MEANINGS: Record<ErrorCode, Meaning> = {
     status: EXIT.authentication,
     advice: 'a ticket is good for one use within 30 s: ask for another',
   },
-  FORBIDDEN: { status: EXIT.refused, advice: 'this needs a role that the token lacks' },
+  FORBIDDEN: { status: EXIT.refused, advice: 'use a token with the roles that this needs, and no other' },
   POLICY_DENIED: {
     status: EXIT.refused,
     advice: 'ask the operator of the proxy, or the owner of the machine, to allow it',
@@ -63,7 +64,7 @@ const MEANINGS: Record<ErrorCode, Meaning> = {
   TOO_MANY_STREAMS: { status: EXIT.refused, advice: 'wait for some of your streams to end' },
   POOL_EXHAUSTED: {
     status: EXIT.refused,
-    advice: 'your SSH connections are all busy: try again when some are free',
+    advice: 'end some of them',
   },
   CIRCUIT_OPEN: {
     status: EXIT.refused,
@@ -77,8 +78,7 @@ const MEANINGS: Record<ErrorCode, Meaning> = {
   },
   SSH_AUTH_FAILED: {
     status: EXIT.authentication,
-    advice:
-      'let your key in: start the agent with --authorize, or run `tunnel key --authorize` on the machine',
+    advice: '',
   },
   HOST_KEY_CHANGED: {
     status: EXIT.authentication,
@@ -92,14 +92,17 @@ const MEANINGS: Record<ErrorCode, Meaning> = {
   FRAME_INVALID: { status: EXIT.failure, advice: 'use the same version at both ends' },
   FRAME_TOO_LARGE: { status: EXIT.failure, advice: 'use the same version at both ends' },
   VERSION_UNSUPPORTED: { status: EXIT.failure, advice: 'use the same version at both ends' },
-  UNKNOWN_STREAM: { status: EXIT.failure, advice: 'the other end was started anew: connect again' },
+  UNKNOWN_STREAM: {
+    status: EXIT.failure,
+    advice: 'the agent on the machine was started anew, and this session is over: connect again',
+  },
   RESUME_EXPIRED: {
     status: EXIT.failure,
     advice: 'the path was gone for longer than streams.resumeMs: connect again',
   },
   TAKEN_OVER: {
     status: EXIT.failure,
-    advice: 'another process took this place: stop one of the two, or give it another name',
+    advice: 'stop one of the two, or give it another name; after --forget, start the agent again',
   },
   QUEUE_FULL: { status: EXIT.refused, advice: 'send less at once' },
   OUTCOME_UNKNOWN: {
@@ -154,7 +157,9 @@ export function describeFailure(command: string, thrown: unknown): Failure {
     }
   }
   const error = asTunnelError(thrown)
-  const { status, advice } = MEANINGS[error.code]
+  const { status, advice: usual } = MEANINGS[error.code]
+  // Of a file that cannot be written, or a plugin, `tunnel config` knows nothing.
+  const advice = error.code === 'CONFIG_INVALID' && !(error instanceof ConfigError) ? '' : usual
   const failure: Failure = {
     command,
     code: error.code,

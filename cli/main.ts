@@ -25,11 +25,15 @@ async function main(argv: string[]): Promise<number> {
     return await run([...leading, ...own])
   } catch (error) {
     const failure = describeFailure(command === undefined ? 'tunnel' : `tunnel ${command}`, error)
+    if (command === 'ssh' || command === 'exec') failure.exitStatus = remoteStatus(failure.exitStatus)
     // What follows `--` or belongs to ssh is not ours to read.
     const ours = argv.slice(0, argv.indexOf('--') === -1 ? argv.length : argv.indexOf('--'))
     const style = { json: ours.includes('--json'), verbose: ours.includes('--verbose') }
-    process.stderr.write(renderFailure(failure, style))
-    return command === 'ssh' || command === 'exec' ? remoteStatus(failure.exitStatus) : failure.exitStatus
+    const text = renderFailure(failure, style)
+    // Under ssh the terminal is raw, and its cursor anywhere.
+    const isRawTerminal = command === 'stdio' && process.stderr.isTTY
+    process.stderr.write(isRawTerminal ? `\r\n${text.replaceAll('\n', '\r\n')}` : text)
+    return failure.exitStatus
   }
 }
 

@@ -21,6 +21,11 @@ export function selfCommand(): string[] {
   return [process.execPath, ...options, MAIN]
 }
 
+/** How a person calls this program: through npx in its folder, or by its name where it is installed. */
+export function calledAs(env: NodeJS.ProcessEnv = process.env): string {
+  return env.npm_lifecycle_event === undefined ? 'tunnel' : 'npx tunnel'
+}
+
 /** One word for a POSIX shell (and fish, and csh), whatever is in it. */
 export function shellQuote(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`

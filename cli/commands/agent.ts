@@ -1,9 +1,8 @@
-import { userInfo } from 'node:os'
 import { Agent } from '../../agent/index.ts'
 import { loadClientSettings } from '../../config/index.ts'
 import { collectInOneGo } from '../collector.ts'
 import { type CommonOptions, collect, command, parse, parseTarget } from '../command.ts'
-import { accessFrom } from '../credentials.ts'
+import { accessFrom, ownName } from '../credentials.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { stopSignal } from '../stop.ts'
 
@@ -30,7 +29,7 @@ export async function run(argv: string[]): Promise<number> {
       ].join(' '),
       examples: [
         'tunnel agent --machine home',
-        'tunnel agent --machine home --authorize --url wss://tunnel.example.com --token $(cat token)',
+        'TUNNEL_TOKEN_FILE=~/agent.token tunnel agent --machine home --authorize --url wss://tunnel.example.com',
         'tunnel agent --machine office --ssh 192.168.1.7:22 --allow 192.168.1.7:5900',
       ],
       reaches: false,
@@ -63,7 +62,7 @@ export async function run(argv: string[]): Promise<number> {
     token: access.token,
     ssh: parseTarget(flags.ssh),
     allow: (flags.allow ?? []).map(parseTarget),
-    sshUser: flags.user ?? userInfo().username,
+    sshUser: flags.user ?? ownName(),
     authorize: flags.authorize === true,
     settings,
     log: flags.json === true ? logJson : logText(flags.verbose === true),

@@ -11,6 +11,7 @@ import { Narrator } from '../demo/narrator.ts'
 import { Scene } from '../demo/scene.ts'
 import { Stage } from '../demo/stage.ts'
 import { EXIT } from '../failure.ts'
+import { calledAs } from '../self.ts'
 
 const ACTS = [sealedShell, httpRequest, remoteCommand, transfer, cutAndResume, healthAndMetrics]
 
@@ -61,11 +62,13 @@ async function perform(stage: Stage, say: Narrator, embedded: boolean): Promise<
     return EXIT.failure
   }
   say.title(`\nAll of it worked, in ${took}; nothing is left behind. Now on your own machines:`)
+  const tunnel = calledAs()
+  const where = tunnel === 'tunnel' ? '' : ', typed in this folder'
   say.line(`
-  on the proxy's host    npx tunnel server
-  on the machine         npx tunnel agent --machine home
-  anywhere               npx tunnel ssh home
+  on the proxy's host    ${tunnel} server
+  on the machine         ${tunnel} agent --machine home
+  anywhere               ${tunnel} ssh home
 
-On one host these three need nothing else; \`npx tunnel agent --help\` tells about tokens and other hosts.`)
+On one host these three need nothing else${where}; the README tells about tokens and other hosts.`)
   return EXIT.ok
 }

@@ -1,4 +1,4 @@
-import { authorizeKey } from '../../agent/authorized-keys.ts'
+import { authorizedLineOf, authorizeKey } from '../../agent/authorized-keys.ts'
 import { ask } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
@@ -15,16 +15,19 @@ export async function run(argv: string[]): Promise<number> {
       examples: [
         'tunnel key',
         'tunnel key --authorize',
-        'tunnel key | ssh me@elsewhere "cat >> .ssh/authorized_keys"',
+        'tunnel key --line | ssh me@elsewhere "cat >> .ssh/authorized_keys"',
       ],
-    }).option('--authorize', 'let the key in on this machine, once'),
+    })
+      .option('--authorize', 'let the key in on this machine, once')
+      .option('--line', 'print the line for authorized_keys, restricted as --authorize does it'),
     argv,
   )
   if (made === undefined) return EXIT.ok
-  const options = made.opts<CommonOptions & { authorize?: boolean }>()
+  const options = made.opts<CommonOptions & { authorize?: boolean; line?: boolean }>()
   const { publicKey } = await ask<{ publicKey: string }>(accessFrom(options), 'ssh/key')
   if (options.authorize !== true) {
-    process.stdout.write(options.json === true ? `${JSON.stringify({ publicKey })}\n` : `${publicKey}\n`)
+    const text = options.line === true ? authorizedLineOf(publicKey) : publicKey
+    process.stdout.write(options.json === true ? `${JSON.stringify({ publicKey })}\n` : `${text}\n`)
     return EXIT.ok
   }
   const added = await authorizeKey(publicKey)

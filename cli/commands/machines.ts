@@ -1,5 +1,5 @@
 import type { Machine } from '../../client/machines.ts'
-import { ask } from '../api.ts'
+import { ask, askMachines } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import { EXIT, UsageError } from '../failure.ts'
@@ -26,7 +26,7 @@ export async function run(argv: string[]): Promise<number> {
       examples: ['tunnel machines', 'tunnel machines --json', 'tunnel machines --trust home'],
     })
       .option('--trust <name>', 'accept the host key that this machine shows now, in place of the pinned one')
-      .option('--forget <name>', 'remove this machine and its pinned host keys'),
+      .option('--forget <name>', 'remove this machine and its pinned host keys, and stop its agent'),
     argv,
   )
   if (made === undefined) return EXIT.ok
@@ -45,9 +45,9 @@ export async function run(argv: string[]): Promise<number> {
   }
   if (forget !== undefined) {
     await ask(access, routeOf(forget), 'DELETE')
-    return show({ forgotten: forget }, `${forget} is forgotten, until its agent comes again\n`)
+    return show({ forgotten: forget }, `${forget} is forgotten; its agent is stopped, if it was running\n`)
   }
-  const machines = await ask<Machine[]>(access, 'machines')
+  const machines = await askMachines(access)
   return show(machines, machineTable(machines))
 }
 

@@ -57,8 +57,12 @@ export async function run(argv: string[]): Promise<number> {
   if (priority === undefined)
     throw new UsageError(`--priority is one of ${PRIORITIES.join(', ')}, not "${flags.priority}"`)
   const body = await bodyOf(flags.data)
+  const method = flags.request ?? (body === undefined ? 'GET' : 'POST')
+  if (/^(CONNECT|TRACE|TRACK)$/i.test(method)) throw new UsageError(`${method} cannot be sent as a request`)
+  if (body !== undefined && /^(GET|HEAD)$/i.test(method))
+    throw new UsageError(`${method} has no body here: leave --data out, or use another method`)
   const init = {
-    method: flags.request ?? (body === undefined ? 'GET' : 'POST'),
+    method,
     headers: headersOf(flags.header, typeof body === 'string'),
     redirect: flags.location === true ? 'follow' : 'manual',
     priority,
@@ -139,6 +143,6 @@ async function opened(file: Writable, name: string): Promise<void> {
   try {
     await once(file, 'open')
   } catch (cause) {
-    throw new TunnelError('CONFIG_INVALID', `cannot write ${name}`, { cause, hop: 'client' })
+    throw new TunnelError('ABORTED', `cannot write ${name}`, { cause, hop: 'client' })
   }
 }

@@ -6,7 +6,7 @@ import { EXIT } from '../failure.ts'
 import { paint } from '../output.ts'
 import { version } from '../overview.ts'
 import { loadPlugin } from '../plugin-file.ts'
-import { shellQuote } from '../self.ts'
+import { calledAs, shellQuote } from '../self.ts'
 import { stopSignal } from '../stop.ts'
 
 /** What the drain may take beyond its own limit before the process ends anyway, in ms. */
@@ -114,8 +114,8 @@ function greeting({ profile, settings }: LoadedSettings, port: number): string {
   return [
     `${bold(`tunnel ${version()}`)}: the proxy listens on ${bold(url)}\n`,
     dim(`profile ${profile}, state in ${settings.state.dir}, Ctrl-C stops it\n`),
-    '\nNext, in two other terminals:\n',
-    type('npx tunnel agent --machine home'),
-    type('npx tunnel ssh home'),
+    `\nNext, in two other terminals${calledAs() === 'tunnel' ? '' : ', in this folder'}:\n`,
+    type(`${calledAs()} agent --machine home`),
+    type(`${calledAs()} ssh home`),
   ].join('')
 }

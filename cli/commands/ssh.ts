@@ -42,8 +42,12 @@ export function sshArguments(given: SshArguments, machine: string, url: string):
   // ssh expands % itself and hands the rest to a shell. The first value of an option is the one that ssh takes.
   const proxyCommand = stdio.map(shellQuote).join(' ').replaceAll('%', '%%')
   const alias = hostKeyAlias(machine, url)
+  const options = [`ProxyCommand=${proxyCommand}`]
   // HostName as well, so that a ControlPath or a `Host` section for a real host of that name is not shared.
-  const options = [`ProxyCommand=${proxyCommand}`, `HostKeyAlias=${alias}`, `HostName=${alias}`]
+  for (const name of ['HostKeyAlias', 'HostName']) {
+    const isGiven = new RegExp(`^(-o)?\\s*${name}[\\s=]`, 'i')
+    if (!given.passOn.some((argument) => isGiven.test(argument))) options.push(`${name}=${alias}`)
+  }
   return [...options.flatMap((option) => ['-o', option]), ...given.passOn]
 }
 

@@ -1,5 +1,4 @@
-import type { Machine } from '../../client/machines.ts'
-import { ask, fetchOpen } from '../api.ts'
+import { askMachines, fetchOpen } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import { EXIT } from '../failure.ts'
@@ -28,7 +27,7 @@ export async function run(argv: string[]): Promise<number> {
   const response = await fetchOpen(access, 'health/ready')
   // What is no proxy at all is told by the next question.
   const ready = (await response.json().catch(() => ({}))) as Partial<Health>
-  const machines = await ask<Machine[]>(access, 'machines')
+  const machines = await askMachines(access)
   const status = response.ok ? EXIT.ok : EXIT.failure
   if (options.json === true) {
     process.stdout.write(

@@ -4,12 +4,12 @@ import type { Readable, Writable } from 'node:stream'
 import { isatty } from 'node:tty'
 import { parseArgs } from 'node:util'
 import type { StreamDuplex } from '../../protocol/node/duplex.ts'
+import { parseTarget } from '../../protocol/target.ts'
 import { collectInOneGo } from '../collector.ts'
 import { withTunnel } from '../connect.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { narrate } from '../narrate.ts'
 import { stopSignal } from '../stop.ts'
-import { isTarget } from '../target.ts'
 
 // No commander here: ssh waits for this process before its first byte.
 
@@ -57,13 +57,13 @@ export async function run(argv: string[]): Promise<number> {
   const [machine, target, ...more] = positionals
   if (machine === undefined || more.length > 0)
     throw new UsageError('name one machine: tunnel stdio MACHINE [HOST:PORT]')
-  if (target !== undefined && !isTarget(target))
+  if (target !== undefined && parseTarget(target) === undefined)
     throw new UsageError(`an address is HOST:PORT, not "${target}"`)
   collectInOneGo()
   return withTunnel(values, async (tunnel) => {
-    if (isatty(2)) narrate(tunnel, (line) => process.stderr.write(`\r\ntunnel: ${line}\r\n`))
     const stopped = stopSignal()
     const stream = await tunnel.open({ machine, kind: 'ssh', ...(target !== undefined && { target }) })
+    if (isatty(2)) narrate(tunnel, stream, machine, (line) => process.stderr.write(`\r\ntunnel: ${line}\r\n`))
     // ssh ends its ProxyCommand with SIGHUP: the far side is told, or it would keep the stream for the resume window.
     const ended = await Promise.race([join(stream, input(), output()), stopped])
     if (typeof ended === 'number') return ended

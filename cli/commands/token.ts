@@ -11,6 +11,11 @@ const SECONDS_OF: ReadonlyMap<string, number> = new Map([
   ['d', 86_400],
 ])
 
+/** A hundred years. */
+const MAX_TTL_SECONDS = 3_155_760_000
+const ROLE = /^[\w:.-]{1,64}$/
+const KNOWN_ROLES: ReadonlySet<string> = new Set(['agent', 'admin'])
+
 interface TokenFlags extends CommonOptions {
   sub?: string
   tier: string
@@ -44,6 +49,11 @@ export async function run(argv: string[]): Promise<number> {
     throw new UsageError(`--tier is one of ${TIERS.join(', ')}, not "${flags.tier}"`)
   }
   const ttlSeconds = secondsOf(flags.ttl)
+  for (const role of flags.role ?? []) {
+    if (!ROLE.test(role)) throw new UsageError(`--role takes a plain name, not "${role}"`)
+    if (!KNOWN_ROLES.has(role))
+      process.stderr.write(`tunnel token: ${role} is no role that the proxy itself knows (agent, admin)\n`)
+  }
   const { auth, state } = loadSettings({
     profile: flags.profile,
     file: flags.config,
@@ -72,6 +82,6 @@ export async function run(argv: string[]): Promise<number> {
 function secondsOf(text: string): number {
   const match = /^(\d{1,9})([smhd])$/.exec(text)
   const seconds = Number(match?.[1] ?? 0) * (SECONDS_OF.get(match?.[2] ?? '') ?? 0)
-  if (seconds > 0) return seconds
+  if (seconds > 0 && seconds <= MAX_TTL_SECONDS) return seconds
   throw new UsageError(`--ttl takes a time such as 90s, 15m, 1h or 30d, not "${text}"`)
 }

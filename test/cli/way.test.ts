@@ -4,6 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'node:test'
 import { setImmediate } from 'node:timers/promises'
+import { until } from '../support/proxy.ts'
 import { requireSystem } from '../support/sshd.ts'
 import { tempFolder } from '../support/tree.ts'
 import { startTunnel, tunnel } from './tunnel.ts'
@@ -62,7 +63,8 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
   })
 
   await t.test('Ctrl-C on tunnel exec is passed on, and the second one ends the connection', async (t) => {
-    const line = 'trap "echo got INT; exit 9" INT; echo up; while :; do sleep 0.1; done'
+    // It ends with its output: sshd leaves a command running whose connection has gone.
+    const line = 'trap "echo got INT; exit 9" INT; echo up; while echo; do sleep 0.1; done'
     const running = startTunnel(t, ['exec', 'home', '--', line], { env, stdin: 'pipe' })
     await running.line('up')
     running.kill('SIGINT')
@@ -82,6 +84,20 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
     running.kill('SIGINT')
     assert.deepEqual(await running.exit, { code: 130, signal: null })
     assert.equal(running.stderr, '')
+  })
+
+  await t.test('commands in a row leave no stream and no channel behind', async () => {
+    for (let turn = 0; turn < 12; turn++) {
+      const { code, stderr } = await tunnel(['exec', 'home', '--', 'true'], { env })
+      assert.equal(code, 0, stderr)
+    }
+    const left = async () => {
+      const metrics = await (await fetch(`${way.url}/api/tunnel/metrics`)).text()
+      return /^tunnel_(?:active_connections\{role="client"|streams\{kind="exec"|ssh_pool_connections\{state="busy").*\} [1-9]/m.exec(
+        metrics,
+      )
+    }
+    await until(async () => (await left()) === null)
   })
 
   await t.test('tunnel machines and status tell what is on line', async () => {
@@ -116,6 +132,13 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
     await other.stop()
   })
 
+  await t.test('tunnel key prints the key bare, and --line as authorized_keys has it', async () => {
+    const { stdout: key } = await tunnel(['key'], { env })
+    assert.match(key, /^ssh-ed25519 \S+/)
+    const { stdout: line } = await tunnel(['key', '--line'], { env })
+    assert.equal(line, `restrict,port-forwarding,pty,from="127.0.0.1,::1" ${key}`)
+  })
+
   await t.test('a token of somebody else sees nothing', async () => {
     const { stdout: token } = await tunnel(['token', '--sub', 'mallory', '--ttl', '5m'], { env })
     const other = { ...env, TUNNEL_TOKEN: token.trim() }
@@ -140,6 +163,16 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
     assert.match(way.agent.stderr, /^tunnel agent: [^\n]*TAKEN_OVER/m)
     assert.equal(second.running, true)
     assert.equal((await ssh('home', 'true')).code, 0)
+  })
+
+  await t.test('an agent that is stopped ends its sessions with a word, at once', async (t) => {
+    const agent = await way.startAgent()
+    const running = startTunnel(t, ['ssh', ...way.sshOptions, 'home', 'echo up; sleep 600'], { env })
+    await running.line('up')
+    agent.kill('SIGINT')
+    assert.deepEqual(await running.exit, { code: 255, signal: null })
+    assert.match(running.stderr, /^tunnel stdio: [^\n]*\(agent, AGENT_LOST\)[^\n]*$/m)
+    assert.deepEqual(await agent.exit, { code: 0, signal: null })
   })
 })
 
