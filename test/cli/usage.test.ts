@@ -49,6 +49,10 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['agent --machine home --allow x:99999 --token t', /HOST:PORT/],
   ['token', /--sub/],
   ['token --sub a --ttl soon', /90s, 15m, 1h or 30d/],
+  ['token --sub a --ttl 9000000h', /90s, 15m, 1h or 30d/],
+  ['token --sub a --role rôle', /--role takes a plain name/],
+  ['request --token t -X CONNECT http://home:1/', /CONNECT cannot be sent/],
+  ['request --token t -X GET -d a http://home:1/', /GET has no body here/],
   ['token --sub a --tier gold', /free, premium, enterprise/],
   ['server --profile nope', /there is no profile "nope"/],
   [

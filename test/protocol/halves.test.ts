@@ -257,3 +257,17 @@ test("what an older link's socket may still hold is not written over when a new 
   assert.ok(inSocket.subarray(HEADER_BYTES).every((byte) => byte === 1))
   assert.equal(streamNumber(inSocket), 7)
 })
+
+test('streams that have grown leave half of the budget to others, and give back what they grew by', () => {
+  const budget = new Budget(2 * MIB)
+  const grown = [0, 1, 2].map(() => new ReceiveHalf({ ...LIMITS, budget }))
+  // Each keeps up, and is held up by its window for as often as it likes.
+  for (let round = 0; round < 10; round++) for (const half of grown) half.blocked()
+  const windows = grown.reduce((sum, half) => sum + half.windowBytes, 0)
+  assert.equal(windows, 3 * 512 * KIB)
+  const more = [0, 1].map(() => new ReceiveHalf({ ...LIMITS, budget }))
+  assert.throws(() => new ReceiveHalf({ ...LIMITS, budget }), { code: 'TOO_MANY_STREAMS' })
+  for (const half of [...grown, ...more]) half.release()
+  assert.equal(budget.usedBytes, 0)
+  assert.ok(budget.grow(MIB))
+})

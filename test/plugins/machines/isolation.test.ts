@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { Value } from 'typebox/value'
 import type { TunnelError } from '../../../client/index.ts'
+import { firstBrokenLine } from '../../../plugins/audit/trail.ts'
 import { Agents } from '../../../plugins/machines/agents.ts'
 import { FrameType } from '../../../protocol/frames.ts'
 import { StreamsOptions } from '../../../protocol/options.ts'
@@ -132,6 +135,19 @@ async function sealedStreamOf(
   return { id: stream.stream.id, echo }
 }
 
+/** What the audit trail tells of, once the proxy has closed it. */
+async function refusedResumes(proxy: TestProxy): Promise<string[]> {
+  await proxy.close()
+  const text = await readFile(join(proxy.settings.state.dir, 'audit.log'), 'utf8')
+  assert.equal(firstBrokenLine(text), undefined)
+  return text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { event: string; userId: string; machine: string })
+    .filter(({ event }) => event === 'resume.refused')
+    .map(({ userId, machine }) => `${userId} ${machine}`)
+}
+
 const resume = { received: 0, limit: 65_536, attempt: 7 }
 
 test("a resume of another user's sealed stream is an unknown stream, whatever machine it names, and is noted", async (t) => {
@@ -148,6 +164,7 @@ test("a resume of another user's sealed stream is an unknown stream, whatever ma
   assert.equal(warnings.length, 2)
   assert.deepEqual([warnings[0]?.level, warnings[0]?.userId], ['WARN', 'mallory'])
   await echo()
+  assert.deepEqual(await refusedResumes(proxy), ['mallory home', 'mallory elsewhere'])
 })
 
 test("a resume of another user's inspected stream is an unknown stream and is noted", async (t) => {
@@ -157,6 +174,7 @@ test("a resume of another user's inspected stream is an unknown stream and is no
   raw.json(FrameType.RESUME, 1, { id, kind: 'tcp', machine: 'home', ...resume })
   assert.equal((await raw.resetOf(1)).code, 'UNKNOWN_STREAM')
   await echo()
+  assert.deepEqual(await refusedResumes(proxy), ['mallory home'])
 })
 
 test('who waits for a machine that was never on line leaves nothing behind', () => {
