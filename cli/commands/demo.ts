@@ -15,6 +15,10 @@ import { calledAs } from '../self.ts'
 
 const ACTS = [sealedShell, httpRequest, remoteCommand, transfer, cutAndResume, healthAndMetrics]
 
+interface DemoFlags extends CommonOptions {
+  embedded?: boolean
+}
+
 export async function run(argv: string[]): Promise<number> {
   const made = parse(
     command({
@@ -29,18 +33,20 @@ export async function run(argv: string[]): Promise<number> {
     argv,
   )
   if (made === undefined) return EXIT.ok
-  return play(made.opts<CommonOptions & { embedded?: boolean }>().embedded === true)
+  return play(made.opts<DemoFlags>())
 }
 
-async function play(embedded: boolean): Promise<number> {
+async function play({ embedded = false, json = false }: DemoFlags): Promise<number> {
   const stage = new Stage()
-  const say = new Narrator()
+  const say = new Narrator(json)
   const interrupted = new Promise<number>((resolve) => {
     const statuses = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
     for (const [signal, status] of Object.entries(statuses)) process.on(signal, () => resolve(status))
   })
   try {
-    return await Promise.race([perform(stage, say, embedded), interrupted])
+    const status = await Promise.race([perform(stage, say, embedded), interrupted])
+    if (json) process.stdout.write(`${JSON.stringify({ ok: status === EXIT.ok, findings: say.findings })}\n`)
+    return status
   } finally {
     say.silence()
     await stage.close()

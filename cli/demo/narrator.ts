@@ -1,12 +1,27 @@
 import { paint } from '../output.ts'
 
+/** What the demo found, for a program. */
+export interface Finding {
+  /** Title of the chapter. */
+  step: string
+  ok: boolean
+  text: string
+}
+
 /** What the person sees: marks and colours on a terminal, plain lines in a pipe. */
 export class Narrator {
+  readonly findings: Finding[] = []
   readonly #out = process.stdout
   readonly #paint = paint(process.stdout)
-  #silent = false
+  #silent: boolean
   #failures = 0
   #chapters = 0
+  #step = 'setup'
+
+  /** @param silent only the findings are kept */
+  constructor(silent = false) {
+    this.#silent = silent
+  }
 
   get failures(): number {
     return this.#failures
@@ -30,6 +45,7 @@ export class Narrator {
   }
 
   chapter(text: string): void {
+    this.#step = text
     this.line(`\n${this.#paint.bold(`${++this.#chapters}. ${text}`)}`)
   }
 
@@ -46,11 +62,13 @@ export class Narrator {
   }
 
   done(text: string): void {
+    this.findings.push({ step: this.#step, ok: true, text })
     this.line(`   ${this.#paint.green(this.isTerminal ? '✓' : 'ok:')} ${text}`)
   }
 
   failed(text: string): void {
     this.#failures++
+    this.findings.push({ step: this.#step, ok: false, text })
     this.line(`   ${this.#paint.red(this.isTerminal ? '✗' : 'FAILED:')} ${text}`)
   }
 

@@ -30,6 +30,16 @@ for (const [name, flags, skip] of [
   })
 }
 
+test('the demo tells a program what it found', async (t) => {
+  const env = isolated('/nowhere', { TMPDIR: await tempFolder(t, 'demo-test') })
+  const { code, stdout, stderr } = await tunnel(['demo', '--embedded', '--json'], { env })
+  assert.equal(code, 0, stdout + stderr)
+  const { ok, findings } = JSON.parse(stdout) as { ok: boolean; findings: { ok: boolean; text: string }[] }
+  assert.equal(ok, true)
+  assert.ok(findings.length >= 6 && findings.every((finding) => finding.ok))
+  assert.ok(findings.some(({ text }) => /same checksum on both sides/.test(text)))
+})
+
 test('Ctrl-C ends the demo at any step, and nothing is left', async (t) => {
   for (const step of [/the proxy:/, /^4\. /]) {
     const temporary = await tempFolder(t, 'demo-test')
