@@ -60,8 +60,8 @@ export class Relay {
   readonly #up = new Direction()
   readonly #down = new Direction()
   #acceptor: RelayLeg | undefined
-  /** A RESET that came before there was anybody to pass it on to. */
-  #earlyReset: Uint8Array | undefined
+  /** A RESET that came before there was anybody to pass it on to, and what it says. */
+  #earlyReset: { frame: Uint8Array; error: TunnelError } | undefined
   #over = false
 
   /** Takes the place of `incoming` at once; `connect` follows when it has been authorised. */
@@ -107,8 +107,8 @@ export class Relay {
     }
     leg.start(start, this.#opener.link)
     if (this.#earlyReset === undefined) return
-    leg.queue(this.#earlyReset, this.#opener.link)
-    this.#finish(resetOf(this.#earlyReset), true)
+    leg.queue(this.#earlyReset.frame, this.#opener.link)
+    this.#finish(this.#earlyReset.error, true)
   }
 
   #startFrame(head: StreamHead | ResumeHead): Uint8Array {
@@ -135,7 +135,7 @@ export class Relay {
     if (this.#over) return undefined
     this.#opener.leave()
     this.#finish(undefined, false)
-    return this.#earlyReset
+    return this.#earlyReset?.frame
   }
 
   /** There is no path for the stream now: its opener keeps it and asks again. */
@@ -166,9 +166,10 @@ export class Relay {
   /** Nothing but a RESET can come before the stream has been passed on. */
   #early(type: number, frame: Uint8Array): void {
     if (type !== FrameType.RESET) throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer')
+    const error = resetOf(frame)
     // An OPEN that was not passed on is forgotten; what a RESUME names lives elsewhere and must hear of it.
-    if (this.#riding !== undefined) return this.#finish(resetOf(frame), true)
-    this.#earlyReset = frame
+    if (this.#riding !== undefined) return this.#finish(error, true)
+    this.#earlyReset = { frame, error }
     // Its opener has done with it, and wants the place for another.
     this.#opener.leave()
   }

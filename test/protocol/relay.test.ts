@@ -507,6 +507,34 @@ test('a RESET for a RESUME that is held gives its place back at once, and is pas
   assert.equal(agentLink.streamCount, 0)
 })
 
+test('a RESET that cannot be read ends a RESUME that is held, and is passed on to nobody', async () => {
+  const parties = new Parties()
+  const pair = parties.newPair()
+  let relay: Relay | undefined
+  const link = linkOf(pair.b, parties.clock, false, {
+    resume: (resume) => {
+      relay = new Relay(resume, { memory: new RelayMemory(MIB) })
+    },
+  })
+  const peer = new RawPeer(pair.a)
+  peer.hello()
+  const head = { id: idOf(1), kind: 'ssh', machine: 'home', received: 0, limit: 0, attempt: 1 } as const
+  peer.json(FrameType.RESUME, 1, head)
+  await parties.pass(10)
+  peer.send(encodeFrame(FrameType.RESET, 1, Buffer.from([0xff])))
+  await parties.pass(10)
+  assert.equal(peer.resetCode(1), 'FRAME_INVALID')
+  assert.equal(relay!.over, true)
+  assert.equal(link.streamCount, 0)
+  const agentPair = parties.newPair()
+  const agentLink = linkOf(agentPair.b, parties.clock, false)
+  const agent = new RawPeer(agentPair.a)
+  agent.hello(helloOf('agent'))
+  relay!.connect(agentLink, head)
+  await parties.pass(10)
+  assert.deepEqual(agent.of(FrameType.RESUME), [])
+})
+
 test('what rides on an OPEN, and what an empty frame costs, are in the account of relays until they have left', async () => {
   const relayed = await new Relayed().connect()
   const { parties, memory } = relayed
