@@ -1,6 +1,7 @@
 import type { Clock } from '../protocol/clock.ts'
 import { asTunnelError, errorFromWire, TunnelError } from '../protocol/errors.ts'
-import type { Goaway, Link } from '../protocol/link.ts'
+import type { Link } from '../protocol/link.ts'
+import type { Goaway } from '../protocol/link-handlers.ts'
 import { TokenBucket } from '../protocol/token-bucket.ts'
 import { awake } from './awake.ts'
 import { backoffMs } from './backoff.ts'

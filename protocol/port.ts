@@ -1,7 +1,8 @@
 import { asTunnelError } from './errors.ts'
 import { TYPE_MASK } from './frames.ts'
 import type { Priority } from './heads.ts'
-import type { Link, LinkChannel } from './link.ts'
+import type { Link } from './link.ts'
+import type { LinkChannel } from './link-channels.ts'
 import type { TunnelStream } from './stream.ts'
 
 /** A stream's place on one link. What arrives for a place that the stream has left is dropped. */

@@ -2,7 +2,8 @@ import { asTunnelError, type TunnelError } from './errors.ts'
 import * as frames from './frames.ts'
 import { FrameType } from './frames.ts'
 import type { Priority } from './heads.ts'
-import type { Link, LinkChannel } from './link.ts'
+import type { Link } from './link.ts'
+import type { LinkChannel } from './link-channels.ts'
 import type { RelayOptions } from './relay.ts'
 
 export interface RelayLegHandlers {

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { TunnelError } from '../../protocol/errors.ts'
-import type { IncomingOpen, IncomingResume } from '../../protocol/link.ts'
+import type { IncomingOpen, IncomingResume } from '../../protocol/link-handlers.ts'
 import { Relay } from '../../protocol/relay.ts'
 import type { Session } from './session.ts'
 

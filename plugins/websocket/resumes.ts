@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { asTunnelError, type TunnelError } from '../../protocol/errors.ts'
-import type { IncomingResume } from '../../protocol/link.ts'
+import type { IncomingResume } from '../../protocol/link-handlers.ts'
 import { tokenExpired, unknownStream } from './errors.ts'
 import type { Connection } from './listener.ts'
 import type { Relays } from './relays.ts'
