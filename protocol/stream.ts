@@ -6,8 +6,10 @@ import { FrameType, HEADER_BYTES } from './frames.ts'
 import type { ResumedHead, ResumeHead, StreamEvent, StreamHead } from './heads.ts'
 import { type AcceptHead, checkAcceptHead, checkEvent, checkResumed } from './heads.ts'
 import type { Link } from './link.ts'
+import { Opening } from './opening.ts'
 import { StreamPort } from './port.ts'
 import { ReceiveHalf, type ReceiveLimits } from './receive-half.ts'
+import { ResumeWindow } from './resume-window.ts'
 import { SendHalf } from './send-half.ts'
 
 /** `opening`: not accepted yet. `open`: bytes may flow. `closed`: over, both ways. */
@@ -55,16 +57,11 @@ export class TunnelStream {
   readonly #receive: ReceiveHalf
   readonly #deliveries = new Deliveries()
   #state: StreamState = 'opening'
+  readonly #resumeWindow: ResumeWindow
+  /** An opener's. */
+  readonly #opening: Opening | undefined
   #port: StreamPort | undefined
-  #resumeMs: number
-  #expiry: unknown
   #attempt: number
-  /** OPEN is to go out on this port. */
-  #openWanted = false
-  #openedAtMs: number | undefined
-  #openedAt: string | undefined
-  #first: Uint8Array | undefined
-  #answered: boolean
   /** RESUME is out, RESUMED not in: nothing may be sent. */
   #resuming = false
   #drainWanted = false
@@ -80,18 +77,17 @@ export class TunnelStream {
     this.head = options.head
     this.#options = options
     this.#clock = options.clock
-    this.#resumeMs = options.resumeMs
+    this.#resumeWindow = new ResumeWindow(options.clock, options.resumeMs, () => this.#expire())
     this.#attempt = options.head.attempt ?? 0
-    this.#answered = options.side === 'acceptor'
     this.#receive = new ReceiveHalf(options.limits)
     this.#send = new SendHalf(options.limits)
     if (options.side === 'acceptor') {
       this.#send.acknowledge(0, options.head.window)
       this.#deliverFirst(options)
     } else {
-      this.#first = options.first
+      this.#opening = new Opening(options.head, options.first, options.firstEnds === true)
       if (options.firstEnds === true) this.#send.endOnOpen()
-      this.#startExpiry()
+      this.#resumeWindow.start()
     }
     // The options stay; they must not keep these as well.
     options.first = undefined
@@ -127,15 +123,15 @@ export class TunnelStream {
   }
   /** The acceptor is known to have had the OPEN. */
   get answered(): boolean {
-    return this.#answered
+    return this.#opening === undefined || this.#opening.answered
   }
   /** Since when an OPEN has been under way, by the clock; undefined while none has left. */
   get openedAtMs(): number | undefined {
-    return this.#openedAtMs
+    return this.#opening?.sentAtMs
   }
   /** The instance of the peer that the first OPEN was sent to. */
   get openedAt(): string | undefined {
-    return this.#openedAt
+    return this.#opening?.sentTo
   }
   /** Written or sent and not known to be safe at the peer, in bytes. */
   get heldBytes(): number {
@@ -159,7 +155,11 @@ export class TunnelStream {
   /** The acceptor's answer, once; `first` are the first bytes of its direction, `end` says they are all. */
   accept(head: Partial<AcceptHead> = {}, first?: Uint8Array, end = false): void {
     if (this.side !== 'acceptor' || this.#state !== 'opening') return
-    const answer: AcceptHead = { window: this.#receive.windowBytes, resumeMs: this.#resumeMs, ...head }
+    const answer: AcceptHead = {
+      window: this.#receive.windowBytes,
+      resumeMs: this.#resumeWindow.lengthMs,
+      ...head,
+    }
     const riding = first !== undefined && first.length <= MAX_FIRST_BYTES ? first : undefined
     const body = frames.encodeHead(FrameType.ACCEPT, 0, answer, riding).subarray(HEADER_BYTES)
     if (body.length > MAX_EVENT_BYTES + (riding?.length ?? 0)) {
@@ -237,8 +237,8 @@ export class TunnelStream {
 
   /** The opener puts its OPEN on `link`, by priority; again when the acceptor says that it never had it. */
   openOn(link: Link): void {
-    if (this.#openedAtMs !== undefined) this.#attempt++
-    this.#openWanted = true
+    if (this.openedAtMs !== undefined) this.#attempt++
+    if (this.#opening !== undefined) this.#opening.wanted = true
     this.#resuming = false
     this.#bind(new StreamPort(this, link))
     this.#port?.wake()
@@ -247,12 +247,12 @@ export class TunnelStream {
   /** The opener asks to go on over `link`; from now on nothing counts that an older link brings. */
   resumeOn(link: Link): void {
     this.#attempt++
-    this.#openWanted = false
+    if (this.#opening !== undefined) this.#opening.wanted = false
     this.#resuming = true
     const port = new StreamPort(this, link)
     this.#bind(port)
     // Also for one that moves from a link that lives: its answer may never come.
-    this.#startExpiry()
+    this.#resumeWindow.start()
     port.send(frames.encodeJson(FrameType.RESUME, port.number, this.resumeHead()))
   }
 
@@ -315,7 +315,7 @@ export class TunnelStream {
     this.#port = port
     this.#progressAtMs = this.#clock.now()
     // An opener is safe only when the acceptor has answered; until then its window goes on running.
-    if (this.side === 'acceptor' || !this.#resuming) this.#stopExpiry()
+    if (this.side === 'acceptor' || !this.#resuming) this.#resumeWindow.stop()
   }
 
   /** The path is gone. */
@@ -323,28 +323,19 @@ export class TunnelStream {
     this.#port?.release()
     this.#port = undefined
     if (this.#state === 'closed') return
-    this.#startExpiry()
+    this.#resumeWindow.start()
     this.#deliveries.suspended()
     // Its consumer may have reset it.
     if (this.state !== 'closed') this.#options.onSuspended?.(this)
   }
 
-  #startExpiry(): void {
-    this.#expiry ??= this.#clock.setTimer(() => this.#expire(), this.#resumeMs)
-  }
-
-  #stopExpiry(): void {
-    if (this.#expiry !== undefined) this.#clock.clearTimer(this.#expiry)
-    this.#expiry = undefined
-  }
-
   #expire(): void {
-    const window = `${this.#resumeMs / 1_000} s`
+    const window = `${this.#resumeWindow.lengthMs / 1_000} s`
     this.reset(new TunnelError('RESUME_EXPIRED', `no path to the peer came back within ${window}`))
   }
 
   nextFrame(port: StreamPort, maxDataBytes: number): Uint8Array | undefined {
-    if (this.#openWanted) return this.#openFrame(port)
+    if (this.#opening?.wanted === true) return this.#openFrame(this.#opening, port)
     if (this.#resuming) return undefined
     const empty = this.#send.unacknowledgedBytes === 0
     const frame = this.#send.next(port.number, maxDataBytes)
@@ -361,24 +352,14 @@ export class TunnelStream {
     return frame
   }
 
-  #openFrame(port: StreamPort): Uint8Array | undefined {
-    const head = { ...this.head, window: this.#receive.windowBytes, attempt: this.#attempt }
-    const ends = this.#send.endWritten && this.#options.firstEnds === true
-    const type = ends ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
-    const frame = frames.encodeHead(type, 0, head, this.#first)
-    const firstBytes = this.#first?.length ?? 0
-    // Its link would end for it, and the next one, and so on.
-    if (frame.length - firstBytes > frames.MAX_JSON_BYTES || frame.length > port.link.maxFrameBytes) {
-      this.#finish(new TunnelError('FRAME_TOO_LARGE', "the stream's head is too long"))
+  #openFrame(opening: Opening, port: StreamPort): Uint8Array | undefined {
+    try {
+      const said = { window: this.#receive.windowBytes, attempt: this.#attempt }
+      return opening.frame(port, said, this.#clock.now())
+    } catch (error) {
+      this.#finish(error as TunnelError)
       return undefined
     }
-    this.#openWanted = false
-    if (this.#openedAtMs === undefined) {
-      this.#openedAtMs = this.#clock.now()
-      this.#openedAt = port.link.peer?.instance
-    }
-    frames.setStreamNumber(frame, port.number)
-    return frame
   }
 
   /** One frame from this stream's present port. @throws {TunnelError} what the stream is to be reset with */
@@ -446,8 +427,8 @@ export class TunnelStream {
     const head = checkAcceptHead(json)
     this.#receive.frame(frame.length, first.length, ends)
     this.#state = 'open'
-    this.#wasAnswered()
-    if (head.resumeMs !== undefined) this.#resumeMs = Math.min(this.#resumeMs, head.resumeMs)
+    this.#opening?.answer()
+    if (head.resumeMs !== undefined) this.#resumeWindow.shorten(head.resumeMs)
     this.#deliveries.accepted(head)
     if (first.length > 0) this.#deliveries.data(first)
     if (ends) this.#deliveries.ended()
@@ -455,20 +436,15 @@ export class TunnelStream {
     this.#acknowledged(this.#send.acknowledgedOffset, Math.max(head.window, this.#send.limit))
   }
 
-  #wasAnswered(): void {
-    this.#answered = true
-    this.#first = undefined
-  }
-
   #receiveResumed(frame: Uint8Array): void {
     // An OPEN that was sent again is answered like a RESUME when the first one arrived after all.
-    const asked = this.#resuming || (this.#openedAtMs !== undefined && !this.#answered)
+    const asked = this.#resuming || (this.openedAtMs !== undefined && !this.answered)
     if (!asked) throw new TunnelError('FRAME_INVALID', 'RESUMED without a RESUME')
     const { received, limit } = checkResumed(frames.decodeJson(frame))
     this.#send.resume(received, limit)
     this.#resuming = false
-    this.#stopExpiry()
-    this.#wasAnswered()
+    this.#resumeWindow.stop()
+    this.#opening?.answer()
     this.#options.onResumed?.(this)
     this.#goOn()
   }
@@ -521,11 +497,11 @@ export class TunnelStream {
   #finish(error: TunnelError | undefined): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
-    this.#stopExpiry()
+    this.#resumeWindow.stop()
     const link = this.#port?.link
     this.#port?.release()
     this.#port = undefined
-    this.#first = undefined
+    this.#opening?.discard()
     this.#onFramed = undefined
     this.#send.release()
     this.#receive.release()
