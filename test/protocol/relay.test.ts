@@ -477,61 +477,60 @@ test('relay memory holds the links that bring more than it may keep, until half 
   assert.equal(memory.usedBytes, 0)
 })
 
-test('a RESET for a RESUME that is held gives its place back at once, and is passed on when there is a path', async () => {
+/** A RESUME that a relay holds, since there is no path to an agent yet. */
+async function heldResume(): Promise<{
+  parties: Parties
+  peer: RawPeer
+  link: Link
+  relay: Relay
+  /** The agent is there. */
+  connect(): Promise<{ agent: RawPeer; agentLink: Link }>
+}> {
   const parties = new Parties()
   const pair = parties.newPair()
-  let relay: Relay | undefined
+  const relays: Relay[] = []
   const link = linkOf(pair.b, parties.clock, false, {
-    resume: (resume) => {
-      relay = new Relay(resume, { memory: new RelayMemory(MIB) })
-    },
+    resume: (resume) => relays.push(new Relay(resume, { memory: new RelayMemory(MIB) })),
   })
   const peer = new RawPeer(pair.a)
   peer.hello()
   const head = { id: idOf(1), kind: 'ssh', machine: 'home', received: 0, limit: 0, attempt: 1 } as const
   peer.json(FrameType.RESUME, 1, head)
   await parties.pass(10)
+  const relay = relays[0]!
+  const connect = async () => {
+    const agentPair = parties.newPair()
+    const agentLink = linkOf(agentPair.b, parties.clock, false)
+    const agent = new RawPeer(agentPair.a)
+    agent.hello(helloOf('agent'))
+    await parties.pass(10)
+    relay.connect(agentLink, head)
+    await parties.pass(10)
+    return { agent, agentLink }
+  }
+  return { parties, peer, link, relay, connect }
+}
+
+test('a RESET for a RESUME that is held gives its place back at once, and is passed on when there is a path', async () => {
+  const { parties, peer, link, connect } = await heldResume()
   assert.equal(link.streamCount, 1)
   peer.json(FrameType.RESET, 1, { code: 'ABORTED', message: 'gone' })
   await parties.pass(10)
   assert.equal(link.streamCount, 0)
-  const agentPair = parties.newPair()
-  const agentLink = linkOf(agentPair.b, parties.clock, false)
-  const agent = new RawPeer(agentPair.a)
-  agent.hello(helloOf('agent'))
-  await parties.pass(10)
-  relay!.connect(agentLink, head)
-  await parties.pass(10)
+  const { agent, agentLink } = await connect()
   assert.equal(agent.of(FrameType.RESUME).length, 1)
   assert.equal(agent.resetCode(2), 'ABORTED')
   assert.equal(agentLink.streamCount, 0)
 })
 
 test('a RESET that cannot be read ends a RESUME that is held, and is passed on to nobody', async () => {
-  const parties = new Parties()
-  const pair = parties.newPair()
-  let relay: Relay | undefined
-  const link = linkOf(pair.b, parties.clock, false, {
-    resume: (resume) => {
-      relay = new Relay(resume, { memory: new RelayMemory(MIB) })
-    },
-  })
-  const peer = new RawPeer(pair.a)
-  peer.hello()
-  const head = { id: idOf(1), kind: 'ssh', machine: 'home', received: 0, limit: 0, attempt: 1 } as const
-  peer.json(FrameType.RESUME, 1, head)
-  await parties.pass(10)
+  const { parties, peer, link, relay, connect } = await heldResume()
   peer.send(encodeFrame(FrameType.RESET, 1, Buffer.from([0xff])))
   await parties.pass(10)
   assert.equal(peer.resetCode(1), 'FRAME_INVALID')
-  assert.equal(relay!.over, true)
+  assert.equal(relay.over, true)
   assert.equal(link.streamCount, 0)
-  const agentPair = parties.newPair()
-  const agentLink = linkOf(agentPair.b, parties.clock, false)
-  const agent = new RawPeer(agentPair.a)
-  agent.hello(helloOf('agent'))
-  relay!.connect(agentLink, head)
-  await parties.pass(10)
+  const { agent } = await connect()
   assert.deepEqual(agent.of(FrameType.RESUME), [])
 })
 
