@@ -12,6 +12,8 @@ export interface Machine {
   /** On line since then, ISO 8601. */
   since?: string
   agentVersion?: string
+  /** Sealed streams and pooled SSH connections that its agent carries, and those that wait for it to come back. */
+  streams?: { open: number; waiting: number }
   hostKeys: { type: string; fingerprint: string }[]
   /** It showed another host key than the pinned one, and waits for its owner's word. */
   hostKeyChanged: boolean

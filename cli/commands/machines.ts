@@ -11,18 +11,27 @@ export function machineTable(machines: Machine[]): string {
     machine.name,
     machine.hostKeyChanged ? 'HOST KEY CHANGED' : machine.online ? 'on line' : 'off line',
     machine.since === undefined ? '-' : age(machine.since),
+    streamsOf(machine),
     machine.sshUser,
     machine.source,
     machine.hostKeys[0]?.fingerprint ?? '-',
   ])
-  return table([['MACHINE', 'STATE', 'SINCE', 'USER', 'SOURCE', 'HOST KEY'], ...rows])
+  return table([['MACHINE', 'STATE', 'SINCE', 'STREAMS', 'USER', 'SOURCE', 'HOST KEY'], ...rows])
+}
+
+function streamsOf({ streams }: Machine): string {
+  if (streams === undefined) return '-'
+  return streams.waiting === 0 ? `${streams.open}` : `${streams.open}, ${streams.waiting} waiting`
 }
 
 export async function run(argv: string[]): Promise<number> {
   const made = parse(
     command({
       usage: 'machines',
-      does: 'Lists your machines: on line or not, since when, and the fingerprint of the host key.',
+      does: [
+        'Lists your machines: on line or not, since when, how many streams go there or wait for it to come back, and the',
+        'fingerprint of the host key.',
+      ].join(' '),
       examples: ['tunnel machines', 'tunnel machines --json', 'tunnel machines --trust home'],
     })
       .option('--trust <name>', 'accept the host key that this machine shows now, in place of the pinned one')

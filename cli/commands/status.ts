@@ -15,7 +15,10 @@ export async function run(argv: string[]): Promise<number> {
   const made = parse(
     command({
       usage: 'status',
-      does: 'Tells how the proxy is, and which of your machines are on line. Status 1 when the proxy is not ready.',
+      does: [
+        'Tells how the proxy is, which of your machines are on line, and how many streams go there or wait for one to come',
+        'back. Status 1 when the proxy is not ready.',
+      ].join(' '),
       examples: ['tunnel status', 'tunnel status --url https://tunnel.example.com --json'],
     }),
     argv,

@@ -12,6 +12,15 @@ export interface AgentLink {
   isFresh(): boolean
 }
 
+export interface KnownAgent {
+  link: Link | undefined
+  /** Since when it is as it is. */
+  since: Date
+  opener: StreamOpener
+  /** Streams that stand on its links, and those that wait for it to come back. */
+  streams: { open: number; waiting: number }
+}
+
 /** Whoever waits for an agent. */
 interface Waiter {
   go(link: Link): void
@@ -133,13 +142,18 @@ export class Agents {
     return agent?.links.at(-1)
   }
 
-  /** Since when it is as it is. */
-  get(
-    owner: string,
-    name: string,
-  ): { link: Link | undefined; since: Date; opener: StreamOpener } | undefined {
+  get(owner: string, name: string): KnownAgent | undefined {
     const agent = this.#agents.get(keyOf(owner, name))
-    return agent && { link: this.#linkOf(agent), since: agent.since, opener: agent.opener }
+    if (agent === undefined) return undefined
+    const { since, opener, links, waiting } = agent
+    const open = links.reduce((sum, link) => sum + link.streamCount, 0)
+    const suspended = links.length === 0 ? opener.size : 0
+    return {
+      link: this.#linkOf(agent),
+      since,
+      opener,
+      streams: { open, waiting: waiting.size + suspended },
+    }
   }
 
   namesOf(owner: string): string[] {

@@ -32,6 +32,8 @@ export interface Machine {
   /** It has told other keys than the pinned ones: inspected mode is refused until its owner trusts them. */
   hostKeyChanged: boolean
   agentVersion?: string
+  /** An agent's: sealed streams and pooled SSH connections that it carries, and those that wait for it to come back. */
+  streams?: { open: number; waiting: number }
 }
 
 /** How long a configured host has to answer, in ms. */
@@ -115,7 +117,10 @@ export class MachineDirectory {
       hostKeys: record.hostKeys.map(describe),
       hostKeyChanged: record.changedKeys.length > 0,
     }
-    if (agent !== undefined) machine.since = agent.since.toISOString()
+    if (agent !== undefined) {
+      machine.since = agent.since.toISOString()
+      machine.streams = agent.streams
+    }
     if (agent?.link?.peer !== undefined) machine.agentVersion = agent.link.peer.software
     return machine
   }

@@ -174,6 +174,16 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
     assert.match(running.stderr, /^tunnel stdio: [^\n]*\(agent, AGENT_LOST\)[^\n]*$/m)
     assert.deepEqual(await agent.exit, { code: 0, signal: null })
   })
+
+  await t.test('tunnel status tells how many sessions a machine has, and how many wait for it', async (t) => {
+    const agent = await way.startAgent()
+    const running = startTunnel(t, ['ssh', ...way.sshOptions, 'home', 'echo up; sleep 600'], { env })
+    await running.line('up')
+    const status = async () => (await tunnel(['status'], { env })).stdout
+    assert.match(await status(), /^home +on line +\d+ s +[12] +/m)
+    agent.kill('SIGKILL')
+    await until(async () => /^home +off line +\d+ s +0, 1 waiting +/m.test(await status()))
+  })
 })
 
 test('tunnel request speaks HTTP with the habits of curl', { skip }, async (t) => {
