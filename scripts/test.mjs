@@ -5,7 +5,7 @@ import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-/** Longest that one test may take, in ms; a hang becomes a failure that names the test. */
+/** Longest that one file of tests may take, in ms; a hang becomes a failure that names the test. */
 const TEST_TIMEOUT_MS = 180_000
 /** How long a process may take to follow its parent, in ms. */
 const LEAVE_MS = 3_000
@@ -56,7 +56,9 @@ if (buildIsStale()) run('build.mjs')
 const child = spawn(
   process.execPath,
   [
-    ...['--import', 'tsx', '--test', '--test-reporter=spec'],
+    ...['--import', 'tsx', '--test'],
+    ...['--test-reporter=spec', '--test-reporter-destination=stdout'],
+    ...['--test-reporter=./scripts/unfinished-tests.mjs', '--test-reporter-destination=stdout'],
     ...['--test-concurrency=2', `--test-timeout=${TEST_TIMEOUT_MS}`],
     ...flags,
     ...files,

@@ -31,8 +31,9 @@ test('a namespace reaches us, changes its address, and leaves nothing behind', {
   assert.notEqual(after, before)
   assert.equal(await dial(), after)
 
-  const [command, args] = namespace.wrap('sleep', ['1000'])
+  const [command, args] = namespace.wrap('sh', ['-c', 'echo inside; exec sleep 1000'])
   const forgotten = spawnProgram(t, command, args)
+  await forgotten.line('inside')
   await cleanup.close()
   assert.equal((await forgotten.exit).signal, 'SIGKILL')
   assert.doesNotMatch((await run('ip', ['netns', 'list'])).stdout, new RegExp(namespace.name))
