@@ -111,8 +111,6 @@ export class LiveTarget implements Target {
 
   /** Until nothing is left of the attacker, or until it is clear that something stays. */
   async settle(): Promise<void> {
-    // What it has logged of the attack is not what it holds of it.
-    this.#proxy.log.length = 0
     const deadlineMs = performance.now() + SETTLE_MS
     for (;;) {
       for (const stream of this.#opened) if (!stream.destroyed) drop(stream)
