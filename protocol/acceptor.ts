@@ -1,6 +1,6 @@
 import type { Budget } from './budget.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { asTunnelError, type Hop, TunnelError } from './errors.ts'
+import { asTunnelError, errorFromWire, type Hop, TunnelError } from './errors.ts'
 import { encodeJson, FrameType } from './frames.ts'
 import type { ResumeHead } from './heads.ts'
 import type { IncomingOpen, IncomingResume } from './link-handlers.ts'
@@ -118,7 +118,7 @@ export class StreamAcceptor {
 
   /** Says again how a stream ended. */
   #resumeOver(link: IncomingResume['link'], number: number, over: OverStream): void {
-    if (over.error !== undefined) return link.refuse(number, over.error)
+    if (over.error !== undefined) return link.refuse(number, errorFromWire(over.error))
     const { received, limit, end } = over.resume
     link.send(encodeJson(FrameType.RESUMED, number, { received, limit, end }))
   }
@@ -140,7 +140,12 @@ export class StreamAcceptor {
   #onOver(stream: TunnelStream, subject: string | undefined, error: TunnelError | undefined): void {
     this.#streams.delete(stream.id)
     if (this.#closed !== undefined) return
-    this.#over.add(stream.id, { subject, error, resume: stream.resumeHead(), link: undefined })
+    this.#over.add(stream.id, {
+      subject,
+      error: error?.toWire(),
+      resume: stream.resumeHead(),
+      link: undefined,
+    })
   }
 }
 

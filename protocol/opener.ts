@@ -1,6 +1,6 @@
 import type { Budget } from './budget.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { TunnelError } from './errors.ts'
+import { TunnelError, type WireError } from './errors.ts'
 import { encodeJson, FrameType, MAX_DATA_BYTES } from './frames.ts'
 import type { StreamHead } from './heads.ts'
 import type { Link } from './link.ts'
@@ -118,25 +118,25 @@ export class StreamOpener {
   /** The last words of streams that ended on a link that may have lost them. */
   #sayAgain(link: Link): void {
     for (const [, over] of [...this.#over.recent()]) {
-      if (over.link === link) continue
-      over.link = link
+      if (over.link?.deref() === link) continue
+      over.link = new WeakRef(link)
       // What was said before may have arrived: only a later attempt counts.
       over.resume.attempt++
       new LastWord(link, over.resume, over.error)
     }
   }
 
-  #onOver(stream: TunnelStream, error: TunnelError | undefined): void {
+  #onOver(stream: TunnelStream, cause: TunnelError | undefined): void {
     this.#forgetRetry(stream)
     this.#streams.delete(stream.id)
     if (this.#closed !== undefined || stream.openedAtMs === undefined) return
+    const error = cause?.toWire()
     const resume = { ...stream.resumeHead(), attempt: stream.attempt + 1 }
-    this.#over.add(stream.id, { subject: undefined, error, resume, link: stream.lastLink })
-    const link = this.#usable()
-    if (error === undefined || stream.lastLink === link || link === undefined) return
-    const over = this.#over.get(stream.id)
-    if (over !== undefined) over.link = link
-    new LastWord(link, resume, error)
+    const usable = this.#usable()
+    const told = error === undefined || usable === undefined || usable === stream.lastLink
+    const link = told ? stream.lastLink : usable
+    this.#over.add(stream.id, { subject: undefined, error, resume, link: link && new WeakRef(link) })
+    if (!told) new LastWord(usable, resume, error)
   }
 
   /** The link lives but the path behind it does not (SUSPEND): ask again, soon and then less often. */
@@ -214,14 +214,14 @@ class LastWord implements LinkChannel {
   readonly #link: Link
   readonly #number: number
 
-  constructor(link: Link, resume: object, error: TunnelError | undefined) {
+  constructor(link: Link, resume: object, error: WireError | undefined) {
     this.#link = link
     this.#number = link.takeNumber()
     link.join(this)
     link.bind(this.#number, this)
     link.send(encodeJson(FrameType.RESUME, this.#number, resume))
     if (error === undefined) return
-    link.send(encodeJson(FrameType.RESET, this.#number, error.toWire()))
+    link.send(encodeJson(FrameType.RESET, this.#number, error))
     link.release(this, this.#number)
   }
 

@@ -1,5 +1,5 @@
 import type { Clock } from './clock.ts'
-import type { TunnelError } from './errors.ts'
+import type { WireError } from './errors.ts'
 import type { ResumeHead } from './heads.ts'
 import type { Link } from './link.ts'
 
@@ -7,12 +7,12 @@ import type { Link } from './link.ts'
 export interface OverStream {
   subject: string | undefined
   /** Undefined: it ended in order, and everything of both sides had arrived here. */
-  error: TunnelError | undefined
+  error: WireError | undefined
   /** What its RESUME would say: its final offsets. */
   resume: ResumeHead
   atMs: number
-  /** The link that carried its last word, which may have been lost with it. */
-  link: Link | undefined
+  /** The link that carried its last word, which may have been lost with it; no reason to keep one that is gone. */
+  link: WeakRef<Link> | undefined
 }
 
 /**

@@ -21,12 +21,17 @@ import { type Session, Sessions } from './session.ts'
 const REFUSALS_PER_SECOND = 50
 const REFUSALS = 1_000
 
+/** What an accepted link has here until it closes. */
+interface Seat {
+  session: Session
+  refusals: TokenBucket
+}
+
 /** What clients ask for on their links: sealed streams are relayed to agents, inspected ones end here. */
 export class Clients implements Listener {
   readonly #app: FastifyInstance
   readonly #options: WebSocketPluginOptions
-  readonly #sessionOf = new Map<Connection, Session>()
-  readonly #refusals = new Map<Connection, TokenBucket>()
+  readonly #seats = new Map<Connection, Seat>()
   readonly #relays: Relays
   readonly #resumes: Resumes
   readonly sessions: Sessions
@@ -68,14 +73,16 @@ export class Clients implements Listener {
   accepted(connection: Connection): void {
     const { link, context } = connection
     this.checkRoom(context.user)
-    this.#sessionOf.set(connection, this.sessions.join(context.user.sub, link))
+    this.#seats.set(connection, {
+      session: this.sessions.join(context.user.sub, link),
+      refusals: new TokenBucket(systemClock, REFUSALS_PER_SECOND, REFUSALS),
+    })
   }
 
   closed(connection: Connection): void {
-    const session = this.#sessionOf.get(connection)
-    this.#sessionOf.delete(connection)
-    this.#refusals.delete(connection)
-    if (session !== undefined) this.sessions.leave(session, connection.link)
+    const seat = this.#seats.get(connection)
+    this.#seats.delete(connection)
+    if (seat !== undefined) this.sessions.leave(seat.session, connection.link)
   }
 
   open(connection: Connection, open: IncomingOpen): void {
@@ -83,7 +90,7 @@ export class Clients implements Listener {
     delete open.head.asked
     const context = this.#contextOf(connection, open)
     if (context.user.roles.includes('agent')) throw agentMayNotOpen()
-    const session = this.#sessionOf.get(connection)
+    const session = this.#seats.get(connection)?.session
     if (session === undefined) return
     if (session.acceptor.knows(open.head.id)) return this.#resumes.here(connection, session, asResume(open))
     const machine = this.#app.machines.find(context.user.sub, context.machine)
@@ -162,10 +169,8 @@ export class Clients implements Listener {
   #refused(connection: Connection, context: OpenContext, error: TunnelError): void {
     const { machine, head, log } = context
     this.#app.tunnelMetrics.countError(error)
-    const refusals =
-      this.#refusals.get(connection) ?? new TokenBucket(systemClock, REFUSALS_PER_SECOND, REFUSALS)
-    this.#refusals.set(connection, refusals)
-    if (!refusals.take()) return connection.link.close(tooManyRefusals())
+    const seat = this.#seats.get(connection)
+    if (seat?.refusals.take() === false) return connection.link.close(tooManyRefusals())
     if (error.code === 'INTERNAL') log.error({ err: error }, 'opening a stream failed')
     else log.info({ context: { machine, kind: head.kind, code: error.code } }, 'stream refused')
   }
@@ -224,7 +229,7 @@ export class Clients implements Listener {
 
   resume(connection: Connection, resume: IncomingResume): void {
     delete resume.head.asked
-    const session = this.#sessionOf.get(connection)
+    const session = this.#seats.get(connection)?.session
     if (session !== undefined) this.#resumes.resume(connection, session, resume)
   }
 }

@@ -1,6 +1,5 @@
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { encodeJson, FrameType } from '../../protocol/index.ts'
+import { collectGarbage } from '../support/garbage.ts'
 import type { Random } from '../support/seeded-random.ts'
 import { FrameMaker } from './frame-maker.ts'
 import type { Target } from './target.ts'
@@ -88,12 +87,6 @@ export async function fuzz(
     elapsedMs: performance.now() - beganMs,
   }
 }
-
-/** The collector, whether or not the process was started with it: without it a heap says nothing. */
-const collectGarbage = (() => {
-  setFlagsFromString('--expose-gc')
-  return runInNewContext('gc') as () => void
-})()
 
 function usedHeap(): number {
   collectGarbage()

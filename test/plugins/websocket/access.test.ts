@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { TunnelError } from '../../../protocol/errors.ts'
 import { FrameType } from '../../../protocol/frames.ts'
+import { collectGarbage } from '../../support/garbage.ts'
 import { drop, listenTcp, readAll, startProxy, until } from '../../support/proxy.ts'
 import { helloOf, RawClient } from './raw-client.ts'
 
@@ -243,6 +245,30 @@ test('a peer that asks for what must be refused, without end, is closed with 442
   const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
   for (let number = 1; number < 6_000; number += 2) raw.open(number, { kind: 'ssh', machine: 'nowhere' })
   assert.equal((await raw.closed).code, 4429)
+})
+
+test('of a link that has closed nothing is kept, though what it asked for is refused only after', async (t) => {
+  const proxy = await startProxy(t)
+  const links: WeakRef<object>[] = []
+  proxy.app.websocketServer.on('connection', (socket) => links.push(new WeakRef(socket)))
+  const judged: (() => void)[] = []
+  proxy.app.policy.check = async () => {
+    await new Promise<void>((resolve) => judged.push(resolve))
+    throw new TunnelError('POLICY_DENIED', 'not you')
+  }
+  for (let count = 0; count < 5; count++) {
+    const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
+    raw.open(1, { kind: 'ssh', machine: 'home' })
+    raw.open(3, { kind: 'tcp', machine: 'home', target: '127.0.0.1:22' })
+    await until(() => judged.length === 2)
+    raw.socket.terminate()
+    await until(() => proxy.app.links.count === 0)
+    for (const refuse of judged.splice(0)) refuse()
+  }
+  await until(() => {
+    collectGarbage()
+    return links.length === 5 && links.every((socket) => socket.deref() === undefined)
+  })
 })
 
 test('what goes wrong inside is not told to a peer', async (t) => {
