@@ -11,8 +11,6 @@ export interface Level<Labels> {
   set(labels: Labels, value: number): void
   inc(labels: Labels, by?: number): void
   dec(labels: Labels, by?: number): void
-  /** Forgets every label, before what is there now is set. */
-  reset(): void
 }
 
 /** A distribution of values. */

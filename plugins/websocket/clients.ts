@@ -1,16 +1,15 @@
-import { pipeline } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { systemClock } from '../../protocol/clock.ts'
-import { asTunnelError, TunnelError } from '../../protocol/errors.ts'
-import type { StreamHead } from '../../protocol/heads.ts'
+import { asTunnelError, type TunnelError } from '../../protocol/errors.ts'
+import { STREAM_KINDS, type StreamHead, type StreamKind } from '../../protocol/heads.ts'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link-handlers.ts'
-import { StreamDuplex } from '../../protocol/node/duplex.ts'
 import type { Relay } from '../../protocol/relay.ts'
 import type { TunnelStream } from '../../protocol/stream.ts'
 import { TokenBucket } from '../../protocol/token-bucket.ts'
 import type { User } from '../auth/index.ts'
 import type { OpenContext } from '../forward/index.ts'
-import { agentMayNotOpen, hostHungUp, tooManyLinks, tooManyRefusals } from './errors.ts'
+import { ConfiguredHosts } from './configured.ts'
+import { agentMayNotOpen, tooManyLinks, tooManyRefusals } from './errors.ts'
 import type { Connection, Listener } from './listener.ts'
 import type { WebSocketPluginOptions } from './options.ts'
 import { Relays } from './relays.ts'
@@ -20,6 +19,10 @@ import { type Session, Sessions } from './session.ts'
 /** Refusals a second that one link may ask for, beyond a burst: each costs a line of the log. */
 const REFUSALS_PER_SECOND = 50
 const REFUSALS = 1_000
+
+/** A stream is `suspended` while its client has no link; a sealed one, which has no end here, is never counted so. */
+const COUNTED_STATES = ['opening', 'open', 'suspended'] as const
+type CountedState = (typeof COUNTED_STATES)[number]
 
 /** What an accepted link has here until it closes. */
 interface Seat {
@@ -34,6 +37,7 @@ export class Clients implements Listener {
   readonly #seats = new Map<Connection, Seat>()
   readonly #relays: Relays
   readonly #resumes: Resumes
+  readonly #configured: ConfiguredHosts
   readonly sessions: Sessions
 
   constructor(app: FastifyInstance, options: WebSocketPluginOptions) {
@@ -42,24 +46,27 @@ export class Clients implements Listener {
     this.sessions = new Sessions(options.streams)
     this.#relays = new Relays(app)
     this.#resumes = new Resumes(app, this.#relays, this.sessions)
+    this.#configured = new ConfiguredHosts(app, this.#relays)
   }
 
-  /** How many streams there are, by kind and state. */
-  *counts(): Generator<[kind: string, state: 'opening' | 'open' | 'suspended', count: number]> {
+  /** How many streams there are, by kind and state; those of which there are none as well. */
+  *counts(): Generator<[StreamKind, CountedState, number]> {
+    const counts = new Map(STREAM_KINDS.map((kind) => [kind, { opening: 0, open: 0, suspended: 0 }]))
     const { open, opening } = this.#relays.counts
-    yield ['ssh', 'open', open]
-    yield ['ssh', 'opening', opening]
-    const here = new Map<string, number>()
+    Object.assign(counts.get('ssh') ?? {}, { open, opening })
     for (const { acceptor } of this.sessions.all()) {
       for (const { head, state, suspended } of acceptor.streams) {
-        const key = `${head.kind} ${suspended ? 'suspended' : state}`
-        here.set(key, (here.get(key) ?? 0) + 1)
+        const ofKind = counts.get(head.kind)
+        if (ofKind !== undefined && state !== 'closed') ofKind[suspended ? 'suspended' : state]++
       }
     }
-    for (const [key, count] of here) {
-      const [kind = '', state] = key.split(' ')
-      if (state === 'opening' || state === 'open' || state === 'suspended') yield [kind, state, count]
+    for (const [kind, states] of counts) {
+      for (const state of COUNTED_STATES) yield [kind, state, states[state]]
     }
+  }
+
+  countBytes(): void {
+    this.#relays.countBytes()
   }
 
   /** Throws TOO_MANY_CONNECTIONS. */
@@ -181,50 +188,14 @@ export class Clients implements Listener {
       await connection.admitted
       context.user = connection.context.user
       await this.#app.forward.authorise(context)
+      if (context.mode === 'sealed') return await this.#configured.serve(stream, context)
     } catch (thrown) {
       const error = asTunnelError(thrown)
       this.#refused(connection, context, error)
       stream.reset(error)
       return
     }
-    if (context.mode === 'sealed') await this.#serveConfigured(connection, stream, context)
-    else await this.#app.forward.serve(stream, context)
-  }
-
-  async #serveConfigured(connection: Connection, stream: TunnelStream, context: OpenContext): Promise<void> {
-    const { user, machine, target } = context
-    const { tunnel, tunnelMetrics } = this.#app
-    const sinceMs = performance.now()
-    const over = (error: TunnelError | undefined): void => {
-      void tunnel.tell('onClose', { ...context, error, durationMs: performance.now() - sinceMs })
-    }
-    try {
-      if (target !== undefined) {
-        throw new TunnelError('POLICY_DENIED', 'a configured host is reached at its own address alone', {
-          hop: 'proxy',
-        })
-      }
-      const socket = await this.#app.machines.connect(user.sub, machine, { kind: 'ssh' })
-      await tunnel.run('onOpen', context).catch((error: unknown) => {
-        socket.destroy()
-        throw error
-      })
-      if (stream.state === 'closed') {
-        socket.destroy()
-        return over(undefined)
-      }
-      if (socket.destroyed) throw hostHungUp(machine)
-      stream.accept()
-      tunnelMetrics.requests.inc({ kind: 'ssh', outcome: 'ok' })
-      const duplex = new StreamDuplex(stream)
-      // Each direction tells the other's failure.
-      pipeline(duplex, socket, duplex, (error) => over(error ? asTunnelError(error, 'ABORTED') : undefined))
-    } catch (thrown) {
-      const error = asTunnelError(thrown)
-      this.#refused(connection, context, error)
-      stream.reset(error)
-      over(error)
-    }
+    await this.#app.forward.serve(stream, context)
   }
 
   resume(connection: Connection, resume: IncomingResume): void {

@@ -72,8 +72,8 @@ async function websocketPlugin(
   app.tunnelMetrics.onRead(() => {
     const { streams, linkSendBufferBytes } = app.tunnelMetrics
     linkSendBufferBytes.set({}, unsentBytes(listeners.links.keys()))
-    streams.reset()
     for (const [kind, state, count] of clients.counts()) streams.set({ kind, state }, count)
+    clients.countBytes()
     for (const link of listeners.links.keys()) {
       if (link.rttMs !== undefined) app.tunnelMetrics.heartbeatRttMs.observe({}, link.rttMs)
     }

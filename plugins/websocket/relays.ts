@@ -10,6 +10,9 @@ export class Relays {
   readonly #all = new Set<Relay>()
   /** Whose sealed streams pass through here, by id: to know an attempt on another user's. */
   readonly #owners = new Map<string, { userId: string; relays: number }>()
+  /** Payload bytes since they were last counted. */
+  #bytesIn = 0
+  #bytesOut = 0
 
   constructor(app: FastifyInstance) {
     this.#app = app
@@ -22,31 +25,47 @@ export class Relays {
     return { open, opening: this.#all.size - open }
   }
 
+  /** Bytes of sealed streams; `bytesIn` are towards the machine. */
+  carried(bytesIn: number, bytesOut: number): void {
+    this.#bytesIn += bytesIn
+    this.#bytesOut += bytesOut
+  }
+
+  /** Brings `tunnel_bytes_total` up to date: what a session carries is counted long before its end. */
+  countBytes(): void {
+    const { bytes } = this.#app.tunnelMetrics
+    bytes.inc({ direction: 'in', mode: 'sealed' }, this.#bytesIn)
+    bytes.inc({ direction: 'out', mode: 'sealed' }, this.#bytesOut)
+    this.#bytesIn = 0
+    this.#bytesOut = 0
+  }
+
+  /** A sealed stream that reached its machine is over. */
+  countOver(kind: string, error: TunnelError | undefined): void {
+    const metrics = this.#app.tunnelMetrics
+    metrics.requests.inc({ kind, outcome: error?.code ?? 'ok' })
+    // The person's own Ctrl-C is no error.
+    if (error !== undefined && error.code !== 'ABORTED') metrics.countError(error)
+  }
+
   /** Takes the place of `incoming`. `onOver` as the relay's own. */
   add(
     session: Session,
     incoming: IncomingOpen | IncomingResume,
     onOver?: (error: TunnelError | undefined, isOver: boolean) => void,
   ): Relay {
-    const metrics = this.#app.tunnelMetrics
     const { kind, id } = incoming.head
     const forget = this.#remember(id, session.userId)
-    const carried = { up: 0, down: 0 }
     const relay: Relay = new Relay(incoming, {
       memory: session.memory,
       onBytes: (direction, byteCount) => {
-        carried[direction] += byteCount
+        if (direction === 'up') this.carried(byteCount, 0)
+        else this.carried(0, byteCount)
       },
       onOver: (error, isOver) => {
         this.#all.delete(relay)
         forget()
-        metrics.bytes.inc({ direction: 'in', mode: 'sealed' }, carried.up)
-        metrics.bytes.inc({ direction: 'out', mode: 'sealed' }, carried.down)
-        if (isOver && relay.connected) {
-          metrics.requests.inc({ kind, outcome: error?.code ?? 'ok' })
-          // The person's own Ctrl-C is no error.
-          if (error !== undefined && error.code !== 'ABORTED') metrics.countError(error)
-        }
+        if (isOver && relay.connected) this.countOver(kind, error)
         onOver?.(error, isOver)
       },
     })

@@ -152,6 +152,37 @@ test('who comes through a reverse proxy on this machine is not on this machine',
   assert.equal(far.statusCode, 401)
 })
 
+test('the bytes of a sealed stream are counted while it lasts, through an agent and to a configured host', async (t) => {
+  const echo = await listenTcp(t, (socket) => socket.pipe(socket))
+  const hostKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBL0gCvVwXyV8CkN3CHd1Jm3k8yYwqIwQ0gI0R0aXJkQ'
+  const far = { host: '127.0.0.1', port: Number(echo.split(':')[1]), user: 'me', hostKey, owners: ['alice'] }
+  const proxy = await startProxy(t, { set: [`machines=${JSON.stringify({ far })}`] })
+  await proxy.startAgent('home', 'alice', echo)
+  const tunnel = await proxy.connect('alice')
+  const text = async () => (await proxy.api(undefined, 'metrics')).text()
+  const bytes = async (direction: string) => {
+    const found = (await text()).match(
+      `tunnel_bytes_total\\{direction="${direction}",mode="sealed"\\} (\\d+)`,
+    )
+    return Number(found?.[1])
+  }
+
+  const stream = await tunnel.open({ machine: 'home', kind: 'ssh' })
+  stream.write('x'.repeat(1_000))
+  await until(async () => (await bytes('out')) === 1_000)
+  assert.equal(await bytes('in'), 1_000)
+  stream.end()
+  await readAll(stream)
+
+  const toHost = await tunnel.open({ machine: 'far', kind: 'ssh' })
+  assert.match(await text(), /^tunnel_streams\{kind="ssh",state="open"\} 1$/m)
+  toHost.end('y'.repeat(500))
+  await readAll(toHost)
+  await until(async () => (await bytes('out')) === 1_500)
+  assert.equal(await bytes('in'), 1_500)
+  await until(async () => /^tunnel_requests_total\{kind="ssh",outcome="ok"\} 2$/m.test(await text()))
+})
+
 test('streams are counted while they are there, and requests by how they ended at their machine', async (t) => {
   const proxy = await startProxy(t)
   const echo = await listenTcp(t, (socket) => socket.pipe(socket))
@@ -160,6 +191,7 @@ test('streams are counted while they are there, and requests by how they ended a
   const stream = await tunnel.open({ machine: 'home', kind: 'ssh' })
   const text = async () => (await proxy.api(undefined, 'metrics')).text()
   assert.match(await text(), /^tunnel_streams\{kind="ssh",state="open"\} 1$/m)
+  assert.match(await text(), /^tunnel_streams\{kind="exec",state="open"\} 0$/m)
   await assert.rejects(tunnel.open({ machine: 'home', kind: 'ssh', target: '127.0.0.1:1' }), {
     code: 'CONNECT_REFUSED',
   })
