@@ -48,6 +48,8 @@ export interface AgentOptions {
 const RESCAN_MS = 5_000
 /** A link that is lost after this long is a reason to read the host keys anew, in ms: they are told with the next. */
 const SCAN_AGAIN_MS = 60_000
+/** How often a token that the proxy has refused is read anew, in ms. */
+const RENEW_MS = 30_000
 /** A machine nobody can walk to must not give up on its network. */
 const NEVER_GIVE_UP = 1_000_000
 
@@ -66,6 +68,7 @@ export class Agent {
   #stopWatching: (() => void) | undefined
   #scannedAtMs = 0
   #rescan: NodeJS.Timeout | undefined
+  readonly #renewals = new Map<Connection, NodeJS.Timeout>()
   #closed = false
 
   /** @throws {TunnelError} CONFIG_INVALID */
@@ -131,7 +134,7 @@ export class Agent {
     connection.on('tokenFailed', (error) =>
       this.#log('warn', `no fresh token: ${error.message}`, { code: error.code }),
     )
-    connection.on('failed', (error) => this.#failed(error))
+    connection.on('failed', (error) => this.#failed(connection, error))
     return connection
   }
 
@@ -153,7 +156,8 @@ export class Agent {
     dials.forEach((dial, index) => {
       if (dial.status === 'fulfilled') return
       this.#log('warn', `${urls[index]}: ${String(dial.reason.message)}`)
-      this.#connections[index]?.connect(true).catch((error: TunnelError) => this.#failed(error))
+      const connection = this.#connections[index]
+      connection?.connect(true).catch((error: TunnelError) => this.#failed(connection, error))
     })
     this.#stopWatching = watchNetwork(() => {
       for (const connection of this.#connections) connection.check()
@@ -206,10 +210,27 @@ export class Agent {
     )
   }
 
-  #failed(error: TunnelError): void {
+  #failed(connection: Connection, error: TunnelError): void {
+    if (this.#closed) return
+    if (error.category === 'authentication' && typeof this.#options.token === 'function') {
+      return this.#renewLater(connection, error)
+    }
     const alive = this.#connections.some(({ state }) => state === 'connected' || state === 'reconnecting')
     if (!alive || error.code === 'TAKEN_OVER') void this.#end(error)
     else this.#log('error', `one proxy is lost: ${error.message}`, { code: error.code })
+  }
+
+  /** Whoever renews the token may be late, and nobody may be there to start the agent again. */
+  #renewLater(connection: Connection, error: TunnelError): void {
+    if (this.#renewals.has(connection)) return
+    const seconds = RENEW_MS / 1_000
+    this.#log('error', `${error.message}; the token is read again in ${seconds} s`, { code: error.code })
+    // Not unref'd: it may be all that this process has left to do.
+    const timer = setTimeout(() => {
+      this.#renewals.delete(connection)
+      connection.connect(true).catch((failure: TunnelError) => this.#failed(connection, failure))
+    }, RENEW_MS)
+    this.#renewals.set(connection, timer)
   }
 
   /** Ends the streams and the links. Safe to call twice. */
@@ -221,6 +242,7 @@ export class Agent {
     if (this.#closed) return
     this.#closed = true
     clearTimeout(this.#rescan)
+    for (const timer of this.#renewals.values()) clearTimeout(timer)
     this.#stopWatching?.()
     this.#streams.acceptor.close(
       error ?? new TunnelError('AGENT_LOST', 'the agent was stopped', { hop: 'agent' }),

@@ -36,7 +36,7 @@ export function command({ usage, does, examples, reaches = true }: Description):
     )
   if (reaches) {
     made
-      .option('--url <url>', 'address of the proxy (or TUNNEL_URL)')
+      .option('--url <url>', 'address of the proxy (or TUNNEL_URL); again for each further replica', collect)
       .option('--token <token>', 'access token (or TUNNEL_TOKEN, TUNNEL_TOKEN_FILE)')
       .option('--profile <name>', 'configuration profile (or TUNNEL_PROFILE)')
   }

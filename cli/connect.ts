@@ -1,4 +1,4 @@
-import { TunnelService } from '../client/index.ts'
+import { TunnelService, type TunnelServiceOptions } from '../client/index.ts'
 import { type AccessOptions, accessFrom } from './credentials.ts'
 
 /** Connects for the length of `use`, and ends what is left of it. */
@@ -7,7 +7,7 @@ export async function withTunnel<T>(
   use: (tunnel: TunnelService) => Promise<T>,
 ): Promise<T> {
   const { urls, token, profile } = accessFrom(options)
-  const tunnel = new TunnelService({ url: urls, token, ...(profile !== undefined && { profile }) })
+  const tunnel = new TunnelService({ url: urls, token, ...(await settingsOf(profile)) })
   let failed = true
   try {
     await tunnel.connect()
@@ -18,4 +18,18 @@ export async function withTunnel<T>(
     // What failed has nothing under way that would be worth waiting for.
     await tunnel.disconnect(failed ? 0 : undefined)
   }
+}
+
+/** Variables of ours that are no settings, or secrets that only a server reads. */
+const NO_SETTINGS = /^TUNNEL_(URL|TOKEN|TOKEN_FILE|PROFILE|STATE_DIR|(JWT|MASTER)_SECRET(_FILE)?)$/
+
+/** A profile alone is there resolved already; what the environment sets is checked, which takes a moment longer. */
+async function settingsOf(
+  profile: string | undefined,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<Pick<TunnelServiceOptions, 'profile' | 'resolvedSettings'>> {
+  const hasSettings = Object.keys(env).some((name) => name.startsWith('TUNNEL_') && !NO_SETTINGS.test(name))
+  if (!hasSettings) return profile === undefined ? {} : { profile }
+  const { loadClientSettings } = await import('../config/index.ts')
+  return { resolvedSettings: (await loadClientSettings({ profile, env })).settings }
 }

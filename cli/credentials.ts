@@ -1,5 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
+import type { TokenProvider } from '../client/token.ts'
+import { ConfigError } from '../config/errors.ts'
+import { isProfile, unknownProfile } from '../config/profiles.ts'
 import { defaultStateDir, readSecrets, type Secrets, secretsFile } from '../config/secrets.ts'
 import { signToken } from '../plugins/auth/tokens.ts'
 import { TunnelError } from '../protocol/errors.ts'
@@ -12,8 +15,8 @@ const OWN_TOKEN_SECONDS = 600
 
 export interface Access {
   urls: [string, ...string[]]
-  /** A fresh token for each call; throws TOKEN_MISSING. */
-  token: () => Promise<string>
+  /** As it was given, or what gives a fresh one for each use; throws TOKEN_MISSING. */
+  token: TokenProvider
   profile?: string
 }
 
@@ -30,6 +33,7 @@ export function accessFrom(options: AccessOptions, env: NodeJS.ProcessEnv = proc
   const urls: [string, ...string[]] = [checkUrl(first), ...more.map(checkUrl)]
   const access: Access = { urls, token: tokenSource(options.token, urls, env) }
   const profile = options.profile ?? env.TUNNEL_PROFILE
+  if (profile && !isProfile(profile)) throw new ConfigError([unknownProfile(profile)], 'client')
   if (profile) access.profile = profile
   return access
 }
@@ -47,13 +51,9 @@ export function isLoopback(url: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
 }
 
-function tokenSource(
-  given: string | undefined,
-  urls: string[],
-  env: NodeJS.ProcessEnv,
-): () => Promise<string> {
+function tokenSource(given: string | undefined, urls: string[], env: NodeJS.ProcessEnv): TokenProvider {
   const token = given ?? env.TUNNEL_TOKEN
-  if (token) return async () => token.trim()
+  if (token) return token.trim()
   const file = env.TUNNEL_TOKEN_FILE
   // Read for each use: whoever renews the token writes it there.
   if (file) return async () => readTokenFile(file)

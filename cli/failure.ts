@@ -94,7 +94,7 @@ const MEANINGS: Record<ErrorCode, Meaning> = {
   VERSION_UNSUPPORTED: { status: EXIT.failure, advice: 'use the same version at both ends' },
   UNKNOWN_STREAM: {
     status: EXIT.failure,
-    advice: 'the agent on the machine was started anew, and this session is over: connect again',
+    advice: 'whoever had this session was started anew, and it is over: connect again',
   },
   RESUME_EXPIRED: {
     status: EXIT.failure,
@@ -119,6 +119,12 @@ const MEANINGS: Record<ErrorCode, Meaning> = {
     status: EXIT.usage,
     advice: '`tunnel config` shows the settings and where each came from',
   },
+}
+
+/** Whoever does not know a stream has been started anew since; who that is, its hop says. */
+const STARTED_ANEW: Partial<Record<Hop, string>> = {
+  agent: 'the agent on the machine was started anew, and this session is over: connect again',
+  proxy: 'the proxy was started anew, and what ended at it is over: send it again where that does no harm',
 }
 
 /** An error as the person is told of it. */
@@ -159,7 +165,10 @@ export function describeFailure(command: string, thrown: unknown): Failure {
   const error = asTunnelError(thrown)
   const { status, advice: usual } = MEANINGS[error.code]
   // Of a file that cannot be written, or a plugin, `tunnel config` knows nothing.
-  const advice = error.code === 'CONFIG_INVALID' && !(error instanceof ConfigError) ? '' : usual
+  const own = error.code === 'CONFIG_INVALID' && !(error instanceof ConfigError) ? '' : usual
+  const anew =
+    error.code === 'UNKNOWN_STREAM' && error.hop !== undefined ? STARTED_ANEW[error.hop] : undefined
+  const advice = anew ?? own
   const failure: Failure = {
     command,
     code: error.code,

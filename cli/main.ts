@@ -24,6 +24,7 @@ async function main(argv: string[]): Promise<number> {
     const { run } = await COMMANDS[command].load()
     return await run([...leading, ...own])
   } catch (error) {
+    if (isPipeBroken) return EXIT.brokenPipe
     const failure = describeFailure(command === undefined ? 'tunnel' : `tunnel ${command}`, error)
     if (command === 'ssh' || command === 'exec') failure.exitStatus = remoteStatus(failure.exitStatus)
     // What follows `--` or belongs to ssh is not ours to read.
@@ -37,7 +38,7 @@ async function main(argv: string[]): Promise<number> {
   }
 }
 
-/** These two pass on the remote status, so all but a mistyped command line is 255, as with ssh. */
+/** `exec` and `ssh` pass on the remote status, so all but a mistyped command line is 255, as with ssh. */
 function remoteStatus(status: number): number {
   return status === EXIT.usage ? EXIT.usage : EXIT.remote
 }
@@ -45,14 +46,20 @@ function remoteStatus(status: number): number {
 const argv = process.argv.slice(2)
 // These two leave the descriptors to ssh, and to their own streams; `process.stdout` would make them non-blocking.
 const isRaw = /^(ssh|stdio)$/.test(splitLeading(argv).rest[0] ?? '')
+// These two hear of it as an error of what they copy, and tell the machine before they end.
+const endsItself = /^(exec|request)$/.test(splitLeading(argv).rest[0] ?? '')
+let isPipeBroken = false
 if (!isRaw) {
-  process.stdout.on('error', (error) => {
-    if ('code' in error && error.code === 'EPIPE') process.exit(EXIT.brokenPipe)
-    throw error
-  })
+  for (const output of [process.stdout, process.stderr]) {
+    output.on('error', (error) => {
+      if (!('code' in error && error.code === 'EPIPE')) throw error
+      isPipeBroken = true
+      if (!endsItself) process.exit(EXIT.brokenPipe)
+    })
+  }
 }
 
 const status = await main(argv)
 // Only what was written is waited for: nothing that a command forgot to close keeps the person waiting.
-if (isRaw) process.exit(status)
+if (isRaw || isPipeBroken) process.exit(status)
 process.stdout.write('', () => process.stderr.write('', () => process.exit(status)))

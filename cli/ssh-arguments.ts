@@ -7,7 +7,7 @@ const OURS_WITH_ARGUMENT = ['--url', '--token', '--profile'] as const
 const OURS_ALONE = ['--json', '--verbose', '--help'] as const
 
 export interface SshArguments {
-  url?: string
+  url?: string[]
   token?: string
   profile?: string
   json?: boolean
@@ -31,7 +31,8 @@ function takeOurs(argv: string[]): { ours: Ours; passOn: string[] } {
     if (valued !== undefined) {
       const value = inline ?? argv[++index]
       if (value === undefined) throw new UsageError(`option '${name}' needs a value`)
-      ours[valued.slice(2) as 'url' | 'token' | 'profile'] = value
+      if (valued === '--url') ours.url = [...(ours.url ?? []), value]
+      else ours[valued.slice(2) as 'token' | 'profile'] = value
     } else if (alone !== undefined && inline === undefined) {
       ours[alone.slice(2) as 'json' | 'verbose' | 'help'] = true
     } else {

@@ -1,3 +1,6 @@
+import { constants } from 'node:os'
+import { EXIT } from './failure.ts'
+
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** Resolves with the first signal that asks this process to end; the next one ends it at once. */
@@ -11,4 +14,10 @@ export function stopSignal(): Promise<NodeJS.Signals> {
     }
     for (const signal of SIGNALS) process.on(signal, onSignal)
   })
+}
+
+/** As a shell tells that a signal ended a program, so that a script sees the same as with a local command. */
+export function signalStatus(signal: string): number {
+  const number = (constants.signals as Record<string, number>)[signal]
+  return number === undefined ? EXIT.remote : 128 + number
 }

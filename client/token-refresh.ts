@@ -1,7 +1,7 @@
 import type { Clock } from '../protocol/clock.ts'
-import { asTunnelError, type TunnelError } from '../protocol/errors.ts'
+import { asTunnelError, TunnelError } from '../protocol/errors.ts'
 import type { Link } from '../protocol/link.ts'
-import { askToken, refreshInMs, type TokenProvider } from './token.ts'
+import { askToken, expiryOf, refreshInMs, type TokenProvider } from './token.ts'
 
 /** Not more often than this is a provider asked, in ms: it may give the old token again. */
 const LEAST_MS = 1_000
@@ -15,8 +15,10 @@ export class TokenRefresh {
   readonly #failed: (error: TunnelError) => void
   #link: Link | undefined
   #timer: unknown
+  /** The expired token that `failed` was told of. */
+  #toldOf: string | undefined
 
-  /** @param failed told of a provider that fails; it is asked again */
+  /** @param failed told of a provider that fails, and once of a token that expires without another; it is asked again */
   constructor(provider: TokenProvider, clock: Clock, failed: (error: TunnelError) => void) {
     this.#provider = provider
     this.#clock = clock
@@ -26,7 +28,6 @@ export class TokenRefresh {
   /** `link` was dialled with `token`. */
   watch(link: Link, token: string): void {
     this.stop()
-    if (typeof this.#provider !== 'function') return
     this.#link = link
     this.#schedule(link, token)
   }
@@ -53,6 +54,19 @@ export class TokenRefresh {
     } catch (error) {
       if (this.#link === link) this.#failed(asTunnelError(error))
     }
-    if (this.#link === link) this.#schedule(link, fresh)
+    if (this.#link !== link) return
+    const isOver = (expiryOf(fresh) ?? Number.POSITIVE_INFINITY) <= Date.now()
+    if (isOver && fresh !== this.#toldOf) {
+      this.#toldOf = fresh
+      this.#failed(tokenOver())
+    }
+    // What is given as text is never another.
+    if (isOver && typeof this.#provider !== 'function') return
+    this.#schedule(link, fresh)
   }
+}
+
+function tokenOver(): TunnelError {
+  const message = 'the token has expired: until there is another, nothing new is opened'
+  return new TunnelError('TOKEN_EXPIRED', message, { hop: 'client' })
 }

@@ -13,11 +13,17 @@ export interface LoadedClientSettings {
   explain(): Explained[]
 }
 
-/** Throws ConfigError (CONFIG_INVALID) with every mistake. A setting that only a server has is none. */
-export async function loadClientSettings(from: Sources = {}): Promise<LoadedClientSettings> {
+/**
+ * Throws ConfigError (CONFIG_INVALID) with every mistake. A setting that only a server has is none.
+ * @param hop whose settings they are
+ */
+export async function loadClientSettings(
+  from: Sources = {},
+  hop: 'client' | 'agent' = 'client',
+): Promise<LoadedClientSettings> {
   const { tree, sources, problems } = readSources(ROOT, from)
   const isUnknown = problems.some(({ kind }) => kind === 'unknown')
-  refuse(isUnknown ? await ofBoth(problems, from) : problems)
+  refuse(isUnknown ? await ofBoth(problems, from) : problems, hop)
   return {
     profile: profileOf(from),
     settings: tree as unknown as ClientSettings,

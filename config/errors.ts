@@ -1,4 +1,4 @@
-import { TunnelError } from '../protocol/errors.ts'
+import { type Hop, TunnelError } from '../protocol/errors.ts'
 
 /** One mistake in a configuration, complete enough to be put right without looking anything up. */
 export interface Problem {
@@ -17,10 +17,11 @@ export interface Problem {
 export class ConfigError extends TunnelError {
   readonly problems: readonly Problem[]
 
-  constructor(problems: readonly Problem[], cause?: unknown) {
+  /** `hop`: whose configuration it is. */
+  constructor(problems: readonly Problem[], hop: Hop) {
     const count = problems.length === 1 ? 'a mistake' : `${problems.length} mistakes`
     super('CONFIG_INVALID', `${count} in the configuration: ${problems.map(problemText).join('; ')}`, {
-      cause,
+      hop,
     })
     this.problems = problems
   }

@@ -63,7 +63,7 @@ export function loadSettings(from: LoadOptions = {}): LoadedSettings {
   const warnings: string[] = []
   fillSecrets(settings, profile, from.secrets ?? 'make', sources, problems, warnings)
   const checks = new Checks(settings, sources)
-  refuse([...problems, ...checks.problems])
+  refuse([...problems, ...checks.problems], 'proxy')
   warnings.push(...checks.warnings)
   return {
     profile,

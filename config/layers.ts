@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { Problem } from './errors.ts'
 import { childOf, isGroup, isTree, MASK, type SchemaNode, settingsOf } from './nodes.ts'
-import { isProfile, PROFILES, readProfile } from './profiles.ts'
+import { isProfile, readProfile, unknownProfile } from './profiles.ts'
 
 /** One value given for one setting by one source; text is parsed by the setting's schema later. */
 export interface Assignment {
@@ -51,8 +51,7 @@ export function variableOf(path: readonly string[]): string {
 
 export function profileLayer(name: string, root: SchemaNode): Layer {
   if (isProfile(name)) return jsonLayer(readProfile(name), `profile ${name}`, root)
-  const reason = `there is no profile ${JSON.stringify(name)}; there are ${PROFILES.join(', ')}`
-  return { assignments: [], problems: [{ kind: 'source', path: '', source: 'profile', reason }] }
+  return { assignments: [], problems: [unknownProfile(name)] }
 }
 
 export function fileLayer(file: string, root: SchemaNode): Layer {

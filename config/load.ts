@@ -1,3 +1,4 @@
+import type { Hop } from '../protocol/errors.ts'
 import { ConfigError, type Problem } from './errors.ts'
 import {
   type Assignment,
@@ -92,6 +93,6 @@ export function explainTree(root: SchemaNode, tree: Tree, sources: ReadonlyMap<s
   return explained
 }
 
-export function refuse(problems: readonly Problem[]): void {
-  if (problems.length > 0) throw new ConfigError(problems)
+export function refuse(problems: readonly Problem[], hop: Hop): void {
+  if (problems.length > 0) throw new ConfigError(problems, hop)
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Problem } from './errors.ts'
 
 /** The profiles there are; each has its file in `profiles/` and holds only what differs from the defaults. */
 export const PROFILES = [
@@ -19,4 +20,9 @@ export function isProfile(name: string): name is Profile {
 /** The text of a profile's file. */
 export function readProfile(name: Profile): string {
   return readFileSync(join(import.meta.dirname, 'profiles', `${name}.json`), 'utf8')
+}
+
+export function unknownProfile(name: string): Problem {
+  const reason = `there is no profile ${JSON.stringify(name)}; there are ${PROFILES.join(', ')}`
+  return { kind: 'source', path: '', source: 'profile', reason }
 }

@@ -35,6 +35,8 @@ export interface LinkHandlers {
   resume?(resume: IncomingResume): void
   auth?(token: string): void
   goaway?(goaway: Goaway): void
+  /** A PING was answered after so many ms. */
+  rtt?(ms: number): void
   /** Once. The channels on it have been told before. */
   closed?(error: TunnelError): void
 }

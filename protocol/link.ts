@@ -295,6 +295,7 @@ export class Link {
     if (!(sentAtMs > this.#readToMs && sentAtMs <= now)) return
     this.#readToMs = sentAtMs
     this.#rttMs = now - sentAtMs
+    this.#handlers.rtt?.(this.#rttMs)
   }
 
   #receiveHello(hello: Hello): void {

@@ -15,6 +15,8 @@ export interface RelayOptions {
    * or in order; otherwise it goes on through whatever relay its opener asks next.
    */
   onOver?(error: TunnelError | undefined, isOver: boolean): void
+  /** The acceptor has taken the stream: ACCEPT or RESUMED passes. */
+  onAnswered?(): void
   /** Bytes of payload that went through: `up` from the opener, `down` to it. */
   onBytes?(direction: 'up' | 'down', byteCount: number): void
 }
@@ -182,7 +184,7 @@ export class Relay {
       if (type === FrameType.END || (typeByte & frames.END_FLAG) !== 0) own.end = own.offset
       if (type === FrameType.DATA || type === FrameType.AUX) {
         this.#options.onBytes?.(fromOpener ? 'up' : 'down', frame.length - frames.HEADER_BYTES)
-      }
+      } else if (type === FrameType.ACCEPT) this.#options.onAnswered?.()
     } else if (type === FrameType.WINDOW) {
       other.acknowledged = frames.decodeWindow(frame).received
     } else if (type === FrameType.RESUMED) {
@@ -190,6 +192,7 @@ export class Relay {
       other.offset = received
       other.acknowledged = received
       own.end = end
+      this.#options.onAnswered?.()
     }
   }
 

@@ -50,11 +50,8 @@ export async function run(argv: string[]): Promise<number> {
   const flags = made.opts<AgentFlags>()
   if (flags.machine === undefined) throw new UsageError('name this machine: --machine NAME')
   const access = accessFrom(flags)
-  const { settings } = await loadClientSettings({
-    profile: flags.profile,
-    file: flags.config,
-    flags: flags.set,
-  })
+  const sources = { profile: flags.profile, file: flags.config, flags: flags.set }
+  const { settings } = await loadClientSettings(sources, 'agent')
   collectInOneGo()
   const agent = new Agent({
     urls: access.urls,

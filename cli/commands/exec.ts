@@ -1,7 +1,7 @@
-import { constants } from 'node:os'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { withTunnel } from '../connect.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { signalStatus } from '../stop.ts'
 
 /** What a terminal or a supervisor sends us is the command's, by its SSH name (RFC 4254, section 6.10). */
 const PASSED = { SIGINT: 'INT', SIGTERM: 'TERM', SIGHUP: 'HUP', SIGQUIT: 'QUIT' } as const
@@ -65,16 +65,10 @@ async function execute(options: CommonOptions, machine: string, words: string[])
       })
       if (result.exitCode !== null) return result.exitCode
       process.stderr.write(`tunnel exec: the command was ended by SIG${result.signal}\n`)
-      return statusOf(`SIG${result.signal}`)
+      return signalStatus(`SIG${result.signal}`)
     })
   } catch (error) {
-    if (abort.signal.aborted && asked !== undefined) return statusOf(asked)
+    if (abort.signal.aborted && asked !== undefined) return signalStatus(asked)
     throw error
   }
-}
-
-/** As a shell tells it, so that a script sees the same as with a local command. */
-function statusOf(signal: string): number {
-  const number = (constants.signals as Record<string, number>)[signal]
-  return number === undefined ? EXIT.remote : 128 + number
 }

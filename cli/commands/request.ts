@@ -7,6 +7,7 @@ import { TunnelError } from '../../protocol/errors.ts'
 import { type CommonOptions, collect, command, parse } from '../command.ts'
 import { withTunnel } from '../connect.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { signalStatus, stopSignal } from '../stop.ts'
 
 const PRIORITIES = ['high', 'normal', 'low'] as const
 
@@ -72,7 +73,17 @@ export async function run(argv: string[]): Promise<number> {
     ...(flags.idempotent === true && { idempotent: true }),
     ...(flags.maxTime !== undefined && { timeoutMs: millisecondsOf(flags.maxTime) }),
   } as const
-  return withTunnel(flags, async (tunnel) => show(await tunnel.fetch(url, init), flags))
+  return withTunnel(flags, async (tunnel) => {
+    const abort = new AbortController()
+    const stopped = stopSignal()
+    void stopped.then(() => abort.abort())
+    try {
+      return await show(await tunnel.fetch(url, { ...init, signal: abort.signal }), flags)
+    } catch (error) {
+      if (abort.signal.aborted) return signalStatus(await stopped)
+      throw error
+    }
+  })
 }
 
 function checkUrl(text: string): string {

@@ -14,9 +14,10 @@ The stock ssh, with the tunnel as its ProxyCommand: the proxy relays bytes that 
 ours are those of ssh(1) and are passed on untouched; so is the exit status (255: the connection itself failed).
 
 Options:
-  --url <url>        address of the proxy (or TUNNEL_URL)
+  --url <url>        address of the proxy (or TUNNEL_URL); again for each further replica
   --token <token>    access token (or TUNNEL_TOKEN, TUNNEL_TOKEN_FILE)
   --profile <name>   configuration profile (or TUNNEL_PROFILE)
+  --json             errors as JSON
   --verbose          show the causes of an error
   --help             this text
 

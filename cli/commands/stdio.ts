@@ -19,7 +19,7 @@ Bytes between stdin/stdout and the machine's sshd, sealed: for ssh's ProxyComman
 which the agent must allow. On a terminal stderr tells of lost links and resumed ones.
 
 Options:
-  --url <url>        address of the proxy (or TUNNEL_URL)
+  --url <url>        address of the proxy (or TUNNEL_URL); again for each further replica
   --token <token>    access token (or TUNNEL_TOKEN, TUNNEL_TOKEN_FILE)
   --profile <name>   configuration profile (or TUNNEL_PROFILE)
   --json             errors as JSON

@@ -14,6 +14,8 @@ export interface AgentLink {
 
 export interface KnownAgent {
   link: Link | undefined
+  /** It has a link, and a token with which streams may be opened over it. */
+  online: boolean
   /** Since when it is as it is. */
   since: Date
   opener: StreamOpener
@@ -148,8 +150,10 @@ export class Agents {
     const { since, opener, links, waiting } = agent
     const open = links.reduce((sum, link) => sum + link.streamCount, 0)
     const suspended = links.length === 0 ? opener.size : 0
+    const link = this.#linkOf(agent)
     return {
-      link: this.#linkOf(agent),
+      link,
+      online: link !== undefined && agent.isFresh(),
       since,
       opener,
       streams: { open, waiting: waiting.size + suspended },

@@ -112,7 +112,7 @@ export class MachineDirectory {
       owner,
       name,
       source: 'agent',
-      online: agent?.link !== undefined,
+      online: agent?.online === true,
       sshUser: record.sshUser,
       hostKeys: record.hostKeys.map(describe),
       hostKeyChanged: record.changedKeys.length > 0,

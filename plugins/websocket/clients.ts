@@ -20,6 +20,9 @@ import { type Session, Sessions } from './session.ts'
 const REFUSALS_PER_SECOND = 50
 const REFUSALS = 1_000
 
+/** What a link has to show that it lives when its user wants more links than he may have, in ms. */
+const PROBE_MS = 3_000
+
 /** A stream is `suspended` while its client has no link; a sealed one, which has no end here, is never counted so. */
 const COUNTED_STATES = ['opening', 'open', 'suspended'] as const
 type CountedState = (typeof COUNTED_STATES)[number]
@@ -44,7 +47,7 @@ export class Clients implements Listener {
     this.#app = app
     this.#options = options
     this.sessions = new Sessions(options.streams)
-    this.#relays = new Relays(app)
+    this.#relays = new Relays(app, options.streams.resumeMs)
     this.#resumes = new Resumes(app, this.#relays, this.sessions)
     this.#configured = new ConfiguredHosts(app, this.#relays)
   }
@@ -69,10 +72,12 @@ export class Clients implements Listener {
     this.#relays.countBytes()
   }
 
-  /** Throws TOO_MANY_CONNECTIONS. */
+  /** Throws TOO_MANY_CONNECTIONS. Links that are only half gone are then found and give their places back. */
   checkRoom(user: User): void {
     const { linksPerUser } = this.#options.limits
-    if (this.sessions.linksOf(user.sub) < linksPerUser) return
+    const links = this.sessions.linksOf(user.sub)
+    if (links.size < linksPerUser) return
+    for (const link of links) link.probe(PROBE_MS)
     this.#app.tunnelMetrics.rateLimited.inc({ scope: 'link', tier: user.tier })
     throw tooManyLinks(linksPerUser)
   }
@@ -103,10 +108,12 @@ export class Clients implements Listener {
     const machine = this.#app.machines.find(context.user.sub, context.machine)
     if (context.mode === 'sealed' && machine?.source !== 'configured') {
       let admittedAtMs: number | undefined
-      const relay = this.#relays.add(session, open, (error) => {
-        if (admittedAtMs === undefined) return
-        const durationMs = performance.now() - admittedAtMs
-        void this.#app.tunnel.tell('onClose', { ...context, error, durationMs })
+      const relay = this.#relays.add(session, open, {
+        onOver: (error) => {
+          if (admittedAtMs === undefined) return
+          const durationMs = performance.now() - admittedAtMs
+          void this.#app.tunnel.tell('onClose', { ...context, error, durationMs })
+        },
       })
       const admitted = () => {
         admittedAtMs = performance.now()

@@ -36,7 +36,7 @@ export class ConfiguredHosts {
       // Each direction tells the other's failure.
       pipeline(duplex, socket, duplex, (failure) => {
         const error = failure ? asTunnelError(failure, 'ABORTED') : undefined
-        this.#relays.countOver('ssh', error)
+        this.#relays.countOver(error, performance.now() - sinceMs)
         if (socket instanceof Socket) this.#relays.carried(socket.bytesWritten, socket.bytesRead)
         over(error)
       })

@@ -24,7 +24,7 @@ export function machineMissing(): TunnelError {
 export function tooManyLinks(max: number): TunnelError {
   return new TunnelError('TOO_MANY_CONNECTIONS', `a user has ${max} links at most`, {
     hop: 'proxy',
-    retryAfterMs: 5_000,
+    retryAfterMs: 4_000,
   })
 }
 
@@ -57,7 +57,7 @@ export function shuttingDown(): TunnelError {
 }
 
 export function unknownStream(): TunnelError {
-  return new TunnelError('UNKNOWN_STREAM', 'no such stream is known here')
+  return new TunnelError('UNKNOWN_STREAM', 'no such stream is known here', { hop: 'proxy' })
 }
 
 export function hostHungUp(machine: string): TunnelError {

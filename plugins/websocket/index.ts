@@ -59,7 +59,7 @@ async function websocketPlugin(
       draining ??= (async () => {
         // The state folder too: links that stand need it no more.
         await app.state.close()
-        await listeners.drain(deadlineMs, shuttingDown())
+        await listeners.drain(deadlineMs, shuttingDown(), (link) => clients.sessions.isUsed(link))
       })()
       return draining
     },
@@ -74,9 +74,6 @@ async function websocketPlugin(
     linkSendBufferBytes.set({}, unsentBytes(listeners.links.keys()))
     for (const [kind, state, count] of clients.counts()) streams.set({ kind, state }, count)
     clients.countBytes()
-    for (const link of listeners.links.keys()) {
-      if (link.rttMs !== undefined) app.tunnelMetrics.heartbeatRttMs.observe({}, link.rttMs)
-    }
   })
 
   async function checkUpgrade(request: FastifyRequest): Promise<void> {

@@ -33,6 +33,11 @@ export interface Listener {
   closed(connection: Connection): void
 }
 
+/** How long clients have to find another proxy before one that drains lets go of those that only pass through, in ms. */
+const MOVE_MS = 5_000
+/** How often it looks whom it still waits for, in ms. */
+const LOOK_MS = 200
+
 /** Makes links of accepted WebSockets; keeps the set of them, for draining and for the metrics. */
 export class Listeners {
   readonly #app: FastifyInstance
@@ -95,6 +100,7 @@ export class Listeners {
         },
         open: (open) => listener.open?.(connection, open),
         resume: (resume) => listener.resume?.(connection, resume),
+        rtt: (ms) => metrics.heartbeatRttMs.observe({}, ms),
         auth: (token) => {
           // What comes after it is opened with it.
           connection.admitted = connection.admitted.then(() => this.#renew(connection, token))
@@ -155,31 +161,41 @@ export class Listeners {
   }
 
   /**
-   * Asks every peer to go elsewhere, and waits until the clients have, or until `deadlineMs` is over. Agents' links
-   * carry the clients' streams to the end; what is left then is closed.
+   * Asks every peer to go elsewhere, and waits until the clients have, for at most `deadlineMs`. A client that has
+   * nowhere to go is waited for while streams that end here go over its link (`isUsed`); sealed ones go on through
+   * whoever takes our place, and the sooner he can, the better. Agents' links carry the clients' streams to the end.
    */
-  async drain(deadlineMs: number, error: TunnelError): Promise<void> {
+  async drain(deadlineMs: number, error: TunnelError, isUsed: (link: Link) => boolean): Promise<void> {
     for (const link of this.links.keys()) link.goaway({ ...error.toWire(), deadlineMs })
-    if (deadlineMs > 0 && this.#clientCount() > 0) {
-      await new Promise<void>((resolve) => {
-        const deadline = setTimeout(resolve, deadlineMs)
-        this.#onClientGone = () => {
-          if (this.#clientCount() > 0) return
-          clearTimeout(deadline)
-          resolve()
-        }
-      })
-    }
+    await this.#clientsLeave(deadlineMs, isUsed)
     for (const link of [...this.links.keys()]) link.close(error)
   }
 
-  #onClientGone: (() => void) | undefined
-
-  #clientCount(): number {
-    let count = 0
-    for (const role of this.links.values()) if (role === 'client') count++
-    return count
+  #clientsLeave(deadlineMs: number, isUsed: (link: Link) => boolean): Promise<void> {
+    const sinceMs = performance.now()
+    const isAwaited = (): boolean => {
+      const waitedMs = performance.now() - sinceMs
+      if (waitedMs >= deadlineMs) return false
+      for (const [link, role] of this.links) {
+        if (role === 'client' && (waitedMs < MOVE_MS || isUsed(link))) return true
+      }
+      return false
+    }
+    return new Promise((resolve) => {
+      let timer: NodeJS.Timeout | undefined
+      const look = (): void => {
+        if (isAwaited()) return
+        clearInterval(timer)
+        this.#onClientGone = undefined
+        resolve()
+      }
+      timer = setInterval(look, LOOK_MS).unref()
+      this.#onClientGone = look
+      look()
+    })
   }
+
+  #onClientGone: (() => void) | undefined
 }
 
 export function unsentBytes(links: Iterable<Link>): number {

@@ -1,21 +1,22 @@
 import type { FastifyInstance } from 'fastify'
 import type { TunnelError } from '../../protocol/errors.ts'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link-handlers.ts'
-import { Relay } from '../../protocol/relay.ts'
+import { Relay, type RelayOptions } from '../../protocol/relay.ts'
+import { Owners } from './owners.ts'
 import type { Session } from './session.ts'
 
 /** The relays of all sealed streams, counted, and whose stream each is. */
 export class Relays {
   readonly #app: FastifyInstance
   readonly #all = new Set<Relay>()
-  /** Whose sealed streams pass through here, by id: to know an attempt on another user's. */
-  readonly #owners = new Map<string, { userId: string; relays: number }>()
+  readonly #owners: Owners
   /** Payload bytes since they were last counted. */
   #bytesIn = 0
   #bytesOut = 0
 
-  constructor(app: FastifyInstance) {
+  constructor(app: FastifyInstance, resumeMs: number) {
     this.#app = app
+    this.#owners = new Owners(resumeMs)
   }
 
   /** Those that have been passed on, and those that wait for it. */
@@ -40,53 +41,47 @@ export class Relays {
     this.#bytesOut = 0
   }
 
-  /** A sealed stream that reached its machine is over. */
-  countOver(kind: string, error: TunnelError | undefined): void {
+  /** A sealed stream that reached its machine is over, `durationMs` after it came here. */
+  countOver(error: TunnelError | undefined, durationMs: number): void {
     const metrics = this.#app.tunnelMetrics
-    metrics.requests.inc({ kind, outcome: error?.code ?? 'ok' })
+    metrics.requests.inc({ kind: 'ssh', outcome: error?.code ?? 'ok' })
+    if (error === undefined) metrics.requestLatencyMs.observe({ kind: 'ssh' }, durationMs)
     // The person's own Ctrl-C is no error.
-    if (error !== undefined && error.code !== 'ABORTED') metrics.countError(error)
+    else if (error.code !== 'ABORTED') metrics.countError(error)
   }
 
-  /** Takes the place of `incoming`. `onOver` as the relay's own. */
+  /** Takes the place of `incoming`; `told` as the relay's own. */
   add(
     session: Session,
     incoming: IncomingOpen | IncomingResume,
-    onOver?: (error: TunnelError | undefined, isOver: boolean) => void,
+    told: Pick<RelayOptions, 'onAnswered' | 'onOver'> = {},
   ): Relay {
-    const { kind, id } = incoming.head
-    const forget = this.#remember(id, session.userId)
+    const { id } = incoming.head
+    const sinceMs = performance.now()
+    let forget: (() => void) | undefined
     const relay: Relay = new Relay(incoming, {
       memory: session.memory,
+      onAnswered: () => {
+        forget ??= this.#owners.add(id, session.userId)
+        told.onAnswered?.()
+      },
       onBytes: (direction, byteCount) => {
         if (direction === 'up') this.carried(byteCount, 0)
         else this.carried(0, byteCount)
       },
       onOver: (error, isOver) => {
         this.#all.delete(relay)
-        forget()
-        if (isOver && relay.connected) this.countOver(kind, error)
-        onOver?.(error, isOver)
+        forget?.()
+        if (isOver && relay.connected) this.countOver(error, performance.now() - sinceMs)
+        told.onOver?.(error, isOver)
       },
     })
     this.#all.add(relay)
     return relay
   }
 
-  #remember(id: string, userId: string): () => void {
-    const known = this.#owners.get(id) ?? { userId, relays: 0 }
-    if (known.userId !== userId) return () => {}
-    this.#owners.set(id, known)
-    known.relays++
-    return () => {
-      known.relays--
-      if (known.relays === 0) this.#owners.delete(id)
-    }
-  }
-
-  /** Whether somebody else's stream of this id passes through here. */
+  /** Whether a stream of this id is, or was of late, somebody else's. */
   isForeign(id: string, userId: string): boolean {
-    const owner = this.#owners.get(id)
-    return owner !== undefined && owner.userId !== userId
+    return this.#owners.isForeign(id, userId)
   }
 }

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { asTunnelError, type TunnelError } from '../../protocol/errors.ts'
+import { asTunnelError, type ErrorCode, type TunnelError } from '../../protocol/errors.ts'
 import type { IncomingResume } from '../../protocol/link-handlers.ts'
 import { tokenExpired, unknownStream } from './errors.ts'
 import type { Connection } from './listener.ts'
@@ -8,7 +8,8 @@ import type { Session, Sessions } from './session.ts'
 
 /**
  * How long a resumed stream holds its place for an agent of which nothing is known here, in ms: it may be on its way
- * from a proxy that left. After that its opener is told to keep it and to ask again.
+ * from a proxy that left. After that its opener is told to keep it and to ask again; or, if it is known to be somebody
+ * else's, that there is no such stream.
  */
 const STRANGER_MS = 5_000
 
@@ -31,16 +32,23 @@ export class Resumes {
     if (kind !== 'ssh' || source === 'configured' || session.acceptor.knows(id)) {
       return this.here(connection, session, resume)
     }
-    if (this.#isForeign(id, user.sub)) {
-      this.#foreign(connection, resume)
-      this.#app.tunnelMetrics.streamResumes.inc({ outcome: 'UNKNOWN_STREAM' })
-      return connection.link.refuse(resume.number, unknownStream())
-    }
+    const isForeign = this.#isForeign(id, user.sub)
     let stopWaiting: (() => void) | undefined
     let stranger: NodeJS.Timeout | undefined
-    const relay = this.#relays.add(session, resume, () => {
-      stopWaiting?.()
-      clearTimeout(stranger)
+    let outcome: 'ok' | ErrorCode | undefined
+    const relay = this.#relays.add(session, resume, {
+      onAnswered: () => {
+        if (outcome !== undefined) return
+        outcome = 'ok'
+        this.#app.tunnelMetrics.streamResumes.inc({ outcome })
+      },
+      onOver: (error) => {
+        stopWaiting?.()
+        clearTimeout(stranger)
+        if (outcome !== undefined || error === undefined) return
+        this.#app.tunnelMetrics.streamResumes.inc({ outcome: error.code })
+        if (isForeign && error.code === 'UNKNOWN_STREAM') this.#foreign(connection, resume)
+      },
     })
     void (async () => {
       try {
@@ -59,11 +67,13 @@ export class Resumes {
         )
         if (relay.over) stopWaiting()
         else if (source === undefined) {
-          stranger = setTimeout(() => relay.suspend(), STRANGER_MS).unref()
+          const unknown = () => (isForeign ? relay.reset(unknownStream()) : relay.suspend())
+          stranger = setTimeout(unknown, STRANGER_MS).unref()
         }
-        this.#app.tunnelMetrics.streamResumes.inc({ outcome: 'ok' })
       } catch (thrown) {
-        relay.reset(this.#refused(asTunnelError(thrown)))
+        const error = asTunnelError(thrown)
+        outcome = error.code
+        relay.reset(this.#refused(error))
       }
     })()
   }

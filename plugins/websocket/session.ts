@@ -15,6 +15,8 @@ export interface Session {
   readonly memory: RelayMemory
 }
 
+const NO_LINKS: ReadonlySet<Link> = new Set()
+
 /** Sessions by user. One that has neither links nor streams is forgotten after the resume window. */
 export class Sessions {
   readonly #settings: StreamsOptions
@@ -65,8 +67,17 @@ export class Sessions {
     } else this.#sessions.delete(session.userId)
   }
 
-  linksOf(userId: string): number {
-    return this.#sessions.get(userId)?.links.size ?? 0
+  linksOf(userId: string): ReadonlySet<Link> {
+    return this.#sessions.get(userId)?.links ?? NO_LINKS
+  }
+
+  /** Whether a stream that ends at this proxy goes over `link`. */
+  isUsed(link: Link): boolean {
+    for (const { links, acceptor } of this.#sessions.values()) {
+      if (!links.has(link)) continue
+      for (const stream of acceptor.streams) if (stream.link === link) return true
+    }
+    return false
   }
 
   /** Whether some other user has, or has just had, a stream of this id. */
