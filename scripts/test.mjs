@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 /** Longest that one file of tests may take, in ms; a hang becomes a failure that names the test. */
-const TEST_TIMEOUT_MS = 180_000
+const TEST_TIMEOUT_MS = 240_000
 /** How long a process may take to follow its parent, in ms. */
 const LEAVE_MS = 3_000
 

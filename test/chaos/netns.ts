@@ -48,16 +48,15 @@ export class NetworkNamespace {
   /** Makes one that goes with `scope`, and removes what crashed runs have left. */
   static async create(scope: Scope): Promise<NetworkNamespace> {
     await removeStale()
-    const namespace = new NetworkNamespace(made++)
+    const namespace = new NetworkNamespace(made++, await freeSubnet())
     scope.after(() => removeNamespace(namespace.name))
     await namespace.#setUp()
     return namespace
   }
 
-  private constructor(number: number) {
+  private constructor(number: number, subnet: string) {
     this.name = `tw${process.pid}n${number}`
-    // 198.18.0.0/15 is set aside for tests of networks (RFC 2544), so it is nobody's real address.
-    this.#subnet = `198.${18 + (process.pid & 1)}.${(process.pid >> 1) & 0xff}`
+    this.#subnet = subnet
     this.hostAddress = `${this.#subnet}.1`
   }
 
@@ -102,6 +101,19 @@ export class NetworkNamespace {
   #inside(...args: string[]): Promise<string> {
     return ip('-n', this.name, ...args)
   }
+}
+
+/**
+ * 198.18.0.0/15 is set aside for tests of networks (RFC 2544), so it is nobody's real address: the first of its 512 /24
+ * from our pid on that no other test on this machine has. Of two cables with one address only the first is reached.
+ */
+async function freeSubnet(): Promise<string> {
+  const addresses = await ip('-o', '-4', 'addr', 'show')
+  for (let number = process.pid; number < process.pid + 512; number++) {
+    const subnet = `198.${18 + (number & 1)}.${(number >> 1) & 0xff}`
+    if (!addresses.includes(` ${subnet}.1/`)) return subnet
+  }
+  throw new Error('198.18.0.0/15 is full')
 }
 
 /** A namespace lives on while a process is inside, and its cable with it: so those go first. */

@@ -16,7 +16,7 @@ for (const [name, flags, skip] of [
   test(`the demo ${name} shows every step and leaves nothing behind`, { skip }, async (t) => {
     const temporary = await tempFolder(t, 'demo-test')
     const { code, stdout, stderr } = await tunnel(['demo', ...flags], {
-      env: isolated('/nowhere', { TMPDIR: temporary }),
+      env: isolated('/nowhere', { TMPDIR: temporary, npm_lifecycle_event: 'demo' }),
     })
     assert.equal(code, 0, stdout + stderr)
     assert.match(stdout, /hello from/)

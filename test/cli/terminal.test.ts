@@ -47,7 +47,12 @@ test('a prompt: what is typed reaches a terminal on the machine, and its size do
 
 test('on a terminal the proxy says what to type next, and Ctrl-C ends it', { skip }, async (t) => {
   const { env } = await buildWay(t)
-  const other = { ...env, TUNNEL_STATE_DIR: `${env.TUNNEL_STATE_DIR}2`, NO_COLOR: '1' }
+  const other = {
+    ...env,
+    TUNNEL_STATE_DIR: `${env.TUNNEL_STATE_DIR}2`,
+    NO_COLOR: '1',
+    npm_lifecycle_event: 'npx',
+  }
   const proxy = onTerminal(t, [...TUNNEL, 'server', '--port', '0'], { env: other, stdin: 'pipe' })
   await proxy.line(/the proxy listens on http:\/\/127\.0\.0\.1:\d+/)
   await proxy.line(/TUNNEL_STATE_DIR=\S+ TUNNEL_URL=\S+ npx tunnel ssh home/)

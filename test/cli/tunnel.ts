@@ -11,6 +11,8 @@ export function isolated(stateDir: string, more: NodeJS.ProcessEnv = {}): NodeJS
   for (const [name, value] of Object.entries(process.env)) if (!name.startsWith('TUNNEL_')) env[name] = value
   // The test runner marks its children, and a program that finds the mark behaves as a test.
   delete env.NODE_TEST_CONTEXT
+  // Set under `npm test` alone: the CLI tells a person there to type `npx tunnel`, and elsewhere `tunnel`.
+  delete env.npm_lifecycle_event
   return { ...env, TUNNEL_STATE_DIR: stateDir, ...more }
 }
 

@@ -6,6 +6,8 @@ const TICKS_PER_SECOND = 100
 
 interface ProcessFacts {
   parent: number
+  /** Does not run, and starts nothing. */
+  halted: boolean
   /** Ended, and not yet waited for by its parent. */
   zombie: boolean
   /** User and system time of the process and of its children that have ended, in seconds. */
@@ -23,6 +25,7 @@ export function processFacts(pid: number): ProcessFacts | undefined {
     const ticks = field(14) + field(15) + field(16) + field(17)
     return {
       parent: field(4),
+      halted: /^[TtZX]$/.test(fields[0] ?? ''),
       zombie: fields[0] === 'Z',
       cpuSeconds: ticks / TICKS_PER_SECOND,
       residentBytes: field(24) * 4_096,
@@ -42,8 +45,8 @@ export function peakResidentBytes(pid: number): number {
   }
 }
 
-/** All living descendants of a process, parents first. */
-export function descendants(pid: number): number[] {
+/** The children of each process that has some. */
+function childrenByParent(): Map<number, number[]> {
   const children = new Map<number, number[]>()
   try {
     for (const name of readdirSync('/proc')) {
@@ -51,8 +54,14 @@ export function descendants(pid: number): number[] {
       if (facts) children.set(facts.parent, [...(children.get(facts.parent) ?? []), Number(name)])
     }
   } catch {
-    return []
+    // no /proc
   }
+  return children
+}
+
+/** All living descendants of a process, parents first. */
+export function descendants(pid: number): number[] {
+  const children = childrenByParent()
   const found: number[] = []
   const queue = [...(children.get(pid) ?? [])]
   for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
@@ -67,15 +76,35 @@ export function treeCpuSeconds(pid: number): number {
   return [pid, ...descendants(pid)].reduce((sum, each) => sum + (processFacts(each)?.cpuSeconds ?? 0), 0)
 }
 
-/** SIGKILL to a process and all that it started. */
-export function killTree(pid: number): void {
-  for (const each of [...descendants(pid).reverse(), pid]) {
-    try {
-      if (each > 1) process.kill(each, 'SIGKILL')
-    } catch {
-      // gone already
-    }
+/** How long a process may take to halt, in ms; one in the midst of a disk access takes no signal. */
+const HALT_MS = 200
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch {
+    // gone already
   }
+}
+
+/**
+ * SIGKILL to a process and all that it started; gives them. Each is halted before its children are looked for, or the
+ * one that it starts meanwhile would live on.
+ */
+export function killTree(pid: number): number[] {
+  const found: number[] = []
+  // 0 is a program that did not start: its children would be everybody.
+  for (let generation = pid > 1 ? [pid] : []; generation.length > 0; ) {
+    for (const each of generation) signal(each, 'SIGSTOP')
+    const deadlineMs = performance.now() + HALT_MS
+    const runs = (each: number) => processFacts(each)?.halted === false
+    while (generation.some(runs) && performance.now() < deadlineMs) {}
+    found.push(...generation)
+    const children = childrenByParent()
+    generation = generation.flatMap((each) => children.get(each) ?? [])
+  }
+  for (const each of found) signal(each, 'SIGKILL')
+  return found
 }
 
 /** Resolves when all of these have ended. Other people's children give no event, so this asks until then. */

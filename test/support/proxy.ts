@@ -99,6 +99,16 @@ export class TestProxy {
     return signToken(secret, { sub: user, tier: 'enterprise', ttlSeconds: TOKEN_TTL_SECONDS, ...more })
   }
 
+  /**
+   * A token that is good for a second at least, and when it is over (epoch ms). `exp` is in whole seconds: one of a
+   * single second may be over before it has been sent.
+   */
+  briefTokenOf(user: string): { token: string; expiresAtMs: number } {
+    const token = this.tokenOf(user, { ttlSeconds: 2 })
+    const { exp } = JSON.parse(String(Buffer.from(token.split('.')[1] ?? '', 'base64url'))) as { exp: number }
+    return { token, expiresAtMs: exp * 1_000 }
+  }
+
   /** A client, connected. */
   async connect(user: string, more: Partial<TunnelServiceOptions> = {}): Promise<TunnelService> {
     const tunnel = this.client(user, more)

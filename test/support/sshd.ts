@@ -1,7 +1,7 @@
 import { appendFile, chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
-import { descendants, ended, killTree } from './proc.ts'
+import { ended, killTree } from './proc.ts'
 import { mustRun, Program } from './process.ts'
 import type { Scope } from './scope.ts'
 import { findProgram, freePort } from './system.ts'
@@ -79,10 +79,9 @@ export async function startSshd(scope: Scope, options: SshdOptions = {}): Promis
 
   const close = async () => {
     // Commands of sessions are in process groups of their own and would outlive their sshd.
-    const sessions = descendants(listening.pid)
-    for (const pid of sessions) killTree(pid)
-    await listening.stop()
-    await ended(sessions)
+    const tree = listening.running ? killTree(listening.pid) : []
+    await listening.exit
+    await ended(tree)
   }
   scope.after(close)
   return {

@@ -268,14 +268,15 @@ test('a reset by the client ends the request at the service', async (t) => {
 })
 
 test('what goes wrong has its code', async (t) => {
-  const rig = await startRig(t, { request: { timeoutMs: 300 } })
+  const rig = await startRig(t)
+  const impatient = await startRig(t, { request: { timeoutMs: 300 } })
   const silent = await tcpService(t, () => {})
   const rude = await tcpService(t, (socket) => socket.once('data', () => socket.destroy()))
   const alien = await tcpService(t, (socket) => socket.end('220 mail.example.org ESMTP\r\n'))
   const half = await tcpService(t, (socket) =>
     socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf')),
   )
-  await assert.rejects(request(rig, silent).closed, hasCode('TIMEOUT'))
+  await assert.rejects(request(impatient, silent).closed, hasCode('TIMEOUT'))
   await assert.rejects(request(rig, rude).closed, hasCode('CONNECT_REFUSED'))
   await assert.rejects(request(rig, alien).closed, hasCode('CONNECT_REFUSED'))
   await assert.rejects(request(rig, half).closed, hasCode('CONNECT_REFUSED'))
