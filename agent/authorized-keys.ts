@@ -1,8 +1,7 @@
-import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises'
-import { homedir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { constants, type Stats, statSync } from 'node:fs'
+import { type FileHandle, mkdir, open, stat } from 'node:fs/promises'
+import { userInfo } from 'node:os'
+import { dirname, isAbsolute, join } from 'node:path'
 import { TunnelError } from '../protocol/errors.ts'
 
 export interface AuthorizeOptions {
@@ -18,6 +17,10 @@ const LOOPBACK = ['127.0.0.1', '::1']
 /** Far beyond any real file; what is larger is no list of keys. */
 const MAX_FILE_BYTES = 4_194_304
 
+/** The shortest key of these types (RFC 8709, section 4) is 51 bytes. */
+const MIN_KEY_BYTES = 51
+const MAX_COMMENT_CHARS = 128
+
 interface PublicKey {
   type: string
   blob: string
@@ -31,18 +34,22 @@ interface PublicKey {
  */
 export async function authorizeKey(publicKey: string, options: AuthorizeOptions = {}): Promise<boolean> {
   const key = parsePublicKey(publicKey)
-  const file = options.file ?? join(homedir(), '.ssh', 'authorized_keys')
+  const file = options.file ?? authorizedKeysFile()
   const folder = dirname(file)
   await mkdir(folder, { mode: 0o700 }).catch((error: unknown) => {
     if (!isCode(error, 'EEXIST')) throw refused(`cannot make ${folder}`, error)
   })
   const owner = await checkFolder(folder)
-  const existing = await readExisting(file, owner.uid)
-  if (existing !== undefined && holdsKey(existing.text, key)) return false
-  const before = existing === undefined || existing.text === '' || existing.text.endsWith('\n') ? '' : '\n'
-  const text = `${existing?.text ?? ''}${before}${authorizedLine(key, options.from ?? LOOPBACK)}\n`
-  await replaceFile(file, text, existing ?? owner)
-  return true
+  const line = authorizedLine(key, options.from ?? LOOPBACK)
+  return await appendOnce(file, owner, (text) => (holdsKey(text, key) ? undefined : line))
+}
+
+/** Where sshd looks for this account; HOME counts where it is a folder of this account's, as it is not under `sudo`. */
+export function authorizedKeysFile(): string {
+  const { uid, homedir } = userInfo()
+  const { HOME = '' } = process.env
+  const isOwn = isAbsolute(HOME) && statSync(HOME, { throwIfNoEntry: false })?.uid === uid
+  return join(isOwn ? HOME : homedir, '.ssh', 'authorized_keys')
 }
 
 /** The line that lets `publicKey` in from this machine alone. Throws CONFIG_INVALID when the key is no key. */
@@ -66,23 +73,24 @@ export function parsePublicKey(text: string): PublicKey {
   // A key's blob begins with its own type as a length-prefixed string.
   const bytes = Buffer.from(blob, 'base64')
   const named = bytes.length > 4 && bytes.subarray(4, 4 + bytes.readUInt32BE(0)).toString('latin1') === type
-  if (match === null || !named)
+  if (match === null || !named || bytes.length < MIN_KEY_BYTES || comment.length > MAX_COMMENT_CHARS)
     throw new TunnelError('CONFIG_INVALID', 'this is no public SSH key', { hop: 'agent' })
   return { type, blob, comment: comment.trim() }
 }
 
+const KEY_TYPE = /^(ssh-(ed25519|rsa|dss)|ecdsa-sha2-nistp\d+|sk-\S+@openssh\.com)$/
+
 function holdsKey(text: string, key: PublicKey): boolean {
   return text.split('\n').some((line) => {
     const words = line.trim().split(/\s+/)
-    return (
-      !words[0]?.startsWith('#') &&
-      words.some((word, index) => word === key.blob && words[index - 1] === key.type)
-    )
+    // What is named in another line's comment lets nobody in: the first type that is no part of an option counts.
+    const at = words.findIndex((word) => KEY_TYPE.test(word))
+    return !words[0]?.startsWith('#') && words[at] === key.type && words[at + 1] === key.blob
   })
 }
 
-/** A folder that others may write to is one in which sshd trusts no file, and in which a rename can be raced. */
-async function checkFolder(folder: string): Promise<{ uid: number; gid: number }> {
+/** A folder that others may write to is one in which sshd trusts no file. */
+async function checkFolder(folder: string): Promise<Owner> {
   const found = await stat(folder)
   if (!found.isDirectory()) throw refused(`${folder} is no folder`)
   if ((found.mode & 0o022) !== 0) throw refused(`${folder} can be written to by others (chmod 700 it)`)
@@ -91,54 +99,63 @@ async function checkFolder(folder: string): Promise<{ uid: number; gid: number }
   return { uid: found.uid, gid: found.gid }
 }
 
-interface Existing {
-  text: string
+interface Owner {
   uid: number
   gid: number
 }
 
-async function readExisting(file: string, ownerUid: number): Promise<Existing | undefined> {
-  let handle: FileHandle
-  try {
-    // A link is refused and not followed: what it points to would lose its place to our new file, or its owner.
-    handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-  } catch (error) {
-    if (isCode(error, 'ENOENT')) return undefined
-    if (isCode(error, 'ELOOP'))
-      throw refused(`${file} is a symbolic link: add the key to what it points to yourself`)
-    throw refused(`cannot read ${file}`, error)
-  }
+/**
+ * Adds the line that `lineFor` wants for the present text, or none. One write at the end of the file: whatever else is
+ * written meanwhile, and whatever its encoding, every other line stays as it is.
+ */
+async function appendOnce(
+  file: string,
+  owner: Owner,
+  lineFor: (text: string) => string | undefined,
+): Promise<boolean> {
+  const handle = await openForAppend(file, owner)
   try {
     const found = await handle.stat()
-    if (!found.isFile()) throw refused(`${file} is no plain file`)
-    if (found.size > MAX_FILE_BYTES) throw refused(`${file} is too large for a list of keys`)
-    const me = process.getuid?.() ?? found.uid
-    const trusted = me === 0 ? [ownerUid, 0] : [me]
-    if (!trusted.includes(found.uid)) throw refused(`${file} belongs to somebody else`)
-    return { text: await handle.readFile('utf8'), uid: found.uid, gid: found.gid }
+    checkFile(file, found, owner.uid)
+    const text = await handle.readFile('latin1')
+    const line = lineFor(text)
+    if (line === undefined) return false
+    const before = text === '' || text.endsWith('\n') ? '' : '\n'
+    await handle.appendFile(`${before}${line}\n`, 'latin1')
+    await handle.sync()
+    return true
+  } catch (error) {
+    throw error instanceof TunnelError ? error : refused(`cannot write ${file}`, error)
   } finally {
     await handle.close()
   }
 }
 
-/** All or nothing: a crash half way must lock nobody out of his machine. */
-async function replaceFile(file: string, text: string, owner: { uid: number; gid: number }): Promise<void> {
-  const fresh = `${file}.${randomBytes(6).toString('hex')}.new`
+async function openForAppend(file: string, owner: Owner): Promise<FileHandle> {
+  // A link is refused and not followed: it may lead to a file of somebody else's.
+  const flags = constants.O_RDWR | constants.O_APPEND | constants.O_NOFOLLOW | constants.O_NONBLOCK
   try {
-    const handle = await open(fresh, 'wx', 0o600)
-    try {
-      await handle.writeFile(text)
-      if (process.getuid?.() === 0) await handle.chown(owner.uid, owner.gid)
-      await handle.chmod(0o600)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(fresh, file)
+    return await open(file, flags).catch(async (error: unknown) => {
+      if (!isCode(error, 'ENOENT')) throw error
+      const made = await open(file, flags | constants.O_CREAT, 0o600)
+      if (process.getuid?.() === 0) await made.chown(owner.uid, owner.gid)
+      return made
+    })
   } catch (error) {
-    await rm(fresh, { force: true })
-    throw refused(`cannot write ${file}`, error)
+    if (isCode(error, 'ELOOP'))
+      throw refused(`${file} is a symbolic link: add the key to what it points to yourself`)
+    if (isCode(error, 'EISDIR')) throw refused(`${file} is no plain file`)
+    throw refused(`cannot open ${file}`, error)
   }
+}
+
+function checkFile(file: string, found: Stats, ownerUid: number): void {
+  if (!found.isFile()) throw refused(`${file} is no plain file`)
+  if (found.size > MAX_FILE_BYTES) throw refused(`${file} is too large for a list of keys`)
+  const me = process.getuid?.() ?? found.uid
+  const trusted = me === 0 ? [ownerUid, 0] : [me]
+  if (!trusted.includes(found.uid)) throw refused(`${file} belongs to somebody else`)
+  if ((found.mode & 0o022) !== 0) throw refused(`${file} can be written to by others (chmod 600 it)`)
 }
 
 function refused(message: string, cause?: unknown): TunnelError {

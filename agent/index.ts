@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { userInfo } from 'node:os'
 import {
   addressesOf,
-  askProxy,
+  askPublicKey,
   type ClientSettings,
   Connection,
   type TokenProvider,
@@ -14,7 +14,7 @@ import { MACHINE_NAME } from '../protocol/heads.ts'
 import { type Hello, PROTOCOL_VERSION } from '../protocol/hello.ts'
 import { dialWebSocket } from '../protocol/node/websocket.ts'
 import { parseTarget } from '../protocol/target.ts'
-import { authorizeKey } from './authorized-keys.ts'
+import { authorizedKeysFile, authorizeKey } from './authorized-keys.ts'
 import { scanHostKeys } from './host-keys.ts'
 import { AgentStreams } from './streams.ts'
 
@@ -49,7 +49,7 @@ const RESCAN_MS = 5_000
 /** A link that is lost after this long is a reason to read the host keys anew, in ms: they are told with the next. */
 const SCAN_AGAIN_MS = 60_000
 /** How often a token that the proxy has refused is read anew, in ms. */
-const RENEW_MS = 30_000
+const RENEW_MS = 10_000
 /** A machine nobody can walk to must not give up on its network. */
 const NEVER_GIVE_UP = 1_000_000
 
@@ -164,6 +164,12 @@ export class Agent {
     })
   }
 
+  /** The proxies at which this machine is on line now. */
+  get urlsOnline(): string[] {
+    const { urls } = this.#options
+    return urls.filter((_url, index) => this.#connections[index]?.state === 'connected')
+  }
+
   /** Reads the SSH server's host keys; when nobody answers, again by and by, and then tells the proxy. */
   async #scan(): Promise<void> {
     this.#scannedAtMs = performance.now()
@@ -199,15 +205,16 @@ export class Agent {
         },
       )
     }
+    if (!isLoopbackTarget(this.#ssh)) {
+      const message = `--authorize is for this machine's own sshd at loopback, not for ${this.#ssh}: put the line that \`tunnel key --line\` prints into authorized_keys there, with its from="…" as that machine sees this one`
+      throw new TunnelError('CONFIG_INVALID', message, { hop: 'agent' })
+    }
     const { urls, token, settings } = this.#options
     const { timeoutMs } = settings.request
-    const answer = await askProxy(addressesOf(urls), { route: 'ssh/key', token, timeoutMs })
-    const { publicKey } = answer as { publicKey: string }
+    const publicKey = await askPublicKey(addressesOf(urls), token, timeoutMs)
     const added = await authorizeKey(publicKey)
-    this.#log(
-      'info',
-      added ? 'the key of your proxy was added to authorized_keys' : 'the key of your proxy is authorized',
-    )
+    const where = authorizedKeysFile()
+    this.#log('info', `the key of your proxy ${added ? 'was added to' : 'is in'} ${where}`)
   }
 
   #failed(connection: Connection, error: TunnelError): void {
@@ -251,6 +258,12 @@ export class Agent {
     await Promise.all(this.#connections.map((connection) => connection.close()))
     this.#finish(error)
   }
+}
+
+/** Whether sshd sees this process at loopback when it is dialled there. */
+function isLoopbackTarget(target: string): boolean {
+  const host = parseTarget(target)?.host ?? ''
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
 }
 
 function check(machine: string, targets: readonly string[]): void {

@@ -1,11 +1,13 @@
 import { pipeline } from 'node:stream'
 import { StreamAcceptor } from '../protocol/acceptor.ts'
 import { Budget } from '../protocol/budget.ts'
+import { systemClock } from '../protocol/clock.ts'
 import { asTunnelError, TunnelError } from '../protocol/errors.ts'
 import { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { StreamsOptions } from '../protocol/options.ts'
 import type { TunnelStream } from '../protocol/stream.ts'
 import { parseTarget } from '../protocol/target.ts'
+import { TokenBucket } from '../protocol/token-bucket.ts'
 import { dialTarget } from './dial.ts'
 import type { AgentLog } from './index.ts'
 
@@ -24,6 +26,8 @@ export class AgentStreams {
   readonly #ssh: string
   readonly #allowed: ReadonlySet<string | undefined>
   readonly #log: AgentLog
+  /** Refusals that are worth a line of the log: a burst of 50, then one a second. */
+  readonly #refusals = new TokenBucket(systemClock, 1, 50)
 
   constructor({ ssh, allow, settings, log }: AgentStreamsOptions) {
     this.#ssh = ssh
@@ -65,19 +69,25 @@ export class AgentStreams {
       })
     } catch (thrown) {
       const error = asTunnelError(thrown)
-      this.#log('warn', `a stream to ${target} was refused: ${error.message}`, {
-        code: error.code,
-        userId: subject,
-      })
+      // A peer may ask for what is refused without end.
+      if (this.#refusals.take()) {
+        const context = { code: error.code, userId: subject }
+        this.#log('warn', `a stream to ${shown(target)} was refused: ${error.message}`, context)
+      }
       stream.reset(error)
     }
   }
 }
 
+/** A peer's word: it may be long, and hold anything. */
+function shown(target: string): string {
+  return /^[\x21-\x7e]{1,100}$/.test(target) ? target : JSON.stringify(target.slice(0, 100))
+}
+
 function notAllowed(target: string): TunnelError {
   return new TunnelError(
     'POLICY_DENIED',
-    `the agent of this machine does not allow ${target.slice(0, 100)} (start it with --allow ${target.slice(0, 100)})`,
+    `the agent of this machine does not allow ${shown(target)} (start it with --allow ${shown(target)})`,
     { hop: 'agent' },
   )
 }

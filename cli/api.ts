@@ -1,5 +1,5 @@
 import { addressesOf } from '../client/addresses.ts'
-import { askProxy, fetchFromProxy } from '../client/api.ts'
+import { askProxy, askPublicKey, fetchFromProxy } from '../client/api.ts'
 import { listMachines, type Machine } from '../client/machines.ts'
 import type { Access } from './credentials.ts'
 
@@ -19,4 +19,9 @@ export function askMachines({ urls, token }: Access): Promise<Machine[]> {
 /** A route that asks for no token, whatever it answers. @throws {TunnelError} */
 export function fetchOpen({ urls }: Access, route: string): Promise<Response> {
   return fetchFromProxy(addressesOf(urls), { route, timeoutMs: QUESTION_MS })
+}
+
+/** The public SSH key with which the proxy logs in for the caller. @throws {TunnelError} */
+export function askKey({ urls, token }: Access): Promise<string> {
+  return askPublicKey(addressesOf(urls), token, QUESTION_MS)
 }

@@ -28,6 +28,10 @@ export interface AccessOptions {
 }
 
 export function accessFrom(options: AccessOptions, env: NodeJS.ProcessEnv = process.env): Access {
+  for (const name of ['url', 'token', 'profile'] as const) {
+    // An unset variable in a script; what it would fall back to is somebody else's, or nobody's.
+    if ([options[name]].flat().includes('')) throw new UsageError(`--${name} is given without a value`)
+  }
   const given = [options.url ?? env.TUNNEL_URL ?? []].flat().flatMap((text) => text.split(/[\s,]+/))
   const [first = DEFAULT_URL, ...more] = given.filter((url) => url !== '')
   const urls: [string, ...string[]] = [checkUrl(first), ...more.map(checkUrl)]
@@ -40,7 +44,13 @@ export function accessFrom(options: AccessOptions, env: NodeJS.ProcessEnv = proc
 
 function checkUrl(url: string): string {
   const parsed = URL.canParse(url) ? new URL(url) : undefined
-  if (parsed !== undefined && /^(https?|wss?):$/.test(parsed.protocol)) return url
+  const isPlain =
+    parsed !== undefined && `${parsed.username}${parsed.password}${parsed.search}${parsed.hash}` === ''
+  if (isPlain && /^(https?|wss?):$/.test(parsed.protocol)) return url
+  if (parsed !== undefined && !isPlain)
+    throw new UsageError(
+      'the address of the proxy takes no name, password, query or fragment; a token has its own option',
+    )
   throw new UsageError(
     `the address of the proxy must look like ${DEFAULT_URL} or wss://tunnel.example.com, not "${url}"`,
   )

@@ -1,5 +1,6 @@
 import { ConfigError } from '../config/errors.ts'
 import { asTunnelError, type ErrorCode, type Hop } from '../protocol/errors.ts'
+import { visible } from './output.ts'
 
 /** What the shell is told; `docs/CONFIGURATION.md` lists the same. */
 export const EXIT = {
@@ -139,7 +140,7 @@ export interface Failure {
   causes: string[]
 }
 
-const oneLine = (text: string): string => text.trim().replace(/\s*\n\s*/g, '; ')
+const oneLine = (text: string): string => visible(text.trim().replace(/\s*\n\s*/g, '; '))
 
 function causesOf(error: unknown): string[] {
   const causes: string[] = []

@@ -6,11 +6,12 @@ import { describeFailure, EXIT, renderFailure } from './failure.ts'
 
 /** Options that may also stand before the command's name, as in `tunnel --url U machines`. */
 const LEADING = /^--(url|token|profile|json|verbose)(=|$)/
+const WITH_VALUE = /^--(url|token|profile)$/
 
 function splitLeading(argv: string[]): { leading: string[]; rest: string[] } {
   let end = 0
   while (end < argv.length && LEADING.test(argv[end]!)) {
-    end += /^--(json|verbose)$/.test(argv[end]!) || argv[end]!.includes('=') ? 1 : 2
+    end += WITH_VALUE.test(argv[end]!) ? 2 : 1
   }
   return { leading: argv.slice(0, end), rest: argv.slice(end) }
 }
@@ -24,11 +25,11 @@ async function main(argv: string[]): Promise<number> {
     const { run } = await COMMANDS[command].load()
     return await run([...leading, ...own])
   } catch (error) {
-    if (isPipeBroken) return EXIT.brokenPipe
+    // Told at the end.
+    if (outputError !== undefined && endsItself) return EXIT.failure
     const failure = describeFailure(command === undefined ? 'tunnel' : `tunnel ${command}`, error)
     if (command === 'ssh' || command === 'exec') failure.exitStatus = remoteStatus(failure.exitStatus)
-    // What follows `--` or belongs to ssh is not ours to read.
-    const ours = argv.slice(0, argv.indexOf('--') === -1 ? argv.length : argv.indexOf('--'))
+    const ours = ownOptions(command, argv)
     const style = { json: ours.includes('--json'), verbose: ours.includes('--verbose') }
     const text = renderFailure(failure, style)
     // Under ssh the terminal is raw, and its cursor anywhere.
@@ -38,28 +39,50 @@ async function main(argv: string[]): Promise<number> {
   }
 }
 
+/** What is ours to read: of `exec` and `ssh`, what stands before the machine, and of all others what is before `--`. */
+function ownOptions(command: string | undefined, argv: string[]): string[] {
+  if (command !== 'exec' && command !== 'ssh') {
+    const end = argv.indexOf('--')
+    return end === -1 ? argv : argv.slice(0, end)
+  }
+  let end = argv.indexOf(command) + 1
+  for (; argv[end]?.startsWith('--') && argv[end] !== '--'; end++) {
+    if (WITH_VALUE.test(argv[end]!)) end++
+  }
+  return argv.slice(0, end)
+}
+
 /** `exec` and `ssh` pass on the remote status, so all but a mistyped command line is 255, as with ssh. */
 function remoteStatus(status: number): number {
   return status === EXIT.usage ? EXIT.usage : EXIT.remote
 }
 
 const argv = process.argv.slice(2)
+const name = splitLeading(argv).rest[0] ?? ''
 // These two leave the descriptors to ssh, and to their own streams; `process.stdout` would make them non-blocking.
-const isRaw = /^(ssh|stdio)$/.test(splitLeading(argv).rest[0] ?? '')
+const isRaw = /^(ssh|stdio)$/.test(name)
+// A log that nobody reads, or that fills a disk, is no reason to take a machine or a proxy off line.
+const isService = /^(agent|server)$/.test(name)
 // These two hear of it as an error of what they copy, and tell the machine before they end.
-const endsItself = /^(exec|request)$/.test(splitLeading(argv).rest[0] ?? '')
-let isPipeBroken = false
+const endsItself = /^(exec|request)$/.test(name)
+let outputError: NodeJS.ErrnoException | undefined
 if (!isRaw) {
   for (const output of [process.stdout, process.stderr]) {
-    output.on('error', (error) => {
-      if (!('code' in error && error.code === 'EPIPE')) throw error
-      isPipeBroken = true
-      if (!endsItself) process.exit(EXIT.brokenPipe)
+    output.on('error', (error: NodeJS.ErrnoException) => {
+      outputError ??= error
+      if (error.code === 'EPIPE' && !isService && !endsItself) process.exit(EXIT.brokenPipe)
     })
   }
 }
 
 const status = await main(argv)
+if (isRaw) process.exit(status)
 // Only what was written is waited for: nothing that a command forgot to close keeps the person waiting.
-if (isRaw || isPipeBroken) process.exit(status)
-process.stdout.write('', () => process.stderr.write('', () => process.exit(status)))
+process.stdout.write('', (error) => {
+  outputError ??= error ?? undefined
+  if (outputError === undefined || isService) return process.stderr.write('', () => process.exit(status))
+  const { code, message } = outputError
+  if (code === 'EPIPE') process.exit(EXIT.brokenPipe)
+  const text = `tunnel ${name}: the output cannot be written (${code ?? message})\n`
+  return process.stderr.write(text, () => process.exit(status === EXIT.ok ? EXIT.failure : status))
+})

@@ -22,6 +22,11 @@ export function addressOf(base: string, route: 'connect' | 'agent' = 'connect'):
       { hop: 'client' },
     )
   }
+  // Never shown, never sent: a secret in an address ends in logs and lists of processes.
+  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
+    const message = `url: ${url.origin} is given with a name, a password, a query or a fragment, which an address of a proxy does not have`
+    throw new TunnelError('CONFIG_INVALID', message, { hop: 'client' })
+  }
   const secure = url.protocol === 'https:' || url.protocol === 'wss:' ? 's' : ''
   const path = url.pathname.replace(new RegExp(`(${API}(/(connect|agent))?)?/*$`), '') + API
   return { link: `ws${secure}://${url.host}${path}/${route}`, api: `http${secure}://${url.host}${path}` }

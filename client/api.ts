@@ -1,3 +1,4 @@
+import { redirected, tlsFailure } from '../protocol/dial-failure.ts'
 import { asTunnelError, type ErrorCode, errorFromWire, isErrorCode, TunnelError } from '../protocol/errors.ts'
 import type { ProxyAddress } from './addresses.ts'
 import { awake } from './awake.ts'
@@ -29,8 +30,12 @@ export async function fetchFromProxy(
     try {
       const signal = AbortSignal.timeout(timeoutMs)
       // A token goes nowhere but where it was meant to.
-      const init: RequestInit = { method, headers, signal, redirect: 'error' }
-      return await awake(() => fetch(`${api}/${route}`, init))
+      const init: RequestInit = { method, headers, signal, redirect: 'manual' }
+      const response = await awake(() => fetch(`${api}/${route}`, init))
+      if (response.status < 300 || response.status >= 400) return response
+      const message = redirected(api, response.status, response.headers.get('location') ?? undefined)
+      last = new TunnelError('CONNECT_REFUSED', message, { hop: 'proxy' })
+      await response.body?.cancel()
     } catch (error) {
       last = unreachable(new URL(api).origin, error)
     }
@@ -46,7 +51,7 @@ export async function askProxy(
   const response = await fetchFromProxy(addresses, question)
   let body: unknown
   try {
-    const text = await response.text()
+    const text = await textOf(response)
     body = text === '' ? undefined : JSON.parse(text)
   } catch (error) {
     if (response.ok) throw noProxy(response, asTunnelError(error))
@@ -55,6 +60,33 @@ export async function askProxy(
   const problem = (body ?? {}) as Record<string, unknown>
   if (!isErrorCode(problem.code)) throw noProxy(response)
   throw errorFromWire({ hop: 'proxy', ...problem, message: problem.detail ?? problem.title })
+}
+
+/** The public SSH key with which the proxy logs in for whoever has the token. @throws {TunnelError} */
+export async function askPublicKey(
+  addresses: readonly ProxyAddress[],
+  token: TokenProvider,
+  timeoutMs: number,
+): Promise<string> {
+  const answer = await askProxy(addresses, { route: 'ssh/key', token, timeoutMs })
+  const publicKey = (answer as { publicKey?: unknown } | null)?.publicKey
+  if (typeof publicKey === 'string') return publicKey
+  throw new TunnelError('CONNECT_REFUSED', 'what answers there is no tunnel proxy', { hop: 'proxy' })
+}
+
+/** No answer of a proxy is longer than a list of a user's thousand machines. */
+const MAX_ANSWER_BYTES = 4_194_304
+
+async function textOf({ body }: Response): Promise<string> {
+  const decoder = new TextDecoder()
+  let text = ''
+  let size = 0
+  for await (const chunk of body ?? []) {
+    size += chunk.length
+    if (size > MAX_ANSWER_BYTES) throw new Error(`the answer is longer than ${MAX_ANSWER_BYTES} bytes`)
+    text += decoder.decode(chunk, { stream: true })
+  }
+  return text + decoder.decode()
 }
 
 function noProxy({ url, status }: Response, cause?: unknown): TunnelError {
@@ -75,9 +107,12 @@ const CODES: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
 /** fetch() hides why it failed in a chain of causes; its system code names it. */
 function unreachable(origin: string, thrown: unknown): TunnelError {
   let code: ErrorCode = 'CONNECT_REFUSED'
+  let why = ''
   for (let cause = thrown; cause instanceof Error; cause = cause.cause) {
-    const system = 'code' in cause ? CODES.get(String(cause.code)) : undefined
-    code = system ?? CODES.get(cause.name) ?? code
+    const system = 'code' in cause ? String(cause.code) : ''
+    code = CODES.get(system) ?? CODES.get(cause.name) ?? code
+    why = tlsFailure(system, cause.message) ?? why
   }
-  return new TunnelError(code, `no answer from the proxy at ${origin}`, { cause: thrown, hop: 'proxy' })
+  const message = why === '' ? `no answer from the proxy at ${origin}` : `${origin}: ${why}`
+  return new TunnelError(code, message, { cause: thrown, hop: 'proxy' })
 }

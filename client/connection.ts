@@ -40,6 +40,9 @@ interface ConnectionEvents {
   failed: [TunnelError]
 }
 
+/** The longest that a proxy may ask a peer to wait, in ms. */
+const MAX_ASKED_MS = 300_000
+
 export interface ConnectionOptions extends DiallerOptions {
   backoff: BackoffOptions
   /** A link that lived this long was a good one, whatever ended it, in ms. */
@@ -228,7 +231,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     let error = cause
     for (let attempt = 1; !this.#abort.signal.aborted; attempt++) {
       if (this.#failures >= backoff.maxAttempts) return this.#giveUp(error)
-      const askedMs = error.category === 'server' ? (error.retryAfterMs ?? 0) : 0
+      const askedMs = error.category === 'server' ? this.#askedMs(error) : 0
       let delayMs = Math.max(backoffMs(this.#failures, backoff, random), askedMs)
       if (delayMs === 0 && !this.#freeDials.take()) delayMs = FLAP_PAUSE_MS
       this.emit('redial', { attempt, delayMs, error })
@@ -273,11 +276,17 @@ export class Connection extends Emitter<ConnectionEvents> {
         if (isStill()) this.#adopt(dialled)
         else dialled.link.close()
       } catch (failure) {
-        const askedMs = asTunnelError(failure).retryAfterMs ?? 0
+        const askedMs = this.#askedMs(asTunnelError(failure))
         await new Pause(this.#clock, Math.max(waitMs, askedMs)).over
       }
     }
     if (this.#moving === older) this.#moving = undefined
+  }
+
+  /** What the proxy asks to wait, spread as every wait: it may have told a thousand others the same. */
+  #askedMs({ retryAfterMs = 0 }: TunnelError): number {
+    const { backoff, random } = this.#options
+    return Math.min(MAX_ASKED_MS, retryAfterMs) * (1 + backoff.jitter * random())
   }
 
   #to(state: ConnectionState): void {

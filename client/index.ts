@@ -3,7 +3,7 @@ export { type ErrorCategory, type ErrorCode, type Hop, TunnelError } from '../pr
 export type { Priority } from '../protocol/heads.ts'
 export type { StreamDuplex } from '../protocol/node/duplex.ts'
 export { addressesOf, addressOf, type ProxyAddress } from './addresses.ts'
-export { askProxy, fetchFromProxy, type ProxyQuestion } from './api.ts'
+export { askProxy, askPublicKey, fetchFromProxy, type ProxyQuestion } from './api.ts'
 export { backoffMs } from './backoff.ts'
 export { Connection, type ConnectionOptions, type ConnectionState, type Redial } from './connection.ts'
 export type { Dial } from './dialler.ts'

@@ -47,7 +47,7 @@ export const ShutdownOptions = Type.Object(
   {
     /** The proxy's drain, in ms. */
     serverMs: Type.Integer({ default: 30_000, minimum: 0, maximum: 3_600_000 }),
-    /** A client's `disconnect()` and an agent's stop, in ms. */
+    /** How long a client's `disconnect()` waits for what is under way, in ms. */
     clientMs: Type.Integer({ default: 10_000, minimum: 0, maximum: 3_600_000 }),
   },
   strict,

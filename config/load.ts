@@ -4,10 +4,13 @@ import {
   type Assignment,
   type Environment,
   environmentLayer,
+  FILE_VARIABLES,
   type Flag,
   fileLayer,
   flagLayer,
+  OTHER_VARIABLES,
   profileLayer,
+  SHORT_VARIABLES,
   variableOf,
 } from './layers.ts'
 import { nearest } from './nearest.ts'
@@ -51,13 +54,20 @@ export function readSources(root: SchemaNode, from: Sources, beneath: Assignment
   return { ...resolved, problems: [...problems, ...broken] }
 }
 
+/** What Docker and Kubernetes set on their own for a neighbour that is named `tunnel`. */
+const OF_A_NEIGHBOUR = /^TUNNEL_(NAME|ENV_\w+|PORT(_\d+_(TCP|UDP)\w*)?|SERVICE_(HOST|PORT)(_\w+)?)$/
+
 /**
  * A variable that begins as ours do and is no setting: a mistake when it names one of our sections or is one slip
  * away from a setting. Others (cloudflared has TUNNEL_ variables too) are none of our business.
  */
 function unknownVariable(variable: string, text: string | undefined, root: SchemaNode): Problem | undefined {
-  const names = new Map([...settingsOf(root)].map(([path]) => [variableOf(path), path.join('.')]))
-  const meant = nearest(variable, names.keys())
+  if (OF_A_NEIGHBOUR.test(variable)) return undefined
+  const settings = [...settingsOf(root)].map(([path]) => [variableOf(path), path.join('.')] as const)
+  const others = [...OTHER_VARIABLES].map((name) => [name, name] as const)
+  const names = new Map([...settings, ...SHORT_VARIABLES, ...FILE_VARIABLES, ...others])
+  const inServer = variable.replace('TUNNEL_', 'TUNNEL_SERVER_')
+  const meant = names.has(inServer) ? inServer : nearest(variable, names.keys())
   const isOurs = Object.keys(root.properties ?? {}).some((section) =>
     `${variable}_`.startsWith(`${variableOf([section])}_`),
   )

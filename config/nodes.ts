@@ -57,7 +57,7 @@ export function* settingsOf(
 }
 
 const SECRET_PATHS: ReadonlySet<string> = new Set(['auth.secret', 'ssh.masterSecret'])
-const LOOKS_SECRET = /secr|token|passw|passphrase|credential|private|apikey/i
+const LOOKS_SECRET = /secr|token|pass|credential|private|key|jwt/i
 
 /** Whether the value at `path` must never be shown; in doubt (a mistyped name), yes. */
 export function isSecret(path: string, node?: SchemaNode): boolean {

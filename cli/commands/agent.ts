@@ -4,6 +4,7 @@ import { collectInOneGo } from '../collector.ts'
 import { type CommonOptions, collect, command, parse, parseTarget } from '../command.ts'
 import { accessFrom, ownName } from '../credentials.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { visible } from '../output.ts'
 import { stopSignal } from '../stop.ts'
 
 type Level = 'error' | 'warn' | 'info' | 'debug' | 'trace'
@@ -53,33 +54,38 @@ export async function run(argv: string[]): Promise<number> {
   const sources = { profile: flags.profile, file: flags.config, flags: flags.set }
   const { settings } = await loadClientSettings(sources, 'agent')
   collectInOneGo()
+  const log = flags.json === true ? logJson : logText(flags.verbose === true)
   const agent = new Agent({
     urls: access.urls,
     machine: flags.machine,
     token: access.token,
     ssh: parseTarget(flags.ssh),
     allow: (flags.allow ?? []).map(parseTarget),
-    sshUser: flags.user ?? ownName(),
+    sshUser: userOf(flags.user),
     authorize: flags.authorize === true,
     settings,
-    log: flags.json === true ? logJson : logText(flags.verbose === true),
+    log,
   })
-  const stopped = stopSignal()
+  const stopped = stopSignal({ unattended: true })
   try {
     const begun = await Promise.race([agent.start(), stopped])
     if (begun !== undefined) return EXIT.ok
-    const where = access.urls.join(', ')
-    if (flags.json !== true) {
-      process.stdout.write(
-        `${flags.machine} is on line at ${where}; its SSH server is ${flags.ssh}; Ctrl-C stops it\n`,
-      )
-    }
+    const where = agent.urlsOnline.join(', ')
+    const ready = `${flags.machine} is on line at ${where}; its SSH server is ${flags.ssh}`
+    log('info', flags.json === true ? ready : `${ready}; Ctrl-C stops it`)
     const ended = await Promise.race([agent.done, stopped])
     if (ended instanceof Error) throw ended
+    if (ended !== undefined) log('info', `${ended}: stopping`)
     return EXIT.ok
   } finally {
     await agent.close()
   }
+}
+
+function userOf(given: string | undefined): string {
+  if (given === undefined) return ownName()
+  if (/^[^\s\p{C}]{1,128}$/u.test(given)) return given
+  throw new UsageError('--user takes the name of an account')
 }
 
 function logJson(level: Level, message: string, context: Record<string, unknown> = {}): void {
@@ -91,6 +97,6 @@ function logText(isVerbose: boolean) {
   return (level: Level, message: string, context: Record<string, unknown> = {}): void => {
     if (!isVerbose && (level === 'debug' || level === 'trace')) return
     const details = isVerbose && Object.keys(context).length > 0 ? ` ${JSON.stringify(context)}` : ''
-    process.stdout.write(`${level === 'info' ? '' : `${level}: `}${message}${details}\n`)
+    process.stdout.write(`${level === 'info' ? '' : `${level}: `}${visible(message)}${details}\n`)
   }
 }

@@ -1,6 +1,7 @@
 import { type CommonOptions, command, parse } from '../command.ts'
 import { withTunnel } from '../connect.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { checkMachine } from '../machine-name.ts'
 import { signalStatus } from '../stop.ts'
 
 /** What a terminal or a supervisor sends us is the command's, by its SSH name (RFC 4254, section 6.10). */
@@ -28,7 +29,11 @@ export async function run(argv: string[]): Promise<number> {
   )
   if (made === undefined) return EXIT.ok
   const [machine = '', ...rest] = made.args
+  checkMachine(machine)
   const words = rest[0] === '--' ? rest.slice(1) : rest
+  // Behind the machine and before `--` it would be taken for the command.
+  if (rest.length > 1 && rest[0]?.startsWith('--') && rest[0] !== '--')
+    throw new UsageError(`put ${rest[0].split('=')[0]} before the machine, and -- before the command`)
   if (words.length === 0) throw new UsageError('name the command: tunnel exec MACHINE -- COMMAND…')
   return execute(made.opts<CommonOptions>(), machine, words)
 }

@@ -1,8 +1,8 @@
-import { authorizedLineOf, authorizeKey } from '../../agent/authorized-keys.ts'
-import { ask } from '../api.ts'
+import { authorizedKeysFile, authorizedLineOf, authorizeKey } from '../../agent/authorized-keys.ts'
+import { askKey } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
-import { EXIT } from '../failure.ts'
+import { EXIT, UsageError } from '../failure.ts'
 
 export async function run(argv: string[]): Promise<number> {
   const made = parse(
@@ -24,16 +24,17 @@ export async function run(argv: string[]): Promise<number> {
   )
   if (made === undefined) return EXIT.ok
   const options = made.opts<CommonOptions & { authorize?: boolean; line?: boolean }>()
-  const { publicKey } = await ask<{ publicKey: string }>(accessFrom(options), 'ssh/key')
+  if (options.line === true && (options.authorize === true || options.json === true))
+    throw new UsageError('--line stands alone')
+  const publicKey = await askKey(accessFrom(options))
   if (options.authorize !== true) {
     const text = options.line === true ? authorizedLineOf(publicKey) : publicKey
     process.stdout.write(options.json === true ? `${JSON.stringify({ publicKey })}\n` : `${text}\n`)
     return EXIT.ok
   }
   const added = await authorizeKey(publicKey)
-  const text = added
-    ? 'the key was added to ~/.ssh/authorized_keys'
-    : 'the key was in ~/.ssh/authorized_keys already'
+  const file = authorizedKeysFile()
+  const text = added ? `the key was added to ${file}` : `the key was in ${file} already`
   process.stdout.write(options.json === true ? `${JSON.stringify({ publicKey, added })}\n` : `${text}\n`)
   return EXIT.ok
 }

@@ -3,6 +3,7 @@ import { ask, askMachines } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { checkMachine } from '../machine-name.ts'
 import { age, table } from '../output.ts'
 
 export function machineTable(machines: Machine[]): string {
@@ -61,6 +62,7 @@ export async function run(argv: string[]): Promise<number> {
 }
 
 function routeOf(machine: string): string {
+  checkMachine(machine)
   return `machines/${encodeURIComponent(machine)}`
 }
 

@@ -59,6 +59,7 @@ export async function run(argv: string[]): Promise<number> {
     throw new UsageError(`--priority is one of ${PRIORITIES.join(', ')}, not "${flags.priority}"`)
   const body = await bodyOf(flags.data)
   const method = flags.request ?? (body === undefined ? 'GET' : 'POST')
+  if (!/^[\w!#$%&'*+.^`|~-]{1,32}$/.test(method)) throw new UsageError(`"${method}" is no method`)
   if (/^(CONNECT|TRACE|TRACK)$/i.test(method)) throw new UsageError(`${method} cannot be sent as a request`)
   if (body !== undefined && /^(GET|HEAD)$/i.test(method))
     throw new UsageError(`${method} has no body here: leave --data out, or use another method`)
@@ -89,7 +90,10 @@ export async function run(argv: string[]): Promise<number> {
 function checkUrl(text: string): string {
   // curl's habit: the scheme may be left out.
   const url = /^[a-z]+:\/\//i.test(text) ? text : `http://${text}`
-  if (URL.canParse(url) && new URL(url).protocol === 'http:') return url
+  const parsed = URL.canParse(url) ? new URL(url) : undefined
+  if (parsed !== undefined && `${parsed.username}${parsed.password}` !== '')
+    throw new UsageError("the address takes no name and password: give -H 'Authorization: …'")
+  if (parsed?.protocol === 'http:') return url
   throw new UsageError(`the address must look like http://MACHINE:PORT/path, not "${text}"`)
 }
 

@@ -30,7 +30,7 @@ export async function run(argv: string[]): Promise<number> {
       does: 'Starts the proxy. On a terminal it says what to type next; its log, as JSON lines, goes to stdout.',
       examples: [
         'tunnel server',
-        'tunnel server --profile production --host 0.0.0.0 --set server.trustProxy=true',
+        'tunnel server --profile production --set server.trustProxy=["127.0.0.1"]',
         'tunnel server --plugin ./my-policy.ts --set log.level=debug',
       ],
       reaches: false,
@@ -55,7 +55,7 @@ export async function run(argv: string[]): Promise<number> {
   // Late, so that help and a wrong setting are told at once.
   const { buildServer } = await import('../../server.ts')
   const app = await buildServer({ settings, plugins })
-  const stopped = stopSignal()
+  const stopped = stopSignal({ unattended: true })
   try {
     await app.listen({ host: settings.server.host, port: settings.server.port })
   } catch (error) {

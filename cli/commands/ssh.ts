@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { TunnelError } from '../../protocol/errors.ts'
-import { MACHINE_NAME } from '../../protocol/heads.ts'
 import { accessFrom, isLoopback } from '../credentials.ts'
-import { EXIT, UsageError } from '../failure.ts'
+import { EXIT } from '../failure.ts'
 import { findProgram } from '../find-program.ts'
+import { checkMachine } from '../machine-name.ts'
 import { selfCommand, shellQuote } from '../self.ts'
 import { readSshArguments, type SshArguments } from '../ssh-arguments.ts'
 
@@ -60,10 +60,7 @@ export async function run(argv: string[]): Promise<number> {
   }
   const access = accessFrom(given)
   if (given.machine === undefined) return runSsh(given.passOn, {})
-  if (!MACHINE_NAME.test(given.machine))
-    throw new UsageError(
-      `"${given.machine}" is no name of a machine: lower-case letters, digits, dots and hyphens`,
-    )
+  checkMachine(given.machine)
   // By environment and not by argument: what ssh starts is visible to everybody on this machine.
   const env: NodeJS.ProcessEnv = { TUNNEL_URL: access.urls.join(' ') }
   if (given.token !== undefined) env.TUNNEL_TOKEN = given.token

@@ -8,6 +8,7 @@ import { parseTarget } from '../../protocol/target.ts'
 import { collectInOneGo } from '../collector.ts'
 import { withTunnel } from '../connect.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { checkMachine } from '../machine-name.ts'
 import { narrate } from '../narrate.ts'
 import { stopSignal } from '../stop.ts'
 
@@ -57,6 +58,7 @@ export async function run(argv: string[]): Promise<number> {
   const [machine, target, ...more] = positionals
   if (machine === undefined || more.length > 0)
     throw new UsageError('name one machine: tunnel stdio MACHINE [HOST:PORT]')
+  checkMachine(machine)
   if (target !== undefined && parseTarget(target) === undefined)
     throw new UsageError(`an address is HOST:PORT, not "${target}"`)
   collectInOneGo()

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type RawData, WebSocket } from 'ws'
+import { redirected, tlsFailure } from '../dial-failure.ts'
 import { errorFromWire, isErrorCode, TunnelError } from '../errors.ts'
 import { copyFrame } from '../frames.ts'
 import { SUBPROTOCOL } from '../hello.ts'
@@ -191,7 +192,7 @@ export function dialWebSocket(url: string, options: DialOptions): Promise<Transp
       response.socket.setNoDelay(true)
     })
     webSocket.once('unexpected-response', (_request, response) => {
-      void refusal(response).then(fail)
+      void refusal(url, response).then(fail)
     })
     webSocket.once('open', () => {
       settle()
@@ -219,15 +220,21 @@ function dialError(error: Error & { code?: string }, url: string): TunnelError {
   if (error.code === 'ECONNRESET' || error.code === 'EPIPE') {
     return new TunnelError('LINK_LOST', `the connection to ${where} was cut before there was a link`, options)
   }
-  if (error.code === 'EPROTO' || error.code?.startsWith('ERR_SSL'))
-    return new TunnelError('CONNECT_REFUSED', `${where} speaks no TLS that is understood here`, options)
+  const tls = tlsFailure(error.code ?? '', error.message)
+  if (tls !== undefined) return new TunnelError('CONNECT_REFUSED', `${where}: ${tls}`, options)
   return new TunnelError('CONNECT_REFUSED', `${where} could not be reached (${error.message})`, options)
 }
 
 const MAX_REFUSAL_BYTES = 16_384
 
 /** What the proxy answered in place of an upgrade: a problem document (RFC 9457), or a stranger's page. */
-async function refusal(response: IncomingMessage): Promise<TunnelError> {
+async function refusal(url: string, response: IncomingMessage): Promise<TunnelError> {
+  const status = response.statusCode ?? 0
+  if (status >= 300 && status < 400) {
+    response.resume()
+    const message = redirected(url, status, response.headers.location)
+    return new TunnelError('CONNECT_REFUSED', message, { hop: 'proxy' })
+  }
   const chunks: Buffer[] = []
   let size = 0
   try {
@@ -243,7 +250,6 @@ async function refusal(response: IncomingMessage): Promise<TunnelError> {
   } catch {
     // Not a problem document: told below by its status.
   }
-  const status = response.statusCode
   if (status === 401) return new TunnelError('TOKEN_INVALID', 'the proxy answered 401', { hop: 'proxy' })
   return new TunnelError('CONNECT_REFUSED', `the server answered ${status}, it is no tunnel proxy`, {
     hop: 'proxy',

@@ -90,5 +90,5 @@ test('root keeps the owner of the file', { skip: process.getuid?.() !== 0 && 'ne
   for (const path of [join(home, '.ssh'), file]) await chown(path, 12_345, 12_346)
   await authorizeKey(newKey(), { file })
   const { uid, gid, mode } = await stat(file)
-  assert.deepEqual([uid, gid, mode & 0o777], [12_345, 12_346, 0o600])
+  assert.deepEqual([uid, gid, mode & 0o777], [12_345, 12_346, 0o644])
 })

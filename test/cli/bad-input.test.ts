@@ -89,6 +89,42 @@ test('what goes wrong on the way is one line at the person, with its hop, its co
     assert.equal((await tunnel(['exec', 'home', '--', 'echo in'], { env })).stdout, 'in\n')
   })
 
+  await t.test('a profile that there is not, for every command that reaches a proxy', async () => {
+    for (const command of ['machines', 'status', 'key', 'stdio home', 'request http://home:80/']) {
+      const told = await failing(`${command} --profile nope`, 2)
+      assert.match(told, /there is no profile "nope"; there are default, .*\(client, CONFIG_INVALID\)/)
+    }
+    assert.match(await failing('machines', 2, { TUNNEL_PROFILE: 'nope' }), /"nope"/)
+  })
+
+  await t.test(
+    'settings of the environment hold for commands too, and their mistakes are named',
+    async () => {
+      const wrong = { TUNNEL_REQUEST_TIMEOUT_MS: 'abc', TUNNEL_BACKOFF_JITTR: '1' }
+      for (const command of ['exec home -- true', 'stdio home', 'request http://home:80/']) {
+        const told = await failing(command, 2, wrong)
+        assert.match(told, /request\.timeoutMs = "abc" \(environment/)
+        assert.match(told, /TUNNEL_BACKOFF_JITTR .*did you mean/)
+      }
+      const silent = await listenTcp(t, () => {})
+      const impatient = { TUNNEL_REQUEST_TIMEOUT_MS: '50' }
+      assert.match(await failing(`request http://home:${silent.split(':')[1]}/`, 4, impatient), /TIMEOUT/)
+    },
+  )
+
+  await t.test('a proxy that is not there, where another of --url is', async () => {
+    const gone = `http://127.0.0.1:${await freePort()}`
+    for (const urls of [
+      [gone, way.url],
+      [way.url, gone],
+    ]) {
+      const args = ['machines', ...urls.flatMap((url) => ['--url', url])]
+      const { code, stdout, stderr } = await tunnel(args, { env })
+      assert.equal(code, 0, stderr)
+      assert.match(stdout, /^home +o/m)
+    }
+  })
+
   await t.test('machines takes one wish at a time', async () => {
     assert.match(await failing('machines --trust a --forget b', 2), /not both/)
   })

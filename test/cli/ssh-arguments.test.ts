@@ -38,7 +38,7 @@ test('options of ours come first, and what follows is passed on untouched', () =
   const { passOn, url, profile, verbose, machine } = readSshArguments(line)
   assert.deepEqual(
     { url, profile, verbose, machine },
-    { url: 'http://127.0.0.1:1', profile: 'default', verbose: true, machine: 'home' },
+    { url: ['http://127.0.0.1:1'], profile: 'default', verbose: true, machine: 'home' },
   )
   assert.deepEqual(passOn, ['-v', 'home', 'echo', '--url', "it's"])
 })

@@ -4,6 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'node:test'
 import { setImmediate } from 'node:timers/promises'
+import type { Program } from '../support/process.ts'
 import { until } from '../support/proxy.ts'
 import { requireSystem } from '../support/sshd.ts'
 import { tempFolder } from '../support/tree.ts'
@@ -91,13 +92,16 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
       const { code, stderr } = await tunnel(['exec', 'home', '--', 'true'], { env })
       assert.equal(code, 0, stderr)
     }
-    const left = async () => {
-      const metrics = await (await fetch(`${way.url}/api/tunnel/metrics`)).text()
-      return /^tunnel_(?:active_connections\{role="client"|streams\{kind="exec"|ssh_pool_connections\{state="busy").*\} [1-9]/m.exec(
-        metrics,
-      )
-    }
-    await until(async () => (await left()) === null)
+    await way.nothingLeft()
+  })
+
+  await t.test('a reader that leaves ends tunnel exec, its stream and its command', async (t) => {
+    const running = startTunnel(t, ['exec', 'home', '--', 'echo up; while echo; do sleep 0.1; done'], { env })
+    await running.line('up')
+    running.child.stdout?.destroy()
+    assert.deepEqual(await running.exit, { code: 141, signal: null })
+    assert.equal(running.stderr, '')
+    await way.nothingLeft()
   })
 
   await t.test('tunnel machines and status tell what is on line', async () => {
@@ -123,7 +127,10 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
     ]
     assert.deepEqual(
       said.map(({ stdout }) => stdout),
-      ['the key was added to ~/.ssh/authorized_keys\n', 'the key was in ~/.ssh/authorized_keys already\n'],
+      [
+        `the key was added to ${home}/.ssh/authorized_keys\n`,
+        `the key was in ${home}/.ssh/authorized_keys already\n`,
+      ],
     )
     const other = startTunnel(t, ['agent', '--machine', 'other', '--authorize'], { env: own })
     await other.line(/on line/)
@@ -187,7 +194,8 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
 })
 
 test('tunnel request speaks HTTP with the habits of curl', { skip }, async (t) => {
-  const { env } = await buildWay(t)
+  const way = await buildWay(t)
+  const { env } = way
   const folder = await tempFolder(t)
   const port = await startService(t, (request, response) => {
     if (request.url === '/missing') return void response.writeHead(404, 'Not Here').end('nothing\n')
@@ -250,8 +258,34 @@ test('tunnel request speaks HTTP with the habits of curl', { skip }, async (t) =
       assert.equal(running.running, true)
       running.child.stdout?.destroy()
       running.kill('SIGINT')
-      assert.equal((await running.exit).signal, 'SIGINT')
+      await running.exit
       assert.equal(running.stderr, '')
     },
   )
+
+  await t.test('Ctrl-C, SIGTERM and a reader that leaves end a request up to its service', async (t) => {
+    let closed = 0
+    const endless = await startService(t, (_request, response) => {
+      const timer = setInterval(() => response.write('more\n'), 20)
+      response.once('close', () => {
+        clearInterval(timer)
+        closed++
+      })
+    })
+    const ends = {
+      130: (running: Program) => running.kill('SIGINT'),
+      143: (running: Program) => running.kill('SIGTERM'),
+      141: (running: Program) => running.child.stdout?.destroy(),
+    }
+    for (const [status, end] of Object.entries(ends)) {
+      const before = closed
+      const running = startTunnel(t, ['request', `http://home:${endless}/`], { env })
+      await running.line('more')
+      end(running)
+      assert.deepEqual(await running.exit, { code: Number(status), signal: null })
+      assert.equal(running.stderr, '')
+      await until(() => closed === before + 1)
+    }
+    await way.nothingLeft()
+  })
 })

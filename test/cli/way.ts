@@ -2,6 +2,7 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Program } from '../support/process.ts'
+import { until } from '../support/proxy.ts'
 import type { Scope } from '../support/scope.ts'
 import { type Sshd, startSshd } from '../support/sshd.ts'
 import { freePort } from '../support/system.ts'
@@ -20,6 +21,8 @@ export interface Way {
   sshOptions: string[]
   startProxy(): Promise<Program>
   startAgent(...more: string[]): Promise<Program>
+  /** Resolves when the proxy has no client's link, no inspected stream and no busy SSH connection. */
+  nothingLeft(): Promise<void>
 }
 
 export async function buildWay(scope: Scope, profile = 'unstable-network'): Promise<Way> {
@@ -49,7 +52,11 @@ export async function buildWay(scope: Scope, profile = 'unstable-network'): Prom
     ...['StrictHostKeyChecking=accept-new', 'LogLevel=ERROR', `User=${sshd.user}`],
   ]
   const sshOptions = ['-F', '/dev/null', ...settings.flatMap((setting) => ['-o', setting])]
-  return { sshd, url, port, env, proxy, agent, sshOptions, startProxy, startAgent }
+  const left =
+    /^tunnel_(?:active_connections\{role="client"|streams\{kind="(?:http|exec|tcp)"|ssh_pool_connections\{state="busy").*\} [1-9]/m
+  const nothingLeft = () =>
+    until(async () => !left.test(await (await fetch(`${url}/api/tunnel/metrics`)).text()))
+  return { sshd, url, port, env, proxy, agent, sshOptions, startProxy, startAgent, nothingLeft }
 }
 
 export async function startService(scope: Scope, listener: RequestListener): Promise<number> {
