@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
@@ -15,6 +14,7 @@ import { loadSettings } from '../config/index.ts'
 import { signToken } from '../plugins/auth/tokens.ts'
 import { TunnelError } from '../protocol/errors.ts'
 import { type BuildOptions, buildServer } from '../server.ts'
+import { makeCertificate } from './support/certificate.ts'
 
 function folder(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'tunnel-server-'))
@@ -258,25 +258,14 @@ test('the log of a server is the lines of the contract, without the tokens that 
 })
 
 test('with a certificate it speaks TLS of the wanted version and nothing older', async (t) => {
-  const dir = folder(t)
-  const [cert, key] = [join(dir, 'cert.pem'), join(dir, 'key.pem')]
-  const args = [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:prime256v1',
-    '-nodes',
-    '-days',
-    '1',
-  ]
-  const made = spawnSync('openssl', [...args, '-subj', '/CN=localhost', '-keyout', key, '-out', cert])
-  if (made.status !== 0) return t.skip('there is no openssl to make a certificate with')
-  const settings = settingsIn(dir, `server.tls.cert=${cert}`, `server.tls.key=${key}`)
+  const made = await makeCertificate(t)
+  if (made === undefined) return t.skip('there is no openssl to make a certificate with')
+  const files = [`server.tls.cert=${made.certFile}`, `server.tls.key=${made.keyFile}`]
+  const settings = settingsIn(folder(t), ...files)
   const { port } = await listen(t, { settings })
   const get = async (options: object) => {
     const request = httpsRequest({
+      host: '127.0.0.1',
       port,
       path: '/api/tunnel/health',
       rejectUnauthorized: false,
@@ -290,7 +279,7 @@ test('with a certificate it speaks TLS of the wanted version and nothing older',
   }
   assert.equal(await get({}), 200)
   await assert.rejects(get({ maxVersion: 'TLSv1.2' }), /protocol version|handshake/i)
-  const plain = httpRequest({ port, path: '/api/tunnel/health', agent: false })
+  const plain = httpRequest({ host: '127.0.0.1', port, path: '/api/tunnel/health', agent: false })
   plain.end()
   await assert.rejects(once(plain, 'response'))
 })

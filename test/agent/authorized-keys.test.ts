@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict'
-import { chmod, chown, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
+import {
+  appendFile,
+  chmod,
+  chown,
+  mkdir,
+  readdir,
+  readFile,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import ssh2 from 'ssh2'
@@ -48,6 +58,37 @@ test('a key that its owner let in with options of his own is not added again, on
   assert.equal(await authorizeKey(`${type} ${blob} tunnel:alice`, { file }), false)
   await writeFile(file, `# ${type} ${blob} switched off\n`)
   assert.equal(await authorizeKey(`${type} ${blob} tunnel:alice`, { file }), true)
+})
+
+test('keys that are added at once are all there, and what another program adds meanwhile as well', async (t) => {
+  const { home, file } = await place(t)
+  await mkdir(join(home, '.ssh'), { mode: 0o700 })
+  await writeFile(file, 'ssh-ed25519 AAAA owner\n')
+  const keys = Array.from({ length: 20 }, (_, index) => newKey(`tunnel:${index}`))
+  const other = appendFile(file, 'ssh-ed25519 BBBB another\n')
+  const added = await Promise.all(keys.map((key) => authorizeKey(key, { file })))
+  await other
+  assert.ok(added.every(Boolean))
+  const text = await readFile(file, 'utf8')
+  for (const key of [...keys, 'AAAA owner', 'BBBB another']) assert.ok(text.includes(`${key}\n`), key)
+  assert.equal(text.trimEnd().split('\n').length, 22)
+})
+
+test('bytes that are no UTF-8 stay as they are', async (t) => {
+  const { home, file } = await place(t)
+  await mkdir(join(home, '.ssh'), { mode: 0o700 })
+  const before = Buffer.from('command="/opt/j\xfcrgen" ssh-ed25519 AAAA j\xfcrgen\n', 'latin1')
+  await writeFile(file, before)
+  await authorizeKey(newKey(), { file })
+  assert.deepEqual((await readFile(file)).subarray(0, before.length), before)
+})
+
+test('a key that is only named in the comment of another line is added', async (t) => {
+  const { home, file } = await place(t)
+  await mkdir(join(home, '.ssh'), { mode: 0o700 })
+  const key = newKey()
+  await writeFile(file, `${newKey('in place of')} ${key}\n`)
+  assert.equal(await authorizeKey(key, { file }), true)
 })
 
 test('what is no single plain key is refused: it would end in a file that grants access', async (t) => {

@@ -24,6 +24,22 @@ test('an error is one line: what, where, its code, what to try, and when', () =>
   )
 })
 
+test('a stream that is unknown tells who was started anew', () => {
+  const adviceOf = (hop?: 'agent' | 'proxy') =>
+    describeFailure('tunnel x', new TunnelError('UNKNOWN_STREAM', 'no such stream', hop && { hop })).advice
+  assert.match(adviceOf('agent'), /^the agent on the machine was started anew/)
+  assert.match(adviceOf('proxy'), /^the proxy was started anew/)
+  assert.match(adviceOf(), /^whoever had this session was started anew/)
+})
+
+test('what a peer says cannot move the cursor, and makes no second line', () => {
+  const error = new TunnelError('FORBIDDEN', 'no\u001b[2J\u0007\r\nroot logged in\u0085', { hop: 'proxy' })
+  const line = renderFailure(describeFailure('tunnel x', error))
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: none of them may be there.
+  assert.match(line, /^[^\u0000-\u001f\u007f-\u009f]+\n$/)
+  assert.match(line, /root logged in/)
+})
+
 test('--verbose tells the causes, --json the same as JSON', () => {
   const cause = Object.assign(new Error('connect refused', { cause: new Error('deepest') }), {
     code: 'ECONNREFUSED',

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import test from 'node:test'
 import { COMMANDS } from '../../cli/commands.ts'
+import { run } from '../support/process.ts'
 import { tempFolder } from '../support/tree.ts'
-import { isolated, tunnel } from './tunnel.ts'
+import { isolated, TUNNEL, tunnel } from './tunnel.ts'
 
 test('every command shows its usage and an example', { concurrency: 2 }, async (t) => {
   for (const name of Object.keys(COMMANDS)) {
@@ -38,6 +40,17 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['machines --url ftp://x --token t', /must look like .* not "ftp:\/\/x"/],
   ['request --token t https://home/x', /must look like http:\/\/MACHINE:PORT\/path/],
   ['request --token t -X', /argument missing/],
+  ['exec --token t home --token u -- true', /put --token before the machine/],
+  ['exec --token t HOME -- true', /"HOME" is no name of a machine/],
+  ['stdio --token t HOME', /"HOME" is no name of a machine/],
+  ['machines --token t --forget ..', /"\.\." is no name of a machine/],
+  ['machines --token=', /--token is given without a value/],
+  ['machines --token t --url=', /--url is given without a value/],
+  ['machines --token t --profile=', /--profile is given without a value/],
+  ['machines --token t --url http://me:hunter2@127.0.0.1', /^(?!.*hunter2).*takes no name, password/],
+  ['machines --token t --url http://127.0.0.1?token=hunter2', /^(?!.*hunter2).*takes no name, password/],
+  ['request --token t http://me:hunter2@home:1/', /^(?!.*hunter2).*takes no name and password/],
+  ['request --token t -X B@D http://home:1/', /"B@D" is no method/],
   ['exec --token t home', /name the command|missing required argument/],
   ['stdio', /name one machine/],
   ['stdio home nonsense', /HOST:PORT/],
@@ -103,5 +116,18 @@ test('nobody at the address is status 4, and for ssh and exec 255', async (t) =>
     const { code, stderr } = await tunnel(line.split(' '), { env })
     assert.equal(code, status, `${line}: ${stderr}`)
     assert.match(stderr, /^tunnel \w+: [^\n]*CONNECT_REFUSED[^\n]*\n$/)
+  }
+})
+
+test('an output that cannot be written is told, and never status 0', async (t) => {
+  const skipped = existsSync('/dev/full') ? undefined : 'there is no /dev/full'
+  if (skipped !== undefined) return t.skip(skipped)
+  const env = isolated(await tempFolder(t))
+  const toFull = (line: string) =>
+    run('sh', ['-c', `exec ${TUNNEL.map((word) => `'${word}'`).join(' ')} ${line} > /dev/full`], { env })
+  for (const line of ['--help', 'config', 'machines --help', 'config --json']) {
+    const { code, stderr } = await toFull(line)
+    assert.equal(code, 1, line)
+    assert.match(stderr, /^tunnel[ \w-]*: the output cannot be written \(ENOSPC\)\n$/)
   }
 })

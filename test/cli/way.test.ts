@@ -182,6 +182,21 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
     assert.deepEqual(await agent.exit, { code: 0, signal: null })
   })
 
+  await t.test(
+    'an agent whose log nobody reads any more stays on line, and a hang-up without a terminal too',
+    async () => {
+      const agent = await way.startAgent()
+      agent.child.stdout?.destroy()
+      agent.child.stderr?.destroy()
+      agent.kill('SIGHUP')
+      const refused = await tunnel(['stdio', 'home', '127.0.0.1:1'], { env })
+      assert.match(refused.stderr, /agent, POLICY_DENIED/)
+      assert.equal((await ssh('home', 'true')).code, 0)
+      agent.kill('SIGINT')
+      assert.deepEqual(await agent.exit, { code: 0, signal: null })
+    },
+  )
+
   await t.test('tunnel status tells how many sessions a machine has, and how many wait for it', async (t) => {
     const agent = await way.startAgent()
     const running = startTunnel(t, ['ssh', ...way.sshOptions, 'home', 'echo up; sleep 600'], { env })

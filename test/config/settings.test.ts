@@ -206,6 +206,34 @@ test('a file that is not there, not JSON or not an object is named, without show
   }
 })
 
+test('a variable one slip away from one of ours is named with what was meant', () => {
+  for (const [variable, meant] of [
+    ['TUNNEL_PROFLE', 'TUNNEL_PROFILE'],
+    ['TUNNEL_JWT_SECERT', 'TUNNEL_JWT_SECRET'],
+    ['TUNNEL_MASTER_SECRET_FIEL', 'TUNNEL_MASTER_SECRET_FILE'],
+    ['TUNNEL_TOKENFILE', 'TUNNEL_TOKEN_FILE'],
+    ['TUNNEL_TLS_CERT', 'TUNNEL_SERVER_TLS_CERT'],
+  ] as const) {
+    const [problem, ...more] = problemsOf({ env: { [variable]: 'hunter2-value' } })
+    assert.deepEqual(more, [])
+    assert.equal(problem?.path, variable)
+    assert.match(problem?.reason ?? '', new RegExp(`did you mean ${meant}\\?`))
+    if (variable.includes('SEC')) assert.doesNotMatch(JSON.stringify(problem), /hunter2/)
+  }
+})
+
+test('what Docker and Kubernetes set for a neighbour that is named tunnel is none of our business', () => {
+  const env = {
+    TUNNEL_NAME: '/app/tunnel',
+    TUNNEL_PORT: 'tcp://10.0.0.1:3001',
+    TUNNEL_PORT_3001_TCP_ADDR: '10.0.0.1',
+    TUNNEL_SERVICE_HOST: '10.0.0.1',
+    TUNNEL_SERVICE_PORT_HTTP: '3001',
+    TUNNEL_ENV_NODE_VERSION: '20',
+  }
+  assert.doesNotThrow(() => load({ env }))
+})
+
 test('an unknown profile is refused with the names of those there are, from the flag and from TUNNEL_PROFILE', () => {
   for (const options of [
     { profile: 'prodction' },
