@@ -8,10 +8,10 @@ import { Value } from 'typebox/value'
 import type { TunnelError } from '../../../client/index.ts'
 import { firstBrokenLine } from '../../../plugins/audit/trail.ts'
 import { Agents } from '../../../plugins/machines/agents.ts'
-import { FrameType } from '../../../protocol/frames.ts'
+import { FrameType, TYPE_MASK } from '../../../protocol/frames.ts'
 import { StreamsOptions } from '../../../protocol/options.ts'
-import { drop, listenTcp, readAll, startProxy, type TestProxy } from '../../support/proxy.ts'
-import { RawClient } from '../websocket/raw-client.ts'
+import { drop, listenTcp, readAll, startProxy, type TestProxy, until } from '../../support/proxy.ts'
+import { idOf, RawClient } from '../websocket/raw-client.ts'
 
 /** Says its name to whoever connects. */
 function greeter(t: TestContext, name: string): Promise<string> {
@@ -165,6 +165,27 @@ test("a resume of another user's sealed stream is an unknown stream, whatever ma
   assert.deepEqual([warnings[0]?.level, warnings[0]?.userId], ['WARN', 'mallory'])
   await echo()
   assert.deepEqual(await refusedResumes(proxy), ['mallory home', 'mallory elsewhere'])
+})
+
+test("a resume of another user's stream whose owner is away is noted too, and the stream waits for its owner", async (t) => {
+  const proxy = await startProxy(t)
+  await proxy.startAgent('home', 'alice', await listenTcp(t, (socket) => socket.pipe(socket)))
+  const owner = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
+  owner.open(1, { machine: 'home', kind: 'ssh' })
+  await owner.frame((frame) => (frame[0]! & TYPE_MASK) === FrameType.ACCEPT)
+  owner.socket.terminate()
+  await until(() => proxy.app.links.count === 1)
+  const id = idOf(1)
+  const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('mallory') }).hello()
+  raw.json(FrameType.RESUME, 1, { id, kind: 'ssh', machine: 'home', ...resume })
+  assert.equal((await raw.resetOf(1)).code, 'UNKNOWN_STREAM')
+  await proxy.startAgent('home', 'mallory', await greeter(t, 'his own'))
+  raw.json(FrameType.RESUME, 3, { id, kind: 'ssh', machine: 'home', ...resume })
+  assert.equal((await raw.resetOf(3)).code, 'UNKNOWN_STREAM')
+  const back = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
+  back.json(FrameType.RESUME, 1, { id, kind: 'ssh', machine: 'home', ...resume })
+  await back.frame((frame) => frame[0] === FrameType.RESUMED)
+  assert.deepEqual(await refusedResumes(proxy), ['mallory home', 'mallory home'])
 })
 
 test("a resume of another user's inspected stream is an unknown stream and is noted", async (t) => {

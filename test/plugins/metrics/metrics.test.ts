@@ -183,6 +183,28 @@ test('the bytes of a sealed stream are counted while it lasts, through an agent 
   await until(async () => /^tunnel_requests_total\{kind="ssh",outcome="ok"\} 2$/m.test(await text()))
 })
 
+test('a round trip is observed once, however often the metrics are read; a session when it is over', async (t) => {
+  const proxy = await startProxy(t, { set: ['limits.linksPerUser=1'] })
+  await proxy.startAgent('home', 'alice', await listenTcp(t, (socket) => socket.pipe(socket)))
+  const tunnel = await proxy.connect('alice')
+  const countOf = async (metric: string) => {
+    const text = await (await proxy.api(undefined, 'metrics')).text()
+    return Number(text.match(new RegExp(`^${metric} (\\d+)$`, 'm'))?.[1] ?? 0)
+  }
+  const rtt = 'tunnel_heartbeat_rtt_ms_count'
+  assert.equal(await countOf(rtt), 0)
+  // One link too many: the proxy asks the other whether it lives.
+  await assert.rejects(proxy.client('alice').connect(), { code: 'TOO_MANY_CONNECTIONS' })
+  await until(async () => (await countOf(rtt)) === 1)
+  for (let reads = 0; reads < 3; reads++) assert.equal(await countOf(rtt), 1)
+  const latency = 'tunnel_request_latency_ms_count\\{kind="ssh"\\}'
+  const stream = await tunnel.open({ machine: 'home', kind: 'ssh' })
+  assert.equal(await countOf(latency), 0)
+  stream.end()
+  await readAll(stream)
+  await until(async () => (await countOf(latency)) === 1)
+})
+
 test('streams are counted while they are there, and requests by how they ended at their machine', async (t) => {
   const proxy = await startProxy(t)
   const echo = await listenTcp(t, (socket) => socket.pipe(socket))

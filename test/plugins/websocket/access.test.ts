@@ -134,6 +134,20 @@ test('more links than a user may have are refused with 429, and another user is 
   await proxy.connect('alice')
 })
 
+test('links that are only half gone give their places to their user, who has no more of them', async (t) => {
+  const proxy = await startProxy(t, { set: ['limits.linksPerUser=2'] })
+  // They say nothing more, as behind a network that swallows everything.
+  const ghosts = [1, 2].map(() => new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }))
+  await Promise.all(ghosts.map((ghost) => ghost.hello()))
+  await assert.rejects(proxy.client('alice').connect(), { code: 'TOO_MANY_CONNECTIONS' })
+  const closed = await Promise.all(ghosts.map((ghost) => ghost.closed))
+  assert.deepEqual(
+    closed.map(({ code }) => code),
+    [4408, 4408],
+  )
+  await proxy.connect('alice')
+})
+
 test('links that arrive at once and are too many are closed with 4429', async (t) => {
   const proxy = await startProxy(t, { set: ['limits.linksPerUser=2'] })
   const token = proxy.tokenOf('alice')
@@ -307,6 +321,7 @@ test("a machine whose agent's token has expired takes no new stream until it has
     code: 'MACHINE_OFFLINE',
     message: /the token of the agent of home has expired/,
   })
+  assert.equal((await tunnel.machines())[0]?.online, false)
   agent.json(FrameType.AUTH, 0, { token: proxy.tokenOf('alice') })
   await until(async () => {
     const opened = await tunnel.open({ machine: 'home', kind: 'ssh', timeoutMs: 50 }).catch((error) => error)
