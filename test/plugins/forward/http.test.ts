@@ -233,6 +233,37 @@ test('a slow reader stops the service and slows nobody else', async (t) => {
   assert.equal(slow.bytes.length, total)
 })
 
+test('a service that does not read a request body stops its writer, and nobody else', async (t) => {
+  const rig = await startRig(t)
+  const total = 48 * 1_048_576
+  let read: () => void = () => {}
+  const mayRead = new Promise<void>((resolve) => {
+    read = resolve
+  })
+  const target = await webService(t, async (incoming, outgoing) => {
+    if (incoming.url === '/late') await mayRead
+    let bytes = 0
+    for await (const chunk of incoming) bytes += (chunk as Buffer).length
+    outgoing.end(String(bytes))
+  })
+  const late = streaming(rig, target, { path: '/late' })
+  const sent = late.send(Buffer.alloc(total))
+  // Goes all the way meanwhile, as the other would.
+  const other = streaming(rig, target)
+  await other.send(Buffer.alloc(total))
+  other.stream.end()
+  await other.closed
+  assert.equal(other.text, String(total))
+  // Windows, SSH's own, and sockets' buffers.
+  const { sentOffset } = late.stream
+  assert.ok(sentOffset < 32 * 1_048_576, `the proxy took ${sentOffset} bytes`)
+  read()
+  await sent
+  late.stream.end()
+  await late.closed
+  assert.equal(late.text, String(total))
+})
+
 test('a GET that does not say whether it has a body is sent without one', async (t) => {
   const rig = await startRig(t)
   let headers: IncomingMessage['headers'] = {}

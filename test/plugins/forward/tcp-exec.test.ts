@@ -1,9 +1,17 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import type { Socket } from 'node:net'
-import { test } from 'node:test'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
 import { TunnelError } from '../../../protocol/errors.ts'
+import { tempFolder } from '../../support/tree.ts'
 import { type Opened, type Rig, startRig, tcpService } from './rig.ts'
+
+const MIB = 1_048_576
+/** What windows, SSH's own, and sockets' buffers may take of a stream that nobody reads, in bytes; and more than that. */
+const BUFFERS = 32 * MIB
+const HELD = 48 * MIB
 
 const hasCode = (code: string) => (error: unknown) => {
   assert.equal((error as TunnelError).code, code, String(error))
@@ -53,23 +61,89 @@ test('bytes that came with OPEN reach the service', async (t) => {
   assert.equal(opened.text, 'early')
 })
 
-test('a slow TCP reader stops the service', async (t) => {
+/** Sends as much as `HELD` to a service that reads, while another stream may not get on: it would have, in that time. */
+async function passBy(t: TestContext, rig: Rig): Promise<void> {
+  const other = rig.open({ kind: 'tcp', target: await tcpService(t, (socket) => socket.pipe(socket)) })
+  await other.accepted
+  await other.send(Buffer.alloc(HELD))
+  other.stream.end()
+  await other.closed
+  assert.equal(other.bytes.length, HELD)
+}
+
+test('a slow TCP reader stops the service, and nobody else', async (t) => {
   const rig = await startRig(t)
-  let socket: Socket | undefined
-  const total = 64 * 1_048_576
-  const target = await tcpService(t, (it) => {
-    socket = it
-    it.end(Buffer.alloc(total))
+  let writtenBytes = 0
+  const target = await tcpService(t, async (socket) => {
+    const chunk = Buffer.alloc(65_536)
+    while (writtenBytes < HELD) {
+      writtenBytes += chunk.length
+      if (!socket.write(chunk)) await once(socket, 'drain')
+    }
+    socket.end()
   })
   const opened = rig.open({ kind: 'tcp', target })
   opened.hold = true
   await opened.until(() => opened.heldBytes >= 262_000)
-  const other = exec(rig, 'echo free')
-  await other.closed
-  assert.ok((socket?.writableLength ?? 0) > 0)
+  const [served] = rig.serving
+  await passBy(t, rig)
+  assert.ok(writtenBytes < BUFFERS, `the service could write ${writtenBytes} bytes`)
+  assert.ok(served!.heldBytes < MIB, `the proxy keeps ${served?.heldBytes} bytes`)
   opened.take()
   await opened.ended
-  assert.equal(opened.bytes.length, total)
+  assert.equal(opened.bytes.length, HELD)
+})
+
+test('a slow reader of a command stops it, and nobody else', async (t) => {
+  const rig = await startRig(t)
+  const opened = exec(rig, `head -c ${HELD} /dev/zero`)
+  opened.hold = true
+  await opened.until(() => opened.heldBytes >= 262_000)
+  const [served] = rig.serving
+  await passBy(t, rig)
+  assert.ok(served!.heldBytes < MIB, `the proxy keeps ${served?.heldBytes} bytes`)
+  opened.take()
+  await opened.closed
+  assert.equal(opened.bytes.length, HELD)
+  assert.deepEqual(opened.events, [{ exit: { code: 0 } }])
+})
+
+test('a service that reads nothing stops the writer of its TCP stream, and nobody else', async (t) => {
+  const rig = await startRig(t)
+  let service: Socket | undefined
+  let readBytes = 0
+  const target = await tcpService(t, (socket) => {
+    service = socket.on('end', () => socket.end())
+  })
+  const opened = rig.open({ kind: 'tcp', target })
+  await opened.accepted
+  const sent = opened.send(Buffer.alloc(HELD))
+  await passBy(t, rig)
+  const { sentOffset } = opened.stream
+  assert.ok(sentOffset < BUFFERS, `the proxy took ${sentOffset} bytes`)
+  service?.on('data', ({ length }) => {
+    readBytes += length
+  })
+  await sent
+  opened.stream.end()
+  await opened.closed
+  assert.equal(readBytes, HELD)
+})
+
+test('a command that reads nothing stops the writer of its input, and nobody else', async (t) => {
+  const rig = await startRig(t)
+  const fifo = join(await tempFolder(t), 'go')
+  const opened = exec(rig, `mkfifo ${fifo}; echo ready; read line <${fifo}; wc -c`, undefined, false)
+  await opened.until(() => opened.text === 'ready\n')
+  const sent = opened.send(Buffer.alloc(HELD))
+  await passBy(t, rig)
+  const { sentOffset } = opened.stream
+  assert.ok(sentOffset < BUFFERS, `the proxy took ${sentOffset} bytes`)
+  await exec(rig, `echo go >${fifo}`).closed
+  await sent
+  opened.stream.end()
+  await opened.closed
+  assert.equal(opened.text.trim(), `ready\n${HELD}`)
 })
 
 test('a client that resets its TCP stream closes the connection to the service', async (t) => {
