@@ -5,12 +5,14 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { Value } from 'typebox/value'
-import type { TunnelError } from '../../../client/index.ts'
+import type { TunnelError, TunnelService } from '../../../client/index.ts'
 import { firstBrokenLine } from '../../../plugins/audit/trail.ts'
 import { Agents } from '../../../plugins/machines/agents.ts'
 import { FrameType, TYPE_MASK } from '../../../protocol/frames.ts'
+import type { StreamDuplex } from '../../../protocol/node/index.ts'
 import { StreamsOptions } from '../../../protocol/options.ts'
 import { drop, listenTcp, readAll, startProxy, type TestProxy, until } from '../../support/proxy.ts'
+import { requireSystem, startSshd } from '../../support/sshd.ts'
 import { idOf, RawClient } from '../websocket/raw-client.ts'
 
 /** Says its name to whoever connects. */
@@ -117,13 +119,19 @@ test("a subject that a peer puts into OPEN itself is the proxy's word in the end
   assert.equal((await raw.resetOf(1)).code, 'MACHINE_UNKNOWN')
 })
 
-async function sealedStreamOf(
+interface Held {
+  id: string
+  /** Says something and hears it again. */
+  echo(): Promise<void>
+}
+
+/** A stream of alice's through `open`, to a service that says everything again. */
+async function streamOf(
   t: TestContext,
   proxy: TestProxy,
-): Promise<{ id: string; echo(): Promise<void> }> {
-  await proxy.startAgent('home', 'alice', await listenTcp(t, (socket) => socket.pipe(socket)))
-  const alice = await proxy.connect('alice')
-  const stream = await alice.open({ machine: 'home', kind: 'ssh' })
+  open: (alice: TunnelService) => Promise<StreamDuplex>,
+): Promise<Held> {
+  const stream = await open(await proxy.connect('alice'))
   t.after(() => drop(stream))
   const echo = async () => {
     const bytes = randomBytes(1_000)
@@ -133,6 +141,11 @@ async function sealedStreamOf(
   }
   await echo()
   return { id: stream.stream.id, echo }
+}
+
+async function sealedStreamOf(t: TestContext, proxy: TestProxy): Promise<Held> {
+  await proxy.startAgent('home', 'alice', await listenTcp(t, (socket) => socket.pipe(socket)))
+  return streamOf(t, proxy, (alice) => alice.open({ machine: 'home', kind: 'ssh' }))
 }
 
 /** What the audit trail tells of, once the proxy has closed it. */
@@ -148,6 +161,11 @@ async function refusedResumes(proxy: TestProxy): Promise<string[]> {
     .map(({ userId, machine }) => `${userId} ${machine}`)
 }
 
+function warnings(proxy: TestProxy): string[] {
+  const lines = proxy.log.filter(({ message }) => /resume of a stream of another user/.test(message))
+  return lines.map(({ level, userId }) => `${level} ${userId}`)
+}
+
 const resume = { received: 0, limit: 65_536, attempt: 7 }
 
 test("a resume of another user's sealed stream is an unknown stream, whatever machine it names, and is noted", async (t) => {
@@ -160,9 +178,7 @@ test("a resume of another user's sealed stream is an unknown stream, whatever ma
   // A name that he has nothing behind.
   raw.json(FrameType.RESUME, 3, { id, kind: 'ssh', machine: 'elsewhere', ...resume })
   assert.equal((await raw.resetOf(3)).code, 'UNKNOWN_STREAM')
-  const warnings = proxy.log.filter(({ message }) => /resume of a stream of another user/.test(message))
-  assert.equal(warnings.length, 2)
-  assert.deepEqual([warnings[0]?.level, warnings[0]?.userId], ['WARN', 'mallory'])
+  assert.deepEqual(warnings(proxy), ['WARN mallory', 'WARN mallory'])
   await echo()
   assert.deepEqual(await refusedResumes(proxy), ['mallory home', 'mallory elsewhere'])
 })
@@ -188,7 +204,7 @@ test("a resume of another user's stream whose owner is away is noted too, and th
   assert.deepEqual(await refusedResumes(proxy), ['mallory home', 'mallory home'])
 })
 
-test("a resume of another user's inspected stream is an unknown stream and is noted", async (t) => {
+test("a resume of another user's sealed stream as an inspected one is an unknown stream and is noted", async (t) => {
   const proxy = await startProxy(t)
   const { id, echo } = await sealedStreamOf(t, proxy)
   const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('mallory') }).hello()
@@ -196,6 +212,28 @@ test("a resume of another user's inspected stream is an unknown stream and is no
   assert.equal((await raw.resetOf(1)).code, 'UNKNOWN_STREAM')
   await echo()
   assert.deepEqual(await refusedResumes(proxy), ['mallory home'])
+})
+
+test("a resume of another user's inspected stream, of whatever kind it says it is, is an unknown stream and is noted", {
+  skip: requireSystem('sshd'),
+}, async (t) => {
+  const [proxy, sshd] = await Promise.all([startProxy(t), startSshd(t)])
+  await proxy.startAgent('home', 'alice', sshd)
+  const target = await listenTcp(t, (socket) => socket.pipe(socket))
+  const { id, echo } = await streamOf(t, proxy, (alice) =>
+    alice.open({ machine: 'home', kind: 'tcp', target }),
+  )
+  const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('mallory') }).hello()
+  raw.json(FrameType.RESUME, 1, { id, kind: 'tcp', machine: 'home', target, subject: 'alice', ...resume })
+  assert.equal((await raw.resetOf(1)).code, 'UNKNOWN_STREAM')
+  assert.deepEqual(warnings(proxy), ['WARN mallory'])
+  raw.json(FrameType.RESUME, 3, { id, kind: 'ssh', machine: 'home', ...resume })
+  assert.equal((await raw.resetOf(3)).code, 'UNKNOWN_STREAM')
+  await echo()
+  // It is hers to resume.
+  proxy.cut('client')
+  await echo()
+  assert.deepEqual(await refusedResumes(proxy), ['mallory home', 'mallory home'])
 })
 
 test('who waits for a machine that was never on line leaves nothing behind', () => {
