@@ -3,8 +3,10 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { test } from 'node:test'
+import type { Forwarder } from '../../../plugins/forward/forwarder.ts'
 import { TunnelError } from '../../../protocol/errors.ts'
 import type { HeaderList } from '../../../protocol/index.ts'
+import { until } from '../../support/proxy.ts'
 import { type Opened, type Rig, startRig, tcpService, webService } from './rig.ts'
 
 interface RequestInit {
@@ -382,6 +384,56 @@ test('a body that is not as long as it says is FRAME_INVALID', async (t) => {
   await next.closed
   assert.equal(next.text, 'ok')
 })
+
+test('requests that wait for a channel are served by priority, and first in first out within one', async (t) => {
+  const rig = await startRig(t, { pool: { maxPerUser: 1, channelsPerConnection: 1 } })
+  const served: string[] = []
+  let release: () => void = () => {}
+  const target = await webService(t, (incoming, outgoing) => {
+    if (incoming.url === '/first') {
+      release = () => outgoing.end()
+      return void outgoing.write('begun')
+    }
+    served.push(incoming.url ?? '')
+    outgoing.end()
+  })
+  const first = request(rig, target, { path: '/first' })
+  await first.until(() => first.text === 'begun')
+  const waiting = () => {
+    const { high, normal, low } = (rig.app.forward as Forwarder).waiting()
+    return high + normal + low
+  }
+  const others: Opened[] = []
+  for (const [index, priority] of (['low', 'normal', 'high', 'low', 'normal', 'high'] as const).entries()) {
+    others.push(request(rig, target, { path: `/${priority}/${index}`, priority }))
+    // One after the other: on the link too a priority goes before another.
+    await until(() => waiting() === index + 1)
+  }
+  release()
+  await Promise.all(others.map(({ closed }) => closed))
+  assert.deepEqual(served, ['/high/2', '/high/5', '/normal/1', '/normal/4', '/low/0', '/low/3'])
+})
+
+for (const [slowMs, told] of [
+  [1, 'is logged as a WARN with its machine'],
+  [86_400_000, 'is no WARN where that is not slow'],
+] as const) {
+  test(`a request that was answered after two ms ${told}`, async (t) => {
+    const rig = await startRig(t, { request: { slowMs } })
+    const warn = t.mock.method(rig.app.log, 'warn', () => {})
+    const target = await webService(t, async (_incoming, outgoing) => {
+      const sinceMs = performance.now()
+      await until(() => performance.now() - sinceMs > 2)
+      outgoing.end()
+    })
+    await request(rig, target).closed
+    const warnings = warn.mock.calls.map(({ arguments: words }) => words as unknown[])
+    if (slowMs > 1) return assert.deepEqual(warnings, [])
+    const [[line, text]] = warnings as [[{ context: { machine: string; latencyMs: number } }, string]]
+    assert.deepEqual([warnings.length, text, line.context.machine], [1, 'slow request', 'home'])
+    assert.ok(line.context.latencyMs >= 2)
+  })
+}
 
 test('a request that finds no channel within waitMs is POOL_EXHAUSTED', async (t) => {
   const rig = await startRig(t, { pool: { maxPerUser: 1, channelsPerConnection: 1, waitMs: 100 } })

@@ -5,6 +5,7 @@ import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { TunnelError } from '../../../protocol/errors.ts'
+import { until } from '../../support/proxy.ts'
 import { tempFolder } from '../../support/tree.ts'
 import { type Opened, type Rig, startRig, tcpService } from './rig.ts'
 
@@ -262,4 +263,15 @@ test('a command that never ends does not hold up the server close', async (t) =>
   await opened.until(() => opened.text === 'ready\n')
   await rig.app.close()
   await assert.rejects(opened.closed)
+})
+
+test('an SSH connection that is quiet is kept alive as often as pool.keepAliveMs says', async (t) => {
+  const rig = await startRig(t, { pool: { keepAliveMs: 100 } })
+  await exec(rig, 'true').closed
+  await until(() => rig.app.pool.states('ada').idle === 1)
+  const [socket] = rig.sockets
+  for (let count = 0; count < 3; count++) {
+    const { bytesWritten } = socket!
+    await until(() => socket!.bytesWritten > bytesWritten)
+  }
 })

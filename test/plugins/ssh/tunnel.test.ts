@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream'
 import { buffer, text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { Value } from 'typebox/value'
+import type { SSHConnection } from '../../../plugins/ssh/connection.ts'
 import { fingerprint, parsePins } from '../../../plugins/ssh/host-keys.ts'
 import { SshOptions } from '../../../plugins/ssh/options.ts'
 import { type MachineAccess, SSHTunnelManager } from '../../../plugins/ssh/tunnel.ts'
@@ -121,6 +122,36 @@ test('a target that sshd forbids is POLICY_DENIED', async (t) => {
   const connection = await manager.connect({ userId: 'ada', machine })
   t.after(() => connection.end())
   await assert.rejects(connection.openTcp('127.0.0.1', 1, CHANNEL), hasCode('POLICY_DENIED'))
+})
+
+for (const [setting, line, served, other] of [
+  ['cipher', 'Ciphers', 'aes128-gcm@openssh.com', 'aes256-gcm@openssh.com'],
+  ['kex', 'KexAlgorithms', 'ecdh-sha2-nistp256', 'curve25519-sha256'],
+] as const) {
+  test(`a server that has none of ssh.algorithms.${setting} is SSH_HANDSHAKE_FAILED, and one that has one is used`, async (t) => {
+    const connect = async (name: string): Promise<SSHConnection> => {
+      const { algorithms } = Value.Create(SshOptions)
+      const options = { algorithms: { ...algorithms, [setting]: [name] } }
+      const { manager, machine } = await setUp(t, { config: [`${line} ${served}`], options })
+      return manager.connect({ userId: 'ada', machine })
+    }
+    const connection = await connect(served)
+    connection.end()
+    await assert.rejects(connect(other), hasCode('SSH_HANDSHAKE_FAILED'))
+  })
+}
+
+test('what a machine says is compressed where ssh.compression says so, and else not', async (t) => {
+  const received = async (compression: boolean): Promise<number> => {
+    const { manager, machine, sockets } = await setUp(t, { options: { compression } })
+    const connection = await manager.connect({ userId: 'ada', machine })
+    t.after(() => connection.end())
+    const channel = await connection.exec('head -c 1000000 /dev/zero', CHANNEL)
+    assert.equal((await buffer(channel)).length, 1_000_000)
+    return (sockets[0] as net.Socket).bytesRead
+  }
+  assert.ok((await received(true)) < 100_000)
+  assert.ok((await received(false)) > 1_000_000)
 })
 
 test('a key that is not authorised is SSH_AUTH_FAILED and says what to do', async (t) => {
