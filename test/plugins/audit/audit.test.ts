@@ -3,8 +3,11 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { AuditTrail, firstBrokenLine } from '../../../plugins/audit/trail.ts'
-import { until } from '../../support/proxy.ts'
+import ssh2 from 'ssh2'
+import { type AuditLine, AuditTrail, firstBrokenLine } from '../../../plugins/audit/trail.ts'
+import { describe } from '../../../plugins/machines/host-keys.ts'
+import { startProxy, until } from '../../support/proxy.ts'
+import { helloOf, RawClient } from '../websocket/raw-client.ts'
 
 function fileFor(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'audit-'))
@@ -76,4 +79,43 @@ test('a trail that could not be written is written again when it can be, and eac
   other.record({ event: 'a.four' })
   await other.close()
   assert.match(readFileSync(file, 'utf8'), /a\.four/)
+})
+
+test('a machine that is enrolled, trusted and forgotten has a line of each, with whose it is and its keys', async (t) => {
+  const proxy = await startProxy(t)
+  const keys = [1, 2].map(() => ssh2.utils.generateKeyPairSync('ed25519').public.split(' ', 2).join(' '))
+  for (const [index, hostKey] of keys.entries()) {
+    const agent = new RawClient(t, { url: proxy.url, token: proxy.tokenOf('ann'), route: 'agent' })
+    const enrol = { hostKeys: [hostKey], sshUser: 'me' }
+    await agent.hello(helloOf({ role: 'agent', machine: 'home', enrol }))
+    await until(() => proxy.log.filter(({ message }) => message === 'machine on line').length > index)
+  }
+  const answers = [
+    await proxy.api('ann', 'machines/home/trust', { method: 'POST' }),
+    await proxy.api('ann', 'machines/home', { method: 'DELETE' }),
+    // What was refused changed nothing, and is no line.
+    await proxy.api('ann', 'machines/home/trust', { method: 'POST' }),
+    await proxy.api('ann', 'machines/home', { method: 'DELETE' }),
+  ]
+  assert.deepEqual(
+    answers.map(({ status }) => status),
+    [200, 204, 404, 404],
+  )
+  await proxy.close()
+  const text = readFileSync(join(proxy.settings.state.dir, 'audit.log'), 'utf8')
+  assert.equal(firstBrokenLine(text), undefined)
+  const lines = text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as AuditLine)
+  assert.deepEqual(
+    lines.map(({ event, userId, machine }) => `${event} ${userId} ${machine}`),
+    ['enrolled', 'enrolled', 'trusted', 'forgotten'].map((what) => `machine.${what} ann home`),
+  )
+  const [first, second, trusted, forgotten] = lines.map(({ correlationId }) => correlationId)
+  assert.equal(typeof first, 'string')
+  assert.notEqual(first, second)
+  const [trust, forget] = answers.map(({ headers }) => headers.get('x-correlation-id'))
+  assert.deepEqual([trusted, forgotten], [trust, forget])
+  assert.deepEqual(lines[2]?.details, { hostKeys: describe(keys[1]!).fingerprint })
 })
