@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { loadSettings as loadResolvedSettings } from '../../client/profiles.ts'
 import { loadClientSettings } from '../../config/client.ts'
 import { ClientSettingsSchema } from '../../config/client-schema.ts'
 import {
@@ -11,12 +12,14 @@ import {
   loadSettings,
   PROFILES,
   type Problem,
+  type Profile,
   SettingsSchema,
 } from '../../config/index.ts'
 import { variableOf } from '../../config/layers.ts'
 import { nodeAt, type SchemaNode, settingsOf } from '../../config/nodes.ts'
 
 const ROOT = SettingsSchema as unknown as SchemaNode
+const CLIENT_ROOT = ClientSettingsSchema as unknown as SchemaNode
 const JWT = 'j'.repeat(32)
 const MASTER = 'm'.repeat(32)
 const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA'
@@ -31,6 +34,11 @@ function folder(t: TestContext): string {
 /** Loads with secrets given and nothing taken from the process that runs the tests. */
 function load(options: LoadOptions = {}) {
   return loadSettings({ ...options, env: { HOME: '/nonexistent', ...SECRETS, ...options.env } })
+}
+
+/** The setting at 'a.b'. */
+function valueAt(tree: unknown, path: string): unknown {
+  return path.split('.').reduce<unknown>((inner, name) => (inner as Record<string, unknown>)[name], tree)
 }
 
 function problemsOf(options: LoadOptions): readonly Problem[] {
@@ -248,14 +256,12 @@ test('an unknown profile is refused with the names of those there are, from the 
 test('every profile has its file, is valid and holds only what differs from the defaults', () => {
   const dir = join(import.meta.dirname, '../../config/profiles')
   assert.deepEqual(readdirSync(dir).sort(), PROFILES.map((name) => `${name}.json`).sort())
-  const defaults = load().settings as unknown as Record<string, unknown>
-  const at = (tree: unknown, path: string) =>
-    path.split('.').reduce<unknown>((inner, name) => (inner as Record<string, unknown>)[name], tree)
+  const defaults = load().settings
   for (const profile of PROFILES) {
     const { settings, sources } = load({ profile })
     for (const [path, source] of sources) {
       if (!source.startsWith('profile')) continue
-      assert.notDeepEqual(at(settings, path), at(defaults, path), `${profile}: ${path}`)
+      assert.notDeepEqual(valueAt(settings, path), valueAt(defaults, path), `${profile}: ${path}`)
     }
     const leaves = JSON.stringify(JSON.parse(readFileSync(join(dir, `${profile}.json`), 'utf8'))).match(
       /":(?!\{)/g,
@@ -265,9 +271,67 @@ test('every profile has its file, is valid and holds only what differs from the 
       leaves?.length ?? 0,
     )
   }
-  const unstable = load({ profile: 'unstable-network' }).settings
-  assert.equal(unstable.heartbeat.timeoutMs, 10_000)
-  assert.equal(load({ profile: 'low-bandwidth' }).settings.compression.enabled, true)
+})
+
+/** What each profile is for, as numbers: everything else has its default. */
+const PROFILE_VALUES: Record<Profile, Record<string, unknown>> = {
+  default: {},
+  development: {
+    'log.level': 'debug',
+    'rateLimit.perIpPerMinute': 60_000,
+    'rateLimit.tiers.free.perMinute': 60_000,
+    'rateLimit.tiers.free.burst': 60_000,
+    'rateLimit.tiers.premium.perMinute': 60_000,
+    'rateLimit.tiers.premium.burst': 60_000,
+    'rateLimit.tiers.enterprise.perMinute': 60_000,
+    'rateLimit.tiers.enterprise.burst': 60_000,
+    'breaker.openMs': 5_000,
+    'shutdown.serverMs': 2_000,
+  },
+  production: {},
+  'stable-network': {
+    'heartbeat.intervalMs': 60_000,
+    'heartbeat.timeoutMs': 150_000,
+    'streams.windowBytes': 1_048_576,
+  },
+  'unstable-network': {
+    'heartbeat.intervalMs': 3_000,
+    'heartbeat.timeoutMs': 10_000,
+    'backoff.baseMs': 500,
+    'backoff.multiplier': 1.5,
+    'backoff.maxMs': 15_000,
+    'backoff.maxAttempts': 100,
+    'streams.resumeMs': 600_000,
+    'request.timeoutMs': 60_000,
+  },
+  'low-bandwidth': {
+    'compression.enabled': true,
+    'compression.thresholdBytes': 256,
+    'streams.windowBytes': 65_536,
+    'streams.maxWindowBytes': 1_048_576,
+    'request.timeoutMs': 120_000,
+    'ssh.connectTimeoutMs': 30_000,
+    'pool.waitMs': 30_000,
+  },
+}
+
+test('each profile has its values and no other, the same for the proxy, the agent and the client', async () => {
+  for (const profile of PROFILES) {
+    const expected = PROFILE_VALUES[profile]
+    const server = load({ profile })
+    const own = [...server.sources].filter(([, source]) => source.startsWith('profile'))
+    assert.deepEqual(
+      Object.fromEntries(own.map(([path]) => [path, valueAt(server.settings, path)])),
+      expected,
+      profile,
+    )
+    const agent = await loadClientSettings({ profile, env: {} })
+    const client = await loadResolvedSettings(profile)
+    for (const [path, value] of Object.entries(expected)) {
+      if (nodeAt(CLIENT_ROOT, path.split('.')) === undefined) continue
+      assert.deepEqual([valueAt(agent.settings, path), valueAt(client, path)], [value, value], path)
+    }
+  }
 })
 
 test('every setting can be given by a variable, and no two share one', () => {
@@ -435,7 +499,7 @@ test("the client's mistakes are found, and what nobody has is unknown to the cli
 })
 
 test('a setting that client and server share has one default', () => {
-  for (const [path, node] of settingsOf(ClientSettingsSchema as unknown as SchemaNode)) {
+  for (const [path, node] of settingsOf(CLIENT_ROOT)) {
     assert.deepEqual(nodeAt(ROOT, path)?.default, node.default, path.join('.'))
   }
 })
