@@ -4,6 +4,8 @@ import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import test from 'node:test'
+import { decodeJson, encodeFrame, FrameType } from '../../protocol/frames.ts'
+import { RawClient } from '../plugins/websocket/raw-client.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, startTunnel, tunnel } from './tunnel.ts'
 
@@ -20,6 +22,32 @@ test('the proxy logs JSON lines in a pipe, and ends with status 0 when asked', a
       assert.ok(Number.isFinite(Date.parse(timestamp)) && level.length > 0 && message.length > 0, line)
     }
   }
+})
+
+test('SIGTERM says GOAWAY with its deadline, and cuts nobody before the clients have moved', async (t) => {
+  const env = isolated(join(await tempFolder(t), 'state'))
+  const proxy = startTunnel(t, ['server', '--port', '0', '--set', 'shutdown.serverMs=25000'], { env })
+  const [, url = ''] = await proxy.line(/listening.*(http:\/\/127\.0\.0\.1:\d+)/i)
+  const token = (await tunnel(['token', '--sub', 'alice'], { env })).stdout.trim()
+  const client = await new RawClient(t, { url, token }).hello()
+  const enrol = { hostKeys: [], sshUser: 'me' }
+  const agent = await new RawClient(t, { url, token, route: 'agent' }).hello({
+    role: 'agent',
+    machine: 'home',
+    enrol,
+  })
+  proxy.kill('SIGTERM')
+  for (const peer of [client, agent]) {
+    const { code, deadlineMs } = decodeJson(await peer.frame((frame) => frame[0] === FrameType.GOAWAY))
+    assert.deepEqual([code, deadlineMs], ['SHUTTING_DOWN', 25_000])
+    // It is still there for whoever moves.
+    peer.send(encodeFrame(FrameType.PING, 0, Buffer.from('stillup?')))
+    const isAnswer = (frame: Buffer) => frame[0] === FrameType.PONG && frame.includes('stillup?')
+    await peer.frame(isAnswer)
+  }
+  client.socket.close()
+  assert.equal((await agent.closed).code, 1012)
+  assert.deepEqual(await proxy.exit, { code: 0, signal: null }, proxy.stderr)
 })
 
 test('the first start makes secrets that only their owner can read, and the CLI signs with them', async (t) => {
