@@ -139,6 +139,15 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
     await other.stop()
   })
 
+  await t.test('--user is whom the proxy logs in as, and what tunnel machines shows', async () => {
+    const other = await way.startAgent('--machine', 'other', '--user', 'nobody-of-this-name')
+    assert.match((await tunnel(['machines'], { env })).stdout, /^other +on line .* nobody-of-this-name /m)
+    const { code, stderr } = await tunnel(['exec', 'other', '--', 'true'], { env })
+    assert.equal(code, 255)
+    assert.match(stderr, /other did not let your key in as nobody-of-this-name[^\n]*\(ssh, SSH_AUTH_FAILED\)/)
+    await other.stop()
+  })
+
   await t.test('tunnel key prints the key bare, and --line as authorized_keys has it', async () => {
     const { stdout: key } = await tunnel(['key'], { env })
     assert.match(key, /^ssh-ed25519 \S+/)

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import { TunnelError } from '../../protocol/errors.ts'
+import type { TunnelStream } from '../../protocol/stream.ts'
+import { respond, startProxy } from '../client/proxy.ts'
+import { tempFolder } from '../support/tree.ts'
+import { isolated, tunnel } from './tunnel.ts'
+
+/** `tunnel request`, and the streams that a proxy sees of it, which `answer` answers. */
+async function setUp(t: TestContext, answer: (stream: TunnelStream) => void) {
+  const seen: TunnelStream[] = []
+  const proxy = await startProxy(t, {
+    onStream: (stream) => {
+      seen.push(stream)
+      answer(stream)
+    },
+  })
+  const env = isolated(await tempFolder(t), { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: 'token' })
+  return { seen, request: (...args: string[]) => tunnel(['request', ...args], { env }) }
+}
+
+test('--priority is what the stream is opened with: normal, unless another is named', async (t) => {
+  const { seen, request } = await setUp(t, (stream) => respond(stream, 200, 'ok'))
+  assert.equal((await request('http://home:1/')).stdout, 'ok')
+  for (const priority of ['high', 'normal', 'low'])
+    assert.equal((await request('--priority', priority, 'http://home:1/')).stdout, 'ok')
+  assert.deepEqual(
+    seen.map(({ head }) => head.priority),
+    ['normal', 'high', 'normal', 'low'],
+  )
+  const { code, stderr } = await request('--priority', 'urgent', 'http://home:1/')
+  assert.equal(code, 2)
+  assert.match(stderr, /--priority is one of high, normal, low, not "urgent"/)
+})
+
+test('a POST whose fate is unknown is sent again with --idempotent, and never without', async (t) => {
+  const lost = new TunnelError('UNKNOWN_STREAM', 'what was that?')
+  let tries = 0
+  const { seen, request } = await setUp(t, (stream) => {
+    if (++tries % 2 === 1) stream.reset(lost)
+    else respond(stream, 200, 'done')
+  })
+  const marked = await request('--idempotent', '-d', 'x=1', 'http://home:1/')
+  assert.deepEqual([marked.code, marked.stdout, seen.length], [0, 'done', 2], marked.stderr)
+  tries = 0
+  const plain = await request('-d', 'x=1', 'http://home:1/')
+  assert.deepEqual([plain.code, plain.stdout, seen.length], [1, '', 3])
+  assert.match(plain.stderr, /OUTCOME_UNKNOWN/)
+})
+
+test('-m limits how long the answer may take to begin, in seconds', async (t) => {
+  const { request } = await setUp(t, () => {})
+  for (const option of ['-m', '--max-time']) {
+    const { code, stderr } = await request(option, '0.25', 'http://home:1/')
+    assert.equal(code, 4)
+    assert.match(stderr, /GET to home was not answered within 250 ms \(client, TIMEOUT\)/)
+  }
+  for (const nonsense of ['0', 'soon', '-1', '']) {
+    const { code, stderr } = await request('-m', nonsense, 'http://home:1/')
+    assert.equal(code, 2, nonsense)
+    assert.match(stderr, /--max-time takes seconds/)
+  }
+})
+
+test('-L follows a redirect on the machine; without it the redirect is the answer', async (t) => {
+  const { seen, request } = await setUp(t, (stream) => {
+    if (stream.head.http?.path === '/there') return respond(stream, 200, 'arrived')
+    respond(stream, 302, 'moved', [['location', 'http://127.0.0.1:1/there']])
+  })
+  assert.equal((await request('http://home:1/')).stdout, 'moved')
+  assert.equal(seen.length, 1)
+  for (const option of ['-L', '--location'])
+    assert.equal((await request(option, 'http://home:1/')).stdout, 'arrived')
+  const paths = seen.map(({ head }) => head.http?.path)
+  assert.deepEqual(paths, ['/', '/', '/there', '/', '/there'])
+})
