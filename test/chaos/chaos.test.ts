@@ -48,9 +48,13 @@ describe('the short form of npm run chaos', { concurrency: 3 }, () => {
     })
   }
 
-  test('links that are cut all at once all resume', { skip: requireSystem('sshd') }, async (t) => {
+  test('links that are cut all at once all resume, and the proxy then holds no more than before', {
+    skip: requireSystem('sshd'),
+  }, async (t) => {
     const result = await runHerd(t, 50, 'unstable-network')
     t.diagnostic(`p50 ${result.p50Ms.toFixed(0)} ms, p95 ${result.p95Ms.toFixed(0)} ms`)
+    t.diagnostic(`the proxy holds ${result.liveAfter - result.liveBefore} bytes more than before`)
     assert.equal(result.intact, 50, result.detail)
+    assert.ok(result.ok, result.detail)
   })
 })

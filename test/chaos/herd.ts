@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { TunnelService } from '../../client/index.ts'
+import { liveBytes } from '../support/memory.ts'
 import { processFacts } from '../support/proc.ts'
 import { seededBytes } from '../support/random.ts'
 import type { Scope } from '../support/scope.ts'
@@ -18,8 +19,22 @@ export interface HerdResult {
   /** Memory of the proxy with all clients at rest, before the cut and after everyone has resumed, in bytes. */
   residentBefore: number
   residentAfter: number
+  /** The same without garbage: what it holds. */
+  liveBefore: number
+  liveAfter: number
+  /** Every stream is intact, and the proxy holds no more than before. */
+  ok: boolean
   detail?: string
 }
+
+/**
+ * What the proxy may hold more after the cut than before it, in bytes. Measured: 0.3 MiB with 50 clients, code that ran
+ * for the first time; 0.7 MiB with 1,000. A link that is kept costs more than 10 KiB.
+ */
+const GROWTH_BYTES = 524_288
+const GROWTH_PER_CLIENT_BYTES = 1_024
+/** How long the last of the old links may take to go, in ms. */
+const SETTLE_MS = 20_000
 
 /** What each stream carries before the cut and after it. */
 const MESSAGE_BYTES = 4_096
@@ -47,6 +62,7 @@ export async function runHerd(scope: Scope, clients: number, profile: string): P
     allow: [echo],
     set: [...roomy, `limits.linksPerUser=${clients + 100}`, 'rateLimit.perIpPerMinute=1000000'],
     agentSet: roomy,
+    tellsMemory: true,
   })
   const relay = topology.clientRelay!
   const herd = await Promise.all(
@@ -85,22 +101,37 @@ export async function runHerd(scope: Scope, clients: number, profile: string): P
     )
 
   const before = await exchange('before')
+  const liveBefore = await liveBytes(topology.proxy)
   const residentBefore = resident()
   relay.cut()
   const after = await exchange('after')
+  const mayHold = liveBefore + GROWTH_BYTES + clients * GROWTH_PER_CLIENT_BYTES
+  const deadlineMs = performance.now() + SETTLE_MS
+  let liveAfter = await liveBytes(topology.proxy)
+  while (liveAfter > mayHold && performance.now() < deadlineMs) liveAfter = await liveBytes(topology.proxy)
+
   const times = after.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])).sort((a, b) => a - b)
   const failed = [...before, ...after].find((one) => one.status === 'rejected')
   const at = (share: number) => times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? 0
+  const intact = before.filter(
+    (one, number) => one.status === 'fulfilled' && after[number]?.status === 'fulfilled',
+  ).length
+  const detail =
+    (failed && String(failed.reason)) ??
+    (liveAfter > mayHold
+      ? `the proxy holds ${liveAfter - liveBefore} bytes more than before the cut`
+      : undefined)
   return {
     clients,
-    intact: before.filter(
-      (one, number) => one.status === 'fulfilled' && after[number]?.status === 'fulfilled',
-    ).length,
+    intact,
     p50Ms: at(0.5),
     p95Ms: at(0.95),
     slowestMs: at(1),
     residentBefore,
     residentAfter: resident(),
-    ...(failed && { detail: String(failed.reason) }),
+    liveBefore,
+    liveAfter,
+    ok: detail === undefined,
+    ...(detail !== undefined && { detail }),
   }
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { signToken } from '../../plugins/auth/tokens.ts'
 import { FaultRelay } from '../chaos/fault-relay.ts'
+import { TELLS_MEMORY } from './memory.ts'
 import { Program } from './process.ts'
 import type { Scope } from './scope.ts'
 import { type Sshd, shellLine, startSshd } from './sshd.ts'
@@ -36,6 +37,8 @@ export interface TopologyOptions {
   set?: string[]
   /** The same for the agent. */
   agentSet?: string[]
+  /** The proxy tells its memory when it is asked (`liveBytes`). */
+  tellsMemory?: boolean
   /** More addresses that the agent may dial. */
   allow?: string[]
 }
@@ -104,6 +107,7 @@ export async function startTopology(scope: Scope, options: TopologyOptions = {})
       ...base,
       ...secrets,
       TUNNEL_STATE_DIR: dir,
+      ...(options.tellsMemory && { NODE_OPTIONS: TELLS_MEMORY }),
     })
     await within(proxy, `proxy on port ${port}`, proxy.line(new RegExp(`listening.*:${port}\\b`, 'i')))
     return proxy
