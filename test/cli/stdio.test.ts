@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import { readdir, readFile } from 'node:fs/promises'
+import { dirname, join, relative } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { StreamDuplex } from '../../protocol/node/duplex.ts'
+import type { TunnelStream } from '../../protocol/stream.ts'
+import { startProxy } from '../client/proxy.ts'
+import { TUNNEL_CLI } from '../support/topology.ts'
+import { tempFolder } from '../support/tree.ts'
+import { isolated, startTunnel, tunnel } from './tunnel.ts'
+
+/** The server, the agent, and what settings are checked with. */
+const NEEDLESS = /^server\.js$|^agent\/|\/(options|schema|settings)\.js$/
+
+function echo(stream: TunnelStream): void {
+  stream.accept()
+  const duplex = new StreamDuplex(stream)
+  duplex.on('error', () => {}).pipe(duplex)
+}
+
+/** Every module that a program has loaded, of whichever kind, as V8's coverage (NODE_V8_COVERAGE) lists them. */
+async function modulesIn(coverage: string): Promise<string[]> {
+  const urls: string[] = []
+  for (const name of await readdir(coverage)) {
+    const { result } = JSON.parse(await readFile(join(coverage, name), 'utf8')) as {
+      result: { url: string }[]
+    }
+    urls.push(...result.map(({ url }) => url))
+  }
+  return urls.filter((url) => url.startsWith('file:')).map((url) => fileURLToPath(url))
+}
+
+/** The npm package that a file belongs to, or undefined for one of ours. */
+function packageOf(path: string): string | undefined {
+  return /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1]
+}
+
+test('tunnel stdio says nothing in a pipe, whatever becomes of its link', async (t) => {
+  const proxy = await startProxy(t, { onStream: echo })
+  const env = isolated(await tempFolder(t), { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: 'token' })
+  const stdio = startTunnel(t, ['stdio', 'home'], { env, stdin: 'pipe' })
+  for (const word of ['one', 'two', 'three']) {
+    stdio.write(`${word}\n`)
+    await stdio.line(word)
+    proxy.cut()
+  }
+  stdio.end()
+  assert.deepEqual(await stdio.exit, { code: 0, signal: null })
+  assert.deepEqual([stdio.stdout, stdio.stderr], ['one\ntwo\nthree\n', ''])
+  assert.ok(proxy.links.length > 1)
+})
+
+test('tunnel stdio loads no package but the WebSocket, and no server: ssh waits for it', async (t) => {
+  const proxy = await startProxy(t, { onStream: echo })
+  const folder = await tempFolder(t)
+  for (const profile of ['', 'unstable-network']) {
+    const coverage = join(folder, `coverage ${profile}`)
+    const env = isolated(join(folder, 'state'), {
+      TUNNEL_URL: proxy.url,
+      TUNNEL_TOKEN: 'token',
+      TUNNEL_PROFILE: profile,
+      NODE_V8_COVERAGE: coverage,
+    })
+    const { code, stdout, stderr } = await tunnel(['stdio', 'home'], { env, input: 'here' })
+    assert.deepEqual([code, stdout], [0, 'here'], stderr)
+    const loaded = await modulesIn(coverage)
+    const dist = dirname(dirname(TUNNEL_CLI))
+    const ours = loaded.filter((path) => packageOf(path) === undefined).map((path) => relative(dist, path))
+    assert.ok(ours.includes('cli/commands/stdio.js'), ours.join())
+    assert.deepEqual(
+      ours.filter((path) => NEEDLESS.test(path)),
+      [],
+    )
+    const packages = new Set(loaded.map(packageOf).filter((name) => name !== undefined))
+    assert.ok(packages.delete('ws'))
+    // What makes `ws` quicker, where it could be compiled.
+    for (const name of ['bufferutil', 'node-gyp-build']) packages.delete(name)
+    assert.deepEqual([...packages], [])
+  }
+})
