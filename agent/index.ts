@@ -49,7 +49,7 @@ const RESCAN_MS = 5_000
 /** A link that is lost after this long is a reason to read the host keys anew, in ms: they are told with the next. */
 const SCAN_AGAIN_MS = 60_000
 /** How often a token that the proxy has refused is read anew, in ms. */
-const RENEW_MS = 10_000
+const RENEW_MS = 5_000
 /** A machine nobody can walk to must not give up on its network. */
 const NEVER_GIVE_UP = 1_000_000
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { Agent } from '../../agent/index.ts'
 import { resolveSettings } from '../../client/settings.ts'
-import type { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/errors.ts'
 import { FaultRelay } from '../chaos/fault-relay.ts'
 import { startProxy, type TestProxy, until } from '../support/proxy.ts'
 
@@ -60,4 +60,32 @@ test('an agent that one of two proxies does not let in stays on line at the othe
   first.cut('agent')
   await until(() => arrivals(first) === 2)
   assert.deepEqual([ends, arrivals(stranger)], [[], 0])
+})
+
+test('an agent whose token is refused reads it again by and by; one that was given as text ends', async (t) => {
+  const proxy = await startProxy(t)
+  const [good, bad] = [proxy.tokenOf('alice'), proxy.tokenOf('alice', { ttlSeconds: -3_600 })]
+  let given = good
+  const said: string[] = []
+  const agent = await proxy.startAgent('home', 'alice', '127.0.0.1:1', {
+    token: () => given,
+    log: (level, message) => said.push(`${level}: ${message}`),
+  })
+  const ends = endOf(agent)
+  given = bad
+  proxy.cut('agent')
+  const again = /^error: .*; the token is read again in 5 s$/
+  await until(() => said.some((line) => again.test(line)))
+  given = good
+  await until(() => arrivals(proxy) === 2)
+  assert.deepEqual(ends, [])
+
+  const fixed = await proxy.startAgent('office', 'alice', '127.0.0.1:1', { token: proxy.tokenOf('alice') })
+  const itsEnds = endOf(fixed)
+  proxy.app.auth.verify = async () => {
+    throw new TunnelError('TOKEN_REVOKED', 'no more')
+  }
+  proxy.cut('agent')
+  await until(() => itsEnds.length === 1)
+  assert.equal(itsEnds[0]?.code, 'TOKEN_REVOKED')
 })

@@ -12,12 +12,12 @@ import {
 } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
-import ssh2 from 'ssh2'
 import { authorizeKey } from '../../agent/authorized-keys.ts'
 import { TunnelError } from '../../protocol/errors.ts'
+import { newPublicKey } from '../support/public-key.ts'
 import { tempFolder } from '../support/tree.ts'
 
-const newKey = (comment = 'tunnel:alice') => ssh2.utils.generateKeyPairSync('ed25519', { comment }).public
+const newKey = (comment = 'tunnel:alice') => newPublicKey(comment)
 
 async function place(t: TestContext) {
   const home = await tempFolder(t, 'authorized')

@@ -3,10 +3,10 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import ssh2 from 'ssh2'
 import { type AuditLine, AuditTrail, firstBrokenLine } from '../../../plugins/audit/trail.ts'
 import { describe } from '../../../plugins/machines/host-keys.ts'
 import { startProxy, until } from '../../support/proxy.ts'
+import { newPublicKey } from '../../support/public-key.ts'
 import { helloOf, RawClient } from '../websocket/raw-client.ts'
 
 function fileFor(t: TestContext): string {
@@ -83,7 +83,7 @@ test('a trail that could not be written is written again when it can be, and eac
 
 test('a machine that is enrolled, trusted and forgotten has a line of each, with whose it is and its keys', async (t) => {
   const proxy = await startProxy(t)
-  const keys = [1, 2].map(() => ssh2.utils.generateKeyPairSync('ed25519').public.split(' ', 2).join(' '))
+  const keys = [newPublicKey(), newPublicKey()]
   for (const [index, hostKey] of keys.entries()) {
     const agent = new RawClient(t, { url: proxy.url, token: proxy.tokenOf('ann'), route: 'agent' })
     const enrol = { hostKeys: [hostKey], sshUser: 'me' }
