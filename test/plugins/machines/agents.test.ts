@@ -63,13 +63,15 @@ test('another program of the same name takes the place, and every link of the ol
   assert.equal(agents.get('alice', 'home')?.link, rival.far)
 })
 
-test('one agent has few links at a time', async (t) => {
+test('one agent has four links at a time: a fifth closes the oldest, which is told TAKEN_OVER', async (t) => {
   const { dial, pass } = setUp(t)
   const links = []
   for (let count = 0; count < 10; count++) links.push(await dial('agent'))
   await pass(10)
-  assert.equal(links.filter(({ far }) => !far.closed).length, 4)
-  assert.equal(links.at(-1)?.far.closed, false)
+  assert.deepEqual(
+    links.map(({ near }) => near.closedWith?.code),
+    [...Array(6).fill('TAKEN_OVER'), ...Array(4).fill(undefined)],
+  )
 })
 
 test('who waits for an agent that does not come back is told so when its time is over', async (t) => {

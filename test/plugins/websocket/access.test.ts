@@ -260,6 +260,8 @@ test('a peer that asks for what must be refused, without end, is closed with 442
   const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
   for (let number = 1; number < 6_000; number += 2) raw.open(number, { kind: 'ssh', machine: 'nowhere' })
   assert.equal((await raw.closed).code, 4429)
+  // The burst was answered, each OPEN with its own RESET.
+  assert.ok(raw.received.filter((frame) => frame[0] === FrameType.RESET).length >= 1_000)
 })
 
 test('of a link that has closed nothing is kept, though what it asked for is refused only after', async (t) => {
