@@ -1,6 +1,6 @@
 import { constants, type Stats, statSync } from 'node:fs'
 import { type FileHandle, mkdir, open, stat } from 'node:fs/promises'
-import { userInfo } from 'node:os'
+import { homedir, userInfo } from 'node:os'
 import { dirname, isAbsolute, join } from 'node:path'
 import { TunnelError } from '../protocol/errors.ts'
 
@@ -46,10 +46,10 @@ export async function authorizeKey(publicKey: string, options: AuthorizeOptions 
 
 /** Where sshd looks for this account; HOME counts where it is a folder of this account's, as it is not under `sudo`. */
 export function authorizedKeysFile(): string {
-  const { uid, homedir } = userInfo()
-  const { HOME = '' } = process.env
-  const isOwn = isAbsolute(HOME) && statSync(HOME, { throwIfNoEntry: false })?.uid === uid
-  return join(isOwn ? HOME : homedir, '.ssh', 'authorized_keys')
+  const account = userInfo()
+  const home = homedir()
+  const isOwn = isAbsolute(home) && statSync(home, { throwIfNoEntry: false })?.uid === account.uid
+  return join(isOwn ? home : account.homedir, '.ssh', 'authorized_keys')
 }
 
 /** The line that lets `publicKey` in from this machine alone. Throws CONFIG_INVALID when the key is no key. */
