@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
 import Fastify from 'fastify'
 import errors from '../../../plugins/errors/index.ts'
 import { checkReader } from '../../../plugins/metrics/access.ts'
 import metrics from '../../../plugins/metrics/index.ts'
 import type { MetricsOptions } from '../../../plugins/metrics/options.ts'
 import { TunnelError } from '../../../protocol/errors.ts'
-import { listenTcp, readAll, startProxy, until } from '../../support/proxy.ts'
+import { encodeHead, FrameType, streamNumber } from '../../../protocol/frames.ts'
+import { drop, listenTcp, readAll, startProxy, type TestProxy, until } from '../../support/proxy.ts'
+import { requireSystem, startSshd } from '../../support/sshd.ts'
+import { webService } from '../forward/rig.ts'
+import { helloOf, RawClient } from '../websocket/raw-client.ts'
 
 /** From `contract.md`: dashboards depend on these names and labels. */
 const CONTRACT: Record<string, string[]> = {
@@ -229,4 +234,145 @@ test('streams are counted while they are there, and requests by how they ended a
     MACHINE_UNKNOWN: '1',
     ok: '1',
   })
+})
+
+/** The samples of a metric, as `label="value",…` to number; `{}` where it has no labels. */
+async function samples({ app }: TestProxy, name: string): Promise<Record<string, number>> {
+  const text = await app.tunnelMetrics.read()
+  const lines = [...text.matchAll(new RegExp(`^${name}(?:\\{(.*)\\})? (\\S+)$`, 'gm'))]
+  return Object.fromEntries(lines.map(([, labels = '', value]) => [labels, Number(value)]))
+}
+
+test('SSH connections, what waits for one, and what goes over it are counted', {
+  skip: requireSystem('sshd'),
+}, async (t) => {
+  const set = ['pool.maxPerUser=1', 'pool.channelsPerConnection=1']
+  const [proxy, sshd] = await Promise.all([startProxy(t, { set }), startSshd(t)])
+  await proxy.startAgent('home', 'alice', sshd)
+  const tunnel = await proxy.connect('alice')
+  const read = (name: string) => samples(proxy, name)
+  const pool = async () => {
+    const states = await read('tunnel_ssh_pool_connections')
+    return ['connecting', 'idle', 'busy'].map((state) => states[`state="${state}"`])
+  }
+  assert.deepEqual(await pool(), [0, 0, 0])
+
+  const echo = await listenTcp(t, (socket) => socket.pipe(socket))
+  const connect = proxy.app.machines.connect.bind(proxy.app.machines)
+  let goOn: () => void = () => {}
+  const seen = new Promise<void>((resolve) => {
+    goOn = resolve
+  })
+  t.mock.method(proxy.app.machines, 'connect', async (...request: Parameters<typeof connect>) => {
+    await seen
+    return connect(...request)
+  })
+  const opening = tunnel.open({ machine: 'home', kind: 'tcp', target: echo })
+  await until(async () => (await pool())[0] === 1)
+  goOn()
+  const stream = await opening
+  assert.deepEqual(await pool(), [0, 0, 1])
+  assert.deepEqual(await read('tunnel_ssh_connect_ms_count'), { '': 1 })
+  assert.ok((await read('tunnel_ssh_connect_ms_sum'))['']! > 0, 'connecting took no time')
+
+  const web = await webService(t, (_incoming, outgoing) => outgoing.end('hello'))
+  const priorities = ['high', 'low', 'low'] as const
+  const asked = priorities.map((priority) =>
+    tunnel.forwardRequest({ machine: 'home', target: web, method: 'POST', body: 'abc', priority }),
+  )
+  const queue = { 'priority="high"': 1, 'priority="normal"': 0, 'priority="low"': 2 }
+  await until(async () => isDeepStrictEqual(await read('tunnel_queue_size'), queue))
+  assert.deepEqual(await read('tunnel_request_latency_ms_count'), {})
+  stream.end('x'.repeat(1_000))
+  await readAll(stream)
+  await Promise.all(asked)
+  const over = { 'kind="tcp",outcome="ok"': 1, 'kind="http",outcome="ok"': 3 }
+  await until(async () => isDeepStrictEqual(await read('tunnel_requests_total'), over))
+  const latencies = { 'kind="tcp"': 1, 'kind="http"': 3 }
+  assert.deepEqual(await read('tunnel_request_latency_ms_count'), latencies)
+  const bytes = await read('tunnel_bytes_total')
+  assert.equal(bytes['direction="in",mode="inspected"'], 1_000 + 3 * 'abc'.length)
+  assert.equal(bytes['direction="out",mode="inspected"'], 1_000 + 3 * 'hello'.length)
+  assert.deepEqual(await read('tunnel_queue_size'), {
+    'priority="high"': 0,
+    'priority="normal"': 0,
+    'priority="low"': 0,
+  })
+  assert.deepEqual(await read('tunnel_ssh_connect_ms_count'), { '': 1 })
+})
+
+test('circuits are counted by their state', async (t) => {
+  const proxy = await startProxy(t, { set: ['breaker.failures=1'] })
+  const lost = () => Promise.reject(new TunnelError('AGENT_LOST', 'gone'))
+  for (const [user, machine] of [
+    ['alice', 'home'],
+    ['alice', 'office'],
+  ] as const) {
+    await assert.rejects(proxy.app.breaker.run({ user, machine }, lost), { code: 'AGENT_LOST' })
+  }
+  await proxy.app.breaker.run({ user: 'bob', machine: 'home' }, async () => 'sound')
+  assert.deepEqual(await samples(proxy, 'tunnel_circuit_breaker_state'), {
+    'state="closed"': 1,
+    'state="open"': 2,
+    'state="half_open"': 0,
+  })
+})
+
+test('what each limit refuses is counted by limit and tier', async (t) => {
+  const set = [
+    'rateLimit.perIpPerMinute=4',
+    'rateLimit.tiers.free.perMinute=1',
+    'rateLimit.tiers.free.burst=1',
+    'limits.linksPerUser=1',
+  ]
+  const proxy = await startProxy(t, { set })
+  const token = proxy.tokenOf('alice', { tier: 'free' })
+  const tunnel = await proxy.connect('alice', { token })
+  for (const code of ['MACHINE_UNKNOWN', 'RATE_LIMITED', 'RATE_LIMITED'])
+    await assert.rejects(tunnel.open({ machine: 'home', kind: 'ssh' }), { code })
+  await assert.rejects(proxy.client('alice', { token }).connect(), { code: 'TOO_MANY_CONNECTIONS' })
+  for (const status of [200, 200, 429]) assert.equal((await proxy.api('alice', 'machines')).status, status)
+  assert.deepEqual(await samples(proxy, 'tunnel_rate_limited_total'), {
+    'scope="stream",tier="free"': 2,
+    'scope="link",tier="free"': 1,
+    'scope="ip",tier="none"': 1,
+  })
+})
+
+test('refused credentials are counted by what was wrong with them, on a link too', async (t) => {
+  const proxy = await startProxy(t)
+  const expired = proxy.tokenOf('alice', { ttlSeconds: -60 })
+  for (const token of [undefined, 'a.b.c', expired, expired])
+    assert.equal((await proxy.api(undefined, 'machines', token === undefined ? {} : { token })).status, 401)
+  const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
+  raw.json(FrameType.AUTH, 0, { token: 'a.b.c' })
+  await raw.closed
+  assert.deepEqual(await samples(proxy, 'tunnel_auth_failures_total'), {
+    'code="TOKEN_MISSING"': 1,
+    'code="TOKEN_INVALID"': 2,
+    'code="TOKEN_EXPIRED"': 2,
+  })
+})
+
+test('what a peer does not read is counted as unsent, until it has left', async (t) => {
+  const proxy = await startProxy(t)
+  const agent = new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice'), route: 'agent' })
+  await agent.hello(helloOf({ role: 'agent', machine: 'home', enrol: { hostKeys: [], sshUser: 'me' } }))
+  // More than all sockets' buffers.
+  const window = 33_554_432
+  const tunnel = await proxy.connect('alice', {
+    settings: { streams: { windowBytes: window, maxWindowBytes: window } },
+  })
+  const opening = tunnel.open({ machine: 'home', kind: 'ssh' })
+  const number = streamNumber(await agent.frame((frame) => frame[0] === FrameType.OPEN))
+  agent.send(encodeHead(FrameType.ACCEPT, number, { window }))
+  const stream = await opening
+  const unsent = async () => (await samples(proxy, 'tunnel_link_send_buffer_bytes'))['']
+  agent.socket.pause()
+  stream.write(Buffer.alloc(window - 1_048_576))
+  // As much as is given to a socket that does not take it.
+  await until(async () => (await unsent())! > 100_000)
+  agent.socket.resume()
+  await until(async () => (await unsent()) === 0)
+  drop(stream)
 })
