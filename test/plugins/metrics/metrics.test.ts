@@ -267,10 +267,12 @@ test('SSH connections, what waits for one, and what goes over it are counted', {
     await seen
     return connect(...request)
   })
-  const opening = tunnel.open({ machine: 'home', kind: 'tcp', target: echo })
+  const command = tunnel.exec('home', 'true')
   await until(async () => (await pool())[0] === 1)
   goOn()
-  const stream = await opening
+  await command
+  await until(async () => (await pool())[1] === 1)
+  const stream = await tunnel.open({ machine: 'home', kind: 'tcp', target: echo })
   assert.deepEqual(await pool(), [0, 0, 1])
   assert.deepEqual(await read('tunnel_ssh_connect_ms_count'), { '': 1 })
   assert.ok((await read('tunnel_ssh_connect_ms_sum'))['']! > 0, 'connecting took no time')
@@ -282,13 +284,13 @@ test('SSH connections, what waits for one, and what goes over it are counted', {
   )
   const queue = { 'priority="high"': 1, 'priority="normal"': 0, 'priority="low"': 2 }
   await until(async () => isDeepStrictEqual(await read('tunnel_queue_size'), queue))
-  assert.deepEqual(await read('tunnel_request_latency_ms_count'), {})
+  assert.deepEqual(await read('tunnel_request_latency_ms_count'), { 'kind="exec"': 1 })
   stream.end('x'.repeat(1_000))
   await readAll(stream)
   await Promise.all(asked)
-  const over = { 'kind="tcp",outcome="ok"': 1, 'kind="http",outcome="ok"': 3 }
+  const over = { 'kind="exec",outcome="ok"': 1, 'kind="tcp",outcome="ok"': 1, 'kind="http",outcome="ok"': 3 }
   await until(async () => isDeepStrictEqual(await read('tunnel_requests_total'), over))
-  const latencies = { 'kind="tcp"': 1, 'kind="http"': 3 }
+  const latencies = { 'kind="exec"': 1, 'kind="tcp"': 1, 'kind="http"': 3 }
   assert.deepEqual(await read('tunnel_request_latency_ms_count'), latencies)
   const bytes = await read('tunnel_bytes_total')
   assert.equal(bytes['direction="in",mode="inspected"'], 1_000 + 3 * 'abc'.length)
