@@ -70,6 +70,8 @@ async function startOpenSsh(stage: Stage, program: string): Promise<number> {
       'PrintMotd no',
       'PrintLastLog no',
     ],
+    // Nothing of the person's own runs with each command, or is left half done when one is cut.
+    `SetEnv HOME=${stage.path('.')}`,
     ...['PasswordAuthentication no', 'KbdInteractiveAuthentication no', 'UseDNS no', 'MaxStartups 100'],
   ]
   writeFileSync(stage.path('sshd_config'), `${config.join('\n')}\n`)

@@ -72,6 +72,8 @@ export async function startSshd(scope: Scope, options: SshdOptions = {}): Promis
     ...['PermitRootLogin prohibit-password', 'PasswordAuthentication no', 'KbdInteractiveAuthentication no'],
     ...['MaxStartups 1000', 'MaxSessions 1000', 'MaxAuthTries 20', 'LoginGraceTime 60', 'UseDNS no'],
     ...['PrintMotd no', 'PrintLastLog no', 'AcceptEnv *', 'Subsystem sftp internal-sftp'],
+    // Else every command begins with the person's own start-up files; one that is killed in their midst may leave locks.
+    `SetEnv HOME=${folder}`,
   ])
   const knownHosts = hostKeys.map((key) => `${HOST_KEY_ALIAS},[127.0.0.1]:${port} ${key}\n`).join('')
   await writeFile(file('known_hosts'), knownHosts)
