@@ -59,7 +59,7 @@ const child = spawn(
     ...['--import', 'tsx', '--test'],
     ...['--test-reporter=spec', '--test-reporter-destination=stdout'],
     ...['--test-reporter=./scripts/unfinished-tests.mjs', '--test-reporter-destination=stdout'],
-    ...['--test-concurrency=2', `--test-timeout=${TEST_TIMEOUT_MS}`],
+    ...['--test-concurrency=3', `--test-timeout=${TEST_TIMEOUT_MS}`],
     ...flags,
     ...files,
   ],
