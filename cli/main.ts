@@ -83,6 +83,6 @@ process.stdout.write('', (error) => {
   if (outputError === undefined || isService) return process.stderr.write('', () => process.exit(status))
   const { code, message } = outputError
   if (code === 'EPIPE') process.exit(EXIT.brokenPipe)
-  const text = `tunnel ${name}: the output cannot be written (${code ?? message})\n`
+  const text = `${`tunnel ${name}`.trim()}: the output cannot be written (${code ?? message})\n`
   return process.stderr.write(text, () => process.exit(status === EXIT.ok ? EXIT.failure : status))
 })

@@ -22,6 +22,7 @@ interface TokenFlags extends CommonOptions {
   role?: string[]
   ttl: string
   config?: string
+  set?: string[]
 }
 
 export async function run(argv: string[]): Promise<number> {
@@ -37,7 +38,8 @@ export async function run(argv: string[]): Promise<number> {
       .option('--role <role>', 'a role such as agent or admin; may be given again', collect)
       .option('--ttl <time>', 'how long it lives: 90s, 15m, 1h, 30d', '1h')
       .option('--profile <name>', 'configuration profile of the server (or TUNNEL_PROFILE)')
-      .option('--config <file>', 'settings of the server as a JSON file'),
+      .option('--config <file>', 'settings of the server as a JSON file')
+      .option('--set <a.b=value>', 'one setting of the server; may be given again', collect),
     argv,
   )
   if (made === undefined) return EXIT.ok
@@ -57,6 +59,7 @@ export async function run(argv: string[]): Promise<number> {
   const { auth, state } = loadSettings({
     profile: flags.profile,
     file: flags.config,
+    flags: flags.set,
     secrets: 'leave',
   }).settings
   if (auth.secret === '') {

@@ -63,6 +63,12 @@ test('the first start makes secrets that only their owner can read, and the CLI 
   const { sub, roles, token, expiresAt } = JSON.parse(after.stdout)
   assert.deepEqual([sub, roles, token.split('.').length], ['alice', ['agent'], 3])
   assert.ok(Math.abs(Date.parse(expiresAt) - Date.now() - 7_200_000) < 60_000)
+  // As the server may have been started itself.
+  const elsewhere = isolated(join(await tempFolder(t), 'other'))
+  const settings = ['--set', `state.dir=${state}`, '--set', 'auth.issuer=us']
+  const { stdout } = await tunnel(['token', '--sub', 'alice', ...settings], { env: elsewhere })
+  const claims = JSON.parse(String(Buffer.from(stdout.split('.')[1] ?? '', 'base64url'))) as { iss: string }
+  assert.equal(claims.iss, 'us')
 })
 
 test('a port in use is one line and status 2', async (t) => {
