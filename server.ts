@@ -16,6 +16,7 @@ import breaker from './plugins/breaker/index.ts'
 import errors, { answerClientError, rawProblem, sendProblem } from './plugins/errors/index.ts'
 import forward from './plugins/forward/index.ts'
 import health, { healthChecks } from './plugins/health/index.ts'
+import websocket, { filterUpgrades, webSocketFailed } from './plugins/links/index.ts'
 import logging, { CORRELATION_HEADER, createLogger, requestLogging } from './plugins/logging/index.ts'
 import machines from './plugins/machines/index.ts'
 import metrics from './plugins/metrics/index.ts'
@@ -24,9 +25,8 @@ import pool from './plugins/pool/index.ts'
 import ratelimit from './plugins/ratelimit/index.ts'
 import ssh from './plugins/ssh/index.ts'
 import state from './plugins/state/index.ts'
-import websocket, { filterUpgrades, webSocketFailed } from './plugins/websocket/index.ts'
 
-import { TunnelError } from './protocol/errors.ts'
+import { TunnelError } from './protocol/codec/errors.ts'
 
 export { loadSettings, type Settings } from './config/index.ts'
 
@@ -116,7 +116,7 @@ export async function buildServer({
     await use('tunnel-forward', forward, settings.request)
     for (const plugin of plugins) if (!replaced.has(plugin)) await registerCustom(app, plugin)
     const { heartbeat, streams, compression, shutdown } = settings
-    await use('tunnel-websocket', websocket, {
+    await use('tunnel-links', websocket, {
       heartbeat,
       streams,
       limits,

@@ -2,7 +2,7 @@ import { constants, type Stats, statSync } from 'node:fs'
 import { type FileHandle, mkdir, open, stat } from 'node:fs/promises'
 import { homedir, userInfo } from 'node:os'
 import { dirname, isAbsolute, join } from 'node:path'
-import { TunnelError } from '../protocol/errors.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
 
 export interface AuthorizeOptions {
   /** @default ~/.ssh/authorized_keys of the user that runs this process */

@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net'
-import { TunnelError } from '../protocol/errors.ts'
-import type { Target } from '../protocol/target.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
+import type { Target } from '../protocol/codec/target.ts'
 
 /** How long a target has to answer, in ms. */
 const CONNECT_MS = 10_000

@@ -1,19 +1,23 @@
 import { randomBytes } from 'node:crypto'
 import { userInfo } from 'node:os'
-import {
-  addressesOf,
-  askPublicKey,
-  type ClientSettings,
-  Connection,
-  type TokenProvider,
-  watchNetwork,
-} from '../client/index.ts'
+import { addressesOf } from '../dial/addresses.ts'
+import { askPublicKey } from '../dial/api.ts'
+import { Connection } from '../dial/connection.ts'
+import { watchNetwork } from '../dial/network-watch.ts'
+import type { BackoffOptions } from '../dial/options.ts'
+import type { TokenProvider } from '../dial/token.ts'
 import { systemClock } from '../protocol/clock.ts'
-import { TunnelError } from '../protocol/errors.ts'
-import { MACHINE_NAME } from '../protocol/heads.ts'
-import { type Hello, PROTOCOL_VERSION } from '../protocol/hello.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
+import { MACHINE_NAME } from '../protocol/codec/heads.ts'
+import { type Hello, PROTOCOL_VERSION } from '../protocol/codec/hello.ts'
+import { parseTarget } from '../protocol/codec/target.ts'
 import { dialWebSocket } from '../protocol/node/websocket.ts'
-import { parseTarget } from '../protocol/target.ts'
+import type {
+  CompressionOptions,
+  HeartbeatOptions,
+  LimitsOptions,
+  StreamsOptions,
+} from '../protocol/options.ts'
 import { authorizedKeysFile, authorizeKey } from './authorized-keys.ts'
 import { scanHostKeys } from './host-keys.ts'
 import { AgentStreams } from './streams.ts'
@@ -25,6 +29,17 @@ export type AgentLog = (
   message: string,
   context?: Record<string, unknown>,
 ) => void
+
+/** The sections of a profile that an agent follows. */
+export interface AgentSettings {
+  /** How long a request to the proxy's routes may take, in ms. */
+  request: { timeoutMs: number }
+  backoff: BackoffOptions
+  compression: CompressionOptions
+  heartbeat: HeartbeatOptions
+  limits: LimitsOptions
+  streams: StreamsOptions
+}
 
 export interface AgentOptions {
   /** Base addresses of the proxy's replicas: the agent is on line at each. */
@@ -40,7 +55,7 @@ export interface AgentOptions {
   sshUser?: string
   /** Adds the user's public key to authorized_keys, restricted, once. @default false */
   authorize?: boolean
-  settings: ClientSettings
+  settings: AgentSettings
   log?: AgentLog
 }
 

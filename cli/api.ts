@@ -1,6 +1,6 @@
-import { addressesOf } from '../client/addresses.ts'
-import { askProxy, askPublicKey, fetchFromProxy } from '../client/api.ts'
 import { listMachines, type Machine } from '../client/machines.ts'
+import { addressesOf } from '../dial/addresses.ts'
+import { askPublicKey, callProxy, fetchFromProxy } from '../dial/api.ts'
 import type { Access } from './credentials.ts'
 
 /** How long a plain question to the proxy may take, in ms. */
@@ -8,7 +8,7 @@ const QUESTION_MS = 15_000
 
 /** A route's answer as JSON, asked with the person's token. @throws {TunnelError} */
 export async function ask<T>({ urls, token }: Access, route: string, method = 'GET'): Promise<T> {
-  return (await askProxy(addressesOf(urls), { route, method, token, timeoutMs: QUESTION_MS })) as T
+  return (await callProxy(addressesOf(urls), { route, method, token, timeoutMs: QUESTION_MS })) as T
 }
 
 /** @throws {TunnelError} */

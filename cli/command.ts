@@ -1,5 +1,5 @@
 import { Command, CommanderError } from 'commander'
-import { parseTarget as readTarget } from '../protocol/target.ts'
+import { parseTarget as readTarget } from '../protocol/codec/target.ts'
 import type { AccessOptions } from './credentials.ts'
 import { UsageError } from './failure.ts'
 

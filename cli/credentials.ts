@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
-import type { TokenProvider } from '../client/token.ts'
 import { ConfigError } from '../config/errors.ts'
 import { isProfile, unknownProfile } from '../config/profiles.ts'
 import { defaultStateDir, readSecrets, type Secrets, secretsFile } from '../config/secrets.ts'
+import type { TokenProvider } from '../dial/token.ts'
 import { signToken } from '../plugins/auth/tokens.ts'
-import { TunnelError } from '../protocol/errors.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
 import { UsageError } from './failure.ts'
 
 export const DEFAULT_URL = 'http://127.0.0.1:3001'

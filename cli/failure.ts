@@ -1,5 +1,5 @@
 import { ConfigError } from '../config/errors.ts'
-import { asTunnelError, type ErrorCode, type Hop } from '../protocol/errors.ts'
+import { asTunnelError, type ErrorCode, type Hop } from '../protocol/codec/errors.ts'
 import { visible } from './output.ts'
 
 /** What the shell is told; `docs/CONFIGURATION.md` lists the same. */

@@ -1,4 +1,4 @@
-import { MACHINE_NAME } from '../protocol/heads.ts'
+import { MACHINE_NAME } from '../protocol/codec/heads.ts'
 import { UsageError } from './failure.ts'
 
 /** @throws {UsageError} */

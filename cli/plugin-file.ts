@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { FastifyPluginAsync } from 'fastify'
-import { TunnelError } from '../protocol/errors.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
 
 const hasTypeScript = Boolean((process.features as { typescript?: unknown }).typescript)
 

@@ -1,6 +1,6 @@
-import type { StreamHandlers } from '../protocol/deliveries.ts'
-import { TunnelError } from '../protocol/errors.ts'
-import type { AcceptHead, HttpResponseHead, StreamEvent, StreamHead } from '../protocol/heads.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
+import type { AcceptHead, HttpResponseHead, StreamEvent, StreamHead } from '../protocol/codec/heads.ts'
+import type { StreamHandlers } from '../protocol/stream/event-buffer.ts'
 import { ResponseBody } from './response-body.ts'
 import { type BodyLike, inMemory, Upload, type UploadTarget } from './upload.ts'
 

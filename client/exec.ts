@@ -1,9 +1,9 @@
 import type { Writable } from 'node:stream'
-import { asTunnelError, TunnelError } from '../protocol/errors.ts'
-import type { StreamEvent } from '../protocol/heads.ts'
+import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
+import type { StreamEvent } from '../protocol/codec/heads.ts'
+import { Deadline } from './deadline.ts'
 import type { ExchangeStream, NewStreamHead } from './exchange.ts'
-import { judge } from './outcome.ts'
-import { Patience } from './patience.ts'
+import { retryDecision } from './outcome.ts'
 import type { RequestPath } from './request.ts'
 import { type BodyLike, inMemory, Upload } from './upload.ts'
 
@@ -55,7 +55,7 @@ export async function exec(
 ): Promise<ExecResult> {
   const head: NewStreamHead = { kind: 'exec', machine, exec: { command: commandLine(command) } }
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs
-  const patience = new Patience(
+  const patience = new Deadline(
     path.clock,
     options.signal,
     timeoutMs,
@@ -77,7 +77,7 @@ class Command {
   readonly result: Promise<ExecResult>
   readonly #path: RequestPath
   readonly #stream: ExchangeStream
-  readonly #patience: Patience
+  readonly #patience: Deadline
   readonly #kept: { stdout: Buffer[]; stderr: Buffer[] } = { stdout: [], stderr: [] }
   readonly #maxBufferBytes: number
   #keptBytes = 0
@@ -91,7 +91,7 @@ class Command {
     path: RequestPath,
     head: NewStreamHead,
     options: ExecOptions,
-    patience: Patience,
+    patience: Deadline,
     release: () => void,
   ) {
     this.#path = path
@@ -126,7 +126,7 @@ class Command {
         patience.offGivenUp(giveUp)
         release()
         if (!this.#ended) {
-          this.#reject(this.#verdict(error))
+          this.#reject(this.#decision(error))
         }
       },
     })
@@ -169,13 +169,13 @@ class Command {
   }
 
   /** A command is never run again by itself. */
-  #verdict(error: TunnelError | undefined): TunnelError {
+  #decision(error: TunnelError | undefined): TunnelError {
     if (error === undefined)
       return new TunnelError('FRAME_INVALID', 'the command ended without a word', { hop: 'proxy' })
     const sent = this.#stream.openedAtMs !== undefined
     const failed = { error, tries: 1, sent, idempotent: false, replayable: false, final: this.#path.final() }
-    const verdict = judge(failed)
-    return verdict === 'retry' ? error : verdict
+    const decision = retryDecision(failed)
+    return decision === 'retry' ? error : decision
   }
 
   /** The result is there when the command has ended and all its output has been taken. */

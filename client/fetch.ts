@@ -1,5 +1,5 @@
-import { asTunnelError, TunnelError } from '../protocol/errors.ts'
-import type { HeaderList, Priority } from '../protocol/heads.ts'
+import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
+import type { HeaderList, Priority } from '../protocol/codec/heads.ts'
 import { headerList } from './headers.ts'
 import { targetOf } from './http.ts'
 import { MAX_REDIRECTS, redirected } from './redirect.ts'

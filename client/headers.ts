@@ -1,5 +1,5 @@
-import { TunnelError } from '../protocol/errors.ts'
-import type { HeaderList } from '../protocol/heads.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
+import type { HeaderList } from '../protocol/codec/heads.ts'
 
 /** Headers as programs write them. */
 export type HeadersLike = Headers | HeaderList | Record<string, string | readonly string[] | undefined>

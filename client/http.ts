@@ -1,5 +1,5 @@
-import { TunnelError } from '../protocol/errors.ts'
-import type { HeaderList, HttpResponseHead, Priority } from '../protocol/heads.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
+import type { HeaderList, HttpResponseHead, Priority } from '../protocol/codec/heads.ts'
 import { type HeadersLike, headerList } from './headers.ts'
 import { type RequestPath, sendRequest } from './request.ts'
 import type { BodyLike } from './upload.ts'

@@ -1,7 +1,7 @@
-import { TunnelError } from '../protocol/errors.ts'
-import type { ProxyAddress } from './addresses.ts'
-import { askProxy } from './api.ts'
-import type { TokenProvider } from './token.ts'
+import type { ProxyAddress } from '../dial/addresses.ts'
+import { callProxy } from '../dial/api.ts'
+import type { TokenProvider } from '../dial/token.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
 
 /** A machine of the caller's, as the proxy tells it. */
 export interface Machine {
@@ -25,7 +25,7 @@ export async function listMachines(
   token: TokenProvider,
   timeoutMs: number,
 ): Promise<Machine[]> {
-  const list = await askProxy(addresses, { route: 'machines', token, timeoutMs })
+  const list = await callProxy(addresses, { route: 'machines', token, timeoutMs })
   if (!Array.isArray(list))
     throw new TunnelError('CONNECT_REFUSED', 'what answers there is no tunnel proxy', { hop: 'proxy' })
   return list as Machine[]

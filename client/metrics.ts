@@ -1,5 +1,5 @@
 import type { Clock } from '../protocol/clock.ts'
-import type { ErrorCategory, TunnelError } from '../protocol/errors.ts'
+import type { ErrorCategory, TunnelError } from '../protocol/codec/errors.ts'
 
 /** How good the link is, as a person would say it. */
 export type Quality = 'offline' | 'poor' | 'fair' | 'good'

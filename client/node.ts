@@ -1,6 +1,6 @@
+import { watchNetwork } from '../dial/network-watch.ts'
 import { systemClock } from '../protocol/clock.ts'
 import { dialWebSocket } from '../protocol/node/websocket.ts'
-import { watchNetwork } from './network-watch.ts'
 import type { Platform } from './platform.ts'
 import { loadSettings } from './profiles.ts'
 

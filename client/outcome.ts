@@ -1,4 +1,4 @@
-import { type ErrorCode, TunnelError } from '../protocol/errors.ts'
+import { type ErrorCode, TunnelError } from '../protocol/codec/errors.ts'
 
 /** RFC 9110, section 9.2.2. */
 const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
@@ -33,7 +33,7 @@ export interface FailedTry {
 }
 
 /** What to do about a request that ended without a response head: try again, or which error to end with. */
-export function judge({
+export function retryDecision({
   error,
   tries,
   sent,

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { TunnelError } from '../protocol/errors.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
 import type { ClientOverrides, ClientSettings } from './settings.ts'
 
 /** `config/profiles` of the sources, or of `dist`, where the build copies it. Read as data: the client imports no config. */

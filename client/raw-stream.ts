@@ -1,8 +1,8 @@
-import { asTunnelError, TunnelError } from '../protocol/errors.ts'
-import type { Priority } from '../protocol/heads.ts'
+import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
+import type { Priority } from '../protocol/codec/heads.ts'
 import { StreamDuplex } from '../protocol/node/duplex.ts'
-import type { StreamOpener } from '../protocol/opener.ts'
-import { Patience } from './patience.ts'
+import type { StreamOpener } from '../protocol/stream/opener.ts'
+import { Deadline } from './deadline.ts'
 import type { RequestPath } from './request.ts'
 
 /** A byte stream to a machine. */
@@ -32,7 +32,7 @@ export async function openRawStream(
     throw new TunnelError('CONFIG_INVALID', 'target: a tcp stream needs one', { hop: 'client' })
   }
   const timeoutMs = request.timeoutMs ?? defaultTimeoutMs
-  const patience = new Patience(
+  const patience = new Deadline(
     path.clock,
     signal,
     timeoutMs,

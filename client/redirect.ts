@@ -1,4 +1,4 @@
-import type { HeaderList, HttpResponseHead } from '../protocol/heads.ts'
+import type { HeaderList, HttpResponseHead } from '../protocol/codec/heads.ts'
 import { type BodyLike, inMemory } from './upload.ts'
 
 /** As browsers and undici: the Fetch standard, section 4.4. */

@@ -1,8 +1,8 @@
-import { TunnelError } from '../protocol/errors.ts'
-import { PRIORITIES, type Priority } from '../protocol/heads.ts'
-import { Emitter } from './emitter.ts'
+import { Emitter } from '../dial/emitter.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
+import { PRIORITIES, type Priority } from '../protocol/codec/heads.ts'
+import type { Deadline } from './deadline.ts'
 import type { QueueOptions } from './options.ts'
-import type { Patience } from './patience.ts'
 
 /** How many of each priority go in one round while all wait, so that none starves. */
 const WEIGHTS: Readonly<Record<Priority, number>> = { high: 8, normal: 4, low: 1 }
@@ -63,7 +63,7 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
    * Waits for a place; what it resolves to gives the place back, once however often it is called.
    * @throws {TunnelError} QUEUE_FULL, or why its caller waits no more
    */
-  acquire(priority: Priority = 'normal', patience?: Patience): Promise<() => void> {
+  acquire(priority: Priority = 'normal', patience?: Deadline): Promise<() => void> {
     if (patience?.reason !== undefined) return Promise.reject(patience.reason)
     if (this.#active < this.#capacity && this.size === 0) return Promise.resolve(this.#take())
     const { maxRequests } = this.#options

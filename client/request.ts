@@ -1,11 +1,11 @@
 import type { Clock } from '../protocol/clock.ts'
-import { asTunnelError, type TunnelError } from '../protocol/errors.ts'
-import type { HeaderList, HttpResponseHead, Priority } from '../protocol/heads.ts'
+import { asTunnelError, type TunnelError } from '../protocol/codec/errors.ts'
+import type { HeaderList, HttpResponseHead, Priority } from '../protocol/codec/heads.ts'
+import { Deadline } from './deadline.ts'
 import { Exchange, type NewStreamHead, type OpenStream } from './exchange.ts'
 import { withContentLength } from './headers.ts'
 import type { MetricsCollector } from './metrics.ts'
-import { isIdempotent, judge } from './outcome.ts'
-import { Patience } from './patience.ts'
+import { isIdempotent, retryDecision } from './outcome.ts'
 import type { RequestQueue } from './request-queue.ts'
 import type { ResponseBody } from './response-body.ts'
 import { type BodyLike, inMemory } from './upload.ts'
@@ -56,7 +56,7 @@ const RETRY_MS = 100
 export async function sendRequest(path: RequestPath, request: HttpRequest): Promise<HttpAnswer> {
   const startedAtMs = path.clock.now()
   const { signal, timeoutMs, method, machine } = request
-  const patience = new Patience(path.clock, signal, timeoutMs, `${method} to ${machine} was not answered`)
+  const patience = new Deadline(path.clock, signal, timeoutMs, `${method} to ${machine} was not answered`)
   const bytes = request.body === undefined ? undefined : inMemory(request.body)
   const replayable = request.body === undefined || bytes !== undefined
   const head: NewStreamHead = {
@@ -83,7 +83,7 @@ export async function sendRequest(path: RequestPath, request: HttpRequest): Prom
       } catch (error) {
         const failed = asTunnelError(error)
         if (patience.reason !== undefined) throw failed
-        const verdict = judge({
+        const decision = retryDecision({
           error: failed,
           tries,
           sent: attempt?.stream.openedAtMs !== undefined,
@@ -91,7 +91,7 @@ export async function sendRequest(path: RequestPath, request: HttpRequest): Prom
           replayable,
           final: path.final(),
         })
-        if (verdict !== 'retry') throw verdict
+        if (decision !== 'retry') throw decision
         await pause(path.clock, failed.retryAfterMs ?? RETRY_MS * 2 ** (tries - 1), patience)
       }
     }
@@ -108,7 +108,7 @@ async function start(
   path: RequestPath,
   head: NewStreamHead,
   body: BodyLike | undefined,
-  patience: Patience,
+  patience: Deadline,
 ): Promise<Exchange> {
   const release = await path.queue.acquire(head.priority, patience)
   try {
@@ -126,7 +126,7 @@ async function start(
   }
 }
 
-function pause(clock: Clock, ms: number, patience: Patience): Promise<void> {
+function pause(clock: Clock, ms: number, patience: Deadline): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = clock.setTimer(() => {
       patience.offGivenUp(giveUp)

@@ -1,4 +1,4 @@
-import type { TunnelError } from '../protocol/errors.ts'
+import type { TunnelError } from '../protocol/codec/errors.ts'
 
 /** The receiving half of a stream, as far as a body needs it. */
 export interface BodySource {

@@ -1,11 +1,11 @@
-import { Budget } from '../protocol/budget.ts'
-import type { TunnelError } from '../protocol/errors.ts'
-import { type Hello, PROTOCOL_VERSION } from '../protocol/hello.ts'
-import { StreamOpener } from '../protocol/opener.ts'
-import { Connection } from './connection.ts'
+import { Connection } from '../dial/connection.ts'
+import type { TokenProvider } from '../dial/token.ts'
+import type { TunnelError } from '../protocol/codec/errors.ts'
+import { type Hello, PROTOCOL_VERSION } from '../protocol/codec/hello.ts'
+import { Budget } from '../protocol/stream/budget.ts'
+import { StreamOpener } from '../protocol/stream/opener.ts'
 import type { Platform } from './platform.ts'
 import type { ClientSettings } from './settings.ts'
-import type { TokenProvider } from './token.ts'
 
 export interface SessionOptions {
   urls: readonly string[]

@@ -1,8 +1,9 @@
 import { type Static, type TObject, Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { TunnelError } from '../protocol/errors.ts'
+import { BackoffOptions } from '../dial/options.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
 import { CompressionOptions, HeartbeatOptions, LimitsOptions, StreamsOptions } from '../protocol/options.ts'
-import { BackoffOptions, QueueOptions, RequestOptions, ShutdownOptions } from './options.ts'
+import { QueueOptions, RequestOptions, ShutdownOptions } from './options.ts'
 
 const SECTIONS = {
   heartbeat: HeartbeatOptions,

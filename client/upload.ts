@@ -1,4 +1,4 @@
-import { asTunnelError, type TunnelError } from '../protocol/errors.ts'
+import { asTunnelError, type TunnelError } from '../protocol/codec/errors.ts'
 
 /** What a program may hand over as a body or as a command's input. */
 export type BodyLike =

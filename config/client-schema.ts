@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
-import { BackoffOptions, QueueOptions, RequestOptions, ShutdownOptions } from '../client/options.ts'
+import { QueueOptions, RequestOptions, ShutdownOptions } from '../client/options.ts'
+import { BackoffOptions } from '../dial/options.ts'
 import { CompressionOptions, HeartbeatOptions, LimitsOptions, StreamsOptions } from '../protocol/options.ts'
 
 /** What client and agent have settings for. */

@@ -1,4 +1,4 @@
-import { type Hop, TunnelError } from '../protocol/errors.ts'
+import { type Hop, TunnelError } from '../protocol/codec/errors.ts'
 
 /** One mistake in a configuration, complete enough to be put right without looking anything up. */
 export interface Problem {

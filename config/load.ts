@@ -1,4 +1,4 @@
-import type { Hop } from '../protocol/errors.ts'
+import type { Hop } from '../protocol/codec/errors.ts'
 import { ConfigError, type Problem } from './errors.ts'
 import {
   type Assignment,

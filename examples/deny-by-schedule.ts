@@ -8,7 +8,7 @@
  */
 import type { FastifyInstance } from 'fastify'
 import type { OpenContext } from '../plugins/forward/index.ts'
-import { TunnelError } from '../protocol/errors.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
 
 export interface Schedule {
   /** First and last hour of the day (UTC) in which everything is allowed. @default 6 and 20 */

@@ -25,7 +25,7 @@ function changedAtMs(path) {
 
 /** The command-line tests run dist/ as a user does, so it must not be older than the sources. */
 function buildIsStale() {
-  const sources = ['plugins', 'protocol', 'client', 'agent', 'config', 'cli']
+  const sources = ['plugins', 'protocol', 'dial', 'client', 'agent', 'config', 'cli']
     .map((folder) => join(root, folder))
     .filter((folder) => changedAtMs(folder) > 0)
     .flatMap((folder) => filesUnder(folder, (name) => name.endsWith('.ts') || name.endsWith('.json')))

@@ -12,7 +12,7 @@ import fp from 'fastify-plugin'
 import { WebSocket } from 'ws'
 import { loadSettings } from '../config/index.ts'
 import { signToken } from '../plugins/auth/tokens.ts'
-import { TunnelError } from '../protocol/errors.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
 import { type BuildOptions, buildServer } from '../server.ts'
 import { makeCertificate } from './support/certificate.ts'
 

@@ -1,5 +1,5 @@
 import { defaultStateDir, type LoadedSettings, loadSettings } from '../../config/index.ts'
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import { type CommonOptions, collect, command, parse } from '../command.ts'
 import { DEFAULT_URL } from '../credentials.ts'
 import { EXIT } from '../failure.ts'

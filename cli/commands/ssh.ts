@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import { accessFrom, isLoopback } from '../credentials.ts'
 import { EXIT } from '../failure.ts'
 import { findProgram } from '../find-program.ts'

@@ -1,6 +1,6 @@
 import { loadSettings } from '../../config/index.ts'
 import { signToken, TIERS } from '../../plugins/auth/tokens.ts'
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import { type CommonOptions, collect, command, parse } from '../command.ts'
 import { EXIT, UsageError } from '../failure.ts'
 

@@ -1,4 +1,4 @@
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 
 /** The same words whether nobody has such a machine or somebody else has. */
 export function machineUnknown(name: string): TunnelError {

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import { type AuditEvent, AuditTrail } from './trail.ts'
 
 export type { AuditEvent, AuditLine } from './trail.ts'

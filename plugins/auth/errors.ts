@@ -1,4 +1,4 @@
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 
 // No text here may quote a token or a part of one: these go to peers and into logs.
 

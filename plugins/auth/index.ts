@@ -1,7 +1,7 @@
 import fastifyJwt from '@fastify/jwt'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { asTunnelError, type TunnelError } from '../../protocol/errors.ts'
+import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import { bearerOf, checkShape } from './bearer.ts'
 import { userOf } from './claims.ts'
 import { roleMissing, secretUnfit, tokenExpired, tokenInvalid } from './errors.ts'

@@ -1,4 +1,4 @@
-import { type ErrorCode, TunnelError } from '../../protocol/errors.ts'
+import { type ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
 
 export function circuitOpen(machine: string, retryAfterMs: number, cause: unknown): TunnelError {
   return new TunnelError(

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import { PROBLEM_CONTENT_TYPE, problemOf, rawProblem, retryAfterSeconds, toTunnelError } from './problem.ts'
 
 export { rawProblem } from './problem.ts'

@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http'
-import { type ErrorCategory, type ErrorCode, TunnelError } from '../../protocol/errors.ts'
+import { type ErrorCategory, type ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
 
 /** RFC 9457, with our members beside the standard's. */
 export interface Problem {

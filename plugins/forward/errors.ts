@@ -1,6 +1,6 @@
 import { errors as undiciErrors } from 'undici'
-import { asTunnelError, TunnelError } from '../../protocol/errors.ts'
-import { parseTarget, type Target } from '../../protocol/target.ts'
+import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
+import { parseTarget, type Target } from '../../protocol/codec/target.ts'
 
 export function hookTimeout(name: string, timeoutMs: number): TunnelError {
   return new TunnelError('TIMEOUT', `a plugin's ${name} hook took longer than ${timeoutMs} ms`, {

@@ -1,10 +1,10 @@
 import type { ClientChannel } from 'ssh2'
-import { asTunnelError, type TunnelError } from '../../protocol/errors.ts'
-import type { StreamEvent } from '../../protocol/heads.ts'
-import type { TunnelStream } from '../../protocol/stream.ts'
+import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
+import type { StreamEvent } from '../../protocol/codec/heads.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import type { CommandExit } from '../ssh/connection.ts'
 import { commandLost, requestGone } from './errors.ts'
-import { Inlet, LINGER_MS, Outlet } from './pumps.ts'
+import { LINGER_MS, ReadableToStream, StreamToWritable } from './pumps.ts'
 import type { ServeContext, Served } from './serve.ts'
 
 /** RFC 4254, section 6.10: the names that SSH has for signals. */
@@ -14,8 +14,8 @@ const SIGNALS: ReadonlySet<string> = new Set([
 
 /** Runs one command: DATA is stdin and stdout, AUX stderr; the exit status or signal is an event before the end. */
 export async function serveExec(stream: TunnelStream, context: ServeContext): Promise<Served> {
-  const inlet = new Inlet(stream)
-  const outlet = new Outlet()
+  const inlet = new StreamToWritable(stream)
+  const outlet = new ReadableToStream()
   const gone = new AbortController()
   const earlySignals: string[] = []
   let channel: ClientChannel | undefined

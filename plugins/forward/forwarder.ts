@@ -1,6 +1,6 @@
-import { asTunnelError, type TunnelError } from '../../protocol/errors.ts'
-import type { StreamHead } from '../../protocol/heads.ts'
-import type { TunnelStream } from '../../protocol/stream.ts'
+import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
+import type { StreamHead } from '../../protocol/codec/heads.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import type { User } from '../auth/index.ts'
 import type { ChannelLease, Pool } from '../pool/index.ts'
 import { kindUnknown, machineUnknown, targetOf, tokenOver } from './errors.ts'
@@ -104,7 +104,7 @@ export class Forwarder {
     const durationMs = performance.now() - startedMs
     this.#counts.over(stream.head.kind, served.error, durationMs)
     this.#counts.bytes(served.bytesIn, served.bytesOut)
-    await this.#hooks.tell('onClose', { ...context, error: served.error, durationMs })
+    await this.#hooks.notify('onClose', { ...context, error: served.error, durationMs })
   }
 
   close(): void {

@@ -1,5 +1,5 @@
-import { TunnelError } from '../../protocol/errors.ts'
-import type { StreamHead } from '../../protocol/heads.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import type { StreamHead } from '../../protocol/codec/heads.ts'
 import type { User } from '../auth/index.ts'
 import { hookFailed, hookTimeout } from './errors.ts'
 import type { Log } from './log.ts'
@@ -92,7 +92,7 @@ export class TunnelHooks {
   }
 
   /** The same where nothing is left to refuse: a failure is logged, and the other hooks run. */
-  async tell<Name extends TunnelHookName>(name: Name, context: TunnelHookContexts[Name]): Promise<void> {
+  async notify<Name extends TunnelHookName>(name: Name, context: TunnelHookContexts[Name]): Promise<void> {
     for (const hook of this.#hooks.get(name) ?? []) {
       try {
         await this.#inTime(name, (hook as TunnelHook<Name>)(context))

@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
-import type { StreamHead } from '../../protocol/heads.ts'
-import type { TunnelStream } from '../../protocol/stream.ts'
+import type { StreamHead } from '../../protocol/codec/heads.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import type { User } from '../auth/index.ts'
 import { Forwarder } from './forwarder.ts'
 import { type OpenContext, TunnelHooks } from './hooks.ts'

@@ -1,5 +1,5 @@
 import type { Readable, Writable } from 'node:stream'
-import type { TunnelStream } from '../../protocol/stream.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 
 /** What a peer may go on sending, unread, to a side that has closed, before its stream is reset, in ms. */
 export const LINGER_MS = 30_000
@@ -13,7 +13,7 @@ export function asBuffer(bytes: Uint8Array): Buffer {
  * From a stream to a writable: credit is given as the writable takes the bytes. Until it is attached they are kept,
  * inside the stream's window.
  */
-export class Inlet {
+export class StreamToWritable {
   readonly #stream: TunnelStream
   readonly #early: Buffer[] = []
   #writable: Writable | undefined
@@ -77,7 +77,7 @@ export class Inlet {
 }
 
 /** From readables to a stream: one that the stream cannot take more from is paused until it has drained. */
-export class Outlet {
+export class ReadableToStream {
   readonly #paused = new Set<Readable>()
   byteCount = 0
 

@@ -1,4 +1,4 @@
-import type { TunnelError } from '../../protocol/errors.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { ChannelLease } from '../pool/index.ts'
 import type { Log } from './log.ts'
 

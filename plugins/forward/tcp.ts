@@ -1,14 +1,14 @@
 import type { Duplex } from 'node:stream'
-import { asTunnelError, type TunnelError } from '../../protocol/errors.ts'
-import type { TunnelStream } from '../../protocol/stream.ts'
+import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { requestGone, targetClosed, targetMissing, targetOf } from './errors.ts'
-import { Inlet, LINGER_MS, Outlet } from './pumps.ts'
+import { LINGER_MS, ReadableToStream, StreamToWritable } from './pumps.ts'
 import type { ServeContext, Served } from './serve.ts'
 
 /** Joins a stream with a TCP connection that the machine's sshd makes. */
 export async function serveTcp(stream: TunnelStream, context: ServeContext): Promise<Served> {
-  const inlet = new Inlet(stream)
-  const outlet = new Outlet()
+  const inlet = new StreamToWritable(stream)
+  const outlet = new ReadableToStream()
   const gone = new AbortController()
   let channel: Duplex | undefined
   const closed = new Promise<TunnelError | undefined>((resolve) => {

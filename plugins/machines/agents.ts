@@ -1,8 +1,8 @@
-import { Budget } from '../../protocol/budget.ts'
-import { TunnelError } from '../../protocol/errors.ts'
-import type { Link } from '../../protocol/link.ts'
-import { StreamOpener } from '../../protocol/opener.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
+import { Budget } from '../../protocol/stream/budget.ts'
+import { StreamOpener } from '../../protocol/stream/opener.ts'
 import { machineOffline, takenOver, tokenStale } from './errors.ts'
 import { keyOf } from './records.ts'
 

@@ -1,4 +1,4 @@
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 
 export function metricsTokenMissing(): TunnelError {
   const text = 'from another machine the metrics need a bearer token (setting metrics.token)'

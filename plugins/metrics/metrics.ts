@@ -1,5 +1,5 @@
 import client, { type Registry } from 'prom-client'
-import type { ErrorCategory, ErrorCode, TunnelError } from '../../protocol/errors.ts'
+import type { ErrorCategory, ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
 
 /** Only goes up. */
 export interface Count<Labels> {

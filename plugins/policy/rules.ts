@@ -1,4 +1,4 @@
-import type { StreamKind } from '../../protocol/heads.ts'
+import type { StreamKind } from '../../protocol/codec/heads.ts'
 import type { User } from '../auth/index.ts'
 import { policyDenied } from './errors.ts'
 import { globMatches } from './glob.ts'

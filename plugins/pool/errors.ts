@@ -1,4 +1,4 @@
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 
 /** When a place may be free again: nobody knows, and this asks seldom enough. */
 const RETRY_AFTER_MS = 1_000

@@ -1,5 +1,5 @@
 import fp from 'fastify-plugin'
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { SSHConnection } from '../ssh/index.ts'
 import type { PoolOptions } from './options.ts'
 import type { ChannelLease as LeaseOf } from './place.ts'

@@ -1,4 +1,4 @@
-import type { TunnelError } from '../../protocol/errors.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 
 /** What the pool needs of an SSH connection. */
 export interface PooledConnection {

@@ -1,4 +1,4 @@
-import { asTunnelError, type TunnelError } from '../../protocol/errors.ts'
+import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import { poolClosed, poolExhausted, tooManyWaiting, waitAborted } from './errors.ts'
 import type { PoolOptions } from './options.ts'
 import { type ChannelLease, Place, type PooledConnection } from './place.ts'

@@ -1,4 +1,4 @@
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 
 export function ipLimited(perMinute: number, retryAfterMs: number): TunnelError {
   return new TunnelError('RATE_LIMITED', `more than ${perMinute} requests a minute from this address`, {

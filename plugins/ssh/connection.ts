@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { Client, ClientChannel } from 'ssh2'
-import type { TunnelError } from '../../protocol/errors.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { aborted, channelTimeout, connectionLost, sessionRefused, targetRefused } from './errors.ts'
 
 /** ssh2's channels say here what they have had from the peer; its types leave it out. */

@@ -1,4 +1,4 @@
-import { type ErrorCode, TunnelError } from '../../protocol/errors.ts'
+import { type ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
 import { fingerprint, type Pin } from './host-keys.ts'
 
 /** RFC 4254, section 5.1. */

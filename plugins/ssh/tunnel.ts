@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { Client, type ConnectConfig } from 'ssh2'
-import { asTunnelError, TunnelError } from '../../protocol/errors.ts'
+import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
 import { SSHConnection } from './connection.ts'
 import {
   aborted,

@@ -1,4 +1,4 @@
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 
 /** LevelDB lets one process in; a second proxy on the same folder would lose the first one's pins. */
 export function folderInUse(dir: string, cause: unknown): TunnelError {

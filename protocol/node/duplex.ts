@@ -1,7 +1,7 @@
 import { Duplex, Readable } from 'node:stream'
-import { asTunnelError, TunnelError } from '../errors.ts'
-import type { StreamEvent } from '../heads.ts'
-import type { TunnelStream } from '../stream.ts'
+import { asTunnelError, TunnelError } from '../codec/errors.ts'
+import type { StreamEvent } from '../codec/heads.ts'
+import type { TunnelStream } from '../stream/stream.ts'
 
 export interface StreamDuplexOptions {
   /** Whether the second channel is wanted, as `aux`. @default false: its bytes are dropped */

@@ -1,11 +1,11 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type RawData, WebSocket } from 'ws'
-import { redirected, tlsFailure } from '../dial-failure.ts'
-import { errorFromWire, isErrorCode, TunnelError } from '../errors.ts'
-import { copyFrame } from '../frames.ts'
-import { SUBPROTOCOL } from '../hello.ts'
-import type { Transport, TransportReceiver } from '../transport.ts'
+import { errorFromWire, isErrorCode, TunnelError } from '../codec/errors.ts'
+import { copyFrame } from '../codec/frames.ts'
+import { SUBPROTOCOL } from '../codec/hello.ts'
+import { redirected, tlsFailure } from '../link/dial-failure.ts'
+import type { Transport, TransportReceiver } from '../link/transport.ts'
 
 /** What a Node socket offers to let several small writes leave in one system call. */
 interface Corkable {

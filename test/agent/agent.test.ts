@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { Agent } from '../../agent/index.ts'
 import { resolveSettings } from '../../client/settings.ts'
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import { FaultRelay } from '../chaos/fault-relay.ts'
 import { startProxy, type TestProxy, until } from '../support/proxy.ts'
 

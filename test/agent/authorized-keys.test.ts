@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { authorizeKey } from '../../agent/authorized-keys.ts'
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import { newPublicKey } from '../support/public-key.ts'
 import { tempFolder } from '../support/tree.ts'
 

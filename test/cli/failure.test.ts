@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { describeFailure, renderFailure, UsageError } from '../../cli/failure.ts'
-import { ERROR_KINDS, type ErrorCode, TunnelError } from '../../protocol/errors.ts'
+import { ERROR_KINDS, type ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
 
 test('every code has an exit status by what the person can do about it', () => {
   const statusOf = (code: ErrorCode) => describeFailure('tunnel x', new TunnelError(code, 'no')).exitStatus

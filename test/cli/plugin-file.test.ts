@@ -7,7 +7,7 @@ import { tempFolder } from '../support/tree.ts'
 import { isolated, startTunnel, tunnel } from './tunnel.ts'
 import { buildWay } from './way.ts'
 
-const ERRORS = new URL('../../protocol/errors.ts', import.meta.url)
+const ERRORS = new URL('../../protocol/codec/errors.ts', import.meta.url)
 
 test('a plugin from the command line refuses a stream, and its words reach the person', {
   skip: requireSystem('sshd', 'ssh'),

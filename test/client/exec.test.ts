@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process'
 import { PassThrough, Writable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { commandLine } from '../../client/exec.ts'
-import { TunnelError } from '../../protocol/errors.ts'
-import type { TunnelStream } from '../../protocol/stream.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { clientOf, collect, deferred, startProxy } from './proxy.ts'
 
 async function connected(t: TestContext, onStream: (stream: TunnelStream) => void) {

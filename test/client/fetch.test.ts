@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { type TestContext, test } from 'node:test'
-import type { TunnelError } from '../../protocol/errors.ts'
-import type { HeaderList } from '../../protocol/heads.ts'
-import type { TunnelStream } from '../../protocol/stream.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
+import type { HeaderList } from '../../protocol/codec/heads.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { clientOf, collect, deferred, respond, startProxy } from './proxy.ts'
 
 async function connected(t: TestContext, onStream: (stream: TunnelStream) => void) {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { test } from 'node:test'
-import { TunnelError } from '../../protocol/errors.ts'
-import type { TunnelStream } from '../../protocol/stream.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { clientOf, collect, deferred, respond, startProxy } from './proxy.ts'
 
 const sha = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest('hex')

@@ -1,42 +1,42 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { isIdempotent, judge, MAX_TRIES } from '../../client/outcome.ts'
-import { TunnelError } from '../../protocol/errors.ts'
+import { isIdempotent, MAX_TRIES, retryDecision } from '../../client/outcome.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 
 const lost = new TunnelError('RESUME_EXPIRED', 'gone')
 const failed = { error: lost, tries: 1, sent: true, idempotent: false, replayable: true, final: false }
 
 test('a request whose outcome is unknown says so, and keeps the cause', () => {
-  const verdict = judge(failed)
-  assert.ok(verdict instanceof TunnelError)
-  assert.equal(verdict.code, 'OUTCOME_UNKNOWN')
-  assert.equal(verdict.cause, lost)
+  const decision = retryDecision(failed)
+  assert.ok(decision instanceof TunnelError)
+  assert.equal(decision.code, 'OUTCOME_UNKNOWN')
+  assert.equal(decision.cause, lost)
 })
 
 test('an idempotent one is sent again, a bounded number of times and only when its body can be', () => {
-  assert.equal(judge({ ...failed, idempotent: true }), 'retry')
-  assert.equal(judge({ ...failed, idempotent: true, tries: MAX_TRIES }), lost)
-  assert.equal(judge({ ...failed, idempotent: true, replayable: false }), lost)
+  assert.equal(retryDecision({ ...failed, idempotent: true }), 'retry')
+  assert.equal(retryDecision({ ...failed, idempotent: true, tries: MAX_TRIES }), lost)
+  assert.equal(retryDecision({ ...failed, idempotent: true, replayable: false }), lost)
 })
 
 test('one that never left is sent again whatever it is', () => {
-  assert.equal(judge({ ...failed, sent: false }), 'retry')
+  assert.equal(retryDecision({ ...failed, sent: false }), 'retry')
 })
 
 test('one that was refused for want of a place was not executed', () => {
-  assert.equal(judge({ ...failed, error: new TunnelError('TOO_MANY_STREAMS', 'full') }), 'retry')
+  assert.equal(retryDecision({ ...failed, error: new TunnelError('TOO_MANY_STREAMS', 'full') }), 'retry')
 })
 
 test('an answer of the far side is the answer', () => {
   const refused = new TunnelError('CONNECT_REFUSED', 'nobody listens')
-  assert.equal(judge({ ...failed, error: refused, idempotent: true }), refused)
+  assert.equal(retryDecision({ ...failed, error: refused, idempotent: true }), refused)
 })
 
 test('when no link is coming, what was sent has an unknown outcome and nothing is sent again', () => {
   const expired = new TunnelError('TOKEN_EXPIRED', 'too old')
-  const verdict = judge({ ...failed, error: expired, final: true })
-  assert.equal((verdict as TunnelError).code, 'OUTCOME_UNKNOWN')
-  assert.equal(judge({ ...failed, error: expired, idempotent: true, final: true }), expired)
+  const decision = retryDecision({ ...failed, error: expired, final: true })
+  assert.equal((decision as TunnelError).code, 'OUTCOME_UNKNOWN')
+  assert.equal(retryDecision({ ...failed, error: expired, idempotent: true, final: true }), expired)
 })
 
 test('methods are idempotent as RFC 9110 says', () => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Patience } from '../../client/patience.ts'
+import { Deadline } from '../../client/deadline.ts'
 import { RequestQueue } from '../../client/request-queue.ts'
 import { systemClock } from '../../protocol/clock.ts'
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 
 test('a place is given at once while there is one, and comes back once however often it is released', async () => {
   const queue = new RequestQueue({ maxRequests: 10, backpressureAt: 1 })
@@ -53,7 +53,7 @@ test('a full queue refuses, and tells of the pressure before and of its end', as
 test('a caller that gives up leaves the queue, and what is cleared is turned away', async () => {
   const queue = new RequestQueue({ maxRequests: 4, backpressureAt: 1 })
   const abort = new AbortController()
-  const patience = new Patience(systemClock, abort.signal, 60_000, 'nothing came')
+  const patience = new Deadline(systemClock, abort.signal, 60_000, 'nothing came')
   const given = queue.acquire('normal', patience)
   const cleared = queue.acquire('low')
   abort.abort()
@@ -67,7 +67,7 @@ test('a caller that gives up leaves the queue, and what is cleared is turned awa
 test('the queue is idle when the last that waited has given up', async () => {
   const queue = new RequestQueue({ maxRequests: 4, backpressureAt: 1 })
   const abort = new AbortController()
-  const waiting = queue.acquire('normal', new Patience(systemClock, abort.signal, 60_000, 'nothing came'))
+  const waiting = queue.acquire('normal', new Deadline(systemClock, abort.signal, 60_000, 'nothing came'))
   const idle = queue.idle()
   abort.abort()
   await assert.rejects(waiting, { code: 'ABORTED' })

@@ -4,9 +4,9 @@ import { once } from 'node:events'
 import { buffer } from 'node:stream/consumers'
 import { test } from 'node:test'
 import type { Redial } from '../../client/index.ts'
-import { TunnelError } from '../../protocol/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import { StreamDuplex } from '../../protocol/node/duplex.ts'
-import type { TunnelStream } from '../../protocol/stream.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { clientOf, collect, deferred, next, respond, startProxy } from './proxy.ts'
 
 function echo(stream: TunnelStream): void {

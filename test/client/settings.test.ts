@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { loadSettings } from '../../client/profiles.ts'
 import { resolveSettings } from '../../client/settings.ts'
-import type { TunnelError } from '../../protocol/errors.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 
 test('without profile and overrides every setting has the default of the contract', () => {
   const settings = resolveSettings({}, 'default')

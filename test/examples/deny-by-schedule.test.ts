@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import denyBySchedule from '../../examples/deny-by-schedule.ts'
-import type { TunnelError } from '../../protocol/errors.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { startRig } from '../plugins/forward/rig.ts'
 
 test('the example plugin refuses a command at night, lets it through by day, and leaves HTTP alone', async (t) => {

@@ -1,10 +1,10 @@
 import { PassThrough } from 'node:stream'
 import type { Dispatcher } from 'undici'
-import type { TunnelError } from '../../../protocol/errors.ts'
-import type { HttpRequestHead, HttpResponseHead, Priority } from '../../../protocol/heads.ts'
-import type { TunnelStream } from '../../../protocol/stream.ts'
+import type { TunnelError } from '../../../protocol/codec/errors.ts'
+import type { HttpRequestHead, HttpResponseHead, Priority } from '../../../protocol/codec/heads.ts'
+import type { TunnelStream } from '../../../protocol/stream/stream.ts'
 import { exchangeFailed, headTimeout, requestGone } from '../errors.ts'
-import { Inlet, LINGER_MS } from '../pumps.ts'
+import { LINGER_MS, StreamToWritable } from '../pumps.ts'
 import type { ServeContext, Served } from '../serve.ts'
 import type { HttpConnection } from './connection.ts'
 import { hasHeader, requestHeaders, responseHeaders } from './headers.ts'
@@ -24,7 +24,7 @@ export class HttpExchange implements Waiting, Dispatcher.DispatchHandler {
   readonly #origin: HttpOrigin
   readonly #authority: string
   readonly #startedMs = performance.now()
-  readonly #inlet: Inlet
+  readonly #inlet: StreamToWritable
   /** The body as it comes; absent where the whole request was there at once. */
   #body: PassThrough | undefined
   #onFirst: (() => void) | undefined
@@ -54,7 +54,7 @@ export class HttpExchange implements Waiting, Dispatcher.DispatchHandler {
     this.#origin = origin
     this.#authority = authority
     this.priority = stream.head.priority ?? 'normal'
-    this.#inlet = new Inlet(stream)
+    this.#inlet = new StreamToWritable(stream)
     this.served = new Promise((resolve) => {
       stream.handle({
         data: (bytes) => this.#received(bytes),

@@ -1,4 +1,4 @@
-import type { HeaderList } from '../../../protocol/heads.ts'
+import type { HeaderList } from '../../../protocol/codec/heads.ts'
 
 /** RFC 9110, section 7.6.1, and what its predecessors had. */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([

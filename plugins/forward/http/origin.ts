@@ -1,6 +1,6 @@
-import { asTunnelError, type TunnelError } from '../../../protocol/errors.ts'
-import type { Priority } from '../../../protocol/heads.ts'
-import type { Target } from '../../../protocol/target.ts'
+import { asTunnelError, type TunnelError } from '../../../protocol/codec/errors.ts'
+import type { Priority } from '../../../protocol/codec/heads.ts'
+import type { Target } from '../../../protocol/codec/target.ts'
 import type { ChannelLease } from '../../pool/index.ts'
 import { HttpConnection } from './connection.ts'
 

@@ -7,7 +7,7 @@ import { type AuditLine, AuditTrail, firstBrokenLine } from '../../../plugins/au
 import { describe } from '../../../plugins/machines/host-keys.ts'
 import { startProxy, until } from '../../support/proxy.ts'
 import { newPublicKey } from '../../support/public-key.ts'
-import { helloOf, RawClient } from '../websocket/raw-client.ts'
+import { helloOf, RawClient } from '../links/raw-client.ts'
 
 function fileFor(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'audit-'))

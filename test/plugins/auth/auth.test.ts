@@ -6,7 +6,7 @@ import { Value } from 'typebox/value'
 import auth from '../../../plugins/auth/index.ts'
 import { AuthOptions } from '../../../plugins/auth/options.ts'
 import { signToken } from '../../../plugins/auth/tokens.ts'
-import { TunnelError } from '../../../protocol/errors.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 
 const SECRET = 'a secret of a test that is long enough'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { Circuits } from '../../../plugins/breaker/circuits.ts'
-import { type ErrorCode, TunnelError } from '../../../protocol/errors.ts'
+import { type ErrorCode, TunnelError } from '../../../protocol/codec/errors.ts'
 
 const KEY = { user: 'ada', machine: 'home' }
 

@@ -7,7 +7,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import errors, { sendProblem } from '../../../plugins/errors/index.ts'
 import logging, { createLogger, requestLogging } from '../../../plugins/logging/index.ts'
 import metrics from '../../../plugins/metrics/index.ts'
-import { ERROR_KINDS, type ErrorCode, TunnelError } from '../../../protocol/errors.ts'
+import { ERROR_KINDS, type ErrorCode, TunnelError } from '../../../protocol/codec/errors.ts'
 
 interface ProblemDocument {
   type: string

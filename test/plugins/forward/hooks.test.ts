@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { TunnelError } from '../../../protocol/errors.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { ADA, startRig, webService } from './rig.ts'
 
 const GET = { kind: 'http' as const, http: { method: 'GET', path: '/', headers: [] } }

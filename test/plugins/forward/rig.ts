@@ -22,7 +22,7 @@ import ssh from '../../../plugins/ssh/index.ts'
 import { deriveUserKey } from '../../../plugins/ssh/keys.ts'
 import { SshOptions } from '../../../plugins/ssh/options.ts'
 import state from '../../../plugins/state/index.ts'
-import type { TunnelError } from '../../../protocol/errors.ts'
+import type { TunnelError } from '../../../protocol/codec/errors.ts'
 import {
   type AcceptHead,
   type Hello,

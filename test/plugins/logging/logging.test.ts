@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
 import logging, { createLogger, requestLogging } from '../../../plugins/logging/index.ts'
 import type { LogLevel } from '../../../plugins/logging/options.ts'
-import { TunnelError } from '../../../protocol/errors.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 
 interface Line {
   timestamp: string

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import test from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import * as frames from '../../../protocol/frames.ts'
-import { FrameType } from '../../../protocol/frames.ts'
+import * as frames from '../../../protocol/codec/frames.ts'
+import { FrameType } from '../../../protocol/codec/frames.ts'
 import { listenTcp, readAll, startProxy, until } from '../../support/proxy.ts'
-import { helloOf, RawClient } from '../websocket/raw-client.ts'
+import { helloOf, RawClient } from '../links/raw-client.ts'
 
 test('an agent that ends a stream in the same breath as it takes it fails that request and nothing else', async (t) => {
   const proxy = await startProxy(t)

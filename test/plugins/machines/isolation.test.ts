@@ -8,12 +8,12 @@ import { Value } from 'typebox/value'
 import type { TunnelError, TunnelService } from '../../../client/index.ts'
 import { firstBrokenLine } from '../../../plugins/audit/trail.ts'
 import { Agents } from '../../../plugins/machines/agents.ts'
-import { FrameType, TYPE_MASK } from '../../../protocol/frames.ts'
+import { FrameType, TYPE_MASK } from '../../../protocol/codec/frames.ts'
 import type { StreamDuplex } from '../../../protocol/node/index.ts'
 import { StreamsOptions } from '../../../protocol/options.ts'
 import { drop, listenTcp, readAll, startProxy, type TestProxy, until } from '../../support/proxy.ts'
 import { requireSystem, startSshd } from '../../support/sshd.ts'
-import { idOf, RawClient } from '../websocket/raw-client.ts'
+import { idOf, RawClient } from '../links/raw-client.ts'
 
 /** Says its name to whoever connects. */
 function greeter(t: TestContext, name: string): Promise<string> {

@@ -6,12 +6,12 @@ import errors from '../../../plugins/errors/index.ts'
 import { checkReader } from '../../../plugins/metrics/access.ts'
 import metrics from '../../../plugins/metrics/index.ts'
 import type { MetricsOptions } from '../../../plugins/metrics/options.ts'
-import { TunnelError } from '../../../protocol/errors.ts'
-import { encodeHead, FrameType, streamNumber } from '../../../protocol/frames.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
+import { encodeHead, FrameType, streamNumber } from '../../../protocol/codec/frames.ts'
 import { drop, listenTcp, readAll, startProxy, type TestProxy, until } from '../../support/proxy.ts'
 import { requireSystem, startSshd } from '../../support/sshd.ts'
 import { webService } from '../forward/rig.ts'
-import { helloOf, RawClient } from '../websocket/raw-client.ts'
+import { helloOf, RawClient } from '../links/raw-client.ts'
 
 /** From `contract.md`: dashboards depend on these names and labels. */
 const CONTRACT: Record<string, string[]> = {

@@ -5,7 +5,7 @@ import { Value } from 'typebox/value'
 import { globMatches } from '../../../plugins/policy/glob.ts'
 import { PolicyOptions } from '../../../plugins/policy/options.ts'
 import { decide, type PolicyRequest } from '../../../plugins/policy/rules.ts'
-import { TunnelError } from '../../../protocol/errors.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 
 const user = { sub: 'ada', tier: 'free' as const, roles: ['dev'], expiresAtMs: 0 }
 const base: PolicyRequest = {

@@ -5,7 +5,7 @@ import { Value } from 'typebox/value'
 import { PoolOptions } from '../../../plugins/pool/options.ts'
 import type { ChannelLease } from '../../../plugins/pool/place.ts'
 import { type AcquireRequest, ConnectionPool } from '../../../plugins/pool/pool.ts'
-import { TunnelError } from '../../../protocol/errors.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 
 /** A connection whose life the test decides. */
 class Connection {

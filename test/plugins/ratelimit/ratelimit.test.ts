@@ -5,7 +5,7 @@ import { Value } from 'typebox/value'
 import ratelimit from '../../../plugins/ratelimit/index.ts'
 import { RateLimitOptions } from '../../../plugins/ratelimit/options.ts'
 import state from '../../../plugins/state/index.ts'
-import { TunnelError } from '../../../protocol/errors.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { tempFolder } from '../../support/tree.ts'
 
 async function start(t: TestContext, options: object = {}) {

@@ -9,7 +9,7 @@ import type { SSHConnection } from '../../../plugins/ssh/connection.ts'
 import { fingerprint, parsePins } from '../../../plugins/ssh/host-keys.ts'
 import { SshOptions } from '../../../plugins/ssh/options.ts'
 import { type MachineAccess, SSHTunnelManager } from '../../../plugins/ssh/tunnel.ts'
-import { TunnelError } from '../../../protocol/errors.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { requireSystem, type Sshd, startSshd } from '../../support/sshd.ts'
 
 const MASTER_SECRET = 'a master secret of a test, long enough'

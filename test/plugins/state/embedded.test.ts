@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test'
 import { Buckets } from '../../../plugins/state/buckets.ts'
 import { EmbeddedState } from '../../../plugins/state/embedded.ts'
 import type { Clock } from '../../../protocol/clock.ts'
-import { TunnelError } from '../../../protocol/errors.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { stateSuite } from './suite.ts'
 
 const MODULE = join(import.meta.dirname, '../../../plugins/state/embedded.ts')

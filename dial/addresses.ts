@@ -1,0 +1,41 @@
+import { TunnelError } from '../protocol/codec/errors.ts'
+
+const API = '/api/tunnel'
+
+export interface ProxyAddress {
+  /** Where links are dialled: `ws(s)://…/api/tunnel/connect`, or another route. */
+  link: string
+  /** `http(s)://…/api/tunnel`, without a slash at its end. */
+  api: string
+}
+
+/**
+ * The addresses of one proxy, from its base: http(s) or ws(s), with or without a path before /api/tunnel.
+ * @throws {TunnelError} CONFIG_INVALID
+ */
+export function addressOf(base: string, route: 'connect' | 'agent' = 'connect'): ProxyAddress {
+  const url = URL.canParse(base) ? new URL(base) : undefined
+  if (url === undefined || !/^(http|ws)s?:$/.test(url.protocol)) {
+    throw new TunnelError(
+      'CONFIG_INVALID',
+      `url = ${JSON.stringify(base)}: is no http(s):// or ws(s):// address`,
+      { hop: 'client' },
+    )
+  }
+  // Never shown, never sent: a secret in an address ends in logs and lists of processes.
+  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
+    const message = `url: ${url.origin} is given with a name, a password, a query or a fragment, which an address of a proxy does not have`
+    throw new TunnelError('CONFIG_INVALID', message, { hop: 'client' })
+  }
+  const secure = url.protocol === 'https:' || url.protocol === 'wss:' ? 's' : ''
+  const path = url.pathname.replace(new RegExp(`(${API}(/(connect|agent))?)?/*$`), '') + API
+  return { link: `ws${secure}://${url.host}${path}/${route}`, api: `http${secure}://${url.host}${path}` }
+}
+
+/** @throws {TunnelError} CONFIG_INVALID */
+export function addressesOf(bases: string | readonly string[], route?: 'connect' | 'agent'): ProxyAddress[] {
+  // From plain JavaScript it may be missing.
+  const list = typeof bases === 'string' ? [bases] : (bases ?? [])
+  if (list.length === 0) throw new TunnelError('CONFIG_INVALID', 'url: there is none', { hop: 'client' })
+  return list.map((base) => addressOf(base, route))
+}

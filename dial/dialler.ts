@@ -1,0 +1,147 @@
+import type { Clock } from '../protocol/clock.ts'
+import { type ErrorCode, TunnelError } from '../protocol/codec/errors.ts'
+import type { Hello } from '../protocol/codec/hello.ts'
+import type { Goaway, LinkHandlers } from '../protocol/link/handlers.ts'
+import { Link } from '../protocol/link/link.ts'
+import type { Transport } from '../protocol/link/transport.ts'
+import type { CompressionChoice, DialOptions } from '../protocol/node/websocket.ts'
+import { askToken, type TokenProvider } from './token.ts'
+
+/** Opens what carries a link's frames. Rejects with a TunnelError. */
+export type Dial = (url: string, options: DialOptions) => Promise<Transport>
+
+export interface DiallerOptions {
+  urls: readonly string[]
+  token: TokenProvider
+  hello: Hello
+  dial: Dial
+  clock: Clock
+  compression?: CompressionChoice | undefined
+  /** What the proxy may ask for on every link; an agent accepts streams. */
+  accept?: Pick<LinkHandlers, 'open' | 'resume'>
+}
+
+interface DialledHandlers {
+  /** A link that was handed over is about to be left by its peer. */
+  goaway(link: Link, goaway: Goaway): void
+  /** A link that was handed over has ended. */
+  closed(link: Link, error: TunnelError): void
+}
+
+export interface DialledLink {
+  link: Link
+  token: string
+}
+
+/** For one address: TCP, TLS and the upgrade, in ms. */
+const DIAL_MS = 10_000
+
+/** Errors after which dialling again changes nothing. */
+const FINAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['TAKEN_OVER', 'VERSION_UNSUPPORTED'])
+
+export function isFinal(error: TunnelError): boolean {
+  return FINAL.has(error.code) || error.category === 'authentication' || error.category === 'configuration'
+}
+
+/** Makes links: goes round the addresses, asks for a token before each dial, and once more when it is refused. */
+export class Dialler {
+  readonly #options: DiallerOptions
+  #next = 0
+
+  constructor(options: DiallerOptions) {
+    this.#options = options
+  }
+
+  /** The next dial begins with another address, where there is one. */
+  nextAddress(): void {
+    this.#next = (this.#next + 1) % this.#options.urls.length
+  }
+
+  /**
+   * One round: the first address that answers.
+   * @throws {TunnelError} the last address's refusal, or the first that is final
+   */
+  async dial(handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
+    let last: TunnelError | undefined
+    for (const _ of this.#options.urls) {
+      try {
+        return await this.#dialAddress(this.#options.urls[this.#next] as string, handlers, signal)
+      } catch (error) {
+        last = error as TunnelError
+        if (signal.aborted || isFinal(last)) throw last
+        this.nextAddress()
+      }
+    }
+    throw last
+  }
+
+  async #dialAddress(url: string, handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
+    try {
+      return await this.#dialOnce(url, handlers, signal)
+    } catch (error) {
+      const refused = error instanceof TunnelError && error.category === 'authentication'
+      if (!refused || typeof this.#options.token !== 'function' || signal.aborted) throw error
+      return await this.#dialOnce(url, handlers, signal)
+    }
+  }
+
+  async #dialOnce(url: string, handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
+    const { hello, dial, clock, compression, accept = {} } = this.#options
+    const token = await within(askToken(this.#options.token), clock, signal)
+    const options: DialOptions = {
+      headers: { authorization: `Bearer ${token}` },
+      timeoutMs: DIAL_MS,
+      signal,
+      maxFrameBytes: hello.limits.maxFrameBytes,
+      compression,
+    }
+    const transport = await dial(url, options)
+    return new Promise((resolve, reject) => {
+      let ready = false
+      const abort = () => link.close()
+      const link: Link = new Link({
+        transport,
+        dialler: true,
+        hello,
+        clock,
+        handlers: {
+          ...accept,
+          ready: () => {
+            ready = true
+            signal.removeEventListener('abort', abort)
+            resolve({ link, token })
+          },
+          goaway: (goaway) => handlers.goaway(link, goaway),
+          closed: (error) => {
+            signal.removeEventListener('abort', abort)
+            if (ready) handlers.closed(link, error)
+            else reject(error)
+          },
+        },
+      })
+      signal.addEventListener('abort', abort, { once: true })
+      if (signal.aborted) abort()
+    })
+  }
+}
+
+/** A provider that never answers holds up no dial for longer than an address may. */
+function within(asked: Promise<string>, clock: Clock, signal: AbortSignal): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const end = (error: TunnelError): void => {
+      clock.clearTimer(timer)
+      signal.removeEventListener('abort', onAbort)
+      reject(error)
+    }
+    const onAbort = () => end(new TunnelError('ABORTED', 'the dial was called off', { hop: 'client' }))
+    const late = `the token provider gave none within ${DIAL_MS / 1_000} s`
+    const timer = clock.setTimer(() => end(new TunnelError('TIMEOUT', late, { hop: 'client' })), DIAL_MS)
+    signal.addEventListener('abort', onAbort, { once: true })
+    if (signal.aborted) onAbort()
+    asked.then((token) => {
+      clock.clearTimer(timer)
+      signal.removeEventListener('abort', onAbort)
+      resolve(token)
+    }, end)
+  })
+}

@@ -1,0 +1,76 @@
+import type { FastifyInstance } from 'fastify'
+import type { Hello } from '../../protocol/codec/hello.ts'
+import type { User } from '../auth/index.ts'
+import type { AcceptedLink, RoleHandler } from './door.ts'
+import { agentMayNotOpen, machineMissing, shuttingDown, tooManyLinks } from './errors.ts'
+
+/** Agents' links: they bring a machine on line, and open nothing themselves. */
+export class AgentLinks implements RoleHandler {
+  readonly #app: FastifyInstance
+  readonly #isDraining: () => boolean
+  readonly #maxPerUser: number
+  /** Agents' links that each user has, those that have not said HELLO among them. */
+  readonly #linksOf = new Map<string, number>()
+
+  constructor(app: FastifyInstance, maxPerUser: number, isDraining: () => boolean) {
+    this.#app = app
+    this.#maxPerUser = maxPerUser
+    this.#isDraining = isDraining
+  }
+
+  /** Throws TOO_MANY_CONNECTIONS. */
+  checkRoom({ sub, tier }: User): void {
+    if ((this.#linksOf.get(sub) ?? 0) < this.#maxPerUser) return
+    this.#app.tunnelMetrics.rateLimited.inc({ scope: 'link', tier })
+    throw tooManyLinks(this.#maxPerUser)
+  }
+
+  accepted({ context }: AcceptedLink): void {
+    const { sub } = context.user
+    // Before it may be refused: every link that was accepted is closed, and counted off, once.
+    const count = (this.#linksOf.get(sub) ?? 0) + 1
+    this.#linksOf.set(sub, count)
+    if (count > this.#maxPerUser) throw tooManyLinks(this.#maxPerUser)
+  }
+
+  open(): void {
+    throw agentMayNotOpen()
+  }
+
+  resume(): void {
+    throw agentMayNotOpen()
+  }
+
+  async ready({ link, context }: AcceptedLink, peer: Hello): Promise<void> {
+    if (peer.machine === undefined || peer.enrol === undefined) throw machineMissing()
+    if (this.#isDraining()) throw shuttingDown()
+    const { user } = context
+    await this.#app.policy.check({
+      user,
+      machine: peer.machine,
+      owner: user.sub,
+      mode: 'sealed',
+      kind: 'agent',
+    })
+    if (link.closed) return
+    // Its streams go on when its token has expired, and no new one is opened over it.
+    const isFresh = () => context.user.expiresAtMs > Date.now()
+    await this.#app.machines.enrol(user.sub, peer.machine, peer.enrol, { link, isFresh })
+    const { machine } = peer
+    context.log.info({ context: { machine } }, 'machine on line')
+    this.#app.audit.record({
+      event: 'machine.enrolled',
+      userId: user.sub,
+      machine,
+      correlationId: context.correlationId,
+    })
+  }
+
+  closed({ link, context }: AcceptedLink): void {
+    const { sub } = context.user
+    const left = (this.#linksOf.get(sub) ?? 1) - 1
+    if (left > 0) this.#linksOf.set(sub, left)
+    else this.#linksOf.delete(sub)
+    if (context.machine !== undefined) this.#app.machines.lost(context.user.sub, context.machine, link)
+  }
+}

@@ -1,0 +1,210 @@
+import { randomUUID } from 'node:crypto'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { WebSocket } from 'ws'
+import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
+import { type Hello, PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
+import type { LinkHandlers } from '../../protocol/link/handlers.ts'
+import { Link } from '../../protocol/link/link.ts'
+import { WebSocketTransport } from '../../protocol/node/websocket.ts'
+import type { User } from '../auth/index.ts'
+import type { LinkContext } from '../forward/index.ts'
+import { otherUser, wrongRole } from './errors.ts'
+import type { WebSocketPluginOptions } from './options.ts'
+
+/** One accepted link and whose it is; `user` is renewed by AUTH. */
+export interface AcceptedLink {
+  readonly link: Link
+  readonly context: LinkContext
+  /**
+   * Resolves when its peer has said HELLO and nothing refuses it, and a fresh token that came before has been checked;
+   * until then it may open nothing.
+   */
+  admitted: Promise<void>
+}
+
+export interface RoleHandler {
+  /** The link takes its place. An error refuses it. */
+  accepted(connection: AcceptedLink): void
+  /** Its peer has said who it is. An error refuses the link. */
+  ready?(connection: AcceptedLink, peer: Hello): Promise<void>
+  open?: (connection: AcceptedLink, open: Parameters<NonNullable<LinkHandlers['open']>>[0]) => void
+  resume?: (connection: AcceptedLink, resume: Parameters<NonNullable<LinkHandlers['resume']>>[0]) => void
+  /** Once, whether or not it was ever ready. */
+  closed(connection: AcceptedLink): void
+}
+
+/** How long clients have to find another proxy before one that drains lets go of those that only pass through, in ms. */
+const MOVE_MS = 5_000
+/** How often it looks whom it still waits for, in ms. */
+const LOOK_MS = 200
+
+/** Makes links of accepted WebSockets; keeps the set of them, for draining and for the metrics. */
+export class LinkDoor {
+  readonly #app: FastifyInstance
+  readonly #options: WebSocketPluginOptions
+  readonly #software: string
+  /** Tells a peer whether two links end at the same proxy. */
+  readonly #instance = randomUUID()
+  readonly links = new Map<Link, 'client' | 'agent'>()
+
+  constructor(app: FastifyInstance, options: WebSocketPluginOptions, software: string) {
+    this.#app = app
+    this.#options = options
+    this.#software = software
+  }
+
+  #hello(): Hello {
+    const { heartbeat, limits, streams } = this.#options
+    return {
+      role: 'proxy',
+      version: PROTOCOL_VERSION,
+      software: this.#software,
+      instance: this.#instance,
+      heartbeat,
+      limits: { maxFrameBytes: limits.maxFrameBytes, maxStreams: streams.maxPerLink },
+      resumeMs: streams.resumeMs,
+    }
+  }
+
+  accept(
+    role: 'client' | 'agent',
+    webSocket: WebSocket,
+    request: FastifyRequest,
+    handler: RoleHandler,
+  ): void {
+    const { compression } = this.#options
+    const app = this.#app
+    const metrics = app.tunnelMetrics
+    const connectionId = randomUUID()
+    const log = request.log.child({ connectionId })
+    const context: LinkContext = {
+      user: request.user,
+      role,
+      connectionId,
+      correlationId: request.id,
+      log,
+    }
+    request.socket.setNoDelay(true)
+    const transport = new WebSocketTransport(
+      webSocket,
+      request.socket,
+      compression.enabled ? compression : undefined,
+    )
+    const since = performance.now()
+    const link: Link = new Link({
+      transport,
+      dialler: false,
+      hello: this.#hello(),
+      handlers: {
+        ready: (peer) => {
+          if (peer.role !== role) throw wrongRole(peer.role, role)
+          if (peer.machine !== undefined) context.machine = peer.machine
+          const admission = this.#admit(connection, peer, handler)
+          admit(admission)
+          return admission
+        },
+        open: (open) => handler.open?.(connection, open),
+        resume: (resume) => handler.resume?.(connection, resume),
+        rtt: (ms) => metrics.heartbeatRttMs.observe({}, ms),
+        auth: (token) => {
+          // What comes after it is opened with it.
+          connection.admitted = connection.admitted.then(() => this.#renew(connection, token))
+          connection.admitted.catch(() => {})
+        },
+        closed: (error) => {
+          this.links.delete(link)
+          this.#onClientGone?.()
+          metrics.activeConnections.dec({ role })
+          if (error.category === 'protocol' && error.code !== 'TAKEN_OVER') metrics.countError(error)
+          const durationMs = Math.round(performance.now() - since)
+          log.info({ context: { role, code: error.code, reason: error.message, durationMs } }, 'link closed')
+          handler.closed(connection)
+          void app.tunnel.notify('onDisconnect', context)
+        },
+      },
+    })
+    let admit: (admission: Promise<void>) => void = () => {}
+    const admitted = new Promise<void>((resolve) => {
+      admit = resolve
+    })
+    // Nobody may be waiting for it: the link was closed with the same error.
+    admitted.catch(() => {})
+    const connection: AcceptedLink = { link, context, admitted }
+    this.links.set(link, role)
+    metrics.activeConnections.inc({ role })
+    try {
+      handler.accepted(connection)
+    } catch (error) {
+      link.close(asTunnelError(error))
+    }
+  }
+
+  async #admit(connection: AcceptedLink, peer: Hello, handler: RoleHandler): Promise<void> {
+    const { link, context } = connection
+    try {
+      await this.#app.tunnel.run('onConnect', context)
+      await handler.ready?.(connection, peer)
+      context.log.info({ context: { role: context.role, software: peer.software } }, 'link open')
+    } catch (thrown) {
+      const error = asTunnelError(thrown)
+      link.close(error)
+      throw error
+    }
+  }
+
+  /** A fresh token for a link that lives longer than its first one. */
+  async #renew({ link, context }: AcceptedLink, token: string): Promise<void> {
+    try {
+      const user: User = await this.#app.auth.verify(token)
+      if (user.sub !== context.user.sub) throw otherUser()
+      context.user = user
+    } catch (thrown) {
+      const error = asTunnelError(thrown, 'TOKEN_INVALID')
+      link.close(error)
+      throw error
+    }
+  }
+
+  /**
+   * Asks every peer to go elsewhere, and waits until the clients have, for at most `deadlineMs`. A client that has
+   * nowhere to go is waited for while streams that end here go over its link (`isUsed`); sealed ones go on through
+   * whoever takes our place, and the sooner he can, the better. Agents' links carry the clients' streams to the end.
+   */
+  async drain(deadlineMs: number, error: TunnelError, isUsed: (link: Link) => boolean): Promise<void> {
+    for (const link of this.links.keys()) link.goaway({ ...error.toWire(), deadlineMs })
+    await this.#clientsLeave(deadlineMs, isUsed)
+    for (const link of [...this.links.keys()]) link.close(error)
+  }
+
+  #clientsLeave(deadlineMs: number, isUsed: (link: Link) => boolean): Promise<void> {
+    const sinceMs = performance.now()
+    const isAwaited = (): boolean => {
+      const waitedMs = performance.now() - sinceMs
+      if (waitedMs >= deadlineMs) return false
+      for (const [link, role] of this.links) {
+        if (role === 'client' && (waitedMs < MOVE_MS || isUsed(link))) return true
+      }
+      return false
+    }
+    return new Promise((resolve) => {
+      let timer: NodeJS.Timeout | undefined
+      const look = (): void => {
+        if (isAwaited()) return
+        clearInterval(timer)
+        this.#onClientGone = undefined
+        resolve()
+      }
+      timer = setInterval(look, LOOK_MS).unref()
+      this.#onClientGone = look
+      look()
+    })
+  }
+
+  #onClientGone: (() => void) | undefined
+}
+
+export function unsentBytes(links: Iterable<Link>): number {
+  let bytes = 0
+  for (const link of links) bytes += link.bufferedBytes
+  return bytes
+}

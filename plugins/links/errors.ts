@@ -1,0 +1,72 @@
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import { SUBPROTOCOL } from '../../protocol/codec/hello.ts'
+
+export function notAnUpgrade(): TunnelError {
+  return new TunnelError('VERSION_UNSUPPORTED', 'this route is a WebSocket: an upgrade was expected', {
+    hop: 'proxy',
+  })
+}
+
+export function subprotocolMissing(): TunnelError {
+  return new TunnelError('VERSION_UNSUPPORTED', `the subprotocol ${SUBPROTOCOL} was not offered`, {
+    hop: 'proxy',
+  })
+}
+
+export function wrongRole(said: string, route: string): TunnelError {
+  return new TunnelError('FRAME_INVALID', `HELLO says ${said.slice(0, 20)} on the route of a ${route}`)
+}
+
+export function machineMissing(): TunnelError {
+  return new TunnelError('FRAME_INVALID', "an agent's HELLO lacks its machine or its enrolment")
+}
+
+export function tooManyLinks(max: number): TunnelError {
+  return new TunnelError('TOO_MANY_CONNECTIONS', `a user has ${max} links at most`, {
+    hop: 'proxy',
+    retryAfterMs: 4_000,
+  })
+}
+
+export function agentMayNotOpen(): TunnelError {
+  return new TunnelError(
+    'FORBIDDEN',
+    'a token of an agent opens no streams; use one without the role agent',
+    {
+      hop: 'proxy',
+    },
+  )
+}
+
+export function tokenExpired(): TunnelError {
+  return new TunnelError(
+    'TOKEN_EXPIRED',
+    "the link's token has expired: send a fresh one (AUTH) or dial again",
+    {
+      hop: 'proxy',
+    },
+  )
+}
+
+export function otherUser(): TunnelError {
+  return new TunnelError('TOKEN_INVALID', 'the fresh token is of another user than the link')
+}
+
+export function shuttingDown(): TunnelError {
+  return new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy', retryAfterMs: 1_000 })
+}
+
+export function unknownStream(): TunnelError {
+  return new TunnelError('UNKNOWN_STREAM', 'no such stream is known here', { hop: 'proxy' })
+}
+
+export function hostHungUp(machine: string): TunnelError {
+  return new TunnelError('CONNECT_REFUSED', `${machine} took the connection and closed it`, { hop: 'target' })
+}
+
+export function tooManyRefusals(): TunnelError {
+  return new TunnelError('RATE_LIMITED', 'too many streams were asked for that had to be refused', {
+    hop: 'proxy',
+    retryAfterMs: 5_000,
+  })
+}

@@ -1,0 +1,42 @@
+import type { TunnelError, WireError } from '../codec/errors.ts'
+import type { ResumeHead, StreamHead } from '../codec/heads.ts'
+import type { Hello } from '../codec/hello.ts'
+import type { Link } from './link.ts'
+
+export interface Goaway extends WireError {
+  /** The link closes by itself after this many ms. */
+  deadlineMs: number
+}
+
+/** A peer's wish for a stream. Whoever handles it binds its number, or refuses, before it returns. */
+export interface IncomingOpen {
+  link: Link
+  number: number
+  head: StreamHead
+  /** First bytes of data that rode on OPEN. */
+  first: Uint8Array
+  /** They are all: END rode on OPEN too. */
+  ends: boolean
+}
+
+export interface IncomingResume {
+  link: Link
+  number: number
+  head: ResumeHead
+}
+
+export interface LinkHandlers {
+  /**
+   * The peer has said HELLO, and has ours or gets it now: frames may flow. A listener may return a promise; its own
+   * HELLO leaves when that resolves, and what it rejects with ends the link.
+   */
+  ready?(peer: Hello): void | Promise<void>
+  open?(open: IncomingOpen): void
+  resume?(resume: IncomingResume): void
+  auth?(token: string): void
+  goaway?(goaway: Goaway): void
+  /** A PING was answered after so many ms. */
+  rtt?(ms: number): void
+  /** Once. The channels on it have been told before. */
+  closed?(error: TunnelError): void
+}

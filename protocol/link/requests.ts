@@ -1,0 +1,79 @@
+import type { Clock } from '../clock.ts'
+import { asTunnelError, TunnelError } from '../codec/errors.ts'
+import * as frames from '../codec/frames.ts'
+import { FrameType } from '../codec/frames.ts'
+import { checkResumeHead, checkStreamHead } from '../codec/heads.ts'
+import { TokenBucket } from '../token-bucket.ts'
+import type { LinkChannels } from './channels.ts'
+import type { LinkHandlers } from './handlers.ts'
+import type { Link } from './link.ts'
+
+/** Resumes a second that one link may ask for, beyond a burst of RESUME_BURST and so many for each stream it may have. */
+const RESUMES_PER_SECOND = 50
+const RESUME_BURST = 512
+const RESUME_BURST_FACTOR = 3
+
+/** What a peer asks for on a link: OPEN and RESUME, checked, and handed to whoever accepts streams here. */
+export class StreamRequests {
+  readonly #link: Link
+  readonly #channels: LinkChannels
+  readonly #handlers: LinkHandlers
+  readonly #maxStreams: number
+  readonly #resumes: TokenBucket
+
+  constructor(link: Link, channels: LinkChannels, handlers: LinkHandlers, clock: Clock) {
+    this.#link = link
+    this.#channels = channels
+    this.#handlers = handlers
+    this.#maxStreams = link.hello.limits.maxStreams
+    const burst = RESUME_BURST + RESUME_BURST_FACTOR * this.#maxStreams
+    this.#resumes = new TokenBucket(clock, RESUMES_PER_SECOND, burst)
+  }
+
+  /** @throws {TunnelError} for what ends the link; what one stream's head has wrong ends that stream alone. */
+  receive(typeByte: number, number: number, frame: Uint8Array): void {
+    if ((typeByte & frames.TYPE_MASK) === FrameType.OPEN) this.#receiveOpen(typeByte, number, frame)
+    else this.#receiveResume(number, frame)
+  }
+
+  #receiveOpen(typeByte: number, number: number, frame: Uint8Array): void {
+    const link = this.#link
+    const { head, first } = frames.decodeHead(frame)
+    if (this.#isFull) return link.refuse(number, tooManyStreams(this.#maxStreams))
+    if (first.length > frames.MAX_DATA_BYTES) {
+      const most = `${frames.MAX_DATA_BYTES} first bytes ride on OPEN at most`
+      return link.refuse(number, new TunnelError('FRAME_TOO_LARGE', most))
+    }
+    const ends = (typeByte & frames.END_FLAG) !== 0
+    const { open } = this.#handlers
+    this.#offer(number, open && (() => open({ link, number, head: checkStreamHead(head), first, ends })))
+  }
+
+  #receiveResume(number: number, frame: Uint8Array): void {
+    const link = this.#link
+    if (!this.#resumes.take()) {
+      throw new TunnelError('RATE_LIMITED', 'too many resumes on one link', { retryAfterMs: 1_000 })
+    }
+    const head = frames.decodeJson(frame)
+    if (this.#isFull) return link.refuse(number, tooManyStreams(this.#maxStreams))
+    const { resume } = this.#handlers
+    this.#offer(number, resume && (() => resume({ link, number, head: checkResumeHead(head) })))
+  }
+
+  get #isFull(): boolean {
+    return this.#channels.peerStreams >= this.#maxStreams
+  }
+
+  #offer(number: number, handle: (() => void) | undefined): void {
+    try {
+      if (handle === undefined) throw new TunnelError('FORBIDDEN', 'no streams are accepted on this link')
+      handle()
+    } catch (error) {
+      this.#link.refuse(number, asTunnelError(error))
+    }
+  }
+}
+
+function tooManyStreams(maxStreams: number): TunnelError {
+  return new TunnelError('TOO_MANY_STREAMS', `a link carries ${maxStreams} streams at most`)
+}

@@ -1,0 +1,164 @@
+import { type Clock, systemClock } from '../clock.ts'
+import { asTunnelError, errorFromWire, type Hop, TunnelError } from '../codec/errors.ts'
+import { encodeJson, FrameType } from '../codec/frames.ts'
+import type { ResumeHead } from '../codec/heads.ts'
+import type { IncomingOpen, IncomingResume } from '../link/handlers.ts'
+import type { StreamsOptions } from '../options.ts'
+import type { Budget } from './budget.ts'
+import { type ClosedStream, ClosedStreams } from './closed-streams.ts'
+import { TunnelStream } from './stream.ts'
+
+export interface AcceptorOptions {
+  settings: StreamsOptions
+  clock?: Clock
+  /** The memory of one subject's streams; the same object for the same subject. */
+  budgetOf?(subject: string | undefined): Budget | undefined
+  /** Where this acceptor is, for the errors that it makes itself. */
+  hop?: Hop
+  /** A new stream: `accept` or `reset` it, now or later. */
+  onStream?: OnStream
+  /** Someone asked for a stream that belongs to somebody else. */
+  onForeignResume?(id: string, subject: string | undefined): void
+  onResumed?(stream: TunnelStream): void
+}
+
+export type OnStream = (stream: TunnelStream, subject: string | undefined) => void
+
+/** Streams that are over and remembered, at most. */
+const MAX_OVER = 4_096
+
+/** The streams that others have opened here. Whoever calls has authorised the subject before. */
+export class StreamAcceptor {
+  readonly #options: AcceptorOptions
+  readonly #clock: Clock
+  readonly #streams = new Map<string, { stream: TunnelStream; subject: string | undefined }>()
+  readonly #over: ClosedStreams
+  #closed: TunnelError | undefined
+
+  constructor(options: AcceptorOptions) {
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+    this.#over = new ClosedStreams(this.#clock, options.settings.resumeMs, MAX_OVER)
+  }
+
+  get size(): number {
+    return this.#streams.size
+  }
+  /** Streams that are over and still remembered. */
+  get remembered(): number {
+    return this.#over.size
+  }
+  get streams(): Iterable<TunnelStream> {
+    return this.#values()
+  }
+
+  *#values(): Generator<TunnelStream> {
+    for (const { stream } of this.#streams.values()) yield stream
+  }
+
+  /** Whether the stream is here, or was within the resume window. */
+  knows(id: string): boolean {
+    return this.#streams.has(id) || this.#over.get(id) !== undefined
+  }
+
+  /** Takes a stream's place at once; it is the subject's from here on. `onStream` is told of it instead of the option's. */
+  open(open: IncomingOpen, subject: string | undefined, onStream = this.#options.onStream): void {
+    const { link, number, head } = open
+    if (this.#closed !== undefined) return link.refuse(number, this.#closed)
+    const known = this.#streams.get(head.id)
+    if (known !== undefined || this.#over.get(head.id) !== undefined) return this.#openAgain(open, subject)
+    const { windowBytes, maxWindowBytes, resumeMs } = this.#options.settings
+    const budget = this.#options.budgetOf?.(subject)
+    let stream: TunnelStream
+    try {
+      stream = new TunnelStream({
+        side: 'acceptor',
+        head,
+        limits: { windowBytes, maxWindowBytes, budget },
+        resumeMs: Math.min(resumeMs, link.peer?.resumeMs ?? resumeMs),
+        clock: this.#clock,
+        first: open.first,
+        firstEnds: open.ends,
+        onOver: (over, error) => this.#onOver(over, subject, error),
+      })
+    } catch (thrown) {
+      const { code, message } = asTunnelError(thrown)
+      const { hop } = this.#options
+      return link.refuse(number, new TunnelError(code, message, { cause: thrown, ...(hop && { hop }) }))
+    }
+    this.#streams.set(head.id, { stream, subject })
+    stream.acceptOn(link, number)
+    try {
+      onStream?.(stream, subject)
+    } catch (error) {
+      stream.reset(asTunnelError(error))
+    }
+  }
+
+  /** An OPEN whose first copy arrived after all: it goes on as what it is, from its beginning. */
+  #openAgain({ link, number, head }: IncomingOpen, subject: string | undefined): void {
+    const resume = { ...head, received: 0, limit: head.window, attempt: head.attempt ?? 0 }
+    this.resume({ link, number, head: resume }, subject)
+  }
+
+  resume({ link, number, head }: IncomingResume, subject: string | undefined): void {
+    const known = this.#streams.get(head.id)
+    if (known !== undefined && known.subject === subject && isSame(known.stream.head, head)) {
+      if (head.attempt <= known.stream.attempt) return link.refuse(number, stale())
+      known.stream.resumedOn(link, number, head)
+      this.#options.onResumed?.(known.stream)
+      return
+    }
+    const over = this.#over.get(head.id)
+    if (over !== undefined && over.subject === subject && isSame(over.resume, head))
+      return this.#resumeOver(link, number, over)
+    if (known !== undefined || over !== undefined) this.#options.onForeignResume?.(head.id, subject)
+    link.refuse(number, this.unknown())
+  }
+
+  /** Says again how a stream ended. */
+  #resumeOver(link: IncomingResume['link'], number: number, over: ClosedStream): void {
+    if (over.error !== undefined) return link.refuse(number, errorFromWire(over.error))
+    const { received, limit, end } = over.resume
+    link.send(encodeJson(FrameType.RESUMED, number, { received, limit, end }))
+  }
+
+  /** UNKNOWN_STREAM, with how long this acceptor has been remembering. */
+  unknown(): TunnelError {
+    const { hop } = this.#options
+    return new TunnelError('UNKNOWN_STREAM', 'no such stream is known here', {
+      rememberedMs: Math.floor(this.#over.rememberedMs),
+      ...(hop && { hop }),
+    })
+  }
+
+  /** Ends every stream with `error`; every later OPEN is refused with it. */
+  close(error: TunnelError): void {
+    this.#closed ??= error
+    for (const { stream } of [...this.#streams.values()]) stream.reset(error)
+    this.#over.clear()
+  }
+
+  #onOver(stream: TunnelStream, subject: string | undefined, error: TunnelError | undefined): void {
+    this.#streams.delete(stream.id)
+    if (this.#closed !== undefined) return
+    this.#over.add(stream.id, {
+      subject,
+      error: error?.toWire(),
+      resume: stream.resumeHead(),
+      link: undefined,
+    })
+  }
+}
+
+type Address = Pick<ResumeHead, 'kind' | 'machine' | 'target' | 'asked'>
+
+/** What a resume was authorised for must be what the stream is. */
+function isSame(stream: Address, resume: Address): boolean {
+  const asked = (address: Address): string => address.asked ?? address.target ?? ''
+  return stream.kind === resume.kind && stream.machine === resume.machine && asked(stream) === asked(resume)
+}
+
+function stale(): TunnelError {
+  return new TunnelError('TAKEN_OVER', 'a later attempt has this stream')
+}

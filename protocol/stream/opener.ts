@@ -1,0 +1,238 @@
+import { type Clock, systemClock } from '../clock.ts'
+import { TunnelError, type WireError } from '../codec/errors.ts'
+import { encodeJson, FrameType, MAX_DATA_BYTES } from '../codec/frames.ts'
+import type { StreamHead } from '../codec/heads.ts'
+import type { LinkChannel } from '../link/channels.ts'
+import type { Link } from '../link/link.ts'
+import type { StreamsOptions } from '../options.ts'
+import type { Budget } from './budget.ts'
+import { ClosedStreams } from './closed-streams.ts'
+import { TunnelStream } from './stream.ts'
+
+export interface OpenerOptions {
+  settings: StreamsOptions
+  clock?: Clock
+  budget?: Budget
+}
+
+/** Streams that are over and whose last word may have to be said again, at most. */
+const MAX_OVER = 256
+/** How long to wait before asking again for a path that was refused with SUSPEND, in ms: doubles up to the second. */
+const SUSPENDED_RETRY_MS = 50
+const SUSPENDED_RETRY_MAX_MS = 2_000
+
+/** The streams that this party has opened. Links come and go; the newest carries them all. */
+export class StreamOpener {
+  readonly #settings: StreamsOptions
+  readonly #clock: Clock
+  readonly #budget: Budget | undefined
+  readonly #streams = new Map<string, TunnelStream>()
+  readonly #over: ClosedStreams
+  readonly #retries = new Map<TunnelStream, { timer: unknown; delayMs: number }>()
+  #link: Link | undefined
+  #closed: TunnelError | undefined
+
+  constructor({ settings, clock = systemClock, budget }: OpenerOptions) {
+    this.#settings = settings
+    this.#clock = clock
+    this.#budget = budget
+    this.#over = new ClosedStreams(clock, settings.resumeMs, MAX_OVER)
+  }
+
+  get size(): number {
+    return this.#streams.size
+  }
+  get link(): Link | undefined {
+    return this.#link
+  }
+  get streams(): Iterable<TunnelStream> {
+    return this.#streams.values()
+  }
+
+  /**
+   * Opens a stream. `first` rides on OPEN; `end` says that it is all this side will send. Without a link the OPEN
+   * waits for one, for as long as the resume window.
+   * @param first MAX_DATA_BYTES at most
+   * @throws {TunnelError} TOO_MANY_STREAMS, FRAME_TOO_LARGE, or what the opener was closed with
+   */
+  open(head: Omit<StreamHead, 'id' | 'window'>, first?: Uint8Array, end = false): TunnelStream {
+    if (this.#closed !== undefined) throw this.#closed
+    if (first !== undefined && first.length > MAX_DATA_BYTES)
+      throw new TunnelError('FRAME_TOO_LARGE', `${first.length} first bytes are too many for an OPEN`)
+    const link = this.#usable()
+    // Those that wait for a path on this link have their places on it too.
+    if (link !== undefined && link.openableStreams <= this.#retries.size) {
+      throw new TunnelError('TOO_MANY_STREAMS', 'the link carries as many streams as the peer allows')
+    }
+    const { windowBytes, maxWindowBytes, resumeMs } = this.#settings
+    const stream = new TunnelStream({
+      side: 'opener',
+      head: { ...head, id: newStreamId(), window: windowBytes },
+      limits: { windowBytes, maxWindowBytes, budget: this.#budget },
+      resumeMs: link?.peer === undefined ? resumeMs : Math.min(resumeMs, link.peer.resumeMs),
+      clock: this.#clock,
+      first,
+      firstEnds: end,
+      onOver: (over, error) => this.#onOver(over, error),
+      onSuspended: (suspended) => this.#onSuspended(suspended),
+      onResumed: (resumed) => this.#forgetRetry(resumed),
+      onUnknown: (unknown, error) => this.#onUnknown(unknown, error),
+    })
+    this.#streams.set(stream.id, stream)
+    if (link !== undefined) stream.openOn(link)
+    return stream
+  }
+
+  /**
+   * `link` carries everything from now on. What stood on an older one moves, and loses nothing; only an inspected
+   * stream ends at one proxy and no other, and stays on a link to that one for as long as the link lives.
+   */
+  attach(link: Link): void {
+    const older = this.#link
+    this.#link = link
+    for (const stream of [...this.#streams.values()]) {
+      if (stream.link !== link && mayMove(stream, link)) this.#bring(stream, link)
+    }
+    if (older !== undefined) this.#sayAgain(link)
+  }
+
+  /** Ends every stream with `error`; nothing can be opened after. */
+  close(error: TunnelError): void {
+    this.#closed ??= error
+    for (const stream of [...this.#streams.values()]) stream.reset(error)
+    for (const { timer } of this.#retries.values()) this.#clock.clearTimer(timer)
+    this.#retries.clear()
+    this.#over.clear()
+    this.#link = undefined
+  }
+
+  #usable(): Link | undefined {
+    return this.#link === undefined || this.#link.closed ? undefined : this.#link
+  }
+
+  #bring(stream: TunnelStream, link: Link): void {
+    this.#forgetRetry(stream)
+    send(stream, link)
+  }
+
+  /** The last words of streams that ended on a link that may have lost them. */
+  #sayAgain(link: Link): void {
+    for (const [, over] of [...this.#over.recent()]) {
+      if (over.link?.deref() === link) continue
+      over.link = new WeakRef(link)
+      // What was said before may have arrived: only a later attempt counts.
+      over.resume.attempt++
+      new FinalAck(link, over.resume, over.error)
+    }
+  }
+
+  #onOver(stream: TunnelStream, cause: TunnelError | undefined): void {
+    this.#forgetRetry(stream)
+    this.#streams.delete(stream.id)
+    if (this.#closed !== undefined || stream.openedAtMs === undefined) return
+    const error = cause?.toWire()
+    const resume = { ...stream.resumeHead(), attempt: stream.attempt + 1 }
+    const usable = this.#usable()
+    const told = error === undefined || usable === undefined || usable === stream.lastLink
+    const link = told ? stream.lastLink : usable
+    this.#over.add(stream.id, { subject: undefined, error, resume, link: link && new WeakRef(link) })
+    if (!told) new FinalAck(usable, resume, error)
+  }
+
+  /** The link lives but the path behind it does not (SUSPEND): ask again, soon and then less often. */
+  #onSuspended(stream: TunnelStream): void {
+    const link = this.#usable()
+    if (link === undefined) return
+    const delayMs = this.#retries.get(stream)?.delayMs ?? SUSPENDED_RETRY_MS
+    this.#forgetRetry(stream)
+    const timer = this.#clock.setTimer(() => {
+      const usable = this.#usable()
+      if (stream.link === undefined && usable !== undefined && stream.state !== 'closed') send(stream, usable)
+    }, delayMs)
+    this.#retries.set(stream, { timer, delayMs: Math.min(SUSPENDED_RETRY_MAX_MS, delayMs * 2) })
+  }
+
+  #forgetRetry(stream: TunnelStream): void {
+    const retry = this.#retries.get(stream)
+    if (retry === undefined) return
+    this.#clock.clearTimer(retry.timer)
+    this.#retries.delete(stream)
+  }
+
+  /** An OPEN younger than the acceptor's memory was never executed: it goes again. */
+  #onUnknown(stream: TunnelStream, error: TunnelError): boolean {
+    const link = stream.link
+    const { openedAtMs, openedAt } = stream
+    if (stream.answered || link === undefined || openedAtMs === undefined) return false
+    // An inspected stream ends at the proxy that had its OPEN, and another can say nothing of it.
+    const asked = link.peer?.instance
+    if (stream.head.kind !== 'ssh' && (asked === undefined || asked !== openedAt)) return false
+    if (error.rememberedMs === undefined || error.rememberedMs <= this.#clock.now() - openedAtMs) return false
+    stream.openOn(link)
+    return true
+  }
+}
+
+/** Asks for the stream on `link`, as what it is by now. */
+function send(stream: TunnelStream, link: Link): void {
+  if (stream.openedAtMs === undefined) stream.openOn(link)
+  else stream.resumeOn(link)
+}
+
+/** Sealed streams go on through any proxy; others only where they are, unless that is gone. */
+function mayMove(stream: TunnelStream, to: Link): boolean {
+  const from = stream.link
+  const unsent = stream.openedAtMs === undefined
+  if (stream.head.kind === 'ssh' || unsent || from === undefined || from.closed) return true
+  return from.peer?.instance === to.peer?.instance
+}
+
+const ID_BYTES = 16
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+/** Random bytes are drawn for many ids at once: a call to the system's generator costs more than all the rest. */
+const random = new Uint8Array(256 * ID_BYTES)
+let randomUsed = random.length
+
+/** 128 random bits as 32 hex digits. */
+function newStreamId(): string {
+  if (randomUsed === random.length) {
+    crypto.getRandomValues(random)
+    randomUsed = 0
+  }
+  let id = ''
+  for (const end = randomUsed + ID_BYTES; randomUsed < end; randomUsed++) id += HEX[random[randomUsed]!]
+  return id
+}
+
+/**
+ * A stream that is over at its opener, brought back on a new link only to say how it ended: with its final offsets,
+ * which acknowledge everything, or with its error.
+ */
+class FinalAck implements LinkChannel {
+  readonly priority = 'low'
+  readonly compressible = false
+  readonly #link: Link
+  readonly #number: number
+
+  constructor(link: Link, resume: object, error: WireError | undefined) {
+    this.#link = link
+    this.#number = link.takeNumber()
+    link.join(this)
+    link.bind(this.#number, this)
+    link.send(encodeJson(FrameType.RESUME, this.#number, resume))
+    if (error === undefined) return
+    link.send(encodeJson(FrameType.RESET, this.#number, error))
+    link.release(this, this.#number)
+  }
+
+  nextFrame(): undefined {}
+  /** RESUMED, or a RESET for what is long forgotten: either way it has been said. */
+  frame(): void {
+    this.#link.release(this, this.#number)
+  }
+  acknowledge(): void {}
+  tick(): boolean {
+    return false
+  }
+  linkClosed(): void {}
+}

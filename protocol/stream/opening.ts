@@ -1,0 +1,73 @@
+import { TunnelError } from '../codec/errors.ts'
+import * as frames from '../codec/frames.ts'
+import { FrameType } from '../codec/frames.ts'
+import type { StreamHead } from '../codec/heads.ts'
+import type { StreamSeat } from './seat.ts'
+
+/** An opener's OPEN, kept until it has been answered: it may have to go out again. */
+export class Opening {
+  readonly #head: StreamHead
+  readonly #firstEnds: boolean
+  #first: Uint8Array | undefined
+  #wanted = false
+  #answered = false
+  #sentAtMs: number | undefined
+  #sentTo: string | undefined
+
+  /** @param first bytes that ride on OPEN; with `firstEnds` they are all */
+  constructor(head: StreamHead, first: Uint8Array | undefined, firstEnds: boolean) {
+    this.#head = head
+    this.#first = first
+    this.#firstEnds = firstEnds
+  }
+
+  /** OPEN is to go out on the stream's present link. */
+  get wanted(): boolean {
+    return this.#wanted
+  }
+  set wanted(wanted: boolean) {
+    this.#wanted = wanted
+  }
+  /** The acceptor is known to have had it. */
+  get answered(): boolean {
+    return this.#answered
+  }
+  /** Since when the first one has been under way, by the clock; undefined while none has left. */
+  get sentAtMs(): number | undefined {
+    return this.#sentAtMs
+  }
+  /** The instance of the peer that the first one was sent to. */
+  get sentTo(): string | undefined {
+    return this.#sentTo
+  }
+
+  /**
+   * The frame, from now on under way.
+   * @throws {TunnelError} FRAME_TOO_LARGE: its link would end for it, and the next one, and so on.
+   */
+  frame(port: StreamSeat, more: Pick<StreamHead, 'window' | 'attempt'>, nowMs: number): Uint8Array {
+    const type = this.#firstEnds ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
+    const frame = frames.encodeHead(type, 0, { ...this.#head, ...more }, this.#first)
+    const firstBytes = this.#first?.length ?? 0
+    if (frame.length - firstBytes > frames.MAX_JSON_BYTES || frame.length > port.link.maxFrameBytes) {
+      throw new TunnelError('FRAME_TOO_LARGE', "the stream's head is too long")
+    }
+    frames.setStreamNumber(frame, port.number)
+    this.#wanted = false
+    if (this.#sentAtMs === undefined) {
+      this.#sentAtMs = nowMs
+      this.#sentTo = port.link.peer?.instance
+    }
+    return frame
+  }
+
+  answer(): void {
+    this.#answered = true
+    this.discard()
+  }
+
+  /** Its bytes are needed no more. */
+  discard(): void {
+    this.#first = undefined
+  }
+}

@@ -1,0 +1,230 @@
+import { errorFromWire, TunnelError } from '../codec/errors.ts'
+import * as frames from '../codec/frames.ts'
+import { FrameType } from '../codec/frames.ts'
+import { checkResumed, type Priority, type ResumeHead, type StreamHead } from '../codec/heads.ts'
+import type { IncomingOpen, IncomingResume } from '../link/handlers.ts'
+import type { Link } from '../link/link.ts'
+import { RelayLeg } from './relay-leg.ts'
+import type { RelayMemory } from './relay-memory.ts'
+
+export interface RelayOptions {
+  /** Bounds what waits for slow links. How large a stream's window is, is for its two ends to say. */
+  memory: RelayMemory
+  /**
+   * Told once, when the relay has nothing more to do with the stream. `isOver`: the stream itself has ended, by `error`
+   * or in order; otherwise it goes on through whatever relay its opener asks next.
+   */
+  onOver?(error: TunnelError | undefined, isOver: boolean): void
+  /** The acceptor has taken the stream: ACCEPT or RESUMED passes. */
+  onAnswered?(): void
+  /** Bytes of payload that went through: `up` from the opener, `down` to it. */
+  onBytes?(direction: 'up' | 'down', byteCount: number): void
+}
+
+const COMMON: readonly number[] = [
+  FrameType.DATA,
+  FrameType.AUX,
+  FrameType.EVENT,
+  FrameType.END,
+  FrameType.WINDOW,
+  FrameType.RESET,
+]
+/** Frames that may cross a relay, apart from OPEN and RESUME, which start it. */
+const FROM_OPENER: ReadonlySet<number> = new Set(COMMON)
+const FROM_ACCEPTOR: ReadonlySet<number> = new Set([
+  ...COMMON,
+  FrameType.ACCEPT,
+  FrameType.RESUMED,
+  FrameType.SUSPEND,
+])
+
+/** What a relay has seen of one direction; enough to know when nothing more will come. */
+class Direction {
+  offset = 0
+  acknowledged = 0
+  /** The offset of its END, once that is known. */
+  end: number | undefined
+
+  get done(): boolean {
+    return this.end !== undefined && this.acknowledged >= this.end
+  }
+}
+
+/**
+ * Joins two links for a stream that ends in neither: frames cross with another number and nothing else changed. It
+ * answers for nobody and keeps nothing that a restart would lose; when one side's link goes, the other is told
+ * SUSPEND, and the stream finds its way through whatever relay its opener asks next.
+ */
+export class Relay {
+  readonly #options: RelayOptions
+  /** What rides on the OPEN that is passed on; undefined for a RESUME. Not kept beyond that. */
+  #riding: Pick<IncomingOpen, 'first' | 'ends'> | undefined
+  readonly #opener: RelayLeg
+  readonly #up = new Direction()
+  readonly #down = new Direction()
+  #acceptor: RelayLeg | undefined
+  /** A RESET that came before there was anybody to pass it on to, and what it says. */
+  #earlyReset: { frame: Uint8Array; error: TunnelError } | undefined
+  #over = false
+
+  /** Takes the place of `incoming` at once; `connect` follows when it has been authorised. */
+  constructor(incoming: IncomingOpen | IncomingResume, options: RelayOptions) {
+    this.#options = options
+    this.#opener = this.#newLeg(incoming.link, incoming.head.priority, incoming.number)
+    if ('first' in incoming) {
+      this.#riding = { first: incoming.first, ends: incoming.ends }
+      if (incoming.ends) this.#up.end = 0
+    } else {
+      this.#down.offset = incoming.head.received
+      this.#down.acknowledged = incoming.head.received
+      this.#up.end = incoming.head.end
+    }
+  }
+
+  #newLeg(link: Link, priority: Priority = 'normal', number?: number): RelayLeg {
+    return new RelayLeg(link, priority, this.#options, number, {
+      frame: (leg, typeByte, frame) => this.#pass(leg, typeByte, frame),
+      broken: (leg, error) => this.#broken(leg, error),
+      closed: (leg) => this.#closed(leg),
+    })
+  }
+
+  get over(): boolean {
+    return this.#over
+  }
+  /** It has been passed on. */
+  get connected(): boolean {
+    return this.#acceptor !== undefined
+  }
+
+  /** Passes the stream on over `link`; `head` is what its OPEN or RESUME says there. */
+  connect(link: Link, head: StreamHead | ResumeHead): void {
+    if (this.#over) return
+    const leg = this.#newLeg(link, head.priority)
+    this.#acceptor = leg
+    const firstBytes = this.#riding?.first.length ?? 0
+    const start = this.#startFrame(head)
+    // What was short enough may have grown here, and must not end the link of everybody else's streams.
+    if (start.length - firstBytes > frames.MAX_JSON_BYTES || start.length > link.maxFrameBytes) {
+      return this.reset(tooLarge())
+    }
+    leg.start(start, this.#opener.link)
+    if (this.#earlyReset === undefined) return
+    leg.queue(this.#earlyReset.frame, this.#opener.link)
+    this.#finish(this.#earlyReset.error, true)
+  }
+
+  #startFrame(head: StreamHead | ResumeHead): Uint8Array {
+    const riding = this.#riding
+    this.#riding = undefined
+    if (riding === undefined) return frames.encodeJson(FrameType.RESUME, 0, head)
+    const type = riding.ends ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
+    return frames.encodeHead(type, 0, head, riding.first)
+  }
+
+  /** Ends the stream, towards both sides. */
+  reset(error: TunnelError): void {
+    if (this.#over) return
+    this.#opener.reset(error)
+    this.#acceptor?.reset(error)
+    this.#finish(error, true)
+  }
+
+  /**
+   * Gives the number back without a word, for whoever binds it next: the stream turned out to live here. Answers with
+   * the RESET that has come for it in the meantime, if one has.
+   */
+  leave(): Uint8Array | undefined {
+    if (this.#over) return undefined
+    this.#opener.leave()
+    this.#finish(undefined, false)
+    return this.#earlyReset?.frame
+  }
+
+  /** There is no path for the stream now: its opener keeps it and asks again. */
+  suspend(): void {
+    if (this.#over) return
+    this.#opener.suspend()
+    this.#acceptor?.suspend()
+    this.#finish(undefined, false)
+  }
+
+  #pass(from: RelayLeg, typeByte: number, frame: Uint8Array): void {
+    if (this.#over) return
+    const type = typeByte & frames.TYPE_MASK
+    const fromOpener = from === this.#opener
+    if (!(fromOpener ? FROM_OPENER : FROM_ACCEPTOR).has(type)) {
+      throw new TunnelError('FRAME_INVALID', `a frame of type ${type} does not go this way`)
+    }
+    const to = fromOpener ? this.#acceptor : this.#opener
+    if (to === undefined) return this.#early(type, frame)
+    if (frame.length > to.link.maxFrameBytes) throw tooLarge()
+    this.#observe(fromOpener, type, typeByte, frame)
+    const error = type === FrameType.RESET ? resetOf(frame) : undefined
+    to.queue(frame, from.link)
+    const isOver = error !== undefined || (this.#up.done && this.#down.done)
+    if (isOver || type === FrameType.SUSPEND) this.#finish(error, isOver)
+  }
+
+  /** Nothing but a RESET can come before the stream has been passed on. */
+  #early(type: number, frame: Uint8Array): void {
+    if (type !== FrameType.RESET) throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer')
+    const error = resetOf(frame)
+    // An OPEN that was not passed on is forgotten; what a RESUME names lives elsewhere and must hear of it.
+    if (this.#riding !== undefined) return this.#finish(error, true)
+    this.#earlyReset = { frame, error }
+    // Its opener has done with it, and wants the place for another.
+    this.#opener.leave()
+  }
+
+  #observe(fromOpener: boolean, type: number, typeByte: number, frame: Uint8Array): void {
+    const [own, other] = fromOpener ? [this.#up, this.#down] : [this.#down, this.#up]
+    if (frames.isCounted(type)) {
+      own.offset += frame.length
+      if (type === FrameType.END || (typeByte & frames.END_FLAG) !== 0) own.end = own.offset
+      if (type === FrameType.DATA || type === FrameType.AUX) {
+        this.#options.onBytes?.(fromOpener ? 'up' : 'down', frame.length - frames.HEADER_BYTES)
+      } else if (type === FrameType.ACCEPT) this.#options.onAnswered?.()
+    } else if (type === FrameType.WINDOW) {
+      other.acknowledged = frames.decodeWindow(frame).received
+    } else if (type === FrameType.RESUMED) {
+      const { received, end } = checkResumed(frames.decodeJson(frame))
+      other.offset = received
+      other.acknowledged = received
+      own.end = end
+      this.#options.onAnswered?.()
+    }
+  }
+
+  /** A peer that breaks the rules loses this stream, and the other side hears why. */
+  #broken(from: RelayLeg, error: TunnelError): void {
+    if (this.#over) return
+    from.reset(error)
+    const to = from === this.#opener ? this.#acceptor : this.#opener
+    to?.reset(error)
+    this.#finish(error, true)
+  }
+
+  #closed(leg: RelayLeg): void {
+    if (this.#over) return
+    const other = leg === this.#opener ? this.#acceptor : this.#opener
+    other?.suspend()
+    this.#finish(undefined, false)
+  }
+
+  /** What is queued still leaves; then the numbers are free. */
+  #finish(error: TunnelError | undefined, isOver: boolean): void {
+    this.#over = true
+    this.#opener.leaveWhenSent()
+    this.#acceptor?.leaveWhenSent()
+    this.#options.onOver?.(error, isOver)
+  }
+}
+
+function resetOf(frame: Uint8Array): TunnelError {
+  return errorFromWire(frames.decodeJson(frame))
+}
+
+function tooLarge(): TunnelError {
+  return new TunnelError('FRAME_TOO_LARGE', 'a frame is too long for the other side of a relay')
+}

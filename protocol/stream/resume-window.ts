@@ -1,0 +1,34 @@
+import type { Clock } from '../clock.ts'
+
+/** How long one end keeps a stream that has no path to its peer. */
+export class ResumeWindow {
+  readonly #clock: Clock
+  readonly #expired: () => void
+  #lengthMs: number
+  #timer: unknown
+
+  constructor(clock: Clock, lengthMs: number, expired: () => void) {
+    this.#clock = clock
+    this.#lengthMs = lengthMs
+    this.#expired = expired
+  }
+
+  get lengthMs(): number {
+    return this.#lengthMs
+  }
+
+  /** The peer keeps it no longer than that; counts from the next `start`. */
+  shorten(lengthMs: number): void {
+    this.#lengthMs = Math.min(this.#lengthMs, lengthMs)
+  }
+
+  /** Runs on where it runs already. */
+  start(): void {
+    this.#timer ??= this.#clock.setTimer(this.#expired, this.#lengthMs)
+  }
+
+  stop(): void {
+    if (this.#timer !== undefined) this.#clock.clearTimer(this.#timer)
+    this.#timer = undefined
+  }
+}

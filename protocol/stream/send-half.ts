@@ -1,0 +1,297 @@
+import { TunnelError } from '../codec/errors.ts'
+import {
+  BLOCKED_FLAG,
+  copyFrame,
+  END_FLAG,
+  encodeFrame,
+  FrameType,
+  HEADER_BYTES,
+  MAX_OFFSET,
+  setStreamNumber,
+} from '../codec/frames.ts'
+import { FramePool } from '../link/frame-pool.ts'
+import type { Budget } from './budget.ts'
+
+/** A counted frame that is written but not yet framed. DATA of several writes may leave in one frame. */
+interface Pending {
+  type: typeof FrameType.DATA | typeof FrameType.AUX | typeof FrameType.EVENT | typeof FrameType.ACCEPT
+  bytes: Uint8Array
+}
+
+interface Kept {
+  frame: Uint8Array
+  endOffset: number
+  /** It has been on one link alone: acknowledged there, it has left that link's socket, and its memory is free. */
+  once: boolean
+}
+
+export interface SendLimits {
+  windowBytes: number
+  maxWindowBytes: number
+  budget?: Budget | undefined
+}
+
+/** Bytes written and not yet framed above which a writer is asked to wait. */
+const HIGH_WATER_BYTES = 131_072
+const LOW_WATER_BYTES = 32_768
+
+/**
+ * One direction of a stream, at its sender: what is written, what was sent and is kept until the peer has it, and how
+ * far the peer lets it go. Knows no link: frames are kept whole and replayed under whatever number the next link gives.
+ */
+export class SendHalf {
+  #pending: Pending[] = []
+  #pendingHead = 0
+  #pendingBytes = 0
+  #endWritten = false
+  #endSent = false
+
+  /** Sent and not acknowledged, oldest first from #keptHead. */
+  #kept: Kept[] = []
+  #keptHead = 0
+  /** The next of #kept to send again on this link; equal to #kept.length when nothing is to be replayed. */
+  #replay = 0
+
+  #sent = 0
+  #acknowledged = 0
+  #limit = 0
+  /** How much we are willing to keep, whatever the peer grants. */
+  #allowance: number
+  #borrowed = 0
+  readonly #limits: SendLimits
+  readonly #pool = new FramePool()
+
+  constructor(limits: SendLimits) {
+    this.#limits = limits
+    this.#allowance = limits.windowBytes
+  }
+
+  get sentOffset(): number {
+    return this.#sent
+  }
+  get acknowledgedOffset(): number {
+    return this.#acknowledged
+  }
+  get limit(): number {
+    return this.#limit
+  }
+  get unacknowledgedBytes(): number {
+    return this.#sent - this.#acknowledged
+  }
+  get pendingBytes(): number {
+    return this.#pendingBytes
+  }
+  get endWritten(): boolean {
+    return this.#endWritten
+  }
+  /** The final offset of this direction, once its END has been sent. */
+  get endOffset(): number | undefined {
+    return this.#endSent ? this.#sent : undefined
+  }
+  /** Everything, END included, is safe at the peer. */
+  get done(): boolean {
+    return this.#endSent && this.#acknowledged === this.#sent
+  }
+  get aboveHighWater(): boolean {
+    return this.#pendingBytes > HIGH_WATER_BYTES
+  }
+  get belowLowWater(): boolean {
+    return this.#pendingBytes <= LOW_WATER_BYTES
+  }
+
+  write(type: Pending['type'], bytes: Uint8Array): void {
+    if (bytes.length === 0 && type !== FrameType.ACCEPT) return
+    this.#pending.push({ type, bytes })
+    this.#pendingBytes += bytes.length
+  }
+
+  end(): void {
+    this.#endWritten = true
+  }
+
+  /** END rides on OPEN, which is not counted. */
+  endOnOpen(): void {
+    this.#endWritten = true
+    this.#endSent = true
+  }
+
+  /**
+   * On a new link: the peer has all up to `received`, and the rest goes again.
+   * @throws {TunnelError} FRAME_INVALID as `acknowledge`; a limit that was higher before holds
+   */
+  resume(received: number, limit: number): void {
+    // An older link's socket may still hold what the peer has by now.
+    for (let index = this.#keptHead; index < this.#kept.length; index++) this.#kept[index]!.once = false
+    this.acknowledge(received, Math.max(limit, this.#limit))
+    this.#replay = this.#keptHead
+  }
+
+  /**
+   * The peer has all up to `received` and lets us go to `limit`.
+   * @throws {TunnelError} FRAME_INVALID when either runs backwards or beyond what can be.
+   */
+  acknowledge(received: number, limit: number): void {
+    if (received < this.#acknowledged) {
+      throw new TunnelError('FRAME_INVALID', `received runs back from ${this.#acknowledged} to ${received}`)
+    }
+    if (received > this.#sent) {
+      throw new TunnelError('FRAME_INVALID', `received is ${received}, but only ${this.#sent} was sent`)
+    }
+    if (limit < this.#limit) {
+      throw new TunnelError('FRAME_INVALID', `limit shrinks from ${this.#limit} to ${limit}`)
+    }
+    if (limit > MAX_OFFSET) throw new TunnelError('FRAME_INVALID', 'limit is past 2^48')
+    let head = this.#keptHead
+    let last = this.#acknowledged
+    while (head < this.#kept.length && this.#kept[head]!.endOffset <= received) {
+      const { frame, endOffset, once } = this.#kept[head]!
+      last = endOffset
+      // With what is in flight it is no more than the stream may keep.
+      if (once) this.#pool.give(frame, this.#allowance - (this.#sent - received))
+      this.#kept[head] = undefined as unknown as Kept
+      head++
+    }
+    if (last !== received) throw new TunnelError('FRAME_INVALID', `received ${received} is inside a frame`)
+    this.#keptHead = head
+    if (this.#replay < head) this.#replay = head
+    this.#compact()
+    this.#acknowledged = received
+    this.#limit = limit
+    if (this.#borrowed > 0 && this.#sent === received && this.#pendingBytes === 0) this.#shrinkAllowance()
+  }
+
+  /** Nothing is kept and nothing waits: what was borrowed may be another's, until it is needed again. */
+  #shrinkAllowance(): void {
+    this.#limits.budget?.shrink(this.#borrowed)
+    this.#allowance -= this.#borrowed
+    this.#borrowed = 0
+    this.#pool.clear()
+  }
+
+  #compact(): void {
+    if (this.#keptHead === this.#kept.length) {
+      this.#kept = []
+      this.#keptHead = 0
+      this.#replay = 0
+    } else if (this.#keptHead > 256) {
+      this.#kept = this.#kept.slice(this.#keptHead)
+      this.#replay -= this.#keptHead
+      this.#keptHead = 0
+    }
+  }
+
+  /** The next frame for a link, under `stream` as its number there, or undefined when nothing can go now. */
+  next(stream: number, maxDataBytes: number): Uint8Array | undefined {
+    if (this.#replay < this.#kept.length) {
+      // A copy: an older link may still hold the original, under its own number, in its socket.
+      const again = copyFrame(this.#kept[this.#replay++]!.frame)
+      setStreamNumber(again, stream)
+      return again
+    }
+    if (this.#endSent) return undefined
+    const room = this.#room()
+    const first = this.#pending[this.#pendingHead]
+    if (first === undefined) {
+      if (!this.#endWritten || room < HEADER_BYTES) return undefined
+      this.#endSent = true
+      return this.#keep(encodeFrame(FrameType.END, stream))
+    }
+    const mergeable = first.type === FrameType.DATA || first.type === FrameType.AUX
+    // A head or an event goes whole.
+    if (!mergeable && room < HEADER_BYTES + first.bytes.length) return undefined
+    if (room <= HEADER_BYTES) return undefined
+    return this.#keep(
+      mergeable
+        ? this.#mergedFrame(first.type, stream, Math.min(maxDataBytes, room - HEADER_BYTES), room)
+        : this.#wholeFrame(first, stream),
+    )
+  }
+
+  #room(): number {
+    const room = Math.min(this.#limit - this.#sent, this.#allowance - this.unacknowledgedBytes)
+    const ownBrake = this.#limit - this.#sent > room
+    if (ownBrake && room < this.#allowance / 4) this.#growAllowance()
+    return Math.min(this.#limit - this.#sent, this.#allowance - this.unacknowledgedBytes)
+  }
+
+  /** The peer lets us send more than we are willing to keep: keep more, while the user's budget allows. */
+  #growAllowance(): void {
+    const more = Math.min(this.#allowance, this.#limits.maxWindowBytes - this.#allowance)
+    if (more <= 0 || this.#limits.budget?.grow(more) === false) return
+    this.#borrowed += more
+    this.#allowance += more
+  }
+
+  #wholeFrame(item: Pending, stream: number): Uint8Array {
+    this.#pendingHead++
+    this.#pendingBytes -= item.bytes.length
+    this.#trimPending()
+    const ends = item.type === FrameType.ACCEPT && this.#isLast()
+    if (ends) this.#endSent = true
+    return encodeFrame(ends ? item.type | END_FLAG : item.type, stream, item.bytes)
+  }
+
+  #mergedFrame(type: number, stream: number, maxBytes: number, room: number): Uint8Array {
+    let size = 0
+    for (let index = this.#pendingHead; index < this.#pending.length && size < maxBytes; index++) {
+      const item = this.#pending[index]!
+      if (item.type !== type) break
+      size += item.bytes.length
+    }
+    size = Math.min(size, maxBytes)
+    const frame = this.#pool.take(HEADER_BYTES + size)
+    frame[0] = type
+    setStreamNumber(frame, stream)
+    for (let filled = 0; filled < size; ) {
+      const item = this.#pending[this.#pendingHead]!
+      const part = item.bytes.length <= size - filled ? item.bytes : item.bytes.subarray(0, size - filled)
+      frame.set(part, HEADER_BYTES + filled)
+      filled += part.length
+      if (part.length === item.bytes.length) this.#pendingHead++
+      else item.bytes = item.bytes.subarray(part.length)
+    }
+    this.#pendingBytes -= size
+    this.#trimPending()
+    if (this.#isLast()) {
+      if (type === FrameType.DATA) {
+        this.#endSent = true
+        frame[0] = type | END_FLAG
+      }
+    } else if (room - frame.length < HEADER_BYTES + 1) {
+      frame[0] = type | BLOCKED_FLAG
+    }
+    return frame
+  }
+
+  #isLast(): boolean {
+    return this.#endWritten && this.#pending.length === 0
+  }
+
+  #trimPending(): void {
+    if (this.#pendingHead === this.#pending.length) {
+      this.#pending = []
+      this.#pendingHead = 0
+    } else if (this.#pendingHead > 256) {
+      this.#pending = this.#pending.slice(this.#pendingHead)
+      this.#pendingHead = 0
+    }
+  }
+
+  #keep(frame: Uint8Array): Uint8Array {
+    this.#sent += frame.length
+    this.#kept.push({ frame, endOffset: this.#sent, once: true })
+    this.#replay = this.#kept.length
+    return frame
+  }
+
+  /** Lets go of everything. */
+  release(): void {
+    this.#pending = []
+    this.#kept = []
+    this.#pendingBytes = 0
+    this.#pendingHead = 0
+    this.#keptHead = 0
+    this.#replay = 0
+    this.#shrinkAllowance()
+  }
+}

@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import test, { type TestContext } from 'node:test'
+import { addressesOf } from '../../dial/addresses.ts'
+import { askPublicKey, callProxy } from '../../dial/api.ts'
+import { dialWebSocket } from '../../protocol/node/websocket.ts'
+import { makeCertificate } from '../support/certificate.ts'
+
+async function listen(t: TestContext, server: Server): Promise<string> {
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const scheme = server instanceof TlsServer ? 'https' : 'http'
+  return `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+const serve = (t: TestContext, listener: RequestListener) => listen(t, createServer(listener))
+
+const question = { route: 'machines', token: 't', timeoutMs: 10_000 }
+const dial = (base: string) =>
+  dialWebSocket(`${base.replace('http', 'ws')}/api/tunnel/connect`, {
+    timeoutMs: 10_000,
+    maxFrameBytes: 1_024,
+  })
+
+test('a redirect is not followed, and told with the address that it points to', async (t) => {
+  let asked = 0
+  const other = await serve(t, () => asked++)
+  const base = await serve(t, (request, response) => {
+    response.writeHead(301, { location: `${other}${request.url}` }).end()
+  })
+  const told = { code: 'CONNECT_REFUSED', message: new RegExp(`answered 301 and points to ${other}`) }
+  await assert.rejects(callProxy(addressesOf(base), question), told)
+  await assert.rejects(dial(base), told)
+  assert.equal(asked, 0)
+})
+
+test('a certificate that is not accepted is named, and what helps', async (t) => {
+  const made = await makeCertificate(t)
+  if (made === undefined) return t.skip('there is no openssl to make a certificate with')
+  const [cert, key] = [await readFile(made.certFile), await readFile(made.keyFile)]
+  const base = await listen(t, createTlsServer({ cert, key }))
+  const told = { code: 'CONNECT_REFUSED', message: /its certificate is not accepted.*NODE_EXTRA_CA_CERTS/ }
+  await assert.rejects(callProxy(addressesOf(base), question), told)
+  await assert.rejects(dial(base), told)
+})
+
+test('an answer without end is cut off, and one of another form is no answer of a proxy', async (t) => {
+  const endless = await serve(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' })
+    const more = () => {
+      while (response.write('x'.repeat(65_536)));
+    }
+    response.on('drain', more)
+    more()
+  })
+  await assert.rejects(callProxy(addressesOf(endless), question), { code: 'CONNECT_REFUSED' })
+  for (const answer of ['null', '7', '{"publicKey":7}']) {
+    const odd = await serve(t, (_request, response) => response.end(answer))
+    await assert.rejects(askPublicKey(addressesOf(odd), 't', 10_000), {
+      code: 'CONNECT_REFUSED',
+      message: /no tunnel proxy/,
+    })
+  }
+})
+
+test('an address with a name, a password, a query or a fragment is refused without showing them', () => {
+  for (const url of [
+    'http://me:hunter2@host',
+    'http://hunter2@host',
+    'http://host?t=hunter2',
+    'http://host#hunter2',
+  ]) {
+    assert.throws(
+      () => addressesOf(url),
+      (error: Error & { code?: string }) => {
+        assert.equal(error.code, 'CONFIG_INVALID')
+        assert.doesNotMatch(error.message, /hunter2/)
+        return true
+      },
+    )
+  }
+})

@@ -1,0 +1,313 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type TestContext, test } from 'node:test'
+import { Connection, type ConnectionOptions, type Redial } from '../../dial/connection.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import type { Hello } from '../../protocol/codec/hello.ts'
+import { Link } from '../../protocol/link/link.ts'
+import type { Transport } from '../../protocol/link/transport.ts'
+import type { DialOptions } from '../../protocol/node/websocket.ts'
+import { MemoryPair } from '../support/memory-transport.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
+
+const hello: Hello = {
+  role: 'client',
+  version: 1,
+  software: 'test',
+  heartbeat: { intervalMs: 30_000, timeoutMs: 45_000 },
+  limits: { maxFrameBytes: 1_048_576, maxStreams: 256 },
+  resumeMs: 120_000,
+}
+const refused = () => new TunnelError('CONNECT_REFUSED', 'nobody listens')
+
+/** A connection over memory, in a time that the test moves. `refuse` answers a dial with an error. */
+function setUp(t: TestContext, options: Partial<ConnectionOptions> = {}) {
+  const clock = new VirtualClock()
+  const pairs: MemoryPair[] = []
+  const dials: { url: string; atMs: number }[] = []
+  const redials: Redial[] = []
+  const control = {
+    refuse: undefined as ((url: string) => TunnelError | undefined) | undefined,
+    /** A dial gets no answer. */
+    hang: false,
+  }
+  const dial = async (url: string, { signal }: DialOptions): Promise<Transport> => {
+    dials.push({ url, atMs: clock.now() })
+    if (control.hang) await once(signal!, 'abort').then(() => Promise.reject(refused()))
+    const refusal = control.refuse?.(url)
+    if (refusal !== undefined) throw refusal
+    const pair = new MemoryPair({ clock, latencyMs: () => 5 })
+    pairs.push(pair)
+    proxyLinks.push(
+      new Link({
+        transport: pair.b,
+        dialler: false,
+        hello: { ...hello, role: 'proxy' },
+        handlers: {},
+        clock,
+      }),
+    )
+    return pair.a
+  }
+  const proxyLinks: Link[] = []
+  const connection = new Connection({
+    urls: ['ws://one'],
+    token: 'token',
+    hello,
+    dial,
+    clock,
+    random: () => 0.5,
+    backoff: { baseMs: 2_000, multiplier: 2, jitter: 0.3, maxMs: 60_000, maxAttempts: 4 },
+    provenMs: 30_000,
+    ...options,
+  })
+  connection.on('redial', (redial) => redials.push(redial))
+  t.after(() => void connection.close())
+  const run = (ms: number) => clock.run(clock.now() + ms)
+  const connect = async () => {
+    const connected = connection.connect()
+    await run(100)
+    await connected
+  }
+  return { clock, pairs, dials, redials, connection, control, proxyLinks, run, connect }
+}
+
+test('after a loss the first dial is immediate, later ones wait as the backoff says, and then it gives up', async (t) => {
+  const { connection, control, connect, dials, pairs, run, redials } = setUp(t)
+  await connect()
+  const errors: TunnelError[] = []
+  connection.on('failed', (error) => errors.push(error))
+  control.refuse = refused
+  const lostAtMs = dials[0]!.atMs + 100
+  pairs[0]!.cut()
+  await run(60_000)
+  assert.deepEqual(
+    dials.slice(1).map(({ atMs }) => atMs - lostAtMs),
+    [0, 2_000, 6_000, 14_000],
+  )
+  assert.deepEqual(
+    redials.map(({ attempt, delayMs }) => [attempt, delayMs]),
+    [
+      [1, 0],
+      [2, 2_000],
+      [3, 4_000],
+      [4, 8_000],
+    ],
+  )
+  assert.equal(connection.state, 'disconnected')
+  assert.equal(errors[0]?.code, 'CONNECT_REFUSED')
+})
+
+test('a proxy that accepts links only to throw them out is not dialled without pause', async (t) => {
+  const { connection, connect, dials, proxyLinks, run } = setUp(t)
+  await connect()
+  for (let round = 0; round < 4; round++) {
+    proxyLinks.at(-1)!.close(new TunnelError('TOO_MANY_CONNECTIONS', 'one too many'))
+    await run(20_000)
+  }
+  assert.equal(connection.state, 'disconnected')
+  assert.ok(dials.length <= 4)
+})
+
+test('a proxy that says when to come back is not dialled before', async (t) => {
+  const { control, connect, dials, pairs, run, clock } = setUp(t)
+  await connect()
+  control.refuse = () => new TunnelError('RATE_LIMITED', 'slowly', { retryAfterMs: 30_000 })
+  const lostAtMs = clock.now()
+  pairs[0]!.cut()
+  await run(29_000)
+  assert.equal(dials.length, 2)
+  await run(11_000)
+  assert.equal(dials.length, 3)
+  const waitedMs = dials.at(-1)!.atMs - lostAtMs
+  // And a little later, by the backoff's jitter: others were told the same.
+  assert.ok(waitedMs > 30_000 && waitedMs <= 39_000, String(waitedMs))
+})
+
+test('a link that goes silent is found dead, and a change of the network finds it sooner', async (t) => {
+  const { connect, connection, dials, pairs, run } = setUp(t)
+  await connect()
+  pairs[0]!.freeze()
+  await run(50_000)
+  assert.equal(dials.length, 2)
+  assert.equal(connection.state, 'connected')
+  pairs[1]!.freeze()
+  connection.check()
+  await run(1_100)
+  assert.equal(dials.length, 3)
+})
+
+test('a change of the network cuts a wait short', async (t) => {
+  const { connect, connection, control, dials, pairs, run } = setUp(t)
+  await connect()
+  control.refuse = refused
+  pairs[0]!.cut()
+  await run(100)
+  control.refuse = undefined
+  assert.equal(dials.length, 2)
+  connection.check()
+  await run(100)
+  assert.equal(dials.length, 3)
+  assert.equal(connection.state, 'connected')
+})
+
+test('a change of the network begins a dial anew that waits for an answer, and counts it as no failure', async (t) => {
+  const { connect, connection, control, dials, pairs, redials, run } = setUp(t)
+  await connect()
+  control.hang = true
+  pairs[0]!.cut()
+  await run(100)
+  connection.check()
+  await run(100)
+  control.hang = false
+  connection.check()
+  await run(100)
+  assert.equal(dials.length, 4)
+  assert.equal(redials.length, 1)
+  assert.equal(connection.state, 'connected')
+})
+
+test('closing calls off a dial that waits for an answer', async (t) => {
+  const { connect, connection, control, dials, pairs, run } = setUp(t)
+  await connect()
+  control.hang = true
+  pairs[0]!.cut()
+  await run(100)
+  connection.close()
+  await run(60_000)
+  assert.equal(dials.length, 2)
+})
+
+test('of several addresses the next is dialled when one fails, and the one that works is kept', async (t) => {
+  const { connect, control, dials, pairs, run, redials } = setUp(t, { urls: ['ws://one', 'ws://two'] })
+  control.refuse = (url) => (url === 'ws://one' ? refused() : undefined)
+  await connect()
+  pairs[0]!.cut()
+  await run(100)
+  assert.deepEqual(
+    dials.map(({ url }) => url),
+    ['ws://one', 'ws://two', 'ws://two'],
+  )
+  assert.equal(redials.length, 1)
+})
+
+test('one who was taken over stops, and does not fight back', async (t) => {
+  const { connect, connection, dials, proxyLinks, run } = setUp(t)
+  await connect()
+  const errors: TunnelError[] = []
+  connection.on('failed', (error) => errors.push(error))
+  proxyLinks[0]!.close(new TunnelError('TAKEN_OVER', 'a newer one is here'))
+  await run(60_000)
+  assert.equal(dials.length, 1)
+  assert.equal(errors[0]?.code, 'TAKEN_OVER')
+  assert.equal(connection.state, 'disconnected')
+})
+
+test('a proxy that leaves and has no successor yet is kept until it goes, and then dialled again', async (t) => {
+  const { connect, connection, control, dials, proxyLinks, run } = setUp(t)
+  const states: string[] = []
+  await connect()
+  connection.on('state', (state) => states.push(state))
+  control.refuse = () => new TunnelError('SHUTTING_DOWN', 'leaving', { retryAfterMs: 1_000 })
+  proxyLinks[0]!.goaway({ code: 'SHUTTING_DOWN', message: 'leaving', deadlineMs: 5_000 })
+  await run(5_000)
+  assert.deepEqual(states, [])
+  assert.ok(dials.length > 3)
+  proxyLinks[0]!.close(new TunnelError('SHUTTING_DOWN', 'gone'))
+  await run(100)
+  control.refuse = undefined
+  await run(20_000)
+  assert.deepEqual(states, ['reconnecting', 'connected'])
+  assert.equal(proxyLinks.filter((link) => !link.closed).length, 1)
+})
+
+test('closing calls off a dial and leaves no timer behind', async (t) => {
+  const { clock, connection, control, connect, pairs, run } = setUp(t)
+  await connect()
+  control.refuse = refused
+  pairs[0]!.cut()
+  await run(100)
+  connection.close()
+  connection.close()
+  await run(100)
+  assert.equal(connection.state, 'closed')
+  await run(120_000)
+  assert.equal(clock.pending, 0)
+})
+
+test('a link that ends while another takes over from it is followed by one dial, not two', async (t) => {
+  const { connect, connection, control, dials, proxyLinks, run } = setUp(t)
+  await connect()
+  control.hang = true
+  proxyLinks[0]!.goaway({ code: 'SHUTTING_DOWN', message: 'leaving', deadlineMs: 30_000 })
+  await run(100)
+  proxyLinks[0]!.close(new TunnelError('SHUTTING_DOWN', 'gone'))
+  control.hang = false
+  await run(60_000)
+  assert.equal(dials.length, 3)
+  assert.equal(connection.state, 'connected')
+  assert.equal(proxyLinks.filter((link) => !link.closed).length, 1)
+})
+
+test('what an older link says of leaving is not said of the newest', async (t) => {
+  const { connect, connection, proxyLinks, run } = setUp(t)
+  await connect()
+  const stays = {
+    priority: 'normal',
+    compressible: false,
+    nextFrame: () => undefined,
+    frame() {},
+    acknowledge() {},
+  } as const
+  connection.link!.join({ ...stays, tick: () => false, linkClosed() {} })
+  const goaway = { message: 'leaving', deadlineMs: 60_000 }
+  proxyLinks[0]!.goaway({ code: 'SHUTTING_DOWN', ...goaway })
+  await run(500)
+  const second = connection.link
+  assert.equal(proxyLinks.length, 2)
+  for (const code of ['SHUTTING_DOWN', 'TAKEN_OVER']) proxyLinks[0]!.goaway({ code, ...goaway })
+  await run(500)
+  assert.equal(connection.link, second)
+  assert.equal(proxyLinks.length, 2)
+})
+
+test('links that die young are followed at once, but not without end', async (t) => {
+  const { connect, connection, dials, pairs, run } = setUp(t)
+  await connect()
+  for (let tenths = 0; tenths < 600; tenths++) {
+    await run(100)
+    if (connection.link?.rttMs !== undefined) pairs.at(-1)!.cut()
+  }
+  assert.ok(dials.length > 100 && dials.length < 350, `${dials.length} dials in a minute`)
+})
+
+test('a link that is ended for its token is dialled once more, with a fresh one, and then given up', async (t) => {
+  let asked = 0
+  const { connect, connection, proxyLinks, run } = setUp(t, { token: () => `token ${++asked}` })
+  await connect()
+  const failed: string[] = []
+  connection.on('failed', (error) => failed.push(error.code))
+  for (const number of [0, 1]) {
+    proxyLinks[number]!.close(new TunnelError('TOKEN_REVOKED', 'not any more'))
+    await run(5_000)
+  }
+  assert.equal(asked, 2)
+  assert.deepEqual(failed, ['TOKEN_REVOKED'])
+  assert.equal(connection.state, 'disconnected')
+})
+
+test('a token provider that never answers holds up no dial for ever, and no close', async (t) => {
+  let asked = 0
+  const token = () => (++asked === 2 ? new Promise<string>(() => {}) : 'token')
+  const { connect, connection, pairs, run } = setUp(t, { token })
+  await connect()
+  pairs[0]!.cut()
+  await run(15_000)
+  assert.equal(asked, 3)
+  assert.equal(connection.state, 'connected')
+  const silent = setUp(t, { token: () => new Promise<string>(() => {}) })
+  const connecting = silent.connection.connect()
+  await silent.run(100)
+  silent.connection.close()
+  await assert.rejects(connecting, { code: 'ABORTED' })
+})

@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { errorFromWire } from '../../../protocol/codec/errors.ts'
+import {
+  checkAcceptHead,
+  checkEvent,
+  checkResumed,
+  checkResumeHead,
+  checkStreamHead,
+} from '../../../protocol/codec/heads.ts'
+import { checkHello, stricterHeartbeat } from '../../../protocol/codec/hello.ts'
+import { TunnelError } from '../../../protocol/index.ts'
+import { helloOf, idOf } from '../parties.ts'
+
+const OPEN = { id: idOf(1), kind: 'ssh', machine: 'home', window: 1 }
+const RESUME = { ...OPEN, received: 0, limit: 0, attempt: 1 }
+const invalid = { code: 'FRAME_INVALID' }
+
+test('a head keeps fields that are not known, so that a newer peer passes a relay', () => {
+  assert.deepEqual(checkStreamHead({ ...OPEN, later: { a: 1 } }), { ...OPEN, later: { a: 1 } })
+})
+
+test('an OPEN lacks nothing and has nothing of another type', () => {
+  const wrong: Record<string, unknown>[] = [
+    { id: undefined },
+    { id: 'x'.repeat(32) },
+    { id: 'A'.repeat(32) },
+    { id: ['a'] },
+    { kind: 'shell' },
+    { kind: '__proto__' },
+    { machine: '' },
+    { machine: 'm'.repeat(256) },
+    { machine: 7 },
+    { target: 7 },
+    { target: 't'.repeat(301) },
+    { priority: 'urgent' },
+    { traceparent: { a: 1 } },
+    { window: -1 },
+    { window: 1.5 },
+    { window: 2 ** 48 },
+    { window: '1' },
+    { attempt: -1 },
+    { kind: 'http' },
+    { kind: 'http', http: { method: 'GET', path: '/', headers: [['a']] } },
+    { kind: 'http', http: { method: 'GET', path: '/', headers: [['a', 1]] } },
+    { kind: 'exec' },
+    { kind: 'exec', exec: null },
+    { kind: 'exec', exec: { command: ['ls'] } },
+  ]
+  for (const more of wrong) {
+    assert.throws(() => checkStreamHead({ ...OPEN, ...more }), invalid, JSON.stringify(more))
+  }
+})
+
+test('offsets of RESUME and RESUMED are whole numbers below 2^48', () => {
+  for (const field of ['received', 'limit', 'attempt', 'end']) {
+    for (const value of [-1, 0.5, 2 ** 48, Number.NaN, '0', null]) {
+      assert.throws(() => checkResumeHead({ ...RESUME, [field]: value }), invalid, `${field} ${value}`)
+      if (field === 'attempt') continue
+      assert.throws(() => checkResumed({ received: 0, limit: 0, [field]: value }), invalid)
+    }
+  }
+})
+
+test('an answer and an event have the form that their consumers rely on', () => {
+  const http = { status: 200, statusText: 'OK', headers: [['a', 'b']] }
+  assert.ok(checkAcceptHead({ window: 1, http }))
+  for (const wrong of [
+    null,
+    5,
+    {},
+    { ...http, status: '200' },
+    { ...http, status: 20 },
+    { ...http, headers: [1] },
+  ]) {
+    assert.throws(() => checkAcceptHead({ window: 1, http: wrong }), invalid)
+    assert.throws(() => checkEvent({ http: wrong }), invalid)
+  }
+  assert.ok(checkEvent({ exit: { code: 0 } }))
+  assert.ok(checkEvent({ exit: { signal: 'KILL' } }))
+  assert.ok(checkEvent({ resize: { columns: 80 } }), 'a later kind of event passes')
+  for (const wrong of [null, 1, {}, { code: '0' }, { signal: 9 }]) {
+    assert.throws(() => checkEvent({ exit: wrong }), invalid)
+  }
+  assert.throws(() => checkEvent({ signal: { toString: 1 } }), invalid)
+})
+
+test('whatever JSON object comes, a check gives it back or throws FRAME_INVALID', () => {
+  const almost = fc.record(
+    {
+      id: fc.oneof(fc.constant(idOf(1)), fc.jsonValue()),
+      kind: fc.oneof(fc.constantFrom('ssh', 'tcp', 'http', 'exec'), fc.jsonValue()),
+      machine: fc.oneof(fc.constant('home'), fc.jsonValue()),
+      window: fc.oneof(fc.nat(), fc.jsonValue()),
+      http: fc.jsonValue(),
+      exec: fc.jsonValue(),
+      received: fc.oneof(fc.nat(), fc.jsonValue()),
+      limit: fc.oneof(fc.nat(), fc.jsonValue()),
+      attempt: fc.jsonValue(),
+      heartbeat: fc.jsonValue(),
+      limits: fc.jsonValue(),
+      version: fc.oneof(fc.constant(1), fc.jsonValue()),
+      role: fc.oneof(fc.constant('client'), fc.jsonValue()),
+      enrol: fc.jsonValue(),
+      exit: fc.jsonValue(),
+      signal: fc.jsonValue(),
+    },
+    { requiredKeys: [] },
+  )
+  const checks = [checkStreamHead, checkAcceptHead, checkResumeHead, checkResumed, checkEvent, checkHello]
+  fc.assert(
+    fc.property(almost, (body) => {
+      for (const check of checks) {
+        try {
+          assert.equal(check(body as Record<string, unknown>), body as never)
+        } catch (error) {
+          assert.ok(error instanceof TunnelError, String(error))
+          assert.ok(['FRAME_INVALID', 'VERSION_UNSUPPORTED'].includes(error.code), error.message)
+        }
+      }
+    }),
+    { numRuns: 500 },
+  )
+})
+
+test('HELLO of another version is told so, before anything else is looked at', () => {
+  for (const version of [0, 2, '1', undefined]) {
+    assert.throws(() => checkHello({ version }), { code: 'VERSION_UNSUPPORTED', closeCode: 4406 })
+  }
+})
+
+test('a HELLO that lacks a field, or has one of another type, is refused', () => {
+  const wrong: Record<string, unknown>[] = [
+    { role: 'root' },
+    { software: 1 },
+    { machine: 1 },
+    { instance: {} },
+    { heartbeat: null },
+    { heartbeat: { intervalMs: 0, timeoutMs: 1 } },
+    { limits: { maxFrameBytes: 1 } },
+    { limits: undefined },
+    { resumeMs: -1 },
+    { enrol: { hostKeys: [1], sshUser: 'a' } },
+    { enrol: { hostKeys: Array(17).fill('a'), sshUser: 'a' } },
+    { enrol: { hostKeys: [], sshUser: 'a'.repeat(129) } },
+  ]
+  for (const more of wrong) {
+    assert.throws(() => checkHello({ ...helloOf('agent'), ...more }), invalid, JSON.stringify(more))
+  }
+})
+
+test('the stricter heartbeat holds, but nobody can make us ping without pause', () => {
+  const ours = { intervalMs: 30_000, timeoutMs: 45_000 }
+  assert.deepEqual(stricterHeartbeat(ours, { intervalMs: 5_000, timeoutMs: 10_000 }), {
+    intervalMs: 5_000,
+    timeoutMs: 10_000,
+  })
+  assert.deepEqual(stricterHeartbeat(ours, { intervalMs: 1e9, timeoutMs: 1e9 }), ours)
+  assert.deepEqual(stricterHeartbeat(ours, { intervalMs: 1, timeoutMs: 1 }), {
+    intervalMs: 100,
+    timeoutMs: 200,
+  })
+})
+
+test("a peer's error is read whatever it holds, and no duration of it overflows a timer", () => {
+  assert.equal(errorFromWire({ code: 'TIMEOUT', message: 'm', hop: 'agent' }).hop, 'agent')
+  assert.equal(errorFromWire({ code: 'NEWER', message: 'm' }).code, 'INTERNAL')
+  assert.equal(errorFromWire({ code: 'toString', message: 'm' }).code, 'INTERNAL')
+  for (const retryAfterMs of [-1, 1e300, Number.POSITIVE_INFINITY, 2 ** 31, '1']) {
+    assert.equal(errorFromWire({ code: 'RATE_LIMITED', retryAfterMs }).retryAfterMs, undefined)
+  }
+  assert.equal(errorFromWire({ code: 'RATE_LIMITED', retryAfterMs: 5 }).retryAfterMs, 5)
+  fc.assert(fc.property(fc.jsonValue(), (value) => errorFromWire(value) instanceof TunnelError))
+})
