@@ -6,6 +6,7 @@ import { Duplex } from 'node:stream'
  */
 export class ChannelSocket extends Duplex {
   readonly #channel: Duplex
+  #held = false
 
   constructor(channel: Duplex) {
     super({ allowHalfOpen: true, readableHighWaterMark: 65_536 })
@@ -21,8 +22,33 @@ export class ChannelSocket extends Duplex {
     })
   }
 
-  override _read(): void {
+  /**
+   * Backpressure: nothing more is taken from the channel, its end included. undici's own way, to pause its parser, is
+   * not to be used: it ends in a failed assertion when the connection ends meanwhile.
+   */
+  hold(): void {
+    this.#held = true
+    this.#channel.pause()
+  }
+
+  release(): void {
+    if (!this.#held) return
+    this.#held = false
     this.#channel.resume()
+  }
+
+  /** What undici throws at an event would end the process. Here it ends this connection. */
+  override emit(event: string | symbol, ...values: unknown[]): boolean {
+    try {
+      return super.emit(event, ...values)
+    } catch (error) {
+      this.destroy(error instanceof Error ? error : new Error(String(error)))
+      return true
+    }
+  }
+
+  override _read(): void {
+    if (!this.#held) this.#channel.resume()
   }
 
   override _write(chunk: Buffer, _encoding: string, callback: () => void): void {

@@ -15,6 +15,8 @@ export class HttpConnection {
   readonly #client: Client
   readonly #socket: ChannelSocket
   #closed = false
+  /** The request under way. */
+  #handler: Dispatcher.DispatchHandler | undefined
 
   /** `onClosed` is called once, when no further request can be sent. */
   constructor(origin: string, lease: ChannelLease, channel: Duplex, onClosed: () => void) {
@@ -36,13 +38,24 @@ export class HttpConnection {
         queueMicrotask(() => callback(null, socket as unknown as Socket))
       },
     })
-    socket.on('error', () => {})
+    let broken: Error | undefined
+    socket.on('error', (error) => {
+      broken ??= error
+    })
     socket.once('close', () => {
       if (this.#closed) return
       this.#closed = true
       lease.release()
       this.#client.destroy().catch(() => {})
       onClosed()
+    })
+    // By then undici has told the request, unless it failed in that.
+    socket.once('close', () => {
+      setImmediate(() => {
+        const handler = this.#handler
+        this.#handler = undefined
+        handler?.onResponseError?.(undefined as never, broken ?? new Error('the connection closed'))
+      })
     })
   }
 
@@ -52,7 +65,23 @@ export class HttpConnection {
   }
 
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
+    this.#handler = handler
     this.#client.dispatch(options, handler)
+  }
+
+  /** The request under way is over. */
+  done(): void {
+    this.#handler = undefined
+    this.#socket.release()
+  }
+
+  /** Takes no more of the response until `resume`. */
+  pause(): void {
+    this.#socket.hold()
+  }
+
+  resume(): void {
+    this.#socket.release()
   }
 
   /** Safe to call twice. The lease is given back at once. */

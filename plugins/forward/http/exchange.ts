@@ -175,7 +175,7 @@ export class HttpExchange implements Waiting, Dispatcher.DispatchHandler {
     queueMicrotask(() => this.#sendAnswer())
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
     this.#bytesOut += chunk.length
     if (this.#answer !== undefined) {
       this.#answer.chunks.push(chunk)
@@ -183,7 +183,7 @@ export class HttpExchange implements Waiting, Dispatcher.DispatchHandler {
     }
     if (this.#stream.write(chunk)) return
     this.#paused = true
-    controller.pause()
+    this.#connection?.pause()
   }
 
   onResponseEnd(): void {
@@ -226,7 +226,7 @@ export class HttpExchange implements Waiting, Dispatcher.DispatchHandler {
   #drained(): void {
     if (!this.#paused) return
     this.#paused = false
-    this.#controller?.resume()
+    this.#connection?.resume()
   }
 
   #closed(error: TunnelError | undefined): void {
@@ -244,6 +244,7 @@ export class HttpExchange implements Waiting, Dispatcher.DispatchHandler {
     if (connection === undefined) return
     this.#connection = undefined
     this.#controller = undefined
+    connection.done()
     this.#origin.free(connection)
   }
 }
