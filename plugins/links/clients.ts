@@ -120,11 +120,9 @@ export class ClientLinks implements RoleHandler {
       }
       void this.#openSealed(connection, relay, context, admitted)
     } else {
-      session.acceptor.open(
-        open,
-        context.user.sub,
-        (stream) => void this.#openHere(connection, stream, context),
-      )
+      session.acceptor.open(open, context.user.sub, {
+        onStream: (stream) => void this.#openHere(connection, stream, context),
+      })
     }
   }
 

@@ -22,6 +22,13 @@ export interface AcceptorOptions {
   onResumed?(stream: TunnelStream): void
 }
 
+/** Whoever takes one stream, in place of the acceptor's own options. */
+export interface StreamTaker {
+  onStream?: OnStream | undefined
+  /** Once, when the stream is over. */
+  onOver?(error: TunnelError | undefined): void
+}
+
 export type OnStream = (stream: TunnelStream, subject: string | undefined) => void
 
 /** Streams that are over and remembered, at most. */
@@ -61,12 +68,23 @@ export class StreamAcceptor {
     return this.#streams.has(id) || this.#over.get(id) !== undefined
   }
 
-  /** Takes a stream's place at once; it is the subject's from here on. `onStream` is told of it instead of the option's. */
-  open(open: IncomingOpen, subject: string | undefined, onStream = this.#options.onStream): void {
+  /**
+   * Takes a stream's place at once; it is the subject's from here on. Returns why it was refused, which its opener has
+   * been told.
+   */
+  open(open: IncomingOpen, subject: string | undefined, taker: StreamTaker = {}): TunnelError | undefined {
     const { link, number, head } = open
-    if (this.#closed !== undefined) return link.refuse(number, this.#closed)
+    const { onStream = this.#options.onStream } = taker
+    const refuse = (error: TunnelError): TunnelError => {
+      link.refuse(number, error)
+      return error
+    }
+    if (this.#closed !== undefined) return refuse(this.#closed)
     const known = this.#streams.get(head.id)
-    if (known !== undefined || this.#over.get(head.id) !== undefined) return this.#openAgain(open, subject)
+    if (known !== undefined || this.#over.get(head.id) !== undefined) {
+      this.#openAgain(open, subject)
+      return undefined
+    }
     const { windowBytes, maxWindowBytes, resumeMs } = this.#options.settings
     const budget = this.#options.budgetOf?.(subject)
     let stream: TunnelStream
@@ -79,12 +97,15 @@ export class StreamAcceptor {
         clock: this.#clock,
         first: open.first,
         firstEnds: open.ends,
-        onOver: (over, error) => this.#onOver(over, subject, error),
+        onOver: (over, error) => {
+          this.#onOver(over, subject, error)
+          taker.onOver?.(error)
+        },
       })
     } catch (thrown) {
       const { code, message } = asTunnelError(thrown)
       const { hop } = this.#options
-      return link.refuse(number, new TunnelError(code, message, { cause: thrown, ...(hop && { hop }) }))
+      return refuse(new TunnelError(code, message, { cause: thrown, ...(hop && { hop }) }))
     }
     this.#streams.set(head.id, { stream, subject })
     stream.acceptOn(link, number)
@@ -93,6 +114,13 @@ export class StreamAcceptor {
     } catch (error) {
       stream.reset(asTunnelError(error))
     }
+    return undefined
+  }
+
+  /** Its opener has given the stream up where it cannot be told so: on a link that it has not been resumed on. */
+  abandon(id: string, subject: string | undefined, error: TunnelError): void {
+    const known = this.#streams.get(id)
+    if (known?.subject === subject) known?.stream.reset(error)
   }
 
   /** An OPEN whose first copy arrived after all: it goes on as what it is, from its beginning. */

@@ -141,6 +141,14 @@ export class Relay {
     return this.#earlyReset?.frame
   }
 
+  /** Its opener has given the stream up before the relay was there: whoever has it is told when there is a path. */
+  giveUp(error: TunnelError): void {
+    if (this.#over) return
+    if (this.#riding !== undefined) return this.#finish(error, true)
+    this.#earlyReset = { frame: frames.encodeJson(FrameType.RESET, 0, error.toWire()), error }
+    this.#opener.leave()
+  }
+
   /** There is no path for the stream now: its opener keeps it and asks again. */
   suspend(): void {
     if (this.#over) return
