@@ -1,5 +1,3 @@
-import { createReadStream, createWriteStream, fstatSync } from 'node:fs'
-import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
 import { isatty } from 'node:tty'
 import { parseArgs } from 'node:util'
@@ -10,6 +8,7 @@ import { withTunnel } from '../connect.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { checkMachine } from '../machine-name.ts'
 import { narrate } from '../narrate.ts'
+import { standardInput, standardOutput } from '../standard-streams.ts'
 import { stopSignal } from '../stop.ts'
 
 // No commander here: ssh waits for this process before its first byte.
@@ -66,16 +65,21 @@ export async function run(argv: string[]): Promise<number> {
     const stopped = stopSignal()
     const stream = await tunnel.open({ machine, kind: 'ssh', ...(target !== undefined && { target }) })
     if (isatty(2)) narrate(tunnel, stream, machine, (line) => process.stderr.write(`\r\ntunnel: ${line}\r\n`))
+    // An SSH server that has ended listens no longer, and a person has no reason to type on. Other protocols half-close.
+    const isWhole = target === undefined || isatty(0)
     // ssh ends its ProxyCommand with SIGHUP: the far side is told, or it would keep the stream for the resume window.
-    const ended = await Promise.race([join(stream, input(), output()), stopped])
+    const ended = await Promise.race([join(stream, standardInput(), standardOutput(), isWhole), stopped])
     if (typeof ended === 'number') return ended
     stream.destroy()
     return EXIT.ok
   })
 }
 
-/** Copies both ways until both halves are over; each half ends on its own. */
-function join(stream: StreamDuplex, from: Readable, to: Writable): Promise<number> {
+/**
+ * Copies both ways until both halves are over; each half ends on its own.
+ * @param isWhole with the machine's half the other one is over as well
+ */
+function join(stream: StreamDuplex, from: Readable, to: Writable, isWhole: boolean): Promise<number> {
   return new Promise((resolve, reject) => {
     from.on('error', () => stream.end())
     to.on('error', () => {
@@ -93,32 +97,12 @@ function join(stream: StreamDuplex, from: Readable, to: Writable): Promise<numbe
       if (isatty(1) || to.writableFinished || to.destroyed) resolve(EXIT.ok)
       else to.on('finish', () => resolve(EXIT.ok))
     })
-    // A person at a terminal has no reason to type on into a connection that the machine has ended.
-    if (isatty(0)) stream.on('end', () => stream.end())
     from.pipe(stream)
     stream.pipe(to)
+    if (!isWhole) return
+    stream.on('end', () => {
+      from.unpipe(stream)
+      stream.end()
+    })
   })
-}
-
-/**
- * The kind of thing behind a descriptor decides how it is read and, for stdout, really closed: `process.stdout` never
- * is. That one and `process.stdin` must not even be looked at then, for they would take the descriptor as well.
- */
-function isSocketLike(descriptor: number): boolean {
-  const found = fstatSync(descriptor)
-  return found.isFIFO() || found.isSocket()
-}
-
-function input(): Readable {
-  if (isatty(0)) return process.stdin
-  return isSocketLike(0)
-    ? new Socket({ fd: 0, readable: true, writable: false })
-    : createReadStream('', { fd: 0 })
-}
-
-function output(): Writable {
-  if (isatty(1)) return process.stdout
-  return isSocketLike(1)
-    ? new Socket({ fd: 1, readable: false, writable: true })
-    : createWriteStream('', { fd: 1 })
 }

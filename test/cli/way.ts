@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Program } from '../support/process.ts'
 import { until } from '../support/proxy.ts'
 import type { Scope } from '../support/scope.ts'
-import { type Sshd, startSshd } from '../support/sshd.ts'
+import { type Sshd, type SshdOptions, startSshd } from '../support/sshd.ts'
 import { freePort } from '../support/system.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, startTunnel, tunnel } from './tunnel.ts'
@@ -25,8 +25,12 @@ export interface Way {
   nothingLeft(): Promise<void>
 }
 
-export async function buildWay(scope: Scope, profile = 'unstable-network'): Promise<Way> {
-  const sshd = await startSshd(scope)
+export async function buildWay(
+  scope: Scope,
+  profile = 'unstable-network',
+  options: SshdOptions = {},
+): Promise<Way> {
+  const sshd = await startSshd(scope, options)
   const folder = await tempFolder(scope, 'cli')
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`

@@ -70,7 +70,9 @@ export async function startSshd(scope: Scope, options: SshdOptions = {}): Promis
     `AuthorizedKeysFile ${file('authorized_keys')}`,
     ...['StrictModes no', `UsePAM ${(await isLocked(user)) ? 'yes' : 'no'}`, `AllowUsers ${user}`],
     ...['PermitRootLogin prohibit-password', 'PasswordAuthentication no', 'KbdInteractiveAuthentication no'],
-    ...['MaxStartups 1000', 'MaxSessions 1000', 'MaxAuthTries 20', 'LoginGraceTime 60', 'UseDNS no'],
+    ...['MaxSessions 1000', 'MaxAuthTries 20', 'LoginGraceTime 60', 'UseDNS no'],
+    // Of this one the last line wins.
+    ...(options.config?.some((line) => line.startsWith('MaxStartups ')) ? [] : ['MaxStartups 1000']),
     ...['PrintMotd no', 'PrintLastLog no', 'AcceptEnv *', 'Subsystem sftp internal-sftp'],
     // Else every command begins with the person's own start-up files; one that is killed in their midst may leave locks.
     `SetEnv HOME=${folder}`,
