@@ -109,7 +109,7 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
     assert.match(stdout, /^home +on line/m)
     const status = await tunnel(['status'], { env })
     assert.equal(status.code, 0)
-    assert.match(status.stdout, /: ready, up \d+ s[\s\S]*home +on line/)
+    assert.match(status.stdout, /: ready, up \d+ (?:s|min)[\s\S]*home +on line/)
     const machines = JSON.parse((await tunnel(['machines', '--json'], { env })).stdout) as { name: string }[]
     assert.deepEqual(
       machines.map(({ name }) => name),
