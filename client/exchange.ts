@@ -1,5 +1,5 @@
 import { TunnelError } from '../protocol/codec/errors.ts'
-import type { AcceptHead, HttpResponseHead, StreamEvent, StreamHead } from '../protocol/codec/heads.ts'
+import type { AcceptHead, AskedHead, HttpResponseHead, StreamEvent } from '../protocol/codec/heads.ts'
 import type { StreamHandlers } from '../protocol/stream/event-buffer.ts'
 import { ResponseBody } from './response-body.ts'
 import { type BodyLike, inMemory, Upload, type UploadTarget } from './upload.ts'
@@ -14,7 +14,7 @@ export interface ExchangeStream extends UploadTarget {
   reset(error: TunnelError): void
 }
 
-export type NewStreamHead = Omit<StreamHead, 'id' | 'window'>
+export type NewStreamHead = Omit<AskedHead, 'id' | 'window'>
 
 /** Opens a stream; `first` with `ends` is the whole of our direction, and rides on OPEN. */
 export type OpenStream = (head: NewStreamHead, first?: Uint8Array, ends?: boolean) => ExchangeStream

@@ -1,11 +1,9 @@
 import { Emitter } from '../dial/emitter.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
-import { PRIORITIES, type Priority } from '../protocol/codec/heads.ts'
+import type { Priority } from '../protocol/codec/heads.ts'
+import { PriorityLanes } from '../protocol/priority-lanes.ts'
 import type { Deadline } from './deadline.ts'
 import type { QueueOptions } from './options.ts'
-
-/** How many of each priority go in one round while all wait, so that none starves. */
-const WEIGHTS: Readonly<Record<Priority, number>> = { high: 8, normal: 4, low: 1 }
 
 export interface QueueState {
   waiting: number
@@ -18,17 +16,12 @@ interface Waiter {
 }
 
 /**
- * The place where requests wait while the link carries as many streams as the proxy allows. Bounded; first in first
- * out within a priority.
+ * The place where requests wait while the link carries as many streams as the proxy allows: a counting semaphore that
+ * holds no request itself. Bounded; whose turn is next is for the priority lanes to say.
  */
 export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [QueueState] }> {
   readonly #options: QueueOptions
-  readonly #waiting: Readonly<Record<Priority, Set<Waiter>>> = {
-    high: new Set(),
-    normal: new Set(),
-    low: new Set(),
-  }
-  #turns: Record<Priority, number> = { ...WEIGHTS }
+  readonly #waiting = new PriorityLanes<Waiter>()
   #capacity = 0
   #active = 0
   #pressed = false
@@ -46,11 +39,10 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
     return this.#capacity
   }
   get size(): number {
-    return PRIORITIES.reduce((sum, priority) => sum + this.#waiting[priority].size, 0)
+    return this.#waiting.size
   }
   get sizes(): Record<Priority, number> {
-    const { high, normal, low } = this.#waiting
-    return { high: high.size, normal: normal.size, low: low.size }
+    return this.#waiting.sizes
   }
 
   /** How many may be under way at once. */
@@ -76,7 +68,6 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
       )
     }
     return new Promise((resolve, reject) => {
-      const queue = this.#waiting[priority]
       const waiter: Waiter = {
         resolve: (release) => {
           patience?.offGivenUp(giveUp)
@@ -88,12 +79,12 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
         },
       }
       const giveUp = () => {
-        queue.delete(waiter)
+        this.#waiting.delete(waiter, priority)
         waiter.reject(patience?.reason as TunnelError)
         this.#press()
         this.#checkIdle()
       }
-      queue.add(waiter)
+      this.#waiting.add(waiter, priority)
       patience?.onGivenUp(giveUp)
       this.#press()
     })
@@ -107,11 +98,9 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
 
   /** Turns away everybody who waits. */
   clear(error: TunnelError): void {
-    for (const priority of PRIORITIES) {
-      const waiters = [...this.#waiting[priority]]
-      this.#waiting[priority].clear()
-      for (const waiter of waiters) waiter.reject(error)
-    }
+    const waiters = [...this.#waiting.values()]
+    this.#waiting.clear()
+    for (const waiter of waiters) waiter.reject(error)
     this.#press()
     this.#checkIdle()
   }
@@ -134,26 +123,11 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
 
   #admit(): void {
     while (this.#active < this.#capacity) {
-      const waiter = this.#next()
+      const waiter = this.#waiting.next()
       if (waiter === undefined) break
       waiter.resolve(this.#take())
     }
     this.#press()
-  }
-
-  #next(): Waiter | undefined {
-    for (let round = 0; round < 2; round++) {
-      for (const priority of PRIORITIES) {
-        if (this.#turns[priority] === 0) continue
-        const [waiter] = this.#waiting[priority]
-        if (waiter === undefined) continue
-        this.#turns[priority]--
-        this.#waiting[priority].delete(waiter)
-        return waiter
-      }
-      this.#turns = { ...WEIGHTS }
-    }
-    return undefined
   }
 
   /** Tells once that the queue fills, and once that it has half emptied. */

@@ -1,6 +1,7 @@
 /** The protocol `tunnel.v1` without any I/O: the same in Node and in a browser. Contract: docs/PROTOCOL.md. */
 
 export { type Clock, systemClock } from './clock.ts'
+export * from './codec/check-heads.ts'
 export * from './codec/errors.ts'
 export * from './codec/frames.ts'
 export * from './codec/heads.ts'
@@ -11,8 +12,9 @@ export { Link, type LinkOptions } from './link/link.ts'
 export type { Transport, TransportReceiver } from './link/transport.ts'
 export { type AcceptorOptions, StreamAcceptor } from './stream/acceptor.ts'
 export { Budget } from './stream/budget.ts'
+export type { ByteStream, StreamState } from './stream/byte-stream.ts'
 export type { StreamHandlers } from './stream/event-buffer.ts'
 export { type OpenerOptions, StreamOpener } from './stream/opener.ts'
 export { Relay, type RelayOptions } from './stream/relay.ts'
 export { RelayMemory } from './stream/relay-memory.ts'
-export { type StreamState, TunnelStream } from './stream/stream.ts'
+export { TunnelStream } from './stream/stream.ts'

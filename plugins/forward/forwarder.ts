@@ -1,5 +1,5 @@
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
-import type { StreamHead } from '../../protocol/codec/heads.ts'
+import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import type { User } from '../auth/index.ts'
 import type { ChannelLease, Pool } from '../pool/index.ts'
@@ -76,7 +76,7 @@ export class Forwarder {
    */
   async checkPolicy(
     user: User,
-    { machine, kind, target: named }: Pick<StreamHead, 'machine' | 'kind'> & { target?: string | undefined },
+    { machine, kind, target: named }: Pick<RoutedHead, 'machine' | 'kind'> & { target?: string | undefined },
   ): Promise<string | undefined> {
     const target = named === undefined ? undefined : targetOf(named).authority
     await this.#services.policy.check({

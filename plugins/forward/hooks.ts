@@ -1,5 +1,5 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
-import type { StreamHead } from '../../protocol/codec/heads.ts'
+import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { User } from '../auth/index.ts'
 import { hookFailed, hookTimeout } from './errors.ts'
 import type { Log } from './log.ts'
@@ -18,7 +18,7 @@ export interface LinkContext {
 /** A stream that asks to be opened. */
 export interface OpenContext {
   user: User
-  head: StreamHead
+  head: RoutedHead
   machine: string
   /** host:port. A `preOpen` hook may change it for inspected streams. */
   target?: string

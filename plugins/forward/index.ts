@@ -1,5 +1,5 @@
 import fp from 'fastify-plugin'
-import type { StreamHead } from '../../protocol/codec/heads.ts'
+import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import type { User } from '../auth/index.ts'
 import { Forwarder } from './forwarder.ts'
@@ -24,7 +24,7 @@ export interface Forward {
   /** Policy alone, for a stream that goes on; throws POLICY_DENIED. Answers with the target in its one form. */
   checkPolicy(
     user: User,
-    stream: Pick<StreamHead, 'machine' | 'kind'> & { target?: string | undefined },
+    stream: Pick<RoutedHead, 'machine' | 'kind'> & { target?: string | undefined },
   ): Promise<string | undefined>
   /**
    * Carries an inspected stream (tcp, http, exec) that has been authorised, to its end; never throws. Counts it, and

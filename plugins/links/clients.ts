@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { systemClock } from '../../protocol/clock.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
-import { STREAM_KINDS, type StreamHead, type StreamKind } from '../../protocol/codec/heads.ts'
+import { type RoutedHead, STREAM_KINDS, type StreamKind } from '../../protocol/codec/heads.ts'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
 import type { Relay } from '../../protocol/stream/relay.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
@@ -98,8 +98,6 @@ export class ClientLinks implements RoleHandler {
   }
 
   open(connection: AcceptedLink, open: IncomingOpen): void {
-    // A proxy's own word.
-    delete open.head.asked
     const context = this.#contextOf(connection, open)
     if (context.user.roles.includes('agent')) throw agentMayNotOpen()
     const session = this.#seats.get(connection)?.session
@@ -162,7 +160,7 @@ export class ClientLinks implements RoleHandler {
       await app.tunnel.run('onOpen', context)
       if (relay.over) return
       const { target } = context
-      const passed: StreamHead = { ...head, subject: user.sub }
+      const passed: RoutedHead = { ...head, subject: user.sub }
       if (target !== undefined && target !== head.target) {
         passed.target = target
         passed.asked = head.target ?? ''
@@ -204,7 +202,6 @@ export class ClientLinks implements RoleHandler {
   }
 
   resume(connection: AcceptedLink, resume: IncomingResume): void {
-    delete resume.head.asked
     const session = this.#seats.get(connection)?.session
     if (session !== undefined) this.#resumes.resume(connection, session, resume)
   }

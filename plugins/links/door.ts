@@ -94,6 +94,7 @@ export class LinkDoor {
     const link: Link = new Link({
       transport,
       dialler: false,
+      trust: 'user',
       hello: this.#hello(),
       handlers: {
         ready: (peer) => {

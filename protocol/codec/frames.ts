@@ -109,12 +109,27 @@ export function encodeFrame(typeByte: number, stream: number, body?: Uint8Array)
 }
 
 export function encodeJson(type: FrameType, stream: number, value: unknown): Uint8Array {
-  return encodeFrame(type, stream, encoder.encode(JSON.stringify(value)))
+  return encodeText(type, stream, JSON.stringify(value))
+}
+
+/** A frame whose body is JSON already. */
+export function encodeText(type: FrameType, stream: number, json: string): Uint8Array {
+  return encodeFrame(type, stream, encoder.encode(json))
 }
 
 /** OPEN and ACCEPT: `u32 length | JSON head | first bytes of data`. */
 export function encodeHead(typeByte: number, stream: number, head: unknown, first?: Uint8Array): Uint8Array {
-  const json = encoder.encode(JSON.stringify(head))
+  return encodeHeadText(typeByte, stream, JSON.stringify(head), first)
+}
+
+/** The same for a head that is JSON already. */
+export function encodeHeadText(
+  typeByte: number,
+  stream: number,
+  head: string,
+  first?: Uint8Array,
+): Uint8Array {
+  const json = encoder.encode(head)
   const frame = newFrame(typeByte, stream, 4 + json.length + (first?.length ?? 0))
   new DataView(frame.buffer, frame.byteOffset).setUint32(HEADER_BYTES, json.length)
   frame.set(json, HEADER_BYTES + 4)

@@ -1,5 +1,5 @@
 import type { TunnelError, WireError } from '../codec/errors.ts'
-import type { ResumeHead, StreamHead } from '../codec/heads.ts'
+import type { ResumeHead, RoutedHead } from '../codec/heads.ts'
 import type { Hello } from '../codec/hello.ts'
 import type { Link } from './link.ts'
 
@@ -12,7 +12,8 @@ export interface Goaway extends WireError {
 export interface IncomingOpen {
   link: Link
   number: number
-  head: StreamHead
+  /** It says nothing of what only a proxy can vouch for, unless the link's peer may (`LinkTrust`). */
+  head: RoutedHead
   /** First bytes of data that rode on OPEN. */
   first: Uint8Array
   /** They are all: END rode on OPEN too. */

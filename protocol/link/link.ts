@@ -2,6 +2,7 @@ import { type Clock, systemClock } from '../clock.ts'
 import { asTunnelError, errorFromClose, errorFromWire, isDuration, TunnelError } from '../codec/errors.ts'
 import * as frames from '../codec/frames.ts'
 import { FrameType, HEADER_BYTES } from '../codec/frames.ts'
+import type { LinkTrust } from '../codec/heads.ts'
 import { checkHello, type Hello, stricterHeartbeat } from '../codec/hello.ts'
 import { type LinkChannel, LinkChannels } from './channels.ts'
 import type { Goaway, LinkHandlers } from './handlers.ts'
@@ -17,6 +18,11 @@ export interface LinkOptions {
   hello: Hello
   handlers: LinkHandlers
   clock?: Clock
+  /**
+   * Whether what the peer's OPEN and RESUME vouch for is believed. @default 'replica' for the dialler, which has
+   * chosen its proxy; 'user' for the listener
+   */
+  trust?: LinkTrust
 }
 
 /** How long a peer has for its HELLO, in ms. */
@@ -46,7 +52,9 @@ export class Link {
   #readToMs = Number.NEGATIVE_INFINITY
   #rttMs: number | undefined
 
-  constructor({ transport, dialler, hello, handlers, clock = systemClock }: LinkOptions) {
+  constructor(options: LinkOptions) {
+    const { transport, dialler, hello, handlers, clock = systemClock } = options
+    const { trust = dialler ? 'replica' : 'user' } = options
     this.gone = new Promise((resolve) => {
       this.#onGone = resolve
     })
@@ -56,7 +64,7 @@ export class Link {
     this.#handlers = handlers
     this.#clock = clock
     this.#channels = new LinkChannels(dialler)
-    this.#requests = new StreamRequests(this, this.#channels, handlers, clock)
+    this.#requests = new StreamRequests(this, this.#channels, handlers, clock, trust)
     this.#outlet = new LinkWriter({ transport, clock, isShared: () => this.#channels.size > 1 })
     this.#heartbeat = new Heartbeat(
       {

@@ -1,8 +1,9 @@
 import type { Clock } from '../clock.ts'
+import { checkResumeHead, checkStreamHead, checkVouched } from '../codec/check-heads.ts'
 import { asTunnelError, TunnelError } from '../codec/errors.ts'
 import * as frames from '../codec/frames.ts'
 import { FrameType } from '../codec/frames.ts'
-import { checkResumeHead, checkStreamHead } from '../codec/heads.ts'
+import type { LinkTrust, Vouched } from '../codec/heads.ts'
 import { TokenBucket } from '../token-bucket.ts'
 import type { LinkChannels } from './channels.ts'
 import type { LinkHandlers } from './handlers.ts'
@@ -18,13 +19,15 @@ export class StreamRequests {
   readonly #link: Link
   readonly #channels: LinkChannels
   readonly #handlers: LinkHandlers
+  readonly #trust: LinkTrust
   readonly #maxStreams: number
   readonly #resumes: TokenBucket
 
-  constructor(link: Link, channels: LinkChannels, handlers: LinkHandlers, clock: Clock) {
+  constructor(link: Link, channels: LinkChannels, handlers: LinkHandlers, clock: Clock, trust: LinkTrust) {
     this.#link = link
     this.#channels = channels
     this.#handlers = handlers
+    this.#trust = trust
     this.#maxStreams = link.hello.limits.maxStreams
     const burst = RESUME_BURST + RESUME_BURST_FACTOR * this.#maxStreams
     this.#resumes = new TokenBucket(clock, RESUMES_PER_SECOND, burst)
@@ -38,7 +41,7 @@ export class StreamRequests {
 
   #receiveOpen(typeByte: number, number: number, frame: Uint8Array): void {
     const link = this.#link
-    const { head, first } = frames.decodeHead(frame)
+    const { head: json, first } = frames.decodeHead(frame)
     if (this.#isFull) return link.refuse(number, tooManyStreams(this.#maxStreams))
     if (first.length > frames.MAX_DATA_BYTES) {
       const most = `${frames.MAX_DATA_BYTES} first bytes ride on OPEN at most`
@@ -46,7 +49,10 @@ export class StreamRequests {
     }
     const ends = (typeByte & frames.END_FLAG) !== 0
     const { open } = this.#handlers
-    this.#offer(number, open && (() => open({ link, number, head: checkStreamHead(head), first, ends })))
+    this.#offer(
+      number,
+      open && (() => open({ link, number, head: this.#routed(checkStreamHead(json), json), first, ends })),
+    )
   }
 
   #receiveResume(number: number, frame: Uint8Array): void {
@@ -54,10 +60,18 @@ export class StreamRequests {
     if (!this.#resumes.take()) {
       throw new TunnelError('RATE_LIMITED', 'too many resumes on one link', { retryAfterMs: 1_000 })
     }
-    const head = frames.decodeJson(frame)
+    const json = frames.decodeJson(frame)
     if (this.#isFull) return link.refuse(number, tooManyStreams(this.#maxStreams))
     const { resume } = this.#handlers
-    this.#offer(number, resume && (() => resume({ link, number, head: checkResumeHead(head) })))
+    this.#offer(
+      number,
+      resume && (() => resume({ link, number, head: this.#routed(checkResumeHead(json), json) })),
+    )
+  }
+
+  /** What a peer asked for, with what it vouches for where its word counts: the one place that believes it. */
+  #routed<Asked extends object>(asked: Asked, json: Record<string, unknown>): Asked & Vouched {
+    return this.#trust === 'replica' ? Object.assign(asked, checkVouched(json)) : asked
   }
 
   get #isFull(): boolean {

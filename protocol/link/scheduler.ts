@@ -1,4 +1,5 @@
 import type { Priority } from '../codec/heads.ts'
+import { PriorityLanes } from '../priority-lanes.ts'
 
 /** Something that may have frames to send on a link. */
 export interface FrameSource {
@@ -9,75 +10,35 @@ export interface FrameSource {
   nextFrame(maxDataBytes: number): Uint8Array | undefined
 }
 
-/** How much of a busy link each priority gets; none starves. */
-const WEIGHTS: Readonly<Record<Priority, number>> = { high: 16, normal: 4, low: 1 }
-
-class Lane {
-  readonly weight: number
-  readonly waiting: FrameSource[] = []
-  /** Bytes sent over weight: the lane that has had least goes next (start-time fair queueing). */
-  virtualTime = 0
-
-  constructor(weight: number) {
-    this.weight = weight
-  }
-}
-
-/** Whose frame goes next: weighted between priorities, round robin inside one. */
+/** Whose frame goes next: weighted by bytes between priorities, round robin inside one. */
 export class Scheduler {
-  readonly #lanes: Readonly<Record<Priority, Lane>> = {
-    high: new Lane(WEIGHTS.high),
-    normal: new Lane(WEIGHTS.normal),
-    low: new Lane(WEIGHTS.low),
-  }
-  readonly #order: readonly Lane[] = [this.#lanes.high, this.#lanes.normal, this.#lanes.low]
-  readonly #queued = new Set<FrameSource>()
-  #virtualTime = 0
+  readonly #lanes = new PriorityLanes<FrameSource>()
+  /** The one that is being asked for its frame, unless it has left. */
+  #asked: FrameSource | undefined
 
   /** Says that `source` may have something to send; as often as one likes. */
   add(source: FrameSource): void {
-    if (this.#queued.has(source)) return
-    this.#queued.add(source)
-    const lane = this.#lanes[source.priority]
-    // A lane that was idle does not get what it did not ask for in the meantime.
-    if (lane.waiting.length === 0) lane.virtualTime = Math.max(lane.virtualTime, this.#virtualTime)
-    lane.waiting.push(source)
+    this.#lanes.add(source, source.priority)
   }
 
   remove(source: FrameSource): void {
-    if (!this.#queued.delete(source)) return
-    const { waiting } = this.#lanes[source.priority]
-    const index = waiting.indexOf(source)
-    // A source that leaves while it is asked for its frame stands in no lane.
-    if (index >= 0) waiting.splice(index, 1)
+    if (this.#asked === source) this.#asked = undefined
+    this.#lanes.delete(source, source.priority)
   }
 
   /** Whether the frame that `next` gave last is worth compressing. */
   compressible = false
 
   next(maxDataBytes: number): Uint8Array | undefined {
-    for (let lane = this.#leastServed(); lane !== undefined; lane = this.#leastServed()) {
-      const source = lane.waiting.shift()!
+    for (let source = this.#lanes.take(); source !== undefined; source = this.#lanes.take()) {
+      this.#asked = source
       const frame = source.nextFrame(maxDataBytes)
-      if (frame === undefined) {
-        this.#queued.delete(source)
-        continue
-      }
-      if (this.#queued.has(source)) lane.waiting.push(source)
+      if (frame === undefined) continue
+      this.#lanes.charge(frame.length)
+      if (this.#asked === source) this.#lanes.add(source, source.priority)
       this.compressible = source.compressible
-      this.#virtualTime = lane.virtualTime
-      lane.virtualTime += frame.length / lane.weight
       return frame
     }
     return undefined
-  }
-
-  #leastServed(): Lane | undefined {
-    let least: Lane | undefined
-    for (const lane of this.#order) {
-      if (lane.waiting.length === 0) continue
-      if (least === undefined || lane.virtualTime < least.virtualTime) least = lane
-    }
-    return least
   }
 }

@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from '../clock.ts'
 import { TunnelError, type WireError } from '../codec/errors.ts'
 import { encodeJson, FrameType, MAX_DATA_BYTES } from '../codec/frames.ts'
-import type { StreamHead } from '../codec/heads.ts'
+import { isSealed, type RoutedHead } from '../codec/heads.ts'
 import type { LinkChannel } from '../link/channels.ts'
 import type { Link } from '../link/link.ts'
 import type { StreamsOptions } from '../options.ts'
@@ -55,7 +55,7 @@ export class StreamOpener {
    * @param first MAX_DATA_BYTES at most
    * @throws {TunnelError} TOO_MANY_STREAMS, FRAME_TOO_LARGE, or what the opener was closed with
    */
-  open(head: Omit<StreamHead, 'id' | 'window'>, first?: Uint8Array, end = false): TunnelStream {
+  open(head: Omit<RoutedHead, 'id' | 'window'>, first?: Uint8Array, end = false): TunnelStream {
     if (this.#closed !== undefined) throw this.#closed
     if (first !== undefined && first.length > MAX_DATA_BYTES)
       throw new TunnelError('FRAME_TOO_LARGE', `${first.length} first bytes are too many for an OPEN`)
@@ -166,7 +166,7 @@ export class StreamOpener {
     if (stream.answered || link === undefined || openedAtMs === undefined) return false
     // An inspected stream ends at the proxy that had its OPEN, and another can say nothing of it.
     const asked = link.peer?.instance
-    if (stream.head.kind !== 'ssh' && (asked === undefined || asked !== openedAt)) return false
+    if (!isSealed(stream.head.kind) && (asked === undefined || asked !== openedAt)) return false
     if (error.rememberedMs === undefined || error.rememberedMs <= this.#clock.now() - openedAtMs) return false
     stream.openOn(link)
     return true
@@ -183,7 +183,7 @@ function send(stream: TunnelStream, link: Link): void {
 function mayMove(stream: TunnelStream, to: Link): boolean {
   const from = stream.link
   const unsent = stream.openedAtMs === undefined
-  if (stream.head.kind === 'ssh' || unsent || from === undefined || from.closed) return true
+  if (isSealed(stream.head.kind) || unsent || from === undefined || from.closed) return true
   return from.peer?.instance === to.peer?.instance
 }
 

@@ -1,12 +1,12 @@
 import { TunnelError } from '../codec/errors.ts'
 import * as frames from '../codec/frames.ts'
 import { FrameType } from '../codec/frames.ts'
-import type { StreamHead } from '../codec/heads.ts'
+import { headText, type RoutedHead } from '../codec/heads.ts'
 import type { StreamSeat } from './seat.ts'
 
 /** An opener's OPEN, kept until it has been answered: it may have to go out again. */
 export class Opening {
-  readonly #head: StreamHead
+  readonly #head: RoutedHead
   readonly #firstEnds: boolean
   #first: Uint8Array | undefined
   #wanted = false
@@ -15,7 +15,7 @@ export class Opening {
   #sentTo: string | undefined
 
   /** @param first bytes that ride on OPEN; with `firstEnds` they are all */
-  constructor(head: StreamHead, first: Uint8Array | undefined, firstEnds: boolean) {
+  constructor(head: RoutedHead, first: Uint8Array | undefined, firstEnds: boolean) {
     this.#head = head
     this.#first = first
     this.#firstEnds = firstEnds
@@ -45,9 +45,9 @@ export class Opening {
    * The frame, from now on under way.
    * @throws {TunnelError} FRAME_TOO_LARGE: its link would end for it, and the next one, and so on.
    */
-  frame(port: StreamSeat, more: Pick<StreamHead, 'window' | 'attempt'>, nowMs: number): Uint8Array {
+  frame(port: StreamSeat, more: Pick<RoutedHead, 'window' | 'attempt'>, nowMs: number): Uint8Array {
     const type = this.#firstEnds ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
-    const frame = frames.encodeHead(type, 0, { ...this.#head, ...more }, this.#first)
+    const frame = frames.encodeHeadText(type, 0, headText({ ...this.#head, ...more }), this.#first)
     const firstBytes = this.#first?.length ?? 0
     if (frame.length - firstBytes > frames.MAX_JSON_BYTES || frame.length > port.link.maxFrameBytes) {
       throw new TunnelError('FRAME_TOO_LARGE', "the stream's head is too long")

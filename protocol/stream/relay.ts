@@ -1,7 +1,8 @@
+import { checkResumed } from '../codec/check-heads.ts'
 import { errorFromWire, TunnelError } from '../codec/errors.ts'
 import * as frames from '../codec/frames.ts'
 import { FrameType } from '../codec/frames.ts'
-import { checkResumed, type Priority, type ResumeHead, type StreamHead } from '../codec/heads.ts'
+import { headText, type Priority, type ResumeHead, type RoutedHead } from '../codec/heads.ts'
 import type { IncomingOpen, IncomingResume } from '../link/handlers.ts'
 import type { Link } from '../link/link.ts'
 import { RelayLeg } from './relay-leg.ts'
@@ -98,7 +99,7 @@ export class Relay {
   }
 
   /** Passes the stream on over `link`; `head` is what its OPEN or RESUME says there. */
-  connect(link: Link, head: StreamHead | ResumeHead): void {
+  connect(link: Link, head: RoutedHead | ResumeHead): void {
     if (this.#over) return
     const leg = this.#newLeg(link, head.priority)
     this.#acceptor = leg
@@ -114,12 +115,12 @@ export class Relay {
     this.#finish(this.#earlyReset.error, true)
   }
 
-  #startFrame(head: StreamHead | ResumeHead): Uint8Array {
+  #startFrame(head: RoutedHead | ResumeHead): Uint8Array {
     const riding = this.#riding
     this.#riding = undefined
-    if (riding === undefined) return frames.encodeJson(FrameType.RESUME, 0, head)
+    if (riding === undefined) return frames.encodeText(FrameType.RESUME, 0, headText(head))
     const type = riding.ends ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
-    return frames.encodeHead(type, 0, head, riding.first)
+    return frames.encodeHeadText(type, 0, headText(head), riding.first)
   }
 
   /** Ends the stream, towards both sides. */

@@ -1,6 +1,6 @@
 import { asTunnelError } from '../codec/errors.ts'
 import { TYPE_MASK } from '../codec/frames.ts'
-import type { Priority } from '../codec/heads.ts'
+import { isSealed, type Priority } from '../codec/heads.ts'
 import type { LinkChannel } from '../link/channels.ts'
 import type { Link } from '../link/link.ts'
 import type { TunnelStream } from './stream.ts'
@@ -26,7 +26,7 @@ export class StreamSeat implements LinkChannel {
   }
 
   get compressible(): boolean {
-    return this.#stream.head.kind !== 'ssh'
+    return !isSealed(this.#stream.head.kind)
   }
 
   /** The stream's number on this link; taken now if it has none yet. */

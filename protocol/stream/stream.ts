@@ -1,10 +1,11 @@
 import type { Clock } from '../clock.ts'
+import { checkAcceptHead, checkEvent, checkResumed } from '../codec/check-heads.ts'
 import { errorFromWire, TunnelError } from '../codec/errors.ts'
 import * as frames from '../codec/frames.ts'
 import { FrameType, HEADER_BYTES } from '../codec/frames.ts'
-import type { ResumedHead, ResumeHead, StreamEvent, StreamHead } from '../codec/heads.ts'
-import { type AcceptHead, checkAcceptHead, checkEvent, checkResumed } from '../codec/heads.ts'
+import type { AcceptHead, ResumedHead, ResumeHead, RoutedHead, StreamEvent } from '../codec/heads.ts'
 import type { Link } from '../link/link.ts'
+import type { ByteStream, StreamState } from './byte-stream.ts'
 import { EventBuffer, type StreamHandlers } from './event-buffer.ts'
 import { Opening } from './opening.ts'
 import { ReceiveHalf, type ReceiveLimits } from './receive-half.ts'
@@ -12,12 +13,9 @@ import { ResumeWindow } from './resume-window.ts'
 import { StreamSeat } from './seat.ts'
 import { SendHalf } from './send-half.ts'
 
-/** `opening`: not accepted yet. `open`: bytes may flow. `closed`: over, both ways. */
-export type StreamState = 'opening' | 'open' | 'closed'
-
 export interface StreamOptions {
   side: 'opener' | 'acceptor'
-  head: StreamHead
+  head: RoutedHead
   limits: ReceiveLimits
   /** How long this end keeps the stream without a link, in ms. */
   resumeMs: number
@@ -48,9 +46,9 @@ const encoder = new TextEncoder()
  * One end of a stream. It belongs to its opener's or acceptor's table and only visits links: a link that dies leaves
  * it suspended, with all that the peer may still lack, until the next link or the end of the resume window.
  */
-export class TunnelStream {
+export class TunnelStream implements ByteStream {
   readonly side: 'opener' | 'acceptor'
-  readonly head: StreamHead
+  readonly head: RoutedHead
   readonly #options: StreamOptions
   readonly #clock: Clock
   readonly #send: SendHalf
@@ -389,7 +387,9 @@ export class TunnelStream {
         const event = checkEvent(frames.decodeJson(frame))
         const heldBytes = this.#deliveries.keeps ? frame.length - HEADER_BYTES : 0
         this.#receive.frame(frame.length, heldBytes, false)
-        return this.#deliveries.event(event, () => this.consumed(heldBytes))
+        if (event !== undefined) this.#deliveries.event(event, () => this.consumed(heldBytes))
+        else this.consumed(heldBytes)
+        return
       }
       case FrameType.END:
         this.#receive.frame(frame.length, 0, true)

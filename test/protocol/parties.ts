@@ -11,10 +11,11 @@ import {
   type IncomingResume,
   Link,
   type LinkHandlers,
+  type LinkTrust,
   PROTOCOL_VERSION,
+  type RoutedHead,
   StreamAcceptor,
   type StreamEvent,
-  type StreamHead,
   StreamOpener,
   streamNumber,
   type TunnelError,
@@ -136,6 +137,8 @@ export interface PartiesOptions {
   takes?: boolean
   onStream?: (stream: TunnelStream) => void
   subject?: string
+  /** Whether the acceptor believes what its peer vouches for. */
+  trust?: LinkTrust
   latencyMs?: () => number
 }
 
@@ -179,7 +182,9 @@ export class Parties {
   /** The acceptor's side of a link, whoever is on the other. */
   listen(transport: MemoryTransport, handlers: LinkHandlers = {}, hello = helloOf('proxy')): Link {
     const { subject } = this
+    const { trust = 'user' } = this.#options
     return new Link({
+      trust,
       transport,
       dialler: false,
       hello,
@@ -213,7 +218,7 @@ export class Parties {
     return { pair, near, far }
   }
 
-  open(more: Partial<StreamHead> = {}, first?: Uint8Array, end?: boolean): Heard {
+  open(more: Partial<RoutedHead> = {}, first?: Uint8Array, end?: boolean): Heard {
     return new Heard(this.opener.open({ kind: 'ssh', machine: 'home', ...more }, first, end))
   }
 

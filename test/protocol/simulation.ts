@@ -8,8 +8,8 @@ import {
   Relay,
   RelayMemory,
   type ResumeHead,
+  type RoutedHead,
   StreamAcceptor,
-  type StreamHead,
   StreamOpener,
   TunnelError,
   type TunnelStream,
@@ -230,7 +230,7 @@ class RelayingProxy {
         return
       }
       this.#waiting.delete(go)
-      const head: StreamHead | ResumeHead = { ...incoming.head, subject: 'user' }
+      const head: RoutedHead | ResumeHead = { ...incoming.head, subject: 'user' }
       relay.connect(link, head)
     }
     this.#world.clock.setTimer(go, Math.floor(this.#world.random() * 30))

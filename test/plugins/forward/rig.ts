@@ -29,9 +29,9 @@ import {
   type HttpResponseHead,
   Link,
   PROTOCOL_VERSION,
+  type RoutedHead,
   StreamAcceptor,
   type StreamEvent,
-  type StreamHead,
   StreamOpener,
   systemClock,
   type TunnelStream,
@@ -71,7 +71,7 @@ export interface Rig {
   serving: Set<TunnelStream>
   /** Resolves when the proxy's side has had the last word of every stream. */
   settled(): Promise<void>
-  open(head: Omit<StreamHead, 'id' | 'window' | 'machine'>, first?: Uint8Array, end?: boolean): Opened
+  open(head: Omit<RoutedHead, 'id' | 'window' | 'machine'>, first?: Uint8Array, end?: boolean): Opened
 }
 
 /** The proxy's plugins from the hooks to a real sshd, and a client's end of a link to them. */

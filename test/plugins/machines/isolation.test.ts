@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { Value } from 'typebox/value'
-import type { TunnelError, TunnelService } from '../../../client/index.ts'
+import { TunnelError, type TunnelService } from '../../../client/index.ts'
 import { firstBrokenLine } from '../../../plugins/audit/trail.ts'
 import { Agents } from '../../../plugins/machines/agents.ts'
 import { FrameType, TYPE_MASK } from '../../../protocol/codec/frames.ts'
@@ -117,6 +117,29 @@ test("a subject that a peer puts into OPEN itself is the proxy's word in the end
   const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('mallory') }).hello()
   raw.open(1, { kind: 'ssh', machine: 'home', subject: 'alice', owner: 'alice' })
   assert.equal((await raw.resetOf(1)).code, 'MACHINE_UNKNOWN')
+})
+
+test('a hook never sees a subject, an owner or an asked target of the client', async (t) => {
+  const heads: object[] = []
+  const proxy = await startProxy(t)
+  proxy.app.tunnel.addHook('preOpen', ({ head }) => {
+    heads.push(head)
+    throw new TunnelError('POLICY_DENIED', 'enough')
+  })
+  const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
+  const claims = { subject: 'root', owner: 'root', asked: 'localhost:22' }
+  const kinds = [
+    { kind: 'ssh' },
+    { kind: 'tcp', target: 'localhost:80' },
+    { kind: 'exec', exec: { command: 'id' } },
+  ]
+  for (const [index, head] of kinds.entries()) {
+    const number = 2 * index + 1
+    raw.open(number, { machine: 'home', ...head, ...claims })
+    assert.equal((await raw.resetOf(number)).code, 'POLICY_DENIED')
+  }
+  assert.equal(heads.length, kinds.length)
+  for (const head of heads) for (const name of Object.keys(claims)) assert.ok(!(name in head), name)
 })
 
 interface Held {

@@ -1,24 +1,51 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { errorFromWire } from '../../../protocol/codec/errors.ts'
 import {
   checkAcceptHead,
   checkEvent,
   checkResumed,
   checkResumeHead,
   checkStreamHead,
-} from '../../../protocol/codec/heads.ts'
+  checkVouched,
+} from '../../../protocol/codec/check-heads.ts'
+import { errorFromWire } from '../../../protocol/codec/errors.ts'
+import { type AskedHead, headText } from '../../../protocol/codec/heads.ts'
 import { checkHello, stricterHeartbeat } from '../../../protocol/codec/hello.ts'
 import { TunnelError } from '../../../protocol/index.ts'
 import { helloOf, idOf } from '../parties.ts'
 
 const OPEN = { id: idOf(1), kind: 'ssh', machine: 'home', window: 1 }
-const RESUME = { ...OPEN, received: 0, limit: 0, attempt: 1 }
+const RESUME = { id: idOf(1), kind: 'ssh', machine: 'home', received: 0, limit: 0, attempt: 1 }
 const invalid = { code: 'FRAME_INVALID' }
 
-test('a head keeps fields that are not known, so that a newer peer passes a relay', () => {
-  assert.deepEqual(checkStreamHead({ ...OPEN, later: { a: 1 } }), { ...OPEN, later: { a: 1 } })
+test('of fields that are not known a head keeps the text alone, and a relay passes it on', () => {
+  const later = JSON.parse('{"later":{"a":1},"__proto__":{"b":2}}') as Record<string, unknown>
+  for (const [check, known] of [
+    [checkStreamHead, OPEN],
+    [checkResumeHead, RESUME],
+  ] as const) {
+    const head = check({ ...known, ...later, __proto__: null, ...later })
+    assert.equal(typeof head.further, 'string')
+    assert.deepEqual(
+      JSON.parse(headText(head as AskedHead)),
+      JSON.parse(JSON.stringify({ ...known, ...later })),
+    )
+    const { further, ...rest } = head
+    assert.deepEqual(rest, known)
+  }
+  assert.equal(checkStreamHead(OPEN).further, undefined)
+})
+
+test('a head says nothing that only a proxy can vouch for', () => {
+  const vouched = { subject: 'root', asked: '', owner: 'root' }
+  const claims = { ...vouched, further: '{"subject":"root"}' }
+  assert.deepEqual(checkStreamHead({ ...OPEN, ...claims }), OPEN)
+  assert.deepEqual(checkResumeHead({ ...RESUME, ...claims }), RESUME)
+  assert.deepEqual(checkVouched({ ...OPEN, ...claims }), vouched)
+  for (const wrong of [{ subject: 7 }, { owner: 'o'.repeat(301) }, { asked: {} }]) {
+    assert.throws(() => checkVouched(wrong), invalid)
+  }
 })
 
 test('an OPEN lacks nothing and has nothing of another type', () => {
@@ -77,16 +104,18 @@ test('an answer and an event have the form that their consumers rely on', () => 
     assert.throws(() => checkAcceptHead({ window: 1, http: wrong }), invalid)
     assert.throws(() => checkEvent({ http: wrong }), invalid)
   }
-  assert.ok(checkEvent({ exit: { code: 0 } }))
-  assert.ok(checkEvent({ exit: { signal: 'KILL' } }))
-  assert.ok(checkEvent({ resize: { columns: 80 } }), 'a later kind of event passes')
+  const exit = { code: 0, more: [[]] }
+  assert.deepEqual(checkEvent({ exit, more: {} }), { exit: { code: 0 } })
+  assert.deepEqual(checkEvent({ exit: { signal: 'KILL' } }), { exit: { signal: 'KILL' } })
+  assert.deepEqual(checkAcceptHead({ window: 1, http: { ...http, more: [] }, more: {} }), { window: 1, http })
+  assert.equal(checkEvent({ resize: { columns: 80 } }), undefined, 'a later kind of event is not refused')
   for (const wrong of [null, 1, {}, { code: '0' }, { signal: 9 }]) {
     assert.throws(() => checkEvent({ exit: wrong }), invalid)
   }
   assert.throws(() => checkEvent({ signal: { toString: 1 } }), invalid)
 })
 
-test('whatever JSON object comes, a check gives it back or throws FRAME_INVALID', () => {
+test('whatever JSON object comes, a check gives back what it gives back again, or throws FRAME_INVALID', () => {
   const almost = fc.record(
     {
       id: fc.oneof(fc.constant(idOf(1)), fc.jsonValue()),
@@ -113,7 +142,10 @@ test('whatever JSON object comes, a check gives it back or throws FRAME_INVALID'
     fc.property(almost, (body) => {
       for (const check of checks) {
         try {
-          assert.equal(check(body as Record<string, unknown>), body as never)
+          const checked = check(body as Record<string, unknown>)
+          if (checked === undefined) continue
+          const { further, ...known } = checked as Record<string, unknown>
+          assert.deepEqual(check(known), known)
         } catch (error) {
           assert.ok(error instanceof TunnelError, String(error))
           assert.ok(['FRAME_INVALID', 'VERSION_UNSUPPORTED'].includes(error.code), error.message)

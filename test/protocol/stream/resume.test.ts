@@ -617,7 +617,7 @@ test('a resume that names another kind, machine or target than the stream has is
 })
 
 test('a stream that a proxy led to another target resumes by the one that its opener named', async () => {
-  const { parties, peer } = await rawClient()
+  const { parties, peer } = await rawClient(new Parties({ trust: 'replica' }))
   peer.open(1, { target: '127.0.0.1:2222', asked: '' })
   await parties.pass(10)
   const resume = { id: idOf(1), kind: 'ssh', machine: 'home', received: 0, limit: 262_144 }

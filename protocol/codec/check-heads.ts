@@ -1,0 +1,178 @@
+import { TunnelError } from './errors.ts'
+import { MAX_OFFSET } from './frames.ts'
+import {
+  type AcceptHead,
+  type AskedHead,
+  type HeaderList,
+  type HttpRequestHead,
+  type HttpResponseHead,
+  PRIORITIES,
+  type ResumedHead,
+  type ResumeHead,
+  STREAM_KINDS,
+  type StreamEvent,
+  type Vouched,
+} from './heads.ts'
+
+// Whatever is kept of a peer's JSON is made here, from the fields that are known and checked.
+
+type Json = Record<string, unknown>
+
+const STREAM_ID = /^[0-9a-f]{32}$/
+const kinds: ReadonlySet<unknown> = new Set(STREAM_KINDS)
+const priorities: ReadonlySet<unknown> = new Set(PRIORITIES)
+
+const VOUCHED = ['subject', 'asked', 'owner'] as const
+const COMMON = ['id', 'kind', 'machine', 'target', 'priority', 'traceparent', 'attempt'] as const
+const OPEN_FIELDS: ReadonlySet<string> = new Set([...COMMON, 'window', 'http', 'exec'])
+const RESUME_FIELDS: ReadonlySet<string> = new Set([...COMMON, 'received', 'limit', 'end'])
+const NEVER_FURTHER: ReadonlySet<string> = new Set([...VOUCHED, 'further'])
+
+/** The longest `target`, and any other text in a head that has no reason to be longer, in characters. */
+const MAX_TEXT = 300
+
+function invalid(what: string): TunnelError {
+  return new TunnelError('FRAME_INVALID', what)
+}
+
+function offset(value: unknown, name: string): number {
+  if (!Number.isSafeInteger(value) || (value as number) < 0 || (value as number) > MAX_OFFSET) {
+    throw invalid(`${name} is not a valid offset${typeof value === 'number' ? `: ${value}` : ''}`)
+  }
+  return value as number
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= MAX_TEXT
+}
+
+function checkAddress(head: Json): void {
+  if (typeof head.id !== 'string' || !STREAM_ID.test(head.id)) throw invalid('id is not 32 hex digits')
+  if (!kinds.has(head.kind)) {
+    const said = typeof head.kind === 'string' ? JSON.stringify(head.kind.slice(0, 40)) : typeof head.kind
+    throw invalid(`kind ${said} is unknown`)
+  }
+  if (typeof head.machine !== 'string' || head.machine.length === 0 || head.machine.length > 255) {
+    throw invalid('machine is not a name')
+  }
+  if (head.target !== undefined && !isText(head.target)) throw invalid('target is not host:port')
+  if (head.priority !== undefined && !priorities.has(head.priority)) throw invalid('priority is unknown')
+  if (head.attempt !== undefined) offset(head.attempt, 'attempt')
+  if (head.traceparent !== undefined && !isText(head.traceparent)) throw invalid('traceparent is not text')
+}
+
+function isHeaderList(value: unknown): value is HeaderList {
+  return (
+    Array.isArray(value) &&
+    value.every(
+      (pair: unknown) =>
+        Array.isArray(pair) &&
+        pair.length === 2 &&
+        typeof pair[0] === 'string' &&
+        typeof pair[1] === 'string',
+    )
+  )
+}
+
+/** The fields of `json` that are in `known`, in their order; the others as one text, which costs no more than it is long. */
+function pick(json: Json, known: ReadonlySet<string>): Json {
+  const head: Json = {}
+  let further: Json | undefined
+  for (const [name, value] of Object.entries(json)) {
+    if (known.has(name)) head[name] = value
+    else if (!NEVER_FURTHER.has(name)) {
+      // No prototype: `__proto__` is a name like any other.
+      further ??= Object.create(null) as Json
+      further[name] = value
+    }
+  }
+  if (further !== undefined) head.further = JSON.stringify(further)
+  return head
+}
+
+function requestHead(value: unknown): HttpRequestHead {
+  const { method, path, headers } = (value ?? {}) as Partial<HttpRequestHead>
+  if (typeof method !== 'string' || typeof path !== 'string' || !isHeaderList(headers)) {
+    throw invalid('http is not {method, path, headers}')
+  }
+  return { method, path, headers }
+}
+
+function responseHead(value: unknown): HttpResponseHead {
+  const { status, statusText, headers } = (value ?? {}) as Partial<HttpResponseHead>
+  const isStatus = Number.isSafeInteger(status) && (status as number) >= 100 && (status as number) <= 999
+  if (!isStatus || typeof statusText !== 'string' || !isHeaderList(headers)) {
+    throw invalid('http is not {status, statusText, headers}')
+  }
+  return { status: status as number, statusText, headers }
+}
+
+/** What the opener asks for, and nothing that only a proxy can say. @throws {TunnelError} FRAME_INVALID */
+export function checkStreamHead(json: Json): AskedHead {
+  checkAddress(json)
+  offset(json.window, 'window')
+  const head = pick(json, OPEN_FIELDS)
+  delete head.http
+  delete head.exec
+  if (json.kind === 'http') head.http = requestHead(json.http)
+  if (json.kind === 'exec') {
+    const { command } = (json.exec ?? {}) as { command?: unknown }
+    if (typeof command !== 'string') throw invalid('exec is not {command}')
+    head.exec = { command }
+  }
+  return head as unknown as AskedHead
+}
+
+/** The same of a RESUME. @throws {TunnelError} FRAME_INVALID */
+export function checkResumeHead(json: Json): Omit<ResumeHead, keyof Vouched> {
+  checkAddress(json)
+  offset(json.received, 'received')
+  offset(json.limit, 'limit')
+  offset(json.attempt, 'attempt')
+  if (json.end !== undefined) offset(json.end, 'end')
+  return pick(json, RESUME_FIELDS) as unknown as ResumeHead
+}
+
+/** What a proxy vouches for, from a link on which it may. @throws {TunnelError} FRAME_INVALID */
+export function checkVouched(json: Json): Vouched {
+  const vouched: Vouched = {}
+  for (const name of VOUCHED) {
+    const value = json[name]
+    if (value === undefined) continue
+    if (!isText(value)) throw invalid(`${name} is not text of ${MAX_TEXT} characters at most`)
+    vouched[name] = value
+  }
+  return vouched
+}
+
+/** @throws {TunnelError} FRAME_INVALID */
+export function checkAcceptHead(json: Json): AcceptHead {
+  const head: AcceptHead = { window: offset(json.window, 'window') }
+  if (json.resumeMs !== undefined) head.resumeMs = offset(json.resumeMs, 'resumeMs')
+  if (json.http !== undefined) head.http = responseHead(json.http)
+  return head
+}
+
+/** Undefined for an event of a kind that is not known. @throws {TunnelError} FRAME_INVALID */
+export function checkEvent({ exit, signal, http }: Json): StreamEvent | undefined {
+  if (exit !== undefined) {
+    const { code, signal: by } = (exit ?? {}) as { code?: unknown; signal?: unknown }
+    if (Number.isSafeInteger(code)) return { exit: { code: code as number } }
+    if (typeof by === 'string') return { exit: { signal: by } }
+    throw invalid('exit is neither a code nor a signal')
+  }
+  if (http !== undefined) return { http: responseHead(http) }
+  if (signal === undefined) return undefined
+  if (typeof signal !== 'string') throw invalid('signal is not a name')
+  return { signal }
+}
+
+/** @throws {TunnelError} FRAME_INVALID */
+export function checkResumed(json: Json): ResumedHead {
+  const head: ResumedHead = {
+    received: offset(json.received, 'received'),
+    limit: offset(json.limit, 'limit'),
+  }
+  if (json.end !== undefined) head.end = offset(json.end, 'end')
+  return head
+}

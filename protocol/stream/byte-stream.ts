@@ -1,0 +1,34 @@
+import type { TunnelError } from '../codec/errors.ts'
+import type { AcceptHead, RoutedHead, StreamEvent } from '../codec/heads.ts'
+import type { StreamHandlers } from './event-buffer.ts'
+
+/** `opening`: not accepted yet. `open`: bytes may flow. `closed`: over, both ways. */
+export type StreamState = 'opening' | 'open' | 'closed'
+
+/**
+ * One end of a stream, for whoever carries its bytes to somewhere else. A TunnelStream is one; so may be anything that
+ * has bytes in two directions, each of which ends for itself, such as a request that a gateway has received.
+ */
+export interface ByteStream {
+  readonly id: string
+  readonly head: RoutedHead
+  readonly state: StreamState
+  /** Says where arrivals go, once. What came before is kept, inside the window, and delivered now. */
+  handle(handlers: StreamHandlers): void
+  /** The acceptor's answer, once; `first` are the first bytes of its direction, `end` says that they are all. */
+  accept(head?: Partial<AcceptHead>, first?: Uint8Array, end?: boolean): void
+  /** Queues bytes, which are the stream's until they are framed. False: wait for `drained` before writing more. */
+  write(bytes: Uint8Array): boolean
+  /** The same for the second channel, such as a command's stderr. */
+  writeAux(bytes: Uint8Array): boolean
+  /** Calls back once, when all that was written has been copied; never for a stream that ends before. */
+  whenFramed(callback: () => void): void
+  /** In order with the data. */
+  event(event: StreamEvent): void
+  /** No more from this side (half close). */
+  end(bytes?: Uint8Array): void
+  /** The consumer has taken this many delivered bytes: the peer may send as many more. */
+  consumed(byteCount: number): void
+  /** Over, both ways, now. */
+  reset(error: TunnelError): void
+}
