@@ -1,12 +1,12 @@
 import { type Clock, systemClock } from '../clock.ts'
-import { TunnelError, type WireError } from '../codec/errors.ts'
-import { encodeJson, FrameType, MAX_DATA_BYTES } from '../codec/frames.ts'
+import { TunnelError } from '../codec/errors.ts'
+import { MAX_DATA_BYTES } from '../codec/frames.ts'
 import { isSealed, type RoutedHead } from '../codec/heads.ts'
-import type { LinkChannel } from '../link/channels.ts'
 import type { Link } from '../link/link.ts'
 import type { StreamsOptions } from '../options.ts'
 import type { Budget } from './budget.ts'
 import { ClosedStreams } from './closed-streams.ts'
+import { FinalAck } from './final-ack.ts'
 import { TunnelStream } from './stream.ts'
 
 export interface OpenerOptions {
@@ -202,37 +202,4 @@ function newStreamId(): string {
   let id = ''
   for (const end = randomUsed + ID_BYTES; randomUsed < end; randomUsed++) id += HEX[random[randomUsed]!]
   return id
-}
-
-/**
- * A stream that is over at its opener, brought back on a new link only to say how it ended: with its final offsets,
- * which acknowledge everything, or with its error.
- */
-class FinalAck implements LinkChannel {
-  readonly priority = 'low'
-  readonly compressible = false
-  readonly #link: Link
-  readonly #number: number
-
-  constructor(link: Link, resume: object, error: WireError | undefined) {
-    this.#link = link
-    this.#number = link.takeNumber()
-    link.join(this)
-    link.bind(this.#number, this)
-    link.send(encodeJson(FrameType.RESUME, this.#number, resume))
-    if (error === undefined) return
-    link.send(encodeJson(FrameType.RESET, this.#number, error))
-    link.release(this, this.#number)
-  }
-
-  nextFrame(): undefined {}
-  /** RESUMED, or a RESET for what is long forgotten: either way it has been said. */
-  frame(): void {
-    this.#link.release(this, this.#number)
-  }
-  acknowledge(): void {}
-  tick(): boolean {
-    return false
-  }
-  linkClosed(): void {}
 }

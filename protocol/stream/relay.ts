@@ -83,10 +83,14 @@ export class Relay {
   }
 
   #newLeg(link: Link, priority: Priority = 'normal', number?: number): RelayLeg {
-    return new RelayLeg(link, priority, this.#options, number, {
-      frame: (leg, typeByte, frame) => this.#pass(leg, typeByte, frame),
-      broken: (leg, error) => this.#broken(leg, error),
-      closed: (leg) => this.#closed(leg),
+    return new RelayLeg({
+      link,
+      priority,
+      number,
+      memory: this.#options.memory,
+      onFrame: (leg, typeByte, frame) => this.#pass(leg, typeByte, frame),
+      onBroken: (leg, error) => this.#broken(leg, error),
+      onClosed: (leg) => this.#closed(leg),
     })
   }
 
@@ -137,7 +141,7 @@ export class Relay {
    */
   leave(): Uint8Array | undefined {
     if (this.#over) return undefined
-    this.#opener.leave()
+    this.#opener.release()
     this.#finish(undefined, false)
     return this.#earlyReset?.frame
   }
@@ -147,7 +151,7 @@ export class Relay {
     if (this.#over) return
     if (this.#riding !== undefined) return this.#finish(error, true)
     this.#earlyReset = { frame: frames.encodeJson(FrameType.RESET, 0, error.toWire()), error }
-    this.#opener.leave()
+    this.#opener.release()
   }
 
   /** There is no path for the stream now: its opener keeps it and asks again. */
@@ -183,7 +187,7 @@ export class Relay {
     if (this.#riding !== undefined) return this.#finish(error, true)
     this.#earlyReset = { frame, error }
     // Its opener has done with it, and wants the place for another.
-    this.#opener.leave()
+    this.#opener.release()
   }
 
   #observe(fromOpener: boolean, type: number, typeByte: number, frame: Uint8Array): void {

@@ -9,6 +9,7 @@ import {
   MAX_OFFSET,
   setStreamNumber,
 } from '../codec/frames.ts'
+import { Fifo } from '../fifo.ts'
 import { FramePool } from '../link/frame-pool.ts'
 import type { Budget } from './budget.ts'
 
@@ -40,15 +41,13 @@ const LOW_WATER_BYTES = 32_768
  * far the peer lets it go. Knows no link: frames are kept whole and replayed under whatever number the next link gives.
  */
 export class SendHalf {
-  #pending: Pending[] = []
-  #pendingHead = 0
+  readonly #pending = new Fifo<Pending>()
   #pendingBytes = 0
   #endWritten = false
   #endSent = false
 
-  /** Sent and not acknowledged, oldest first from #keptHead. */
-  #kept: Kept[] = []
-  #keptHead = 0
+  /** Sent and not acknowledged, oldest first. */
+  readonly #kept = new Fifo<Kept>()
   /** The next of #kept to send again on this link; equal to #kept.length when nothing is to be replayed. */
   #replay = 0
 
@@ -121,9 +120,9 @@ export class SendHalf {
    */
   resume(received: number, limit: number): void {
     // An older link's socket may still hold what the peer has by now.
-    for (let index = this.#keptHead; index < this.#kept.length; index++) this.#kept[index]!.once = false
+    for (let index = 0; index < this.#kept.length; index++) this.#kept.at(index)!.once = false
     this.acknowledge(received, Math.max(limit, this.#limit))
-    this.#replay = this.#keptHead
+    this.#replay = 0
   }
 
   /**
@@ -141,20 +140,16 @@ export class SendHalf {
       throw new TunnelError('FRAME_INVALID', `limit shrinks from ${this.#limit} to ${limit}`)
     }
     if (limit > MAX_OFFSET) throw new TunnelError('FRAME_INVALID', 'limit is past 2^48')
-    let head = this.#keptHead
     let last = this.#acknowledged
-    while (head < this.#kept.length && this.#kept[head]!.endOffset <= received) {
-      const { frame, endOffset, once } = this.#kept[head]!
-      last = endOffset
+    for (let oldest = this.#kept.at(0); oldest !== undefined && oldest.endOffset <= received; ) {
+      last = oldest.endOffset
       // With what is in flight it is no more than the stream may keep.
-      if (once) this.#pool.give(frame, this.#allowance - (this.#sent - received))
-      this.#kept[head] = undefined as unknown as Kept
-      head++
+      if (oldest.once) this.#pool.give(oldest.frame, this.#allowance - (this.#sent - received))
+      this.#kept.shift()
+      if (this.#replay > 0) this.#replay--
+      oldest = this.#kept.at(0)
     }
     if (last !== received) throw new TunnelError('FRAME_INVALID', `received ${received} is inside a frame`)
-    this.#keptHead = head
-    if (this.#replay < head) this.#replay = head
-    this.#compact()
     this.#acknowledged = received
     this.#limit = limit
     if (this.#borrowed > 0 && this.#sent === received && this.#pendingBytes === 0) this.#shrinkAllowance()
@@ -168,29 +163,17 @@ export class SendHalf {
     this.#pool.clear()
   }
 
-  #compact(): void {
-    if (this.#keptHead === this.#kept.length) {
-      this.#kept = []
-      this.#keptHead = 0
-      this.#replay = 0
-    } else if (this.#keptHead > 256) {
-      this.#kept = this.#kept.slice(this.#keptHead)
-      this.#replay -= this.#keptHead
-      this.#keptHead = 0
-    }
-  }
-
   /** The next frame for a link, under `stream` as its number there, or undefined when nothing can go now. */
   next(stream: number, maxDataBytes: number): Uint8Array | undefined {
     if (this.#replay < this.#kept.length) {
       // A copy: an older link may still hold the original, under its own number, in its socket.
-      const again = copyFrame(this.#kept[this.#replay++]!.frame)
+      const again = copyFrame(this.#kept.at(this.#replay++)!.frame)
       setStreamNumber(again, stream)
       return again
     }
     if (this.#endSent) return undefined
     const room = this.#room()
-    const first = this.#pending[this.#pendingHead]
+    const first = this.#pending.at(0)
     if (first === undefined) {
       if (!this.#endWritten || room < HEADER_BYTES) return undefined
       this.#endSent = true
@@ -223,9 +206,8 @@ export class SendHalf {
   }
 
   #wholeFrame(item: Pending, stream: number): Uint8Array {
-    this.#pendingHead++
+    this.#pending.shift()
     this.#pendingBytes -= item.bytes.length
-    this.#trimPending()
     const ends = item.type === FrameType.ACCEPT && this.#isLast()
     if (ends) this.#endSent = true
     return encodeFrame(ends ? item.type | END_FLAG : item.type, stream, item.bytes)
@@ -233,8 +215,8 @@ export class SendHalf {
 
   #mergedFrame(type: number, stream: number, maxBytes: number, room: number): Uint8Array {
     let size = 0
-    for (let index = this.#pendingHead; index < this.#pending.length && size < maxBytes; index++) {
-      const item = this.#pending[index]!
+    for (let index = 0; index < this.#pending.length && size < maxBytes; index++) {
+      const item = this.#pending.at(index)!
       if (item.type !== type) break
       size += item.bytes.length
     }
@@ -243,15 +225,14 @@ export class SendHalf {
     frame[0] = type
     setStreamNumber(frame, stream)
     for (let filled = 0; filled < size; ) {
-      const item = this.#pending[this.#pendingHead]!
+      const item = this.#pending.at(0)!
       const part = item.bytes.length <= size - filled ? item.bytes : item.bytes.subarray(0, size - filled)
       frame.set(part, HEADER_BYTES + filled)
       filled += part.length
-      if (part.length === item.bytes.length) this.#pendingHead++
+      if (part.length === item.bytes.length) this.#pending.shift()
       else item.bytes = item.bytes.subarray(part.length)
     }
     this.#pendingBytes -= size
-    this.#trimPending()
     if (this.#isLast()) {
       if (type === FrameType.DATA) {
         this.#endSent = true
@@ -267,16 +248,6 @@ export class SendHalf {
     return this.#endWritten && this.#pending.length === 0
   }
 
-  #trimPending(): void {
-    if (this.#pendingHead === this.#pending.length) {
-      this.#pending = []
-      this.#pendingHead = 0
-    } else if (this.#pendingHead > 256) {
-      this.#pending = this.#pending.slice(this.#pendingHead)
-      this.#pendingHead = 0
-    }
-  }
-
   #keep(frame: Uint8Array): Uint8Array {
     this.#sent += frame.length
     this.#kept.push({ frame, endOffset: this.#sent, once: true })
@@ -286,11 +257,9 @@ export class SendHalf {
 
   /** Lets go of everything. */
   release(): void {
-    this.#pending = []
-    this.#kept = []
+    this.#pending.clear()
+    this.#kept.clear()
     this.#pendingBytes = 0
-    this.#pendingHead = 0
-    this.#keptHead = 0
     this.#replay = 0
     this.#shrinkAllowance()
   }
