@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { agentMayNotChange, machineUnknown } from './errors.ts'
+import { agentMayNotChange } from './errors.ts'
 
 interface MachineParams {
   Params: { machine: string }
@@ -13,11 +13,9 @@ async function apiPlugin(app: FastifyInstance): Promise<void> {
 
   app.get('/api/tunnel/machines', async (request) => app.machines.list(request.user.sub))
 
-  app.get<MachineParams>('/api/tunnel/machines/:machine', async (request) => {
-    const machine = app.machines.find(request.user.sub, request.params.machine)
-    if (machine === undefined) throw machineUnknown(request.params.machine)
-    return machine
-  })
+  app.get<MachineParams>('/api/tunnel/machines/:machine', async (request) =>
+    app.machines.get(request.user.sub, request.params.machine),
+  )
 
   /** Whoever has a machine has its agent's token, and must not be able to vouch for the machine with it. */
   const ownerOnly = async (request: FastifyRequest): Promise<void> => {

@@ -4,6 +4,8 @@ import type { BreakerOptions } from './options.ts'
 
 export interface CircuitKey {
   user: string
+  /** Whose machine it is. */
+  owner: string
   machine: string
 }
 
@@ -62,6 +64,7 @@ export class Circuits {
   states(): CircuitReport[] {
     return [...this.#circuits.values()].map((circuit) => ({
       user: circuit.user,
+      owner: circuit.owner,
       machine: circuit.machine,
       state: stateOf(circuit),
       retryAfterMs: circuit.policy.state === CircuitState.Open ? this.#openForMs(circuit) : 0,
@@ -87,20 +90,28 @@ export class Circuits {
   }
 
   #touch(key: CircuitKey): Circuit {
-    const name = JSON.stringify([key.user, key.machine])
+    const name = JSON.stringify([key.user, key.owner, key.machine])
     const circuit = this.#circuits.get(name) ?? this.#create(key)
     this.#circuits.delete(name)
     this.#circuits.set(name, circuit)
     return circuit
   }
 
-  #create({ user, machine }: CircuitKey): Circuit {
+  #create({ user, owner, machine }: CircuitKey): Circuit {
     if (this.#circuits.size >= this.#options.maxCircuits) this.#forgetOne()
     const policy = circuitBreaker(
       handleWhen((error) => verdict(error) === 'failure'),
       { halfOpenAfter: this.#options.openMs, breaker: new ConsecutiveBreaker(this.#options.failures) },
     )
-    const circuit: Circuit = { user, machine, policy, openedAtMs: 0, lastFailure: undefined, inFlight: 0 }
+    const circuit: Circuit = {
+      user,
+      owner,
+      machine,
+      policy,
+      openedAtMs: 0,
+      lastFailure: undefined,
+      inFlight: 0,
+    }
     policy.onBreak((reason) => {
       circuit.openedAtMs = Date.now()
       circuit.lastFailure = 'error' in reason ? reason.error : undefined

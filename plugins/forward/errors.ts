@@ -18,10 +18,6 @@ export function tokenOver(): TunnelError {
   })
 }
 
-export function machineUnknown(machine: string): TunnelError {
-  return new TunnelError('MACHINE_UNKNOWN', `no machine of yours is named ${machine}`, { hop: 'proxy' })
-}
-
 export function targetMissing(kind: string): TunnelError {
   return new TunnelError('FRAME_INVALID', `${kind} needs a target: host:port on the machine's side`, {
     hop: 'proxy',

@@ -2,8 +2,9 @@ import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import type { User } from '../auth/index.ts'
+import type { Route } from '../machines/index.ts'
 import type { ChannelLease, Pool } from '../pool/index.ts'
-import { kindUnknown, machineUnknown, targetOf, tokenOver } from './errors.ts'
+import { kindUnknown, targetOf, tokenOver } from './errors.ts'
 import { serveExec } from './exec.ts'
 import type { OpenContext, TunnelHooks } from './hooks.ts'
 import { HttpOrigins } from './http/origins.ts'
@@ -16,12 +17,18 @@ export interface ForwardServices {
   readonly policy: { check(request: OpenRequest): Promise<void> }
   readonly rateLimits: { takeStream(user: User): Promise<void> }
   readonly pool: Pool
-  readonly machines: { find(owner: string, name: string): unknown }
+  readonly machines: { resolve(userId: string, name: string): Promise<Route> }
 }
 
 type OpenRequest = Pick<OpenContext, 'user' | 'machine' | 'mode' | 'target'> & {
   owner: string
   kind: TunnelStream['head']['kind']
+}
+
+/** What policy is asked of a stream, beyond whose it is. */
+export type PolicyStream = Pick<RoutedHead, 'machine' | 'kind'> & {
+  owner: string
+  target?: string | undefined
 }
 
 /** What is counted of each stream. */
@@ -60,9 +67,13 @@ export class Forwarder {
       await this.#hooks.run('preOpen', context)
       if (user.expiresAtMs <= Date.now()) throw tokenOver()
       const named = context.target ?? head.target
-      const target = await this.checkPolicy(user, { machine, kind: head.kind, target: named })
-      if (target !== undefined) context.target = target
+      // First: guessing at the names of machines uses up the same tokens.
       await this.#services.rateLimits.takeStream(user)
+      const route = await this.#services.machines.resolve(user.sub, machine)
+      context.route = route
+      const { owner } = route
+      const target = await this.checkPolicy(user, { machine, owner, kind: head.kind, target: named })
+      if (target !== undefined) context.target = target
     } catch (thrown) {
       const error = asTunnelError(thrown)
       this.#counts.refused(head.kind, error)
@@ -76,13 +87,13 @@ export class Forwarder {
    */
   async checkPolicy(
     user: User,
-    { machine, kind, target: named }: Pick<RoutedHead, 'machine' | 'kind'> & { target?: string | undefined },
+    { machine, owner, kind, target: named }: PolicyStream,
   ): Promise<string | undefined> {
     const target = named === undefined ? undefined : targetOf(named).authority
     await this.#services.policy.check({
       user,
       machine,
-      owner: user.sub,
+      owner,
       mode: kind === 'ssh' ? 'sealed' : 'inspected',
       kind,
       ...(target === undefined ? {} : { target }),
@@ -116,13 +127,13 @@ export class Forwarder {
     if (kind !== 'tcp' && kind !== 'http' && kind !== 'exec') throw kindUnknown(kind)
     const { user, machine } = context
     // Before the pool: an unknown name must not cost the user a place.
-    if (this.#services.machines.find(user.sub, machine) === undefined) throw machineUnknown(machine)
-    const serving = this.#serveContext(stream, context)
+    const route = context.route ?? (await this.#services.machines.resolve(user.sub, machine))
+    const serving = this.#serveContext(stream, context, route)
     if (kind === 'http') return this.#origins.serve(stream, serving)
     return kind === 'tcp' ? serveTcp(stream, serving) : serveExec(stream, serving)
   }
 
-  #serveContext(stream: TunnelStream, context: OpenContext): ServeContext {
+  #serveContext(stream: TunnelStream, context: OpenContext, route: Route): ServeContext {
     const { user, machine, log } = context
     const { timeoutMs, slowMs } = this.#options
     return {
@@ -133,7 +144,7 @@ export class Forwarder {
       timeoutMs,
       log,
       acquire: (signal): Promise<ChannelLease> =>
-        this.#services.pool.acquire({ userId: user.sub, owner: user.sub, machine, signal }),
+        this.#services.pool.acquire({ userId: user.sub, route, signal }),
       onOpen: () => (this.#hooks.has('onOpen') ? this.#hooks.run('onOpen', context) : undefined),
       onHead: (latencyMs) => {
         this.#counts.head(latencyMs)

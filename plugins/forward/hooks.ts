@@ -1,6 +1,7 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { User } from '../auth/index.ts'
+import type { Route } from '../machines/index.ts'
 import { hookFailed, hookTimeout } from './errors.ts'
 import type { Log } from './log.ts'
 
@@ -20,6 +21,8 @@ export interface OpenContext {
   user: User
   head: RoutedHead
   machine: string
+  /** The way to the machine, once the preOpen hooks have run. */
+  route?: Route
   /** host:port. A `preOpen` hook may change it for inspected streams. */
   target?: string
   mode: 'sealed' | 'inspected'

@@ -1,8 +1,7 @@
 import fp from 'fastify-plugin'
-import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import type { User } from '../auth/index.ts'
-import { Forwarder } from './forwarder.ts'
+import { Forwarder, type PolicyStream } from './forwarder.ts'
 import { type OpenContext, TunnelHooks } from './hooks.ts'
 import type { RequestOptions } from './options.ts'
 
@@ -22,10 +21,7 @@ export interface Forward {
    */
   authorise(context: OpenContext): Promise<void>
   /** Policy alone, for a stream that goes on; throws POLICY_DENIED. Answers with the target in its one form. */
-  checkPolicy(
-    user: User,
-    stream: Pick<RoutedHead, 'machine' | 'kind'> & { target?: string | undefined },
-  ): Promise<string | undefined>
+  checkPolicy(user: User, stream: PolicyStream): Promise<string | undefined>
   /**
    * Carries an inspected stream (tcp, http, exec) that has been authorised, to its end; never throws. Counts it, and
    * runs its onOpen and onClose hooks; those of sealed streams are run by whoever relays them.

@@ -8,6 +8,7 @@ import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { TokenBucket } from '../../protocol/token-bucket.ts'
 import type { User } from '../auth/index.ts'
 import type { OpenContext } from '../forward/index.ts'
+import type { AgentRoute } from '../machines/index.ts'
 import { ConfiguredHosts } from './configured.ts'
 import type { AcceptedLink, RoleHandler } from './door.ts'
 import { agentMayNotOpen, tooManyLinks, tooManyRefusals } from './errors.ts'
@@ -156,7 +157,8 @@ export class ClientLinks implements RoleHandler {
       // It may have been given up meanwhile.
       if (relay.over) return
       onAdmitted()
-      const link = await app.machines.agentLink(user.sub, context.machine)
+      // What has another route than an agent's is not relayed, and `authorise` has resolved it.
+      const link = await (context.route as AgentRoute).link()
       await app.tunnel.run('onOpen', context)
       if (relay.over) return
       const { target } = context

@@ -50,12 +50,13 @@ export class ConfiguredHosts {
 
   async #dial(context: OpenContext): Promise<Duplex> {
     const { user, machine, target } = context
+    const route = context.route ?? (await this.#app.machines.resolve(user.sub, machine))
     if (target !== undefined) {
       throw new TunnelError('POLICY_DENIED', 'a configured host is reached at its own address alone', {
         hop: 'proxy',
       })
     }
-    const socket = await this.#app.machines.connect(user.sub, machine, { kind: 'ssh' })
+    const socket = await route.dial()
     try {
       await this.#app.tunnel.run('onOpen', context)
     } catch (error) {

@@ -114,7 +114,7 @@ export class Resumes {
     const { user } = connection.context
     if (user.expiresAtMs <= Date.now()) throw tokenExpired()
     const { machine, kind, target } = head
-    await this.#app.forward.checkPolicy(user, { machine, kind, target })
+    await this.#app.forward.checkPolicy(user, { machine, owner: user.sub, kind, target })
   }
 
   /** Who may not resume learns nothing of what there is. */

@@ -1,5 +1,7 @@
+import type { Duplex } from 'node:stream'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { Link } from '../../protocol/link/link.ts'
+import { StreamDuplex } from '../../protocol/node/duplex.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import { Budget } from '../../protocol/stream/budget.ts'
 import { StreamOpener } from '../../protocol/stream/opener.ts'
@@ -18,7 +20,6 @@ export interface KnownAgent {
   online: boolean
   /** Since when it is as it is. */
   since: Date
-  opener: StreamOpener
   /** Streams that stand on its links, and those that wait for it to come back. */
   streams: { open: number; waiting: number }
 }
@@ -136,10 +137,6 @@ export class Agents {
     for (const { gone } of waiting) gone(error)
   }
 
-  isOnline(owner: string, name: string): boolean {
-    return this.#linkOf(this.#agents.get(keyOf(owner, name))) !== undefined
-  }
-
   #linkOf(agent: Agent | undefined): Link | undefined {
     return agent?.links.at(-1)
   }
@@ -155,19 +152,8 @@ export class Agents {
       link,
       online: link !== undefined && agent.isFresh(),
       since,
-      opener,
       streams: { open, waiting: waiting.size + suspended },
     }
-  }
-
-  namesOf(owner: string): string[] {
-    return [...this.#agents.values()].filter((agent) => agent.owner === owner).map((agent) => agent.name)
-  }
-
-  get count(): number {
-    let count = 0
-    for (const agent of this.#agents.values()) if (agent.links.length > 0) count++
-    return count
   }
 
   /**
@@ -221,6 +207,14 @@ export class Agents {
       agent.waiting.delete(waiter)
       if (!agent.wasOnline && agent.waiting.size === 0) this.#forget(agent)
     }
+  }
+
+  /** A stream of the proxy's own to the machine's SSH server. @throws {TunnelError} as `link`, or what the agent answers */
+  async dial(owner: string, name: string): Promise<Duplex> {
+    await this.link(owner, name)
+    const opener = this.#agents.get(keyOf(owner, name))?.opener
+    if (opener === undefined) throw machineOffline(name)
+    return StreamDuplex.accepted(opener.open({ kind: 'ssh', machine: name, subject: owner }))
   }
 
   close(): void {

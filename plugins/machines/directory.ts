@@ -1,13 +1,11 @@
-import { connect as connectTcp } from 'node:net'
-import type { Duplex } from 'node:stream'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { MACHINE_NAME } from '../../protocol/codec/heads.ts'
 import type { Enrolment } from '../../protocol/codec/hello.ts'
 import type { Link } from '../../protocol/link/link.ts'
-import { StreamDuplex } from '../../protocol/node/duplex.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import type { State } from '../state/index.ts'
 import { type AgentLink, Agents } from './agents.ts'
+import { dialTcp } from './dial-tcp.ts'
 import {
   machineUnknown,
   nameInvalid,
@@ -18,6 +16,7 @@ import {
 import { describe, type HostKey, hasChanged, hostKeysOf, lineOf } from './host-keys.ts'
 import type { ConfiguredMachine, MachinesOptions } from './options.ts'
 import { MachineRecords } from './records.ts'
+import type { Route } from './route.ts'
 
 export interface Machine {
   owner: string
@@ -36,8 +35,6 @@ export interface Machine {
   streams?: { open: number; waiting: number }
 }
 
-/** How long a configured host has to answer, in ms. */
-const TCP_CONNECT_MS = 10_000
 const MAX_MACHINES_PER_USER = 1_000
 const MAX_FORMER_KEYS = 32
 
@@ -55,10 +52,6 @@ export class MachineDirectory {
 
   load(): Promise<void> {
     return this.#records.load()
-  }
-
-  get agentCount(): number {
-    return this.#agents.count
   }
 
   /**
@@ -141,17 +134,45 @@ export class MachineDirectory {
     return this.#names(owner).flatMap((name) => this.find(owner, name) ?? [])
   }
 
-  /** Pinned public keys, `ssh-ed25519 AAAA…`. @throws {TunnelError} MACHINE_OFFLINE where there are none, nor an agent */
-  async hostKeys(owner: string, name: string): Promise<string[]> {
+  /** The same. @throws {TunnelError} MACHINE_UNKNOWN */
+  get(owner: string, name: string): Machine {
+    const machine = this.find(owner, name)
+    if (machine === undefined) throw machineUnknown(name)
+    return machine
+  }
+
+  /**
+   * The way to the machine that `userId` calls `name`.
+   * @throws {TunnelError} MACHINE_UNKNOWN, in the same words whether nobody has such a machine or somebody else has
+   */
+  async resolve(userId: string, name: string): Promise<Route> {
+    const { owner, source, sshUser } = this.get(userId, name)
     const configured = this.#configuredOf(owner, name)
-    if (configured !== undefined) return [configured.hostKey]
+    if (source === 'configured' && configured !== undefined) {
+      const { host, port, hostKey } = configured
+      return {
+        ...{ owner, name, source, sshUser },
+        hostKeys: async () => [hostKey],
+        hostKeyShown: () => {},
+        dial: () => dialTcp(host, port),
+      }
+    }
+    return {
+      ...{ owner, name, source: 'agent', sshUser },
+      hostKeys: () => this.#hostKeys(owner, name),
+      hostKeyShown: (key) => this.#hostKeyShown(owner, name, key),
+      link: () => this.#agents.link(owner, name),
+      dial: () => this.#agents.dial(owner, name),
+    }
+  }
+
+  async #hostKeys(owner: string, name: string): Promise<string[]> {
     const hostKeys = this.#records.get(owner, name)?.hostKeys ?? []
-    if (hostKeys.length === 0) await this.agentLink(owner, name)
+    if (hostKeys.length === 0) await this.#agents.link(owner, name)
     return hostKeys
   }
 
-  /** The machine's SSH server has shown a key that is not pinned: it waits for its owner's word. */
-  hostKeyShown(owner: string, name: string, blob: Buffer): void {
+  #hostKeyShown(owner: string, name: string, blob: Buffer): void {
     const record = this.#records.get(owner, name)
     const key = lineOf(blob)
     if (record === undefined || key === undefined) return
@@ -187,13 +208,6 @@ export class MachineDirectory {
       ?.link?.close(new TunnelError('TAKEN_OVER', `${name} was removed by its owner`, { hop: 'proxy' }))
   }
 
-  /** The link of a machine's agent. @throws {TunnelError} MACHINE_UNKNOWN, MACHINE_OFFLINE */
-  async agentLink(owner: string, name: string): Promise<Link> {
-    const machine = this.find(owner, name)
-    if (machine === undefined || machine.source !== 'agent') throw machineUnknown(name)
-    return this.#agents.link(owner, name)
-  }
-
   /**
    * Calls `go` with the link of a machine's agent, now or when it is on line, or `gone` when it did not come within the
    * resume window; returns what ends the wait.
@@ -207,60 +221,7 @@ export class MachineDirectory {
     return this.#agents.whenOnline(owner, name, go, gone)
   }
 
-  /**
-   * Raw bytes to a machine's SSH server, or to another target that its agent allows.
-   * @throws {TunnelError} MACHINE_UNKNOWN, MACHINE_OFFLINE, TOO_MANY_STREAMS, or what the agent or the host answers
-   */
-  async connect(
-    owner: string,
-    name: string,
-    request: { kind: 'ssh'; target?: string | undefined },
-  ): Promise<Duplex> {
-    const configured = this.#configuredOf(owner, name)
-    if (configured !== undefined) return dialTcp(configured.host, configured.port)
-    await this.agentLink(owner, name)
-    const opener = this.#agents.get(owner, name)?.opener
-    if (opener === undefined) throw machineUnknown(name)
-    const { kind, target } = request
-    const stream = opener.open({
-      kind,
-      machine: name,
-      subject: owner,
-      ...(target === undefined ? {} : { target }),
-    })
-    return StreamDuplex.accepted(stream)
-  }
-
   close(): void {
     this.#agents.close()
   }
-}
-
-function dialTcp(host: string, port: number): Promise<Duplex> {
-  return new Promise((resolve, reject) => {
-    const socket = connectTcp({ host, port, noDelay: true, timeout: TCP_CONNECT_MS })
-    const fail = (error: TunnelError): void => {
-      socket.destroy()
-      reject(error)
-    }
-    const onError = (error: NodeJS.ErrnoException): void => {
-      const code = error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN' ? 'DNS_FAILED' : 'CONNECT_REFUSED'
-      fail(
-        new TunnelError(code, `${host}:${port} could not be reached (${error.code})`, {
-          cause: error,
-          hop: 'target',
-        }),
-      )
-    }
-    socket.once('error', onError)
-    socket.once('timeout', () =>
-      fail(new TunnelError('TIMEOUT', `${host}:${port} did not answer`, { hop: 'target' })),
-    )
-    socket.once('connect', () => {
-      socket.setTimeout(0)
-      // Whoever uses it listens too, but perhaps not at once.
-      socket.off('error', onError).on('error', () => {})
-      resolve(socket)
-    })
-  })
 }

@@ -2,7 +2,9 @@ import { TunnelError } from '../../protocol/codec/errors.ts'
 
 /** The same words whether nobody has such a machine or somebody else has. */
 export function machineUnknown(name: string): TunnelError {
-  return new TunnelError('MACHINE_UNKNOWN', `no machine of yours is named ${name}`, { hop: 'proxy' })
+  return new TunnelError('MACHINE_UNKNOWN', `no machine of yours is named ${name.slice(0, 80)}`, {
+    hop: 'proxy',
+  })
 }
 
 export function machineOffline(name: string): TunnelError {
@@ -47,4 +49,16 @@ export function tokenStale(name: string): TunnelError {
       hop: 'proxy',
     },
   )
+}
+
+export function hostUnreachable(host: string, port: number, cause: NodeJS.ErrnoException): TunnelError {
+  const code = cause.code === 'ENOTFOUND' || cause.code === 'EAI_AGAIN' ? 'DNS_FAILED' : 'CONNECT_REFUSED'
+  return new TunnelError(code, `${host}:${port} could not be reached (${cause.code})`, {
+    cause,
+    hop: 'target',
+  })
+}
+
+export function hostSilent(host: string, port: number): TunnelError {
+  return new TunnelError('TIMEOUT', `${host}:${port} did not answer`, { hop: 'target' })
 }

@@ -5,6 +5,7 @@ import { MachineDirectory } from './directory.ts'
 import type { MachinesOptions } from './options.ts'
 
 export type { Machine, MachineDirectory } from './directory.ts'
+export type { AgentRoute, ConfiguredRoute, Route } from './route.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

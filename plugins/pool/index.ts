@@ -1,5 +1,4 @@
 import fp from 'fastify-plugin'
-import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { SSHConnection } from '../ssh/index.ts'
 import type { PoolOptions } from './options.ts'
 import type { ChannelLease as LeaseOf } from './place.ts'
@@ -23,14 +22,12 @@ declare module 'fastify' {
 
 export default fp<PoolOptions>(
   async (app, options) => {
-    const pool = new ConnectionPool<SSHConnection>(options, ({ userId, owner, machine, signal }) =>
+    const { keepAliveMs } = options
+    const pool = new ConnectionPool<SSHConnection>(options, ({ userId, route, signal }) =>
       // The breaker guards the connecting itself: many requests share one attempt, and it is one failure.
-      app.breaker.run({ user: userId, machine }, async () => {
-        const found = app.machines.find(owner, machine)
-        if (found === undefined)
-          throw new TunnelError('MACHINE_UNKNOWN', `no machine of yours is named ${machine}`)
-        return app.ssh.connect({ userId, machine: found, signal, keepAliveMs: options.keepAliveMs })
-      }),
+      app.breaker.run({ user: userId, owner: route.owner, machine: route.name }, () =>
+        app.ssh.connect({ userId, route, signal, keepAliveMs }),
+      ),
     )
     app.decorate('pool', pool)
     app.addHook('onClose', async () => pool.close())
@@ -41,5 +38,5 @@ export default fp<PoolOptions>(
       app.tunnelMetrics.poolConnections.set({ state: 'busy' }, busy)
     })
   },
-  { name: 'tunnel-pool', fastify: '5.x', dependencies: ['tunnel-breaker', 'tunnel-ssh', 'tunnel-machines'] },
+  { name: 'tunnel-pool', fastify: '5.x', dependencies: ['tunnel-breaker', 'tunnel-ssh'] },
 )

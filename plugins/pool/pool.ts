@@ -1,34 +1,39 @@
+import type { Priority } from '../../protocol/codec/heads.ts'
+import type { Route } from '../machines/index.ts'
 import { poolClosed } from './errors.ts'
 import type { PoolOptions } from './options.ts'
 import type { ChannelLease, PooledConnection } from './place.ts'
-import { type MachineAddress, UserPool } from './user-pool.ts'
+import { UserPool } from './user-pool.ts'
 
-export interface AcquireRequest extends MachineAddress {
+export interface AcquireRequest {
   userId: string
+  route: Route
+  /** @default 'normal' */
+  priority?: Priority
   signal?: AbortSignal
 }
+
+/** One attempt to connect, which may serve many requests. */
+export type ConnectRequest = Pick<AcquireRequest, 'userId' | 'route'> & { signal: AbortSignal }
 
 export type PoolStates = { connecting: number; idle: number; busy: number }
 
 /** The SSH connections of all users. One user's waiting never holds up another. */
 export class ConnectionPool<Connection extends PooledConnection> {
   readonly #options: PoolOptions
-  readonly #connect: (request: AcquireRequest & { signal: AbortSignal }) => Promise<Connection>
+  readonly #connect: (request: ConnectRequest) => Promise<Connection>
   readonly #users = new Map<string, UserPool<Connection>>()
   #closed = false
 
-  constructor(
-    options: PoolOptions,
-    connect: (request: AcquireRequest & { signal: AbortSignal }) => Promise<Connection>,
-  ) {
+  constructor(options: PoolOptions, connect: (request: ConnectRequest) => Promise<Connection>) {
     this.#options = options
     this.#connect = connect
   }
 
   /** A channel's place, waited for in turn. Throws POOL_EXHAUSTED, ABORTED, SHUTTING_DOWN, or why connecting failed. */
-  async acquire({ userId, owner, machine, signal }: AcquireRequest): Promise<ChannelLease<Connection>> {
+  async acquire({ userId, route, signal }: AcquireRequest): Promise<ChannelLease<Connection>> {
     if (this.#closed) throw poolClosed()
-    return this.#of(userId).acquire({ owner, machine }, signal)
+    return this.#of(userId).acquire(route, signal)
   }
 
   /** Of the user's requests, how many wait for a place. */
@@ -60,7 +65,7 @@ export class ConnectionPool<Connection extends PooledConnection> {
     if (user === undefined) {
       user = new UserPool<Connection>(
         this.#options,
-        (address, signal) => this.#connect({ userId, ...address, signal }),
+        (route, signal) => this.#connect({ userId, route, signal }),
         () => this.#users.delete(userId),
       )
       this.#users.set(userId, user)

@@ -1,17 +1,13 @@
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
+import type { Route } from '../machines/index.ts'
 import { poolClosed, poolExhausted, tooManyWaiting, waitAborted } from './errors.ts'
 import type { PoolOptions } from './options.ts'
 import { type ChannelLease, Place, type PooledConnection } from './place.ts'
 
-export interface MachineAddress {
-  owner: string
-  machine: string
-}
-
-export type Connect<Connection> = (address: MachineAddress, signal: AbortSignal) => Promise<Connection>
+export type Connect<Connection> = (route: Route, signal: AbortSignal) => Promise<Connection>
 
 interface Waiter<Connection extends PooledConnection> {
-  address: MachineAddress
+  route: Route
   machineKey: string
   /** Its time is up, and it waits only for the outcome of a connection that is being made. */
   overdue: boolean
@@ -52,10 +48,10 @@ export class UserPool<Connection extends PooledConnection> {
     return count
   }
 
-  acquire(address: MachineAddress, signal?: AbortSignal): Promise<ChannelLease<Connection>> {
+  acquire(route: Route, signal?: AbortSignal): Promise<ChannelLease<Connection>> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(poolClosed())
-      if (signal?.aborted === true) return reject(waitAborted(address.machine))
+      if (signal?.aborted === true) return reject(waitAborted(route.name))
       if (this.#waiters.size >= this.#options.maxWaiting)
         return reject(tooManyWaiting(this.#options.maxWaiting))
       const settle = (): void => {
@@ -64,8 +60,8 @@ export class UserPool<Connection extends PooledConnection> {
         this.#waiters.delete(waiter)
       }
       const waiter: Waiter<Connection> = {
-        address,
-        machineKey: JSON.stringify([address.owner, address.machine]),
+        route,
+        machineKey: JSON.stringify([route.owner, route.name]),
         overdue: false,
         resolve: (lease) => {
           settle()
@@ -77,7 +73,7 @@ export class UserPool<Connection extends PooledConnection> {
         },
       }
       const onAbort = (): void => {
-        waiter.reject(waitAborted(address.machine))
+        waiter.reject(waitAborted(route.name))
         this.#checkEmpty()
       }
       const timer = setTimeout(() => {
@@ -186,7 +182,7 @@ export class UserPool<Connection extends PooledConnection> {
   #open(waiter: Waiter<Connection>): void {
     const place = new Place<Connection>(waiter.machineKey)
     this.#places.add(place)
-    this.#connect(waiter.address, place.abort.signal).then(
+    this.#connect(waiter.route, place.abort.signal).then(
       (connection) => {
         if (!this.#places.has(place)) return connection.end()
         place.connection = connection
@@ -223,7 +219,7 @@ export class UserPool<Connection extends PooledConnection> {
   #rejectOverdue(): void {
     for (const waiter of [...this.#waiters]) {
       if (!waiter.overdue || this.#connecting(waiter.machineKey) > 0) continue
-      waiter.reject(poolExhausted(waiter.address.machine, this.#options.waitMs))
+      waiter.reject(poolExhausted(waiter.route.name, this.#options.waitMs))
     }
     this.#checkEmpty()
   }

@@ -6,7 +6,7 @@ import type { SshOptions } from './options.ts'
 import { SSHTunnelManager, type SshConnectRequest } from './tunnel.ts'
 
 export type { SSHConnection } from './connection.ts'
-export type { SshConnectRequest, SshMachine } from './tunnel.ts'
+export type { SshConnectRequest } from './tunnel.ts'
 
 export interface Ssh {
   connect(request: SshConnectRequest): Promise<SSHConnection>
@@ -30,7 +30,7 @@ export default fp<SshOptions>(
     if (!hasNativeCrypto())
       app.log.warn('ssh2 runs without its native cryptography: SSH will be several times slower')
 
-    const tunnels = new SSHTunnelManager(options, () => app.machines)
+    const tunnels = new SSHTunnelManager(options)
     const ssh: Ssh = {
       async connect(request) {
         const startedMs = performance.now()
@@ -42,5 +42,5 @@ export default fp<SshOptions>(
     }
     app.decorate('ssh', ssh)
   },
-  { name: 'tunnel-ssh', fastify: '5.x', dependencies: ['tunnel-machines'] },
+  { name: 'tunnel-ssh', fastify: '5.x' },
 )

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { Client, type ConnectConfig } from 'ssh2'
 import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
+import type { Route } from '../machines/index.ts'
 import { SSHConnection } from './connection.ts'
 import {
   aborted,
@@ -14,24 +15,9 @@ import { hostKeyAlgorithms, isPinned, type Pin, parsePins } from './host-keys.ts
 import { deriveUserKey, type UserKey } from './keys.ts'
 import type { SshOptions } from './options.ts'
 
-/** What is needed of a machine to log in. */
-export interface SshMachine {
-  owner: string
-  name: string
-  sshUser: string
-}
-
-/** What is needed of the plugin machines. */
-export interface MachineAccess {
-  connect(owner: string, name: string, request: { kind: 'ssh' }): Promise<Duplex>
-  hostKeys(owner: string, name: string): Promise<string[]>
-  /** A key that is not pinned was shown: its owner may want to trust it. */
-  hostKeyShown?(owner: string, name: string, key: Buffer): void
-}
-
 export interface SshConnectRequest {
   userId: string
-  machine: SshMachine
+  route: Route
   signal?: AbortSignal
   /** Between keep-alives on a quiet connection, in ms; 0 sends none. @default 60_000 */
   keepAliveMs?: number
@@ -41,16 +27,13 @@ export interface SshConnectRequest {
 const KEEP_ALIVE_COUNT = 3
 const MAX_KEYS = 1_000
 
-/** Makes SSH connections over whatever leads to a machine, each user with his own key. */
+/** Makes SSH connections over whatever leads to a machine, with a key of its own for each user. */
 export class SSHTunnelManager {
   readonly #options: SshOptions
-  readonly #machines: () => MachineAccess
   readonly #keys = new Map<string, UserKey>()
 
-  /** `machines` is asked for at each connection, so that a custom plugin may replace it after this one. */
-  constructor(options: SshOptions, machines: () => MachineAccess) {
+  constructor(options: SshOptions) {
     this.#options = options
-    this.#machines = machines
   }
 
   /** One line for authorized_keys. */
@@ -63,19 +46,19 @@ export class SSHTunnelManager {
    * throws.
    */
   async connect(request: SshConnectRequest): Promise<SSHConnection> {
-    const { machine } = request
+    const { route } = request
     const { connectTimeoutMs } = this.#options
-    const pins = parsePins(await this.#machines().hostKeys(machine.owner, machine.name))
-    if (pins.length === 0) throw noHostKeyKnown(machine.name)
+    const pins = parsePins(await route.hostKeys())
+    if (pins.length === 0) throw noHostKeyKnown(route.name)
 
     const deadline = new AbortController()
-    const expire = (): void => deadline.abort(connectTimeout(machine.name, connectTimeoutMs))
-    const giveUp = (): void => deadline.abort(aborted(`the connection to ${machine.name}`))
+    const expire = (): void => deadline.abort(connectTimeout(route.name, connectTimeoutMs))
+    const giveUp = (): void => deadline.abort(aborted(`the connection to ${route.name}`))
     const timer = setTimeout(expire, connectTimeoutMs).unref()
     request.signal?.addEventListener('abort', giveUp, { once: true })
     if (request.signal?.aborted === true) giveUp()
     try {
-      const socket = await this.#dial(machine, deadline.signal)
+      const socket = await this.#dial(route, deadline.signal)
       return await this.#login(request, pins, socket, deadline.signal)
     } finally {
       clearTimeout(timer)
@@ -84,8 +67,8 @@ export class SSHTunnelManager {
   }
 
   /** The way to the machine; one that comes after the deadline is closed. */
-  #dial(machine: SshMachine, deadline: AbortSignal): Promise<Duplex> {
-    const dialling = this.#machines().connect(machine.owner, machine.name, { kind: 'ssh' })
+  #dial(route: Route, deadline: AbortSignal): Promise<Duplex> {
+    const dialling = route.dial()
     return new Promise((resolve, reject) => {
       const onAbort = (): void => reject(deadline.reason)
       deadline.addEventListener('abort', onAbort, { once: true })
@@ -109,7 +92,7 @@ export class SSHTunnelManager {
     socket: Duplex,
     deadline: AbortSignal,
   ): Promise<SSHConnection> {
-    const { machine } = request
+    const { route } = request
     const client = new Client()
     return new Promise((resolve, reject) => {
       let cause: unknown
@@ -124,13 +107,13 @@ export class SSHTunnelManager {
       const onAbort = (): void => fail(deadline.reason as TunnelError)
       const onError = (error: Error & { level?: string }): void => {
         cause ??= error
-        if (wrongKey !== undefined) fail(hostKeyChanged(machine.name, wrongKey, pins))
+        if (wrongKey !== undefined) fail(hostKeyChanged(route.name, wrongKey, pins))
         else if (cause instanceof TunnelError) fail(cause)
         else if (error.level === 'client-authentication' || (handshakeDone && error.level === undefined)) {
-          fail(authRefused(machine.name, machine.sshUser, error))
-        } else fail(handshakeFailed(machine.name, error))
+          fail(authRefused(route.name, route.sshUser, error))
+        } else fail(handshakeFailed(route.name, error))
       }
-      const onClose = (): void => fail(handshakeFailed(machine.name, cause))
+      const onClose = (): void => fail(handshakeFailed(route.name, cause))
       const stopListening = (): void => {
         deadline.removeEventListener('abort', onAbort)
         client
@@ -145,13 +128,13 @@ export class SSHTunnelManager {
       })
       client.once('ready', () => {
         stopListening()
-        resolve(new SSHConnection(machine.name, client, socket))
+        resolve(new SSHConnection(route.name, client, socket))
       })
       if (deadline.aborted) return onAbort()
       client.connect(
         this.#config(request, pins, socket, (key) => {
           wrongKey = key
-          this.#machines().hostKeyShown?.(machine.owner, machine.name, key)
+          route.hostKeyShown(key)
         }),
       )
     })
@@ -167,7 +150,7 @@ export class SSHTunnelManager {
     return {
       // ssh2 reads a duplex; its types ask for a Readable, which every duplex is.
       sock,
-      username: request.machine.sshUser,
+      username: request.route.sshUser,
       privateKey: this.#key(request.userId).privateKey,
       authHandler: ['publickey'],
       // The deadline of `connect` covers this and more.

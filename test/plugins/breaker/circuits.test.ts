@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test'
 import { Circuits } from '../../../plugins/breaker/circuits.ts'
 import { type ErrorCode, TunnelError } from '../../../protocol/codec/errors.ts'
 
-const KEY = { user: 'ada', machine: 'home' }
+const KEY = { user: 'ada', owner: 'ada', machine: 'home' }
 
 function setUp(t: TestContext, options = {}): Circuits {
   t.mock.timers.enable({ apis: ['Date'] })
@@ -116,18 +116,19 @@ test('more requests may wait for the verdict of a probe', async (t) => {
   await assert.rejects(behind, isOpen)
 })
 
-test("one user's circuit closes no door to another, nor to another machine", async (t) => {
+test("one user's circuit closes no door to another user, machine or owner of a machine of that name", async (t) => {
   const circuits = setUp(t)
   await fail(circuits, 3)
-  await circuits.run({ user: 'bob', machine: 'home' }, async () => {})
-  await circuits.run({ user: 'ada', machine: 'office' }, async () => {})
+  await circuits.run({ ...KEY, user: 'bob' }, async () => {})
+  await circuits.run({ ...KEY, machine: 'office' }, async () => {})
+  await circuits.run({ ...KEY, owner: 'bob' }, async () => {})
 })
 
 test('the circuits remembered are bounded, and an open one is the last to be forgotten', async (t) => {
   const circuits = setUp(t, { maxCircuits: 3 })
   await fail(circuits, 3)
   for (let index = 0; index < 10; index++)
-    await circuits.run({ user: 'ada', machine: `m${index}` }, async () => {})
+    await circuits.run({ ...KEY, machine: `m${index}` }, async () => {})
   assert.equal(circuits.states().length, 3)
   await assert.rejects(
     circuits.run(KEY, async () => {}),

@@ -1,7 +1,6 @@
 import { once } from 'node:events'
 import http from 'node:http'
 import net from 'node:net'
-import type { Duplex } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import ssh2, { type Session } from 'ssh2'
@@ -12,6 +11,7 @@ import breaker from '../../../plugins/breaker/index.ts'
 import { BreakerOptions } from '../../../plugins/breaker/options.ts'
 import forward from '../../../plugins/forward/index.ts'
 import { RequestOptions } from '../../../plugins/forward/options.ts'
+import type { ConfiguredRoute } from '../../../plugins/machines/index.ts'
 import policy from '../../../plugins/policy/index.ts'
 import { PolicyOptions } from '../../../plugins/policy/options.ts'
 import pool from '../../../plugins/pool/index.ts'
@@ -22,7 +22,7 @@ import ssh from '../../../plugins/ssh/index.ts'
 import { deriveUserKey } from '../../../plugins/ssh/keys.ts'
 import { SshOptions } from '../../../plugins/ssh/options.ts'
 import state from '../../../plugins/state/index.ts'
-import type { TunnelError } from '../../../protocol/codec/errors.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 import {
   type AcceptHead,
   type Hello,
@@ -82,15 +82,20 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
   const embedded = options.server === undefined ? undefined : await startEmbedded(t, options.server)
   const sockets: net.Socket[] = []
   const machines = {
-    find: (owner: string, name: string) =>
-      name === 'home' ? { owner, name, sshUser: sshd.user, online: true } : undefined,
-    async connect(): Promise<Duplex> {
-      const socket = net.connect(embedded?.port ?? sshd.port, sshd.host)
-      sockets.push(socket)
-      await once(socket, 'connect')
-      return socket
+    async resolve(owner: string, name: string): Promise<ConfiguredRoute> {
+      if (name !== 'home') throw new TunnelError('MACHINE_UNKNOWN', `no machine is named ${name}`)
+      return {
+        ...{ owner, name, source: 'configured', sshUser: sshd.user },
+        hostKeys: async () => (embedded === undefined ? sshd.hostKeys : [embedded.hostKey]),
+        hostKeyShown: () => {},
+        async dial() {
+          const socket = net.connect(embedded?.port ?? sshd.port, sshd.host)
+          sockets.push(socket)
+          await once(socket, 'connect')
+          return socket
+        },
+      }
     },
-    hostKeys: async () => (embedded === undefined ? sshd.hostKeys : [embedded.hostKey]),
   }
   const settings = <T>(schema: TSchema, more: object = {}): T => ({
     ...(Value.Default(schema, {}) as T),

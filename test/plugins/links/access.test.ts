@@ -271,7 +271,7 @@ test('of a link that has closed nothing is kept, though what it asked for is ref
   const links: WeakRef<object>[] = []
   proxy.app.websocketServer.on('connection', (socket) => links.push(new WeakRef(socket)))
   const judged: (() => void)[] = []
-  proxy.app.policy.check = async () => {
+  proxy.app.machines.resolve = async () => {
     await new Promise<void>((resolve) => judged.push(resolve))
     throw new TunnelError('POLICY_DENIED', 'not you')
   }
@@ -292,6 +292,7 @@ test('of a link that has closed nothing is kept, though what it asked for is ref
 
 test('what goes wrong inside is not told to a peer', async (t) => {
   const proxy = await startProxy(t)
+  await proxy.startAgent('home', 'alice', '127.0.0.1:1')
   proxy.app.policy.check = async () => {
     throw new Error('postgres://policy:hunter2@10.0.0.5')
   }

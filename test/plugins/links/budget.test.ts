@@ -29,7 +29,7 @@ async function openAll(proxy: TestProxy, settings = {}): Promise<{ opened: numbe
 test('the inspected streams of a user hold his budget of the proxy, and not that of others', async (t) => {
   const proxy = await startProxy(t, { set: FOUR_STREAMS_SET })
   // None is refused for anything else, nor does one end.
-  proxy.app.policy.check = () => new Promise(() => {})
+  proxy.app.machines.resolve = () => new Promise(() => {})
   const raw = async (user: string) => new RawClient(t, { url: proxy.url, token: proxy.tokenOf(user) }).hello()
   const [alice, bob] = [await raw('alice'), await raw('bob')]
   const head = { kind: 'tcp', machine: 'home', target: '127.0.0.1:22' }
@@ -54,7 +54,8 @@ test('the inspected streams of a user hold his budget of the proxy, and not that
 test('the streams that the proxy opens to a machine hold a budget', async (t) => {
   const proxy = await startProxy(t, { set: FOUR_STREAMS_SET })
   await proxy.startAgent('home', 'alice', await listenTcp(t, (socket) => socket.pipe(socket)))
-  const connect = () => proxy.app.machines.connect('alice', 'home', { kind: 'ssh' })
+  const route = await proxy.app.machines.resolve('alice', 'home')
+  const connect = () => route.dial()
   const sockets = await Promise.all([connect(), connect(), connect(), connect()])
   await assert.rejects(connect(), { code: 'TOO_MANY_STREAMS' })
   for (const socket of sockets) drop(socket)

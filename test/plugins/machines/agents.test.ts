@@ -51,7 +51,7 @@ test('of two links of one agent either may end, and its machine stays on line ov
   assert.equal(agents.get('alice', 'home')?.link, first.far)
   first.near.close()
   await pass(10)
-  assert.equal(agents.isOnline('alice', 'home'), false)
+  assert.equal(agents.get('alice', 'home')?.online, false)
 })
 
 test('another program of the same name takes the place, and every link of the older one is told', async (t) => {

@@ -258,14 +258,14 @@ test('SSH connections, what waits for one, and what goes over it are counted', {
   assert.deepEqual(await pool(), [0, 0, 0])
 
   const echo = await listenTcp(t, (socket) => socket.pipe(socket))
-  const connect = proxy.app.machines.connect.bind(proxy.app.machines)
+  const resolve = proxy.app.machines.resolve.bind(proxy.app.machines)
   let goOn: () => void = () => {}
-  const seen = new Promise<void>((resolve) => {
-    goOn = resolve
+  const seen = new Promise<void>((done) => {
+    goOn = done
   })
-  t.mock.method(proxy.app.machines, 'connect', async (...request: Parameters<typeof connect>) => {
-    await seen
-    return connect(...request)
+  t.mock.method(proxy.app.machines, 'resolve', async (...asked: Parameters<typeof resolve>) => {
+    const route = await resolve(...asked)
+    return { ...route, dial: () => seen.then(route.dial) }
   })
   const command = tunnel.exec('home', 'true')
   await until(async () => (await pool())[0] === 1)
@@ -310,9 +310,9 @@ test('circuits are counted by their state', async (t) => {
     ['alice', 'home'],
     ['alice', 'office'],
   ] as const) {
-    await assert.rejects(proxy.app.breaker.run({ user, machine }, lost), { code: 'AGENT_LOST' })
+    await assert.rejects(proxy.app.breaker.run({ user, owner: user, machine }, lost), { code: 'AGENT_LOST' })
   }
-  await proxy.app.breaker.run({ user: 'bob', machine: 'home' }, async () => 'sound')
+  await proxy.app.breaker.run({ user: 'bob', owner: 'bob', machine: 'home' }, async () => 'sound')
   assert.deepEqual(await samples(proxy, 'tunnel_circuit_breaker_state'), {
     'state="closed"': 1,
     'state="open"': 2,

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import fc from 'fast-check'
 import { Value } from 'typebox/value'
+import type { Route } from '../../../plugins/machines/index.ts'
 import { PoolOptions } from '../../../plugins/pool/options.ts'
 import type { ChannelLease } from '../../../plugins/pool/place.ts'
-import { type AcquireRequest, ConnectionPool } from '../../../plugins/pool/pool.ts'
+import { ConnectionPool, type ConnectRequest } from '../../../plugins/pool/pool.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 
 /** A connection whose life the test decides. */
@@ -28,10 +29,13 @@ class Connection {
   }
 }
 
+/** The pool asks a route for whose machine it is and its name; what leads there is for whoever connects. */
+const routeTo = (name: string, owner = 'ada') => ({ owner, name }) as Route
+
 type Lease = ChannelLease<Connection>
 
 interface Connecting {
-  request: AcquireRequest & { signal: AbortSignal }
+  request: ConnectRequest
   done(): Connection
   fail(error: TunnelError): void
 }
@@ -44,7 +48,7 @@ function setUp(t: TestContext, options: Partial<PoolOptions> = {}, manual = fals
   const connecting: Connecting[] = []
   const pool = new ConnectionPool<Connection>(settings, (request) => {
     const make = (): Connection => {
-      const connection = new Connection(request.machine)
+      const connection = new Connection(request.route.name)
       made.push(connection)
       return connection
     }
@@ -63,7 +67,7 @@ function setUp(t: TestContext, options: Partial<PoolOptions> = {}, manual = fals
   })
   t.after(() => pool.close())
   const acquire = (machine = 'home', userId = 'ada', signal?: AbortSignal): Promise<Lease> =>
-    pool.acquire({ userId, owner: userId, machine, ...(signal === undefined ? {} : { signal }) })
+    pool.acquire({ userId, route: routeTo(machine, userId), ...(signal === undefined ? {} : { signal }) })
   return { pool, made, connecting, acquire }
 }
 
@@ -314,7 +318,7 @@ test('whatever happens, limits hold and everyone is served or told', async (t) =
           connecting.push({
             request,
             done() {
-              const connection = new Connection(request.machine)
+              const connection = new Connection(request.route.name)
               live.add(connection)
               connection.onClose(() => live.delete(connection))
               resolve(connection)
@@ -339,7 +343,7 @@ test('whatever happens, limits hold and everyone is served or told', async (t) =
           const abort = new AbortController()
           aborts.push(abort)
           asked++
-          pool.acquire({ userId: 'ada', owner: 'ada', machine: it.machine, signal: abort.signal }).then(
+          pool.acquire({ userId: 'ada', route: routeTo(it.machine), signal: abort.signal }).then(
             (lease) => {
               answered++
               assert.equal(lease.connection.machine, it.machine)

@@ -5,10 +5,11 @@ import type { Duplex } from 'node:stream'
 import { buffer, text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { Value } from 'typebox/value'
+import type { ConfiguredRoute } from '../../../plugins/machines/index.ts'
 import type { SSHConnection } from '../../../plugins/ssh/connection.ts'
 import { fingerprint, parsePins } from '../../../plugins/ssh/host-keys.ts'
 import { SshOptions } from '../../../plugins/ssh/options.ts'
-import { type MachineAccess, SSHTunnelManager } from '../../../plugins/ssh/tunnel.ts'
+import { SSHTunnelManager } from '../../../plugins/ssh/tunnel.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { requireSystem, type Sshd, startSshd } from '../../support/sshd.ts'
 
@@ -18,7 +19,7 @@ const CHANNEL = { timeoutMs: 10_000 }
 interface Setup {
   sshd: Sshd
   manager: SSHTunnelManager
-  machine: { owner: string; name: string; sshUser: string }
+  route: ConfiguredRoute
   sockets: Duplex[]
 }
 
@@ -26,7 +27,7 @@ async function setUp(
   t: TestContext,
   { authorize = true, access = {}, options = {}, config = [] as string[] } = {} as {
     authorize?: boolean
-    access?: Partial<MachineAccess>
+    access?: Partial<ConfiguredRoute>
     options?: Partial<SshOptions>
     config?: string[]
   },
@@ -34,8 +35,10 @@ async function setUp(
   requireSystem('sshd')
   const sshd = await startSshd(t, { config })
   const sockets: Duplex[] = []
-  const machines: MachineAccess = {
-    async connect() {
+  const route: ConfiguredRoute = {
+    ...{ owner: 'ada', name: 'home', source: 'configured', sshUser: sshd.user },
+    hostKeyShown: () => {},
+    async dial() {
       const socket = net.connect(sshd.port, sshd.host)
       sockets.push(socket)
       await once(socket, 'connect')
@@ -49,12 +52,12 @@ async function setUp(
     masterSecret: MASTER_SECRET,
     ...options,
   }
-  const manager = new SSHTunnelManager(settings, () => machines)
+  const manager = new SSHTunnelManager(settings)
   if (authorize) await sshd.authorize(manager.publicKey('ada'))
   t.after(() => {
     for (const socket of sockets) socket.destroy()
   })
-  return { sshd, manager, sockets, machine: { owner: 'ada', name: 'home', sshUser: sshd.user } }
+  return { sshd, manager, sockets, route }
 }
 
 const hasCode =
@@ -80,8 +83,8 @@ async function service(t: TestContext, onSocket: (socket: net.Socket) => void): 
 }
 
 test('a real sshd lets the derived key in, runs a command and reports its status', async (t) => {
-  const { manager, machine } = await setUp(t)
-  const connection = await manager.connect({ userId: 'ada', machine })
+  const { manager, route } = await setUp(t)
+  const connection = await manager.connect({ userId: 'ada', route })
   t.after(() => connection.end())
   const channel = await connection.exec('cat; echo trouble >&2; exit 3', CHANNEL)
   channel.end('hello')
@@ -91,12 +94,12 @@ test('a real sshd lets the derived key in, runs a command and reports its status
 })
 
 test('a TCP channel carries bytes both ways and half closes', async (t) => {
-  const { manager, machine } = await setUp(t)
+  const { manager, route } = await setUp(t)
   const port = await service(t, (socket) => {
     const received: Buffer[] = []
     socket.on('data', (bytes) => received.push(bytes)).on('end', () => socket.end(Buffer.concat(received)))
   })
-  const connection = await manager.connect({ userId: 'ada', machine })
+  const connection = await manager.connect({ userId: 'ada', route })
   t.after(() => connection.end())
   const channel = await connection.openTcp('127.0.0.1', port, CHANNEL)
   assert.equal(connection.channels, 1)
@@ -108,8 +111,8 @@ test('a TCP channel carries bytes both ways and half closes', async (t) => {
 })
 
 test('a port where nobody listens is CONNECT_REFUSED at the target', async (t) => {
-  const { manager, machine } = await setUp(t)
-  const connection = await manager.connect({ userId: 'ada', machine })
+  const { manager, route } = await setUp(t)
+  const connection = await manager.connect({ userId: 'ada', route })
   t.after(() => connection.end())
   await assert.rejects(connection.openTcp('127.0.0.1', 1, CHANNEL), (error: unknown) => {
     return hasCode('CONNECT_REFUSED')(error) && (error as TunnelError).hop === 'target'
@@ -118,8 +121,8 @@ test('a port where nobody listens is CONNECT_REFUSED at the target', async (t) =
 })
 
 test('a target that sshd forbids is POLICY_DENIED', async (t) => {
-  const { manager, machine } = await setUp(t, { config: ['PermitOpen 127.0.0.1:9'] })
-  const connection = await manager.connect({ userId: 'ada', machine })
+  const { manager, route } = await setUp(t, { config: ['PermitOpen 127.0.0.1:9'] })
+  const connection = await manager.connect({ userId: 'ada', route })
   t.after(() => connection.end())
   await assert.rejects(connection.openTcp('127.0.0.1', 1, CHANNEL), hasCode('POLICY_DENIED'))
 })
@@ -132,8 +135,8 @@ for (const [setting, line, served, other] of [
     const connect = async (name: string): Promise<SSHConnection> => {
       const { algorithms } = Value.Create(SshOptions)
       const options = { algorithms: { ...algorithms, [setting]: [name] } }
-      const { manager, machine } = await setUp(t, { config: [`${line} ${served}`], options })
-      return manager.connect({ userId: 'ada', machine })
+      const { manager, route } = await setUp(t, { config: [`${line} ${served}`], options })
+      return manager.connect({ userId: 'ada', route })
     }
     const connection = await connect(served)
     connection.end()
@@ -143,8 +146,8 @@ for (const [setting, line, served, other] of [
 
 test('what a machine says is compressed where ssh.compression says so, and else not', async (t) => {
   const received = async (compression: boolean): Promise<number> => {
-    const { manager, machine, sockets } = await setUp(t, { options: { compression } })
-    const connection = await manager.connect({ userId: 'ada', machine })
+    const { manager, route, sockets } = await setUp(t, { options: { compression } })
+    const connection = await manager.connect({ userId: 'ada', route })
     t.after(() => connection.end())
     const channel = await connection.exec('head -c 1000000 /dev/zero', CHANNEL)
     assert.equal((await buffer(channel)).length, 1_000_000)
@@ -156,17 +159,17 @@ test('what a machine says is compressed where ssh.compression says so, and else 
 })
 
 test('a key that is not authorised is SSH_AUTH_FAILED and says what to do', async (t) => {
-  const { manager, machine, sockets } = await setUp(t, { authorize: false })
-  await assert.rejects(manager.connect({ userId: 'ada', machine }), hasCode('SSH_AUTH_FAILED', /--authorize/))
+  const { manager, route, sockets } = await setUp(t, { authorize: false })
+  await assert.rejects(manager.connect({ userId: 'ada', route }), hasCode('SSH_AUTH_FAILED', /--authorize/))
   assert.ok(sockets.every((socket) => socket.destroyed))
 })
 
 test('another host key than the pinned one is refused, and both fingerprints are named', async (t) => {
   const pinned = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO3UC7eVSXVVHMBbtKYUOlBC4Wb9bvkM6mBnX0zHZmXy'
-  const { manager, machine, sshd, sockets } = await setUp(t, { access: { hostKeys: async () => [pinned] } })
+  const { manager, route, sshd, sockets } = await setUp(t, { access: { hostKeys: async () => [pinned] } })
   const shown = fingerprint(parsePins(sshd.hostKeys.slice(0, 1))[0]!.blob)
   const known = fingerprint(parsePins([pinned])[0]!.blob)
-  await assert.rejects(manager.connect({ userId: 'ada', machine }), (error: unknown) => {
+  await assert.rejects(manager.connect({ userId: 'ada', route }), (error: unknown) => {
     return (
       hasCode('HOST_KEY_CHANGED')(error) &&
       [shown, known].every((it) => (error as Error).message.includes(it))
@@ -177,18 +180,18 @@ test('another host key than the pinned one is refused, and both fingerprints are
 
 test('any one of the pinned keys is enough, whatever its type', async (t) => {
   let pins: string[] = []
-  const { manager, machine, sshd } = await setUp(t, { access: { hostKeys: async () => pins } })
+  const { manager, route, sshd } = await setUp(t, { access: { hostKeys: async () => pins } })
   for (const key of sshd.hostKeys) {
     pins = [key]
-    const connection = await manager.connect({ userId: 'ada', machine })
+    const connection = await manager.connect({ userId: 'ada', route })
     connection.end()
   }
 })
 
 test('without a pinned key nothing is dialled', async (t) => {
-  const { manager, machine, sockets } = await setUp(t, { access: { hostKeys: async () => [] } })
+  const { manager, route, sockets } = await setUp(t, { access: { hostKeys: async () => [] } })
   await assert.rejects(
-    manager.connect({ userId: 'ada', machine }),
+    manager.connect({ userId: 'ada', route }),
     hasCode('SSH_HANDSHAKE_FAILED', /no host key of home is known/),
   )
   assert.equal(sockets.length, 0)
@@ -197,16 +200,16 @@ test('without a pinned key nothing is dialled', async (t) => {
 test('a machine that accepts and says nothing is TIMEOUT, and its socket is closed', async (t) => {
   const port = await service(t, (socket) => t.after(() => socket.destroy()))
   let socket: net.Socket | undefined
-  const { manager, machine } = await setUp(t, {
+  const { manager, route } = await setUp(t, {
     access: {
-      async connect() {
+      async dial() {
         socket = net.connect(port, '127.0.0.1')
         return socket
       },
     },
     options: { connectTimeoutMs: 100 },
   })
-  await assert.rejects(manager.connect({ userId: 'ada', machine }), hasCode('TIMEOUT'))
+  await assert.rejects(manager.connect({ userId: 'ada', route }), hasCode('TIMEOUT'))
   assert.equal(socket?.destroyed, true)
 })
 
@@ -214,30 +217,30 @@ test('something that is no SSH server is SSH_HANDSHAKE_FAILED', async (t) => {
   const port = await service(t, (socket) =>
     socket.on('error', () => {}).end('HTTP/1.1 400 Bad Request\r\n\r\n'),
   )
-  const { manager, machine } = await setUp(t, {
-    access: { connect: async () => net.connect(port, '127.0.0.1') },
+  const { manager, route } = await setUp(t, {
+    access: { dial: async () => net.connect(port, '127.0.0.1') },
   })
-  await assert.rejects(manager.connect({ userId: 'ada', machine }), hasCode('SSH_HANDSHAKE_FAILED'))
+  await assert.rejects(manager.connect({ userId: 'ada', route }), hasCode('SSH_HANDSHAKE_FAILED'))
 })
 
 test('what ends the way to the machine is told by its own code', async (t) => {
   const offline = new TunnelError('MACHINE_OFFLINE', 'home is off line')
-  const { manager, machine } = await setUp(t, { access: { connect: () => Promise.reject(offline) } })
-  await assert.rejects(manager.connect({ userId: 'ada', machine }), offline)
+  const { manager, route } = await setUp(t, { access: { dial: () => Promise.reject(offline) } })
+  await assert.rejects(manager.connect({ userId: 'ada', route }), offline)
 })
 
 test('giving up while connecting is ABORTED', async (t) => {
-  const { manager, machine } = await setUp(t, { access: { connect: () => new Promise(() => {}) } })
+  const { manager, route } = await setUp(t, { access: { dial: () => new Promise(() => {}) } })
   const abort = new AbortController()
-  const connecting = manager.connect({ userId: 'ada', machine, signal: abort.signal })
+  const connecting = manager.connect({ userId: 'ada', route, signal: abort.signal })
   setImmediate(() => abort.abort())
   await assert.rejects(connecting, hasCode('ABORTED'))
 })
 
 test('a cut connection fails its channels and never ends them as if their peer had', async (t) => {
-  const { manager, machine, sockets } = await setUp(t)
+  const { manager, route, sockets } = await setUp(t)
   const port = await service(t, (socket) => socket.on('error', () => {}).write('half a mess'))
-  const connection = await manager.connect({ userId: 'ada', machine })
+  const connection = await manager.connect({ userId: 'ada', route })
   const channel = await connection.openTcp('127.0.0.1', port, CHANNEL)
   await once(channel, 'data')
   const failed = once(channel, 'error')
@@ -249,7 +252,7 @@ test('a cut connection fails its channels and never ends them as if their peer h
 })
 
 test('a channel of which nothing is read stops its sender', async (t) => {
-  const { manager, machine } = await setUp(t)
+  const { manager, route } = await setUp(t)
   let written = 0
   const blocked = withResolvers()
   const port = await service(t, (socket) => {
@@ -264,7 +267,7 @@ test('a channel of which nothing is read stops its sender', async (t) => {
     }
     pump()
   })
-  const connection = await manager.connect({ userId: 'ada', machine })
+  const connection = await manager.connect({ userId: 'ada', route })
   t.after(() => connection.end())
   const channel = await connection.openTcp('127.0.0.1', port, CHANNEL)
   await blocked.promise
