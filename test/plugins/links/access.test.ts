@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import type { Route } from '../../../plugins/machines/index.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { decodeJson, FrameType } from '../../../protocol/codec/frames.ts'
 import { collectGarbage } from '../../support/garbage.ts'
@@ -271,7 +272,8 @@ test('of a link that has closed nothing is kept, though what it asked for is ref
   const links: WeakRef<object>[] = []
   proxy.app.websocketServer.on('connection', (socket) => links.push(new WeakRef(socket)))
   const judged: (() => void)[] = []
-  proxy.app.machines.resolve = async () => {
+  proxy.app.machines.resolve = async (owner, name) => ({ owner, name }) as Route
+  proxy.app.policy.check = async () => {
     await new Promise<void>((resolve) => judged.push(resolve))
     throw new TunnelError('POLICY_DENIED', 'not you')
   }
