@@ -1,6 +1,6 @@
-import { errors as undiciErrors } from 'undici'
 import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
 import { parseTarget, type Target } from '../../protocol/codec/target.ts'
+import { ResponseError } from './http/response-head.ts'
 
 export function hookTimeout(name: string, timeoutMs: number): TunnelError {
   return new TunnelError('TIMEOUT', `a plugin's ${name} hook took longer than ${timeoutMs} ms`, {
@@ -57,43 +57,41 @@ export function headTimeout(target: string, timeoutMs: number): TunnelError {
 }
 
 export function requestGone(): TunnelError {
-  return new TunnelError('ABORTED', 'the request was given up')
+  return new TunnelError('ABORTED', 'the request was given up', { hop: 'client' })
 }
 
-/** What undici threw: by its code, for its texts change. */
-export function exchangeFailed(error: unknown, target: string): TunnelError {
-  if (error instanceof TunnelError) return error
-  const code = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : ''
-  const text = error instanceof Error ? error.message : String(error)
-  if (code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'UND_ERR_INFO') {
-    return new TunnelError(
-      'CONNECT_REFUSED',
-      `${target} closed the connection before its response was complete`,
-      {
-        hop: 'target',
-        cause: error,
-      },
-    )
-  }
-  if (
-    error instanceof undiciErrors.HTTPParserError ||
-    code === 'UND_ERR_HEADERS_OVERFLOW' ||
-    code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'
-  ) {
-    return new TunnelError('CONNECT_REFUSED', `${target} does not answer in HTTP/1.1: ${text}`, {
+export function requestInvalid(what: string): TunnelError {
+  return new TunnelError('FRAME_INVALID', `the request cannot be sent: ${what}`, { hop: 'proxy' })
+}
+
+export function bodyLengthWrong(declaredBytes: number, byteCount: number): TunnelError {
+  return requestInvalid(`Content-Length is ${declaredBytes}, and the body has ${byteCount} bytes`)
+}
+
+/** The stream's link is gone, and another request of the same user needs its place. */
+export function placeTaken(): TunnelError {
+  return new TunnelError(
+    'POOL_EXHAUSTED',
+    'the link of this request was gone, and another request needed its place on the SSH connection',
+    { hop: 'proxy' },
+  )
+}
+
+/** A request that must not be repeated, on a connection that closed without a response. */
+export function outcomeUnknown(target: string, cause: Error): TunnelError {
+  return new TunnelError(
+    'OUTCOME_UNKNOWN',
+    `${target} ${cause.message}; the request may have been executed`,
+    {
       hop: 'target',
-      cause: error,
-    })
-  }
-  if (
-    code === 'UND_ERR_INVALID_ARG' ||
-    code === 'UND_ERR_NOT_SUPPORTED' ||
-    code === 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH'
-  ) {
-    return new TunnelError('FRAME_INVALID', `the request cannot be sent: ${text}`, {
-      hop: 'proxy',
-      cause: error,
-    })
-  }
+      cause,
+    },
+  )
+}
+
+/** What ended a connection under its request: the service, or the SSH connection. */
+export function exchangeFailed(error: Error, target: string): TunnelError {
+  if (error instanceof ResponseError)
+    return new TunnelError('CONNECT_REFUSED', `${target} ${error.message}`, { hop: 'target', cause: error })
   return asTunnelError(error, 'INTERNAL', 'proxy')
 }

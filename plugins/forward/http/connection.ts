@@ -1,92 +1,157 @@
-import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { Client, type Dispatcher } from 'undici'
 import type { ChannelLease } from '../../pool/index.ts'
-import { ChannelSocket } from './channel-socket.ts'
+import { ResponseError } from './response-head.ts'
+import { type ResponseHandler, ResponseParser } from './response-parser.ts'
+
+/** The request that has the connection. */
+export interface ConnectionUser extends ResponseHandler {
+  /** The service takes more of the body. */
+  drained(): void
+  /** Instead of `end`, once: the connection has closed. */
+  failed(error: Error): void
+}
 
 /** A server that says nothing keeps idle connections for 5 s and more (Node's default); this stays below. */
 const KEEP_ALIVE_MS = 4_000
-const MAX_HEADER_BYTES = 65_536
+const MAX_KEEP_ALIVE_MS = 60_000
+/** What the way to a server may take: a connection that it is about to close is not used again. */
+const KEEP_ALIVE_MARGIN_MS = 2_000
+/** A body up to this leaves in one piece with its head, in bytes. */
+const MAX_JOINED_BYTES = 32_768
 
 /** One keep-alive HTTP connection over one SSH channel. One request at a time. */
 export class HttpConnection {
   readonly lease: ChannelLease
   readonly openedAtMs = performance.now()
-  readonly #client: Client
-  readonly #socket: ChannelSocket
+  readonly #channel: Duplex
+  readonly #parser = new ResponseParser()
+  readonly #onClosed: () => void
+  #user: ConnectionUser | undefined
+  #requests = 0
+  /** A request's body is not complete. */
+  #writing: 'chunked' | 'length' | undefined
+  #idleTimer: ReturnType<typeof setTimeout> | undefined
   #closed = false
-  /** The request under way. */
-  #handler: Dispatcher.DispatchHandler | undefined
 
   /** `onClosed` is called once, when no further request can be sent. */
-  constructor(origin: string, lease: ChannelLease, channel: Duplex, onClosed: () => void) {
+  constructor(lease: ChannelLease, channel: Duplex, onClosed: () => void) {
     this.lease = lease
-    const socket = new ChannelSocket(channel)
-    this.#socket = socket
-    let used = false
-    this.#client = new Client(origin, {
-      pipelining: 1,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      maxHeaderSize: MAX_HEADER_BYTES,
-      // An exchange has its own clock for the head, and a body may take for ever.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      connect: (_options, callback) => {
-        if (used) return callback(new Error('an SSH channel connects once'), null)
-        used = true
-        // undici asks for a net.Socket and uses what every duplex has. It is deaf to an answer within the call.
-        queueMicrotask(() => callback(null, socket as unknown as Socket))
+    this.#channel = channel
+    this.#onClosed = onClosed
+    channel.on('data', (bytes: Buffer) => this.#contained(() => this.#parser.push(bytes)))
+    channel.on('drain', () => this.#user?.drained())
+    channel.on('error', (error: Error) => this.#fail(error))
+    channel.on('end', () => {
+      this.#contained(() => this.#parser.finish())
+      this.close()
+    })
+    channel.on('close', () => this.#fail(new ResponseError('closed the connection')))
+  }
+
+  /** Whether a request can be sent. */
+  get usable(): boolean {
+    return !this.#closed && this.#parser.idle && this.#parser.persistent && this.#writing === undefined
+  }
+
+  /** It has carried a request before the present one: its service may have closed it as that one was sent. */
+  get reused(): boolean {
+    return this.#requests > 1
+  }
+
+  /** Of the response to the present request something has come. */
+  get answered(): boolean {
+    return this.#parser.begun
+  }
+
+  /** `body` is all of it, or how the rest that follows by `write` is delimited. */
+  send(
+    method: string,
+    head: string,
+    body: Buffer | 'none' | 'chunked' | 'length',
+    user: ConnectionUser,
+  ): void {
+    clearTimeout(this.#idleTimer)
+    this.#user = user
+    this.#requests++
+    this.#parser.expect(method, {
+      head: (response) => user.head(response),
+      data: (bytes) => user.data(bytes),
+      end: () => {
+        this.#user = undefined
+        this.resume()
+        user.end()
       },
     })
-    let broken: Error | undefined
-    socket.on('error', (error) => {
-      broken ??= error
-    })
-    socket.once('close', () => {
-      if (this.#closed) return
-      this.#closed = true
-      lease.release()
-      this.#client.destroy().catch(() => {})
-      onClosed()
-    })
-    // By then undici has told the request, unless it failed in that.
-    socket.once('close', () => {
-      setImmediate(() => {
-        const handler = this.#handler
-        this.#handler = undefined
-        handler?.onResponseError?.(undefined as never, broken ?? new Error('the connection closed'))
-      })
-    })
+    if (typeof body === 'string') {
+      if (body !== 'none') this.#writing = body
+      this.#channel.write(head, 'latin1')
+    } else if (body.length <= MAX_JOINED_BYTES) {
+      this.#channel.write(Buffer.concat([Buffer.from(head, 'latin1'), body]))
+    } else {
+      this.#channel.write(head, 'latin1')
+      this.#channel.write(body)
+    }
   }
 
-  /** Whether another request can be sent. To be asked after the microtask in which a response ended. */
-  get usable(): boolean {
-    return !this.#closed && !this.#socket.destroyed
+  /** Of the body. False: wait for `drained`. */
+  write(bytes: Buffer): boolean {
+    if (this.#closed || bytes.length === 0) return true
+    if (this.#writing === 'length') return this.#channel.write(bytes)
+    const size = Buffer.from(`${bytes.length.toString(16)}\r\n`, 'latin1')
+    return this.#channel.write(Buffer.concat([size, bytes, CRLF]))
   }
 
-  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
-    this.#handler = handler
-    this.#client.dispatch(options, handler)
+  /** The body is complete. */
+  endBody(): void {
+    if (!this.#closed && this.#writing === 'chunked') this.#channel.write('0\r\n\r\n', 'latin1')
+    this.#writing = undefined
   }
 
-  /** The request under way is over. */
-  done(): void {
-    this.#handler = undefined
-    this.#socket.release()
-  }
-
-  /** Takes no more of the response until `resume`. */
+  /** Takes no more of the response until `resume`, its end included. */
   pause(): void {
-    this.#socket.hold()
+    this.#channel.pause()
   }
 
   resume(): void {
-    this.#socket.release()
+    this.#channel.resume()
+  }
+
+  /** Nobody uses it: it closes when that has lasted. */
+  idle(): void {
+    const { keepAliveMs = KEEP_ALIVE_MS + KEEP_ALIVE_MARGIN_MS } = this.#parser
+    const idleMs = Math.min(keepAliveMs - KEEP_ALIVE_MARGIN_MS, MAX_KEEP_ALIVE_MS)
+    if (idleMs <= 0) return this.close()
+    this.#idleTimer = setTimeout(() => this.close(), idleMs).unref()
   }
 
   /** Safe to call twice. The lease is given back at once. */
   close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    clearTimeout(this.#idleTimer)
+    this.#user = undefined
     this.lease.release()
-    this.#socket.destroy()
+    this.#channel.destroy()
+    // What still comes is read and dropped, so that the channel gets to its end.
+    this.#channel.resume()
+    this.#onClosed()
+  }
+
+  /** Whatever goes wrong costs this connection and its request alone. */
+  #contained(read: () => void): void {
+    if (this.#closed) return
+    try {
+      read()
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)))
+    }
+  }
+
+  #fail(error: Error): void {
+    const user = this.#user
+    this.close()
+    user?.failed(error)
   }
 }
+
+const CRLF = Buffer.from('\r\n', 'latin1')

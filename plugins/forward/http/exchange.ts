@@ -1,20 +1,29 @@
-import { PassThrough } from 'node:stream'
-import type { Dispatcher } from 'undici'
-import type { TunnelError } from '../../../protocol/codec/errors.ts'
+import { asTunnelError, type TunnelError } from '../../../protocol/codec/errors.ts'
 import type { HttpRequestHead, HttpResponseHead, Priority } from '../../../protocol/codec/heads.ts'
 import type { TunnelStream } from '../../../protocol/stream/stream.ts'
-import { exchangeFailed, headTimeout, requestGone } from '../errors.ts'
-import { LINGER_MS, StreamToWritable } from '../pumps.ts'
+import { exchangeFailed, headTimeout, outcomeUnknown, placeTaken, requestGone } from '../errors.ts'
+import { LINGER_MS } from '../pumps.ts'
 import type { ServeContext, Served } from '../serve.ts'
-import type { HttpConnection } from './connection.ts'
-import { hasHeader, requestHeaders, responseHeaders } from './headers.ts'
+import type { ConnectionUser, HttpConnection } from './connection.ts'
+import { hasHeader } from './headers.ts'
 import type { HttpOrigin, Waiting } from './origin.ts'
+import { RequestBody } from './request-body.ts'
+import {
+  type BodyFraming,
+  declaredLength,
+  framingOfWhole,
+  isIdempotent,
+  requestText,
+} from './request-head.ts'
+import { ResponseError } from './response-head.ts'
 
 /** Methods whose request has no body unless one shows itself: for these the first byte or the end is waited for. */
 const BODILESS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE'])
+/** How long the place of a stream that has lost its path is kept for it alone, in ms. */
+const SUSPENDED_KEEP_MS = 5_000
 
 /** One request and its response, between a stream and a keep-alive connection. */
-export class HttpExchange implements Waiting, Dispatcher.DispatchHandler {
+export class HttpExchange implements Waiting, ConnectionUser {
   readonly priority: Priority
   /** The stream is over. */
   readonly served: Promise<Served>
@@ -24,19 +33,20 @@ export class HttpExchange implements Waiting, Dispatcher.DispatchHandler {
   readonly #origin: HttpOrigin
   readonly #authority: string
   readonly #startedMs = performance.now()
-  readonly #inlet: StreamToWritable
-  /** The body as it comes; absent where the whole request was there at once. */
-  #body: PassThrough | undefined
+  readonly #body: RequestBody
+  /** The whole request rode on OPEN. Said once, so that what is sent does not depend on timing. */
+  #whole = false
+  #state: 'new' | 'queued' | 'sent' | 'answering' | 'answered' = 'new'
+  #needsFresh = false
+  #hooksRan = false
   #onFirst: (() => void) | undefined
-  #controller: Dispatcher.DispatchController | undefined
   #connection: HttpConnection | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #linger: ReturnType<typeof setTimeout> | undefined
+  #suspension: ReturnType<typeof setTimeout> | undefined
   /** The head, and what came with it, until they leave in one frame. */
   #answer: { head: HttpResponseHead; chunks: Buffer[]; ended: boolean } | undefined
   #accepted = false
-  #headSent = false
-  #responded = false
   #paused = false
   #bytesOut = 0
   #over: TunnelError | 'ended' | undefined
@@ -54,41 +64,53 @@ export class HttpExchange implements Waiting, Dispatcher.DispatchHandler {
     this.#origin = origin
     this.#authority = authority
     this.priority = stream.head.priority ?? 'normal'
-    this.#inlet = new StreamToWritable(stream)
+    this.#body = new RequestBody((byteCount) => stream.consumed(byteCount))
     this.served = new Promise((resolve) => {
       stream.handle({
         data: (bytes) => this.#received(bytes),
         aux: (bytes) => stream.consumed(bytes.length),
         ended: () => this.#requestEnded(),
-        drained: () => this.#drained(),
+        drained: () => this.#streamDrained(),
+        suspended: () => this.#suspended(),
+        resumed: () => this.#resumed(),
         closed: (error) => {
           this.#closed(error)
-          resolve({ error, bytesIn: this.#inlet.byteCount, bytesOut: this.#bytesOut })
+          resolve({ error, bytesIn: this.#body.byteCount, bytesOut: this.#bytesOut })
         },
       })
     })
   }
 
+  /** Only a connection that has carried nothing yet will do. */
+  get needsFresh(): boolean {
+    return this.#needsFresh
+  }
+
   /** Asks for a connection. */
   begin(): void {
     if (this.#over !== undefined) return
-    if (!this.#inlet.ended) {
+    this.#whole = this.#body.ended
+    if (!this.#whole) {
       // The body is still to come: it may only come once the stream has been accepted.
       this.#accepted = true
       this.#stream.accept()
       const { method, headers } = this.#request
       const mayBeEmpty = BODILESS.has(method.toUpperCase()) && !hasHeader(headers, 'content-length')
-      if (mayBeEmpty && this.#inlet.byteCount === 0) {
-        this.#onFirst = () => this.#origin.add(this)
+      if (mayBeEmpty && this.#body.byteCount === 0) {
+        this.#onFirst = () => {
+          this.#whole = this.#body.ended
+          this.#queue()
+        }
         return
       }
     }
-    this.#origin.add(this)
+    this.#queue()
   }
 
   start(connection: HttpConnection): void {
     this.#connection = connection
-    const opening = this.#context.onOpen()
+    const opening = this.#hooksRan ? undefined : this.#context.onOpen()
+    this.#hooksRan = true
     if (opening === undefined) return this.#send(connection)
     opening.then(
       () => this.#send(connection),
@@ -103,44 +125,46 @@ export class HttpExchange implements Waiting, Dispatcher.DispatchHandler {
     this.#stream.reset(error)
   }
 
-  #send(connection: HttpConnection): void {
-    if (this.#over !== undefined) return this.#free()
-    const { timeoutMs, headers } = this.#context
-    this.#timer = setTimeout(() => {
-      this.fail(headTimeout(this.#authority, timeoutMs))
-    }, timeoutMs).unref()
-    connection.dispatch(
-      {
-        method: this.#request.method as Dispatcher.HttpMethod,
-        path: this.#request.path,
-        headers: requestHeaders(this.#request.headers, headers),
-        body: this.#takeBody(),
-      },
-      this,
-    )
+  #queue(): void {
+    this.#state = 'queued'
+    if (this.#suspension === undefined) this.#origin.add(this)
   }
 
-  #takeBody(): Buffer | PassThrough | null {
-    if (!this.#inlet.ended) {
-      const body = new PassThrough({ highWaterMark: 65_536 })
-      this.#body = body
-      body.on('error', () => {}).on('close', () => this.#inlet.discard())
-      this.#inlet.attach(body)
-      return body
+  #send(connection: HttpConnection): void {
+    if (this.#over !== undefined) return this.#free()
+    // It closed while a hook was running: nothing has been sent.
+    if (!connection.usable) {
+      this.#free()
+      return this.#queue()
     }
-    return this.#inlet.takeAll()
+    this.#contained(() => {
+      const { headers } = this.#context
+      const declared = declaredLength(this.#request.headers)
+      const body = this.#whole ? this.#body.whole() : undefined
+      const framing: BodyFraming =
+        body === undefined ? (declared ?? 'chunked') : framingOfWhole(this.#request, body.length)
+      const head = requestText(this.#request, headers, this.#authority, framing)
+      this.#state = 'sent'
+      const { timeoutMs } = this.#context
+      this.#timer = setTimeout(() => this.fail(headTimeout(this.#authority, timeoutMs)), timeoutMs).unref()
+      if (body !== undefined) {
+        connection.send(this.#request.method, head, body.length === 0 ? 'none' : body, this)
+      } else {
+        connection.send(this.#request.method, head, declared === undefined ? 'chunked' : 'length', this)
+        this.#body.attach(connection, declared)
+      }
+    })
   }
 
   #received(bytes: Uint8Array): void {
-    this.#inlet.data(bytes)
-    // As long as the body moves the response is not late.
-    if (!this.#headSent) this.#timer?.refresh()
+    this.#contained(() => this.#body.data(bytes))
+    this.#moved()
     this.#begun()
   }
 
   #requestEnded(): void {
-    this.#inlet.end()
-    if (!this.#headSent) this.#timer?.refresh()
+    this.#contained(() => this.#body.end())
+    this.#moved()
     clearTimeout(this.#linger)
     this.#begun()
   }
@@ -151,31 +175,29 @@ export class HttpExchange implements Waiting, Dispatcher.DispatchHandler {
     onFirst?.()
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller
-    if (this.#over !== undefined) controller.abort(requestGone())
+  /** As long as the body moves the response is not late. */
+  #moved(): void {
+    if (this.#state === 'sent') this.#timer?.refresh()
   }
 
-  onResponseStart(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    _headers: unknown,
-    statusText?: string,
-  ): void {
-    // Interim responses speak of this connection and its waiting.
-    if (status < 200) return
+  drained(): void {
+    this.#body.drained()
+    this.#moved()
+  }
+
+  head(head: HttpResponseHead): void {
     clearTimeout(this.#timer)
-    this.#headSent = true
+    if (this.#over !== undefined) return
+    this.#state = 'answering'
     this.#context.onHead(performance.now() - this.#startedMs)
-    const raw = (controller as { rawHeaders?: (Buffer | string)[] | null }).rawHeaders ?? []
-    const head: HttpResponseHead = { status, statusText: statusText ?? '', headers: responseHeaders(raw) }
     if (this.#accepted) return this.#stream.event({ http: head })
     // What the service sent in one piece is parsed in one turn, and leaves in one frame.
     this.#answer = { head, chunks: [], ended: false }
     queueMicrotask(() => this.#sendAnswer())
   }
 
-  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  data(chunk: Buffer): void {
+    if (this.#over !== undefined) return
     this.#bytesOut += chunk.length
     if (this.#answer !== undefined) {
       this.#answer.chunks.push(chunk)
@@ -186,18 +208,31 @@ export class HttpExchange implements Waiting, Dispatcher.DispatchHandler {
     this.#connection?.pause()
   }
 
-  onResponseEnd(): void {
-    this.#responded = true
+  end(): void {
+    this.#state = 'answered'
     if (this.#answer !== undefined) this.#answer.ended = true
     else this.#endStream()
-    // By then undici has destroyed the connection where it is not to be used again.
-    queueMicrotask(() => this.#free())
+    // A turn later: by then it has shown whether the service closes the connection, or sends more than it may.
+    setImmediate(() => this.#free())
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
+  failed(cause: Error): void {
+    const connection = this.#connection
+    const unanswered = this.#state === 'sent'
+    const idempotent = isIdempotent(this.#request.method)
+    const byService = cause instanceof ResponseError
+    // A service may close a connection that it has kept just as the next request comes, or what it sent too much
+    // of the last response may come as the answer to this one (RFC 9112, section 9.3.1).
+    const again = byService && unanswered && connection?.reused === true && idempotent && this.#whole
     clearTimeout(this.#timer)
-    this.fail(exchangeFailed(error, this.#authority))
-    queueMicrotask(() => this.#free())
+    if (again && this.#over === undefined) {
+      this.#needsFresh = true
+      this.#free()
+      return this.#queue()
+    }
+    const unknown = byService && unanswered && !idempotent && connection?.answered === false
+    this.fail(unknown ? outcomeUnknown(this.#authority, cause) : exchangeFailed(cause, this.#authority))
+    this.#free()
   }
 
   #sendAnswer(): void {
@@ -218,33 +253,62 @@ export class HttpExchange implements Waiting, Dispatcher.DispatchHandler {
 
   /** A response may be complete before its request is; what still comes of that is dropped. */
   #afterEnd(): void {
-    this.#inlet.discard()
-    if (this.#inlet.ended || this.#over !== undefined) return
+    this.#body.discard()
+    if (this.#body.ended || this.#over !== undefined) return
     this.#linger = setTimeout(() => this.#stream.reset(requestGone()), LINGER_MS).unref()
   }
 
-  #drained(): void {
+  #streamDrained(): void {
     if (!this.#paused) return
     this.#paused = false
-    this.#connection?.resume()
+    if (this.#state === 'answering') this.#connection?.resume()
+  }
+
+  /** The client's link is gone. A request that waits leaves its place to others; one that has a channel offers it. */
+  #suspended(): void {
+    if (this.#state === 'queued' && this.#connection === undefined) this.#origin.remove(this)
+    this.#suspension = setTimeout(() => {
+      if (this.#state === 'answered') return
+      this.#connection?.lease.offer(() => this.fail(placeTaken()))
+    }, SUSPENDED_KEEP_MS).unref()
+  }
+
+  #resumed(): void {
+    clearTimeout(this.#suspension)
+    this.#suspension = undefined
+    if (this.#state === 'queued' && this.#connection === undefined) this.#origin.add(this)
+    else this.#connection?.lease.keep()
   }
 
   #closed(error: TunnelError | undefined): void {
     this.#over = error ?? 'ended'
     clearTimeout(this.#timer)
     clearTimeout(this.#linger)
+    clearTimeout(this.#suspension)
     this.#onFirst = undefined
-    this.#body?.destroy()
-    if (this.#connection === undefined) this.#origin.remove(this)
-    else if (!this.#responded) this.#controller?.abort(error ?? requestGone())
+    this.#body.discard()
+    const connection = this.#connection
+    if (connection === undefined) return this.#origin.remove(this)
+    // One that is still running a hook frees it itself.
+    if (this.#state === 'answered' || this.#state === 'queued') return
+    connection.close()
+    this.#free()
   }
 
   #free(): void {
     const connection = this.#connection
     if (connection === undefined) return
     this.#connection = undefined
-    this.#controller = undefined
-    connection.done()
     this.#origin.free(connection)
+  }
+
+  /** What cannot be sent ends the stream, and with it the connection. */
+  #contained(send: () => void): void {
+    try {
+      send()
+    } catch (error) {
+      this.fail(asTunnelError(error, 'INTERNAL', 'proxy'))
+      if (this.#state === 'queued') this.#free()
+    }
   }
 }

@@ -21,31 +21,17 @@ export function endToEnd(headers: HeaderList): HeaderList {
 }
 
 /**
- * A request's headers as undici takes them: name, value, name, value. `Expect` goes: the body is taken in any case,
- * so there is nothing to wait for.
+ * A request's headers as they are sent on, `more` in the place of those of the same name. `Expect` goes: the body is
+ * taken in any case, so there is nothing to wait for.
  */
-export function requestHeaders(headers: HeaderList, more: Record<string, string>): string[] {
-  const replaced = new Set(Object.keys(more).map((name) => name.toLowerCase()))
-  const flat: string[] = []
-  for (const [name, value] of endToEnd(headers)) {
+export function requestHeaders(headers: HeaderList, more: Record<string, string>): HeaderList {
+  const added = Object.entries(more)
+  const replaced = new Set(added.map(([name]) => name.toLowerCase()))
+  const kept = endToEnd(headers).filter(([name]) => {
     const lower = name.toLowerCase()
-    if (lower !== 'expect' && !replaced.has(lower)) flat.push(name, value)
-  }
-  for (const [name, value] of Object.entries(more)) flat.push(name, value)
-  return flat
-}
-
-/** A response's headers, from undici's: name, value, name, value. */
-export function responseHeaders(raw: readonly (Buffer | string)[]): HeaderList {
-  const headers: HeaderList = []
-  for (let index = 0; index + 1 < raw.length; index += 2)
-    headers.push([latin1(raw[index]), latin1(raw[index + 1])])
-  return endToEnd(headers)
-}
-
-/** A header is bytes; each becomes one character, so that none is lost (RFC 9110, section 5.5). */
-function latin1(value: Buffer | string | undefined): string {
-  return typeof value === 'string' ? value : (value?.toString('latin1') ?? '')
+    return lower !== 'expect' && !replaced.has(lower)
+  })
+  return added.length === 0 ? kept : [...kept, ...added]
 }
 
 export function hasHeader(headers: HeaderList, name: string): boolean {

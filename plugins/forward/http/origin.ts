@@ -7,6 +7,8 @@ import { HttpConnection } from './connection.ts'
 /** A request that waits for a connection. */
 export interface Waiting {
   readonly priority: Priority
+  /** Only a connection that has carried nothing yet will do. */
+  readonly needsFresh: boolean
   /** Called once with a connection, which `origin.free` takes back, or once with an error. */
   start(connection: HttpConnection): void
   fail(error: TunnelError): void
@@ -62,7 +64,7 @@ export class HttpOrigin {
   free(connection: HttpConnection): void {
     const heldMs = performance.now() - connection.openedAtMs
     const unfair = heldMs > FAIR_SHARE_MS && this.#context.othersWaiting(this.#acquires.size) > 0
-    if (connection.usable && !unfair) this.#give(connection)
+    if (connection.usable && !unfair) this.#give(connection, false)
     else connection.close()
     this.#pump()
   }
@@ -83,9 +85,16 @@ export class HttpOrigin {
     return [...this.#queue.high, ...this.#queue.normal, ...this.#queue.low]
   }
 
-  #next(): Waiting | undefined {
+  #someTakesReused(): boolean {
+    for (const queue of [this.#queue.high, this.#queue.normal, this.#queue.low])
+      for (const request of queue) if (!request.needsFresh) return true
+    return false
+  }
+
+  #next(fresh: boolean): Waiting | undefined {
     for (const queue of [this.#queue.high, this.#queue.normal, this.#queue.low]) {
       for (const request of queue) {
+        if (request.needsFresh && !fresh) continue
         queue.delete(request)
         this.#afterLeaving()
         return request
@@ -95,19 +104,20 @@ export class HttpOrigin {
   }
 
   /** To the next request, or to nobody: then it may be taken back for the user's other channels. */
-  #give(connection: HttpConnection): void {
-    const request = this.#next()
+  #give(connection: HttpConnection, fresh: boolean): void {
+    const request = this.#next(fresh)
     if (request !== undefined) return request.start(connection)
     this.#idle.push(connection)
+    connection.idle()
     connection.lease.offer(() => connection.close())
   }
 
   #pump(): void {
-    while (this.#idle.length > 0 && this.#length > 0) {
+    while (this.#idle.length > 0 && this.#someTakesReused()) {
       const connection = this.#idle.pop() as HttpConnection
       if (!connection.usable) continue
       connection.lease.keep()
-      this.#give(connection)
+      this.#give(connection, false)
     }
     while (this.#opening < Math.min(this.#length, MAX_OPENING) && !this.#closing) this.#open()
     this.#checkEmpty()
@@ -119,7 +129,7 @@ export class HttpOrigin {
     this.#connect().then(
       (connection) => {
         this.#opening--
-        if (connection !== undefined) this.#give(connection)
+        if (connection !== undefined) this.#give(connection, true)
         this.#pump()
       },
       (thrown: unknown) => {
@@ -152,17 +162,12 @@ export class HttpOrigin {
         return undefined
       }
       const channel = await lease.connection.openTcp(target.host, target.port, { timeoutMs })
-      const connection: HttpConnection = new HttpConnection(
-        `http://${target.authority}`,
-        lease,
-        channel,
-        () => {
-          this.#connections.delete(connection)
-          const index = this.#idle.indexOf(connection)
-          if (index >= 0) this.#idle.splice(index, 1)
-          this.#checkEmpty()
-        },
-      )
+      const connection: HttpConnection = new HttpConnection(lease, channel, () => {
+        this.#connections.delete(connection)
+        const index = this.#idle.indexOf(connection)
+        if (index >= 0) this.#idle.splice(index, 1)
+        this.#checkEmpty()
+      })
       this.#connections.add(connection)
       if (this.#closing) connection.close()
       return this.#closing ? undefined : connection

@@ -1,0 +1,83 @@
+import type { HeaderList, HttpRequestHead } from '../../../protocol/codec/heads.ts'
+import { requestInvalid } from '../errors.ts'
+import { requestHeaders } from './headers.ts'
+
+/** How the body of a request is delimited; a number is its length in bytes. */
+export type BodyFraming = 'none' | 'chunked' | number
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}$/
+/** RFC 9112, section 3.2.1, and what services take beside it: no spaces, no control characters. */
+const ORIGIN_FORM = /^\/[\x21-\x7e\x80-\xff]*$/
+const ABSOLUTE_FORM = /^https?:\/\/([^/?#\s@]+)([/?#].*)?$/i
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+/** Methods whose request says its length, also where that is 0 (RFC 9110, section 8.6). */
+const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
+
+/** Methods that a repetition does no harm to (RFC 9110, section 9.2.2). */
+const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
+
+export function isIdempotent(method: string): boolean {
+  return IDEMPOTENT.has(method)
+}
+
+/** The one length that the headers give; undefined where they give none. @throws {TunnelError} FRAME_INVALID */
+export function declaredLength(headers: HeaderList): number | undefined {
+  let length: string | undefined
+  for (const [name, value] of headers) {
+    if (name.length !== 14 || name.toLowerCase() !== 'content-length') continue
+    if (!/^\d{1,15}$/.test(value) || (length !== undefined && length !== value))
+      throw requestInvalid(`"${value.slice(0, 40)}" is not a valid Content-Length`)
+    length = value
+  }
+  return length === undefined ? undefined : Number(length)
+}
+
+/** How a body that is there, whole, is sent. @throws {TunnelError} FRAME_INVALID when its length is declared wrongly */
+export function framingOfWhole(request: HttpRequestHead, byteCount: number): BodyFraming {
+  const declared = declaredLength(request.headers)
+  if (declared !== undefined && declared !== byteCount) {
+    // HEAD and its like may repeat a length without a body.
+    throw requestInvalid(`Content-Length is ${declared}, and the body has ${byteCount} bytes`)
+  }
+  return declared === undefined && byteCount === 0 && !WITH_BODY.has(request.method) ? 'none' : byteCount
+}
+
+/**
+ * The head as it goes to the service, in Latin-1.
+ * @throws {TunnelError} FRAME_INVALID for what cannot be said in HTTP/1.1
+ */
+export function requestText(
+  request: HttpRequestHead,
+  more: Record<string, string>,
+  authority: string,
+  framing: BodyFraming,
+): string {
+  const { method } = request
+  if (!TOKEN.test(method))
+    throw requestInvalid(`${JSON.stringify(method.slice(0, 40))} is not a valid method`)
+  const { path, host } = originForm(request.path, method)
+  let fields = ''
+  let given: string | undefined
+  for (const [name, value] of requestHeaders(request.headers, more)) {
+    if (!TOKEN.test(name))
+      throw requestInvalid(`${JSON.stringify(name.slice(0, 40))} is not a valid header name`)
+    if (!VALUE.test(value)) throw requestInvalid(`the header ${name} has characters that no header has`)
+    const lower = name.toLowerCase()
+    if (lower === 'host') given = value
+    else if (lower !== 'content-length') fields += `${name}: ${value}\r\n`
+  }
+  if (framing === 'chunked') fields += 'Transfer-Encoding: chunked\r\n'
+  else if (framing !== 'none') fields += `Content-Length: ${framing}\r\n`
+  return `${method} ${path} HTTP/1.1\r\nHost: ${host ?? given ?? authority}\r\nConnection: keep-alive\r\n${fields}\r\n`
+}
+
+/** The path as a service is asked for it; the host where the path named one (RFC 9112, section 3.2.2). */
+function originForm(asked: string, method: string): { path: string; host?: string } {
+  if (asked === '*' && method === 'OPTIONS') return { path: '*' }
+  const absolute = ABSOLUTE_FORM.exec(asked)
+  const rest = (absolute === null ? asked : (absolute[2] ?? '/')).split('#', 1)[0] as string
+  const path = absolute !== null && !rest.startsWith('/') ? `/${rest}` : rest
+  if (!ORIGIN_FORM.test(path))
+    throw requestInvalid(`${JSON.stringify(asked.slice(0, 80))} is not a valid path`)
+  return absolute === null ? { path } : { path, host: absolute[1] as string }
+}

@@ -1,0 +1,138 @@
+import type { HeaderList, HttpResponseHead } from '../../../protocol/codec/heads.ts'
+import { endToEnd } from './headers.ts'
+
+/** What a service did that HTTP/1.1 does not have. Its text goes on from the service's address. */
+export class ResponseError extends Error {
+  override readonly name = 'ResponseError'
+}
+
+/** How the body of a response is delimited; a number is its length in bytes. */
+export type Framing = 'chunked' | 'untilClose' | number
+
+export interface ParsedHead {
+  head: HttpResponseHead
+  framing: Framing
+  /** Another request may follow on the same connection. */
+  persistent: boolean
+  /** From `Keep-Alive: timeout=…`. */
+  keepAliveMs: number | undefined
+}
+
+const STATUS_LINE = /^HTTP\/1\.(\d) (\d{3})(?: ([^\n]*))?$/
+const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+/** RFC 9110, section 5.5: these are never part of a field's value. */
+const FORBIDDEN = /[\0\r]/
+/** RFC 9112, section 4: a phrase is visible characters, spaces and bytes above 127, or it is ignored. */
+const PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+/**
+ * A head as it came, in Latin-1, up to and with its empty line.
+ * @throws {ResponseError}
+ */
+export function parseHead(text: string, method: string): ParsedHead {
+  const lines = text.split('\n')
+  const statusLine = withoutCr(lines[0] ?? '')
+  const parsed = STATUS_LINE.exec(statusLine)
+  if (parsed === null) throw new ResponseError('does not answer in HTTP/1.1')
+  const status = Number(parsed[2])
+  if (status < 100) throw new ResponseError(`does not answer in HTTP/1.1: there is no status ${parsed[2]}`)
+  if (status === 101) throw new ResponseError('switched to another protocol, which nobody had asked for')
+  const phrase = parsed[3] ?? ''
+  const fields = parseFields(lines)
+  const framing = framingOf(status, method, fields)
+  return {
+    head: { status, statusText: PHRASE.test(phrase) ? phrase : '', headers: endToEnd(fields) },
+    framing,
+    persistent: framing !== 'untilClose' && isPersistent(parsed[1] !== '0', fields),
+    keepAliveMs: keepAliveMs(fields),
+  }
+}
+
+function parseFields(lines: readonly string[]): HeaderList {
+  const fields: HeaderList = []
+  // The last two are the empty line, and what is behind it.
+  for (let index = 1; index < lines.length - 2; index++) {
+    const line = withoutCr(lines[index] as string)
+    if (FORBIDDEN.test(line)) throw new ResponseError('sent a header with characters that no header has')
+    const first = line.charCodeAt(0)
+    const before = fields.at(-1)
+    if (first === 0x20 || first === 0x09) {
+      // A folded line (RFC 9112, section 5.2).
+      if (before === undefined)
+        throw new ResponseError('does not answer in HTTP/1.1: its first header has no name')
+      before[1] = trimmed(`${before[1]} ${trimmed(line)}`)
+      continue
+    }
+    const colon = line.indexOf(':')
+    const name = trimmed(line.slice(0, Math.max(0, colon)))
+    if (!NAME.test(name))
+      throw new ResponseError(
+        `does not answer in HTTP/1.1: ${JSON.stringify(line.slice(0, 40))} is not a header`,
+      )
+    fields.push([name, trimmed(line.slice(colon + 1))])
+  }
+  return fields
+}
+
+/** RFC 9112, section 6.3. */
+function framingOf(status: number, method: string, fields: HeaderList): Framing {
+  // A length here is that of the response to GET (RFC 9110, section 8.6).
+  if (method === 'HEAD' || status < 200 || status === 204 || status === 304) return 0
+  const codings = valuesOf(fields, 'transfer-encoding').filter((coding) => coding !== 'identity')
+  if (codings.length > 0) {
+    if (codings.length === 1 && codings[0] === 'chunked') return 'chunked'
+    throw new ResponseError(
+      `answers with the transfer coding ${codings.join(', ').slice(0, 80)}, which was not asked for`,
+    )
+  }
+  const lengths = new Set(valuesOf(fields, 'content-length'))
+  if (lengths.size === 0) return 'untilClose'
+  const [length = ''] = lengths
+  if (lengths.size > 1 || !/^\d{1,15}$/.test(length))
+    throw new ResponseError(
+      `does not answer in HTTP/1.1: ${JSON.stringify([...lengths].join(', ').slice(0, 40))} is not a length`,
+    )
+  return Number(length)
+}
+
+function isPersistent(is11: boolean, fields: HeaderList): boolean {
+  const options = valuesOf(fields, 'connection')
+  if (options.includes('close')) return false
+  // With both there is no telling what a server in between made of it.
+  if (hasField(fields, 'transfer-encoding') && (hasField(fields, 'content-length') || !is11)) return false
+  return is11 || options.includes('keep-alive')
+}
+
+function keepAliveMs(fields: HeaderList): number | undefined {
+  for (const value of valuesOf(fields, 'keep-alive')) {
+    const seconds = /^timeout\s*=\s*"?(\d{1,6})"?$/.exec(value)?.[1]
+    if (seconds !== undefined) return Number(seconds) * 1_000
+  }
+  return undefined
+}
+
+/** The members of a list, over all fields of that name, in lower case. */
+function valuesOf(fields: HeaderList, wanted: string): string[] {
+  const values: string[] = []
+  for (const [name, value] of fields) {
+    if (name.length !== wanted.length || name.toLowerCase() !== wanted) continue
+    for (const one of value.split(',')) {
+      const trimmed = one.trim().toLowerCase()
+      if (trimmed !== '') values.push(trimmed)
+    }
+  }
+  return values
+}
+
+function hasField(fields: HeaderList, wanted: string): boolean {
+  return fields.some(([name]) => name.length === wanted.length && name.toLowerCase() === wanted)
+}
+
+/** Without spaces and tabs around it; `trim` would take bytes above 127 too. */
+function trimmed(value: string): string {
+  return value.replace(/^[ \t]+/, '').replace(/[ \t]+$/, '')
+}
+
+function withoutCr(line: string): string {
+  return line.endsWith('\r') ? line.slice(0, -1) : line
+}
