@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { compileTests } from './compile-tests.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 /** Longest that one file of tests may take, in ms; a hang becomes a failure that names the test. */
@@ -10,7 +11,7 @@ const TEST_TIMEOUT_MS = 240_000
 /** How long a process may take to follow its parent, in ms. */
 const LEAVE_MS = 3_000
 
-/** Node 20's --test takes no globs, and tsx's hook no folders: every file is named. */
+/** Node 20's --test takes no globs: every file is named. */
 function filesUnder(folder, matches) {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     const path = join(folder, entry.name)
@@ -38,8 +39,15 @@ function run(script) {
   if (result.status !== 0) process.exit(result.status ?? 1)
 }
 
-const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith('-'))
-const flags = process.argv.slice(2).filter((argument) => argument.startsWith('-'))
+/** Flags of Node's whose value may be the next word. */
+const TAKES_VALUE = /^--test-(name-pattern|skip-pattern|timeout|concurrency|shard|reporter(-destination)?)$/
+
+const wanted = []
+const flags = []
+for (const argument of process.argv.slice(2)) {
+  if (argument.startsWith('-') || TAKES_VALUE.test(flags.at(-1))) flags.push(argument)
+  else wanted.push(argument)
+}
 const files = filesUnder(join(root, 'test'), (name) => name.endsWith('.test.ts'))
   .map((path) => relative(root, path))
   .filter((path) => wanted.length === 0 || wanted.some((part) => path.includes(part)))
@@ -51,17 +59,18 @@ if (files.length === 0) {
 
 run('install-test-packages.mjs')
 if (buildIsStale()) run('build.mjs')
+const { compiled, remove } = await compileTests(files)
+process.on('exit', remove)
 
 // In its own process group, so that nothing a test forgot outlives the run.
 const child = spawn(
   process.execPath,
   [
-    ...['--import', 'tsx', '--test'],
-    ...['--test-reporter=spec', '--test-reporter-destination=stdout'],
-    ...['--test-reporter=./scripts/unfinished-tests.mjs', '--test-reporter-destination=stdout'],
+    ...['--enable-source-maps', '--test'],
+    ...['--test-reporter=./scripts/test-reporter.mjs', '--test-reporter-destination=stdout'],
     ...['--test-concurrency=3', `--test-timeout=${TEST_TIMEOUT_MS}`],
     ...flags,
-    ...files,
+    ...compiled,
   ],
   { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], detached: true },
 )
@@ -95,7 +104,7 @@ function leftBehind() {
 }
 
 child.on('exit', (code, signal) => {
-  // What ends with its parent (tsx's compiler) may take a moment for it.
+  // What ends with its parent may take a moment for it.
   const deadlineMs = performance.now() + LEAVE_MS
   const check = () => {
     const left = leftBehind()
