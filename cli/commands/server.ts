@@ -71,7 +71,7 @@ export async function run(argv: string[]): Promise<number> {
   app.log.info(`${signal}: draining, then closing`)
   const late = setTimeout(() => process.exit(EXIT.failure), settings.shutdown.serverMs + CLOSE_GRACE_MS)
   // Clients and agents dial elsewhere first. A person who pressed Ctrl-C waits for that only a moment.
-  await app.links.drain(
+  await app.lifecycle.drain(
     signal === 'SIGINT' ? Math.min(INTERRUPT_MS, settings.shutdown.serverMs) : settings.shutdown.serverMs,
   )
   await app.close()

@@ -7,6 +7,11 @@ export interface CheckResult {
   detail?: string
 }
 
+export interface Readiness {
+  ready: boolean
+  checks: Record<string, CheckResult>
+}
+
 const CHECK_TIMEOUT_MS = 2_000
 
 /** What has to hold for this proxy to take new work. Each plugin adds the checks of what it owns. */
@@ -18,8 +23,17 @@ export class HealthChecks {
     this.#checks.set(name, check)
   }
 
-  /** All checks at once; one that says nothing in time has failed. */
-  async run(): Promise<{ ready: boolean; checks: Record<string, CheckResult> }> {
+  #running: Promise<Readiness> | undefined
+
+  /** All checks at once; one that says nothing in time has failed. Who asks while they run hears the same. */
+  run(): Promise<Readiness> {
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined
+    })
+    return this.#running
+  }
+
+  async #run(): Promise<Readiness> {
     const results = await Promise.all(
       [...this.#checks].map(async ([name, check]) => [name, await runOne(check)] as const),
     )

@@ -1,7 +1,7 @@
-import underPressure from '@fastify/under-pressure'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { HealthChecks } from './checks.ts'
+import { EventLoopDelay } from './event-loop.ts'
 
 export type { CheckResult, HealthCheck, HealthChecks } from './checks.ts'
 
@@ -23,19 +23,12 @@ export const healthChecks = fp(
 )
 
 async function healthRoutes(app: FastifyInstance): Promise<void> {
-  let isClosing = false
-  app.addHook('preClose', async () => {
-    isClosing = true
-  })
-  await app.register(underPressure, {
-    maxEventLoopDelay: MAX_EVENT_LOOP_DELAY_MS,
-    // It measures; a probe is answered under any pressure.
-    pressureHandler: () => undefined,
-  })
-  app.health.addCheck('eventLoop', () => (app.isUnderPressure() ? 'the event loop is late' : undefined))
-  app.health.addCheck('accepting', () => {
-    return isClosing || app.links?.draining ? 'this proxy is shutting down' : undefined
-  })
+  const delay = new EventLoopDelay()
+  app.addHook('onClose', async () => delay.close())
+  app.health.addCheck('eventLoop', () =>
+    delay.meanMs > MAX_EVENT_LOOP_DELAY_MS ? 'the event loop is late' : undefined,
+  )
+  app.health.addCheck('accepting', () => (app.lifecycle.draining ? 'this proxy is shutting down' : undefined))
   app.health.addCheck('state', async () => {
     await app.state.get('health', 'probe')
     return undefined
@@ -43,6 +36,7 @@ async function healthRoutes(app: FastifyInstance): Promise<void> {
 
   const startedMs = performance.now()
   const uptimeSeconds = () => Math.floor((performance.now() - startedMs) / 1_000)
+  app.addHook('onRequest', app.limitProbesByIp)
   app.get('/api/tunnel/health', async (_request, reply) => {
     reply.header('cache-control', 'no-store')
     return { status: 'ok', uptimeSeconds: uptimeSeconds() }
@@ -58,5 +52,5 @@ export default fp(healthRoutes, {
   name: 'tunnel-health',
   fastify: '5.x',
   encapsulate: true,
-  dependencies: ['tunnel-health-checks', 'tunnel-state'],
+  dependencies: ['tunnel-health-checks', 'tunnel-lifecycle', 'tunnel-state', 'tunnel-ratelimit'],
 })

@@ -166,39 +166,45 @@ export class LinkDoor {
     }
   }
 
-  /**
-   * Asks every peer to go elsewhere, and waits until the clients have, for at most `deadlineMs`. A client that has
-   * nowhere to go is waited for while streams that end here go over its link (`isUsed`); sealed ones go on through
-   * whoever takes our place, and the sooner he can, the better. Agents' links carry the clients' streams to the end.
-   */
-  async drain(deadlineMs: number, error: TunnelError, isUsed: (link: Link) => boolean): Promise<void> {
+  /** Asks every peer to go elsewhere. */
+  sendAway(deadlineMs: number, error: TunnelError): void {
     for (const link of this.links.keys()) link.goaway({ ...error.toWire(), deadlineMs })
-    await this.#clientsLeave(deadlineMs, isUsed)
+  }
+
+  close(error: TunnelError): void {
     for (const link of [...this.links.keys()]) link.close(error)
   }
 
-  #clientsLeave(deadlineMs: number, isUsed: (link: Link) => boolean): Promise<void> {
+  /**
+   * Waits until the clients have gone elsewhere, or the time is `over`. A client that has nowhere to go is waited for
+   * while streams that end here go over links (`areUsed`); sealed ones go on through whatever takes our place, and the
+   * sooner it can, the better. Agents' links carry the clients' streams to the end.
+   */
+  clientsLeave(over: AbortSignal, areUsed: () => boolean): Promise<void> {
     const sinceMs = performance.now()
     const isAwaited = (): boolean => {
-      const waitedMs = performance.now() - sinceMs
-      if (waitedMs >= deadlineMs) return false
-      for (const [link, role] of this.links) {
-        if (role === 'client' && (waitedMs < MOVE_MS || isUsed(link))) return true
-      }
-      return false
+      if (over.aborted) return false
+      return performance.now() - sinceMs < MOVE_MS ? this.#hasClients() : areUsed()
     }
     return new Promise((resolve) => {
       let timer: NodeJS.Timeout | undefined
       const look = (): void => {
         if (isAwaited()) return
         clearInterval(timer)
+        over.removeEventListener('abort', look)
         this.#onClientGone = undefined
         resolve()
       }
       timer = setInterval(look, LOOK_MS).unref()
+      over.addEventListener('abort', look)
       this.#onClientGone = look
       look()
     })
+  }
+
+  #hasClients(): boolean {
+    for (const role of this.links.values()) if (role === 'client') return true
+    return false
   }
 
   #onClientGone: (() => void) | undefined

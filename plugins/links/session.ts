@@ -71,11 +71,10 @@ export class Sessions {
     return this.#sessions.get(userId)?.links ?? NO_LINKS
   }
 
-  /** Whether a stream that ends at this proxy goes over `link`. */
-  isUsed(link: Link): boolean {
-    for (const { links, acceptor } of this.#sessions.values()) {
-      if (!links.has(link)) continue
-      for (const stream of acceptor.streams) if (stream.link === link) return true
+  /** Whether a stream that ends at this proxy goes over one of `links`. */
+  areUsed(links: { has(link: Link): boolean }): boolean {
+    for (const { acceptor } of this.#sessions.values()) {
+      for (const { link } of acceptor.streams) if (link !== undefined && links.has(link)) return true
     }
     return false
   }

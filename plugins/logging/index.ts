@@ -5,10 +5,13 @@ import { CORRELATION_HEADER, correlationIdOf } from './correlation.ts'
 
 export { CORRELATION_HEADER } from './correlation.ts'
 export { createLogger } from './logger.ts'
+export { type LogOutput, logToStdout } from './output.ts'
 
 export interface LoggingOptions {
   /** A request that took longer is a WARN, in ms. */
   slowMs: number
+  /** What can be wrong with the place where the log goes. */
+  output?: { readonly problem?: string | undefined } | undefined
 }
 
 /** Fastify's own lines about requests are left to our hooks; a response that breaks off is told here. */
@@ -40,7 +43,8 @@ const MAX_PATH = 200
 /** Asked for every few seconds by machines; of interest only when something is searched for. */
 const QUIET_ROUTES = /^\/api\/tunnel\/(health(\/ready)?|metrics)$/
 
-async function loggingPlugin(app: FastifyInstance, { slowMs }: LoggingOptions): Promise<void> {
+async function loggingPlugin(app: FastifyInstance, { slowMs, output }: LoggingOptions): Promise<void> {
+  if (output !== undefined) app.health.addCheck('log', () => output.problem)
   app.addHook('onRequest', (request, reply, done) => {
     reply.header(CORRELATION_HEADER, request.id)
     done()
@@ -63,4 +67,8 @@ async function loggingPlugin(app: FastifyInstance, { slowMs }: LoggingOptions): 
   })
 }
 
-export default fp(loggingPlugin, { name: 'tunnel-logging', fastify: '5.x' })
+export default fp(loggingPlugin, {
+  name: 'tunnel-logging',
+  fastify: '5.x',
+  dependencies: ['tunnel-health-checks'],
+})

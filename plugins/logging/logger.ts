@@ -17,7 +17,7 @@ interface WithInherited {
  * JSON lines as `contract.md` has them: timestamp, level, message, userId, connectionId, correlationId, context.
  * Setting `level` on it holds at once for every child that has no level of its own.
  */
-export function createLogger(options: LogOptions, stream: DestinationStream = pino.destination(1)): Logger {
+export function createLogger(options: LogOptions, stream: DestinationStream): Logger {
   const logger = pino(
     {
       level: options.level,

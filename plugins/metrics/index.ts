@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fastifyMetrics from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import client from 'prom-client'
@@ -16,13 +16,15 @@ declare module 'fastify' {
 /** Routes of links: their requests last as long as the link, which is no duration of a request. */
 const LINK_ROUTES = /^\/api\/tunnel\/(connect|agent|relay)$/
 
-async function metricsPlugin(app: FastifyInstance, options: MetricsAccess): Promise<void> {
+/** The service: there for every plugin, whoever may read it. */
+async function metricsService(app: FastifyInstance): Promise<void> {
   // One registry a server, not the module's global one: a process may hold several servers, as tests do.
-  const registry = new client.Registry()
-  const metrics = createMetrics(registry)
-  app.decorate('tunnelMetrics', metrics)
+  app.decorate('tunnelMetrics', createMetrics(new client.Registry()))
+}
 
-  // What fastify-metrics times is every route's, so its hooks sit here and not in the scope of our own route.
+/** The times of every route, so that its hooks sit here and not in the scope of our own route. */
+async function routeTimes(app: FastifyInstance): Promise<void> {
+  const { registry } = app.tunnelMetrics
   await app.register(fastifyMetrics.default, {
     endpoint: null,
     name: 'routeMetrics',
@@ -33,23 +35,30 @@ async function metricsPlugin(app: FastifyInstance, options: MetricsAccess): Prom
       overrides: { histogram: { registers: [registry] }, summary: { registers: [] } },
     },
   })
+}
 
-  await app.register(async (scope) => {
-    scope.get(
-      '/api/tunnel/metrics',
-      {
-        logLevel: 'error',
-        onRequest: async (request, reply) => {
-          await app.limitByIp?.(request, reply)
-          checkReader(options, { remoteAddress: request.socket.remoteAddress, headers: request.headers })
-        },
-      },
-      async (_request, reply) => {
-        const text = await metrics.read()
-        return reply.type(metrics.contentType).header('cache-control', 'no-store').send(text)
-      },
-    )
+async function metricsRoutes(app: FastifyInstance, options: MetricsAccess): Promise<void> {
+  const mayRead = async (request: FastifyRequest): Promise<void> => {
+    checkReader(options, { remoteAddress: request.socket.remoteAddress, headers: request.headers })
+  }
+  app.get('/api/tunnel/metrics', { onRequest: [app.limitByIp, mayRead] }, async (_request, reply) => {
+    const { tunnelMetrics } = app
+    const text = await tunnelMetrics.read()
+    return reply.type(tunnelMetrics.contentType).header('cache-control', 'no-store').send(text)
   })
 }
 
-export default fp(metricsPlugin, { name: 'tunnel-metrics', fastify: '5.x' })
+export default fp(metricsService, { name: 'tunnel-metrics', fastify: '5.x' })
+
+export const metricsOfRoutes = fp(routeTimes, {
+  name: 'tunnel-route-metrics',
+  fastify: '5.x',
+  dependencies: ['tunnel-metrics'],
+})
+
+export const metricsRoute = fp(metricsRoutes, {
+  name: 'tunnel-metrics-route',
+  fastify: '5.x',
+  encapsulate: true,
+  dependencies: ['tunnel-metrics', 'tunnel-ratelimit'],
+})

@@ -48,7 +48,7 @@ export interface TunnelMetrics {
   /** `tunnel_ssh_connect_ms`: dialling, handshake and authentication of one SSH connection. */
   readonly sshConnectMs: Spread<NoLabels>
   /** `tunnel_rate_limited_total`: refusals by a limit. `tier` is `none` where no user is known yet. */
-  readonly rateLimited: Count<{ scope: 'ip' | 'stream' | 'link'; tier: string }>
+  readonly rateLimited: Count<{ scope: 'ip' | 'socket' | 'stream' | 'link'; tier: string }>
   /** `tunnel_auth_failures_total` */
   readonly authFailures: Count<{ code: ErrorCode }>
   /** `tunnel_heartbeat_rtt_ms` */
@@ -61,6 +61,8 @@ export interface TunnelMetrics {
   /** Prometheus' text format, the process' own metrics included. */
   read(): Promise<string>
   readonly contentType: string
+  /** Where a plugin registers metrics of its own. */
+  readonly registry: Registry
 }
 
 const LATENCY_BUCKETS_MS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000]
@@ -117,5 +119,6 @@ export function createMetrics(registry: Registry): TunnelMetrics {
       return `${own}\n${process}`
     },
     contentType: registry.contentType,
+    registry,
   }
 }

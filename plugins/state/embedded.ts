@@ -3,20 +3,22 @@ import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { Buckets } from './buckets.ts'
-import { folderInUse, folderUnusable } from './errors.ts'
+import { folderInUse, folderUnusable, handedOver } from './errors.ts'
 import type { BucketLimit, Json, State, TokenAnswer } from './state.ts'
 
 const NAMESPACE = /^[a-z][a-z0-9-]*$/
 
 /** Memory for the buckets, LevelDB in `<dir>/db` for the records: what one replica needs, and nothing to set up. */
 export class EmbeddedState implements State {
-  readonly #level: ClassicLevel<string, Json>
+  readonly #store: ClassicLevel<string, Json>
   readonly #buckets: Buckets
   /** The last write begun for each key that has one under way, so that check and write of `create` are one. */
   readonly #writes = new Map<string, Promise<unknown>>()
 
+  #closed: Promise<void> | undefined
+
   private constructor(level: ClassicLevel<string, Json>, clock: Clock) {
-    this.#level = level
+    this.#store = level
     this.#buckets = new Buckets(clock)
   }
 
@@ -33,6 +35,12 @@ export class EmbeddedState implements State {
     } catch (error) {
       throw isLocked(error) ? folderInUse(dir, error) : folderUnusable(dir, error)
     }
+  }
+
+  /** Throws SHUTTING_DOWN when the folder has been let go of. */
+  get #level(): ClassicLevel<string, Json> {
+    if (this.#closed !== undefined) throw handedOver()
+    return this.#store
   }
 
   async get(namespace: string, key: string): Promise<Json | undefined> {
@@ -77,9 +85,9 @@ export class EmbeddedState implements State {
     return this.#buckets.take(bucket, limit, cost)
   }
 
-  async close(): Promise<void> {
-    this.#buckets.clear()
-    await this.#level.close()
+  close(): Promise<void> {
+    this.#closed ??= this.#store.close()
+    return this.#closed
   }
 
   async #inTurn<T>(record: string, write: () => Promise<T>): Promise<T> {

@@ -11,3 +11,9 @@ export function folderUnusable(dir: string, cause: unknown): TunnelError {
   const text = `the state folder ${dir} cannot be used: ${reason}`
   return new TunnelError('CONFIG_INVALID', text, { cause, hop: 'proxy' })
 }
+
+/** While the proxy drains, the folder already belongs to whatever takes its place. */
+export function handedOver(): TunnelError {
+  const text = 'the proxy is shutting down: its state belongs to its successor already'
+  return new TunnelError('SHUTTING_DOWN', text, { hop: 'proxy', retryAfterMs: 1_000 })
+}

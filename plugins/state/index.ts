@@ -15,7 +15,9 @@ declare module 'fastify' {
 async function statePlugin(app: FastifyInstance, options: StateOptions): Promise<void> {
   const state = await EmbeddedState.open(options.dir)
   app.decorate('state', state)
+  // Whoever takes our place needs the folder; what stands here needs it no more.
+  app.lifecycle.onDrain('hand over', () => state.close())
   app.addHook('onClose', () => state.close())
 }
 
-export default fp(statePlugin, { name: 'tunnel-state', fastify: '5.x' })
+export default fp(statePlugin, { name: 'tunnel-state', fastify: '5.x', dependencies: ['tunnel-lifecycle'] })

@@ -41,7 +41,7 @@ test('a drain moves clients and agents to the other proxy under sealed streams, 
     for await (const chunk of stream as AsyncIterable<Buffer>) {
       hash.update(chunk)
       bytes += chunk.length
-      if (bytes > BYTES / 3) drained ??= leaving.app.links.drain(10_000)
+      if (bytes > BYTES / 3) drained ??= leaving.app.lifecycle.drain(10_000)
     }
     await writing
     assert.equal(hash.digest('hex'), seededSha256(seed, BYTES))
@@ -59,8 +59,8 @@ test('a proxy that drains takes no new link, and a client with two addresses nev
   const tunnel = await leaving.connect('alice', { url: [leaving.url, staying.url] })
   const states: string[] = []
   tunnel.on('state', (state) => states.push(state))
-  const draining = leaving.app.links.drain(5_000)
-  assert.equal(leaving.app.links.draining, true)
+  const draining = leaving.app.lifecycle.drain(5_000)
+  assert.equal(leaving.app.lifecycle.draining, true)
   await assert.rejects(leaving.client('alice').connect(), { category: 'network' })
   await draining
   assert.equal(leaving.app.links.count, 0)
@@ -87,7 +87,7 @@ test('a request that ends at the leaving proxy finishes there, and the next goes
   const url = `http://home:${(server.address() as AddressInfo).port}/`
   const tunnel = await leaving.connect('alice', { url: urls })
   const response = await tunnel.fetch(url)
-  const draining = leaving.app.links.drain(10_000)
+  const draining = leaving.app.lifecycle.drain(10_000)
   await until(() => staying.app.links.count === 2)
   const second = await tunnel.fetch(url)
   for (const end of finish) end()
@@ -102,7 +102,7 @@ test('a peer that does not move is closed with 1012 when the time is over', asyn
   const proxy = await startProxy(t)
   const tunnel = await proxy.connect('alice', { settings: { backoff: { maxAttempts: 2 } } })
   const lost = new Promise<string>((resolve) => tunnel.on('link-lost', (error) => resolve(error.code)))
-  await proxy.app.links.drain(300)
+  await proxy.app.lifecycle.drain(300)
   assert.equal(await lost, 'SHUTTING_DOWN')
   assert.equal(proxy.app.links.count, 0)
 })
@@ -128,7 +128,7 @@ test('a proxy that stands alone waits for a request under way, and not for seale
   const response = await asking.fetch(`http://home:${port}/`)
   let isOver = false
   // Far beyond the patience of any test.
-  const draining = proxy.app.links.drain(3_600_000).then(() => {
+  const draining = proxy.app.lifecycle.drain(3_600_000).then(() => {
     isOver = true
   })
   const sinceMs = performance.now()

@@ -4,10 +4,10 @@ import { connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import rateLimit from '@fastify/rate-limit'
 import Fastify, { type FastifyInstance } from 'fastify'
-import errors, { sendProblem } from '../../../plugins/errors/index.ts'
+import errors, { answerUnrouted } from '../../../plugins/errors/index.ts'
 import logging, { createLogger, requestLogging } from '../../../plugins/logging/index.ts'
-import metrics from '../../../plugins/metrics/index.ts'
 import { ERROR_KINDS, type ErrorCode, TunnelError } from '../../../protocol/codec/errors.ts'
+import { registerGround } from '../ground.ts'
 
 interface ProblemDocument {
   type: string
@@ -24,13 +24,13 @@ async function start(t: TestContext, routes: (app: FastifyInstance) => void | Pr
   const lines: string[] = []
   const app = Fastify({
     ...requestLogging,
-    frameworkErrors: sendProblem,
+    frameworkErrors: answerUnrouted,
     loggerInstance: createLogger({ level: 'debug' }, { write: (line) => void lines.push(line) }),
   })
   t.after(() => app.close())
-  await app.register(errors)
+  await registerGround(t, app)
   await app.register(logging, { slowMs: 5_000 })
-  await app.register(metrics, { access: 'loopback', behindProxy: false })
+  await app.register(errors)
   await routes(app as unknown as FastifyInstance)
   await app.ready()
   return { app, lines, logged: () => lines.join('') }

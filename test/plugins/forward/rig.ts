@@ -16,12 +16,9 @@ import policy from '../../../plugins/policy/index.ts'
 import { PolicyOptions } from '../../../plugins/policy/options.ts'
 import pool from '../../../plugins/pool/index.ts'
 import { PoolOptions } from '../../../plugins/pool/options.ts'
-import ratelimit from '../../../plugins/ratelimit/index.ts'
-import { RateLimitOptions } from '../../../plugins/ratelimit/options.ts'
 import ssh from '../../../plugins/ssh/index.ts'
 import { deriveUserKey } from '../../../plugins/ssh/keys.ts'
 import { SshOptions } from '../../../plugins/ssh/options.ts'
-import state from '../../../plugins/state/index.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import {
   type AcceptHead,
@@ -39,7 +36,7 @@ import {
 import { MemoryPair } from '../../support/memory-transport.ts'
 import type { Scope } from '../../support/scope.ts'
 import { requireSystem, type Sshd, startSshd } from '../../support/sshd.ts'
-import { tempFolder } from '../../support/tree.ts'
+import { registerGround } from '../ground.ts'
 
 export const ADA: User = { sub: 'ada', tier: 'enterprise', roles: [], expiresAtMs: Number.POSITIVE_INFINITY }
 const STREAMS = {
@@ -101,13 +98,12 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
     ...(Value.Default(schema, {}) as T),
     ...more,
   })
-  await app.register(state, { store: 'embedded', dir: await tempFolder(t, 'rig') } as never)
+  await registerGround(t, app, options.rateLimit)
   await app.register(
     fp(async (it) => void it.decorate('machines', machines as never), { name: 'tunnel-machines' }),
   )
   await app.register(fp(async () => {}, { name: 'tunnel-auth' }))
   await app.register(policy, settings<PolicyOptions>(PolicyOptions))
-  await app.register(ratelimit, Value.Default(RateLimitOptions, options.rateLimit ?? {}) as RateLimitOptions)
   await app.register(breaker, settings<BreakerOptions>(BreakerOptions, options.breaker))
   await app.register(
     ssh,

@@ -1,11 +1,8 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import Fastify from 'fastify'
-import health, { healthChecks } from '../../../plugins/health/index.ts'
-import state from '../../../plugins/state/index.ts'
+import health from '../../../plugins/health/index.ts'
+import { registerGround } from '../ground.ts'
 
 interface Readiness {
   status: string
@@ -14,12 +11,9 @@ interface Readiness {
 }
 
 async function start(t: TestContext) {
-  const dir = await mkdtemp(join(tmpdir(), 'tunnel-health-'))
-  t.after(() => rm(dir, { recursive: true, force: true }))
   const app = Fastify()
   t.after(() => app.close())
-  await app.register(healthChecks)
-  await app.register(state, { store: 'embedded', dir })
+  await registerGround(t, app)
   await app.register(health)
   const ready = async () => {
     const answer = await app.inject('/api/tunnel/health/ready')
@@ -99,19 +93,17 @@ test('a state that is gone makes the proxy unready', async (t) => {
 
 test('a proxy that drains takes no new work and says so', async (t) => {
   const { app, ready } = await start(t)
-  let draining = false
-  const links = {
-    count: 0,
-    drain: async () => {},
-    get draining() {
-      return draining
-    },
-  }
-  app.decorate('links', links)
   assert.equal((await ready()).httpStatus, 200)
-  draining = true
+  let goOn: () => void = () => {}
+  const held = new Promise<void>((resolve) => {
+    goOn = resolve
+  })
+  app.lifecycle.onDrain('stop accepting', () => held)
+  const drained = app.lifecycle.drain(1_000)
   const unready = await ready()
   assert.equal(unready.httpStatus, 503)
   assert.equal(unready.checks.accepting?.status, 'failed')
   assert.equal((await app.inject('/api/tunnel/health')).statusCode, 200)
+  goOn()
+  await drained
 })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
+import { healthChecks } from '../../../plugins/health/index.ts'
 import logging, { createLogger, requestLogging } from '../../../plugins/logging/index.ts'
 import type { LogLevel } from '../../../plugins/logging/options.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
@@ -26,6 +27,7 @@ async function start(t: TestContext, routes: (app: FastifyInstance) => void, slo
   const { logger, lines } = captured('debug')
   const app = Fastify({ ...requestLogging, loggerInstance: logger })
   t.after(() => app.close())
+  await app.register(healthChecks)
   await app.register(logging, { slowMs })
   routes(app as unknown as FastifyInstance)
   await app.ready()

@@ -4,13 +4,14 @@ import { isDeepStrictEqual } from 'node:util'
 import Fastify from 'fastify'
 import errors from '../../../plugins/errors/index.ts'
 import { checkReader } from '../../../plugins/metrics/access.ts'
-import metrics from '../../../plugins/metrics/index.ts'
+import { metricsOfRoutes, metricsRoute } from '../../../plugins/metrics/index.ts'
 import type { MetricsOptions } from '../../../plugins/metrics/options.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { encodeHead, FrameType, streamNumber } from '../../../protocol/codec/frames.ts'
 import { drop, listenTcp, readAll, startProxy, type TestProxy, until } from '../../support/proxy.ts'
 import { requireSystem, startSshd } from '../../support/sshd.ts'
 import { webService } from '../forward/rig.ts'
+import { registerGround } from '../ground.ts'
 import { helloOf, RawClient } from '../links/raw-client.ts'
 
 /** From `contract.md`: dashboards depend on these names and labels. */
@@ -35,8 +36,10 @@ const CONTRACT: Record<string, string[]> = {
 async function start(t: TestContext, options: MetricsOptions = { access: 'loopback' }) {
   const app = Fastify()
   t.after(() => app.close())
+  await registerGround(t, app)
+  await app.register(metricsOfRoutes)
   await app.register(errors)
-  await app.register(metrics, { behindProxy: false, ...options })
+  await app.register(metricsRoute, { behindProxy: false, ...options })
   app.get('/machines/:machine', async () => 'yes')
   await app.ready()
   return app

@@ -1,17 +1,12 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import Fastify from 'fastify'
-import { Value } from 'typebox/value'
-import ratelimit from '../../../plugins/ratelimit/index.ts'
-import { RateLimitOptions } from '../../../plugins/ratelimit/options.ts'
-import state from '../../../plugins/state/index.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
-import { tempFolder } from '../../support/tree.ts'
+import { registerGround } from '../ground.ts'
 
 async function start(t: TestContext, options: object = {}) {
   const app = Fastify({ trustProxy: true })
-  await app.register(state, { store: 'embedded', dir: await tempFolder(t, 'ratelimit') } as never)
-  await app.register(ratelimit, Value.Default(RateLimitOptions, options) as RateLimitOptions)
+  await registerGround(t, app, options)
   app.setErrorHandler((error, _request, reply) =>
     reply.code((error as TunnelError).statusCode).send({ code: (error as TunnelError).code }),
   )

@@ -1,0 +1,68 @@
+import type { Socket } from 'node:net'
+
+/** Groups of an IPv6 address that are somebody's network: who has one address of it has all. */
+const NETWORK_GROUPS = 4
+
+/**
+ * Connections of which nobody knows yet whose they are, by address. One that has become a link is no longer counted:
+ * its user's limits hold for it.
+ */
+export class Newcomers {
+  readonly #max: number
+  readonly #perAddress = new Map<string, number>()
+  /** The address of each connection, by what tells it from every other. */
+  readonly #addresses = new Map<string, string>()
+
+  /** @param max at once for one address */
+  constructor(max: number) {
+    this.#max = max
+  }
+
+  get size(): number {
+    return this.#addresses.size
+  }
+
+  /** False when its address has enough of them already. */
+  enter(socket: Socket): boolean {
+    const { remoteAddress } = socket
+    // Gone already, or not of a network.
+    if (remoteAddress === undefined) return true
+    const address = networkOf(remoteAddress)
+    const count = this.#perAddress.get(address) ?? 0
+    if (count >= this.#max) return false
+    const id = idOf(socket)
+    this.#perAddress.set(address, count + 1)
+    this.#addresses.set(id, address)
+    // A closed socket has forgotten its address.
+    socket.once('close', () => this.#leave(id))
+    return true
+  }
+
+  /** @param socket may be the TLS socket over the one that came in */
+  letIn(socket: Socket): void {
+    if (socket.remoteAddress !== undefined) this.#leave(idOf(socket))
+  }
+
+  #leave(id: string): void {
+    const address = this.#addresses.get(id)
+    if (address === undefined) return
+    this.#addresses.delete(id)
+    const count = (this.#perAddress.get(address) ?? 1) - 1
+    if (count === 0) this.#perAddress.delete(address)
+    else this.#perAddress.set(address, count)
+  }
+}
+
+function idOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`
+}
+
+/** As the system writes it: `::` stands for as many groups of zeros as are missing. */
+function networkOf(address: string): string {
+  const mapped = /^::ffff:([\d.]+)$/i.exec(address)?.[1]
+  if (mapped !== undefined || !address.includes(':')) return mapped ?? address
+  const [head = '', tail] = address.split('::')
+  const groups = head === '' ? [] : head.split(':')
+  if (tail !== undefined) while (groups.length < NETWORK_GROUPS) groups.push('0')
+  return groups.slice(0, NETWORK_GROUPS).join(':')
+}

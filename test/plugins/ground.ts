@@ -1,0 +1,20 @@
+import type { FastifyInstance } from 'fastify'
+import { Value } from 'typebox/value'
+import { healthChecks } from '../../plugins/health/index.ts'
+import lifecycle from '../../plugins/lifecycle/index.ts'
+import metrics from '../../plugins/metrics/index.ts'
+import ratelimit from '../../plugins/ratelimit/index.ts'
+import { RateLimitOptions } from '../../plugins/ratelimit/options.ts'
+import state from '../../plugins/state/index.ts'
+import type { Scope } from '../support/scope.ts'
+import { tempFolder } from '../support/tree.ts'
+
+/** Registers what almost every other plugin stands on, with the defaults. */
+export async function registerGround(scope: Scope, given: unknown, rateLimit: object = {}): Promise<void> {
+  const app = given as FastifyInstance
+  await app.register(lifecycle)
+  await app.register(healthChecks)
+  await app.register(metrics)
+  await app.register(state, { store: 'embedded', dir: await tempFolder(scope, 'state') })
+  await app.register(ratelimit, Value.Default(RateLimitOptions, rateLimit) as RateLimitOptions)
+}
