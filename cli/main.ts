@@ -57,6 +57,9 @@ function remoteStatus(status: number): number {
   return status === EXIT.usage ? EXIT.usage : EXIT.remote
 }
 
+/** How long a service that has ended waits for its last lines to be written, in ms. */
+const OUTPUT_MS = 1_000
+
 const argv = process.argv.slice(2)
 const name = splitLeading(argv).rest[0] ?? ''
 // These two leave the descriptors to ssh, and to their own streams; `process.stdout` would make them non-blocking.
@@ -77,6 +80,8 @@ if (!isRaw) {
 
 const status = await main(argv)
 if (isRaw) process.exit(status)
+// Nor is it one to stay: a pipe that nobody reads, or a terminal that was stopped, would keep its last lines for ever.
+if (isService) setTimeout(() => process.exit(status), OUTPUT_MS)
 // Only what was written is waited for: nothing that a command forgot to close keeps the person waiting.
 process.stdout.write('', (error) => {
   outputError ??= error ?? undefined

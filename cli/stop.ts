@@ -7,15 +7,23 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 /**
  * Resolves with the first signal that asks this process to end; the next one ends it at once.
  * @param unattended without a terminal a hang-up is not for us: `nohup` asks for that, and Node has undone it
+ * @param hurry called at the second signal, if there is such a thing; then it is the third that ends the process
  */
-export function stopSignal({ unattended = false } = {}): Promise<NodeJS.Signals> {
+export function stopSignal({
+  unattended = false,
+  hurry,
+}: {
+  unattended?: boolean
+  hurry?: () => void
+} = {}): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    let asked = false
+    let asked = 0
     const onSignal = (signal: NodeJS.Signals): void => {
       if (signal === 'SIGHUP' && unattended && !isatty(0) && !isatty(1)) return
-      if (asked) process.exit(1)
-      asked = true
-      resolve(signal)
+      asked++
+      if (asked === 1) resolve(signal)
+      else if (asked === 2 && hurry !== undefined) hurry()
+      else process.exit(1)
     }
     for (const signal of SIGNALS) process.on(signal, onSignal)
   })

@@ -1,3 +1,4 @@
+import type { FastifyBaseLogger } from 'fastify'
 import { defaultStateDir, type LoadedSettings, loadSettings } from '../../config/index.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { type CommonOptions, collect, command, parse } from '../command.ts'
@@ -55,7 +56,9 @@ export async function run(argv: string[]): Promise<number> {
   // Late, so that help and a wrong setting are told at once.
   const { buildServer } = await import('../../server.ts')
   const app = await buildServer({ settings, plugins })
-  const stopped = stopSignal({ unattended: true })
+  // A second signal: whoever is still waited for has waited long enough.
+  const stopped = stopSignal({ unattended: true, hurry: () => void app.lifecycle.drain(0) })
+  const broken = uncaughtError(app.log)
   try {
     await app.listen({ host: settings.server.host, port: settings.server.port })
   } catch (error) {
@@ -67,16 +70,31 @@ export async function run(argv: string[]): Promise<number> {
   const port = typeof address === 'object' && address !== null ? address.port : settings.server.port
   if (isTerminal) process.stderr.write(greeting(loaded, port))
 
-  const signal = await stopped
-  app.log.info(`${signal}: draining, then closing`)
+  const reason = await Promise.race([stopped, broken])
+  app.log.info(`${reason}: draining, then closing`)
   const late = setTimeout(() => process.exit(EXIT.failure), settings.shutdown.serverMs + CLOSE_GRACE_MS)
   // Clients and agents dial elsewhere first. A person who pressed Ctrl-C waits for that only a moment.
   await app.lifecycle.drain(
-    signal === 'SIGINT' ? Math.min(INTERRUPT_MS, settings.shutdown.serverMs) : settings.shutdown.serverMs,
+    reason === 'SIGINT' ? Math.min(INTERRUPT_MS, settings.shutdown.serverMs) : settings.shutdown.serverMs,
   )
   await app.close()
   clearTimeout(late)
-  return EXIT.ok
+  return reason === UNCAUGHT ? EXIT.failure : EXIT.ok
+}
+
+const UNCAUGHT = 'an error that nothing caught'
+
+/**
+ * Resolves when something is thrown that nothing catches. What state it has left behind nobody knows, so the process
+ * ends; the people on it are asked to move first.
+ */
+function uncaughtError(log: FastifyBaseLogger): Promise<typeof UNCAUGHT> {
+  return new Promise((resolve) => {
+    process.on('uncaughtException', (err) => {
+      log.error({ err }, UNCAUGHT)
+      resolve(UNCAUGHT)
+    })
+  })
 }
 
 function load(flags: ServerFlags): LoadedSettings {
