@@ -3,67 +3,24 @@ import { userInfo } from 'node:os'
 import { addressesOf } from '../dial/addresses.ts'
 import { askPublicKey } from '../dial/api.ts'
 import { Connection } from '../dial/connection.ts'
+import { isFinal } from '../dial/dialler.ts'
 import { watchNetwork } from '../dial/network-watch.ts'
-import type { BackoffOptions } from '../dial/options.ts'
-import type { TokenProvider } from '../dial/token.ts'
+import { softwareOf } from '../dial/software.ts'
 import { systemClock } from '../protocol/clock.ts'
-import { TunnelError } from '../protocol/codec/errors.ts'
-import { MACHINE_NAME } from '../protocol/codec/heads.ts'
+import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
+import { isMachineName, MACHINE_NAME_RULE } from '../protocol/codec/heads.ts'
 import { type Hello, PROTOCOL_VERSION } from '../protocol/codec/hello.ts'
-import { parseTarget } from '../protocol/codec/target.ts'
+import { parseTarget, type Target } from '../protocol/codec/target.ts'
 import { dialWebSocket } from '../protocol/node/websocket.ts'
-import type {
-  CompressionOptions,
-  HeartbeatOptions,
-  LimitsOptions,
-  StreamsOptions,
-} from '../protocol/options.ts'
 import { authorizedKeysFile, authorizeKey } from './authorized-keys.ts'
-import { scanHostKeys } from './host-keys.ts'
+import { MachineKeys } from './enrolment.ts'
+import type { AgentLog, AgentOptions } from './options.ts'
 import { AgentStreams } from './streams.ts'
 
 export { type AuthorizeOptions, authorizeKey } from './authorized-keys.ts'
+export type { AgentLog, AgentOptions, AgentSettings } from './options.ts'
 
-export type AgentLog = (
-  level: 'error' | 'warn' | 'info' | 'debug',
-  message: string,
-  context?: Record<string, unknown>,
-) => void
-
-/** The sections of a profile that an agent follows. */
-export interface AgentSettings {
-  /** How long a request to the proxy's routes may take, in ms. */
-  request: { timeoutMs: number }
-  backoff: BackoffOptions
-  compression: CompressionOptions
-  heartbeat: HeartbeatOptions
-  limits: LimitsOptions
-  streams: StreamsOptions
-}
-
-export interface AgentOptions {
-  /** Base addresses of the proxy's replicas: the agent is on line at each. */
-  urls: readonly string[]
-  /** The name under which this machine is reached, in its owner's namespace. */
-  machine: string
-  token: TokenProvider
-  /** The SSH server, `host:port`. @default '127.0.0.1:22' */
-  ssh?: string
-  /** What else may be dialled, `host:port`. @default none */
-  allow?: readonly string[]
-  /** The account that inspected mode signs in to. @default whoever runs this */
-  sshUser?: string
-  /** Adds the user's public key to authorized_keys, restricted, once. @default false */
-  authorize?: boolean
-  settings: AgentSettings
-  log?: AgentLog
-}
-
-/** How often an SSH server that did not answer is asked again for its host keys, in ms. */
-const RESCAN_MS = 5_000
-/** A link that is lost after this long is a reason to read the host keys anew, in ms: they are told with the next. */
-const SCAN_AGAIN_MS = 60_000
-/** How often a token that the proxy has refused is read anew, in ms. */
+/** How often a token that the proxy has refused is read again, in ms. */
 const RENEW_MS = 5_000
 /** A machine nobody can walk to must not give up on its network. */
 const NEVER_GIVE_UP = 1_000_000
@@ -73,43 +30,58 @@ export class Agent {
   /** How it ended: an error, or undefined after `close`. */
   readonly done: Promise<TunnelError | undefined>
   readonly #options: AgentOptions
-  readonly #ssh: string
+  readonly #ssh: Target
   readonly #sshUser: string
   readonly #log: AgentLog
-  readonly #hello: Hello
+  readonly #instance = randomBytes(16).toString('hex')
   readonly #connections: Connection[]
   readonly #streams: AgentStreams
+  readonly #keys: MachineKeys
+  /** Those whose first link is still dialled: how that ends, their `connect()` says. */
+  readonly #starting = new Set<Connection>()
+  readonly #renewals = new Map<Connection, NodeJS.Timeout>()
   #finish: (error: TunnelError | undefined) => void = () => {}
   #stopWatching: (() => void) | undefined
-  #scannedAtMs = 0
-  #rescan: NodeJS.Timeout | undefined
-  readonly #renewals = new Map<Connection, NodeJS.Timeout>()
   #closed = false
 
   /** @throws {TunnelError} CONFIG_INVALID */
   constructor(options: AgentOptions) {
     const { machine, settings, ssh = '127.0.0.1:22', allow = [], log = () => {} } = options
-    check(machine, [ssh, ...allow])
+    const targets = check(machine, [ssh, ...allow])
     this.#options = options
-    this.#ssh = ssh
+    this.#ssh = targets[0] as Target
     this.#sshUser = options.sshUser ?? userInfo().username
+    if (options.authorize === true) this.#checkAuthorize()
     this.#log = log
     this.done = new Promise((resolve) => {
       this.#finish = resolve
     })
-    this.#hello = {
+    this.#streams = new AgentStreams({ machine, ssh, allow, settings: settings.streams, log })
+    this.#keys = new MachineKeys({
+      ssh: this.#ssh,
+      sshUser: this.#sshUser,
+      log,
+      // The key is told when a link begins. Streams outlive the change.
+      changed: () => {
+        for (const { link } of this.#connections) link?.close()
+      },
+    })
+    this.#connections = addressesOf(options.urls, 'agent').map(({ link }) => this.#connection(link))
+  }
+
+  #hello(): Hello {
+    const { machine, settings } = this.#options
+    return {
       role: 'agent',
       version: PROTOCOL_VERSION,
-      software: `ssh-websocket-tunnel agent (node ${process.versions.node})`,
+      software: softwareOf('agent'),
       machine,
-      instance: randomBytes(16).toString('hex'),
+      instance: this.#instance,
       heartbeat: settings.heartbeat,
       limits: { maxFrameBytes: settings.limits.maxFrameBytes, maxStreams: settings.streams.maxPerLink * 4 },
       resumeMs: settings.streams.resumeMs,
-      enrol: { hostKeys: [], sshUser: this.#sshUser },
+      enrol: this.#keys.enrolment,
     }
-    this.#streams = new AgentStreams({ ssh, allow, settings: settings.streams, log })
-    this.#connections = addressesOf(options.urls, 'agent').map(({ link }) => this.#connection(link))
   }
 
   #connection(url: string): Connection {
@@ -118,23 +90,26 @@ export class Agent {
     const connection = new Connection({
       urls: [url],
       token,
-      hello: this.#hello,
+      hello: () => this.#hello(),
       dial: dialWebSocket,
       clock: systemClock,
       compression: undefined,
       backoff: { ...settings.backoff, maxAttempts: NEVER_GIVE_UP },
       provenMs: settings.heartbeat.intervalMs,
       random: Math.random,
+      streams: () => acceptor.size,
       accept: {
-        open: (open) => acceptor.open(open, open.head.subject),
+        open: (open) => void acceptor.open(open, open.head.subject),
         resume: (resume) => acceptor.resume(resume, resume.head.subject),
       },
     })
     let lostAtMs: number | undefined
     connection.on('lost', (error) => {
       lostAtMs = performance.now()
+      if (error.code === 'ABORTED')
+        return this.#log('info', 'the link is dialled again to tell the new host key')
       this.#log('warn', `link lost: ${error.message}`, { code: error.code })
-      if (performance.now() - this.#scannedAtMs > SCAN_AGAIN_MS) void this.#scan()
+      this.#keys.refresh()
     })
     connection.on('link', () => {
       if (lostAtMs === undefined) return
@@ -143,40 +118,70 @@ export class Agent {
       this.#log('info', `on line again after ${(afterMs / 1_000).toFixed(1)} s`, { streams: acceptor.size })
     })
     connection.on('redial', ({ attempt, delayMs, error }) => {
-      if (attempt > 1)
-        this.#log('warn', `dialling again in ${(delayMs / 1_000).toFixed(1)} s: ${error.message}`)
+      // The first dial after a loss is made at once, and the loss was told.
+      if (attempt === 1 && lostAtMs !== undefined) return
+      const { code } = error
+      this.#log('warn', `${error.message}; dialling again in ${(delayMs / 1_000).toFixed(1)} s`, {
+        code,
+        url,
+      })
     })
     connection.on('tokenFailed', (error) =>
       this.#log('warn', `no fresh token: ${error.message}`, { code: error.code }),
     )
-    connection.on('failed', (error) => this.#failed(connection, error))
+    connection.on('failed', (error) => {
+      if (!this.#starting.has(connection)) this.#failed(connection, error)
+    })
     return connection
   }
 
   /**
-   * Resolves when the machine is on line at one proxy at least.
-   * @throws {TunnelError}
+   * Resolves when the machine is on line at one proxy at least. Dials on while none can be reached: what is started
+   * with its computer may be there before the network is.
+   * @throws {TunnelError} what dialling again does not mend, such as a token that is refused
    */
   async start(): Promise<void> {
-    const { authorize, urls } = this.#options
-    await this.#scan()
-    if (authorize === true) await this.#authorize()
-    const dials = await Promise.allSettled(this.#connections.map((connection) => connection.connect()))
-    const failed = dials.filter((dial) => dial.status === 'rejected')
-    if (failed.length === dials.length) {
-      await this.close()
-      throw failed[0]?.reason
-    }
-    // Another replica that is not there yet is dialled on, as after a loss.
-    dials.forEach((dial, index) => {
-      if (dial.status === 'fulfilled') return
-      this.#log('warn', `${urls[index]}: ${String(dial.reason.message)}`)
-      const connection = this.#connections[index]
-      connection?.connect(true).catch((error: TunnelError) => this.#failed(connection, error))
-    })
     this.#stopWatching = watchNetwork(() => {
       for (const connection of this.#connections) connection.check()
     })
+    try {
+      await this.#keys.scan()
+      if (this.#closed) throw stopped()
+      await this.#dialAll()
+      if (this.#options.authorize === true) await this.#authorize()
+    } catch (error) {
+      await this.close()
+      throw error
+    }
+  }
+
+  async #dialAll(): Promise<void> {
+    let pending = this.#connections.length
+    const dials = this.#connections.map(async (connection) => {
+      try {
+        await this.#dial(connection)
+      } catch (error) {
+        pending--
+        // The last one ends the start.
+        const others = this.urlsOnline.length > 0 || pending > 0
+        if (others) this.#failed(connection, asTunnelError(error))
+        throw error
+      }
+    })
+    try {
+      await Promise.any(dials)
+    } catch (error) {
+      throw (error as AggregateError).errors[0]
+    }
+  }
+
+  async #dial(connection: Connection): Promise<void> {
+    this.#starting.add(connection)
+    try {
+      await connection.connect(true)
+    } finally {
+      this.#starting.delete(connection)
+    }
   }
 
   /** The proxies at which this machine is on line now. */
@@ -185,48 +190,29 @@ export class Agent {
     return urls.filter((_url, index) => this.#connections[index]?.state === 'connected')
   }
 
-  /** Reads the SSH server's host keys; when nobody answers, again by and by, and then tells the proxy. */
-  async #scan(): Promise<void> {
-    this.#scannedAtMs = performance.now()
-    const { host, port } = parseTarget(this.#ssh) ?? { host: '', port: 0 }
-    const hostKeys = await scanHostKeys(host, port)
-    if (this.#closed) return
-    const before = this.#hello.enrol?.hostKeys ?? []
-    const isNew = hostKeys.some((key) => !before.includes(key))
-    if (hostKeys.length === 0) {
-      if (before.length === 0 && this.#rescan === undefined) {
-        this.#log(
-          'warn',
-          `no SSH server answers at ${this.#ssh} (yet): it is asked again every ${RESCAN_MS / 1_000} s`,
-        )
-      }
-      clearTimeout(this.#rescan)
-      if (before.length === 0) this.#rescan = setTimeout(() => void this.#scan(), RESCAN_MS).unref()
-      return
+  #checkAuthorize(): void {
+    if (this.#sshUser !== userInfo().username) {
+      const message = `--authorize: run the agent as ${this.#sshUser}, whose file it is`
+      throw new TunnelError('CONFIG_INVALID', message, { hop: 'agent' })
     }
-    clearTimeout(this.#rescan)
-    this.#hello.enrol = { hostKeys, sshUser: this.#sshUser }
-    // The keys are told when a link begins. Streams outlive the change.
-    if (isNew) for (const { link } of this.#connections) link?.close()
+    if (!isLoopback(this.#ssh)) {
+      const message = `--authorize is for this machine's own sshd at loopback, not for ${this.#ssh.authority}: put the line that \`tunnel key --line\` prints into authorized_keys there, with its from="…" as that machine sees this one`
+      throw new TunnelError('CONFIG_INVALID', message, { hop: 'agent' })
+    }
   }
 
   async #authorize(): Promise<void> {
-    if (this.#sshUser !== userInfo().username) {
-      throw new TunnelError(
-        'CONFIG_INVALID',
-        `--authorize: run the agent as ${this.#sshUser}, whose file it is`,
-        {
-          hop: 'agent',
-        },
-      )
-    }
-    if (!isLoopbackTarget(this.#ssh)) {
-      const message = `--authorize is for this machine's own sshd at loopback, not for ${this.#ssh}: put the line that \`tunnel key --line\` prints into authorized_keys there, with its from="…" as that machine sees this one`
-      throw new TunnelError('CONFIG_INVALID', message, { hop: 'agent' })
-    }
     const { urls, token, settings } = this.#options
     const { timeoutMs } = settings.request
-    const publicKey = await askPublicKey(addressesOf(urls), token, timeoutMs)
+    let publicKey: string
+    try {
+      publicKey = await askPublicKey(addressesOf(urls), token, timeoutMs)
+    } catch (error) {
+      if (isFinal(asTunnelError(error))) throw error
+      // The machine is on line: that is worth more than the key.
+      const text = `the proxy's key for you was not added: ${asTunnelError(error).message}; run \`tunnel key --authorize\``
+      return this.#log('warn', text, { code: asTunnelError(error).code })
+    }
     const added = await authorizeKey(publicKey)
     const where = authorizedKeysFile()
     this.#log('info', `the key of your proxy ${added ? 'was added to' : 'is in'} ${where}`)
@@ -237,7 +223,7 @@ export class Agent {
     if (error.category === 'authentication' && typeof this.#options.token === 'function') {
       return this.#renewLater(connection, error)
     }
-    const alive = this.#connections.some(({ state }) => state === 'connected' || state === 'reconnecting')
+    const alive = this.#connections.some(({ state }) => state !== 'disconnected' && state !== 'closed')
     if (!alive || error.code === 'TAKEN_OVER') void this.#end(error)
     else this.#log('error', `one proxy is lost: ${error.message}`, { code: error.code })
   }
@@ -250,7 +236,7 @@ export class Agent {
     // Not unref'd: it may be all that this process has left to do.
     const timer = setTimeout(() => {
       this.#renewals.delete(connection)
-      connection.connect(true).catch((failure: TunnelError) => this.#failed(connection, failure))
+      this.#dial(connection).catch((failure: TunnelError) => this.#failed(connection, failure))
     }, RENEW_MS)
     this.#renewals.set(connection, timer)
   }
@@ -263,7 +249,7 @@ export class Agent {
   async #end(error: TunnelError | undefined): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    clearTimeout(this.#rescan)
+    this.#keys.close()
     for (const timer of this.#renewals.values()) clearTimeout(timer)
     this.#stopWatching?.()
     this.#streams.acceptor.close(
@@ -276,20 +262,25 @@ export class Agent {
 }
 
 /** Whether sshd sees this process at loopback when it is dialled there. */
-function isLoopbackTarget(target: string): boolean {
-  const host = parseTarget(target)?.host ?? ''
+function isLoopback({ host }: Target): boolean {
   return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
 }
 
-function check(machine: string, targets: readonly string[]): void {
+function stopped(): TunnelError {
+  return new TunnelError('ABORTED', 'the agent was stopped', { hop: 'agent' })
+}
+
+/** The targets, in their order. */
+function check(machine: string, targets: readonly string[]): Target[] {
   const mistakes: string[] = []
-  if (!MACHINE_NAME.test(machine)) {
-    mistakes.push(
-      `machine = ${JSON.stringify(machine)}: a name has 1 to 63 lower-case letters, digits, "-" and "."`,
-    )
+  if (!isMachineName(machine)) {
+    mistakes.push(`machine = ${JSON.stringify(machine)}: ${MACHINE_NAME_RULE}`)
   }
-  for (const target of targets) {
-    if (parseTarget(target) === undefined) mistakes.push(`${JSON.stringify(target)} is not HOST:PORT`)
-  }
+  const parsed = targets.flatMap((target) => {
+    const found = parseTarget(target)
+    if (found === undefined) mistakes.push(`${JSON.stringify(target)} is not HOST:PORT`)
+    return found ?? []
+  })
   if (mistakes.length > 0) throw new TunnelError('CONFIG_INVALID', mistakes.join('; '), { hop: 'agent' })
+  return parsed
 }

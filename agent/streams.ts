@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { pipeline } from 'node:stream'
 import { systemClock } from '../protocol/clock.ts'
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
@@ -9,9 +10,10 @@ import { Budget } from '../protocol/stream/budget.ts'
 import type { TunnelStream } from '../protocol/stream/stream.ts'
 import { TokenBucket } from '../protocol/token-bucket.ts'
 import { dialTarget } from './dial.ts'
-import type { AgentLog } from './index.ts'
+import type { AgentLog } from './options.ts'
 
 export interface AgentStreamsOptions {
+  machine: string
   /** The SSH server: where a stream without a target goes. */
   ssh: string
   /** What else may be dialled. */
@@ -23,13 +25,15 @@ export interface AgentStreamsOptions {
 /** The streams that come in, from whichever proxy, and what they are joined to on this machine. */
 export class AgentStreams {
   readonly acceptor: StreamAcceptor
+  readonly #machine: string
   readonly #ssh: string
   readonly #allowed: ReadonlySet<string | undefined>
   readonly #log: AgentLog
   /** Refusals that are worth a line of the log: a burst of 50, then one a second. */
   readonly #refusals = new TokenBucket(systemClock, 1, 50)
 
-  constructor({ ssh, allow, settings, log }: AgentStreamsOptions) {
+  constructor({ machine, ssh, allow, settings, log }: AgentStreamsOptions) {
+    this.#machine = machine
     this.#ssh = ssh
     this.#allowed = new Set([ssh, ...allow].map((target) => parseTarget(target)?.authority))
     this.#log = log
@@ -41,6 +45,26 @@ export class AgentStreams {
       onStream: (stream) => void this.#serve(stream),
       onForeignResume: (id, subject) =>
         log('warn', 'a resume of a stream of another user was refused', { streamId: id, userId: subject }),
+    })
+  }
+
+  /** One line at a stream's end: whose, where to, how long and how much. */
+  #watch(stream: TunnelStream, socket: Socket, target: string): void {
+    const startedAtMs = performance.now()
+    const { subject } = stream.head
+    const context = { machine: this.#machine, target, userId: subject, streamId: stream.id }
+    this.#log('debug', `a stream to ${target} begins`, context)
+    socket.once('close', () => {
+      const durationMs = Math.round(performance.now() - startedAtMs)
+      const { bytesRead: sent, bytesWritten: received } = socket
+      const whose = subject === undefined ? 'a stream' : `a stream of ${subject}`
+      const how = `${(durationMs / 1_000).toFixed(1)} s, ${bytes(received)} in, ${bytes(sent)} out`
+      this.#log('info', `${whose} to ${target} is over: ${how}`, {
+        ...context,
+        durationMs,
+        bytesIn: received,
+        bytesOut: sent,
+      })
     })
   }
 
@@ -57,16 +81,10 @@ export class AgentStreams {
         socket.destroy()
         return
       }
-      this.#log('debug', 'stream open', { target, userId: subject, streamId: stream.id })
       const duplex = new StreamDuplex(stream)
+      this.#watch(stream, socket, target)
       stream.accept()
-      pipeline(duplex, socket, duplex, (error) => {
-        this.#log('debug', 'stream over', {
-          target,
-          streamId: stream.id,
-          ...(error && { reason: error.message }),
-        })
-      })
+      pipeline(duplex, socket, duplex, () => {})
     } catch (thrown) {
       const error = asTunnelError(thrown)
       // A peer may ask for what is refused without end.
@@ -77,6 +95,18 @@ export class AgentStreams {
       stream.reset(error)
     }
   }
+}
+
+/** 1,234,567 bytes as '1.2 MB'. */
+function bytes(count: number): string {
+  const units = ['kB', 'MB', 'GB', 'TB']
+  let unit = 'B'
+  let value = count
+  while (value >= 1_000 && units.length > 0) {
+    value /= 1_000
+    unit = units.shift() as string
+  }
+  return `${unit === 'B' ? value : value.toFixed(1)} ${unit}`
 }
 
 /** A peer's word: it may be long, and hold anything. */

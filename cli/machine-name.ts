@@ -1,8 +1,8 @@
-import { MACHINE_NAME } from '../protocol/codec/heads.ts'
+import { isMachineName, MACHINE_NAME_RULE } from '../protocol/codec/heads.ts'
 import { UsageError } from './failure.ts'
 
 /** @throws {UsageError} */
 export function checkMachine(name: string): void {
-  if (MACHINE_NAME.test(name)) return
-  throw new UsageError(`"${name}" is no name of a machine: lower-case letters, digits, dots and hyphens`)
+  if (isMachineName(name)) return
+  throw new UsageError(`"${name}" is not a valid machine name: ${MACHINE_NAME_RULE}`)
 }

@@ -1,4 +1,5 @@
 import { watchNetwork } from '../dial/network-watch.ts'
+import { softwareOf } from '../dial/software.ts'
 import { systemClock } from '../protocol/clock.ts'
 import { dialWebSocket } from '../protocol/node/websocket.ts'
 import type { Platform } from './platform.ts'
@@ -11,5 +12,5 @@ export const platform: Platform = {
   loadSettings,
   clock: systemClock,
   random: Math.random,
-  software: `ssh-websocket-tunnel (node ${process.versions.node})`,
+  software: softwareOf('client'),
 }

@@ -1,5 +1,5 @@
-import type { Dial } from '../dial/dialler.ts'
 import type { Clock } from '../protocol/clock.ts'
+import type { Dial } from '../protocol/link/transport.ts'
 import type { ClientOverrides, ClientSettings } from './settings.ts'
 
 /** What differs between Node and a browser, and what a test holds in its hand. */

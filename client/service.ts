@@ -35,14 +35,23 @@ export interface TunnelServiceOptions {
   platform?: Partial<Platform>
 }
 
+export interface Reconnected {
+  /** Since the link was lost, in ms. */
+  afterMs: number
+  /** Those that were waiting for the link. */
+  streams: number
+}
+
 export interface TunnelEvents {
   state: [ConnectionState]
   /** The link is gone; streams wait for another. */
   'link-lost': [TunnelError]
   /** A dial is about to be made. */
   reconnecting: [Redial]
-  /** There is a link again. */
-  resumed: [{ afterMs: number; streams: number }]
+  /** There is a link again; each stream tells by its own event `resumed` when it goes on. */
+  reconnected: [Reconnected]
+  /** The older name of `reconnected`. */
+  resumed: [Reconnected]
   /** Requests pile up: slow down until 'drain'. */
   backpressure: [QueueState]
   drain: [QueueState]
@@ -103,6 +112,11 @@ export class TunnelService extends Emitter<TunnelEvents> {
       this.#connecting = undefined
     })
     return this.#connecting
+  }
+
+  /** Somebody waits: where the next dial is being waited for, it is made now. */
+  retryNow(): void {
+    this.#session?.connection.hurry()
   }
 
   /** One HTTP request and its whole answer. @throws {TunnelError} */
@@ -232,7 +246,9 @@ export class TunnelService extends Emitter<TunnelEvents> {
     if (this.#lostAtMs === undefined) return
     const afterMs = this.#platform.clock.now() - this.#lostAtMs
     this.#lostAtMs = undefined
-    this.emit('resumed', { afterMs, streams: opener.size })
+    const reconnected: Reconnected = { afterMs, streams: opener.size }
+    this.emit('reconnected', reconnected)
+    this.emit('resumed', reconnected)
   }
 
   #lost(error: TunnelError): void {

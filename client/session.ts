@@ -35,11 +35,12 @@ export class Session {
     this.connection = new Connection({
       urls,
       token,
-      hello,
+      hello: () => hello,
       dial,
       clock,
       random,
       backoff,
+      streams: () => this.opener.size,
       provenMs: heartbeat.intervalMs,
       compression: compression.enabled ? { thresholdBytes: compression.thresholdBytes } : undefined,
     })

@@ -2,14 +2,13 @@ import type { Clock } from '../protocol/clock.ts'
 import { asTunnelError, errorFromWire, TunnelError } from '../protocol/codec/errors.ts'
 import type { Goaway } from '../protocol/link/handlers.ts'
 import type { Link } from '../protocol/link/link.ts'
-import { TokenBucket } from '../protocol/token-bucket.ts'
-import { backoffMs } from './backoff.ts'
 import { type DialledLink, Dialler, type DiallerOptions, isFinal } from './dialler.ts'
 import { Emitter } from './emitter.ts'
 import { keepProcessAlive } from './keep-process-alive.ts'
 import type { BackoffOptions } from './options.ts'
 import { Pause } from './pause.ts'
 import { TokenRefresh } from './token-refresh.ts'
+import { type Wait, Waits } from './waits.ts'
 
 /**
  * - `disconnected`: not dialled yet, or given up: `connect()` may be called.
@@ -40,30 +39,19 @@ interface ConnectionEvents {
   failed: [TunnelError]
 }
 
-/** The longest that a proxy may ask a peer to wait, in ms. */
-const MAX_ASKED_MS = 300_000
-
 export interface ConnectionOptions extends DiallerOptions {
   backoff: BackoffOptions
   /** A link that lived this long was a good one, whatever ended it, in ms. */
   provenMs: number
   /** In [0, 1). */
   random: () => number
+  /** How many streams need the link. @default none, ever */
+  streams?: () => number
 }
 
 /** What an address change, or a proxy that leaves, is given to show that the link lives, in ms. */
 const PROBE_MS = { least: 1_000, most: 5_000, unknown: 3_000, roundTrips: 4 }
 const LEAVE_MS = 10_000
-/** The first dial is made so often when its connection is cut, with a growing pause between, in ms. */
-const FIRST_DIAL_TRIES = 5
-const FIRST_DIAL_PAUSE_MS = 50
-/** Dials that need no pause before them, though links live for moments only; and the pause of the others, in ms. */
-const FREE_DIALS_PER_SECOND = 4
-const FREE_DIALS = 20
-const FLAP_PAUSE_MS = 500
-/** Between two tries to find another proxy while the old one still carries us, in ms; doubles up to the second. */
-const MOVE_RETRY_MS = 200
-const MOVE_RETRY_MAX_MS = 2_000
 
 /** One party's way to the proxy: a link at a time, dialled again when it is lost, replaced when the proxy leaves. */
 export class Connection extends Emitter<ConnectionEvents> {
@@ -77,13 +65,13 @@ export class Connection extends Emitter<ConnectionEvents> {
   #state: ConnectionState = 'disconnected'
   #link: Link | undefined
   #linkSinceMs = 0
-  /** Dials in a row that brought no good link. */
-  #failures = 0
-  #pause: Pause | undefined
+  /** Until when streams that lost their link are kept, by the clock. */
+  #keptUntilMs = 0
+  readonly #waits: Waits
+  /** Waits before a dial that are under way. */
+  readonly #pauses = new Set<Pause>()
   /** The link that we are leaving. */
   #moving: Link | undefined
-  /** Links that die young are followed at once, but not without end. */
-  readonly #freeDials: TokenBucket
   /** The last link was ended for its token. */
   #authRejected = false
   /** How long an older link may be kept for what cannot move, in ms: the leaving proxy's word. */
@@ -95,7 +83,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#options = options
     this.#clock = options.clock
     this.#dialler = new Dialler(options)
-    this.#freeDials = new TokenBucket(options.clock, FREE_DIALS_PER_SECOND, FREE_DIALS)
+    this.#waits = new Waits(options.backoff, options.random, options.clock)
     this.#refresh = new TokenRefresh(options.token, options.clock, (error) => this.emit('tokenFailed', error))
   }
 
@@ -114,7 +102,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   async connect(patient = false): Promise<void> {
     this.#to('connecting')
     try {
-      this.#adopt(await keepProcessAlive(() => this.#firstDial()))
+      const wait: Wait = (attempt, error) => this.#waits.first(attempt, error)
+      this.#adopt(await keepProcessAlive(() => this.#dialUntil(wait)))
     } catch (error) {
       const failed = asTunnelError(error)
       if (this.#abort.signal.aborted) throw failed
@@ -122,23 +111,10 @@ export class Connection extends Emitter<ConnectionEvents> {
         this.#to('disconnected')
         throw failed
       }
-      this.#failures = 1
+      this.#waits.failures = 1
       await this.#redial(failed)
       if (this.#abort.signal.aborted) throw this.#abort.signal.reason
       if (this.#link === undefined) throw this.#gaveUpWith ?? failed
-    }
-  }
-
-  /** A proxy that answered and whose link was then cut is dialled again: that says nothing about the next try. */
-  async #firstDial(): Promise<DialledLink> {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await this.#dial()
-      } catch (error) {
-        const cut = error instanceof TunnelError && error.code === 'LINK_LOST'
-        if (!cut || tries >= FIRST_DIAL_TRIES || this.#abort.signal.aborted) throw error
-        await new Pause(this.#clock, FIRST_DIAL_PAUSE_MS * tries).over
-      }
     }
   }
 
@@ -147,9 +123,14 @@ export class Connection extends Emitter<ConnectionEvents> {
     const { least, most, unknown, roundTrips } = PROBE_MS
     const rttMs = this.#link?.rttMs
     this.#link?.probe(rttMs === undefined ? unknown : Math.min(most, Math.max(least, roundTrips * rttMs)))
-    this.#pause?.end()
-    // Answers to the former address come to nobody: these begin anew.
+    this.hurry()
+    // Answers to the former address come to nobody: these are dialled again.
     for (const dial of this.#dials) dial.abort()
+  }
+
+  /** Ends every wait before a dial; a dial that is under way goes on. */
+  hurry(): void {
+    for (const pause of this.#pauses) pause.end()
   }
 
   /** Ends the link, normally, and every dial. Resolves when all that was sent has left. */
@@ -157,7 +138,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (this.#state === 'closed') return
     this.#abort.abort(new TunnelError('ABORTED', 'the connection was closed', { hop: 'client' }))
     for (const dial of this.#dials) dial.abort()
-    this.#pause?.end()
+    this.hurry()
     this.#refresh.stop()
     const link = this.#link
     this.#link = undefined
@@ -166,20 +147,47 @@ export class Connection extends Emitter<ConnectionEvents> {
     await link?.gone
   }
 
-  /** `isWanted`: asked when it was broken off, whether it begins anew. */
-  async #dial(isWanted = () => true): Promise<DialledLink> {
+  /**
+   * Dials until there is a link.
+   * @param isWanted asked before each dial; the link is another's task when it answers false
+   * @throws {TunnelError} the last failure, when no dial follows it, or ABORTED
+   */
+  async #dialUntil(wait: Wait, isWanted = () => true): Promise<DialledLink> {
+    let error: TunnelError | undefined
+    for (let attempt = 1; ; attempt++) {
+      const delayMs = wait(attempt, error)
+      if (delayMs > 0) await this.#sleep(delayMs)
+      try {
+        return await this.#dial(isWanted)
+      } catch (failure) {
+        error = asTunnelError(failure)
+        if (this.#abort.signal.aborted || !isWanted()) throw error
+      }
+    }
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    const pause = new Pause(this.#clock, ms)
+    this.#pauses.add(pause)
+    await pause.over
+    this.#pauses.delete(pause)
+  }
+
+  /** One round of dials, again when it was broken off and is still wanted. */
+  async #dial(isWanted: () => boolean): Promise<DialledLink> {
     const handlers = {
       goaway: (link: Link, goaway: Goaway) => void this.#move(link, goaway),
       closed: (link: Link, error: TunnelError) => this.#closed(link, error),
     }
     for (;;) {
+      if (!isWanted()) throw calledOff()
       const dial = new AbortController()
       if (this.#abort.signal.aborted) dial.abort()
       this.#dials.add(dial)
       try {
         return await this.#dialler.dial(handlers, dial.signal)
       } catch (error) {
-        if (!dial.signal.aborted || this.#abort.signal.aborted || !isWanted()) throw error
+        if (!dial.signal.aborted || this.#abort.signal.aborted) throw error
       } finally {
         this.#dials.delete(dial)
       }
@@ -191,9 +199,10 @@ export class Connection extends Emitter<ConnectionEvents> {
     const older = this.#link
     this.#link = link
     this.#linkSinceMs = this.#clock.now()
+    this.#keptUntilMs = 0
     this.#refresh.watch(link, token)
     // Measures the round trip, and shows that more than a HELLO gets through.
-    link.probe(this.#options.hello.heartbeat.timeoutMs)
+    link.probe(link.hello.heartbeat.timeoutMs)
     this.#to('connected')
     this.emit('link', link)
     // Requests that end at the proxy which leaves may finish there.
@@ -208,10 +217,13 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#refresh.stop()
     // One that was to take over from it: there is nothing to take over any more.
     for (const dial of this.#dials) dial.abort()
-    const lived = this.#clock.now() - this.#linkSinceMs >= this.#options.provenMs
+    const nowMs = this.#clock.now()
+    const { resumeMs } = link.hello
+    this.#keptUntilMs = nowMs + Math.min(resumeMs, link.peer?.resumeMs ?? resumeMs)
+    const lived = nowMs - this.#linkSinceMs >= this.#options.provenMs
     // A link that carried something and was then lost by the network is followed at once, however short it was.
     const proven = lived || (link.rttMs !== undefined && error.category === 'network')
-    this.#failures = proven || error.code === 'SHUTTING_DOWN' ? 0 : this.#failures + 1
+    this.#waits.failures = proven || error.code === 'SHUTTING_DOWN' ? 0 : this.#waits.failures + 1
     this.emit('lost', error)
     if (lived) this.#authRejected = false
     // A token may be refused that was fresh a moment ago; another is asked for, once.
@@ -223,29 +235,22 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   async #redial(cause: TunnelError): Promise<void> {
     this.#to('reconnecting')
-    await keepProcessAlive(() => this.#dialOn(cause))
-  }
-
-  async #dialOn(cause: TunnelError): Promise<void> {
-    const { backoff, random } = this.#options
-    let error = cause
-    for (let attempt = 1; !this.#abort.signal.aborted; attempt++) {
-      if (this.#failures >= backoff.maxAttempts) return this.#giveUp(error)
-      const askedMs = error.category === 'server' ? this.#askedMs(error) : 0
-      let delayMs = Math.max(backoffMs(this.#failures, backoff, random), askedMs)
-      if (delayMs === 0 && !this.#freeDials.take()) delayMs = FLAP_PAUSE_MS
+    const { streams = () => 0 } = this.#options
+    const wait: Wait = (attempt, failure) => {
+      if (failure !== undefined) {
+        this.#waits.failures++
+        if (isFinal(failure)) throw failure
+      }
+      const error = failure ?? cause
+      const windowMs = streams() > 0 ? this.#keptUntilMs - this.#clock.now() : 0
+      const delayMs = this.#waits.afterLoss(error, windowMs)
       this.emit('redial', { attempt, delayMs, error })
-      if (delayMs > 0) {
-        this.#pause = new Pause(this.#clock, delayMs)
-        await this.#pause.over
-      }
-      try {
-        return this.#adopt(await this.#dial())
-      } catch (failure) {
-        error = asTunnelError(failure)
-        this.#failures++
-        if (isFinal(error)) return this.#giveUp(error)
-      }
+      return delayMs
+    }
+    try {
+      this.#adopt(await keepProcessAlive(() => this.#dialUntil(wait)))
+    } catch (error) {
+      this.#giveUp(asTunnelError(error))
     }
   }
 
@@ -270,23 +275,15 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#leaveMs = goaway.deadlineMs
     this.#dialler.nextAddress()
     const isStill = () => this.#link === older
-    for (let waitMs = MOVE_RETRY_MS; isStill(); waitMs = Math.min(MOVE_RETRY_MAX_MS, waitMs * 2)) {
-      try {
-        const dialled = await this.#dial(isStill)
-        if (isStill()) this.#adopt(dialled)
-        else dialled.link.close()
-      } catch (failure) {
-        const askedMs = this.#askedMs(asTunnelError(failure))
-        await new Pause(this.#clock, Math.max(waitMs, askedMs)).over
-      }
+    const wait: Wait = (attempt, failure) => this.#waits.whileMoving(attempt, failure)
+    try {
+      const dialled = await this.#dialUntil(wait, isStill)
+      if (isStill()) this.#adopt(dialled)
+      else dialled.link.close()
+    } catch {
+      // The older link was lost meanwhile, which is told by itself, or this connection was closed.
     }
     if (this.#moving === older) this.#moving = undefined
-  }
-
-  /** What the proxy asks to wait, spread as every wait: it may have told a thousand others the same. */
-  #askedMs({ retryAfterMs = 0 }: TunnelError): number {
-    const { backoff, random } = this.#options
-    return Math.min(MAX_ASKED_MS, retryAfterMs) * (1 + backoff.jitter * random())
   }
 
   #to(state: ConnectionState): void {
@@ -294,4 +291,8 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#state = state
     this.emit('state', state)
   }
+}
+
+function calledOff(): TunnelError {
+  return new TunnelError('ABORTED', 'the dial was called off', { hop: 'client' })
 }

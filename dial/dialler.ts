@@ -3,17 +3,14 @@ import { type ErrorCode, TunnelError } from '../protocol/codec/errors.ts'
 import type { Hello } from '../protocol/codec/hello.ts'
 import type { Goaway, LinkHandlers } from '../protocol/link/handlers.ts'
 import { Link } from '../protocol/link/link.ts'
-import type { Transport } from '../protocol/link/transport.ts'
-import type { CompressionChoice, DialOptions } from '../protocol/node/websocket.ts'
+import type { CompressionChoice, Dial, DialOptions } from '../protocol/link/transport.ts'
 import { askToken, type TokenProvider } from './token.ts'
-
-/** Opens what carries a link's frames. Rejects with a TunnelError. */
-export type Dial = (url: string, options: DialOptions) => Promise<Transport>
 
 export interface DiallerOptions {
   urls: readonly string[]
   token: TokenProvider
-  hello: Hello
+  /** What each link says first, as it is when the link is dialled. */
+  hello: () => Hello
   dial: Dial
   clock: Clock
   compression?: CompressionChoice | undefined
@@ -86,7 +83,8 @@ export class Dialler {
   }
 
   async #dialOnce(url: string, handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
-    const { hello, dial, clock, compression, accept = {} } = this.#options
+    const { dial, clock, compression, accept = {} } = this.#options
+    const hello = this.#options.hello()
     const token = await within(askToken(this.#options.token), clock, signal)
     const options: DialOptions = {
       headers: { authorization: `Bearer ${token}` },

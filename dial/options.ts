@@ -11,9 +11,9 @@ export const BackoffOptions = Type.Object(
     multiplier: Type.Number({ default: 2, minimum: 1, maximum: 10 }),
     /** A wait is spread at random by this share of itself to either side, so that many clients do not dial at once. */
     jitter: Type.Number({ default: 0.3, minimum: 0, maximum: 1 }),
-    /** No wait is longer, in ms, jitter aside. */
+    /** No wait is longer, in ms, jitter aside; it is shorter while streams wait for the link. */
     maxMs: Type.Integer({ default: 60_000, minimum: 1, maximum: 86_400_000 }),
-    /** After so many failed dials in a row the streams end and the client is disconnected. */
+    /** After so many failed dials in a row the client gives up, but not while streams wait within their resume window. */
     maxAttempts: Type.Integer({ default: 10, minimum: 1, maximum: 1_000_000 }),
   },
   strict,

@@ -1,5 +1,5 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
-import { MACHINE_NAME } from '../../protocol/codec/heads.ts'
+import { isMachineName } from '../../protocol/codec/heads.ts'
 import type { Enrolment } from '../../protocol/codec/hello.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
@@ -64,7 +64,7 @@ export class MachineDirectory {
     enrolment: Enrolment,
     { link, isFresh }: AgentLink,
   ): Promise<void> {
-    if (!MACHINE_NAME.test(name)) throw nameInvalid(name)
+    if (!isMachineName(name)) throw nameInvalid(name)
     if (this.#configuredOf(owner, name) !== undefined) throw takenByConfiguration(name)
     const known = this.#records.get(owner, name)
     if (known === undefined && this.#names(owner).length >= MAX_MACHINES_PER_USER) {

@@ -115,5 +115,17 @@ export type StreamEvent =
   | { http: HttpResponseHead }
   | { signal: string }
 
-/** A machine's name: what a host name may be (RFC 1123, section 2.1), so that `ssh NAME` can say it. */
-export const MACHINE_NAME = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/
+/** What a host name may be (RFC 1123, section 2.1). */
+const HOST_NAME = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/
+
+/**
+ * Whether a machine can have this name: one that both `ssh NAME` and `http://NAME:PORT/` can say. A URL takes a name whose
+ * last part is a number (`web.1`, `42`) for an IPv4 address.
+ */
+export function isMachineName(name: string): boolean {
+  return HOST_NAME.test(name) && URL.canParse(`http://${name}`) && new URL(`http://${name}`).hostname === name
+}
+
+/** What `isMachineName` asks for, as the end of a sentence about a name that is refused. */
+export const MACHINE_NAME_RULE =
+  'a name has 1 to 63 lower-case letters, digits, "-" and ".", and its last part is not a number'

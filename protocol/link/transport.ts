@@ -28,3 +28,20 @@ export interface TransportReceiver {
   /** Called once. `code` is the WebSocket close code (RFC 6455, section 7.4), 1006 when there was none. */
   closed(code: number, reason: string): void
 }
+
+export interface CompressionChoice {
+  /** Messages from this size on are compressed, in bytes. */
+  thresholdBytes: number
+}
+
+export interface DialOptions {
+  headers?: Record<string, string>
+  /** For the whole dial: name, connection, TLS and upgrade, in ms. */
+  timeoutMs: number
+  maxFrameBytes: number
+  signal?: AbortSignal
+  compression?: CompressionChoice | undefined
+}
+
+/** Opens what carries a link's frames. Rejects with a TunnelError. */
+export type Dial = (url: string, options: DialOptions) => Promise<Transport>

@@ -1,3 +1,5 @@
 /** The protocol's bindings to Node: its streams and the WebSocket of `ws`. */
+
+export type { CompressionChoice, Dial, DialOptions } from '../link/transport.ts'
 export { StreamDuplex, type StreamDuplexOptions } from './duplex.ts'
-export { type CompressionChoice, type DialOptions, dialWebSocket, WebSocketTransport } from './websocket.ts'
+export { dialWebSocket, WebSocketTransport } from './websocket.ts'

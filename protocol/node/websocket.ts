@@ -5,17 +5,12 @@ import { errorFromWire, isErrorCode, TunnelError } from '../codec/errors.ts'
 import { copyFrame } from '../codec/frames.ts'
 import { SUBPROTOCOL } from '../codec/hello.ts'
 import { redirected, tlsFailure } from '../link/dial-failure.ts'
-import type { Transport, TransportReceiver } from '../link/transport.ts'
+import type { CompressionChoice, DialOptions, Transport, TransportReceiver } from '../link/transport.ts'
 
 /** What a Node socket offers to let several small writes leave in one system call. */
 interface Corkable {
   cork(): void
   uncork(): void
-}
-
-export interface CompressionChoice {
-  /** Messages from this size on are compressed, in bytes. */
-  thresholdBytes: number
 }
 
 /** How many times its own size a received frame may keep in memory. */
@@ -140,15 +135,6 @@ export class WebSocketTransport implements Transport {
 /** `ws` gives views of what was read at once; a small one that is kept would keep all the rest with it. */
 function own(frame: Buffer): Uint8Array {
   return frame.length * MAX_PINNED < frame.buffer.byteLength ? copyFrame(frame) : frame
-}
-
-export interface DialOptions {
-  headers?: Record<string, string>
-  /** For the whole dial: name, connection, TLS and upgrade, in ms. */
-  timeoutMs: number
-  maxFrameBytes: number
-  signal?: AbortSignal
-  compression?: CompressionChoice | undefined
 }
 
 /**

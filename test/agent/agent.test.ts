@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import type { Agent } from '../../agent/index.ts'
+import { Agent, type AgentLog } from '../../agent/index.ts'
 import { resolveSettings } from '../../client/settings.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { FaultRelay } from '../chaos/fault-relay.ts'
-import { startProxy, type TestProxy, until } from '../support/proxy.ts'
+import { listenTcp, readAll, startProxy, type TestProxy, until } from '../support/proxy.ts'
 
 /** With what an agent has ended, in order; empty while it runs. */
 function endOf(agent: Agent): (TunnelError | undefined)[] {
@@ -36,6 +36,75 @@ test('an agent dials on however often it fails, whatever attempts its profile al
   relay.refusing = false
   await until(() => arrivals(proxy) === 2)
   assert.deepEqual(ends, [])
+})
+
+test('an agent that starts before its proxy dials on, says why, and comes on line', async (t) => {
+  const proxy = await startProxy(t)
+  const relay = await FaultRelay.listen(t, { target: { host: '127.0.0.1', port: proxy.port } })
+  relay.refusing = true
+  const said: string[] = []
+  const agent = proxy.agent('home', 'alice', {
+    urls: [relay.url],
+    ssh: '127.0.0.1:1',
+    log: (level, message) => said.push(`${level}: ${message}`),
+  })
+  const started = agent.start()
+  await until(() => relay.counters.refused >= 8)
+  assert.ok(
+    said.some((line) => /^warn: .*; dialling again in \d/.test(line)),
+    said.join('\n'),
+  )
+  relay.refusing = false
+  await started
+  assert.equal(isOnline(proxy), true)
+})
+
+test('an agent whose token is refused at its start ends, also after it had to wait for the proxy', async (t) => {
+  const proxy = await startProxy(t)
+  const relay = await FaultRelay.listen(t, { target: { host: '127.0.0.1', port: proxy.port } })
+  for (const refusing of [false, true]) {
+    relay.refusing = refusing
+    const before = relay.counters.refused
+    const agent = proxy.agent('home', 'alice', {
+      urls: [relay.url],
+      ssh: '127.0.0.1:1',
+      token: () => 'wrong',
+    })
+    const started = assert.rejects(agent.start(), { code: 'TOKEN_INVALID' })
+    if (refusing) await until(() => relay.counters.refused > before + 6)
+    relay.refusing = false
+    await started
+  }
+})
+
+test('an agent says of a stream that is over whose it was, where it led, how long and how much', async (t) => {
+  const proxy = await startProxy(t)
+  const address = await listenTcp(t, (socket) => socket.end('hello'))
+  const lines: { message: string; context: Record<string, unknown> | undefined }[] = []
+  const log: AgentLog = (_level, message, context) => lines.push({ message, context })
+  await proxy.startAgent('home', 'alice', address, { log })
+  const tunnel = await proxy.connect('alice')
+  const stream = await tunnel.open({ machine: 'home', kind: 'ssh' })
+  stream.end('1234567')
+  assert.equal(String(await readAll(stream)), 'hello')
+  const isOver = ({ message }: { message: string }) => /a stream of alice to .* is over/.test(message)
+  await until(() => lines.some(isOver))
+  const { message, context } = lines.find(isOver)!
+  assert.match(message, /: \d+\.\d s, 7 B in, 5 B out$/)
+  assert.deepEqual(
+    [context?.machine, context?.userId, context?.bytesIn, context?.bytesOut],
+    ['home', 'alice', 7, 5],
+  )
+})
+
+test('a machine name that no URL can say is refused', () => {
+  const settings = resolveSettings({}, 'default', {})
+  for (const machine of ['web.1', '42', '0x1f', 'a.0x1f', 'xn--a', 'Home', '-a', ''])
+    assert.throws(() => new Agent({ urls: ['http://127.0.0.1:1'], machine, token: 'x', settings }), {
+      code: 'CONFIG_INVALID',
+    })
+  for (const machine of ['web-1', 'web.1a', '1.web', 'home'])
+    new Agent({ urls: ['http://127.0.0.1:1'], machine, token: 'x', settings })
 })
 
 test("an agent on two proxies that is taken over on one leaves both: its name is another one's", async (t) => {

@@ -75,8 +75,9 @@ test('a first dial may be patient, and go round the addresses', async (t) => {
 test('a stream outlives its link: what comes out is what went in', async (t) => {
   const proxy = await startProxy(t, { onStream: echo })
   const tunnel = clientOf(t, proxy.url)
-  const resumed: number[] = []
-  tunnel.on('resumed', ({ streams }) => resumed.push(streams))
+  const resumed: [string, number][] = []
+  for (const name of ['reconnected', 'resumed'] as const)
+    tunnel.on(name, ({ streams }) => resumed.push([name, streams]))
   await tunnel.connect()
   const duplex = await tunnel.open({ machine: 'home', kind: 'ssh' })
   const sent = randomBytes(3_000_000)
@@ -84,10 +85,13 @@ test('a stream outlives its link: what comes out is what went in', async (t) => 
   const half = sent.length / 2
   duplex.write(sent.subarray(0, half))
   proxy.cut()
-  await next((listener) => tunnel.once('resumed', listener))
+  await next((listener) => tunnel.once('reconnected', listener))
   duplex.end(sent.subarray(half))
   assert.ok(sent.equals(await received))
-  assert.deepEqual(resumed, [1])
+  assert.deepEqual(resumed, [
+    ['reconnected', 1],
+    ['resumed', 1],
+  ])
   assert.equal(tunnel.metrics.snapshot().reconnects, 1)
 })
 
@@ -98,7 +102,7 @@ test('the first redial is immediate, even when short links are cut again and aga
   tunnel.on('reconnecting', ({ delayMs }) => delays.push(delayMs))
   await tunnel.connect()
   for (let cut = 0; cut < 10; cut++) {
-    const resumed = next((listener) => tunnel.once('resumed', listener))
+    const resumed = next((listener) => tunnel.once('reconnected', listener))
     // A request shows that the link carries something.
     const duplex = await tunnel.open({ machine: 'home', kind: 'ssh' })
     duplex.end()
@@ -112,14 +116,17 @@ test('the first redial is immediate, even when short links are cut again and aga
 test('when no dial succeeds the streams end, the client says why, and can connect anew', async (t) => {
   const proxy = await startProxy(t, { onStream: echo })
   const { port } = proxy
-  const tunnel = clientOf(t, proxy.url, { settings: { backoff: { baseMs: 1, maxMs: 2, maxAttempts: 3 } } })
+  const tunnel = clientOf(t, proxy.url, {
+    settings: { backoff: { baseMs: 1, maxMs: 2, maxAttempts: 3 }, streams: { resumeMs: 200 } },
+  })
   await tunnel.connect()
   const duplex = await tunnel.open({ machine: 'home', kind: 'ssh' })
   const failed = once(duplex, 'error')
   const told = next<TunnelError>((listener) => tunnel.once('error', listener))
   await proxy.close()
   assert.equal((await told).code, 'CONNECT_REFUSED')
-  assert.equal(((await failed)[0] as TunnelError).code, 'CONNECT_REFUSED')
+  // Its window was over first, and it was waited for until then.
+  assert.equal(((await failed)[0] as TunnelError).code, 'RESUME_EXPIRED')
   assert.equal(tunnel.state, 'disconnected')
   await startProxy(t, { onStream: echo }, port)
   await tunnel.connect()

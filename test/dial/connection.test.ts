@@ -5,8 +5,7 @@ import { Connection, type ConnectionOptions, type Redial } from '../../dial/conn
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { Hello } from '../../protocol/codec/hello.ts'
 import { Link } from '../../protocol/link/link.ts'
-import type { Transport } from '../../protocol/link/transport.ts'
-import type { DialOptions } from '../../protocol/node/websocket.ts'
+import type { DialOptions, Transport } from '../../protocol/link/transport.ts'
 import { MemoryPair } from '../support/memory-transport.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
@@ -53,7 +52,7 @@ function setUp(t: TestContext, options: Partial<ConnectionOptions> = {}) {
   const connection = new Connection({
     urls: ['ws://one'],
     token: 'token',
-    hello,
+    hello: () => hello,
     dial,
     clock,
     random: () => 0.5,
@@ -96,6 +95,53 @@ test('after a loss the first dial is immediate, later ones wait as the backoff s
   )
   assert.equal(connection.state, 'disconnected')
   assert.equal(errors[0]?.code, 'CONNECT_REFUSED')
+})
+
+test('while streams wait, dials come at most some ten seconds apart and up to the end of their window, and no longer', async (t) => {
+  const { connection, control, connect, dials, pairs, run, clock } = setUp(t, { streams: () => 1 })
+  await connect()
+  control.refuse = refused
+  const lostAtMs = clock.now()
+  pairs[0]!.cut()
+  await run(400_000)
+  const atMs = dials.slice(1).map((dial) => dial.atMs - lostAtMs)
+  const inWindow = atMs.filter((ms) => ms <= hello.resumeMs)
+  const gaps = inWindow.map((ms, index) => ms - (inWindow[index - 1] ?? 0))
+  assert.ok(Math.max(...gaps) <= 10_400, String(gaps))
+  assert.ok(inWindow.at(-1)! >= hello.resumeMs - 3_000, String(atMs))
+  // Its four attempts were used up long before.
+  assert.equal(connection.state, 'disconnected')
+  assert.ok(atMs.length - inWindow.length <= 1, String(atMs))
+})
+
+test('a person who waits cuts a wait short, and calls off no dial', async (t) => {
+  const { connection, control, connect, dials, pairs, run } = setUp(t)
+  await connect()
+  control.refuse = refused
+  pairs[0]!.cut()
+  await run(100)
+  control.refuse = undefined
+  control.hang = true
+  connection.hurry()
+  connection.hurry()
+  await run(100)
+  connection.hurry()
+  await run(100)
+  assert.equal(dials.length, 3)
+})
+
+test('a change of the network cuts a wait short while a proxy that leaves has no successor', async (t) => {
+  const { connection, control, connect, dials, proxyLinks, run } = setUp(t)
+  await connect()
+  control.refuse = refused
+  proxyLinks[0]!.goaway({ code: 'SHUTTING_DOWN', message: 'bye', deadlineMs: 30_000 })
+  await run(5_000)
+  const before = dials.length
+  control.refuse = undefined
+  connection.check()
+  await run(100)
+  assert.equal(dials.length, before + 1)
+  assert.equal(connection.state, 'connected')
 })
 
 test('a proxy that accepts links only to throw them out is not dialled without pause', async (t) => {

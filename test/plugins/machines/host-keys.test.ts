@@ -45,8 +45,8 @@ test('a changed host key stops the inspected path until its owner trusts it, and
   assert.equal((await tunnel.exec('home', 'echo hello')).stdout.toString(), 'hello\n')
   const pinned = (await machine()).hostKeys
   assert.deepEqual(
-    new Set(pinned.map(({ fingerprint }) => fingerprint)),
-    new Set(before.hostKeys.map((key) => describe(key).fingerprint)),
+    pinned.map(({ fingerprint }) => fingerprint),
+    before.hostKeys.slice(0, 1).map((key) => describe(key).fingerprint),
   )
 
   swap(after)
