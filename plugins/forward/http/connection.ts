@@ -40,12 +40,12 @@ export class HttpConnection {
     this.#onClosed = onClosed
     channel.on('data', (bytes: Buffer) => this.#contained(() => this.#parser.push(bytes)))
     channel.on('drain', () => this.#user?.drained())
-    channel.on('error', (error: Error) => this.#fail(error))
+    channel.on('error', (error: Error) => this.close(error))
     channel.on('end', () => {
       this.#contained(() => this.#parser.finish())
       this.close()
     })
-    channel.on('close', () => this.#fail(new ResponseError('closed the connection')))
+    channel.on('close', () => this.close(new ResponseError('closed the connection')))
   }
 
   /** Whether a request can be sent. */
@@ -124,17 +124,19 @@ export class HttpConnection {
     this.#idleTimer = setTimeout(() => this.close(), idleMs).unref()
   }
 
-  /** Safe to call twice. The lease is given back at once. */
-  close(): void {
+  /** Safe to call twice. The lease is given back at once; a request under way is told only of an `error`. */
+  close(error?: Error): void {
     if (this.#closed) return
     this.#closed = true
     clearTimeout(this.#idleTimer)
+    const user = this.#user
     this.#user = undefined
     this.lease.release()
     this.#channel.destroy()
     // What still comes is read and dropped, so that the channel gets to its end.
     this.#channel.resume()
     this.#onClosed()
+    if (error !== undefined) user?.failed(error)
   }
 
   /** Whatever goes wrong costs this connection and its request alone. */
@@ -143,14 +145,8 @@ export class HttpConnection {
     try {
       read()
     } catch (error) {
-      this.#fail(error instanceof Error ? error : new Error(String(error)))
+      this.close(error instanceof Error ? error : new Error(String(error)))
     }
-  }
-
-  #fail(error: Error): void {
-    const user = this.#user
-    this.close()
-    user?.failed(error)
   }
 }
 

@@ -1,6 +1,6 @@
 import { asTunnelError, type TunnelError } from '../../../protocol/codec/errors.ts'
 import type { HttpRequestHead, HttpResponseHead, Priority } from '../../../protocol/codec/heads.ts'
-import type { TunnelStream } from '../../../protocol/stream/stream.ts'
+import type { ByteStream } from '../../../protocol/stream/byte-stream.ts'
 import { exchangeFailed, headTimeout, outcomeUnknown, placeTaken, requestGone } from '../errors.ts'
 import { LINGER_MS } from '../pumps.ts'
 import type { ServeContext, Served } from '../serve.ts'
@@ -27,7 +27,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
   readonly priority: Priority
   /** The stream is over. */
   readonly served: Promise<Served>
-  readonly #stream: TunnelStream
+  readonly #stream: ByteStream
   readonly #request: HttpRequestHead
   readonly #context: ServeContext
   readonly #origin: HttpOrigin
@@ -52,7 +52,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
   #over: TunnelError | 'ended' | undefined
 
   constructor(
-    stream: TunnelStream,
+    stream: ByteStream,
     request: HttpRequestHead,
     context: ServeContext,
     origin: HttpOrigin,

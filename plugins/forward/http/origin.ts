@@ -1,6 +1,7 @@
 import { asTunnelError, type TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Priority } from '../../../protocol/codec/heads.ts'
 import type { Target } from '../../../protocol/codec/target.ts'
+import { PriorityLanes } from '../../../protocol/priority-lanes.ts'
 import type { ChannelLease } from '../../pool/index.ts'
 import { HttpConnection } from './connection.ts'
 
@@ -32,30 +33,36 @@ const FAIR_SHARE_MS = 1_000
 /** The keep-alive connections of one user to one host:port behind one machine, and the requests that wait for one. */
 export class HttpOrigin {
   readonly #context: OriginContext
-  readonly #queue: Record<Priority, Set<Waiting>> = { high: new Set(), normal: new Set(), low: new Set() }
+  readonly #lanes = new PriorityLanes<Waiting>()
+  /** Those that need a fresh connection, and go first on one: they have waited before. */
+  readonly #again = new Set<Waiting>()
   readonly #connections = new Set<HttpConnection>()
   readonly #idle: HttpConnection[] = []
   /** Of the connections that are being opened, those that still wait for a channel's place. */
   readonly #acquires = new Set<AbortController>()
   #opening = 0
-  #closing = false
+  #closing: TunnelError | undefined
 
   constructor(context: OriginContext) {
     this.#context = context
   }
 
   get waiting(): Record<Priority, number> {
-    return { high: this.#queue.high.size, normal: this.#queue.normal.size, low: this.#queue.low.size }
+    const sizes = { ...this.#lanes.sizes }
+    for (const { priority } of this.#again) sizes[priority]++
+    return sizes
   }
 
   add(request: Waiting): void {
-    this.#queue[request.priority].add(request)
+    if (this.#closing !== undefined) return request.fail(this.#closing)
+    if (request.needsFresh) this.#again.add(request)
+    else this.#lanes.add(request, request.priority)
     this.#pump()
   }
 
   /** Gives up a request that has not started. */
   remove(request: Waiting): void {
-    this.#queue[request.priority].delete(request)
+    this.#leave(request)
     this.#afterLeaving()
     this.#checkEmpty()
   }
@@ -70,37 +77,32 @@ export class HttpOrigin {
   }
 
   close(error: TunnelError): void {
-    this.#closing = true
+    this.#closing = error
     this.#giveUpAcquiring()
     for (const request of this.#all()) this.#fail(request, error)
-    for (const connection of [...this.#connections]) connection.close()
+    for (const connection of [...this.#connections]) connection.close(error)
     this.#checkEmpty()
   }
 
   get #length(): number {
-    return this.#queue.high.size + this.#queue.normal.size + this.#queue.low.size
+    return this.#lanes.size + this.#again.size
   }
 
   #all(): Waiting[] {
-    return [...this.#queue.high, ...this.#queue.normal, ...this.#queue.low]
+    return [...this.#again, ...this.#lanes.values()]
   }
 
-  #someTakesReused(): boolean {
-    for (const queue of [this.#queue.high, this.#queue.normal, this.#queue.low])
-      for (const request of queue) if (!request.needsFresh) return true
-    return false
+  /** Whether it stood there. */
+  #leave(request: Waiting): boolean {
+    return this.#again.delete(request) || this.#lanes.delete(request, request.priority)
   }
 
   #next(fresh: boolean): Waiting | undefined {
-    for (const queue of [this.#queue.high, this.#queue.normal, this.#queue.low]) {
-      for (const request of queue) {
-        if (request.needsFresh && !fresh) continue
-        queue.delete(request)
-        this.#afterLeaving()
-        return request
-      }
-    }
-    return undefined
+    const [first] = fresh ? this.#again : []
+    const request = first ?? this.#lanes.next()
+    if (first !== undefined) this.#again.delete(first)
+    if (request !== undefined) this.#afterLeaving()
+    return request
   }
 
   /** To the next request, or to nobody: then it may be taken back for the user's other channels. */
@@ -113,13 +115,13 @@ export class HttpOrigin {
   }
 
   #pump(): void {
-    while (this.#idle.length > 0 && this.#someTakesReused()) {
+    while (this.#idle.length > 0 && this.#lanes.size > 0) {
       const connection = this.#idle.pop() as HttpConnection
       if (!connection.usable) continue
       connection.lease.keep()
       this.#give(connection, false)
     }
-    while (this.#opening < Math.min(this.#length, MAX_OPENING) && !this.#closing) this.#open()
+    while (this.#opening < Math.min(this.#length, MAX_OPENING) && this.#closing === undefined) this.#open()
     this.#checkEmpty()
   }
 
@@ -169,8 +171,9 @@ export class HttpOrigin {
         this.#checkEmpty()
       })
       this.#connections.add(connection)
-      if (this.#closing) connection.close()
-      return this.#closing ? undefined : connection
+      if (this.#closing === undefined) return connection
+      connection.close()
+      return undefined
     } catch (error) {
       lease.release()
       throw error
@@ -187,7 +190,7 @@ export class HttpOrigin {
   }
 
   #fail(request: Waiting, error: TunnelError): void {
-    if (this.#queue[request.priority].delete(request)) request.fail(error)
+    if (this.#leave(request)) request.fail(error)
   }
 
   #checkEmpty(): void {

@@ -1,7 +1,7 @@
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Priority } from '../../../protocol/codec/heads.ts'
 import type { Target } from '../../../protocol/codec/target.ts'
-import type { TunnelStream } from '../../../protocol/stream/stream.ts'
+import type { ByteStream } from '../../../protocol/stream/byte-stream.ts'
 import { methodRefused, targetMissing, targetOf } from '../errors.ts'
 import type { ServeContext, Served } from '../serve.ts'
 import { HttpExchange } from './exchange.ts'
@@ -17,7 +17,7 @@ export class HttpOrigins {
     this.#waiting = waiting
   }
 
-  serve(stream: TunnelStream, context: ServeContext): Promise<Served> {
+  serve(stream: ByteStream, context: ServeContext): Promise<Served> {
     const request = stream.head.http
     if (context.target === undefined || request === undefined) throw targetMissing('http')
     // It turns a connection into something that is no HTTP any more.

@@ -414,6 +414,32 @@ test('requests that wait for a channel are served by priority, and first in firs
   assert.deepEqual(served, ['/high/2', '/high/5', '/normal/1', '/normal/4', '/low/0', '/low/3'])
 })
 
+test('of many requests that wait, those of low priority have their turns too', async (t) => {
+  const rig = await startRig(t, { pool: { maxPerUser: 1, channelsPerConnection: 1 } })
+  const served: string[] = []
+  let release: () => void = () => {}
+  const target = await webService(t, (incoming, outgoing) => {
+    if (incoming.url === '/first') {
+      release = () => outgoing.end()
+      return void outgoing.write('begun')
+    }
+    served.push(incoming.url ?? '')
+    outgoing.end()
+  })
+  const first = request(rig, target, { path: '/first' })
+  await first.until(() => first.text === 'begun')
+  const others = Array.from({ length: 60 }, () => request(rig, target, { path: '/high', priority: 'high' }))
+  for (const priority of ['low', 'normal'] as const)
+    others.push(request(rig, target, { path: `/${priority}`, priority }))
+  const waiting = () =>
+    Object.values((rig.app.forward as Forwarder).waiting()).reduce((sum, count) => sum + count)
+  await until(() => waiting() === others.length)
+  release()
+  await Promise.all(others.map(({ closed }) => closed))
+  const turns = [served.indexOf('/normal'), served.indexOf('/low')]
+  assert.ok(turns[0]! < 10 && turns[1]! > turns[0]! && turns[1]! < 40, `turns ${turns} of ${served.length}`)
+})
+
 for (const [slowMs, told] of [
   [1, 'is logged as a WARN with its machine'],
   [86_400_000, 'is no WARN where that is not slow'],
