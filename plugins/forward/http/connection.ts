@@ -28,6 +28,8 @@ export class HttpConnection {
   readonly #onClosed: () => void
   #user: ConnectionUser | undefined
   #requests = 0
+  /** A response has ended in this turn of the event loop. */
+  #justEnded = false
   /** A request's body is not complete. */
   #writing: 'chunked' | 'length' | undefined
   #idleTimer: ReturnType<typeof setTimeout> | undefined
@@ -63,6 +65,15 @@ export class HttpConnection {
     return this.#parser.begun
   }
 
+  /**
+   * Calls back when it has shown whether it can be used: a turn after its last response. By then its service may have
+   * closed it, or sent more than it may.
+   */
+  whenSettled(callback: () => void): void {
+    if (this.#justEnded) setImmediate(callback)
+    else callback()
+  }
+
   /** `body` is all of it, or how the rest that follows by `write` is delimited. */
   send(
     method: string,
@@ -79,6 +90,10 @@ export class HttpConnection {
       end: () => {
         this.#user = undefined
         this.resume()
+        this.#justEnded = true
+        setImmediate(() => {
+          this.#justEnded = false
+        })
         user.end()
       },
     })

@@ -111,14 +111,12 @@ export class HttpExchange implements Waiting, ConnectionUser {
     this.#connection = connection
     const opening = this.#hooksRan ? undefined : this.#context.onOpen()
     this.#hooksRan = true
-    if (opening === undefined) return this.#send(connection)
-    opening.then(
-      () => this.#send(connection),
-      (error: TunnelError) => {
-        this.fail(error)
-        this.#free()
-      },
-    )
+    const send = () => connection.whenSettled(() => this.#send(connection))
+    if (opening === undefined) return send()
+    opening.then(send, (error: TunnelError) => {
+      this.fail(error)
+      this.#free()
+    })
   }
 
   fail(error: TunnelError): void {
@@ -132,7 +130,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
 
   #send(connection: HttpConnection): void {
     if (this.#over !== undefined) return this.#free()
-    // It closed while a hook was running: nothing has been sent.
+    // It has closed meanwhile: nothing has been sent.
     if (!connection.usable) {
       this.#free()
       return this.#queue()
@@ -212,8 +210,8 @@ export class HttpExchange implements Waiting, ConnectionUser {
     this.#state = 'answered'
     if (this.#answer !== undefined) this.#answer.ended = true
     else this.#endStream()
-    // A turn later: by then it has shown whether the service closes the connection, or sends more than it may.
-    setImmediate(() => this.#free())
+    // What is left of this piece is parsed first: the service may have sent more than it may.
+    queueMicrotask(() => this.#free())
   }
 
   failed(cause: Error): void {
@@ -231,7 +229,9 @@ export class HttpExchange implements Waiting, ConnectionUser {
       return this.#queue()
     }
     const unknown = byService && unanswered && !idempotent && connection?.answered === false
-    this.fail(unknown ? outcomeUnknown(this.#authority, cause) : exchangeFailed(cause, this.#authority))
+    const error = unknown ? outcomeUnknown(this.#authority, cause) : exchangeFailed(cause, this.#authority)
+    if (error.code === 'INTERNAL') this.#context.log.error({ err: cause }, 'carrying a response failed')
+    this.fail(error)
     this.#free()
   }
 
@@ -307,7 +307,9 @@ export class HttpExchange implements Waiting, ConnectionUser {
     try {
       send()
     } catch (error) {
-      this.fail(asTunnelError(error, 'INTERNAL', 'proxy'))
+      const failure = asTunnelError(error, 'INTERNAL', 'proxy')
+      if (failure.code === 'INTERNAL') this.#context.log.error({ err: error }, 'sending a request failed')
+      this.fail(failure)
       if (this.#state === 'queued') this.#free()
     }
   }

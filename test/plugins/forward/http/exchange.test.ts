@@ -1,0 +1,226 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import net from 'node:net'
+import { type TestContext, test } from 'node:test'
+import { HttpOrigins } from '../../../../plugins/forward/http/origins.ts'
+import type { ServeContext } from '../../../../plugins/forward/serve.ts'
+import type { ChannelLease } from '../../../../plugins/pool/index.ts'
+import { TunnelError } from '../../../../protocol/codec/errors.ts'
+import type { AcceptHead, HeaderList } from '../../../../protocol/index.ts'
+import type { ByteStream, StreamState } from '../../../../protocol/stream/byte-stream.ts'
+import type { StreamHandlers } from '../../../../protocol/stream/event-buffer.ts'
+import { webService } from '../rig.ts'
+
+/** A request that came by no tunnel, as a gateway makes one. */
+class GatewayRequest implements ByteStream {
+  readonly id = '0'.repeat(32)
+  readonly head: ByteStream['head']
+  state: StreamState = 'opening'
+  handlers: StreamHandlers = {}
+  accepted: Partial<AcceptHead> | undefined
+  readonly written: Buffer[] = []
+  error: TunnelError | undefined
+  readonly closed: Promise<void>
+  #settle: () => void = () => {}
+
+  constructor(target: string, path: string, method = 'GET', headers: HeaderList = []) {
+    const http = { method, path, headers }
+    this.head = { id: this.id, kind: 'http', machine: 'home', target, window: 0, http } as never
+    this.closed = new Promise((resolve) => {
+      this.#settle = resolve
+    })
+  }
+
+  handle(handlers: StreamHandlers): void {
+    this.handlers = handlers
+    handlers.ended?.()
+  }
+  accept(head: Partial<AcceptHead> = {}, first?: Uint8Array, end = false): void {
+    this.state = 'open'
+    this.accepted = head
+    if (first !== undefined) this.written.push(Buffer.from(first))
+    if (end) this.end()
+  }
+  write(bytes: Uint8Array): boolean {
+    this.written.push(Buffer.from(bytes))
+    return true
+  }
+  writeAux(): boolean {
+    return true
+  }
+  whenFramed(callback: () => void): void {
+    callback()
+  }
+  event(): void {}
+  end(): void {
+    this.#finish(undefined)
+  }
+  consumed(): void {}
+  reset(error: TunnelError): void {
+    this.#finish(error)
+  }
+  get text(): string {
+    return Buffer.concat(this.written).toString()
+  }
+  #finish(error: TunnelError | undefined): void {
+    if (this.state === 'closed') return
+    this.state = 'closed'
+    this.error = error
+    this.handlers.closed?.(error)
+    this.#settle()
+  }
+}
+
+/** Places for connections that are plain sockets, and who is asked to give one back. */
+function places(t: TestContext) {
+  const offers = new Set<() => void>()
+  const [errors, heads]: [unknown[], number[]] = [[], []]
+  let held = 0
+  const acquire = async (): Promise<ChannelLease> => {
+    held++
+    let offer: (() => void) | undefined
+    let released = false
+    const keep = (): void => {
+      if (offer !== undefined) offers.delete(offer)
+    }
+    return {
+      connection: {
+        async openTcp(host: string, port: number) {
+          const socket = net.connect({ host, port, allowHalfOpen: true })
+          t.after(() => socket.destroy())
+          await once(socket, 'connect')
+          return socket
+        },
+      },
+      release() {
+        keep()
+        if (!released) held--
+        released = true
+      },
+      offer(giveBack: () => void) {
+        offer = giveBack
+        offers.add(giveBack)
+      },
+      keep,
+    } as never
+  }
+  const log = { debug() {}, info() {}, warn() {}, error: (context: unknown) => void errors.push(context) }
+  const context = (target: string): ServeContext => ({
+    userId: 'ada',
+    machine: 'home',
+    target,
+    headers: {},
+    timeoutMs: 30_000,
+    log,
+    acquire,
+    onOpen: () => undefined,
+    onHead: (latencyMs) => void heads.push(latencyMs),
+  })
+  return { offers, errors, context, held: () => held }
+}
+
+test('a request that came by no tunnel is served as one that did', async (t) => {
+  const { context, held } = places(t)
+  const origins = new HttpOrigins(() => 0)
+  const target = await webService(t, (incoming, outgoing) => outgoing.end(`you asked for ${incoming.url}`))
+  for (const path of ['/one', '/two']) {
+    const request = new GatewayRequest(target, path)
+    const served = await origins.serve(request, context(target))
+    assert.deepEqual([request.accepted?.http?.status, request.text], [200, `you asked for ${path}`])
+    assert.deepEqual([served.error, served.bytesOut], [undefined, request.text.length])
+  }
+  assert.equal(held(), 1)
+})
+
+test('a request whose client is gone offers its place after a while, and keeps it when the client is back', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const { context, held, offers } = places(t)
+  const origins = new HttpOrigins(() => 0)
+  const target = await webService(t, (_incoming, outgoing) => void outgoing.write('begun'))
+  const begun = async (): Promise<GatewayRequest> => {
+    const request = new GatewayRequest(target, '/')
+    void origins.serve(request, context(target))
+    while (request.text !== 'begun') await new Promise(setImmediate)
+    return request
+  }
+  const [gone, back] = [await begun(), await begun()]
+  for (const request of [gone, back]) request.handlers.suspended?.()
+  t.mock.timers.tick(1_000)
+  assert.equal(offers.size, 0)
+  back.handlers.resumed?.()
+  t.mock.timers.tick(10_000)
+  assert.equal(offers.size, 1)
+  // Somebody else waits.
+  for (const giveBack of offers) giveBack()
+  await gone.closed
+  assert.deepEqual([gone.error?.code, back.error, held()], ['POOL_EXHAUSTED', undefined, 1])
+  back.handlers.suspended?.()
+  t.mock.timers.tick(10_000)
+  assert.equal(offers.size, 1)
+  back.handlers.resumed?.()
+  assert.equal(offers.size, 0)
+  back.reset(new TunnelError('ABORTED', 'enough'))
+  assert.equal(held(), 0)
+})
+
+test('a request that waits for a place asks for none while its client is gone', async (t) => {
+  const { context } = places(t)
+  const origins = new HttpOrigins(() => 0)
+  const target = await webService(t, (_incoming, outgoing) => outgoing.end('answer'))
+  const asked: AbortSignal[] = []
+  let grant: (() => void) | undefined
+  const slow: ServeContext = {
+    ...context(target),
+    acquire: (signal) => {
+      asked.push(signal)
+      return new Promise((resolve, reject) => {
+        signal.addEventListener('abort', () => reject(new TunnelError('ABORTED', 'the wait was given up')))
+        grant = () => resolve(context(target).acquire(signal))
+      })
+    },
+  }
+  const request = new GatewayRequest(target, '/')
+  const served = origins.serve(request, slow)
+  assert.deepEqual([asked.length, origins.waiting().normal], [1, 1])
+  request.handlers.suspended?.()
+  assert.deepEqual([asked[0]?.aborted, origins.waiting().normal], [true, 0])
+  request.handlers.resumed?.()
+  assert.equal(origins.waiting().normal, 1)
+  while (asked.length < 2) await new Promise(setImmediate)
+  grant?.()
+  assert.equal((await served).error, undefined)
+  assert.equal(request.text, 'answer')
+})
+
+test('a shutdown tells the requests that are under way, and those that come', async (t) => {
+  const { context, held } = places(t)
+  const origins = new HttpOrigins(() => 0)
+  const target = await webService(t, (_incoming, outgoing) => void outgoing.write('begun'))
+  const request = new GatewayRequest(target, '/')
+  const served = origins.serve(request, context(target))
+  while (request.text !== 'begun') await new Promise(setImmediate)
+  origins.close()
+  assert.equal((await served).error?.code, 'SHUTTING_DOWN')
+  assert.equal(held(), 0)
+})
+
+test('an error of our own in the middle of an answer costs that request, and is logged', async (t) => {
+  const { context, errors, held } = places(t)
+  const origins = new HttpOrigins(() => 0)
+  let goOn: () => void = () => {}
+  const target = await webService(t, (_incoming, outgoing) => {
+    outgoing.write('begun')
+    goOn = () => outgoing.write('more')
+  })
+  const request = new GatewayRequest(target, '/')
+  request.write = () => {
+    throw new RangeError('a defect')
+  }
+  const serving = origins.serve(request, context(target))
+  while (request.text !== 'begun') await new Promise(setImmediate)
+  goOn()
+  const served = await serving
+  assert.equal(served.error?.code, 'INTERNAL')
+  assert.equal(errors.length, 1)
+  assert.equal(held(), 0)
+})
