@@ -210,6 +210,11 @@ export class ClientLinks implements RoleHandler {
 }
 
 /** An OPEN whose first copy has arrived after all asks to go on from the beginning. */
-function asResume({ link, number, head }: IncomingOpen): IncomingResume {
-  return { link, number, head: { ...head, received: 0, limit: head.window, attempt: head.attempt ?? 0 } }
+function asResume({ link, number, head, headBytes }: IncomingOpen): IncomingResume {
+  return {
+    link,
+    number,
+    headBytes,
+    head: { ...head, received: 0, limit: head.window, attempt: head.attempt ?? 0 },
+  }
 }

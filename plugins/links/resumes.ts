@@ -1,6 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import { asTunnelError, type ErrorCode, type TunnelError } from '../../protocol/codec/errors.ts'
 import type { IncomingResume } from '../../protocol/link/handlers.ts'
+import { HeldSeat } from '../../protocol/link/held-seat.ts'
+import { incomingCost } from '../../protocol/stream/relay-memory.ts'
 import type { AcceptedLink } from './door.ts'
 import { tokenExpired, unknownStream } from './errors.ts'
 import type { Relays } from './relays.ts'
@@ -87,19 +89,22 @@ export class Resumes {
       this.#app.tunnelMetrics.streamResumes.inc({ outcome: 'UNKNOWN_STREAM' })
       return link.refuse(resume.number, session.acceptor.unknown())
     }
-    // The number must have somebody behind it while policy is asked: a relay that goes nowhere holds it.
-    const place = this.#relays.add(session, resume)
+    const { memory } = session
+    const heldBytes = incomingCost(resume)
+    memory.take(heldBytes)
+    const seat = new HeldSeat(link, resume.number)
     void (async () => {
       try {
         await this.#mayResume(connection, resume)
-        if (place.over) return
-        const early = place.leave()
-        if (link.closed) return
+        if (seat.error !== undefined) return session.acceptor.abandon(resume.head.id, sub, seat.error)
+        if (seat.gone) return
+        seat.release()
         session.acceptor.resume(resume, sub)
-        if (early !== undefined) link.redeliver(early)
         this.#app.tunnelMetrics.streamResumes.inc({ outcome: 'ok' })
       } catch (thrown) {
-        place.reset(this.#refused(asTunnelError(thrown)))
+        seat.refuse(this.#refused(asTunnelError(thrown)))
+      } finally {
+        memory.give(heldBytes)
       }
     })()
   }

@@ -1,5 +1,5 @@
 import { TunnelError } from './errors.ts'
-import { MAX_OFFSET } from './frames.ts'
+import { MAX_JSON_BYTES, MAX_OFFSET } from './frames.ts'
 import {
   type AcceptHead,
   type AskedHead,
@@ -86,7 +86,11 @@ function pick(json: Json, known: ReadonlySet<string>): Json {
       further[name] = value
     }
   }
-  if (further !== undefined) head.further = JSON.stringify(further)
+  if (further === undefined) return head
+  const text = JSON.stringify(further)
+  // Read and written again, 1e20 is five times as long.
+  if (text.length > MAX_JSON_BYTES) throw new TunnelError('FRAME_TOO_LARGE', "the stream's head is too long")
+  head.further = text
   return head
 }
 

@@ -150,10 +150,19 @@ export function isDuration(value: unknown): value is number {
 
 const HOPS: ReadonlySet<unknown> = new Set<Hop>(['client', 'proxy', 'agent', 'ssh', 'target'])
 
+/** The longest text of a peer's error that is kept, in characters. */
+const MAX_MESSAGE = 1_024
+
+/** A text that is too long, cut. Made anew, as a part of a text may keep the whole of it in memory. */
+function cut(text: string): string {
+  if (text.length <= MAX_MESSAGE) return text
+  return new TextDecoder().decode(new TextEncoder().encode(text.slice(0, MAX_MESSAGE)))
+}
+
 /** Reads a peer's error. A code this version does not know becomes INTERNAL and keeps its text. */
 export function errorFromWire(value: unknown): TunnelError {
   const wire = (typeof value === 'object' && value !== null ? value : {}) as Partial<WireError>
-  const message = typeof wire.message === 'string' ? wire.message : 'the peer gave no reason'
+  const message = typeof wire.message === 'string' ? cut(wire.message) : 'the peer gave no reason'
   const options: TunnelErrorOptions = {}
   if (HOPS.has(wire.hop)) options.hop = wire.hop as Hop
   if (isDuration(wire.retryAfterMs)) options.retryAfterMs = wire.retryAfterMs
@@ -162,7 +171,7 @@ export function errorFromWire(value: unknown): TunnelError {
     ? new TunnelError(wire.code, message, options)
     : new TunnelError(
         'INTERNAL',
-        `${typeof wire.code === 'string' ? wire.code : 'no code'}: ${message}`,
+        `${typeof wire.code === 'string' ? cut(wire.code) : 'no code'}: ${message}`,
         options,
       )
 }

@@ -1,4 +1,7 @@
 import { TunnelError } from './errors.ts'
+import { parseObject } from './json.ts'
+
+export { MAX_JSON_BYTES } from './json.ts'
 
 /** The first byte of a frame, without its flags. docs/PROTOCOL.md has the layouts. */
 export const FrameType = {
@@ -31,8 +34,6 @@ export const TYPE_MASK = 0x3f
 export const HEADER_BYTES = 5
 /** The longest payload of a DATA or AUX frame that we send. */
 export const MAX_DATA_BYTES = 65_536
-/** The longest JSON body that is read, of any frame that has one. */
-export const MAX_JSON_BYTES = 65_536
 /** Offsets are u48 on the wire. */
 export const MAX_OFFSET = 2 ** 48 - 1
 /** Stream numbers are u32 on the wire. */
@@ -74,7 +75,6 @@ export const allocate: (size: number) => Uint8Array =
   nodeBuffer === undefined ? (size) => new Uint8Array(size) : (size) => nodeBuffer.allocUnsafeSlow(size)
 
 const encoder = new TextEncoder()
-const decoder = new TextDecoder('utf-8', { fatal: true })
 
 export function streamNumber(frame: Uint8Array): number {
   return ((frame[1]! << 24) | (frame[2]! << 16) | (frame[3]! << 8) | frame[4]!) >>> 0
@@ -100,6 +100,11 @@ export function copyFrame(frame: Uint8Array): Uint8Array {
   const copy = allocate(frame.length)
   copy.set(frame)
   return copy
+}
+
+/** The same bytes, in memory of their own where they are a small part of what came with them and would keep it all. */
+export function ownMemory(bytes: Uint8Array): Uint8Array {
+  return bytes.length * 4 < bytes.buffer.byteLength ? copyFrame(bytes) : bytes
 }
 
 export function encodeFrame(typeByte: number, stream: number, body?: Uint8Array): Uint8Array {
@@ -137,34 +142,23 @@ export function encodeHeadText(
   return frame
 }
 
-/** @throws {TunnelError} FRAME_INVALID when the body is no JSON object, or is longer than MAX_JSON_BYTES. */
+/** @throws {TunnelError} FRAME_INVALID for what is not a JSON object, or is longer, deeper or fuller than it may be */
 export function decodeJson(frame: Uint8Array): Record<string, unknown> {
   return parseObject(frame.subarray(HEADER_BYTES))
 }
 
 /** @throws {TunnelError} FRAME_INVALID */
-export function decodeHead(frame: Uint8Array): { head: Record<string, unknown>; first: Uint8Array } {
+export function decodeHead(frame: Uint8Array): {
+  head: Record<string, unknown>
+  headBytes: number
+  first: Uint8Array
+} {
   if (frame.length < HEADER_BYTES + 4) throw new TunnelError('FRAME_INVALID', 'a head needs its length')
   const length = new DataView(frame.buffer, frame.byteOffset).getUint32(HEADER_BYTES)
   const start = HEADER_BYTES + 4
   if (length > frame.length - start) throw new TunnelError('FRAME_INVALID', 'a head is longer than its frame')
-  return { head: parseObject(frame.subarray(start, start + length)), first: frame.subarray(start + length) }
-}
-
-function parseObject(bytes: Uint8Array): Record<string, unknown> {
-  if (bytes.length > MAX_JSON_BYTES) {
-    throw new TunnelError('FRAME_INVALID', `a JSON body of ${bytes.length} bytes is over ${MAX_JSON_BYTES}`)
-  }
-  let value: unknown
-  try {
-    value = JSON.parse(decoder.decode(bytes))
-  } catch (error) {
-    throw new TunnelError('FRAME_INVALID', 'a body is not JSON in UTF-8', { cause: error })
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new TunnelError('FRAME_INVALID', 'a JSON body is not an object')
-  }
-  return value as Record<string, unknown>
+  const head = parseObject(frame.subarray(start, start + length))
+  return { head, headBytes: length, first: frame.subarray(start + length) }
 }
 
 export interface WindowUpdate {

@@ -79,6 +79,32 @@ export function checkHello(body: Record<string, unknown>): Hello {
     hello.resumeMs >= 0 &&
     (hello.enrol === undefined || isEnrolment(hello.enrol))
   if (!valid) throw new TunnelError('FRAME_INVALID', 'HELLO lacks a field or has one of another type')
+  return known(hello)
+}
+
+/** What is kept for as long as the link stands: nothing that is not known. */
+function known({
+  role,
+  version,
+  software,
+  machine,
+  instance,
+  heartbeat,
+  limits,
+  resumeMs,
+  enrol,
+}: Hello): Hello {
+  const hello: Hello = {
+    role,
+    version,
+    software,
+    heartbeat: { intervalMs: heartbeat.intervalMs, timeoutMs: heartbeat.timeoutMs },
+    limits: { maxFrameBytes: limits.maxFrameBytes, maxStreams: limits.maxStreams },
+    resumeMs,
+  }
+  if (machine !== undefined) hello.machine = machine
+  if (instance !== undefined) hello.instance = instance
+  if (enrol !== undefined) hello.enrol = { hostKeys: [...enrol.hostKeys], sshUser: enrol.sshUser }
   return hello
 }
 

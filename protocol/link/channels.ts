@@ -19,6 +19,8 @@ export interface LinkChannel extends FrameSource {
 export class LinkChannels {
   readonly #dialler: boolean
   readonly #members = new Set<LinkChannel>()
+  /** What has no place any more and wants to know of the link's end. */
+  readonly #watching = new Set<LinkChannel>()
   readonly #byNumber = new Map<number, LinkChannel>()
   #nextNumber: number
   #peerNumber = 0
@@ -79,9 +81,15 @@ export class LinkChannels {
 
   remove(channel: LinkChannel, number: number | undefined): void {
     this.#members.delete(channel)
+    this.#watching.delete(channel)
     if (number === undefined || this.#byNumber.get(number) !== channel) return
     this.#byNumber.delete(number)
     if (this.#isPeers(number)) this.#peerStreams--
+  }
+
+  /** Tells a channel that has no place here when the link closes. */
+  watch(channel: LinkChannel): void {
+    this.#watching.add(channel)
   }
 
   /** Looks at every channel; any may leave meanwhile. Returns whether one wants the peer asked for a sign of progress. */
@@ -93,8 +101,9 @@ export class LinkChannels {
 
   /** The link is no more: all leave, and are told. */
   close(): void {
-    const members = [...this.#members]
+    const members = [...this.#members, ...this.#watching]
     this.#members.clear()
+    this.#watching.clear()
     this.#byNumber.clear()
     for (const member of members) member.linkClosed()
   }

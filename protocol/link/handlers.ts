@@ -14,6 +14,8 @@ export interface IncomingOpen {
   number: number
   /** It says nothing of what only a proxy can vouch for, unless the link's peer may (`LinkTrust`). */
   head: RoutedHead
+  /** How long it was as JSON: what it costs whoever keeps it. */
+  headBytes: number
   /** First bytes of data that rode on OPEN. */
   first: Uint8Array
   /** They are all: END rode on OPEN too. */
@@ -24,6 +26,7 @@ export interface IncomingResume {
   link: Link
   number: number
   head: ResumeHead
+  headBytes: number
 }
 
 export interface LinkHandlers {

@@ -186,6 +186,12 @@ export class Link {
     this.#channels.bind(number, channel)
   }
 
+  /** As `release`, but `channel` is still told when the link closes. */
+  stepBack(channel: LinkChannel, number: number | undefined): void {
+    this.release(channel, number)
+    this.#channels.watch(channel)
+  }
+
   release(channel: LinkChannel, number: number | undefined): void {
     this.#outlet.remove(channel)
     this.#channels.remove(channel, number)
@@ -201,11 +207,6 @@ export class Link {
   /** `channel` has something to acknowledge that may wait for company. */
   acknowledgeLater(channel: LinkChannel): void {
     this.#outlet.acknowledgeLater(channel)
-  }
-
-  /** Brings a frame that came too early to what stands behind its number now. */
-  redeliver(frame: Uint8Array): void {
-    this.#message(frame)
   }
 
   /** Refuses a stream that a peer wants, before anything is bound to its number. */

@@ -41,7 +41,7 @@ export class StreamRequests {
 
   #receiveOpen(typeByte: number, number: number, frame: Uint8Array): void {
     const link = this.#link
-    const { head: json, first } = frames.decodeHead(frame)
+    const { head: json, headBytes, first } = frames.decodeHead(frame)
     if (this.#isFull) return link.refuse(number, tooManyStreams(this.#maxStreams))
     if (first.length > frames.MAX_DATA_BYTES) {
       const most = `${frames.MAX_DATA_BYTES} first bytes ride on OPEN at most`
@@ -51,7 +51,9 @@ export class StreamRequests {
     const { open } = this.#handlers
     this.#offer(
       number,
-      open && (() => open({ link, number, head: this.#routed(checkStreamHead(json), json), first, ends })),
+      open &&
+        (() =>
+          open({ link, number, head: this.#routed(checkStreamHead(json), json), headBytes, first, ends })),
     )
   }
 
@@ -61,11 +63,12 @@ export class StreamRequests {
       throw new TunnelError('RATE_LIMITED', 'too many resumes on one link', { retryAfterMs: 1_000 })
     }
     const json = frames.decodeJson(frame)
+    const headBytes = frame.length - frames.HEADER_BYTES
     if (this.#isFull) return link.refuse(number, tooManyStreams(this.#maxStreams))
     const { resume } = this.#handlers
     this.#offer(
       number,
-      resume && (() => resume({ link, number, head: this.#routed(checkResumeHead(json), json) })),
+      resume && (() => resume({ link, number, head: this.#routed(checkResumeHead(json), json), headBytes })),
     )
   }
 

@@ -64,7 +64,14 @@ export abstract class Seat implements LinkChannel {
     if (!this.#released) this.link.acknowledgeLater(this)
   }
 
-  /** Gives the number back, without a word. */
+  /** Gives the number back, without a word; only the link's end is told to it from now on. */
+  stepBack(): void {
+    if (this.#released) return
+    this.link.stepBack(this, this.#number)
+    this.#number = undefined
+  }
+
+  /** Gives the number back, without a word, and leaves. */
   release(): void {
     if (this.#released) return
     this.#released = true

@@ -1,6 +1,7 @@
 import { type Clock, systemClock } from '../clock.ts'
 import { asTunnelError, errorFromWire, type Hop, TunnelError } from '../codec/errors.ts'
 import { encodeJson, FrameType } from '../codec/frames.ts'
+import { headCost } from '../codec/head-cost.ts'
 import type { ResumeHead } from '../codec/heads.ts'
 import type { IncomingOpen, IncomingResume } from '../link/handlers.ts'
 import type { StreamsOptions } from '../options.ts'
@@ -30,6 +31,9 @@ export interface StreamTaker {
 }
 
 export type OnStream = (stream: TunnelStream, subject: string | undefined) => void
+
+/** What a head may hold before it counts beside its stream's window, in bytes: an ordinary one does not. */
+const FREE_HEAD_BYTES = 4_096
 
 /** Streams that are over and remembered, at most. */
 const MAX_OVER = 4_096
@@ -87,12 +91,13 @@ export class StreamAcceptor {
     }
     const { windowBytes, maxWindowBytes, resumeMs } = this.#options.settings
     const budget = this.#options.budgetOf?.(subject)
+    const headBytes = Math.max(0, headCost(head, open.headBytes) - FREE_HEAD_BYTES)
     let stream: TunnelStream
     try {
       stream = new TunnelStream({
         side: 'acceptor',
         head,
-        limits: { windowBytes, maxWindowBytes, budget },
+        limits: { windowBytes, maxWindowBytes, headBytes, budget },
         resumeMs: Math.min(resumeMs, link.peer?.resumeMs ?? resumeMs),
         clock: this.#clock,
         first: open.first,
@@ -124,9 +129,9 @@ export class StreamAcceptor {
   }
 
   /** An OPEN whose first copy arrived after all: it goes on as what it is, from its beginning. */
-  #openAgain({ link, number, head }: IncomingOpen, subject: string | undefined): void {
+  #openAgain({ link, number, head, headBytes }: IncomingOpen, subject: string | undefined): void {
     const resume = { ...head, received: 0, limit: head.window, attempt: head.attempt ?? 0 }
-    this.resume({ link, number, head: resume }, subject)
+    this.resume({ link, number, head: resume, headBytes }, subject)
   }
 
   resume({ link, number, head }: IncomingResume, subject: string | undefined): void {

@@ -1,4 +1,6 @@
+import { checkEvent } from '../codec/check-heads.ts'
 import type { TunnelError } from '../codec/errors.ts'
+import { copyFrame, decodeJson } from '../codec/frames.ts'
 import type { AcceptHead, StreamEvent } from '../codec/heads.ts'
 
 /** Where a stream's arrivals go; every one is optional. */
@@ -24,17 +26,30 @@ export interface StreamHandlers {
 
 const NOBODY: StreamHandlers = {}
 
-/** Calls the handlers, or keeps what comes until there are any: inside the window, so bounded. */
+/** Small pieces of data that come before there are handlers are put together up to this, in bytes. */
+const MERGED_BYTES = 16_384
+
+/** Data that came early: `filled` bytes of `bytes`. */
+interface Merged {
+  channel: 'data' | 'aux'
+  bytes: Uint8Array
+  filled: number
+}
+
+/** Calls the handlers, or keeps what comes until there are any: inside the window, and about as large as that. */
 export class EventBuffer {
   #handlers: StreamHandlers | undefined
-  #early: ((handlers: StreamHandlers) => void)[] = []
+  #early: (Merged | ((handlers: StreamHandlers) => void))[] = []
 
   handle(handlers: StreamHandlers): void {
     this.#handlers = handlers
     const early = this.#early
     this.#early = []
-    // What one of them does may close the stream: then nobody is told the rest.
-    for (const deliver of early) deliver(this.#handlers)
+    for (const item of early) {
+      // What one of them does may close the stream: then nobody is told the rest.
+      if (typeof item === 'function') item(this.#handlers)
+      else this.#handlers[item.channel]?.(item.bytes.subarray(0, item.filled))
+    }
   }
 
   /** There are no handlers yet: what comes is kept. */
@@ -43,41 +58,52 @@ export class EventBuffer {
   }
 
   accepted(head: AcceptHead): void {
-    if (this.#handlers === undefined) this.#early.push((handlers) => handlers.accepted?.(head))
-    else this.#handlers.accepted?.(head)
+    this.#tell((handlers) => handlers.accepted?.(head))
   }
 
   data(bytes: Uint8Array): void {
-    if (this.#handlers === undefined) this.#early.push((handlers) => handlers.data?.(bytes))
+    if (this.#handlers === undefined) this.#keep('data', bytes)
     else this.#handlers.data?.(bytes)
   }
 
   aux(bytes: Uint8Array): void {
-    if (this.#handlers === undefined) this.#early.push((handlers) => handlers.aux?.(bytes))
+    if (this.#handlers === undefined) this.#keep('aux', bytes)
     else this.#handlers.aux?.(bytes)
   }
 
-  /** `taken` is called when it has been delivered, if that is not at once. */
-  event(event: StreamEvent, taken: () => void): void {
+  #keep(channel: Merged['channel'], bytes: Uint8Array): void {
+    const last = this.#early.at(-1)
+    if (typeof last === 'object' && last.channel === channel && add(last, bytes)) return
+    // In memory of its own: a view would keep all that came with it, and is not ours to add to.
+    const own = bytes.length < MERGED_BYTES ? copyFrame(bytes) : bytes
+    this.#early.push({ channel, bytes: own, filled: own.length })
+  }
+
+  /** `frame` is what it came in: kept in its place, as it is smaller. `taken` is called if it is not delivered at once. */
+  event(event: StreamEvent, frame: Uint8Array, taken: () => void): void {
     if (this.#handlers !== undefined) return this.#handlers.event?.(event)
+    const kept = copyFrame(frame)
     this.#early.push((handlers) => {
-      handlers.event?.(event)
+      const again = checkEvent(decodeJson(kept))
+      if (again !== undefined) handlers.event?.(again)
       taken()
     })
   }
 
   ended(): void {
-    if (this.#handlers === undefined) this.#early.push((handlers) => handlers.ended?.())
-    else this.#handlers.ended?.()
+    this.#tell((handlers) => handlers.ended?.())
   }
 
   closed(error: TunnelError | undefined): void {
-    const tell = (handlers: StreamHandlers): void => {
+    this.#tell((handlers) => {
       this.#handlers = NOBODY
       handlers.closed?.(error)
-    }
-    if (this.#handlers === undefined) this.#early.push(tell)
-    else tell(this.#handlers)
+    })
+  }
+
+  #tell(deliver: (handlers: StreamHandlers) => void): void {
+    if (this.#handlers === undefined) this.#early.push(deliver)
+    else deliver(this.#handlers)
   }
 
   /** Without handlers there is nobody to tell: they are told only what is still so when they come. */
@@ -90,4 +116,19 @@ export class EventBuffer {
   resumed(): void {
     this.#handlers?.resumed?.()
   }
+}
+
+/** Whether there was room for `bytes` behind what is there. */
+function add(merged: Merged, bytes: Uint8Array): boolean {
+  const { filled } = merged
+  const size = filled + bytes.length
+  if (size > MERGED_BYTES) return false
+  if (size > merged.bytes.length) {
+    const larger = new Uint8Array(Math.min(MERGED_BYTES, 2 * size))
+    larger.set(merged.bytes.subarray(0, filled))
+    merged.bytes = larger
+  }
+  merged.bytes.set(bytes, filled)
+  merged.filled = size
+  return true
 }

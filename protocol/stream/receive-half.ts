@@ -4,6 +4,8 @@ import type { Budget } from './budget.ts'
 export interface ReceiveLimits {
   windowBytes: number
   maxWindowBytes: number
+  /** What the stream's head holds beside the window. */
+  headBytes?: number
   budget?: Budget | undefined
 }
 
@@ -29,7 +31,7 @@ export class ReceiveHalf {
     this.#window = limits.windowBytes
     this.#limit = limits.windowBytes
     this.#toldLimit = limits.windowBytes
-    this.#reserved = limits.windowBytes
+    this.#reserved = limits.windowBytes + (limits.headBytes ?? 0)
     if (limits.budget?.take(this.#reserved) === false) {
       throw new TunnelError('TOO_MANY_STREAMS', "the user's streams hold all the memory that they may")
     }

@@ -1,33 +1,68 @@
+import { TunnelError } from '../codec/errors.ts'
+import { headCost } from '../codec/head-cost.ts'
+import type { IncomingOpen, IncomingResume } from '../link/handlers.ts'
 import type { Link } from '../link/link.ts'
 
+/** What a stream that waits or is relayed holds beside what was said of it: objects, and a place or two. */
+const WAITING_BYTES = 4_096
+
+/** What an OPEN or RESUME costs while it is held, whoever holds it. */
+export function incomingCost(incoming: IncomingOpen | IncomingResume): number {
+  const firstBytes = 'first' in incoming ? incoming.first.length : 0
+  return WAITING_BYTES + headCost(incoming.head, incoming.headBytes) + firstBytes
+}
+
 /**
- * What one user's relayed streams have waiting in this process. Beyond its limit the links that bring more are not
- * read, until half of it has left: memory is bounded, and nothing is lost.
+ * What one user's relayed streams hold in this process. Part of it is taken for as long as a stream is relayed, whether
+ * or not it has found its way yet: a stream for which there is no room is refused. The rest is what waits for slow
+ * links. Beyond the limit the links that bring more are not read, until half of it has left: memory is bounded, and
+ * nothing is lost.
  */
 export class RelayMemory {
   readonly #limitBytes: number
   readonly #held = new Set<Link>()
-  #usedBytes = 0
+  #takenBytes = 0
+  #queuedBytes = 0
 
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes
   }
 
   get usedBytes(): number {
-    return this.#usedBytes
+    return this.#takenBytes + this.#queuedBytes
   }
 
-  /** `from` is the link that brought them. */
+  /**
+   * For a stream that is relayed; at most half of the limit, so that what is under way can still move.
+   * @throws {TunnelError} TOO_MANY_STREAMS when there is no room
+   */
+  take(bytes: number): void {
+    if (this.#takenBytes + bytes > this.#limitBytes / 2) {
+      throw new TunnelError('TOO_MANY_STREAMS', "the user's streams hold all the memory that they may")
+    }
+    this.#takenBytes += bytes
+  }
+
+  give(bytes: number): void {
+    this.#takenBytes -= bytes
+    this.#letGo()
+  }
+
+  /** What waits for a slow link; `from` is the link that brought it. */
   add(bytes: number, from: Link): void {
-    this.#usedBytes += bytes
-    if (this.#usedBytes <= this.#limitBytes || this.#held.has(from) || from.closed) return
+    this.#queuedBytes += bytes
+    if (this.usedBytes <= this.#limitBytes || this.#held.has(from) || from.closed) return
     this.#held.add(from)
     from.hold()
   }
 
   remove(bytes: number): void {
-    this.#usedBytes -= bytes
-    if (this.#held.size === 0 || this.#usedBytes > this.#limitBytes / 2) return
+    this.#queuedBytes -= bytes
+    this.#letGo()
+  }
+
+  #letGo(): void {
+    if (this.#held.size === 0 || this.#queuedBytes > (this.#limitBytes - this.#takenBytes) / 2) return
     for (const link of this.#held) link.unhold()
     this.#held.clear()
   }

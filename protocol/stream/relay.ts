@@ -1,12 +1,12 @@
 import { checkResumed } from '../codec/check-heads.ts'
 import { errorFromWire, TunnelError } from '../codec/errors.ts'
 import * as frames from '../codec/frames.ts'
-import { FrameType } from '../codec/frames.ts'
+import { FrameType, ownMemory } from '../codec/frames.ts'
 import { headText, type Priority, type ResumeHead, type RoutedHead } from '../codec/heads.ts'
 import type { IncomingOpen, IncomingResume } from '../link/handlers.ts'
 import type { Link } from '../link/link.ts'
 import { RelayLeg } from './relay-leg.ts'
-import type { RelayMemory } from './relay-memory.ts'
+import { incomingCost, type RelayMemory } from './relay-memory.ts'
 
 export interface RelayOptions {
   /** Bounds what waits for slow links. How large a stream's window is, is for its two ends to say. */
@@ -64,16 +64,21 @@ export class Relay {
   readonly #up = new Direction()
   readonly #down = new Direction()
   #acceptor: RelayLeg | undefined
-  /** A RESET that came before there was anybody to pass it on to, and what it says. */
-  #earlyReset: { frame: Uint8Array; error: TunnelError } | undefined
+  /** What a RESET said that came before there was anybody to pass it on to. */
+  #givenUp: TunnelError | undefined
+  /** Of the user's memory. */
+  #takenBytes: number
   #over = false
 
   /** Takes the place of `incoming` at once; `connect` follows when it has been authorised. */
+  /** @throws {TunnelError} TOO_MANY_STREAMS when the user's memory has no room for it */
   constructor(incoming: IncomingOpen | IncomingResume, options: RelayOptions) {
     this.#options = options
+    this.#takenBytes = incomingCost(incoming)
+    options.memory.take(this.#takenBytes)
     this.#opener = this.#newLeg(incoming.link, incoming.head.priority, incoming.number)
     if ('first' in incoming) {
-      this.#riding = { first: incoming.first, ends: incoming.ends }
+      this.#riding = { first: ownMemory(incoming.first), ends: incoming.ends }
       if (incoming.ends) this.#up.end = 0
     } else {
       this.#down.offset = incoming.head.received
@@ -114,9 +119,12 @@ export class Relay {
       return this.reset(tooLarge())
     }
     leg.start(start, this.#opener.link)
-    if (this.#earlyReset === undefined) return
-    leg.queue(this.#earlyReset.frame, this.#opener.link)
-    this.#finish(this.#earlyReset.error, true)
+    this.#options.memory.give(firstBytes)
+    this.#takenBytes -= firstBytes
+    const error = this.#givenUp
+    if (error === undefined) return
+    leg.queue(frames.encodeJson(FrameType.RESET, 0, error.toWire()), this.#opener.link)
+    this.#finish(error, true)
   }
 
   #startFrame(head: RoutedHead | ResumeHead): Uint8Array {
@@ -135,23 +143,11 @@ export class Relay {
     this.#finish(error, true)
   }
 
-  /**
-   * Gives the number back without a word, for whoever binds it next: the stream turned out to live here. Answers with
-   * the RESET that has come for it in the meantime, if one has.
-   */
-  leave(): Uint8Array | undefined {
-    if (this.#over) return undefined
-    this.#opener.release()
-    this.#finish(undefined, false)
-    return this.#earlyReset?.frame
-  }
-
   /** Its opener has given the stream up before the relay was there: whoever has it is told when there is a path. */
   giveUp(error: TunnelError): void {
     if (this.#over) return
-    if (this.#riding !== undefined) return this.#finish(error, true)
-    this.#earlyReset = { frame: frames.encodeJson(FrameType.RESET, 0, error.toWire()), error }
-    this.#opener.release()
+    if (this.#acceptor !== undefined) return this.reset(error)
+    this.#giveUpEarly(error)
   }
 
   /** There is no path for the stream now: its opener keeps it and asks again. */
@@ -182,12 +178,15 @@ export class Relay {
   /** Nothing but a RESET can come before the stream has been passed on. */
   #early(type: number, frame: Uint8Array): void {
     if (type !== FrameType.RESET) throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer')
-    const error = resetOf(frame)
+    this.#giveUpEarly(resetOf(frame))
+  }
+
+  #giveUpEarly(error: TunnelError): void {
     // An OPEN that was not passed on is forgotten; what a RESUME names lives elsewhere and must hear of it.
     if (this.#riding !== undefined) return this.#finish(error, true)
-    this.#earlyReset = { frame, error }
-    // Its opener has done with it, and wants the place for another.
-    this.#opener.release()
+    this.#givenUp = error
+    // Its opener has done with it, and wants the place for another; if it goes, it says so again on its next link.
+    this.#opener.stepBack()
   }
 
   #observe(fromOpener: boolean, type: number, typeByte: number, frame: Uint8Array): void {
@@ -228,6 +227,8 @@ export class Relay {
   /** What is queued still leaves; then the numbers are free. */
   #finish(error: TunnelError | undefined, isOver: boolean): void {
     this.#over = true
+    this.#riding = undefined
+    this.#options.memory.give(this.#takenBytes)
     this.#opener.leaveWhenSent()
     this.#acceptor?.leaveWhenSent()
     this.#options.onOver?.(error, isOver)

@@ -387,9 +387,9 @@ export class TunnelStream implements ByteStream {
         const event = checkEvent(frames.decodeJson(frame))
         const heldBytes = this.#deliveries.keeps ? frame.length - HEADER_BYTES : 0
         this.#receive.frame(frame.length, heldBytes, false)
-        if (event !== undefined) this.#deliveries.event(event, () => this.consumed(heldBytes))
-        else this.consumed(heldBytes)
-        return
+        // An event of a kind that is not known is taken, and nobody is told.
+        if (event === undefined) return this.consumed(heldBytes)
+        return this.#deliveries.event(event, frame, () => this.consumed(heldBytes))
       }
       case FrameType.END:
         this.#receive.frame(frame.length, 0, true)

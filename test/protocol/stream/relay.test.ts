@@ -13,6 +13,7 @@ import {
   RelayMemory,
   TunnelError,
 } from '../../../protocol/index.ts'
+import { HeldSeat } from '../../../protocol/link/held-seat.ts'
 import type { MemoryPair } from '../../support/memory-transport.ts'
 import { helloOf, idOf, KIB, linkOf, MIB, NOTHING, Parties, RawPeer, SETTINGS } from '../parties.ts'
 
@@ -302,7 +303,7 @@ test('a head that grows at the relay beyond what the agent takes ends its stream
   peer.hello()
   // Read and written again, 1e20 is five times as long.
   const head = JSON.stringify({ id: idOf(1), kind: 'ssh', machine: 'home', window: 9, x: 0 })
-  const long = head.replace('"x":0', `"x":[${Array(12_000).fill('1e20').join()}]`)
+  const long = head.replace('"x":0', `"x":[${Array(8_000).fill('1e20').join()}]`)
   const body = Buffer.alloc(4 + long.length)
   body.writeUInt32BE(long.length)
   body.write(long, 4)
@@ -404,36 +405,113 @@ test('a frozen agent is told from a peer that acknowledges nothing: the stream w
   assert.ok(!near.closed)
 })
 
-test('a relay that is left gives its number to whoever binds it next, with the RESET that came meanwhile', async () => {
+/** A proxy that parks every RESUME, as for an agent that is away. */
+function parking(
+  parties: Parties,
+  memory: RelayMemory,
+): { peer: RawPeer; parked: Relay[]; over: string[]; link: Link; cut(): void } {
+  const pair = parties.newPair()
+  const parked: Relay[] = []
+  const over: string[] = []
+  const onOver = (error: TunnelError | undefined, isOver: boolean): void => {
+    over.push(`${error?.code ?? 'none'} ${isOver}`)
+  }
+  const link = linkOf(pair.b, parties.clock, false, {
+    open: (open) => void parked.push(new Relay(open, { memory, onOver })),
+    resume: (resume) => void parked.push(new Relay(resume, { memory, onOver })),
+  })
+  const peer = new RawPeer(pair.a)
+  peer.hello()
+  return { peer, parked, over, link, cut: () => pair.cut() }
+}
+
+const RESUME = { kind: 'ssh', machine: 'away', received: 0, limit: 0, attempt: 1 }
+
+test('parked RESUMEs of one user are refused beyond the budget, on all links together, and cost nothing when the links go', async () => {
+  const memory = new RelayMemory(MIB)
+  const parties = new Parties()
+  const links = [parking(parties, memory), parking(parties, memory)]
+  const more = { further: 'x'.repeat(20_000), later: Array.from({ length: 1_000 }, () => ({})) }
+  for (let index = 0; index < 50; index++) {
+    const number = 1 + 2 * index
+    for (const { peer } of links)
+      peer.json(FrameType.RESUME, number, { id: idOf(number), ...RESUME, ...more })
+  }
+  await parties.pass(10)
+  const parked = links.reduce((sum, link) => sum + link.parked.length, 0)
+  assert.ok(parked > 5 && parked < 20, `${parked} parked`)
+  assert.ok(memory.usedBytes <= MIB / 2)
+  for (const { peer } of links) assert.equal(peer.resetCode(99), 'TOO_MANY_STREAMS')
+  for (const { cut } of links) cut()
+  await parties.pass(10)
+  assert.equal(memory.usedBytes, 0)
+  for (const { parked } of links) for (const relay of parked) assert.ok(relay.over)
+})
+
+test('a RESUME that is given up keeps neither its number nor its words, and ends with its link', async () => {
+  const memory = new RelayMemory(MIB)
+  const parties = new Parties()
+  const { peer, parked, over, link, cut } = parking(parties, memory)
+  for (let index = 0; index < 500; index++) {
+    const number = 1 + 2 * index
+    peer.json(FrameType.RESUME, number, { id: idOf(number), ...RESUME })
+    peer.json(FrameType.RESET, number, { code: 'ABORTED', message: 'x'.repeat(60_000) })
+  }
+  await parties.pass(10)
+  assert.ok(parked.length > 100 && parked.length < 130, `${parked.length} parked`)
+  assert.equal(peer.resetCode(999), 'TOO_MANY_STREAMS')
+  assert.deepEqual(over, [])
+  const agent = parties.newPair()
+  const agentPeer = new RawPeer(agent.a)
+  const agentLink = linkOf(agent.b, parties.clock, false)
+  agentPeer.hello(helloOf('agent'))
+  await parties.pass(10)
+  parked[0]!.connect(agentLink, { ...RESUME, id: idOf(1), kind: 'ssh' })
+  await parties.pass(10)
+  assert.deepEqual(over, ['ABORTED true'])
+  assert.equal(agentPeer.of(FrameType.RESUME, 2).length, 1)
+  const [reset] = agentPeer.of(FrameType.RESET, 2)
+  assert.ok(reset !== undefined && reset.body.length < 2_000)
+  cut()
+  await parties.pass(10)
+  assert.ok(parked.every((relay) => relay.over))
+  assert.equal(memory.usedBytes, 0)
+  assert.equal(link.streamCount, 0)
+})
+
+test('first bytes that wait with their OPEN count, until it has been passed on', async () => {
+  const memory = new RelayMemory(MIB)
+  const parties = new Parties()
+  const { peer, parked } = parking(parties, memory)
+  for (let number = 1; number < 40; number += 2) peer.open(number, {}, Buffer.alloc(60_000))
+  await parties.pass(10)
+  assert.equal(parked.length, 8)
+  assert.ok(memory.usedBytes > 480_000)
+})
+
+test('a stream that is given up while its place is held is told so, wherever it lives', async () => {
   const parties = new Parties()
   const pair = parties.newPair()
-  let relay: Relay | undefined
-  let incoming: IncomingResume | undefined
+  const seats: HeldSeat[] = []
   const link = linkOf(pair.b, parties.clock, false, {
-    open: (open) => parties.acceptor.open(open, 'anna'),
-    resume: (resume) => {
-      incoming = resume
-      relay = new Relay(resume, { memory: new RelayMemory(MIB) })
-    },
+    open: (open) => void parties.acceptor.open(open, 'anna'),
+    resume: ({ number }) => void seats.push(new HeldSeat(link, number)),
   })
   const peer = new RawPeer(pair.a)
   peer.hello()
   peer.open(1)
   await parties.pass(10)
-  peer.json(FrameType.RESUME, 3, {
-    id: idOf(1),
-    kind: 'ssh',
-    machine: 'home',
-    received: 0,
-    limit: 0,
-    attempt: 1,
-  })
+  peer.json(FrameType.RESUME, 3, { ...RESUME, id: idOf(1) })
   peer.json(FrameType.RESET, 3, { code: 'ABORTED', message: 'gone' })
+  peer.json(FrameType.RESUME, 5, { ...RESUME, id: idOf(1) })
+  peer.send(encodeFrame(FrameType.DATA, 5, Buffer.from('x')))
   await parties.pass(10)
-  const early = relay!.leave()
-  parties.acceptor.resume(incoming!, 'anna')
-  link.redeliver(early!)
-  await parties.pass(10)
+  assert.ok(seats[0]!.gone)
+  assert.equal(seats[0]!.error?.code, 'ABORTED')
+  assert.equal(peer.resetCode(5), 'FRAME_INVALID')
+  parties.acceptor.abandon(idOf(1), 'bert', seats[0]!.error!)
+  assert.equal(parties.accepted[0]!.closed, false)
+  parties.acceptor.abandon(idOf(1), 'anna', seats[0]!.error!)
   assert.equal(parties.accepted[0]!.error?.code, 'ABORTED')
   assert.equal(link.streamCount, 0)
 })
