@@ -102,11 +102,6 @@ export function copyFrame(frame: Uint8Array): Uint8Array {
   return copy
 }
 
-/** The same bytes, in memory of their own where they are a small part of what came with them and would keep it all. */
-export function ownMemory(bytes: Uint8Array): Uint8Array {
-  return bytes.length * 4 < bytes.buffer.byteLength ? copyFrame(bytes) : bytes
-}
-
 export function encodeFrame(typeByte: number, stream: number, body?: Uint8Array): Uint8Array {
   const frame = newFrame(typeByte, stream, body?.length ?? 0)
   if (body !== undefined) frame.set(body, HEADER_BYTES)

@@ -1,6 +1,6 @@
 import type { TunnelError } from '../codec/errors.ts'
 import * as frames from '../codec/frames.ts'
-import { FrameType, ownMemory } from '../codec/frames.ts'
+import { FrameType } from '../codec/frames.ts'
 import type { Priority } from '../codec/heads.ts'
 import { Fifo } from '../fifo.ts'
 import type { Link } from '../link/link.ts'
@@ -21,9 +21,6 @@ export interface RelayLegOptions {
 
 /** What a frame costs beside its bytes: its objects, and its place in the queue. Empty frames are bounded too. */
 const FRAME_BYTES = 256
-
-/** What is queued above which a link is slow: what is queued behind it will be kept for a while. */
-const LONG_QUEUE_BYTES = 65_536
 
 function costOf(frame: Uint8Array): number {
   return frame.length + FRAME_BYTES
@@ -70,8 +67,7 @@ export class RelayLeg extends Seat {
     this.wake()
   }
 
-  #push(received: Uint8Array, from: Link): void {
-    const frame = this.#queuedBytes > LONG_QUEUE_BYTES ? ownMemory(received) : received
+  #push(frame: Uint8Array, from: Link): void {
     this.#queue.push(frame)
     this.#queuedBytes += costOf(frame)
     this.#options.memory.add(costOf(frame), from)

@@ -1,7 +1,7 @@
 import { checkResumed } from '../codec/check-heads.ts'
 import { errorFromWire, TunnelError } from '../codec/errors.ts'
 import * as frames from '../codec/frames.ts'
-import { FrameType, ownMemory } from '../codec/frames.ts'
+import { FrameType } from '../codec/frames.ts'
 import { headText, type Priority, type ResumeHead, type RoutedHead } from '../codec/heads.ts'
 import type { IncomingOpen, IncomingResume } from '../link/handlers.ts'
 import type { Link } from '../link/link.ts'
@@ -78,7 +78,7 @@ export class Relay {
     options.memory.take(this.#takenBytes)
     this.#opener = this.#newLeg(incoming.link, incoming.head.priority, incoming.number)
     if ('first' in incoming) {
-      this.#riding = { first: ownMemory(incoming.first), ends: incoming.ends }
+      this.#riding = { first: incoming.first, ends: incoming.ends }
       if (incoming.ends) this.#up.end = 0
     } else {
       this.#down.offset = incoming.head.received

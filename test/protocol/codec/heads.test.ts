@@ -162,6 +162,21 @@ test('HELLO of another version is told so, before anything else is looked at', (
   }
 })
 
+test('of a HELLO and of an error only what is known is kept, and no more of that than is of use', () => {
+  const hello = helloOf('agent', {
+    machine: 'home',
+    enrol: { hostKeys: ['ssh-ed25519 AAAA'], sshUser: 'ann' },
+  })
+  const { heartbeat, limits, enrol } = hello
+  const more = { more: 'x'.repeat(60_000) }
+  const fat = { ...hello, ...more, heartbeat: { ...heartbeat, ...more }, limits: { ...limits, ...more } }
+  assert.deepEqual(checkHello({ ...fat, enrol: { ...enrol, ...more } }), hello)
+  for (const code of ['ABORTED', 'x'.repeat(60_000)]) {
+    const error = errorFromWire({ code, message: 'x'.repeat(60_000) })
+    assert.ok(error.message.length < 2_100, `${error.message.length}`)
+  }
+})
+
 test('a HELLO that lacks a field, or has one of another type, is refused', () => {
   const wrong: Record<string, unknown>[] = [
     { role: 'root' },
