@@ -2,8 +2,9 @@
 import { spawnSync } from 'node:child_process'
 import { chmodSync, cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { build } from 'esbuild'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const require = createRequire(import.meta.url)
@@ -15,6 +16,7 @@ const compiled = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'],
   stdio: 'inherit',
 })
 if (compiled.status !== 0) process.exit(compiled.status ?? 1)
+await bundleTypeBox()
 cpSync(join(root, 'config', 'profiles'), join(root, 'dist', 'config', 'profiles'), { recursive: true })
 
 // Every profile's client settings, so that `tunnel stdio` starts without TypeBox (client/profiles.ts reads them).
@@ -30,3 +32,36 @@ writeFileSync(
 )
 
 chmodSync(join(root, 'dist', 'cli', 'main.js'), 0o755)
+
+/**
+ * TypeBox is several hundred small modules, and loading them takes as long as everything else of a command's start.
+ * So dist/ has it as one file; its schemas are plain objects, the same for whoever made them.
+ */
+async function bundleTypeBox() {
+  const dist = join(root, 'dist')
+  const vendor = join(dist, 'vendor')
+  await build({
+    absWorkingDir: root,
+    entryPoints: { typebox: 'typebox', 'typebox-value': 'typebox/value' },
+    outdir: vendor,
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'neutral',
+    target: 'node20',
+    logLevel: 'warning',
+  })
+  cpSync(join(dirname(dirname(require.resolve('typebox'))), 'license'), join(vendor, 'typebox.license'))
+  const vendored = { typebox: 'typebox.js', 'typebox/value': 'typebox-value.js' }
+  for (const name of readdirSync(dist, { recursive: true })) {
+    if (!name.endsWith('.js') || name.startsWith('vendor')) continue
+    const path = join(dist, name)
+    const code = readFileSync(path, 'utf8')
+    const bundled = code.replace(/(?<=^(?:import|export)\b.* from )'(typebox[^']*)'/gm, (_, specifier) => {
+      const file = vendored[specifier]
+      if (file === undefined) throw new Error(`${name} imports ${specifier}, which is not bundled`)
+      return `'${relative(dirname(path), join(vendor, file)).replace(/^(?!\.)/, './')}'`
+    })
+    if (bundled !== code) writeFileSync(path, bundled)
+  }
+}

@@ -31,7 +31,10 @@ function buildIsStale() {
     .filter((folder) => changedAtMs(folder) > 0)
     .flatMap((folder) => filesUnder(folder, (name) => name.endsWith('.ts') || name.endsWith('.json')))
   const builtAtMs = changedAtMs(join(root, 'dist', 'cli', 'main.js'))
-  return [join(root, 'server.ts'), ...sources].some((path) => changedAtMs(path) > builtAtMs)
+  const builders = ['server.ts', 'package-lock.json', 'tsconfig.json', 'scripts/build.mjs'].map((file) =>
+    join(root, file),
+  )
+  return [...builders, ...sources].some((path) => changedAtMs(path) > builtAtMs)
 }
 
 function run(script) {

@@ -6,8 +6,8 @@ import { requireSystem } from '../support/sshd.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, startTunnel, tunnel } from './tunnel.ts'
 
-/** What the demo left; tsx keeps a cache there as well. */
-const leftovers = async (folder: string) => (await readdir(folder)).filter((name) => !name.startsWith('tsx-'))
+/** What the demo left. */
+const leftovers = (folder: string) => readdir(folder)
 
 for (const [name, flags, skip] of [
   ['with OpenSSH', [], requireSystem('sshd', 'ssh')],

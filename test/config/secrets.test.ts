@@ -169,14 +169,14 @@ test('of processes that start at once one makes the secrets and all have the sam
   const stateDir = join(folder(t), 'deep', 'state')
   const root = join(import.meta.dirname, '../..')
   const program = `
-    const { readOrMakeSecrets } = await import(${JSON.stringify(join(root, 'config/secrets.ts'))})
+    const { readOrMakeSecrets } = await import(${JSON.stringify(join(root, 'dist/config/secrets.js'))})
     process.stdin.once('data', () => {
       process.stdout.write(readOrMakeSecrets(process.argv[1]).jwtSecret)
       process.exit()
     })
     process.stderr.write('ready')`
   const children = Array.from({ length: 4 }, () =>
-    spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', program, stateDir], {
+    spawn(process.execPath, ['--input-type=module', '-e', program, stateDir], {
       cwd: root,
     }),
   )

@@ -11,7 +11,7 @@ import type { Clock } from '../../../protocol/clock.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { stateSuite } from './suite.ts'
 
-const MODULE = join(import.meta.dirname, '../../../plugins/state/embedded.ts')
+const MODULE = join(import.meta.dirname, '../../../dist/plugins/state/embedded.js')
 
 async function folder(t: TestContext): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'tunnel-state-'))
@@ -43,7 +43,7 @@ test('a record that was acknowledged survives the SIGKILL of its process', async
     await state.put('pin', 'alice/home', ['ssh-ed25519 AAAA'])
     console.log('kept')
     setInterval(() => {}, 1_000)`
-  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', program, dir], {
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program, dir], {
     cwd: join(import.meta.dirname, '../../..'),
     stdio: ['ignore', 'pipe', 'inherit'],
   })
