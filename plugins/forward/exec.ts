@@ -40,15 +40,16 @@ export async function serveExec(stream: TunnelStream, context: ServeContext): Pr
   })
 
   const command = stream.head.exec?.command ?? ''
-  const lease = await context.acquire(gone.signal)
+  let exit: CommandExit | undefined
+  const onExit = (how: CommandExit): void => {
+    exit = how
+  }
+  const options = { timeoutMs: context.timeoutMs, signal: gone.signal, onExit }
+  const { lease, channel: opened } = await context.open(gone.signal, (connection) =>
+    connection.exec(command, options),
+  )
+  channel = opened
   try {
-    let exit: CommandExit | undefined
-    const onExit = (how: CommandExit): void => {
-      exit = how
-    }
-    const options = { timeoutMs: context.timeoutMs, signal: gone.signal, onExit }
-    const opened = await lease.connection.exec(command, options)
-    channel = opened
     await context.onOpen()
     if (gone.signal.aborted) throw requestGone()
     let linger: ReturnType<typeof setTimeout> | undefined

@@ -145,6 +145,7 @@ export class Forwarder {
       log,
       acquire: (signal): Promise<ChannelLease> =>
         this.#services.pool.acquire({ userId: user.sub, route, signal }),
+      open: (signal, open) => this.#services.pool.open({ userId: user.sub, route, signal }, open),
       onOpen: () => (this.#hooks.has('onOpen') ? this.#hooks.run('onOpen', context) : undefined),
       onHead: (latencyMs) => {
         this.#counts.head(latencyMs)

@@ -13,6 +13,11 @@ export interface ServeContext {
   readonly log: Log
   /** A channel's place on an SSH connection to the machine. */
   acquire(signal: AbortSignal): Promise<ChannelLease>
+  /** Such a place, and what `open` opens on its connection; again at another place where sshd takes no more. */
+  open<Channel>(
+    signal: AbortSignal,
+    open: (connection: ChannelLease['connection']) => Promise<Channel>,
+  ): Promise<{ lease: ChannelLease; channel: Channel }>
   /** Runs the onOpen hooks; undefined where there are none. */
   onOpen(): Promise<void> | undefined
   /** The head of a response is there. */

@@ -27,13 +27,12 @@ export async function serveTcp(stream: TunnelStream, context: ServeContext): Pro
 
   if (context.target === undefined) throw targetMissing('tcp')
   const { host, port, authority } = targetOf(context.target)
-  const lease = await context.acquire(gone.signal)
+  const options = { timeoutMs: context.timeoutMs, signal: gone.signal }
+  const { lease, channel: opened } = await context.open(gone.signal, (connection) =>
+    connection.openTcp(host, port, options),
+  )
+  channel = opened
   try {
-    const opened = await lease.connection.openTcp(host, port, {
-      timeoutMs: context.timeoutMs,
-      signal: gone.signal,
-    })
-    channel = opened
     await context.onOpen()
     if (gone.signal.aborted) throw requestGone()
     let linger: ReturnType<typeof setTimeout> | undefined

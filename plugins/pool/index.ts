@@ -1,17 +1,29 @@
 import fp from 'fastify-plugin'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { SSHConnection } from '../ssh/index.ts'
 import type { PoolOptions } from './options.ts'
 import type { ChannelLease as LeaseOf } from './place.ts'
-import { type AcquireRequest, ConnectionPool, type PoolStates } from './pool.ts'
+import { type AcquireRequest, ConnectionPool, type OpenChannel, type PoolStates } from './pool.ts'
 
-export type { AcquireRequest, PoolStates } from './pool.ts'
+export type { OfferReason } from './place.ts'
+export type { AcquireRequest, OpenChannel, PoolStates } from './pool.ts'
 export type ChannelLease = LeaseOf<SSHConnection>
 
 export interface Pool {
   /** Throws POOL_EXHAUSTED with retryAfterMs, CIRCUIT_OPEN, or why the machine cannot be reached. */
   acquire(request: AcquireRequest): Promise<ChannelLease>
+  /**
+   * A place, and the channel that `open` opens on its connection. Where the machine's sshd has as many as it takes,
+   * `open` is called again for another place or a moment later. Throws as `acquire` does, or what `open` throws.
+   */
+  open<Channel>(
+    request: AcquireRequest,
+    open: (connection: SSHConnection) => Promise<Channel>,
+  ): Promise<OpenChannel<SSHConnection, Channel>>
   waiting(userId: string): number
   states(userId?: string): PoolStates
+  /** Ends whatever anybody has to one machine: its connections, and with `error` the wait for one. */
+  endMachine(owner: string, name: string, error: TunnelError): void
 }
 
 declare module 'fastify' {

@@ -1,8 +1,10 @@
+import { type Clock, systemClock } from '../../protocol/clock.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { Priority } from '../../protocol/codec/heads.ts'
 import type { Route } from '../machines/index.ts'
 import { poolClosed } from './errors.ts'
 import type { PoolOptions } from './options.ts'
-import type { ChannelLease, PooledConnection } from './place.ts'
+import type { ChannelLease, PlaceLease, PooledConnection } from './place.ts'
 import { UserPool } from './user-pool.ts'
 
 export interface AcquireRequest {
@@ -18,22 +20,59 @@ export type ConnectRequest = Pick<AcquireRequest, 'userId' | 'route'> & { signal
 
 export type PoolStates = { connecting: number; idle: number; busy: number }
 
+/** A channel that is open, and the place that it takes. */
+export interface OpenChannel<Connection extends PooledConnection, Channel> {
+  lease: ChannelLease<Connection>
+  channel: Channel
+}
+
 /** The SSH connections of all users. One user's waiting never holds up another. */
 export class ConnectionPool<Connection extends PooledConnection> {
   readonly #options: PoolOptions
   readonly #connect: (request: ConnectRequest) => Promise<Connection>
+  readonly #clock: Clock
   readonly #users = new Map<string, UserPool<Connection>>()
   #closed = false
 
-  constructor(options: PoolOptions, connect: (request: ConnectRequest) => Promise<Connection>) {
+  constructor(
+    options: PoolOptions,
+    connect: (request: ConnectRequest) => Promise<Connection>,
+    clock: Clock = systemClock,
+  ) {
     this.#options = options
     this.#connect = connect
+    this.#clock = clock
   }
 
   /** A channel's place, waited for in turn. Throws POOL_EXHAUSTED, ABORTED, SHUTTING_DOWN, or why connecting failed. */
-  async acquire({ userId, route, signal }: AcquireRequest): Promise<ChannelLease<Connection>> {
-    if (this.#closed) throw poolClosed()
-    return this.#of(userId).acquire(route, signal)
+  acquire(request: AcquireRequest): Promise<ChannelLease<Connection>> {
+    return this.#acquire(request, this.#options.waitMs, false)
+  }
+
+  /**
+   * A place, and what `open` opens there. A channel that the server refuses because it has enough of them was never
+   * run: it is opened at another place, or there again a moment later. Throws as `acquire` does, or what `open` throws.
+   */
+  async open<Channel>(
+    request: AcquireRequest,
+    open: (connection: Connection) => Promise<Channel>,
+  ): Promise<OpenChannel<Connection, Channel>> {
+    const untilMs = this.#clock.now() + this.#options.waitMs
+    let leftMs = this.#options.waitMs
+    for (let isAgain = false; ; isAgain = true) {
+      const lease = await this.#acquire(request, leftMs, isAgain)
+      try {
+        const channel = await open(lease.connection)
+        lease.opened()
+        return { lease, channel }
+      } catch (error) {
+        leftMs = untilMs - this.#clock.now()
+        const isFull = lease.connection.isFull?.(error) === true
+        if (isFull && lease.refused() && leftMs > 0) continue
+        lease.release()
+        throw error
+      }
+    }
   }
 
   /** Of the user's requests, how many wait for a place. */
@@ -54,22 +93,38 @@ export class ConnectionPool<Connection extends PooledConnection> {
     return total
   }
 
+  /** Ends whatever anybody has to one machine: its connections, and with `error` the wait for one. */
+  endMachine(owner: string, name: string, error: TunnelError): void {
+    for (const user of [...this.#users.values()]) user.endMachine(owner, name, error)
+  }
+
   /** Ends every connection. Safe to call twice. */
   close(): void {
     this.#closed = true
     for (const user of [...this.#users.values()]) user.close()
   }
 
+  async #acquire(
+    { userId, route, priority = 'normal', signal }: AcquireRequest,
+    waitMs: number,
+    isAgain: boolean,
+  ): Promise<PlaceLease<Connection>> {
+    if (this.#closed) throw poolClosed()
+    return this.#of(userId).acquire({ route, priority, signal, waitMs, isAgain })
+  }
+
   #of(userId: string): UserPool<Connection> {
-    let user = this.#users.get(userId)
-    if (user === undefined) {
-      user = new UserPool<Connection>(
-        this.#options,
-        (route, signal) => this.#connect({ userId, route, signal }),
-        () => this.#users.delete(userId),
-      )
-      this.#users.set(userId, user)
-    }
+    const known = this.#users.get(userId)
+    if (known !== undefined) return known
+    const user: UserPool<Connection> = new UserPool<Connection>(
+      this.#options,
+      this.#clock,
+      (route, signal) => this.#connect({ userId, route, signal }),
+      () => {
+        if (this.#users.get(userId) === user) this.#users.delete(userId)
+      },
+    )
+    this.#users.set(userId, user)
     return user
   }
 }

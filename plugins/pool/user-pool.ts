@@ -1,43 +1,54 @@
+import type { Clock } from '../../protocol/clock.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
+import type { Priority } from '../../protocol/codec/heads.ts'
 import type { Route } from '../machines/index.ts'
 import { poolClosed, poolExhausted, tooManyWaiting, waitAborted } from './errors.ts'
+import { Line, type Waiter } from './line.ts'
 import type { PoolOptions } from './options.ts'
-import { type ChannelLease, Place, type PooledConnection } from './place.ts'
+import { Place, type PlaceLease, type PooledConnection } from './place.ts'
 
 export type Connect<Connection> = (route: Route, signal: AbortSignal) => Promise<Connection>
 
-interface Waiter<Connection extends PooledConnection> {
+export interface Wish {
   route: Route
-  machineKey: string
-  /** Its time is up, and it waits only for the outcome of a connection that is being made. */
-  overdue: boolean
-  resolve(lease: ChannelLease<Connection>): void
-  reject(error: TunnelError): void
+  priority: Priority
+  signal: AbortSignal | undefined
+  /** How long it may wait. */
+  waitMs: number
+  /** It had a place, and the server refused its channel there: it is served first. */
+  isAgain: boolean
 }
 
 /**
- * The connections of one user and who waits for them. Waiters are served in the order of their coming, except that
- * one whose machine has a free channel does not wait behind one whose machine has no place.
+ * The connections of one user and who waits for them. The requests for one machine are served by weighted priority,
+ * and in the order of their coming within one. Machines that want a further connection get one in turn; a machine with
+ * a free channel does not wait behind one that has no place.
  */
 export class UserPool<Connection extends PooledConnection> {
   readonly #options: PoolOptions
+  readonly #clock: Clock
   readonly #connect: Connect<Connection>
   readonly #onEmpty: () => void
   /** In the order of last use. */
   readonly #places = new Set<Place<Connection>>()
-  readonly #waiters = new Set<Waiter<Connection>>()
+  /** In the order in which they get a further connection. */
+  readonly #lines = new Map<string, Line<Connection>>()
+  /** Machines that have nothing to count on, as of the last look. */
+  readonly #starving = new Set<Line<Connection>>()
+  #waiting = 0
   #closed = false
   #serving = false
   #serveAgain = false
 
-  constructor(options: PoolOptions, connect: Connect<Connection>, onEmpty: () => void) {
+  constructor(options: PoolOptions, clock: Clock, connect: Connect<Connection>, onEmpty: () => void) {
     this.#options = options
+    this.#clock = clock
     this.#connect = connect
     this.#onEmpty = onEmpty
   }
 
   get waiting(): number {
-    return this.#waiters.size
+    return this.#waiting
   }
 
   states(): { connecting: number; idle: number; busy: number } {
@@ -48,21 +59,21 @@ export class UserPool<Connection extends PooledConnection> {
     return count
   }
 
-  acquire(route: Route, signal?: AbortSignal): Promise<ChannelLease<Connection>> {
+  acquire({ route, priority, signal, waitMs, isAgain }: Wish): Promise<PlaceLease<Connection>> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(poolClosed())
       if (signal?.aborted === true) return reject(waitAborted(route.name))
-      if (this.#waiters.size >= this.#options.maxWaiting)
-        return reject(tooManyWaiting(this.#options.maxWaiting))
+      if (this.#waiting >= this.#options.maxWaiting) return reject(tooManyWaiting(this.#options.maxWaiting))
+      const line = this.#lineOf(route)
       const settle = (): void => {
-        clearTimeout(timer)
+        this.#clock.clearTimer(timer)
         signal?.removeEventListener('abort', onAbort)
-        this.#waiters.delete(waiter)
+        line.delete(waiter)
+        this.#waiting--
       }
       const waiter: Waiter<Connection> = {
         route,
-        machineKey: JSON.stringify([route.owner, route.name]),
-        overdue: false,
+        priority,
         resolve: (lease) => {
           settle()
           resolve(lease)
@@ -74,23 +85,48 @@ export class UserPool<Connection extends PooledConnection> {
       }
       const onAbort = (): void => {
         waiter.reject(waitAborted(route.name))
-        this.#checkEmpty()
+        this.#tidy(line)
       }
-      const timer = setTimeout(() => {
-        waiter.overdue = true
-        this.#rejectOverdue()
-      }, this.#options.waitMs).unref()
+      const timer = this.#clock.setTimer(() => {
+        if (!line.isLate(waiter)) return
+        this.#rejectLate(waiter)
+        this.#tidy(line)
+      }, waitMs)
       signal?.addEventListener('abort', onAbort, { once: true })
-      this.#waiters.add(waiter)
+      this.#waiting++
+      line.add(waiter, isAgain)
       this.#serve()
     })
   }
 
+  /** Ends the connections to one machine, those that are being made, and the wait for them. */
+  endMachine(owner: string, name: string, error: TunnelError): void {
+    const line = this.#lines.get(keyOf(owner, name))
+    if (line === undefined) return
+    this.#end(line, error)
+    this.#serve()
+  }
+
   close(): void {
     this.#closed = true
-    for (const waiter of [...this.#waiters]) waiter.reject(poolClosed())
-    for (const place of [...this.#places]) this.#remove(place)
-    this.#checkEmpty()
+    for (const line of [...this.#lines.values()]) this.#end(line, poolClosed())
+  }
+
+  #end(line: Line<Connection>, error: TunnelError): void {
+    for (let waiter = line.next(); waiter !== undefined; waiter = line.next()) waiter.reject(error)
+    for (const place of [...line.places]) this.#remove(place)
+    this.#tidy(line)
+  }
+
+  #lineOf(route: Route): Line<Connection> {
+    const key = keyOf(route.owner, route.name)
+    let line = this.#lines.get(key)
+    if (line === undefined) {
+      line = new Line(key, route)
+      this.#lines.set(key, line)
+    }
+    line.route = route
+    return line
   }
 
   #serve(): void {
@@ -100,89 +136,90 @@ export class UserPool<Connection extends PooledConnection> {
     this.#serving = true
     while (this.#serveAgain) {
       this.#serveAgain = false
-      if (this.#serveAll()) this.#takeOffer()
+      for (const line of [...this.#lines.values()]) {
+        this.#leaseAll(line)
+        if (this.#connectAll(line)) this.#starving.delete(line)
+        else this.#starving.add(line)
+      }
+      this.#keepUnwanted()
+      for (const line of this.#starving) if (this.#takeOffer(line)) break
     }
     this.#serving = false
   }
 
-  /** Gives each waiter what there is; true where one is left without a promise of a place. */
-  #serveAll(): boolean {
-    /** Waiters that count on a connection that is being made. */
-    const promised = new Map<string, number>()
-    let starving = false
-    for (const waiter of [...this.#waiters]) {
-      if (this.#lease(waiter, starving)) continue
-      const ahead = promised.get(waiter.machineKey) ?? 0
-      if (ahead < this.#connecting(waiter.machineKey) * this.#options.channelsPerConnection) {
-        promised.set(waiter.machineKey, ahead + 1)
-      } else if (this.#places.size < this.#options.maxPerUser || this.#evict(waiter.machineKey)) {
-        promised.set(waiter.machineKey, ahead + 1)
-        this.#open(waiter)
-      } else {
-        starving = true
-      }
+  #leaseAll(line: Line<Connection>): void {
+    const othersStarve = this.#starving.size > (this.#starving.has(line) ? 1 : 0)
+    while (line.waiting > 0) {
+      const place = line.pick(othersStarve)
+      if (place?.connection === undefined) return
+      // Used last, so evicted last.
+      this.#places.delete(place)
+      this.#places.add(place)
+      line.next()?.resolve(place.lease(place.connection))
     }
-    return starving
   }
 
-  /**
-   * The least loaded connection to the machine. While somebody waits for a place the fullest one is taken instead,
-   * so that another may run empty.
-   */
-  #lease(waiter: Waiter<Connection>, starving: boolean): boolean {
-    let best: Place<Connection> | undefined
-    for (const place of this.#places) {
-      if (place.machineKey !== waiter.machineKey || place.connection === undefined || place.connection.closed)
-        continue
-      if (place.leases >= this.#options.channelsPerConnection) continue
-      const better =
-        best === undefined || (starving ? place.leases > best.leases : place.leases < best.leases)
-      if (better) best = place
+  /** Makes the connections that a machine's requests want; false where some of them have nothing to count on. */
+  #connectAll(line: Line<Connection>): boolean {
+    const { channelsPerConnection, maxPerUser } = this.#options
+    let left = line.waiting - line.connecting * channelsPerConnection - line.returning
+    while (left > 0) {
+      if (this.#places.size >= maxPerUser && !this.#evict(line)) return false
+      this.#open(line)
+      left -= channelsPerConnection
     }
-    if (best?.connection === undefined) return false
-    const place = best
-    // Used last, so evicted last.
-    this.#places.delete(place)
-    this.#places.add(place)
-    const onOffer = (): void => {
-      if (this.#waiters.size > 0) this.#serve()
-    }
-    waiter.resolve(place.lease(best.connection, () => this.#released(place), onOffer))
     return true
   }
 
-  #connecting(machineKey: string): number {
-    let count = 0
+  /** A place that was emptied for another machine's connection, which nobody wants any more, stays what it is. */
+  #keepUnwanted(): void {
     for (const place of this.#places) {
-      if (place.machineKey === machineKey && place.connection === undefined) count++
+      if (!place.emptying || !place.idle) continue
+      place.emptying = false
+      this.#serveAgain = true
     }
-    return count
   }
 
   /** Makes room for another machine's connection: the one that is idle for longest goes. */
-  #evict(machineKey: string): boolean {
+  #evict(line: Line<Connection>): boolean {
     for (const place of this.#places) {
-      if (!place.idle || place.machineKey === machineKey) continue
+      if (!place.idle || place.machineKey === line.key) continue
       this.#remove(place)
       return true
     }
     return false
   }
 
-  /** Takes one lease back that is kept for speed alone; its release serves again. */
-  #takeOffer(): void {
-    for (const place of this.#places) {
-      for (const giveBack of place.offers) {
-        place.offers.delete(giveBack)
-        return giveBack()
-      }
+  /** Takes back what others hold and can spare, where that helps; true where something may have come free. */
+  #takeOffer(line: Line<Connection>): boolean {
+    for (const place of line.places) {
+      if (place.offered === 0) continue
+      place.takeBack()
+      return true
     }
+    // Another machine's place helps once it is empty, and one is enough at a time.
+    let spare: Place<Connection> | undefined
+    for (const place of this.#places) {
+      if (place.emptying) return false
+      if (place.offered === 0 || place.offered + place.returning < place.leases) continue
+      if (spare === undefined || place.offers.suspended.size < spare.offers.suspended.size) spare = place
+    }
+    spare?.empty()
+    return spare !== undefined
   }
 
-  #open(waiter: Waiter<Connection>): void {
-    const place = new Place<Connection>(waiter.machineKey)
+  #open(line: Line<Connection>): void {
+    const place = new Place<Connection>(line.key, {
+      clock: this.#clock,
+      maxChannels: this.#options.channelsPerConnection,
+      onChange: () => this.#changed(place),
+    })
     this.#places.add(place)
-    this.#connect(waiter.route, place.abort.signal).then(
+    line.places.add(place)
+    // The next further connection is another machine's.
+    this.#lines.delete(line.key)
+    this.#lines.set(line.key, line)
+    this.#connect(line.route, place.abort.signal).then(
       (connection) => {
         if (!this.#places.has(place)) return connection.end()
         place.connection = connection
@@ -190,61 +227,71 @@ export class UserPool<Connection extends PooledConnection> {
           if (!this.#places.has(place)) return
           this.#remove(place)
           this.#serve()
-          this.#checkEmpty()
+          this.#tidy(line)
         })
+        // Those it was made for come first: another machine's turn would evict it while it is idle.
+        this.#leaseAll(line)
         this.#serve()
         if (place.idle) this.#idle(place)
-        this.#rejectOverdue()
+        this.#rejectOverdue(line)
       },
       (error: unknown) => {
+        if (!this.#places.has(place)) return
         this.#remove(place)
-        this.#rejectPromised(place.machineKey, asTunnelError(error, 'SSH_HANDSHAKE_FAILED', 'ssh'))
+        this.#rejectPromised(line, asTunnelError(error, 'SSH_HANDSHAKE_FAILED', 'ssh'))
         this.#serve()
-        this.#rejectOverdue()
-        this.#checkEmpty()
+        this.#rejectOverdue(line)
       },
     )
   }
 
-  /** A failed connection fails those that counted on it: as many as it had channels, the oldest first. */
-  #rejectPromised(machineKey: string, error: TunnelError): void {
-    let left = this.#options.channelsPerConnection
-    for (const waiter of [...this.#waiters]) {
-      if (waiter.machineKey !== machineKey) continue
-      if (left-- <= 0) return
+  /** A failed connection fails those that counted on it: as many as it had channels, those whose turn it is. */
+  #rejectPromised(line: Line<Connection>, error: TunnelError): void {
+    for (let left = this.#options.channelsPerConnection; left > 0; left--) {
+      const waiter = line.next()
+      if (waiter === undefined) return
       waiter.reject(error)
     }
   }
 
-  #rejectOverdue(): void {
-    for (const waiter of [...this.#waiters]) {
-      if (!waiter.overdue || this.#connecting(waiter.machineKey) > 0) continue
-      waiter.reject(poolExhausted(waiter.route.name, this.#options.waitMs))
-    }
-    this.#checkEmpty()
+  #rejectLate(waiter: Waiter<Connection>): void {
+    waiter.reject(poolExhausted(waiter.route.name, this.#options.waitMs))
   }
 
-  #released(place: Place<Connection>): void {
+  #rejectOverdue(line: Line<Connection>): void {
+    for (const waiter of line.takeOverdue()) this.#rejectLate(waiter)
+    this.#tidy(line)
+  }
+
+  #changed(place: Place<Connection>): void {
     if (!this.#places.has(place)) return
     if (place.idle) this.#idle(place)
-    this.#serve()
+    if (this.#waiting > 0) this.#serve()
   }
 
   #idle(place: Place<Connection>): void {
-    place.startIdling(this.#options.idleMs, () => {
-      this.#remove(place)
-      this.#checkEmpty()
-    })
+    place.startIdling(this.#options.idleMs, () => this.#remove(place))
   }
 
   #remove(place: Place<Connection>): void {
     if (!this.#places.delete(place)) return
-    place.stopIdling()
-    place.abort.abort()
-    place.connection?.end()
+    place.close()
+    const line = this.#lines.get(place.machineKey)
+    if (line === undefined) return
+    line.places.delete(place)
+    this.#tidy(line)
   }
 
-  #checkEmpty(): void {
-    if (this.#places.size === 0 && this.#waiters.size === 0) this.#onEmpty()
+  /** Nothing is kept of a machine, nor of a user, that has neither connections nor requests. */
+  #tidy(line: Line<Connection>): void {
+    if (line.isEmpty) {
+      this.#starving.delete(line)
+      if (this.#lines.get(line.key) === line) this.#lines.delete(line.key)
+    }
+    if (this.#lines.size === 0) this.#onEmpty()
   }
+}
+
+function keyOf(owner: string, name: string): string {
+  return JSON.stringify([owner, name])
 }

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { Client, ClientChannel } from 'ssh2'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
-import { aborted, channelTimeout, connectionLost, sessionRefused, targetRefused } from './errors.ts'
+import { aborted, channelTimeout, connectionLost, isFull, sessionRefused, targetRefused } from './errors.ts'
 
 /** ssh2's channels say here what they have had from the peer; its types leave it out. */
 type ChannelWithState = ClientChannel & {
@@ -95,6 +95,11 @@ export class SSHConnection {
         }),
       (cause) => sessionRefused(this.machine, cause),
     )
+  }
+
+  /** Whether `openTcp` or `exec` threw `error` because the server takes no further channel now; nothing was run. */
+  isFull(error: unknown): boolean {
+    return isFull(error)
   }
 
   /** Closes the connection and its channels. */

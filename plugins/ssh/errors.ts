@@ -4,6 +4,7 @@ import { fingerprint, type Pin } from './host-keys.ts'
 /** RFC 4254, section 5.1. */
 const ADMINISTRATIVELY_PROHIBITED = 1
 const CONNECT_FAILED = 2
+const RESOURCE_SHORTAGE = 4
 
 export function masterSecretUnfit(length: number, minimum: number): TunnelError {
   return new TunnelError(
@@ -89,6 +90,14 @@ export function sessionRefused(machine: string, cause: unknown): TunnelError {
   const code: ErrorCode =
     reasonOf(cause) === ADMINISTRATIVELY_PROHIBITED ? 'POLICY_DENIED' : 'CHANNEL_OPEN_FAILED'
   return new TunnelError(code, `${machine} does not run the command: ${text}`, { hop: 'ssh', cause })
+}
+
+/** Whether the server opens no channel because it has as many as it takes (MaxSessions): nothing was run. */
+export function isFull(error: unknown): boolean {
+  if (!(error instanceof TunnelError) || error.code !== 'CHANNEL_OPEN_FAILED') return false
+  const reason = reasonOf(error.cause)
+  // A target that cannot be reached has the reason CONNECT_FAILED too, and another code.
+  return reason === CONNECT_FAILED || reason === RESOURCE_SHORTAGE
 }
 
 function reasonOf(cause: unknown): unknown {

@@ -53,6 +53,8 @@ export interface RigOptions {
   breaker?: Partial<BreakerOptions>
   rateLimit?: object
   user?: User
+  /** More lines of sshd_config. */
+  config?: string[]
   /** Takes sshd's place: ssh2's own server, which lets everybody in. */
   server?: (session: Session) => void
   plugins?: ((app: FastifyInstance) => Promise<void> | void)[]
@@ -74,7 +76,7 @@ export interface Rig {
 /** The proxy's plugins from the hooks to a real sshd, and a client's end of a link to them. */
 export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig> {
   requireSystem('sshd')
-  const sshd = await startSshd(t)
+  const sshd = await startSshd(t, { config: options.config ?? [] })
   const app = Fastify()
   const embedded = options.server === undefined ? undefined : await startEmbedded(t, options.server)
   const sockets: net.Socket[] = []

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { until } from '../../support/proxy.ts'
 import { tempFolder } from '../../support/tree.ts'
@@ -274,4 +275,29 @@ test('an SSH connection that is quiet is kept alive as often as pool.keepAliveMs
     const { bytesWritten } = socket!
     await until(() => socket!.bytesWritten > bytesWritten)
   }
+})
+
+test('ten that run one command after the other against a stock sshd all have each of them run', async (t) => {
+  const rig = await startRig(t)
+  let failures = 0
+  const worker = async (): Promise<void> => {
+    for (let count = 0; count < 20; count++) {
+      const { closed, events } = exec(rig, 'true')
+      await closed.catch(() => failures++)
+      if (!isDeepStrictEqual(events, [{ exit: { code: 0 } }])) failures++
+    }
+  }
+  await Promise.all(Array.from({ length: 10 }, worker))
+  assert.equal(failures, 0)
+})
+
+test('an sshd that takes two sessions at a time runs six commands that all come at once', async (t) => {
+  const rig = await startRig(t, { pool: { maxPerUser: 2 }, config: ['MaxSessions 2'] })
+  const all = Array.from({ length: 6 }, () => exec(rig, 'sleep 0.2'))
+  await Promise.all(all.map(({ closed }) => closed))
+})
+
+test('an sshd that takes no session at all is told as what it is, and soon', async (t) => {
+  const rig = await startRig(t, { config: ['MaxSessions 0'] })
+  await assert.rejects(exec(rig, 'true').closed, { code: 'CHANNEL_OPEN_FAILED' })
 })

@@ -7,11 +7,13 @@ import { PoolOptions } from '../../../plugins/pool/options.ts'
 import type { ChannelLease } from '../../../plugins/pool/place.ts'
 import { ConnectionPool, type ConnectRequest } from '../../../plugins/pool/pool.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
+import type { Priority } from '../../../protocol/codec/heads.ts'
 
 /** A connection whose life the test decides. */
 class Connection {
   readonly machine: string
   closed = false
+  isFull: (error: unknown) => boolean = () => false
   readonly #listeners: ((error: TunnelError | undefined) => void)[] = []
   constructor(machine: string) {
     this.machine = machine
@@ -290,6 +292,190 @@ test('closing ends connections, gives up attempts and refuses who waits', async 
   const late = connecting[1]!.done()
   await turn()
   assert.equal(late.closed, true)
+})
+
+test('what a further request costs does not grow with how many wait', async (t) => {
+  const looked = async (count: number): Promise<number> => {
+    const { pool, made, acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1 })
+    const first = await acquire()
+    let looks = 0
+    const connection = made[0]!
+    Object.defineProperty(connection, 'closed', {
+      get() {
+        looks++
+        return false
+      },
+      set() {},
+    })
+    const served = Array.from({ length: count }, () => acquire().then((lease) => lease.release()))
+    assert.equal(pool.waiting('ada'), count)
+    first.release()
+    await Promise.all(served)
+    t.mock.timers.reset()
+    return looks
+  }
+  const [few, many] = [await looked(400), await looked(4_000)]
+  assert.ok(many <= few * 11, `${few} looks for 400, ${many} for 4,000`)
+})
+
+test('what waits is served by weight between priorities, so that none starves', async (t) => {
+  const { pool } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1 })
+  const route = routeTo('home')
+  const first = await pool.acquire({ userId: 'ada', route })
+  const served: Priority[] = []
+  const waiting = (['low', 'normal', 'high'] as const).flatMap((priority) =>
+    Array.from({ length: 100 }, async () => {
+      const lease = await pool.acquire({ userId: 'ada', route, priority })
+      served.push(priority)
+      lease.release()
+    }),
+  )
+  first.release()
+  await Promise.all(waiting)
+  const share = (priority: Priority) => served.slice(0, 84).filter((it) => it === priority).length
+  // 16 : 4 : 1, give or take the one that was served before.
+  assert.ok(Math.abs(share('high') - 64) <= 1, `${share('high')} of high`)
+  assert.ok(Math.abs(share('normal') - 16) <= 1, `${share('normal')} of normal`)
+  assert.ok(Math.abs(share('low') - 4) <= 1, `${share('low')} of low`)
+})
+
+/** A server that takes so many channels at once, and says so in its own way. */
+function withServer(t: TestContext, takes: number, options: Partial<PoolOptions> = {}) {
+  const parts = setUp(t, { maxPerUser: 1, channelsPerConnection: 4, ...options })
+  const full = new TunnelError('CHANNEL_OPEN_FAILED', 'full')
+  const open = new Map<Connection, number>()
+  const channel = () =>
+    parts.pool.open({ userId: 'ada', route: routeTo('home') }, async (connection) => {
+      connection.isFull = (error) => error === full
+      const count = open.get(connection) ?? 0
+      if (count >= takes) throw full
+      open.set(connection, count + 1)
+      return () => open.set(connection, (open.get(connection) ?? 0) - 1)
+    })
+  return { ...parts, channel, full }
+}
+
+test('a channel that the server refuses because it has enough is opened once another has closed', async (t) => {
+  const { pool, channel } = withServer(t, 2)
+  const [one, two] = [await channel(), await channel()]
+  const third = channel()
+  assert.equal(await settled(third), false)
+  t.mock.timers.tick(50)
+  assert.equal(await settled(third), false)
+  one.channel()
+  one.lease.release()
+  await third
+  // What the server takes is known by now: nobody has to be refused for it.
+  const fourth = channel()
+  two.channel()
+  two.lease.release()
+  await fourth
+  assert.equal(pool.waiting('ada'), 0)
+})
+
+test('a refused channel is opened at another place where there is one, and served before who comes later', async (t) => {
+  const { made, channel } = withServer(t, 1, { maxPerUser: 2 })
+  const leases = await Promise.all([channel(), channel()])
+  assert.deepEqual(leases.map(({ lease }) => made.indexOf(lease.connection)).sort(), [0, 1])
+})
+
+test('a server that lets go of a channel a moment late is asked again', async (t) => {
+  const { channel } = withServer(t, 1)
+  const one = await channel()
+  one.lease.release()
+  const next = channel()
+  assert.equal(await settled(next), false)
+  one.channel()
+  t.mock.timers.tick(50)
+  await next
+})
+
+test('a server that takes no channel at all says so at once', async (t) => {
+  const { channel, full } = withServer(t, 0)
+  await assert.rejects(channel(), full)
+})
+
+test('a refused channel is given up when its time is over', async (t) => {
+  const { channel } = withServer(t, 1, { waitMs: 500 })
+  await channel()
+  const second = channel()
+  second.catch(() => {})
+  await turn()
+  t.mock.timers.tick(600)
+  await assert.rejects(second, hasCode('POOL_EXHAUSTED'))
+})
+
+test('an idle channel is taken back before one whose opener is away, and that one only for who is there', async (t) => {
+  const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 2 })
+  const [away, idle] = [await acquire(), await acquire()]
+  const taken: string[] = []
+  const offer = (lease: Lease, reason: 'idle' | 'suspended'): void =>
+    lease.offer(() => {
+      taken.push(reason)
+      lease.release()
+    }, reason)
+  offer(away, 'suspended')
+  offer(idle, 'idle')
+  await acquire()
+  assert.deepEqual(taken, ['idle'])
+  await acquire()
+  assert.deepEqual(taken, ['idle', 'suspended'])
+})
+
+test('a lease that is given back later than asked counts as one, and no other is taken for it', async (t) => {
+  const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 2 })
+  const leases = [await acquire(), await acquire()]
+  const asked: Lease[] = []
+  for (const lease of leases) lease.offer(() => asked.push(lease), 'suspended')
+  const third = acquire()
+  await turn()
+  assert.equal(asked.length, 1)
+  asked[0]!.release()
+  await third
+  assert.equal(asked.length, 1)
+})
+
+test('offers of one machine are taken for another where they empty a place, and else left alone', async (t) => {
+  const { made, acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 2 })
+  const [spare, used] = [await acquire('a'), await acquire('a')]
+  let taken = 0
+  spare.offer(() => {
+    taken++
+    spare.release()
+  })
+  const other = acquire('b')
+  assert.equal(await settled(other), false)
+  assert.equal(taken, 0)
+  used.release()
+  assert.equal((await other).connection.machine, 'b')
+  assert.deepEqual([taken, made[0]!.closed], [1, true])
+})
+
+test('machines that want a connection get one in turn', async (t) => {
+  const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1 })
+  const first = await acquire('a')
+  const served: string[] = []
+  const waiting = ['b', 'b', 'c', 'c'].map(async (machine) => {
+    const lease = await acquire(machine)
+    served.push(machine)
+    await turn()
+    lease.release()
+  })
+  first.release()
+  await Promise.all(waiting)
+  assert.deepEqual(served, ['b', 'c', 'b', 'c'])
+})
+
+test("the end of a machine ends its connections and its waits, and nobody else's", async (t) => {
+  const { pool, made, acquire } = setUp(t, { maxPerUser: 2, channelsPerConnection: 1 })
+  await acquire('a')
+  await acquire('b')
+  const waiting = [acquire('a'), acquire('b')]
+  pool.endMachine('ada', 'a', new TunnelError('MACHINE_UNKNOWN', 'forgotten'))
+  await assert.rejects(waiting[0]!, hasCode('MACHINE_UNKNOWN'))
+  assert.deepEqual([made[0]!.closed, made[1]!.closed], [true, false])
+  // And its place is free for the other.
+  await waiting[1]
 })
 
 test('whatever happens, limits hold and everyone is served or told', async (t) => {

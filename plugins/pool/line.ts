@@ -1,0 +1,98 @@
+import type { TunnelError } from '../../protocol/codec/errors.ts'
+import type { Priority } from '../../protocol/codec/heads.ts'
+import { PriorityLanes } from '../../protocol/priority-lanes.ts'
+import type { Route } from '../machines/index.ts'
+import type { Place, PlaceLease, PooledConnection } from './place.ts'
+
+/** A request that waits for a channel's place. */
+export interface Waiter<Connection extends PooledConnection> {
+  readonly route: Route
+  readonly priority: Priority
+  resolve(lease: PlaceLease<Connection>): void
+  reject(error: TunnelError): void
+}
+
+/** One machine's connections, and who waits for them. */
+export class Line<Connection extends PooledConnection> {
+  readonly key: string
+  /** The newest of those that lead there. */
+  route: Route
+  readonly places = new Set<Place<Connection>>()
+  readonly #lanes = new PriorityLanes<Waiter<Connection>>()
+  /** Those that had a place on which the server refused their channel: they have waited already. */
+  readonly #again = new Set<Waiter<Connection>>()
+  /** Their time is up, and they wait only for the outcome of a connection that is being made. */
+  readonly #overdue = new Set<Waiter<Connection>>()
+
+  constructor(key: string, route: Route) {
+    this.key = key
+    this.route = route
+  }
+
+  get waiting(): number {
+    return this.#lanes.size + this.#again.size
+  }
+
+  get isEmpty(): boolean {
+    return this.waiting === 0 && this.places.size === 0
+  }
+
+  /** Connections that are being made. */
+  get connecting(): number {
+    let count = 0
+    for (const place of this.places) if (place.connection === undefined) count++
+    return count
+  }
+
+  /** Leases that were taken back for this machine's own requests, and are about to be released. */
+  get returning(): number {
+    let count = 0
+    for (const place of this.places) if (!place.emptying) count += place.returning
+    return count
+  }
+
+  add(waiter: Waiter<Connection>, isAgain: boolean): void {
+    if (isAgain) this.#again.add(waiter)
+    else this.#lanes.add(waiter, waiter.priority)
+  }
+
+  delete(waiter: Waiter<Connection>): void {
+    this.#overdue.delete(waiter)
+    if (!this.#again.delete(waiter)) this.#lanes.delete(waiter, waiter.priority)
+  }
+
+  /** Takes whose turn it is out of the line. */
+  next(): Waiter<Connection> | undefined {
+    for (const waiter of this.#again) {
+      this.#again.delete(waiter)
+      return waiter
+    }
+    return this.#lanes.next()
+  }
+
+  /** Its time is up: whether it is to go, for a connection that is being made is still waited for. */
+  isLate(waiter: Waiter<Connection>): boolean {
+    if (this.connecting === 0) return true
+    this.#overdue.add(waiter)
+    return false
+  }
+
+  /** Those whose time is up and for whom no connection is being made any more. */
+  takeOverdue(): Waiter<Connection>[] {
+    if (this.#overdue.size === 0 || this.connecting > 0) return []
+    const late = [...this.#overdue]
+    this.#overdue.clear()
+    return late
+  }
+
+  /** What the next channel goes over: the least loaded connection, or the fullest so that another may run empty. */
+  pick(fullest: boolean): Place<Connection> | undefined {
+    let best: Place<Connection> | undefined
+    for (const place of this.places) {
+      if (!place.hasRoom) continue
+      if (best === undefined || (fullest ? place.leases > best.leases : place.leases < best.leases))
+        best = place
+    }
+    return best
+  }
+}
