@@ -278,7 +278,7 @@ test('an SSH connection that is quiet is kept alive as often as pool.keepAliveMs
 })
 
 test('ten that run one command after the other against a stock sshd all have each of them run', async (t) => {
-  const rig = await startRig(t)
+  const rig = await startRig(t, { pool: { maxPerUser: 1 } })
   let failures = 0
   const worker = async (): Promise<void> => {
     for (let count = 0; count < 20; count++) {

@@ -113,6 +113,7 @@ function places(t: TestContext) {
     timeoutMs: 30_000,
     log,
     acquire,
+    open: () => assert.fail('a channel of HTTP is opened by its origin'),
     onOpen: () => undefined,
     onHead: (latencyMs) => void heads.push(latencyMs),
   })
