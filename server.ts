@@ -84,7 +84,11 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-policy', policy, settings.policy)
     await use('tunnel-ratelimit', ratelimit, settings.rateLimit)
     // Connections, and the answers to what goes wrong on them.
-    await use('tunnel-sockets', sockets, { behindProxy })
+    await use('tunnel-sockets', sockets, {
+      max: server.maxSockets,
+      perAddress: server.socketsPerIp,
+      behindProxy,
+    })
     await use('tunnel-errors', errors, {})
     await use('tunnel-upgrade', upgrade, {
       maxFrameBytes: limits.maxFrameBytes,

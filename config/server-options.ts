@@ -14,6 +14,19 @@ export const ServerOptions = Type.Object(
       description:
         'whose x-forwarded-* headers are believed: nobody, everybody, or these addresses and networks',
     }),
+    maxSockets: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        description: 'connections at once; by default 7/8 of the descriptors that the process may have open',
+      }),
+    ),
+    socketsPerIp: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        description:
+          'connections at once from one address that no link has come of yet; by default a quarter of all',
+      }),
+    ),
     tls: Type.Optional(
       Type.Object(
         {

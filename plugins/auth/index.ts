@@ -94,7 +94,7 @@ export default fp<AuthOptions>(
           }
           return userOf(claims, options.clockToleranceMs)
         } catch (error) {
-          app.tunnelMetrics?.authFailures.inc({ code: asTunnelError(error).code })
+          app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error).code })
           throw error
         }
       },
@@ -102,7 +102,7 @@ export default fp<AuthOptions>(
         try {
           return bearerOf(request.headers.authorization)
         } catch (error) {
-          app.tunnelMetrics?.authFailures.inc({ code: asTunnelError(error).code })
+          app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error).code })
           throw error
         }
       },
@@ -123,5 +123,5 @@ export default fp<AuthOptions>(
         },
     )
   },
-  { name: 'tunnel-auth', fastify: '5.x' },
+  { name: 'tunnel-auth', fastify: '5.x', dependencies: ['tunnel-metrics'] },
 )

@@ -20,7 +20,7 @@ export default fp<BreakerOptions>(
   async (app, options) => {
     const circuits = new Circuits(options)
     app.decorate('breaker', circuits)
-    app.tunnelMetrics?.onRead(() => {
+    app.tunnelMetrics.onRead(() => {
       const count = { closed: 0, open: 0, half_open: 0 }
       for (const { state } of circuits.states()) count[state]++
       app.tunnelMetrics.circuits.set({ state: 'closed' }, count.closed)
@@ -28,5 +28,5 @@ export default fp<BreakerOptions>(
       app.tunnelMetrics.circuits.set({ state: 'half_open' }, count.half_open)
     })
   },
-  { name: 'tunnel-breaker', fastify: '5.x' },
+  { name: 'tunnel-breaker', fastify: '5.x', dependencies: ['tunnel-metrics'] },
 )

@@ -40,24 +40,23 @@ export default fp<RequestOptions>(
   async (app, options) => {
     const hooks = new TunnelHooks(options.hookMs)
     const forwarder = new Forwarder(options, app, hooks, {
-      refused: (kind, error) => app.tunnelMetrics?.requests.inc({ kind, outcome: error.code }),
+      refused: (kind, error) => app.tunnelMetrics.requests.inc({ kind, outcome: error.code }),
       over(kind, error, durationMs) {
         const metrics = app.tunnelMetrics
-        if (metrics === undefined) return
         metrics.requests.inc({ kind, outcome: error?.code ?? 'ok' })
         if (error !== undefined) metrics.countError(error)
         if (kind !== 'http' && error === undefined) metrics.requestLatencyMs.observe({ kind }, durationMs)
       },
-      head: (latencyMs) => app.tunnelMetrics?.requestLatencyMs.observe({ kind: 'http' }, latencyMs),
+      head: (latencyMs) => app.tunnelMetrics.requestLatencyMs.observe({ kind: 'http' }, latencyMs),
       bytes(bytesIn, bytesOut) {
-        app.tunnelMetrics?.bytes.inc({ direction: 'in', mode: 'inspected' }, bytesIn)
-        app.tunnelMetrics?.bytes.inc({ direction: 'out', mode: 'inspected' }, bytesOut)
+        app.tunnelMetrics.bytes.inc({ direction: 'in', mode: 'inspected' }, bytesIn)
+        app.tunnelMetrics.bytes.inc({ direction: 'out', mode: 'inspected' }, bytesOut)
       },
     })
     app.decorate('tunnel', hooks)
     app.decorate('forward', forwarder)
     app.addHook('onClose', async () => forwarder.close())
-    app.tunnelMetrics?.onRead(() => {
+    app.tunnelMetrics.onRead(() => {
       const { high, normal, low } = forwarder.waiting()
       app.tunnelMetrics.queueSize.set({ priority: 'high' }, high)
       app.tunnelMetrics.queueSize.set({ priority: 'normal' }, normal)
@@ -67,6 +66,6 @@ export default fp<RequestOptions>(
   {
     name: 'tunnel-forward',
     fastify: '5.x',
-    dependencies: ['tunnel-policy', 'tunnel-ratelimit', 'tunnel-pool', 'tunnel-machines'],
+    dependencies: ['tunnel-metrics', 'tunnel-policy', 'tunnel-ratelimit', 'tunnel-pool', 'tunnel-machines'],
   },
 )

@@ -43,12 +43,12 @@ export default fp<PoolOptions>(
     )
     app.decorate('pool', pool)
     app.addHook('onClose', async () => pool.close())
-    app.tunnelMetrics?.onRead(() => {
+    app.tunnelMetrics.onRead(() => {
       const { connecting, idle, busy } = pool.states()
       app.tunnelMetrics.poolConnections.set({ state: 'connecting' }, connecting)
       app.tunnelMetrics.poolConnections.set({ state: 'idle' }, idle)
       app.tunnelMetrics.poolConnections.set({ state: 'busy' }, busy)
     })
   },
-  { name: 'tunnel-pool', fastify: '5.x', dependencies: ['tunnel-breaker', 'tunnel-ssh'] },
+  { name: 'tunnel-pool', fastify: '5.x', dependencies: ['tunnel-metrics', 'tunnel-breaker', 'tunnel-ssh'] },
 )

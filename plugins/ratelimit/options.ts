@@ -18,7 +18,8 @@ export const RateLimitOptions = Type.Object(
     perIpPerMinute: Type.Integer({
       default: 600,
       minimum: 1,
-      description: 'Requests a minute and address, upgrades included, probes not',
+      description:
+        'Requests a minute and address, upgrades included; probes are counted apart, with the same limit',
     }),
     tiers: Type.Object(
       { free: tier(100), premium: tier(1_000), enterprise: tier(10_000) },

@@ -35,12 +35,12 @@ export default fp<SshOptions>(
       async connect(request) {
         const startedMs = performance.now()
         const connection = await tunnels.connect(request)
-        app.tunnelMetrics?.sshConnectMs.observe({}, performance.now() - startedMs)
+        app.tunnelMetrics.sshConnectMs.observe({}, performance.now() - startedMs)
         return connection
       },
       publicKey: (userId) => tunnels.publicKey(userId),
     }
     app.decorate('ssh', ssh)
   },
-  { name: 'tunnel-ssh', fastify: '5.x' },
+  { name: 'tunnel-ssh', fastify: '5.x', dependencies: ['tunnel-metrics'] },
 )

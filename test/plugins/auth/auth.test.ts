@@ -6,6 +6,7 @@ import { Value } from 'typebox/value'
 import auth from '../../../plugins/auth/index.ts'
 import { AuthOptions } from '../../../plugins/auth/options.ts'
 import { signToken } from '../../../plugins/auth/tokens.ts'
+import metrics from '../../../plugins/metrics/index.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 
 const SECRET = 'a secret of a test that is long enough'
@@ -14,6 +15,7 @@ async function start(t: TestContext, options: Partial<AuthOptions> = {}) {
   const app = Fastify()
   t.after(() => app.close())
   const settings = Value.Default(AuthOptions, {}) as AuthOptions
+  await app.register(metrics)
   await app.register(auth, { ...settings, secret: SECRET, ...options })
   app.setErrorHandler((error, _request, reply) => {
     const code = error instanceof TunnelError ? error.code : 'OTHER'

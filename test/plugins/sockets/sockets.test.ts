@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict'
+import { EventEmitter, once } from 'node:events'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { loadSettings } from '../../../config/index.ts'
+import { maxPerAddress, maxSockets } from '../../../plugins/sockets/limits.ts'
+import { Newcomers } from '../../../plugins/sockets/newcomers.ts'
+import { buildServer } from '../../../server.ts'
+import { startProxy, until } from '../../support/proxy.ts'
+import { tempFolder } from '../../support/tree.ts'
+import { RawClient } from '../links/raw-client.ts'
+
+let port = 0
+function from(remoteAddress: string): Socket {
+  port++
+  return Object.assign(new EventEmitter(), { remoteAddress, remotePort: port }) as unknown as Socket
+}
+
+test('strangers are counted by address, an IPv6 network as one, and each that leaves makes room', () => {
+  const newcomers = new Newcomers(2)
+  const one = from('192.0.2.1')
+  assert.equal(newcomers.enter(one), true)
+  assert.equal(newcomers.enter(from('::ffff:192.0.2.1')), true)
+  assert.equal(newcomers.enter(from('192.0.2.1')), false)
+  assert.equal(newcomers.enter(from('192.0.2.2')), true)
+  one.emit('close')
+  assert.equal(newcomers.enter(from('192.0.2.1')), true)
+
+  assert.equal(newcomers.enter(from('2001:db8:1:2::1')), true)
+  assert.equal(newcomers.enter(from('2001:db8:1:2:3:4:5:6')), true)
+  assert.equal(newcomers.enter(from('2001:db8:1:2::9')), false)
+  assert.equal(newcomers.enter(from('2001:db8:1:3::9')), true)
+  assert.equal(newcomers.enter(from('2001:db8::9')), true)
+})
+
+test('who has been let in is counted no longer, and is not subtracted twice', () => {
+  const newcomers = new Newcomers(1)
+  const known = from('192.0.2.1')
+  newcomers.enter(known)
+  newcomers.letIn(known)
+  assert.equal(newcomers.size, 0)
+  assert.equal(newcomers.enter(from('192.0.2.1')), true)
+  known.emit('close')
+  assert.equal(newcomers.enter(from('192.0.2.1')), false)
+})
+
+test('the process keeps descriptors for itself, however few there are', () => {
+  for (const descriptors of [128, 256, 1_024, 20_000, 1_048_576]) {
+    const max = maxSockets(descriptors) ?? 0
+    assert.ok(max >= descriptors / 2 && descriptors - max >= 64, `${max} of ${descriptors}`)
+    assert.ok((maxPerAddress(max) ?? 0) * 4 <= max)
+  }
+  assert.equal(maxSockets(20), 1)
+  assert.equal(maxSockets(undefined), undefined)
+})
+
+test('links do not count against their address, and strangers beyond its limit are closed and counted', async (t) => {
+  const proxy = await startProxy(t, { set: ['server.socketsPerIp=3'] })
+  const links = []
+  for (let count = 0; count < 5; count++)
+    links.push(await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello())
+  const strangers = Array.from({ length: 5 }, () => silent(t, proxy.port))
+  await until(() => strangers.filter(({ destroyed }) => destroyed).length === 2)
+  for (const stranger of strangers) stranger.destroy()
+  const { server } = proxy.app
+  const open = () => new Promise<number>((resolve) => server.getConnections((_, count) => resolve(count)))
+  await until(async () => (await open()) === links.length)
+  await until(async () => (await proxy.metric('tunnel_rate_limited_total')) >= 2)
+  assert.equal(proxy.app.links.count, 5)
+  assert.ok(links.every(({ socket }) => socket.readyState === socket.OPEN))
+})
+
+test('a server that is full says that it is not ready, and closes what comes', async (t) => {
+  const stateDir = join(await tempFolder(t, 'sockets'), 'state')
+  const { settings } = loadSettings({
+    stateDir,
+    env: {},
+    flags: ['server.maxSockets=3', 'server.socketsPerIp=3'],
+  })
+  const app = await buildServer({ settings, logStream: { write: () => {} } })
+  t.after(() => app.close())
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const strangers = [1, 2, 3].map(() => silent(t, port))
+  await Promise.all(strangers.map((stranger) => once(stranger, 'connect')))
+  await once(silent(t, port), 'close')
+  const ready = await app.inject('/api/tunnel/health/ready')
+  assert.equal(ready.statusCode, 503)
+  assert.equal(
+    ready.json<{ checks: Record<string, { status: string }> }>().checks.connections?.status,
+    'failed',
+  )
+})
+
+function silent(t: TestContext, port: number): Socket {
+  const socket = connect(port, '127.0.0.1')
+  t.after(() => socket.destroy())
+  return socket.on('error', () => {}).resume()
+}
