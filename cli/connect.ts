@@ -1,16 +1,21 @@
 import { TunnelService, type TunnelServiceOptions } from '../client/index.ts'
 import { type AccessOptions, accessFrom } from './credentials.ts'
+import { waitOut } from './wait-out.ts'
 
-/** Connects for the length of `use`, and ends what is left of it. */
+/**
+ * Connects for the length of `use`, and ends what is left of it.
+ * @param say is told why a proxy that asks for it is waited for
+ */
 export async function withTunnel<T>(
   options: AccessOptions,
   use: (tunnel: TunnelService) => Promise<T>,
+  say: (line: string) => void = () => {},
 ): Promise<T> {
   const { urls, token, profile } = accessFrom(options)
   const tunnel = new TunnelService({ url: urls, token, ...(await settingsOf(profile)) })
   let failed = true
   try {
-    await tunnel.connect()
+    await waitOut(() => tunnel.connect(), say)
     const result = await use(tunnel)
     failed = false
     return result

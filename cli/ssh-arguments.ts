@@ -4,7 +4,12 @@ import { UsageError } from './failure.ts'
 const WITH_ARGUMENT = 'BbcDEeFIiJLlmOopQRSWw'
 /** Ours, which must stand before ssh's; ssh itself has no long options. */
 const OURS_WITH_ARGUMENT = ['--url', '--token', '--profile'] as const
-const OURS_ALONE = ['--json', '--verbose', '--help'] as const
+const OURS_ALONE = new Map([
+  ['--json', 'json'],
+  ['--verbose', 'verbose'],
+  ['--help', 'help'],
+  ['--show-config', 'showConfig'],
+] as const)
 
 export interface SshArguments {
   url?: string[]
@@ -13,6 +18,7 @@ export interface SshArguments {
   json?: boolean
   verbose?: boolean
   help?: boolean
+  showConfig?: boolean
   /** Undefined with -V or -Q, which name no destination. */
   machine?: string
   /** All that is ssh's, untouched and in order. */
@@ -27,14 +33,14 @@ function takeOurs(argv: string[]): { ours: Ours; passOn: string[] } {
   for (; index < argv.length && argv[index]!.startsWith('--') && argv[index] !== '--'; index++) {
     const [name = '', inline] = argv[index]!.split(/=(.*)/s, 2)
     const valued = OURS_WITH_ARGUMENT.find((option) => option === name)
-    const alone = OURS_ALONE.find((option) => option === name)
+    const alone = (OURS_ALONE as ReadonlyMap<string, 'json' | 'verbose' | 'help' | 'showConfig'>).get(name)
     if (valued !== undefined) {
       const value = inline ?? argv[++index]
       if (value === undefined) throw new UsageError(`option '${name}' needs a value`)
       if (valued === '--url') ours.url = [...(ours.url ?? []), value]
       else ours[valued.slice(2) as 'token' | 'profile'] = value
     } else if (alone !== undefined && inline === undefined) {
-      ours[alone.slice(2) as 'json' | 'verbose' | 'help'] = true
+      ours[alone] = true
     } else {
       throw new UsageError(`unknown option '${name}'`)
     }
@@ -67,6 +73,6 @@ export function readSshArguments(argv: string[]): SshArguments {
     if (/^-[a-zA-Z0-9]*[VQ]/.test(word)) asksNothing = true
     if (wantsArgument(word)) index++
   }
-  if (asksNothing || ours.help === true) return { ...ours, passOn }
+  if (asksNothing || ours.help === true || ours.showConfig === true) return { ...ours, passOn }
   throw new UsageError('name the machine: tunnel ssh [ssh options] [user@]MACHINE [command…]')
 }

@@ -47,7 +47,7 @@ export const LimitsOptions = Type.Object(
     /** The largest frame that is received, in bytes; a larger one closes the link (1009). */
     maxFrameBytes: Type.Integer({ default: 1_048_576, minimum: 131_072, maximum: 16_777_216 }),
     /** Client links one user may hold at once. */
-    linksPerUser: Type.Integer({ default: 32, minimum: 1, maximum: 10_000 }),
+    linksPerUser: Type.Integer({ default: 128, minimum: 1, maximum: 10_000 }),
     /** Agents' links one user may hold at once. */
     agentLinksPerUser: Type.Integer({ default: 128, minimum: 1, maximum: 100_000 }),
   },

@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { TunnelError } from '../../protocol/codec/errors.ts'
-import { accessFrom, isLoopback } from '../credentials.ts'
+import { accessFrom } from '../credentials.ts'
 import { EXIT } from '../failure.ts'
 import { findProgram } from '../find-program.ts'
+import { ALIVE_COUNT, configSection, hostAlias, hostOf, machineOfHost } from '../host-alias.ts'
 import { checkMachine } from '../machine-name.ts'
 import { selfCommand, shellQuote } from '../self.ts'
 import { readSshArguments, type SshArguments } from '../ssh-arguments.ts'
@@ -19,35 +20,34 @@ Options:
   --profile <name>   configuration profile (or TUNNEL_PROFILE)
   --json             errors as JSON
   --verbose          show the causes of an error
+  --show-config      print the section for ~/.ssh/config by which \`ssh MACHINE.tunnel\` does the same
   --help             this text
 
 Examples:
   $ tunnel ssh home
   $ tunnel ssh -L 8080:127.0.0.1:80 me@home
   $ tunnel ssh home 'tar cz documents' > documents.tar.gz
+  $ tunnel ssh --show-config >> ~/.ssh/config
 `
 
-/**
- * The name under which ssh files the machine's host key and shows it. Never a name that could be a real host's,
- * and another one for each proxy, since another proxy's `home` is another machine.
- */
-export function hostKeyAlias(machine: string, url: string): string {
-  if (isLoopback(url)) return `${machine}.tunnel`
-  return `${machine}.${new URL(url).host.replace(/[^\w.-]/g, '-')}.tunnel`
-}
-
 export function sshArguments(given: SshArguments, machine: string, url: string): string[] {
-  const stdio = [...selfCommand(), 'stdio', machine]
+  const stdio = [...selfCommand(), 'stdio', hostOf(machine)]
   if (given.json === true) stdio.push('--json')
   if (given.verbose === true) stdio.push('--verbose')
   // ssh expands % itself and hands the rest to a shell. The first value of an option is the one that ssh takes.
   const proxyCommand = stdio.map(shellQuote).join(' ').replaceAll('%', '%%')
-  const alias = hostKeyAlias(machine, url)
+  const alias = hostAlias(machine, url)
   const options = [`ProxyCommand=${proxyCommand}`]
-  // HostName as well, so that a ControlPath or a `Host` section for a real host of that name is not shared.
-  for (const name of ['HostKeyAlias', 'HostName']) {
+  const ours = {
+    HostKeyAlias: alias,
+    // As well, so that a ControlPath or a `Host` section for a real host of that name is not shared.
+    HostName: alias,
+    // With a short ServerAliveInterval ssh would give up a session that the tunnel is about to resume.
+    ServerAliveCountMax: ALIVE_COUNT,
+  }
+  for (const [name, value] of Object.entries(ours)) {
     const isGiven = new RegExp(`^(-o)?\\s*${name}[\\s=]`, 'i')
-    if (!given.passOn.some((argument) => isGiven.test(argument))) options.push(`${name}=${alias}`)
+    if (!given.passOn.some((argument) => isGiven.test(argument))) options.push(`${name}=${value}`)
   }
   return [...options.flatMap((option) => ['-o', option]), ...given.passOn]
 }
@@ -59,13 +59,18 @@ export async function run(argv: string[]): Promise<number> {
     return EXIT.ok
   }
   const access = accessFrom(given)
+  if (given.showConfig === true) {
+    process.stdout.write(configSection(access.urls))
+    return EXIT.ok
+  }
   if (given.machine === undefined) return runSsh(given.passOn, {})
-  checkMachine(given.machine)
+  const machine = machineOfHost(given.machine)
+  checkMachine(machine)
   // By environment and not by argument: what ssh starts is visible to everybody on this machine.
   const env: NodeJS.ProcessEnv = { TUNNEL_URL: access.urls.join(' ') }
   if (given.token !== undefined) env.TUNNEL_TOKEN = given.token
   if (access.profile !== undefined) env.TUNNEL_PROFILE = access.profile
-  return runSsh(sshArguments(given, given.machine, access.urls[0]), env)
+  return runSsh(sshArguments(given, machine, access.urls[0]), env)
 }
 
 /** Node has it from 22.15 on; it returns only by throwing. */
@@ -76,7 +81,9 @@ async function runSsh(args: string[], more: NodeJS.ProcessEnv): Promise<number> 
   const env = { ...process.env, ...more }
   const file = findProgram('ssh')
   if (file === undefined) {
-    throw new TunnelError('CONFIG_INVALID', 'there is no ssh: install the OpenSSH client', { hop: 'client' })
+    throw new TunnelError('CONFIG_INVALID', 'the program ssh was not found: install the OpenSSH client', {
+      hop: 'client',
+    })
   }
   const execve = (process as { execve?: Execve }).execve
   if (execve !== undefined && process.platform !== 'win32') execve.call(process, file, ['ssh', ...args], env)

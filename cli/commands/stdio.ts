@@ -1,22 +1,27 @@
 import type { Readable, Writable } from 'node:stream'
 import { isatty } from 'node:tty'
 import { parseArgs } from 'node:util'
+import type { TunnelService } from '../../client/index.ts'
 import { parseTarget } from '../../protocol/codec/target.ts'
 import type { StreamDuplex } from '../../protocol/node/duplex.ts'
 import { collectInOneGo } from '../collector.ts'
 import { withTunnel } from '../connect.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { machineOfHost } from '../host-alias.ts'
 import { checkMachine } from '../machine-name.ts'
 import { narrate } from '../narrate.ts'
 import { standardInput, standardOutput } from '../standard-streams.ts'
 import { stopSignal } from '../stop.ts'
+import { Notices } from '../terminal.ts'
+import { waitOut } from '../wait-out.ts'
 
 // No commander here: ssh waits for this process before its first byte.
 
 const HELP = `Usage: tunnel stdio [options] MACHINE [HOST:PORT]
 
-Bytes between stdin/stdout and the machine's sshd, sealed: for ssh's ProxyCommand. HOST:PORT names another address,
-which the agent must allow. On a terminal stderr tells of lost links and resumed ones.
+Carries bytes between stdin/stdout and the machine's sshd, sealed: for ssh's ProxyCommand. HOST:PORT names another
+address, which the agent must allow. MACHINE may end in .tunnel, so that a section "Host *.tunnel" of ssh's configuration
+can use %n. On a terminal it says when the link is lost and when it is resumed.
 
 Options:
   --url <url>        address of the proxy (or TUNNEL_URL); again for each further replica
@@ -27,8 +32,8 @@ Options:
   --help             this text
 
 Examples:
-  $ ssh -o 'ProxyCommand=tunnel stdio %h' me@home
-  $ scp -o 'ProxyCommand=tunnel stdio %h' big.iso home:
+  $ ssh -o 'ProxyCommand=tunnel stdio %n' me@home
+  $ scp -o 'ProxyCommand=tunnel stdio %n' big.iso home:
 `
 
 const OPTIONS = {
@@ -54,25 +59,37 @@ export async function run(argv: string[]): Promise<number> {
     process.stdout.write(HELP)
     return EXIT.ok
   }
-  const [machine, target, ...more] = positionals
-  if (machine === undefined || more.length > 0)
+  const [host, target, ...more] = positionals
+  if (host === undefined || more.length > 0)
     throw new UsageError('name one machine: tunnel stdio MACHINE [HOST:PORT]')
+  const machine = machineOfHost(host)
   checkMachine(machine)
   if (target !== undefined && parseTarget(target) === undefined)
     throw new UsageError(`an address is HOST:PORT, not "${target}"`)
   collectInOneGo()
-  return withTunnel(values, async (tunnel) => {
+  const isTerminal = isatty(2)
+  const say = (line: string): void => {
+    if (isTerminal) process.stderr.write(`\r\ntunnel: ${line}\r\n`)
+  }
+  const request = { machine, kind: 'ssh', ...(target !== undefined && { target }) } as const
+  const carry = async (tunnel: TunnelService): Promise<number> => {
+    const stream = await waitOut(() => tunnel.open(request), say)
     const stopped = stopSignal()
-    const stream = await tunnel.open({ machine, kind: 'ssh', ...(target !== undefined && { target }) })
-    if (isatty(2)) narrate(tunnel, stream, machine, (line) => process.stderr.write(`\r\ntunnel: ${line}\r\n`))
+    if (isTerminal) narrate(tunnel, stream, machine, new Notices())
     // An SSH server that has ended listens no longer, and a person has no reason to type on. Other protocols half-close.
     const isWhole = target === undefined || isatty(0)
+    const input = standardInput()
+    // Whoever types waits for an answer.
+    input.on('data', () => {
+      if (tunnel.state === 'reconnecting') tunnel.retryNow()
+    })
     // ssh ends its ProxyCommand with SIGHUP: the far side is told, or it would keep the stream for the resume window.
-    const ended = await Promise.race([join(stream, standardInput(), standardOutput(), isWhole), stopped])
+    const ended = await Promise.race([join(stream, input, standardOutput(), isWhole), stopped])
     if (typeof ended === 'number') return ended
     stream.destroy()
     return EXIT.ok
-  })
+  }
+  return withTunnel(values, carry, say)
 }
 
 /**

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { sshArguments } from '../../cli/commands/ssh.ts'
 import { UsageError } from '../../cli/failure.ts'
+import { configSection, hostAlias, hostOf, machineOfHost } from '../../cli/host-alias.ts'
 import { readSshArguments } from '../../cli/ssh-arguments.ts'
 
 const machineOf = (line: string) => readSshArguments(line.split(' ')).machine
@@ -55,6 +56,32 @@ test('the host key is filed under a name that no real host has, another for each
   const aliasAt = (url: string) =>
     sshArguments(given, 'home', url).find((word) => word.startsWith('HostKeyAlias='))
   assert.equal(aliasAt('http://127.0.0.1:3001'), 'HostKeyAlias=home.tunnel')
-  assert.equal(aliasAt('wss://tunnel.example.com'), 'HostKeyAlias=home.tunnel.example.com.tunnel')
-  assert.equal(aliasAt('wss://tunnel.example.com:8443/x'), 'HostKeyAlias=home.tunnel.example.com-8443.tunnel')
+  assert.equal(aliasAt('http://localhost:4001'), 'HostKeyAlias=home.tunnel.localhost-4001.tunnel')
+  assert.equal(aliasAt('wss://tunnel.example.com'), 'HostKeyAlias=home.tunnel.tunnel.example.com.tunnel')
+  assert.equal(
+    aliasAt('wss://tunnel.example.com:8443/x'),
+    'HostKeyAlias=home.tunnel.tunnel.example.com-8443.tunnel',
+  )
+})
+
+test('the section for the configuration of ssh gives a machine the alias that tunnel ssh gives it', () => {
+  for (const url of ['http://127.0.0.1:3001', 'http://[::1]:4001', 'wss://tunnel.example.com:8443/x']) {
+    const hostName = /HostName (.*)/.exec(configSection([url]))?.[1]
+    assert.equal(hostName?.replace('%h', 'home.tunnel'), hostAlias('home', url))
+  }
+  assert.match(
+    configSection(['https://a.example']),
+    /ProxyCommand tunnel stdio --url https:\/\/a\.example %n\n/,
+  )
+  for (const machine of ['home', 'home.tunnel']) assert.equal(machineOfHost(hostOf(machine)), machine)
+  assert.equal(machineOfHost('home.tunnel'), 'home')
+})
+
+test('ssh is more patient than an outage, unless its patience was given', () => {
+  const patience = (line: string) =>
+    sshArguments(readSshArguments(line.split(' ')), 'home', 'http://127.0.0.1:3001').filter((word) =>
+      /ServerAliveCountMax/i.test(word),
+    )
+  assert.deepEqual(patience('home'), ['ServerAliveCountMax=600'])
+  assert.deepEqual(patience('-o serveralivecountmax=2 home'), ['serveralivecountmax=2'])
 })

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import test from 'node:test'
 import { type ProgramOptions, spawnProgram } from '../support/process.ts'
 import type { Scope } from '../support/scope.ts'
@@ -6,7 +7,13 @@ import { requireSystem, shellLine } from '../support/sshd.ts'
 import { TUNNEL } from './tunnel.ts'
 import { buildWay } from './way.ts'
 
-const skip = requireSystem('sshd', 'ssh', 'script')
+const skip = requireSystem('sshd', 'ssh', 'script') ?? requirePty()
+
+/** Why a test that needs a terminal is skipped: some sandboxes give none. */
+function requirePty(): string | undefined {
+  const { status, stderr, error } = spawnSync('script', ['-qefc', 'true', '/dev/null'], { timeout: 10_000 })
+  return status === 0 ? undefined : `no terminal can be had: ${error?.message ?? String(stderr)}`
+}
 
 /** Runs a command line on a terminal of its own, which script(1) gives it. */
 function onTerminal(scope: Scope, words: readonly string[], options: ProgramOptions, before = '') {
@@ -21,16 +28,38 @@ test('on a terminal a person is told of a lost link and of its return', { skip }
   const ssh = onTerminal(t, [...TUNNEL, 'ssh', ...way.sshOptions, 'home', count], { env: way.env })
   await ssh.line(/^n5\b/)
   way.proxy.kill('SIGKILL')
-  await ssh.line(/^tunnel: link lost, resuming/)
+  await ssh.line(/^tunnel: home: link lost, resuming… \(Enter ~ \. gives up\)/)
   await way.proxy.exit
   await way.startProxy()
-  await ssh.line(/^tunnel: resumed after \d+\.\d s, nothing lost/)
+  await ssh.line(/^tunnel: home: resumed after \d+\.\d s, nothing lost/)
   assert.equal((await ssh.exit).code, 5)
   const numbers = [...ssh.stdout.matchAll(/^n(\d+)\r?$/gm)].map(([, number]) => Number(number))
   assert.deepEqual(
     numbers,
     Array.from({ length: 50 }, (_, index) => index + 1),
   )
+})
+
+test('at a prompt a lost link is told in the title of the window, and the screen stays as it was', {
+  skip,
+}, async (t) => {
+  const way = await buildWay(t)
+  const words = [...TUNNEL, 'ssh', ...way.sshOptions, '-tt', 'home', 'echo up; exec cat']
+  const env = { ...way.env, TERM: 'xterm' }
+  const ssh = onTerminal(t, words, { env, stdin: 'pipe' })
+  await ssh.line('up')
+  const before = ssh.stdout.length
+  way.proxy.kill('SIGKILL')
+  await ssh.line('\u001b]2;tunnel: home: link lost, resuming…')
+  await way.proxy.exit
+  await way.startProxy()
+  // What is typed is sent at once when the proxy is there again.
+  ssh.write('typed\n')
+  await ssh.line('\u001b[23;2t')
+  await ssh.line('typed')
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is meant.
+  const shown = ssh.stdout.slice(before).replaceAll(/\u001b\[2[23];2t|\u001b\]2;[^\u0007]*\u0007/g, '')
+  assert.match(shown, /^[\r\n]*(typed[\r\n]*)*$/)
 })
 
 test('a prompt: what is typed reaches a terminal on the machine, and its size does too', {

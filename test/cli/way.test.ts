@@ -132,7 +132,8 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
         `the key was in ${home}/.ssh/authorized_keys already\n`,
       ],
     )
-    const other = startTunnel(t, ['agent', '--machine', 'other', '--authorize'], { env: own })
+    const ssh = `127.0.0.1:${way.sshd.port}`
+    const other = startTunnel(t, ['agent', '--machine', 'other', '--authorize', '--ssh', ssh], { env: own })
     await other.line(/on line/)
     const file = await readFile(join(home, '.ssh', 'authorized_keys'), 'utf8')
     assert.equal(file, `restrict,port-forwarding,pty,from="127.0.0.1,::1" ${key}\n`)

@@ -1,0 +1,46 @@
+import { DEFAULT_URL, isLoopback } from './credentials.ts'
+
+const SUFFIX = '.tunnel'
+const DEFAULT_PORT = new URL(DEFAULT_URL).port
+
+/**
+ * The name under which ssh files a machine's host key and shows it, whichever way it is reached: never one that could be a
+ * real host's, and another one for each proxy, since another proxy's `home` is another machine.
+ */
+export function hostAlias(machine: string, url: string): string {
+  return `${machine}${SUFFIX}${aliasTail(url)}`
+}
+
+/** What follows `MACHINE.tunnel` in an alias. */
+function aliasTail(url: string): string {
+  const { host, port } = new URL(url)
+  if (!isLoopback(url)) return `.${host.replace(/[^\w.-]/g, '-')}${SUFFIX}`
+  return port === DEFAULT_PORT ? '' : `.localhost-${port || '80'}${SUFFIX}`
+}
+
+/** `home` of `home.tunnel`, as a section "Host *.tunnel" has it. */
+export function machineOfHost(host: string): string {
+  return host.endsWith(SUFFIX) ? host.slice(0, -SUFFIX.length) : host
+}
+
+/** A machine as `machineOfHost` reads it. */
+export function hostOf(machine: string): string {
+  return machine.endsWith(SUFFIX) ? `${machine}${SUFFIX}` : machine
+}
+
+/** The section of ssh's configuration by which `ssh MACHINE.tunnel` is the same as `tunnel ssh MACHINE`. */
+export function configSection(urls: readonly [string, ...string[]]): string {
+  const [url] = urls
+  const isDefault = urls.length === 1 && aliasTail(url) === ''
+  const options = isDefault ? '' : urls.map((each) => ` --url ${each}`).join('')
+  return [
+    `Host *${SUFFIX}`,
+    `  HostName %h${aliasTail(url)}`,
+    `  ProxyCommand tunnel stdio${options} %n`,
+    `  ServerAliveCountMax ${ALIVE_COUNT}`,
+    '',
+  ].join('\n')
+}
+
+/** ssh's own patience, in unanswered ServerAliveIntervals: the session outlives an outage, and the tunnel says when it is over. */
+export const ALIVE_COUNT = 600

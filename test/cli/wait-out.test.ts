@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { waitOut } from '../../cli/wait-out.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+
+const busy = (retryAfterMs?: number) =>
+  new TunnelError('TOO_MANY_CONNECTIONS', 'a user has 32 links at most', {
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+  })
+
+test('a refusal that says when to come back is waited out, and told', async () => {
+  const said: string[] = []
+  let tries = 0
+  const answer = await waitOut(
+    async () => {
+      if (++tries < 3) throw busy(10)
+      return 'in'
+    },
+    (line) => said.push(line),
+  )
+  assert.deepEqual([answer, tries], ['in', 3])
+  assert.deepEqual(said, Array(2).fill('a user has 32 links at most; trying again in 1 s'))
+})
+
+test('a wait that is too long, or of unknown length, is no wait', async () => {
+  for (const error of [busy(31_000), busy(), new TunnelError('TOKEN_INVALID', 'no')]) {
+    let tries = 0
+    const attempt = async () => {
+      tries++
+      throw error
+    }
+    await assert.rejects(
+      waitOut(attempt, () => {}),
+      error,
+    )
+    assert.equal(tries, 1)
+  }
+})
