@@ -1,8 +1,9 @@
 import { TunnelError } from '../protocol/codec/errors.ts'
-import type { AcceptHead, AskedHead, HttpResponseHead, StreamEvent } from '../protocol/codec/heads.ts'
+import type { AcceptHead, HttpResponseHead, StreamEvent } from '../protocol/codec/heads.ts'
 import type { StreamHandlers } from '../protocol/stream/event-buffer.ts'
+import { type NewStreamHead, type OpenStream, openWithBody } from './opening.ts'
 import { ResponseBody } from './response-body.ts'
-import { type BodyLike, inMemory, Upload, type UploadTarget } from './upload.ts'
+import type { BodyLike, Upload, UploadTarget } from './upload.ts'
 
 /** What of a stream an exchange needs; a TunnelStream, or a test's. */
 export interface ExchangeStream extends UploadTarget {
@@ -13,14 +14,6 @@ export interface ExchangeStream extends UploadTarget {
   consumed(byteCount: number): void
   reset(error: TunnelError): void
 }
-
-export type NewStreamHead = Omit<AskedHead, 'id' | 'window'>
-
-/** Opens a stream; `first` with `ends` is the whole of our direction, and rides on OPEN. */
-export type OpenStream = (head: NewStreamHead, first?: Uint8Array, ends?: boolean) => ExchangeStream
-
-/** A body up to this rides on OPEN, in bytes: one frame each way for a small request. */
-const MAX_RIDING_BYTES = 32_768
 
 /** One HTTP request on one stream, once. */
 export class Exchange {
@@ -33,24 +26,27 @@ export class Exchange {
   #settle!: { resolve: (head: HttpResponseHead) => void; reject: (error: TunnelError) => void }
   #headSeen = false
 
-  /** @param onOver the stream is over and its place on the link is free; whether it had a response head */
+  /**
+   * @param onOver the stream is over and its place on the link is free; whether it had a response head
+   * @param onMoved the stream has taken some of the body
+   */
   constructor(
     open: OpenStream,
     head: NewStreamHead,
     body: BodyLike | undefined,
     onOver: (answered: boolean) => void,
+    onMoved?: () => void,
   ) {
     this.#onOver = onOver
     this.head = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
-    const bytes = body === undefined ? undefined : inMemory(body)
-    const rides: boolean = body === undefined || (bytes !== undefined && bytes.length <= MAX_RIDING_BYTES)
-    this.stream = rides ? open(head, bytes, true) : open(head)
-    this.body = new ResponseBody(this.stream)
-    this.#upload = new Upload(this.stream)
-    this.stream.handle(this.#handlers(rides))
-    if (!rides) void this.#upload.run(bytes ?? (body as BodyLike))
+    const { stream, upload, rides, startUpload } = openWithBody(open, head, body, onMoved)
+    this.stream = stream
+    this.#upload = upload
+    this.body = new ResponseBody(stream)
+    stream.handle(this.#handlers(rides))
+    startUpload()
   }
 
   /** Our direction has not been read to its end. */

@@ -2,10 +2,11 @@ import type { Writable } from 'node:stream'
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { StreamEvent } from '../protocol/codec/heads.ts'
 import { Deadline } from './deadline.ts'
-import type { ExchangeStream, NewStreamHead } from './exchange.ts'
+import type { ExchangeStream } from './exchange.ts'
+import { inPlace, type NewStreamHead, openWithBody } from './opening.ts'
 import { retryDecision } from './outcome.ts'
 import type { RequestPath } from './request.ts'
-import { type BodyLike, inMemory, Upload } from './upload.ts'
+import type { BodyLike } from './upload.ts'
 
 export interface ExecOptions {
   /** @default none: the command reads the end of its input at once */
@@ -34,7 +35,6 @@ export interface ExecResult {
 }
 
 const MAX_BUFFER_BYTES = 67_108_864
-const MAX_RIDING_BYTES = 32_768
 const PLAIN_WORD = /^[A-Za-z0-9_@%+=:,./-]+$/
 
 /** One line for a POSIX shell that runs `command` word by word; a string is a line already. */
@@ -61,12 +61,14 @@ export async function exec(
     timeoutMs,
     `the command on ${machine} did not begin`,
   )
-  let release: (() => void) | undefined
   try {
-    release = await path.queue.acquire('normal', patience)
-    return await new Command(path, head, options, patience, release).result
+    return await inPlace(
+      path.queue,
+      'normal',
+      patience,
+      (release) => new Command(path, head, options, patience, release).result,
+    )
   } catch (error) {
-    release?.()
     throw asTunnelError(error)
   } finally {
     patience.end()
@@ -101,12 +103,8 @@ class Command {
       this.#resolve = resolve
       this.#reject = reject
     })
-    const { stdin } = options
-    const bytes = stdin === undefined ? undefined : inMemory(stdin)
-    const rides: boolean = stdin === undefined || (bytes !== undefined && bytes.length <= MAX_RIDING_BYTES)
-    const stream = rides ? path.open(head, bytes, true) : path.open(head)
+    const { stream, upload, startUpload } = openWithBody(path.open, head, options.stdin)
     this.#stream = stream
-    const upload = new Upload(stream)
     options.control?.((name) => stream.event?.({ signal: name }))
     const giveUp = () => stream.reset(patience.reason as TunnelError)
     stream.handle({
@@ -131,7 +129,7 @@ class Command {
       },
     })
     patience.onGivenUp(giveUp)
-    if (!rides) void upload.run(bytes ?? (stdin as BodyLike))
+    startUpload()
   }
 
   #event(event: StreamEvent): void {

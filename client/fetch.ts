@@ -1,10 +1,13 @@
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { HeaderList, Priority } from '../protocol/codec/heads.ts'
+import { formBlob } from './form-data.ts'
 import { headerList } from './headers.ts'
 import { targetOf } from './http.ts'
-import { MAX_REDIRECTS, redirected } from './redirect.ts'
+import { checkIntegrity } from './integrity.ts'
+import { MAX_RIDING_BYTES } from './opening.ts'
+import { type HttpHop, MAX_REDIRECTS, redirected } from './redirect.ts'
 import { type HttpAnswer, type RequestPath, sendRequest } from './request.ts'
-import type { BodyLike } from './upload.ts'
+import { type BodyLike, inMemory, isBlob } from './upload.ts'
 
 /** `fetch`'s own, and what a tunnel adds. */
 export type FetchInit = Omit<RequestInit, 'priority'> & {
@@ -12,17 +15,27 @@ export type FetchInit = Omit<RequestInit, 'priority'> & {
   priority?: Priority
   /** May be sent again when its outcome is unknown. @default what RFC 9110 says of the method */
   idempotent?: boolean
-  /** Until the response head is there. @default settings.request.timeoutMs */
+  /**
+   * Until the response head is there, in ms; the time in which the body moves does not count.
+   * @default settings.request.timeoutMs
+   */
   timeoutMs?: number
+  /**
+   * `host:port` on the machine's side, such as `[::1]:8080`, where the service does not listen on 127.0.0.1. The URL is
+   * still what the service is asked for.
+   */
+  target?: string
 }
 
 /** The Fetch standard, section 2.2.3. */
 const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([101, 103, 204, 205, 304])
+/** What a Response takes as its statusText (RFC 9112, section 4). */
+const PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 /**
  * `fetch('http://MACHINE:PORT/path')`: the same as the global one, through the tunnel. An abort rejects with the
  * signal's reason, as there; everything else with a TunnelError. Bodies come as they were sent, with their
- * content-encoding.
+ * content-encoding. docs/API.md has every difference.
  */
 export async function tunnelFetch(
   path: RequestPath,
@@ -30,12 +43,15 @@ export async function tunnelFetch(
   input: string | URL | Request,
   init: FetchInit = {},
 ): Promise<Response> {
-  const { priority, idempotent, timeoutMs = defaultTimeoutMs, ...standard } = init
+  const { priority, idempotent, timeoutMs = defaultTimeoutMs, target, ...standard } = init
+  if (standard.body instanceof FormData) standard.body = formBlob(standard.body)
   const request = new Request(input, { ...standard, duplex: 'half' } as RequestInit)
   // Not the request's own, which follows it at a price.
   const signal = signalOf(input, standard)
-  let hop = {
-    url: new URL(request.url),
+  signal?.throwIfAborted()
+  const first = new URL(request.url)
+  let hop: HttpHop = {
+    url: first,
     method: request.method,
     headers: headerList(request.headers),
     body: await bodyOf(request, standard.body),
@@ -43,7 +59,7 @@ export async function tunnelFetch(
   try {
     for (let redirects = 0; ; redirects++) {
       const answer = await sendRequest(path, {
-        ...addressOf(hop.url),
+        ...addressOf(hop.url, target, first.port),
         method: hop.method,
         headers: hop.headers,
         body: hop.body,
@@ -53,7 +69,10 @@ export async function tunnelFetch(
         timeoutMs,
       })
       const next = request.redirect === 'manual' ? undefined : redirected(hop, answer.head)
-      if (next === undefined) return responseOf(answer, hop.url, redirects > 0, signal)
+      if (next === undefined) {
+        const response = responseOf(answer, hop, redirects > 0, signal)
+        return request.integrity === '' ? response : await intact(response, request.integrity)
+      }
       answer.reset(new TunnelError('ABORTED', 'redirected', { hop: 'client' }))
       if (request.redirect === 'error' || redirects >= MAX_REDIRECTS) {
         throw new TunnelError('ABORTED', `redirected to ${next.url.href}, which was not wanted`, {
@@ -72,36 +91,56 @@ function signalOf(input: string | URL | Request, { signal }: RequestInit): Abort
   return signal ?? undefined
 }
 
-/** A body in memory stays bytes, so that it can be sent again; any other is a stream. */
+/** A body in memory stays bytes, and a Blob a Blob, so that they have a length and can be sent again; any other is a stream. */
 async function bodyOf(request: Request, given: RequestInit['body']): Promise<BodyLike | undefined> {
   if (request.body === null) return undefined
-  const inMemory =
-    typeof given === 'string' ||
-    given instanceof URLSearchParams ||
-    given instanceof ArrayBuffer ||
-    ArrayBuffer.isView(given)
-  return inMemory ? new Uint8Array(await request.arrayBuffer()) : (request.body as BodyLike)
+  if (isBlob(given)) return given.size <= MAX_RIDING_BYTES ? new Uint8Array(await given.arrayBuffer()) : given
+  if (given instanceof URLSearchParams) return String(given)
+  // What its caller does with the buffer from now on is not to be sent.
+  const bytes = inMemory(given)
+  if (bytes === undefined) return request.body as BodyLike
+  return typeof given === 'string' ? bytes : bytes.slice()
 }
 
-function addressOf(url: URL): { machine: string; target: string; path: string } {
+/** A redirect to another port leads there on the same address. */
+function addressOf(
+  url: URL,
+  asked: string | undefined,
+  firstPort: string,
+): { machine: string; target: string; path: string } {
   if (url.protocol !== 'http:') {
-    throw new TunnelError('CONFIG_INVALID', `${url.protocol}//: a tunnel speaks http:// to a machine`, {
+    throw new TunnelError('CONFIG_INVALID', `${url.protocol}// does not go through a tunnel: use http://`, {
       hop: 'client',
     })
   }
   const port = url.port === '' ? undefined : Number(url.port)
-  return { machine: url.hostname, target: targetOf(port, undefined), path: url.pathname + url.search }
+  const elsewhere = asked !== undefined && url.port !== firstPort
+  const target = elsewhere ? `${asked.slice(0, asked.lastIndexOf(':'))}:${port ?? 80}` : asked
+  return { machine: url.hostname, target: targetOf(port, target), path: url.pathname + url.search }
 }
 
-function responseOf(answer: HttpAnswer, url: URL, wasRedirected: boolean, signal?: AbortSignal): Response {
+function responseOf(
+  answer: HttpAnswer,
+  { url, method }: HttpHop,
+  wasRedirected: boolean,
+  signal?: AbortSignal,
+): Response {
   const { status, statusText, headers } = answer.head
-  const empty = NULL_BODY_STATUSES.has(status)
+  const empty = method === 'HEAD' || NULL_BODY_STATUSES.has(status)
   if (empty) answer.body.discard()
   try {
     const body = empty ? null : readableOf(answer, signal)
-    const response = new Response(body, { status, statusText, headers: new Headers(headers as HeaderList) })
+    // What a Response does not take is no reason to lose the answer: a status above 599, and any phrase at all.
+    const known = status <= 599
+    const phrase = PHRASE.test(statusText) ? statusText : ''
+    const response = new Response(body, {
+      status: known ? status : 500,
+      statusText: phrase,
+      headers: new Headers(headers as HeaderList),
+    })
     const fragmentless = url.href.split('#', 1)[0] as string
     Object.defineProperties(response, { url: { value: fragmentless }, redirected: { value: wasRedirected } })
+    if (!known) Object.defineProperty(response, 'status', { value: status })
     return response
   } catch (error) {
     const invalid = new TunnelError('CHANNEL_OPEN_FAILED', 'the answer is not HTTP', {
@@ -113,15 +152,35 @@ function responseOf(answer: HttpAnswer, url: URL, wasRedirected: boolean, signal
   }
 }
 
+/** The response again, once its whole body has been read and found to be what was asked for. */
+async function intact(response: Response, integrity: string): Promise<Response> {
+  const bytes = new Uint8Array(await response.arrayBuffer())
+  await checkIntegrity(integrity, bytes)
+  const { status, statusText, headers, url, redirected } = response
+  const checked = new Response(response.body === null ? null : bytes, { statusText, headers })
+  for (const [name, value] of Object.entries({ status, url, redirected, ok: response.ok }))
+    Object.defineProperty(checked, name, { value })
+  return checked
+}
+
+/** A body that nobody reads, and nobody can read any more, gives its stream and its channel back. */
+const forgotten = new FinalizationRegistry<HttpAnswer['reset']>((reset) =>
+  reset(new TunnelError('ABORTED', 'nobody reads the body', { hop: 'client' })),
+)
+
 /** Nothing is taken from the stream before somebody reads: the reader's pace is the sender's. */
 function readableOf(answer: HttpAnswer, signal?: AbortSignal): ReadableStream<Uint8Array> {
-  return new ReadableStream<Uint8Array>(
+  const readable = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         try {
+          // An abort counts up to the last byte that is read, though all of them may be here.
+          signal?.throwIfAborted()
           const chunk = await answer.body.read()
-          if (chunk === undefined) controller.close()
-          else controller.enqueue(chunk)
+          signal?.throwIfAborted()
+          if (chunk !== undefined) return controller.enqueue(chunk)
+          forgotten.unregister(answer)
+          controller.close()
         } catch (error) {
           controller.error(signal?.aborted ? signal.reason : error)
         }
@@ -132,4 +191,6 @@ function readableOf(answer: HttpAnswer, signal?: AbortSignal): ReadableStream<Ui
     },
     { highWaterMark: 0 },
   )
+  forgotten.register(readable, answer.reset, answer)
+  return readable
 }

@@ -13,6 +13,8 @@ const PATH_LOST: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'RESUME_EXPIRED',
   'LINK_LOST',
   'SHUTTING_DOWN',
+  // The proxy has seen the service close the connection without a response.
+  'OUTCOME_UNKNOWN',
 ])
 
 /** Tries of one request, the first included. */

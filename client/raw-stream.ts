@@ -3,6 +3,7 @@ import type { Priority } from '../protocol/codec/heads.ts'
 import { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { StreamOpener } from '../protocol/stream/opener.ts'
 import { Deadline } from './deadline.ts'
+import { inPlace } from './opening.ts'
 import type { RequestPath } from './request.ts'
 
 /** A byte stream to a machine. */
@@ -38,21 +39,19 @@ export async function openRawStream(
     timeoutMs,
     `${target ?? 'the SSH server'} on ${machine} did not answer`,
   )
-  let release: (() => void) | undefined
   try {
-    release = await path.queue.acquire(priority, patience)
-    const head = target === undefined ? { kind, machine, priority } : { kind, machine, priority, target }
-    const stream = opener().open(head)
-    patience.onGivenUp(() => stream.reset(patience.reason as TunnelError))
-    const free = release
-    const duplex = await StreamDuplex.accepted(stream, () => patience.stopTimer())
-    duplex.once('close', () => {
-      free()
-      patience.end()
+    return await inPlace(path.queue, priority, patience, async (release) => {
+      const head = target === undefined ? { kind, machine, priority } : { kind, machine, priority, target }
+      const stream = opener().open(head)
+      patience.onGivenUp(() => stream.reset(patience.reason as TunnelError))
+      const duplex = await StreamDuplex.accepted(stream, () => patience.stopTimer())
+      duplex.once('close', () => {
+        release()
+        patience.end()
+      })
+      return duplex
     })
-    return duplex
   } catch (error) {
-    release?.()
     patience.end()
     throw asTunnelError(error)
   }

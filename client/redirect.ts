@@ -1,5 +1,5 @@
 import type { HeaderList, HttpResponseHead } from '../protocol/codec/heads.ts'
-import { type BodyLike, inMemory } from './upload.ts'
+import { type BodyLike, knownSize } from './upload.ts'
 
 /** As browsers and undici: the Fetch standard, section 4.4. */
 export const MAX_REDIRECTS = 20
@@ -45,7 +45,7 @@ export function redirected(hop: HttpHop, { status, headers }: HttpResponseHead):
   if (toGet) {
     return { url, method: 'GET', headers: without(headersThere, BODY_HEADERS), body: undefined }
   }
-  if (hop.body !== undefined && inMemory(hop.body) === undefined) return undefined
+  if (knownSize(hop.body) === undefined) return undefined
   return { ...hop, url, headers: headersThere }
 }
 

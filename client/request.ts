@@ -2,13 +2,14 @@ import type { Clock } from '../protocol/clock.ts'
 import { asTunnelError, type TunnelError } from '../protocol/codec/errors.ts'
 import type { HeaderList, HttpResponseHead, Priority } from '../protocol/codec/heads.ts'
 import { Deadline } from './deadline.ts'
-import { Exchange, type NewStreamHead, type OpenStream } from './exchange.ts'
+import { Exchange } from './exchange.ts'
 import { withContentLength } from './headers.ts'
 import type { MetricsCollector } from './metrics.ts'
+import { inPlace, type NewStreamHead, type OpenStream } from './opening.ts'
 import { isIdempotent, retryDecision } from './outcome.ts'
 import type { RequestQueue } from './request-queue.ts'
 import type { ResponseBody } from './response-body.ts'
-import { type BodyLike, inMemory } from './upload.ts'
+import { type BodyLike, inMemory, knownSize } from './upload.ts'
 
 /** One HTTP request, in the terms of the wire. */
 export interface HttpRequest {
@@ -24,7 +25,7 @@ export interface HttpRequest {
   /** May be sent again when its outcome is unknown. @default what RFC 9110 says of the method */
   idempotent?: boolean | undefined
   signal?: AbortSignal | null | undefined
-  /** Until the response head is there. */
+  /** Until the response head is there; the time in which the body moves does not count. */
   timeoutMs: number
 }
 
@@ -57,8 +58,9 @@ export async function sendRequest(path: RequestPath, request: HttpRequest): Prom
   const startedAtMs = path.clock.now()
   const { signal, timeoutMs, method, machine } = request
   const patience = new Deadline(path.clock, signal, timeoutMs, `${method} to ${machine} was not answered`)
-  const bytes = request.body === undefined ? undefined : inMemory(request.body)
-  const replayable = request.body === undefined || bytes !== undefined
+  // Encoded once, however often it is sent.
+  const body = request.body === undefined ? undefined : (inMemory(request.body) ?? request.body)
+  const size = knownSize(body)
   const head: NewStreamHead = {
     kind: 'http',
     machine,
@@ -67,19 +69,19 @@ export async function sendRequest(path: RequestPath, request: HttpRequest): Prom
     http: {
       method,
       path: request.path,
-      headers: withContentLength(request.headers, method, replayable ? (bytes?.length ?? 0) : undefined),
+      headers: withContentLength(request.headers, method, size),
     },
   }
   try {
     for (let tries = 1; ; tries++) {
       let attempt: Exchange | undefined
       try {
-        attempt = await start(path, head, bytes ?? request.body, patience)
-        const { stream, body } = attempt
+        attempt = await start(path, head, body, patience)
+        const { stream, body: responseBody } = attempt
         const answer = await attempt.head
         patience.stopTimer()
         path.metrics.answered(path.clock.now() - startedAtMs)
-        return { head: answer, body, reset: (error) => stream.reset(error) }
+        return { head: answer, body: responseBody, reset: (error) => stream.reset(error) }
       } catch (error) {
         const failed = asTunnelError(error)
         if (patience.reason !== undefined) throw failed
@@ -88,7 +90,7 @@ export async function sendRequest(path: RequestPath, request: HttpRequest): Prom
           tries,
           sent: attempt?.stream.openedAtMs !== undefined,
           idempotent: request.idempotent ?? isIdempotent(method),
-          replayable,
+          replayable: size !== undefined,
           final: path.final(),
         })
         if (decision !== 'retry') throw decision
@@ -104,26 +106,23 @@ export async function sendRequest(path: RequestPath, request: HttpRequest): Prom
 }
 
 /** Takes a place and opens the stream; the place comes back when the stream is over. */
-async function start(
+function start(
   path: RequestPath,
   head: NewStreamHead,
   body: BodyLike | undefined,
   patience: Deadline,
 ): Promise<Exchange> {
-  const release = await path.queue.acquire(head.priority, patience)
-  try {
+  return inPlace(path.queue, head.priority, patience, (release) => {
     const giveUp = () => exchange.stream.reset(patience.reason as TunnelError)
-    const exchange = new Exchange(path.open, head, body, (answered) => {
+    const onOver = (answered: boolean) => {
       release()
       patience.offGivenUp(giveUp)
       if (answered) patience.end()
-    })
+    }
+    const exchange = new Exchange(path.open, head, body, onOver, () => patience.moved())
     patience.onGivenUp(giveUp)
     return exchange
-  } catch (error) {
-    release()
-    throw error
-  }
+  })
 }
 
 function pause(clock: Clock, ms: number, patience: Deadline): Promise<void> {

@@ -5,6 +5,7 @@ export type BodyLike =
   | string
   | Uint8Array
   | ArrayBuffer
+  | Blob
   | AsyncIterable<Uint8Array | string>
   | ReadableStream<Uint8Array>
 
@@ -20,12 +21,23 @@ const MAX_WRITE_BYTES = 65_536
 
 const encoder = new TextEncoder()
 
-/** The body as bytes where it is in memory already. */
-export function inMemory(body: BodyLike): Uint8Array | undefined {
+/** The body as bytes where it is in memory already; of another realm too, as a test runner or a frame has. */
+export function inMemory(body: unknown): Uint8Array | undefined {
   if (typeof body === 'string') return encoder.encode(body)
   if (body instanceof Uint8Array) return body
-  if (body instanceof ArrayBuffer) return new Uint8Array(body)
-  return undefined
+  if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength)
+  const isBuffer = Object.prototype.toString.call(body) === '[object ArrayBuffer]'
+  return isBuffer ? new Uint8Array(body as ArrayBuffer) : undefined
+}
+
+export function isBlob(body: unknown): body is Blob {
+  return body instanceof Blob
+}
+
+/** How many bytes a body has, where that is known before it is read: then it can be sent again too. */
+export function knownSize(body: BodyLike | undefined): number | undefined {
+  if (body === undefined) return 0
+  return isBlob(body) ? body.size : inMemory(body)?.length
 }
 
 /** A source of chunks that can be told that nobody wants more. */
@@ -36,15 +48,16 @@ interface Source extends AsyncIterable<Uint8Array | string> {
 function sourceOf(body: BodyLike): Source {
   const bytes = inMemory(body)
   if (bytes !== undefined) return { cancel() {}, [Symbol.asyncIterator]: () => once(bytes) }
+  const stream = isBlob(body) ? body.stream() : body
   // Before its own iterator, which would wait for a read that is under way.
-  if (body instanceof ReadableStream) {
-    const reader = body.getReader()
+  if (stream instanceof ReadableStream) {
+    const reader = (stream as ReadableStream<Uint8Array>).getReader()
     return {
       cancel: () => void reader.cancel().catch(() => {}),
       [Symbol.asyncIterator]: () => read(reader),
     }
   }
-  const iterator = (body as AsyncIterable<Uint8Array | string>)[Symbol.asyncIterator]()
+  const iterator = (stream as AsyncIterable<Uint8Array | string>)[Symbol.asyncIterator]()
   return {
     // A generator that waits ends when its wait does; another source may end at once.
     cancel: () => void iterator.return?.().catch(() => {}),
@@ -63,13 +76,16 @@ async function* read(reader: ReadableStreamDefaultReader<Uint8Array>): AsyncGene
 /** Carries a body up a stream, no faster than the stream takes it. */
 export class Upload {
   readonly #target: UploadTarget
+  readonly #onMoved: (() => void) | undefined
   #stopped = false
   #finished = false
   #resume: (() => void) | undefined
   #source: Source | undefined
 
-  constructor(target: UploadTarget) {
+  /** `onMoved` is called each time that the stream has taken some of the body. */
+  constructor(target: UploadTarget, onMoved?: () => void) {
     this.#target = target
+    this.#onMoved = onMoved
   }
 
   get finished(): boolean {
@@ -98,6 +114,7 @@ export class Upload {
         const bytes = typeof chunk === 'string' ? encoder.encode(chunk) : chunk
         for (let at = 0; at < bytes.length && !this.#stopped; at += MAX_WRITE_BYTES) {
           if (!this.#target.write(bytes.subarray(at, at + MAX_WRITE_BYTES))) await this.#drain()
+          this.#onMoved?.()
         }
         if (this.#stopped) return
       }

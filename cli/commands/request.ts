@@ -20,6 +20,7 @@ interface RequestFlags extends CommonOptions {
   fail?: boolean
   location?: boolean
   maxTime?: string
+  target?: string
   priority: string
   idempotent?: boolean
 }
@@ -46,7 +47,11 @@ export async function run(argv: string[]): Promise<number> {
       .option('-o, --output <file>', 'write the body there')
       .option('-f, --fail', 'exit with 1 and without the body when the status is 400 or more')
       .option('-L, --location', 'follow redirects on the same machine')
-      .option('-m, --max-time <seconds>', 'how long the answer may take to begin')
+      .option(
+        '-m, --max-time <seconds>',
+        'how long the answer may take to begin, once the body has been sent',
+      )
+      .option('--target <host:port>', "the service's address on the machine's side, such as '[::1]:8080'")
       .option('--priority <priority>', PRIORITIES.join(', '), 'normal')
       .option('--idempotent', 'may be sent again when nobody knows whether it was carried out'),
     argv,
@@ -57,20 +62,19 @@ export async function run(argv: string[]): Promise<number> {
   const priority = PRIORITIES.find((known) => known === flags.priority)
   if (priority === undefined)
     throw new UsageError(`--priority is one of ${PRIORITIES.join(', ')}, not "${flags.priority}"`)
-  const body = await bodyOf(flags.data)
+  const body = await bodyOf(flags.data, isChunked(flags.header))
   const method = flags.request ?? (body === undefined ? 'GET' : 'POST')
-  if (!/^[\w!#$%&'*+.^`|~-]{1,32}$/.test(method)) throw new UsageError(`"${method}" is no method`)
+  if (!/^[\w!#$%&'*+.^`|~-]{1,32}$/.test(method)) throw new UsageError(`"${method}" is not a valid method`)
   if (/^(CONNECT|TRACE|TRACK)$/i.test(method)) throw new UsageError(`${method} cannot be sent as a request`)
   if (body !== undefined && /^(GET|HEAD)$/i.test(method))
-    throw new UsageError(`${method} has no body here: leave --data out, or use another method`)
+    throw new UsageError(`${method} cannot carry a body: leave --data out, or use another method`)
   const init = {
     method,
-    headers: headersOf(flags.header, typeof body === 'string'),
+    headers: headersOf(flags.header, body),
     redirect: flags.location === true ? 'follow' : 'manual',
     priority,
-    ...(body !== undefined && {
-      body: typeof body === 'string' ? body : (Readable.toWeb(body) as ReadableStream),
-    }),
+    ...(body !== undefined && { body: body.content }),
+    ...(flags.target !== undefined && { target: flags.target }),
     ...(flags.idempotent === true && { idempotent: true }),
     ...(flags.maxTime !== undefined && { timeoutMs: millisecondsOf(flags.maxTime) }),
   } as const
@@ -103,18 +107,31 @@ function millisecondsOf(text: string): number {
   throw new UsageError(`--max-time takes seconds, not "${text}"`)
 }
 
-function headersOf(lines: string[] = [], isText: boolean): Headers {
+/** A request's body, and its length in bytes where that is known before it is read. */
+interface Body {
+  content: string | Uint8Array | ReadableStream
+  byteCount?: number
+}
+
+/** Up to this stdin is read before the request is sent, so that the request says its length, in bytes. */
+const MAX_BUFFERED_BYTES = 1_048_576
+
+function headersOf(lines: string[] = [], body: Body | undefined): Headers {
   const headers = new Headers({ accept: '*/*' })
-  if (isText) headers.set('content-type', 'application/x-www-form-urlencoded')
+  // curl's habit: what --data gives is a form unless a header says otherwise.
+  if (body !== undefined) headers.set('content-type', 'application/x-www-form-urlencoded')
+  if (body?.byteCount !== undefined) headers.set('content-length', String(body.byteCount))
   const seen = new Set<string>()
   for (const line of lines) {
     const at = line.indexOf(':')
     const name = line.slice(0, at).trim().toLowerCase()
+    // A header is bytes, and a terminal's are UTF-8.
+    const value = Buffer.from(line.slice(at + 1).trim()).toString('latin1')
     try {
       if (at < 1) throw new TypeError('no colon')
       // A default gives way to the first of its name; more of the same name are added.
-      if (seen.has(name)) headers.append(name, line.slice(at + 1).trim())
-      else headers.set(name, line.slice(at + 1).trim())
+      if (seen.has(name)) headers.append(name, value)
+      else headers.set(name, value)
     } catch {
       throw new UsageError(`a header is 'Name: value', not "${line}"`)
     }
@@ -123,16 +140,48 @@ function headersOf(lines: string[] = [], isText: boolean): Headers {
   return headers
 }
 
-/** Text as it is, files and stdin as streams. */
-async function bodyOf(parts: string[] | undefined): Promise<string | Readable | undefined> {
+/** curl's way to say that the body is to be sent as it comes. */
+function isChunked(lines: string[] = []): boolean {
+  return lines.some((line) => /^transfer-encoding:\s*chunked\s*$/i.test(line))
+}
+
+/** Text as it is, a file as a stream of known length, stdin whole where it is small. */
+async function bodyOf(parts: string[] | undefined, chunked: boolean): Promise<Body | undefined> {
   if (parts === undefined) return undefined
   const file = parts.find((part) => part.startsWith('@'))
-  if (file === undefined) return parts.join('&')
-  if (parts.length > 1) throw new UsageError('--data @FILE stands alone')
-  if (file === '@-') return process.stdin
-  const found = await stat(file.slice(1)).catch(() => undefined)
-  if (found?.isFile() !== true) throw new UsageError(`there is no file ${file.slice(1)}`)
-  return createReadStream(file.slice(1))
+  if (file === undefined) return { content: parts.join('&') }
+  if (parts.length > 1) throw new UsageError('--data @FILE cannot be combined with another --data')
+  if (file === '@-') return chunked ? { content: webStream(process.stdin) } : await stdinBody()
+  const path = file.slice(1)
+  const found = await stat(path).catch(() => undefined)
+  if (found === undefined || found.isDirectory()) throw new UsageError(`there is no file ${path}`)
+  if (chunked || !found.isFile()) return { content: webStream(createReadStream(path)) }
+  if (found.size === 0) return { content: '' }
+  // What is appended meanwhile is not part of it.
+  return { content: webStream(createReadStream(path, { end: found.size - 1 })), byteCount: found.size }
+}
+
+async function stdinBody(): Promise<Body> {
+  const chunks: Buffer[] = []
+  let byteCount = 0
+  const rest = process.stdin[Symbol.asyncIterator]()
+  while (byteCount <= MAX_BUFFERED_BYTES) {
+    const { done, value } = await rest.next()
+    if (done === true) return { content: Buffer.concat(chunks) }
+    const chunk = Buffer.from(value as Buffer)
+    chunks.push(chunk)
+    byteCount += chunk.length
+  }
+  async function* all(): AsyncGenerator<Buffer> {
+    yield* chunks
+    for (let next = await rest.next(); next.done !== true; next = await rest.next())
+      yield next.value as Buffer
+  }
+  return { content: webStream(Readable.from(all())) }
+}
+
+function webStream(readable: Readable): ReadableStream {
+  return Readable.toWeb(readable) as ReadableStream
 }
 
 async function show(response: Response, flags: RequestFlags): Promise<number> {

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
@@ -73,4 +75,51 @@ test('-L follows a redirect on the machine; without it the redirect is the answe
     assert.equal((await request(option, 'http://home:1/')).stdout, 'arrived')
   const paths = seen.map(({ head }) => head.http?.path)
   assert.deepEqual(paths, ['/', '/', '/there', '/', '/there'])
+})
+
+test('a header is sent as the bytes that the terminal gave, which are UTF-8', async (t) => {
+  const { seen, request } = await setUp(t, (stream) => respond(stream, 200, 'ok'))
+  assert.equal((await request('-H', 'X-A: ü €', 'http://home:1/')).stdout, 'ok')
+  const value = seen[0]?.head.http?.headers.find(([name]) => name === 'x-a')?.[1]
+  assert.equal(Buffer.from(value ?? '', 'latin1').toString(), 'ü €')
+})
+
+test('--data from a file, from stdin or as text is a form of known length, unless a header says otherwise', async (t) => {
+  const bodies: string[] = []
+  const { seen, request } = await setUp(t, (stream) => {
+    const chunks: Buffer[] = []
+    stream.handle({
+      data: (bytes) => {
+        chunks.push(Buffer.from(bytes))
+        stream.consumed(bytes.length)
+      },
+      ended: () => {
+        bodies.push(Buffer.concat(chunks).toString())
+        stream.event({ http: { status: 200, statusText: '', headers: [] } })
+        stream.end()
+      },
+    })
+    stream.accept()
+  })
+  const file = join(await tempFolder(t), 'body')
+  await writeFile(file, '6bytes')
+  for (const data of [`@${file}`, '6bytes'])
+    assert.equal((await request('-X', 'PUT', '-d', data, 'http://home:1/')).code, 0)
+  for (const { head } of seen) {
+    const headers = Object.fromEntries(head.http?.headers ?? [])
+    assert.equal(headers['content-length'], '6')
+    assert.equal(headers['content-type'], 'application/x-www-form-urlencoded')
+  }
+  assert.deepEqual(bodies, ['6bytes', '6bytes'])
+  assert.equal((await request('-d', `@${file}`, '-H', 'Content-Type: text/x', 'http://home:1/')).code, 0)
+  assert.equal(Object.fromEntries(seen[2]?.head.http?.headers ?? [])['content-type'], 'text/x')
+  // stdin is empty here, and its length is known all the same.
+  assert.equal((await request('-d', '@-', 'http://home:1/')).code, 0)
+  assert.equal(Object.fromEntries(seen[3]?.head.http?.headers ?? [])['content-length'], '0')
+})
+
+test('--target says where on the machine the service listens', async (t) => {
+  const { seen, request } = await setUp(t, (stream) => respond(stream, 200, 'ok'))
+  assert.equal((await request('--target', '[::1]:8080', 'http://home:8080/')).stdout, 'ok')
+  assert.equal(seen[0]?.head.target, '[::1]:8080')
 })

@@ -50,7 +50,7 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['machines --token t --url http://me:hunter2@127.0.0.1', /^(?!.*hunter2).*takes no name, password/],
   ['machines --token t --url http://127.0.0.1?token=hunter2', /^(?!.*hunter2).*takes no name, password/],
   ['request --token t http://me:hunter2@home:1/', /^(?!.*hunter2).*takes no name and password/],
-  ['request --token t -X B@D http://home:1/', /"B@D" is no method/],
+  ['request --token t -X B@D http://home:1/', /"B@D" is not a valid method/],
   ['exec --token t home', /name the command|missing required argument/],
   ['stdio', /name one machine/],
   ['stdio home nonsense', /HOST:PORT/],
@@ -65,7 +65,7 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['token --sub a --ttl 9000000h', /90s, 15m, 1h or 30d/],
   ['token --sub a --role rôle', /--role takes a plain name/],
   ['request --token t -X CONNECT http://home:1/', /CONNECT cannot be sent/],
-  ['request --token t -X GET -d a http://home:1/', /GET has no body here/],
+  ['request --token t -X GET -d a http://home:1/', /GET cannot carry a body/],
   ['token --sub a --tier gold', /free, premium, enterprise/],
   ['server --profile nope', /there is no profile "nope"/],
   [

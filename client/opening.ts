@@ -1,0 +1,63 @@
+import type { AskedHead, Priority } from '../protocol/codec/heads.ts'
+import type { Deadline } from './deadline.ts'
+import type { ExchangeStream } from './exchange.ts'
+import type { RequestQueue } from './request-queue.ts'
+import { type BodyLike, inMemory, Upload } from './upload.ts'
+
+export type NewStreamHead = Omit<AskedHead, 'id' | 'window'>
+
+/** Opens a stream; `first` with `ends` is the whole of our direction, and rides on OPEN. */
+export type OpenStream = (head: NewStreamHead, first?: Uint8Array, ends?: boolean) => ExchangeStream
+
+/** A body up to this rides on OPEN, in bytes: one frame each way for a small request. */
+export const MAX_RIDING_BYTES = 32_768
+
+/** Our direction of a stream that has been opened. */
+export interface Opened {
+  stream: ExchangeStream
+  upload: Upload
+  /** The whole body went with OPEN: nothing is left to upload. */
+  rides: boolean
+  /** To be called when the stream has its handlers. */
+  startUpload(): void
+}
+
+/** Opens a stream with the whole body, where that is small and in memory; else it is uploaded behind. */
+export function openWithBody(
+  open: OpenStream,
+  head: NewStreamHead,
+  body: BodyLike | undefined,
+  onMoved?: () => void,
+): Opened {
+  const bytes = body === undefined ? undefined : inMemory(body)
+  const rides = body === undefined || (bytes !== undefined && bytes.length <= MAX_RIDING_BYTES)
+  const stream = rides ? open(head, bytes, true) : open(head)
+  const upload = new Upload(stream, onMoved)
+  return {
+    stream,
+    upload,
+    rides,
+    startUpload: () => {
+      if (!rides) void upload.run(bytes ?? (body as BodyLike))
+    },
+  }
+}
+
+/**
+ * Waits for a place on the link and runs `open` with what gives it back, to be called when the stream is over. It comes
+ * back by itself when `open` fails.
+ */
+export async function inPlace<T>(
+  queue: RequestQueue,
+  priority: Priority | undefined,
+  patience: Deadline,
+  open: (release: () => void) => T | Promise<T>,
+): Promise<T> {
+  const release = await queue.acquire(priority, patience)
+  try {
+    return await open(release)
+  } catch (error) {
+    release()
+    throw error
+  }
+}
