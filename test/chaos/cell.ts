@@ -21,6 +21,8 @@ export interface CellOptions {
   profile: string
   /** Longest that one run of the program may take, in ms. */
   timeoutMs: number
+  /** What it runs on, with relays and `watchSshd`. Default: one of its own, as the fault needs it. */
+  topology?: Topology
   /** Ends everything. */
   signal?: AbortSignal
 }
@@ -65,7 +67,7 @@ interface Run extends CellOptions {
   folder: string
 }
 
-/** Runs one program under one fault, on a sshd, proxy and agent of its own. */
+/** Runs one program under one fault. */
 export async function runCell(options: CellOptions): Promise<CellResult> {
   const scope = new Cleanup()
   try {
@@ -77,13 +79,15 @@ export async function runCell(options: CellOptions): Promise<CellResult> {
 
 async function prepare(scope: Scope, options: CellOptions): Promise<Run> {
   const namespace = options.fault.inNamespace ? await NetworkNamespace.create(scope) : undefined
-  const topology = await startTopology(scope, {
-    profile: options.profile,
-    relays: true,
-    watchSshd: true,
-    ...(namespace && { clientHost: namespace.hostAddress }),
-    ...(options.fault.twoProxies && { twoProxies: true }),
-  })
+  const topology =
+    options.topology ??
+    (await startTopology(scope, {
+      profile: options.profile,
+      relays: true,
+      watchSshd: true,
+      ...(namespace && { clientHost: namespace.hostAddress }),
+      ...(options.fault.twoProxies && { twoProxies: true }),
+    }))
   const { clientRelay, agentRelay, sshdRelay } = topology
   if (!clientRelay || !agentRelay || !sshdRelay) throw new Error('a topology without its relays')
   const folder = await tempFolder(scope, 'chaos')
@@ -111,8 +115,9 @@ async function measure(run: Run): Promise<CellResult> {
   // What the sshd sends may vanish into buffers for a while, so a program that can tell is asked as well.
   const arrivals = new StallWatch()
   let sessions = 0
+  const [loginsBefore, streamsBefore] = [loginsAt(topology), streamsOpened(topology)]
   const connected = () => topology.clientRelays.some((relay) => relay.size > 0)
-  const ready = () => sessions > 0 && connected() && streamsOpened(topology) >= sessions
+  const ready = () => sessions > 0 && connected() && streamsOpened(topology) - streamsBefore >= sessions
   const faults = fault
     .run({ ...run, wanted, signal: injecting.signal, ready, hit })
     .catch((error) => broken.abort(error))
@@ -153,7 +158,7 @@ async function measure(run: Run): Promise<CellResult> {
   await faults
 
   const failed = results.find((result) => !isGood(result))
-  const logins = topology.sshd.stderr.match(/^Accepted publickey/gm)?.length ?? 0
+  const logins = loginsAt(topology) - loginsBefore
   const detail =
     (broken.signal.aborted ? `the fault itself failed: ${broken.signal.reason}` : failed?.detail) ??
     (hits < wanted ? `only ${hits} faults hit` : undefined) ??
@@ -184,9 +189,13 @@ async function measure(run: Run): Promise<CellResult> {
   }
 }
 
+function loginsAt({ sshd }: Topology): number {
+  return sshd.stderr.match(/^Accepted publickey/gm)?.length ?? 0
+}
+
 /** How many streams the agent has opened; it says so of each with --verbose. */
 function streamsOpened({ agent }: Topology): number {
-  return agent.stdout.match(/^debug: stream open/gm)?.length ?? 0
+  return agent.stdout.match(/^debug: a stream to \S+ begins/gm)?.length ?? 0
 }
 
 function isGood(result: ProgramResult): boolean {

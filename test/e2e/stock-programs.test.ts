@@ -23,23 +23,32 @@ const GIB = 1_024 * MIB
 const MAX_RESIDENT_BYTES = 256 * MIB
 
 const none = FAULTS.find(({ name }) => name === 'none')!
-for (const program of PROGRAMS) {
-  test(`${program.name} through ProxyCommand: everything arrives, and its status is 0`, {
-    skip: requireSystem('sshd', ...program.needs),
-  }, async (t) => {
-    const result = await runCell({
-      program,
-      fault: none,
-      byteCount: 4 * MIB,
-      seed: 1,
-      short: true,
-      profile: 'default',
-      timeoutMs: 60_000,
-      signal: t.signal,
-    })
-    assert.ok(result.ok, `${result.detail}\n${result.logs}`)
-  })
-}
+
+test('every stock program goes through ProxyCommand', { skip: requireSystem('sshd') }, async (t) => {
+  const topology = await startTopology(t, { profile: 'default', relays: true, watchSshd: true })
+  for (const program of PROGRAMS) {
+    await t.test(
+      `${program.name}: everything arrives, and its status is 0`,
+      {
+        skip: requireSystem(...program.needs),
+      },
+      async (t) => {
+        const result = await runCell({
+          program,
+          fault: none,
+          byteCount: 4 * MIB,
+          seed: 1,
+          short: true,
+          profile: 'default',
+          timeoutMs: 60_000,
+          topology,
+          signal: t.signal,
+        })
+        assert.ok(result.ok, `${result.detail}\n${result.logs}`)
+      },
+    )
+  }
+})
 
 test("ssh through ProxyCommand passes on the command's status and its signal", {
   skip: requireSystem('sshd', 'ssh'),
