@@ -99,7 +99,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-machines', machines, { configured: settings.machines, streams })
     await use('tunnel-ssh', ssh, settings.ssh)
     await use('tunnel-pool', pool, settings.pool)
-    await use('tunnel-forward', forward, settings.request)
+    await use('tunnel-forward', forward, { request: settings.request, streams: settings.streams })
     for (const plugin of plugins) if (!replaced.has(plugin)) await registerCustom(app, plugin)
     // The doors.
     const linkOptions = { heartbeat, streams, limits, compression, shutdown, software: SOFTWARE }

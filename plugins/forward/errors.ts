@@ -60,21 +60,45 @@ export function requestGone(): TunnelError {
   return new TunnelError('ABORTED', 'the request was given up', { hop: 'client' })
 }
 
+export function placeNeeded(machine: string): TunnelError {
+  const text = `others needed the SSH channel to ${machine} while its client was away`
+  return new TunnelError('POOL_EXHAUSTED', text, { hop: 'proxy' })
+}
+
+export function tooManyStreams(max: number): TunnelError {
+  return new TunnelError('TOO_MANY_STREAMS', `a user may have ${max} streams at once`, { hop: 'proxy' })
+}
+
+export function unknownStream(): TunnelError {
+  return new TunnelError('UNKNOWN_STREAM', 'no such stream is known here', { hop: 'proxy' })
+}
+
+export function tooManyRefusals(): TunnelError {
+  return new TunnelError('RATE_LIMITED', 'too many streams were asked for that are refused', { hop: 'proxy' })
+}
+
+export function hostHungUp(machine: string): TunnelError {
+  return new TunnelError('CONNECT_REFUSED', `${machine} closed the connection at once`, { hop: 'target' })
+}
+
+export function configuredTarget(): TunnelError {
+  return new TunnelError('POLICY_DENIED', 'a configured host is reached at its own address alone', {
+    hop: 'proxy',
+  })
+}
+
+export function notCarried(kind: string): TunnelError {
+  return new TunnelError('FRAME_INVALID', `this proxy does not carry streams of kind ${kind}`, {
+    hop: 'proxy',
+  })
+}
+
 export function requestInvalid(what: string): TunnelError {
   return new TunnelError('FRAME_INVALID', `the request cannot be sent: ${what}`, { hop: 'proxy' })
 }
 
 export function bodyLengthWrong(declaredBytes: number, byteCount: number): TunnelError {
   return requestInvalid(`Content-Length is ${declaredBytes}, and the body has ${byteCount} bytes`)
-}
-
-/** The stream's link is gone, and another request of the same user needs its place. */
-export function placeTaken(): TunnelError {
-  return new TunnelError(
-    'POOL_EXHAUSTED',
-    'the link of this request was gone, and another request needed its place on the SSH connection',
-    { hop: 'proxy' },
-  )
 }
 
 /** A request that must not be repeated, on a connection that closed without a response. */
@@ -94,4 +118,8 @@ export function exchangeFailed(error: Error, target: string): TunnelError {
   if (error instanceof ResponseError)
     return new TunnelError('CONNECT_REFUSED', `${target} ${error.message}`, { hop: 'target', cause: error })
   return asTunnelError(error, 'INTERNAL', 'proxy')
+}
+
+export function shuttingDown(): TunnelError {
+  return new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy' })
 }

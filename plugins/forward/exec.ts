@@ -1,11 +1,9 @@
-import type { ClientChannel } from 'ssh2'
-import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import type { StreamEvent } from '../../protocol/codec/heads.ts'
-import type { TunnelStream } from '../../protocol/stream/stream.ts'
+import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import type { CommandExit } from '../ssh/connection.ts'
+import { serveChannel } from './channel.ts'
 import { commandLost, requestGone } from './errors.ts'
-import { LINGER_MS, ReadableToStream, StreamToWritable } from './pumps.ts'
-import type { ServeContext, Served } from './serve.ts'
+import type { ServeContext } from './serve.ts'
 
 /** RFC 4254, section 6.10: the names that SSH has for signals. */
 const SIGNALS: ReadonlySet<string> = new Set([
@@ -13,78 +11,38 @@ const SIGNALS: ReadonlySet<string> = new Set([
 ])
 
 /** Runs one command: DATA is stdin and stdout, AUX stderr; the exit status or signal is an event before the end. */
-export async function serveExec(stream: TunnelStream, context: ServeContext): Promise<Served> {
-  const inlet = new StreamToWritable(stream)
-  const outlet = new ReadableToStream()
-  const gone = new AbortController()
-  const earlySignals: string[] = []
-  let channel: ClientChannel | undefined
-  const closed = new Promise<TunnelError | undefined>((resolve) => {
-    stream.handle({
-      data: (bytes) => inlet.data(bytes),
-      aux: (bytes) => stream.consumed(bytes.length),
-      event: (event) => {
-        const name = signalOf(event)
-        if (name === undefined) return
-        if (channel !== undefined) channel.signal(name)
-        else if (earlySignals.length < SIGNALS.size) earlySignals.push(name)
-      },
-      ended: () => inlet.end(),
-      drained: () => outlet.drained(),
-      closed: (error) => {
-        gone.abort()
-        channel?.destroy()
-        resolve(error)
-      },
-    })
-  })
-
+export async function serveExec(stream: ByteStream, context: ServeContext): Promise<void> {
   const command = stream.head.exec?.command ?? ''
-  let exit: CommandExit | undefined
-  const onExit = (how: CommandExit): void => {
-    exit = how
+  const { timeoutMs } = context
+  /** Signals that came before there was a command to send them to. */
+  const early: string[] = []
+  let send = (name: string): void => {
+    if (early.length < SIGNALS.size) early.push(name)
   }
-  const options = { timeoutMs: context.timeoutMs, signal: gone.signal, onExit }
-  const { lease, channel: opened } = await context.open(gone.signal, (connection) =>
-    connection.exec(command, options),
-  )
-  channel = opened
-  try {
-    await context.onOpen()
-    if (gone.signal.aborted) throw requestGone()
-    let linger: ReturnType<typeof setTimeout> | undefined
-    opened.on('error', (error: unknown) => stream.reset(asTunnelError(error, 'AGENT_LOST', 'ssh')))
-    afterAll([opened, opened.stderr], () => {
-      inlet.discard()
-      if (exit === undefined) return stream.reset(commandLost(context.machine))
-      stream.event({ exit })
-      stream.end()
-      if (!inlet.ended) linger = setTimeout(() => stream.reset(requestGone()), LINGER_MS).unref()
-    })
-    stream.accept()
-    // Before stdin's end is passed on: after it ssh2 sends no signal, and no peer can either.
-    for (const name of earlySignals) opened.signal(name)
-    inlet.attach(opened)
-    outlet.attach(opened, (bytes) => stream.write(bytes))
-    outlet.attach(opened.stderr, (bytes) => stream.writeAux(bytes))
-    const error = await closed
-    clearTimeout(linger)
-    return { error, bytesIn: inlet.byteCount, bytesOut: outlet.byteCount }
-  } finally {
-    channel?.destroy()
-    lease.release()
-  }
-}
-
-/** Once each has closed, which is after all of its data has been read. */
-function afterAll(streams: NodeJS.EventEmitter[], done: () => void): void {
-  let left = streams.length
-  for (const stream of streams) {
-    stream.once('close', () => {
-      left--
-      if (left === 0) done()
-    })
-  }
+  await serveChannel(stream, context, {
+    async open(connection, signal) {
+      let exit: CommandExit | undefined
+      const onExit = (how: CommandExit): void => {
+        exit = how
+      }
+      const channel = await connection.exec(command, { timeoutMs, signal, onExit })
+      const closed = () => {
+        if (exit === undefined) return commandLost(context.machine)
+        stream.event({ exit })
+        return undefined
+      }
+      return { channel, end: { aux: channel.stderr, closed, unread: requestGone } }
+    },
+    event(event) {
+      const name = signalOf(event)
+      if (name !== undefined) send(name)
+    },
+    accepted(channel) {
+      send = (name) => channel.signal(name)
+      // Before the end of stdin is passed on: after it ssh2 sends no signal, and no peer can either.
+      for (const name of early) channel.signal(name)
+    },
+  })
 }
 
 function signalOf(event: StreamEvent): string | undefined {

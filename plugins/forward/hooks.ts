@@ -1,7 +1,6 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { User } from '../auth/index.ts'
-import type { Route } from '../machines/index.ts'
 import { hookFailed, hookTimeout } from './errors.ts'
 import type { Log } from './log.ts'
 
@@ -21,14 +20,14 @@ export interface OpenContext {
   user: User
   head: RoutedHead
   machine: string
-  /** The way to the machine, once the preOpen hooks have run. */
-  route?: Route
   /** host:port. A `preOpen` hook may change it for inspected streams. */
   target?: string
   mode: 'sealed' | 'inspected'
   connectionId: string
   correlationId: string
   log: Log
+  /** It was opened at another proxy and goes on here: `preOpen` was asked there. */
+  moved: boolean
   /** More headers for a request of kind `http`; they replace those of the same name. A `preOpen` hook may add some. */
   headers?: Record<string, string>
 }
@@ -47,7 +46,7 @@ export interface TunnelHookContexts {
   preOpen: OpenContext
   /** The way to the machine stands; an error ends the stream. */
   onOpen: OpenContext
-  /** A stream that was admitted is over: once for each. */
+  /** A stream that was admitted is over, or goes on at another proxy: once for each at each proxy. */
   onClose: CloseContext
   onDisconnect: LinkContext
 }

@@ -1,8 +1,10 @@
-import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { ChannelLease } from '../pool/index.ts'
 import type { Log } from './log.ts'
 
-/** What serving one stream needs of its surroundings. */
+/** How long an opener may be away before others may have the place of its channel, in ms; most are back by then. */
+export const AWAY_MS = 5_000
+
+/** What carrying one stream needs of its surroundings. */
 export interface ServeContext {
   readonly userId: string
   readonly machine: string
@@ -18,16 +20,15 @@ export interface ServeContext {
     signal: AbortSignal,
     open: (connection: ChannelLease['connection']) => Promise<Channel>,
   ): Promise<{ lease: ChannelLease; channel: Channel }>
-  /** Runs the onOpen hooks; undefined where there are none. */
+  /** The way to the machine stands: runs the onOpen hooks; undefined where there are none. */
   onOpen(): Promise<void> | undefined
+  /** Bytes may flow. */
+  onAccepted(): void
   /** The head of a response is there. */
-  onHead(latencyMs: number): void
-}
-
-/** What came of a stream. */
-export interface Served {
-  error: TunnelError | undefined
-  /** Towards the machine. */
-  bytesIn: number
-  bytesOut: number
+  onHead(): void
+  /** Payload; `in` is towards the machine. */
+  carried(direction: 'in' | 'out', byteCount: number): void
+  /** The stream has lost its opener's link; `resumed` follows when it is back. */
+  suspended(): void
+  resumed(): void
 }

@@ -55,18 +55,3 @@ export function otherUser(): TunnelError {
 export function shuttingDown(): TunnelError {
   return new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy', retryAfterMs: 1_000 })
 }
-
-export function unknownStream(): TunnelError {
-  return new TunnelError('UNKNOWN_STREAM', 'no such stream is known here', { hop: 'proxy' })
-}
-
-export function hostHungUp(machine: string): TunnelError {
-  return new TunnelError('CONNECT_REFUSED', `${machine} took the connection and closed it`, { hop: 'target' })
-}
-
-export function tooManyRefusals(): TunnelError {
-  return new TunnelError('RATE_LIMITED', 'too many streams were asked for that had to be refused', {
-    hop: 'proxy',
-    retryAfterMs: 5_000,
-  })
-}

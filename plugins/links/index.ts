@@ -23,7 +23,7 @@ async function websocketPlugin(
   options: WebSocketPluginOptions & { software: string },
 ): Promise<void> {
   const door = new LinkDoor(app, options, options.software)
-  const clients = new ClientLinks(app, options)
+  const clients = new ClientLinks(app, options.limits.linksPerUser)
   const agents = new AgentLinks(app, options.limits.agentLinksPerUser, () => app.lifecycle.draining)
 
   const links: Links = {
@@ -34,19 +34,11 @@ async function websocketPlugin(
   app.decorate('links', links)
 
   app.lifecycle.onDrain('stop accepting', ({ deadlineMs }) => door.sendAway(deadlineMs, shuttingDown()))
-  app.lifecycle.onDrain('wait', ({ over }) =>
-    door.clientsLeave(over, () => clients.sessions.areUsed(door.links)),
-  )
-  app.lifecycle.onDrain('close', () => {
-    door.close(shuttingDown())
-    clients.sessions.close(shuttingDown())
-  })
+  app.lifecycle.onDrain('wait', ({ over }) => door.clientsLeave(over, () => app.forward.areUsed(door.links)))
+  app.lifecycle.onDrain('close', () => door.close(shuttingDown()))
 
   app.tunnelMetrics.onRead(() => {
-    const { streams, linkSendBufferBytes } = app.tunnelMetrics
-    linkSendBufferBytes.set({}, unsentBytes(door.links.keys()))
-    for (const [kind, state, count] of clients.counts()) streams.set({ kind, state }, count)
-    clients.countBytes()
+    app.tunnelMetrics.linkSendBufferBytes.set({}, unsentBytes(door.links.keys()))
   })
 
   async function checkUpgrade(request: FastifyRequest): Promise<void> {

@@ -285,6 +285,6 @@ test('a client that is cut for good leaves nothing at proxy and agent when the w
   proxy.cut('client')
   assert.ok((await command) instanceof TunnelError)
   await until(async () => (await proxy.metric('tunnel_active_connections')) === 1)
-  await until(() => debug.includes('stream over'))
+  await until(() => debug.some((message) => message.includes('is over')))
   await until(() => proxy.app.pool.states().busy === 0)
 })

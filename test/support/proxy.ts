@@ -36,6 +36,8 @@ export interface LogLine {
 export interface ProxyOptions {
   /** `a.b=v`, as `--set`. */
   set?: string[]
+  /** Configured hosts. */
+  machines?: Settings['machines']
   /** Secrets of another proxy, whose tokens then hold here too. */
   sharing?: TestProxy
 }
@@ -185,6 +187,7 @@ export async function startProxy(scope: Scope, options: ProxyOptions = {}): Prom
     settings.auth.secret = options.sharing.settings.auth.secret
     settings.ssh.masterSecret = options.sharing.settings.ssh.masterSecret
   }
+  if (options.machines !== undefined) settings.machines = options.machines
   const proxy = new TestProxy(scope, settings)
   await proxy.start()
   scope.after(() => proxy.close())

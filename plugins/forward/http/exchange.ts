@@ -1,9 +1,9 @@
 import { asTunnelError, type TunnelError } from '../../../protocol/codec/errors.ts'
 import type { HttpRequestHead, HttpResponseHead, Priority } from '../../../protocol/codec/heads.ts'
+import { LINGER_MS } from '../../../protocol/node/join.ts'
 import type { ByteStream } from '../../../protocol/stream/byte-stream.ts'
-import { exchangeFailed, headTimeout, outcomeUnknown, placeTaken, requestGone } from '../errors.ts'
-import { LINGER_MS } from '../pumps.ts'
-import type { ServeContext, Served } from '../serve.ts'
+import { exchangeFailed, headTimeout, outcomeUnknown, placeNeeded, requestGone } from '../errors.ts'
+import { AWAY_MS, type ServeContext } from '../serve.ts'
 import type { ConnectionUser, HttpConnection } from './connection.ts'
 import { hasHeader } from './headers.ts'
 import type { HttpOrigin, Waiting } from './origin.ts'
@@ -19,20 +19,17 @@ import { ResponseError } from './response-head.ts'
 
 /** Methods whose request has no body unless one shows itself: for these the first byte or the end is waited for. */
 const BODILESS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE'])
-/** How long the place of a stream that has lost its path is kept for it alone, in ms. */
-const SUSPENDED_KEEP_MS = 5_000
 
 /** One request and its response, between a stream and a keep-alive connection. */
 export class HttpExchange implements Waiting, ConnectionUser {
   readonly priority: Priority
   /** The stream is over. */
-  readonly served: Promise<Served>
+  readonly served: Promise<void>
   readonly #stream: ByteStream
   readonly #request: HttpRequestHead
   readonly #context: ServeContext
   readonly #origin: HttpOrigin
   readonly #authority: string
-  readonly #startedMs = performance.now()
   readonly #body: RequestBody
   /** The whole request rode on OPEN. Said once, so that what is sent does not depend on timing. */
   #whole = false
@@ -48,7 +45,6 @@ export class HttpExchange implements Waiting, ConnectionUser {
   #answer: { head: HttpResponseHead; chunks: Buffer[]; ended: boolean } | undefined
   #accepted = false
   #paused = false
-  #bytesOut = 0
   #over: TunnelError | 'ended' | undefined
 
   constructor(
@@ -75,7 +71,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
         resumed: () => this.#resumed(),
         closed: (error) => {
           this.#closed(error)
-          resolve({ error, bytesIn: this.#body.byteCount, bytesOut: this.#bytesOut })
+          resolve()
         },
       })
     })
@@ -94,6 +90,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
       // The body is still to come: it may only come once the stream has been accepted.
       this.#accepted = true
       this.#stream.accept()
+      this.#context.onAccepted()
       const { method, headers } = this.#request
       const mayBeEmpty = BODILESS.has(method.toUpperCase()) && !hasHeader(headers, 'content-length')
       if (mayBeEmpty && this.#body.byteCount === 0) {
@@ -155,6 +152,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
   }
 
   #received(bytes: Uint8Array): void {
+    this.#context.carried('in', bytes.length)
     this.#contained(() => this.#body.data(bytes))
     this.#moved()
     this.#begun()
@@ -187,7 +185,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
     clearTimeout(this.#timer)
     if (this.#over !== undefined) return
     this.#state = 'answering'
-    this.#context.onHead(performance.now() - this.#startedMs)
+    this.#context.onHead()
     if (this.#accepted) return this.#stream.event({ http: head })
     // What the service sent in one piece is parsed in one turn, and leaves in one frame.
     this.#answer = { head, chunks: [], ended: false }
@@ -196,7 +194,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
 
   data(chunk: Buffer): void {
     if (this.#over !== undefined) return
-    this.#bytesOut += chunk.length
+    this.#context.carried('out', chunk.length)
     if (this.#answer !== undefined) {
       this.#answer.chunks.push(chunk)
       return
@@ -243,6 +241,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
     const [only] = answer.chunks
     const first = answer.chunks.length > 1 ? Buffer.concat(answer.chunks) : only
     this.#stream.accept({ http: answer.head }, first, answer.ended)
+    this.#context.onAccepted()
     if (answer.ended) this.#afterEnd()
   }
 
@@ -266,14 +265,16 @@ export class HttpExchange implements Waiting, ConnectionUser {
 
   /** The client's link is gone. A request that waits leaves its place to others; one that has a channel offers it. */
   #suspended(): void {
+    this.#context.suspended()
     if (this.#state === 'queued' && this.#connection === undefined) this.#origin.remove(this)
     this.#suspension = setTimeout(() => {
       if (this.#state === 'answered') return
-      this.#connection?.lease.offer(() => this.fail(placeTaken()))
-    }, SUSPENDED_KEEP_MS).unref()
+      this.#connection?.lease.offer(() => this.fail(placeNeeded(this.#context.machine)))
+    }, AWAY_MS).unref()
   }
 
   #resumed(): void {
+    this.#context.resumed()
     clearTimeout(this.#suspension)
     this.#suspension = undefined
     if (this.#state === 'queued' && this.#connection === undefined) this.#origin.add(this)

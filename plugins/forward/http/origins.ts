@@ -1,9 +1,9 @@
-import { TunnelError } from '../../../protocol/codec/errors.ts'
+import type { TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Priority } from '../../../protocol/codec/heads.ts'
 import type { Target } from '../../../protocol/codec/target.ts'
 import type { ByteStream } from '../../../protocol/stream/byte-stream.ts'
 import { methodRefused, targetMissing, targetOf } from '../errors.ts'
-import type { ServeContext, Served } from '../serve.ts'
+import type { ServeContext } from '../serve.ts'
 import { HttpExchange } from './exchange.ts'
 import { HttpOrigin } from './origin.ts'
 
@@ -17,7 +17,7 @@ export class HttpOrigins {
     this.#waiting = waiting
   }
 
-  serve(stream: ByteStream, context: ServeContext): Promise<Served> {
+  serve(stream: ByteStream, context: ServeContext): Promise<void> {
     const request = stream.head.http
     if (context.target === undefined || request === undefined) throw targetMissing('http')
     // It turns a connection into something that is no HTTP any more.
@@ -41,8 +41,7 @@ export class HttpOrigins {
     return total
   }
 
-  close(): void {
-    const error = new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy' })
+  close(error: TunnelError): void {
     for (const origin of [...this.#origins.values()]) origin.close(error)
   }
 

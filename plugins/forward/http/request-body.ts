@@ -1,5 +1,5 @@
+import { asBuffer } from '../../../protocol/node/join.ts'
 import { bodyLengthWrong } from '../errors.ts'
-import { asBuffer } from '../pumps.ts'
 
 /** What takes the body of a request: its connection. */
 export interface BodySink {

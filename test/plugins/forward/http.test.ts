@@ -3,7 +3,6 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { test } from 'node:test'
-import type { Forwarder } from '../../../plugins/forward/forwarder.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import type { HeaderList } from '../../../protocol/index.ts'
 import { until } from '../../support/proxy.ts'
@@ -400,7 +399,7 @@ test('requests that wait for a channel are served by priority, and first in firs
   const first = request(rig, target, { path: '/first' })
   await first.until(() => first.text === 'begun')
   const waiting = () => {
-    const { high, normal, low } = (rig.app.forward as Forwarder).waiting()
+    const { high, normal, low } = rig.app.forward.waiting()
     return high + normal + low
   }
   const others: Opened[] = []
@@ -431,8 +430,7 @@ test('of many requests that wait, those of low priority have their turns too', a
   const others = Array.from({ length: 60 }, () => request(rig, target, { path: '/high', priority: 'high' }))
   for (const priority of ['low', 'normal'] as const)
     others.push(request(rig, target, { path: `/${priority}`, priority }))
-  const waiting = () =>
-    Object.values((rig.app.forward as Forwarder).waiting()).reduce((sum, count) => sum + count)
+  const waiting = () => Object.values(rig.app.forward.waiting()).reduce((sum, count) => sum + count)
   await until(() => waiting() === others.length)
   release()
   await Promise.all(others.map(({ closed }) => closed))

@@ -6,6 +6,7 @@ import fp from 'fastify-plugin'
 import ssh2, { type Session } from 'ssh2'
 import type { TSchema } from 'typebox'
 import { Value } from 'typebox/value'
+import audit from '../../../plugins/audit/index.ts'
 import type { User } from '../../../plugins/auth/index.ts'
 import breaker from '../../../plugins/breaker/index.ts'
 import { BreakerOptions } from '../../../plugins/breaker/options.ts'
@@ -27,7 +28,6 @@ import {
   Link,
   PROTOCOL_VERSION,
   type RoutedHead,
-  StreamAcceptor,
   type StreamEvent,
   StreamOpener,
   systemClock,
@@ -36,6 +36,7 @@ import {
 import { MemoryPair } from '../../support/memory-transport.ts'
 import type { Scope } from '../../support/scope.ts'
 import { requireSystem, type Sshd, startSshd } from '../../support/sshd.ts'
+import { tempFolder } from '../../support/tree.ts'
 import { registerGround } from '../ground.ts'
 
 export const ADA: User = { sub: 'ada', tier: 'enterprise', roles: [], expiresAtMs: Number.POSITIVE_INFINITY }
@@ -66,8 +67,6 @@ export interface Rig {
   opener: StreamOpener
   /** The ways to the sshd that were dialled. */
   sockets: net.Socket[]
-  /** Streams that the proxy serves. */
-  serving: Set<TunnelStream>
   /** Resolves when the proxy's side has had the last word of every stream. */
   settled(): Promise<void>
   open(head: Omit<RoutedHead, 'id' | 'window' | 'machine'>, first?: Uint8Array, end?: boolean): Opened
@@ -101,6 +100,7 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
     ...more,
   })
   await registerGround(t, app, options.rateLimit)
+  await app.register(audit, { dir: await tempFolder(t, 'rig-audit') })
   await app.register(
     fp(async (it) => void it.decorate('machines', machines as never), { name: 'tunnel-machines' }),
   )
@@ -112,7 +112,10 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
     settings<SshOptions>(SshOptions, { masterSecret: 'the master secret of a test rig'.padEnd(40, '.') }),
   )
   await app.register(pool, settings<PoolOptions>(PoolOptions, options.pool))
-  await app.register(forward, settings<RequestOptions>(RequestOptions, options.request))
+  await app.register(forward, {
+    request: settings<RequestOptions>(RequestOptions, options.request),
+    streams: STREAMS,
+  })
   for (const plugin of options.plugins ?? []) await app.register(fp(async (it) => plugin(it)))
   await app.ready()
   await sshd.authorize(app.ssh.publicKey('ada'))
@@ -120,27 +123,6 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
   // The links' own timers keep no process alive, and here nothing else may be under way.
   const alive = setInterval(() => {}, 60_000)
   t.after(() => clearInterval(alive))
-  const serving = new Set<TunnelStream>()
-  const acceptor = new StreamAcceptor({
-    settings: STREAMS,
-    onStream(stream) {
-      serving.add(stream)
-      const context = {
-        user: options.user ?? ADA,
-        head: stream.head,
-        machine: stream.head.machine,
-        mode: 'inspected' as const,
-        connectionId: 'c1',
-        correlationId: 'r1',
-        log: app.log,
-      }
-      app.forward
-        .authorise(context)
-        .then(() => app.forward.serve(stream, context))
-        .catch((error: TunnelError) => stream.reset(error))
-        .finally(() => serving.delete(stream))
-    },
-  })
   const opener = new StreamOpener({ settings: STREAMS })
   const pair = new MemoryPair({ clock: systemClock })
   const hello = (role: Hello['role']): Hello => ({
@@ -158,15 +140,25 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
       hello: hello('client'),
       handlers: { ready: () => resolve() },
     })
-    new Link({
+    const context = {
+      user: options.user ?? ADA,
+      role: 'client' as const,
+      connectionId: 'c1',
+      correlationId: 'r1',
+      log: app.log,
+    }
+    const link: Link = new Link({
       transport: pair.b,
       dialler: false,
       hello: hello('proxy'),
       handlers: {
-        open: (open) => acceptor.open(open, 'ada'),
-        resume: (resume) => acceptor.resume(resume, 'ada'),
+        open: (open) => app.forward.open(door, open),
+        resume: (resume) => app.forward.resume(door, resume),
+        closed: () => app.forward.leave(link),
       },
     })
+    const door = { link, context, admitted: Promise.resolve() }
+    app.forward.join(door)
     opener.attach(client)
     t.after(() => client.close())
   })
@@ -181,9 +173,11 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
     sshd,
     opener,
     sockets,
-    serving,
     async settled() {
-      while (serving.size > 0) await new Promise(setImmediate)
+      const count = () => [...app.forward.counts()].reduce((sum, [, , streams]) => sum + streams, 0)
+      while (count() > 0) await new Promise(setImmediate)
+      // The end of a stream is known before its channel's place has been given back.
+      await new Promise(setImmediate)
     },
     open: (head, first, end) => new Opened(opener.open({ machine: 'home', ...head }, first, end)),
   }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { WebSocket } from 'ws'
 import { resolveSettings } from '../../../client/settings.ts'
+import type { AgentRoute } from '../../../plugins/machines/index.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import * as frames from '../../../protocol/codec/frames.ts'
 import { FrameType } from '../../../protocol/codec/frames.ts'
@@ -29,7 +30,8 @@ async function openAll(proxy: TestProxy, settings = {}): Promise<{ opened: numbe
 test('the inspected streams of a user hold his budget of the proxy, and not that of others', async (t) => {
   const proxy = await startProxy(t, { set: FOUR_STREAMS_SET })
   // None is refused for anything else, nor does one end.
-  proxy.app.machines.resolve = () => new Promise(() => {})
+  proxy.app.machines.resolve = async (owner, name) => ({ owner, name, source: 'agent' }) as AgentRoute
+  proxy.app.pool.open = () => new Promise(() => {})
   const raw = async (user: string) => new RawClient(t, { url: proxy.url, token: proxy.tokenOf(user) }).hello()
   const [alice, bob] = [await raw('alice'), await raw('bob')]
   const head = { kind: 'tcp', machine: 'home', target: '127.0.0.1:22' }

@@ -1,20 +1,24 @@
+import type { Clock } from '../../protocol/clock.ts'
+
 /** Streams that have left and are remembered at once; the oldest are forgotten first. */
 const MAX_FORMER = 65_536
 
 /**
- * Whose sealed streams pass through here, or have within the resume window: to know an attempt on another user's. It
- * decides nothing: whether a stream is somebody's is for its agent to say.
+ * Whose streams are here, or have been within the resume window: to know an attempt on another user's. It decides
+ * nothing: whether a stream is somebody's is for its acceptor to say.
  */
 export class StreamOwners {
   readonly #keepMs: number
+  readonly #clock: Clock
   readonly #present = new Map<string, { userId: string; relays: number }>()
   readonly #former = new Map<string, { userId: string; atMs: number }>()
 
-  constructor(keepMs: number) {
+  constructor(keepMs: number, clock: Clock) {
     this.#keepMs = keepMs
+    this.#clock = clock
   }
 
-  /** An agent has answered: the stream is this user's. Call what is returned when its relay has left. */
+  /** Its acceptor has taken the stream: it is this user's. Call what is returned when it has left. */
   add(id: string, userId: string): () => void {
     const present = this.#present.get(id) ?? { userId, relays: 0 }
     if (present.userId !== userId) return () => {}
@@ -29,7 +33,7 @@ export class StreamOwners {
   }
 
   #remember(id: string, userId: string): void {
-    const now = performance.now()
+    const now = this.#clock.now()
     this.#former.delete(id)
     this.#former.set(id, { userId, atMs: now })
     for (const [oldest, { atMs }] of this.#former) {

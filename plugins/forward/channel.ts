@@ -1,0 +1,72 @@
+import type { StreamEvent } from '../../protocol/codec/heads.ts'
+import { type FarEnd, farFailed, Join, type Joined } from '../../protocol/node/join.ts'
+import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
+import type { ChannelLease } from '../pool/index.ts'
+import { placeNeeded, requestGone } from './errors.ts'
+import { AWAY_MS, type ServeContext } from './serve.ts'
+
+/** One channel of a pooled SSH connection, and how it ends. */
+export interface OpenedChannel<Channel extends Joined> {
+  channel: Channel
+  end: Omit<FarEnd, 'failed'>
+}
+
+export interface ChannelOptions<Channel extends Joined> {
+  /** Opens the channel; rejects with what the stream is reset with. */
+  open(connection: ChannelLease['connection'], signal: AbortSignal): Promise<OpenedChannel<Channel>>
+  /** An event of the stream, before and after there is a channel. */
+  event?(event: StreamEvent): void
+  /** The stream has been accepted, and no byte has passed yet. */
+  accepted?(channel: Channel): void
+}
+
+/** Joins a stream with a channel of its own: takes a place, opens, passes bytes, and gives the place back. */
+export async function serveChannel<Channel extends Joined>(
+  stream: ByteStream,
+  context: ServeContext,
+  { open, event, accepted }: ChannelOptions<Channel>,
+): Promise<void> {
+  const gone = new AbortController()
+  let lease: ChannelLease | undefined
+  let channel: Channel | undefined
+  let away: ReturnType<typeof setTimeout> | undefined
+  let finish = (): void => {}
+  const over = new Promise<void>((resolve) => {
+    finish = resolve
+  })
+  const join = new Join(stream, {
+    carried: (direction, byteCount) => context.carried(direction, byteCount),
+    ...(event === undefined ? {} : { event }),
+    suspended() {
+      context.suspended()
+      // A place is of more use to somebody who is there than to one who may come back.
+      const giveBack = (): void => stream.reset(placeNeeded(context.machine))
+      away = setTimeout(() => lease?.offer(giveBack, 'suspended'), AWAY_MS).unref()
+    },
+    resumed() {
+      clearTimeout(away)
+      lease?.keep()
+      context.resumed()
+    },
+    closed() {
+      clearTimeout(away)
+      gone.abort()
+      finish()
+    },
+  })
+  try {
+    const opened = await context.open(gone.signal, (connection) => open(connection, gone.signal))
+    lease = opened.lease
+    channel = opened.channel.channel
+    await context.onOpen()
+    if (gone.signal.aborted) throw requestGone()
+    stream.accept()
+    context.onAccepted()
+    accepted?.(channel)
+    join.attach(channel, { ...opened.channel.end, failed: farFailed })
+    await over
+  } finally {
+    channel?.destroy()
+    lease?.release()
+  }
+}

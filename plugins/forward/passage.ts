@@ -1,0 +1,291 @@
+import type { Clock } from '../../protocol/clock.ts'
+import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
+import { isSealed, type RoutedHead, type StreamKind } from '../../protocol/codec/heads.ts'
+import type { AuditEvent } from '../audit/index.ts'
+import type { User } from '../auth/index.ts'
+import type { Route } from '../machines/index.ts'
+import type { TunnelMetrics } from '../metrics/index.ts'
+import { targetOf, tokenOver } from './errors.ts'
+import type { OpenContext, TunnelHooks } from './hooks.ts'
+
+/** What a stream's way is built on; read at each use, so that a custom plugin may replace any of it. */
+export interface PassageServices {
+  readonly policy: {
+    check(
+      request: Pick<OpenContext, 'user' | 'machine' | 'mode' | 'target'> & {
+        owner: string
+        kind: StreamKind
+      },
+    ): Promise<void>
+  }
+  readonly rateLimits: { takeStream(user: User): Promise<void> }
+  readonly machines: { resolve(user: string, machine: string): Promise<Route> }
+  readonly audit: { record(event: AuditEvent): void }
+  readonly tunnelMetrics: Pick<TunnelMetrics, 'requests' | 'requestLatencyMs' | 'countError' | 'bytes'>
+}
+
+/** Everything that all passages share. */
+export interface PassageShared {
+  readonly services: PassageServices
+  readonly hooks: TunnelHooks
+  readonly clock: Clock
+  /** Wall time in ms, by which tokens expire. */
+  readonly wallMs: () => number
+  /** An answer that took longer than this is logged, in ms. */
+  readonly slowMs: number
+  /** Payload since it was last counted: no metric is counted for each frame. */
+  readonly bytes: Record<OpenContext['mode'], { in: number; out: number }>
+}
+
+/** `asking`: not admitted yet. `admitted`: the way to the machine is being made. The rest is as `tunnel_streams` has it. */
+export type PassageStage = 'asking' | 'admitted' | 'open' | 'suspended' | 'over'
+
+/** Ends that are nobody's fault: a user gave the stream up, or it goes on elsewhere. */
+const NO_ERRORS: ReadonlySet<string> = new Set(['ABORTED', 'TAKEN_OVER'])
+
+/**
+ * The life of one stream at this proxy, whatever carries it and over however many links. Nothing else counts, times,
+ * audits or logs a stream, or runs its hooks.
+ */
+export class Passage {
+  readonly context: OpenContext
+  readonly #shared: PassageShared
+  readonly #onLeft: () => void
+  readonly #beganMs: number
+  #stage: PassageStage = 'asking'
+  #admitted = false
+  #opened = false
+  #answered = false
+  #wasCarried = false
+  #window: unknown
+  #bytesIn = 0
+  #bytesOut = 0
+
+  /** `onLeft` is called once, when the stream is over or has gone to another proxy. */
+  constructor(context: OpenContext, shared: PassageShared, onLeft: () => void) {
+    this.context = context
+    this.#shared = shared
+    this.#onLeft = onLeft
+    this.#beganMs = shared.clock.now()
+  }
+
+  get id(): string {
+    return this.context.head.id
+  }
+  get stage(): PassageStage {
+    return this.#stage
+  }
+  get isOver(): boolean {
+    return this.#stage === 'over'
+  }
+  /** Bytes have been able to flow at some time. */
+  get wasCarried(): boolean {
+    return this.#wasCarried
+  }
+
+  /**
+   * Whether the stream may be opened: hooks `preOpen`, the token, the user's bucket, the machine, policy.
+   * @throws {TunnelError} what refuses it; `over` with the same error is still owed
+   */
+  async admit(): Promise<Route> {
+    const { context } = this
+    const { services, hooks } = this.#shared
+    await hooks.run('preOpen', context)
+    this.#checkToken()
+    // First: guessing at the names of machines uses up the same tokens.
+    await services.rateLimits.takeStream(context.user)
+    const route = await services.machines.resolve(context.user.sub, context.machine)
+    const target = await this.#checkPolicy(route.owner, context.target ?? context.head.target)
+    if (target !== undefined) context.target = target
+    this.#nowAdmitted()
+    return route
+  }
+
+  /**
+   * Whether the stream may go on after its opener's link was lost: what an open is asked, but for the hooks and for
+   * what an open uses up. Undefined where no such machine is known here, which its agent's next link may change.
+   * @throws {TunnelError} TOKEN_EXPIRED, POLICY_DENIED
+   */
+  async readmit(named: string | undefined): Promise<Route | undefined> {
+    const { user, machine } = this.context
+    this.#checkToken()
+    const route = await this.#shared.services.machines.resolve(user.sub, machine).catch(unlessUnknown)
+    await this.#checkPolicy(route?.owner ?? user.sub, named)
+    this.#nowAdmitted()
+    return route
+  }
+
+  #checkToken(): void {
+    if (this.context.user.expiresAtMs <= this.#shared.wallMs()) throw tokenOver()
+  }
+
+  /** Answers with the target as it is dialled, which is what policy is asked about: no other spelling avoids a rule. */
+  async #checkPolicy(owner: string, named: string | undefined): Promise<string | undefined> {
+    const { user, machine, mode, head } = this.context
+    const target = named === undefined ? undefined : targetOf(named).authority
+    await this.#shared.services.policy.check({
+      ...{ user, machine, owner, mode, kind: head.kind },
+      ...(target === undefined ? {} : { target }),
+    })
+    return target
+  }
+
+  #nowAdmitted(): void {
+    this.#admitted = true
+    if (this.#stage === 'asking') this.#stage = 'admitted'
+  }
+
+  /**
+   * The way to the machine stands: the hooks `onOpen`, once. Undefined where nothing is to be waited for.
+   * @throws {TunnelError} what a hook ends the stream with
+   */
+  opened(): Promise<void> | undefined {
+    if (this.#opened) return undefined
+    this.#opened = true
+    const { hooks } = this.#shared
+    return hooks.has('onOpen') ? hooks.run('onOpen', this.context) : undefined
+  }
+
+  /** Bytes may flow: the machine has taken the stream, or taken it back. */
+  carrying(): void {
+    if (this.#stage === 'over') return
+    const isFirst = !this.#wasCarried
+    this.#stage = 'open'
+    this.#wasCarried = true
+    this.#shared.clock.clearTimer(this.#window)
+    if (!isFirst) return
+    const { machine, head, log } = this.context
+    log[head.kind === 'http' ? 'debug' : 'info']({ context: { machine, kind: head.kind } }, 'stream open')
+  }
+
+  /** Payload: `in` is towards the machine. */
+  carried(direction: 'in' | 'out', byteCount: number): void {
+    this.#shared.bytes[this.context.mode][direction] += byteCount
+    if (direction === 'in') this.#bytesIn += byteCount
+    else this.#bytesOut += byteCount
+  }
+
+  /** The head of a response is there: for a request this, and not its end, is the latency. */
+  answered(): void {
+    this.#answered = true
+    const latencyMs = this.#sinceBeginMs()
+    const { machine, head, log } = this.context
+    this.#shared.services.tunnelMetrics.requestLatencyMs.observe({ kind: head.kind }, latencyMs)
+    if (latencyMs <= this.#shared.slowMs) return
+    log.warn({ context: { latencyMs: Math.round(latencyMs), machine } }, 'slow request')
+  }
+
+  /** The stream has no path now. One that nobody asks for within `windowMs`, where that is given, is over. */
+  suspended(windowMs?: number): void {
+    if (this.#stage === 'over') return
+    const { clock } = this.#shared
+    this.#stage = 'suspended'
+    clock.clearTimer(this.#window)
+    if (windowMs !== undefined) this.#window = clock.setTimer(() => this.over(windowOver(windowMs)), windowMs)
+  }
+
+  /** Its opener asks for it again: what comes of that says how the stream goes on. */
+  asked(): void {
+    this.#shared.clock.clearTimer(this.#window)
+  }
+
+  /** It has a path again. */
+  resumed(): void {
+    if (this.#stage === 'suspended') this.#stage = this.#wasCarried ? 'open' : 'admitted'
+  }
+
+  /** Once: the stream has ended, by `error` or in order. Later calls do nothing. */
+  over(error?: TunnelError): void {
+    if (this.#stage === 'over') return
+    const { kind } = this.context.head
+    const { tunnelMetrics } = this.#shared.services
+    const metricKind = { kind }
+    tunnelMetrics.requests.inc({ ...metricKind, outcome: error?.code ?? 'ok' })
+    if (error === undefined && !this.#answered && !this.context.moved) {
+      tunnelMetrics.requestLatencyMs.observe(metricKind, this.#sinceBeginMs())
+    }
+    if (error !== undefined && !NO_ERRORS.has(error.code)) tunnelMetrics.countError(error)
+    this.#end(error, this.#admitted ? 'stream.closed' : 'stream.refused')
+  }
+
+  /** A stream that came from another proxy is not there any more: nothing was here that could end. */
+  forget(): void {
+    if (this.#stage === 'over') return
+    this.#stage = 'over'
+    this.#shared.clock.clearTimer(this.#window)
+    this.#onLeft()
+  }
+
+  /** Once: the stream goes on through another proxy, which counts it when it ends. Nobody here is done with it. */
+  moved(): void {
+    if (this.#stage !== 'over') this.#end(goneElsewhere(), 'stream.moved')
+  }
+
+  #end(error: TunnelError | undefined, event: string): void {
+    this.#stage = 'over'
+    this.#shared.clock.clearTimer(this.#window)
+    const { user, machine, head, mode, target, correlationId, log } = this.context
+    const durationMs = this.#sinceBeginMs()
+    const outcome = error?.code ?? 'ok'
+    const details = {
+      streamId: head.id,
+      kind: head.kind,
+      mode,
+      ...(target === undefined ? {} : { target }),
+      outcome,
+      durationMs: Math.round(durationMs),
+      bytesIn: this.#bytesIn,
+      bytesOut: this.#bytesOut,
+    }
+    this.#shared.services.audit.record({ event, userId: user.sub, machine, correlationId, details })
+    const told = { context: { machine, ...details } }
+    if (error?.code === 'INTERNAL') log.error({ ...told, err: error }, 'a stream failed')
+    else if (!this.#admitted) log.info(told, 'stream refused')
+    else log[head.kind === 'http' ? 'debug' : 'info'](told, 'stream over')
+    this.#onLeft()
+    if (!this.#admitted) return
+    void this.#shared.hooks.notify('onClose', { ...this.context, error, durationMs })
+  }
+
+  #sinceBeginMs(): number {
+    return this.#shared.clock.now() - this.#beganMs
+  }
+}
+
+function unlessUnknown(thrown: unknown): undefined {
+  const error = asTunnelError(thrown)
+  if (error.code !== 'MACHINE_UNKNOWN') throw error
+}
+
+function windowOver(windowMs: number): TunnelError {
+  const text = `nobody asked for the stream again within ${windowMs / 1_000} s; it may have gone on through another proxy`
+  return new TunnelError('RESUME_EXPIRED', text, { hop: 'proxy' })
+}
+
+function goneElsewhere(): TunnelError {
+  return new TunnelError('TAKEN_OVER', 'the stream goes on through another proxy', { hop: 'proxy' })
+}
+
+/** What an opener's link says of a stream that asks to be opened, or to go on. */
+export function openContext(
+  {
+    user,
+    connectionId,
+    correlationId,
+    log,
+  }: Pick<OpenContext, 'user' | 'connectionId' | 'correlationId' | 'log'>,
+  head: RoutedHead,
+  moved: boolean,
+): OpenContext {
+  return {
+    user,
+    head,
+    machine: head.machine,
+    mode: isSealed(head.kind) ? 'sealed' : 'inspected',
+    connectionId,
+    correlationId,
+    log,
+    moved,
+    ...(head.target === undefined ? {} : { target: head.target }),
+  }
+}

@@ -1,0 +1,183 @@
+import type { Clock } from '../../protocol/clock.ts'
+import { asTunnelError, type ErrorCode, type TunnelError } from '../../protocol/codec/errors.ts'
+import { isSealed } from '../../protocol/codec/heads.ts'
+import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
+import { HeldSeat } from '../../protocol/link/held-seat.ts'
+import { incomingCost } from '../../protocol/stream/relay-memory.ts'
+import type { Route } from '../machines/index.ts'
+import { unknownStream } from './errors.ts'
+import type { StreamOwners } from './owners.ts'
+import type { Passage } from './passage.ts'
+import type { Relays } from './sealed/relays.ts'
+import type { Session } from './sessions.ts'
+import type { OpenerLink, StreamServices } from './streams.ts'
+
+/**
+ * How long a resumed stream holds its place for an agent of which nothing is known here, in ms: it may be on its way
+ * from a proxy that left. After that its opener is told to keep it and to ask again; or, if it is known to be somebody
+ * else's, that there is no such stream.
+ */
+const STRANGER_MS = 5_000
+
+export interface ResumesContext {
+  readonly services: StreamServices
+  readonly clock: Clock
+  readonly owners: StreamOwners
+  readonly relays: Relays
+  /** The passage of a stream that comes from another proxy. @throws {TunnelError} TOO_MANY_STREAMS */
+  passageOf(opener: OpenerLink, session: Session, head: IncomingOpen['head']): Passage
+}
+
+/** Streams that come back: authorised again, and joined to whoever has them. */
+export class Resumes {
+  readonly #context: ResumesContext
+
+  constructor(context: ResumesContext) {
+    this.#context = context
+  }
+
+  resume(opener: OpenerLink, session: Session, resume: IncomingResume): void {
+    const { head, link, number } = resume
+    const known = session.passages.get(head.id)
+    const passage = known ?? this.#context.passageOf(opener, session, { ...head, window: head.limit })
+    const cost = incomingCost(resume)
+    try {
+      session.memory.take(cost)
+    } catch (error) {
+      this.#forget(passage)
+      throw error
+    }
+    const held = new HeldSeat(link, number)
+    const admission = this.#admit(opener, passage, resume).finally(() => session.memory.give(cost))
+    void this.#resume(opener, session, passage, resume, held, admission)
+  }
+
+  async #admit(opener: OpenerLink, passage: Passage, { head }: IncomingResume): Promise<Route | undefined> {
+    await opener.admitted
+    passage.context.user = opener.context.user
+    return passage.readmit(head.target)
+  }
+
+  async #resume(
+    opener: OpenerLink,
+    session: Session,
+    passage: Passage,
+    resume: IncomingResume,
+    held: HeldSeat,
+    admission: Promise<Route | undefined>,
+  ): Promise<void> {
+    const { id, kind } = resume.head
+    let handedOver = false
+    try {
+      const route = await admission
+      const isHere = session.acceptor.knows(id)
+      if (isHere) return this.#resumeHere(session, passage, resume, held)
+      if (!isSealed(kind) || route?.source === 'configured') throw session.acceptor.unknown()
+      if (held.gone && held.error === undefined) return this.#forget(passage)
+      held.release()
+      handedOver = true
+      this.#relay(opener, session, passage, resume, held.error, route)
+    } catch (thrown) {
+      const error = asTunnelError(thrown)
+      if (error.code === 'UNKNOWN_STREAM' && this.#isForeign(resume, session))
+        this.#recordForeign(opener, resume)
+      this.#count(error.code)
+      // Who may not resume learns nothing of what there is.
+      const told = error.code === 'POLICY_DENIED' ? unknownStream() : error
+      if (handedOver) resume.link.refuse(resume.number, told)
+      else held.refuse(told)
+      if (passage.context.moved && !passage.wasCarried) passage.forget()
+      // Its opener has been told that it is over. One that ends here waits for its own resume window.
+      else if (passage.stage === 'suspended' && !session.acceptor.knows(id)) passage.over(error)
+    }
+  }
+
+  /** A passage that only an attempt has made goes with it. */
+  #forget(passage: Passage): void {
+    if (passage.context.moved && !passage.wasCarried) passage.forget()
+  }
+
+  /** A stream that ends at this proxy. */
+  #resumeHere(session: Session, passage: Passage, resume: IncomingResume, held: HeldSeat): void {
+    this.#forget(passage)
+    if (held.gone) {
+      // Its opener has given it up, on its new link.
+      if (held.error !== undefined) session.acceptor.abandon(resume.head.id, session.userId, held.error)
+      return
+    }
+    held.release()
+    session.acceptor.resume(resume, session.userId)
+    this.#count('ok')
+  }
+
+  #relay(
+    opener: OpenerLink,
+    session: Session,
+    passage: Passage,
+    resume: IncomingResume,
+    givenUp: TunnelError | undefined,
+    route: Route | undefined,
+  ): void {
+    const { clock, services, relays } = this.#context
+    const isForeign = this.#isForeign(resume, session)
+    let stopWaiting: (() => void) | undefined
+    let stranger: unknown
+    let answered = false
+    const relay = relays.add(session, passage, resume, {
+      answered: () => {
+        if (answered) return
+        answered = true
+        this.#count('ok')
+        // The proxy that it came from ran these for itself.
+        passage.opened()?.catch((error: TunnelError) => relay.reset(error))
+      },
+      left: (error) => {
+        stopWaiting?.()
+        clock.clearTimer(stranger)
+        if (answered || error === undefined) return
+        this.#count(error.code)
+        if (isForeign && error.code === 'UNKNOWN_STREAM') this.#recordForeign(opener, resume)
+      },
+    })
+    if (givenUp !== undefined) relay.giveUp(givenUp)
+    const { machine } = resume.head
+    const head = { ...resume.head, subject: session.userId }
+    // The agent may be dialling still: the stream waits here, for as long as its opener does.
+    stopWaiting = services.machines.whenOnline(
+      route?.owner ?? session.userId,
+      machine,
+      (link) => {
+        clock.clearTimer(stranger)
+        relay.connect(link, head)
+      },
+      (error) => relay.reset(error),
+    )
+    if (relay.over) stopWaiting()
+    else if (route === undefined) {
+      const unknown = (): void => (isForeign ? relay.reset(unknownStream()) : relay.suspend())
+      stranger = clock.setTimer(unknown, STRANGER_MS)
+    }
+  }
+
+  #count(outcome: 'ok' | ErrorCode): void {
+    this.#context.services.tunnelMetrics.streamResumes.inc({ outcome })
+  }
+
+  #isForeign({ head }: IncomingResume, session: Session): boolean {
+    return this.#context.owners.isForeign(head.id, session.userId)
+  }
+
+  /** An attempt on a stream that somebody else has now, or has just had. */
+  #recordForeign({ context }: OpenerLink, { head }: IncomingResume): void {
+    const { user, correlationId, log } = context
+    const { id: streamId, machine } = head
+    log.warn({ context: { streamId, machine } }, 'a resume of a stream of another user was refused')
+    this.#context.services.audit.record({
+      event: 'resume.refused',
+      userId: user.sub,
+      machine,
+      correlationId,
+      details: { streamId },
+    })
+  }
+}

@@ -1,0 +1,338 @@
+import type { Clock } from '../../protocol/clock.ts'
+import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
+import { STREAM_KINDS, type StreamKind } from '../../protocol/codec/heads.ts'
+import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
+import { HeldSeat } from '../../protocol/link/held-seat.ts'
+import type { Link } from '../../protocol/link/link.ts'
+import type { StreamsOptions } from '../../protocol/options.ts'
+import { incomingCost } from '../../protocol/stream/relay-memory.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
+import { TokenBucket } from '../../protocol/token-bucket.ts'
+import type { AgentRoute, MachineDirectory, Route } from '../machines/index.ts'
+import type { TunnelMetrics } from '../metrics/index.ts'
+import type { Pool } from '../pool/index.ts'
+import { notCarried, tooManyRefusals, tooManyStreams } from './errors.ts'
+import type { LinkContext, TunnelHooks } from './hooks.ts'
+import { HttpOrigins } from './http/origins.ts'
+import { type Carrier, carriersOf } from './kinds.ts'
+import type { RequestOptions } from './options.ts'
+import { StreamOwners } from './owners.ts'
+import { openContext, Passage, type PassageServices, type PassageShared } from './passage.ts'
+import { Resumes } from './resumes.ts'
+import { serveConfigured } from './sealed/configured.ts'
+import { Relays } from './sealed/relays.ts'
+import type { ServeContext } from './serve.ts'
+import { type Session, Sessions } from './sessions.ts'
+
+/** A link on which streams are asked for, as its door hands it over. */
+export interface OpenerLink {
+  readonly link: Link
+  /** `user` is renewed by AUTH. */
+  readonly context: LinkContext
+  /** Resolves when nothing refuses the link; until then it may open nothing. */
+  readonly admitted: Promise<void>
+}
+
+export interface StreamServices extends PassageServices {
+  readonly pool: Pool
+  readonly machines: Pick<MachineDirectory, 'resolve' | 'whenOnline'>
+  readonly tunnelMetrics: TunnelMetrics
+}
+
+export interface StreamsConfig {
+  streams: StreamsOptions
+  request: RequestOptions
+  clock: Clock
+  /** Wall time in ms, by which tokens expire. */
+  wallMs: () => number
+}
+
+/** A stream is `suspended` while its client has no link here. */
+export const STREAM_STATES = ['opening', 'open', 'suspended'] as const
+export type CountedState = (typeof STREAM_STATES)[number]
+
+/** Refusals a second that one link may ask for, beyond a burst: each costs a line of the log. */
+const REFUSALS_PER_SECOND = 50
+const REFUSALS = 1_000
+/** Streams of one user at once, those that may come back included. */
+const MAX_PASSAGES = 16_384
+
+const NO_LINKS: ReadonlySet<Link> = new Set()
+
+interface Seat {
+  session: Session
+  refusals: TokenBucket
+}
+
+/**
+ * The way of every stream through the proxy: admitted once, then relayed to an agent (sealed) or carried from here
+ * (inspected, and sealed to a configured host). Knows nothing of Fastify, nor by which door a link came.
+ */
+export class Streams {
+  readonly #config: StreamsConfig
+  readonly #services: StreamServices
+  readonly #shared: PassageShared
+  readonly #seats = new Map<Link, Seat>()
+  readonly #sessions: Sessions
+  readonly #owners: StreamOwners
+  readonly #relays: Relays
+  readonly #resumes: Resumes
+  readonly #origins: HttpOrigins
+  readonly #carriers: Readonly<Partial<Record<StreamKind, Carrier>>>
+
+  constructor(config: StreamsConfig, services: StreamServices, hooks: TunnelHooks) {
+    const { clock, wallMs, streams, request } = config
+    this.#config = config
+    this.#services = services
+    this.#shared = {
+      services,
+      hooks,
+      clock,
+      wallMs,
+      slowMs: request.slowMs,
+      bytes: { sealed: { in: 0, out: 0 }, inspected: { in: 0, out: 0 } },
+    }
+    this.#sessions = new Sessions(streams, clock)
+    this.#owners = new StreamOwners(streams.resumeMs, clock)
+    this.#relays = new Relays(this.#owners, streams.resumeMs)
+    this.#resumes = new Resumes({
+      services,
+      clock,
+      owners: this.#owners,
+      relays: this.#relays,
+      passageOf: (opener, session, head) => this.#passage(opener, session, head, true),
+    })
+    this.#origins = new HttpOrigins((userId) => services.pool.waiting(userId))
+    this.#carriers = carriersOf(this.#origins)
+  }
+
+  /** The link's streams are its user's from here on. */
+  join({ link, context }: OpenerLink): void {
+    this.#seats.set(link, {
+      session: this.#sessions.join(context.user.sub, link),
+      refusals: new TokenBucket(this.#config.clock, REFUSALS_PER_SECOND, REFUSALS),
+    })
+  }
+
+  /** The link has closed. Safe to call for one that never joined. */
+  leave(link: Link): void {
+    const seat = this.#seats.get(link)
+    if (seat === undefined) return
+    this.#seats.delete(link)
+    this.#sessions.leave(seat.session, link)
+  }
+
+  linksOf(userId: string): ReadonlySet<Link> {
+    return this.#sessions.of(userId)?.links ?? NO_LINKS
+  }
+
+  /** A user's streams that end at this proxy. */
+  streamsOf(userId: string): Iterable<TunnelStream> {
+    return this.#sessions.of(userId)?.acceptor.streams ?? []
+  }
+
+  /** Whether a stream that ends at this proxy goes over one of `links`. */
+  areUsed(links: { has(link: Link): boolean }): boolean {
+    for (const { acceptor } of this.#sessions.all()) {
+      for (const { link } of acceptor.streams) if (link !== undefined && links.has(link)) return true
+    }
+    return false
+  }
+
+  open(opener: OpenerLink, open: IncomingOpen): void {
+    const seat = this.#seats.get(open.link)
+    if (seat === undefined) return
+    const { session } = seat
+    const { id } = open.head
+    if (session.acceptor.knows(id)) return this.#resumes.resume(opener, session, asResume(open))
+    const known = session.passages.get(id)
+    const passage = known ?? this.#passage(opener, session, open.head, false)
+    const cost = incomingCost(open)
+    try {
+      session.memory.take(cost)
+    } catch (error) {
+      passage.over(asTunnelError(error))
+      throw error
+    }
+    const held = new HeldSeat(open.link, open.number)
+    const admission = this.#admit(opener, passage, known !== undefined, open)
+    void this.#open(
+      seat,
+      passage,
+      admission.finally(() => session.memory.give(cost)),
+      open,
+      held,
+    )
+  }
+
+  resume(opener: OpenerLink, resume: IncomingResume): void {
+    const seat = this.#seats.get(resume.link)
+    if (seat !== undefined) this.#resumes.resume(opener, seat.session, resume)
+  }
+
+  /** @throws {TunnelError} TOO_MANY_STREAMS */
+  #passage(opener: OpenerLink, session: Session, head: IncomingOpen['head'], moved: boolean): Passage {
+    if (session.passages.size >= MAX_PASSAGES) throw tooManyStreams(MAX_PASSAGES)
+    const passage: Passage = new Passage(openContext(opener.context, head, moved), this.#shared, () => {
+      if (session.passages.get(head.id) === passage) session.passages.delete(head.id)
+    })
+    session.passages.set(head.id, passage)
+    return passage
+  }
+
+  /** `isAgain`: its opener asks once more for a stream that was admitted before and never reached its machine. */
+  async #admit(opener: OpenerLink, passage: Passage, isAgain: boolean, open: IncomingOpen): Promise<Route> {
+    await opener.admitted
+    passage.context.user = opener.context.user
+    return (isAgain ? await passage.readmit(open.head.target) : undefined) ?? (await passage.admit())
+  }
+
+  async #open(
+    seat: Seat,
+    passage: Passage,
+    admission: Promise<Route>,
+    open: IncomingOpen,
+    held: HeldSeat,
+  ): Promise<void> {
+    let handedOver = false
+    try {
+      const route = await admission
+      if (held.gone) return this.#goneEarly(passage, held.error)
+      held.release()
+      handedOver = true
+      const isRelayed = passage.context.mode === 'sealed' && route.source === 'agent'
+      if (isRelayed) await this.#relay(seat, passage, open, route)
+      else this.#acceptHere(seat.session, passage, open, route)
+    } catch (thrown) {
+      const error = asTunnelError(thrown)
+      this.#countRefusal(seat, open.link)
+      passage.over(error)
+      if (handedOver) open.link.refuse(open.number, error)
+      else held.refuse(error)
+    }
+  }
+
+  /** Before it was admitted its opener gave it up, or lost the link and may ask again. */
+  #goneEarly(passage: Passage, error: TunnelError | undefined): void {
+    if (error !== undefined) passage.over(error)
+    else passage.suspended(this.#config.streams.resumeMs)
+  }
+
+  #countRefusal({ refusals }: Seat, link: Link): void {
+    if (!refusals.take()) link.close(tooManyRefusals())
+  }
+
+  async #relay(seat: Seat, passage: Passage, open: IncomingOpen, route: AgentRoute): Promise<void> {
+    const relay = this.#relays.add(seat.session, passage, open)
+    try {
+      const link = await route.link()
+      await passage.opened()
+      if (relay.over) return
+      const { head } = open
+      const { target, user } = passage.context
+      const isOther = target !== undefined && target !== head.target
+      relay.connect(link, {
+        ...head,
+        subject: user.sub,
+        ...(isOther ? { target, asked: head.target ?? '' } : {}),
+      })
+    } catch (thrown) {
+      this.#countRefusal(seat, open.link)
+      relay.reset(asTunnelError(thrown))
+    }
+  }
+
+  #acceptHere(session: Session, passage: Passage, open: IncomingOpen, route: Route): void {
+    const disown = this.#owners.add(passage.id, session.userId)
+    const refused = session.acceptor.open(open, session.userId, {
+      onStream: (stream) => void this.#carry(stream, passage, route),
+      onOver: (error) => {
+        disown()
+        passage.over(error)
+      },
+    })
+    if (refused === undefined) return
+    disown()
+    passage.over(refused)
+  }
+
+  async #carry(stream: TunnelStream, passage: Passage, route: Route): Promise<void> {
+    const context = this.#serveContext(stream, passage, route)
+    const { kind } = stream.head
+    const carrier = this.#carriers[kind]
+    try {
+      if (carrier !== undefined) await carrier(stream, context)
+      else if (route.source === 'configured') await serveConfigured(stream, route, context)
+      else throw notCarried(kind)
+    } catch (thrown) {
+      stream.reset(asTunnelError(thrown))
+    }
+  }
+
+  #serveContext(stream: TunnelStream, passage: Passage, route: Route): ServeContext {
+    const { user, machine, log, target = stream.head.target, headers = {} } = passage.context
+    const { priority = 'normal' } = stream.head
+    return {
+      userId: user.sub,
+      machine,
+      target,
+      headers,
+      timeoutMs: this.#config.request.timeoutMs,
+      log,
+      acquire: (signal) => this.#services.pool.acquire({ userId: user.sub, route, priority, signal }),
+      open: (signal, open) => this.#services.pool.open({ userId: user.sub, route, priority, signal }, open),
+      onOpen: () => passage.opened(),
+      onAccepted: () => passage.carrying(),
+      onHead: () => passage.answered(),
+      carried: (direction, byteCount) => passage.carried(direction, byteCount),
+      suspended: () => passage.suspended(),
+      resumed: () => passage.resumed(),
+    }
+  }
+
+  /** Requests that wait for a connection, by priority. */
+  waiting(): ReturnType<HttpOrigins['waiting']> {
+    return this.#origins.waiting()
+  }
+
+  /** How many streams there are, by kind and state; those of which there are none as well. */
+  *counts(): Generator<[StreamKind, CountedState, number]> {
+    const counts = new Map(STREAM_KINDS.map((kind) => [kind, { opening: 0, open: 0, suspended: 0 }]))
+    for (const { passages } of this.#sessions.all()) {
+      for (const { context, stage } of passages.values()) {
+        const ofKind = counts.get(context.head.kind)
+        if (ofKind === undefined || stage === 'over') continue
+        ofKind[stage === 'open' || stage === 'suspended' ? stage : 'opening']++
+      }
+    }
+    for (const [kind, states] of counts) {
+      for (const state of STREAM_STATES) yield [kind, state, states[state]]
+    }
+  }
+
+  /** Brings `tunnel_bytes_total` up to date: what a session carries is counted long before its end. */
+  countBytes(): void {
+    const { bytes } = this.#services.tunnelMetrics
+    for (const mode of ['sealed', 'inspected'] as const) {
+      const carried = this.#shared.bytes[mode]
+      bytes.inc({ direction: 'in', mode }, carried.in)
+      bytes.inc({ direction: 'out', mode }, carried.out)
+      carried.in = 0
+      carried.out = 0
+    }
+  }
+
+  /** Ends every stream: those that end here with `error`; sealed ones may go on through whoever takes our place. */
+  close(error: TunnelError): void {
+    this.#origins.close(error)
+    const sessions = [...this.#sessions.all()]
+    this.#sessions.close(error)
+    for (const { passages } of sessions) for (const passage of [...passages.values()]) passage.moved()
+  }
+}
+
+/** An OPEN whose first copy has arrived after all asks to go on from the beginning. */
+function asResume({ link, number, head, headBytes }: IncomingOpen): IncomingResume {
+  const resume = { ...head, received: 0, limit: head.window, attempt: head.attempt ?? 0 }
+  return { link, number, headBytes, head: resume }
+}

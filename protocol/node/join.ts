@@ -1,0 +1,226 @@
+import type { Readable, Writable } from 'node:stream'
+import { asTunnelError, type TunnelError } from '../codec/errors.ts'
+import type { StreamEvent } from '../codec/heads.ts'
+import type { ByteStream } from '../stream/byte-stream.ts'
+
+/** How long a peer may go on sending to a side that has closed before its stream is reset, in ms. */
+export const LINGER_MS = 30_000
+
+/** A view of the same memory, which Node's streams, ssh2 and undici take without a copy. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+}
+
+/**
+ * From a stream to a writable: credit is given as the writable takes the bytes. Until a writable is attached the bytes
+ * are kept, inside the stream's window.
+ */
+export class StreamToWritable {
+  readonly #stream: Pick<ByteStream, 'consumed'>
+  readonly #early: Buffer[] = []
+  #writable: Writable | undefined
+  #discarding = false
+  #ended = false
+  /** Given to the writable, which asked to wait, and not credited yet. */
+  #heldBytes = 0
+  byteCount = 0
+
+  constructor(stream: Pick<ByteStream, 'consumed'>) {
+    this.#stream = stream
+  }
+
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  data(bytes: Uint8Array): void {
+    this.byteCount += bytes.length
+    if (this.#discarding) this.#stream.consumed(bytes.length)
+    else if (this.#writable === undefined) this.#early.push(asBuffer(bytes))
+    else this.#write(this.#writable, asBuffer(bytes))
+  }
+
+  end(): void {
+    this.#ended = true
+    if (!this.#discarding) this.#writable?.end()
+  }
+
+  attach(writable: Writable): void {
+    this.#writable = writable
+    writable.on('drain', () => {
+      const bytes = this.#heldBytes
+      this.#heldBytes = 0
+      if (bytes > 0) this.#stream.consumed(bytes)
+    })
+    for (const bytes of this.#early.splice(0)) this.#write(writable, bytes)
+    if (this.#ended) writable.end()
+  }
+
+  /** All that has come, where that was all: nothing is credited, for nothing more will come. */
+  takeAll(): Buffer | null {
+    const chunks = this.#early.splice(0)
+    if (chunks.length === 0) return null
+    return chunks.length === 1 ? (chunks[0] ?? null) : Buffer.concat(chunks)
+  }
+
+  /** The writable is gone: what still comes is taken and dropped, so that the peer gets to its end. */
+  discard(): void {
+    if (this.#discarding) return
+    this.#discarding = true
+    const bytes = this.#heldBytes + this.#early.splice(0).reduce((sum, chunk) => sum + chunk.length, 0)
+    this.#heldBytes = 0
+    if (bytes > 0) this.#stream.consumed(bytes)
+  }
+
+  #write(writable: Writable, bytes: Buffer): void {
+    if (writable.write(bytes)) this.#stream.consumed(bytes.length)
+    else this.#heldBytes += bytes.length
+  }
+}
+
+/** From readables to a stream: one that the stream cannot take more from is paused until the stream has drained. */
+export class ReadableToStream {
+  readonly #paused = new Set<Readable>()
+  byteCount = 0
+
+  /** `write` is the stream's `write` or `writeAux`. */
+  attach(readable: Readable, write: (bytes: Uint8Array) => boolean): void {
+    readable.on('data', (bytes: Buffer) => {
+      this.byteCount += bytes.length
+      if (write(bytes)) return
+      readable.pause()
+      this.#paused.add(readable)
+    })
+  }
+
+  drained(): void {
+    for (const readable of this.#paused) {
+      this.#paused.delete(readable)
+      readable.resume()
+    }
+  }
+}
+
+/** What a stream is joined with: a socket, an SSH channel. */
+export type Joined = Readable & Writable
+
+/** What the two sides of a join mean to whoever joins them; whatever is left out has no meaning there. */
+export interface JoinOptions {
+  /** Payload that has passed; `in` is from the stream's opener, `out` is towards it. */
+  carried?(direction: 'in' | 'out', byteCount: number): void
+  /** An event of the stream, such as a signal for a command. It may come before there is anybody to take it. */
+  event?(event: StreamEvent): void
+  /** The stream has lost its path; `resumed` follows when it is back. */
+  suspended?(): void
+  resumed?(): void
+  /** Once, when the stream is over: by `error`, or in order. */
+  closed(error: TunnelError | undefined): void
+}
+
+/** How the far side of a join ends. */
+export interface FarEnd {
+  /** Its second channel (a command's stderr). */
+  aux?: Readable
+  /** What an error of the far side is to the stream's opener. */
+  failed(error: Error): TunnelError
+  /** The far side has closed: returns what the stream is reset with, or undefined to end it in order. */
+  closed?(): TunnelError | undefined
+  /** What the opener is told that still sends, long after the far side has closed. */
+  unread(): TunnelError
+}
+
+/**
+ * Joins a stream with the world, with one rule for how either ends:
+ * - a half close passes through as a half close;
+ * - a far side that closes ends the stream in order, because a reset would overtake what was read before it; what the
+ *   opener still sends is dropped, and an opener that goes on for LINGER_MS is reset;
+ * - an error of the far side resets the stream; a stream that is over destroys the far side.
+ *
+ * It takes the stream's events at once; the far side follows with `attach`.
+ */
+export class Join {
+  readonly #stream: ByteStream
+  readonly #options: JoinOptions
+  readonly #inlet: StreamToWritable
+  readonly #outlet = new ReadableToStream()
+  #far: Joined | undefined
+  #linger: ReturnType<typeof setTimeout> | undefined
+  #over = false
+
+  constructor(stream: ByteStream, options: JoinOptions) {
+    this.#stream = stream
+    this.#options = options
+    this.#inlet = new StreamToWritable(stream)
+    stream.handle({
+      data: (bytes) => {
+        options.carried?.('in', bytes.length)
+        this.#inlet.data(bytes)
+      },
+      aux: (bytes) => stream.consumed(bytes.length),
+      event: (event) => options.event?.(event),
+      ended: () => this.#inlet.end(),
+      drained: () => this.#outlet.drained(),
+      suspended: () => options.suspended?.(),
+      resumed: () => options.resumed?.(),
+      closed: (error) => this.#closed(error),
+    })
+  }
+
+  /** The stream is over; a far side that comes now is destroyed by whoever made it. */
+  get over(): boolean {
+    return this.#over
+  }
+
+  /** From now on bytes pass both ways. The stream has been accepted. */
+  attach(far: Joined, end: FarEnd): void {
+    this.#far = far
+    far.on('error', (error: Error) => this.#stream.reset(end.failed(error)))
+    if (end.aux === undefined) far.on('end', () => this.#stream.end())
+    const sides = end.aux === undefined ? [far] : [far, end.aux]
+    afterAll(sides, () => this.#farClosed(end))
+    this.#inlet.attach(far)
+    this.#take(far, (bytes) => this.#stream.write(bytes))
+    if (end.aux !== undefined) this.#take(end.aux, (bytes) => this.#stream.writeAux(bytes))
+  }
+
+  #take(readable: Readable, write: (bytes: Uint8Array) => boolean): void {
+    this.#outlet.attach(readable, (bytes) => {
+      this.#options.carried?.('out', bytes.length)
+      return write(bytes)
+    })
+  }
+
+  #farClosed(end: FarEnd): void {
+    if (this.#over) return
+    this.#inlet.discard()
+    const error = end.closed?.()
+    if (error !== undefined) return this.#stream.reset(error)
+    this.#stream.end()
+    if (this.#inlet.ended || this.#over) return
+    this.#linger = setTimeout(() => this.#stream.reset(end.unread()), LINGER_MS)
+    this.#linger.unref()
+  }
+
+  #closed(error: TunnelError | undefined): void {
+    this.#over = true
+    clearTimeout(this.#linger)
+    this.#far?.destroy()
+    this.#options.closed(error)
+  }
+}
+
+/** Once each has closed, which is after all of its data has been read. */
+function afterAll(sides: readonly Readable[], done: () => void): void {
+  let left = sides.length
+  for (const side of sides) {
+    side.once('close', () => {
+      left--
+      if (left === 0) done()
+    })
+  }
+}
+
+/** What an error of a socket or channel is, where nothing better is known. */
+export function farFailed(error: unknown): TunnelError {
+  return asTunnelError(error, 'AGENT_LOST', 'ssh')
+}

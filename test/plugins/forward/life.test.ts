@@ -1,0 +1,338 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { join } from 'node:path'
+import test, { type TestContext } from 'node:test'
+import type { TunnelService } from '../../../client/index.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
+import { FaultRelay } from '../../chaos/fault-relay.ts'
+import { listenTcp, startProxy, type TestProxy, until } from '../../support/proxy.ts'
+import { requireSystem, startSshd } from '../../support/sshd.ts'
+
+/*
+ * What the proxy says of a stream, it says once, at the stream's real end and with one outcome: a request counted, an
+ * error where there is one, a latency where all went well, a line of the audit trail, a line of the log, and the hooks
+ * onOpen and onClose. Here for every kind by every way in which a stream can end.
+ */
+
+const skip = requireSystem('sshd')
+const KINDS = ['ssh', 'configured', 'tcp', 'http', 'exec'] as const
+type Kind = (typeof KINDS)[number]
+/** As the protocol names them: a sealed stream to a configured host is of kind `ssh` too. */
+const wireKind = (kind: Kind) => (kind === 'configured' ? 'ssh' : kind)
+const RESUME_MS = 1_500
+
+/** A stream that stands, with the far side in the test's hand. */
+interface Standing {
+  /** The far side ends in order, and so does the near one. */
+  end(): Promise<void>
+  /** The near side gives it up. */
+  giveUp(): void
+}
+
+interface Scene {
+  proxy: TestProxy
+  tunnel: TunnelService
+  /** Between the agent and the proxy. */
+  agentLine: FaultRelay
+  /** Between the client and the proxy. */
+  clientLine: FaultRelay
+  open(kind: Kind): Promise<Standing>
+  /** What has been said of the streams since the scene began. */
+  said(): Promise<Said>
+}
+
+/** Everything about the streams of one kind. */
+interface Said {
+  requests: Record<string, number>
+  latencies: number
+  errors: number
+  hooks: string[]
+  audit: string[]
+  log: string[]
+}
+
+const NOTHING: Said = { requests: {}, latencies: 0, errors: 0, hooks: [], audit: [], log: [] }
+
+/** What is said of a stream that was open and ended with `outcome`. */
+function closed(outcome: string, isError: boolean): Said {
+  return {
+    requests: { [outcome]: 1 },
+    latencies: outcome === 'ok' ? 1 : 0,
+    errors: isError ? 1 : 0,
+    hooks: ['onOpen', `onClose ${outcome}`],
+    audit: [`stream.closed ${outcome}`],
+    log: ['stream open', `stream over ${outcome}`],
+  }
+}
+
+async function scene(t: TestContext, kind: Kind): Promise<Scene> {
+  const sockets: Socket[] = []
+  const far = await listenTcp(t, (socket) => {
+    sockets.push(socket)
+    socket.write('hello')
+  })
+  const answers: ServerResponse[] = []
+  const web = createServer((_request, response) => {
+    answers.push(response)
+    response.write('hello')
+  })
+  web.listen(0, '127.0.0.1')
+  await once(web, 'listening')
+  t.after(() => {
+    web.closeAllConnections()
+    web.close()
+  })
+  const [host = '', port = ''] = far.split(':')
+  const sshd = await startSshd(t)
+  const machine = kind === 'configured' ? 'office' : 'home'
+  const proxy = await startProxy(t, {
+    set: [`streams.resumeMs=${RESUME_MS}`, 'log.level=debug', 'shutdown.serverMs=0'],
+    machines: {
+      office: {
+        host,
+        port: Number(port),
+        user: 'nobody',
+        hostKey: sshd.hostKeys[0] ?? '',
+        owners: ['alice'],
+      },
+    },
+  })
+  const target = { host: '127.0.0.1', port: proxy.port }
+  const [agentLine, clientLine] = await Promise.all([
+    FaultRelay.listen(t, { target }),
+    FaultRelay.listen(t, { target }),
+  ])
+  const via = (line: FaultRelay) => `http://127.0.0.1:${line.port}`
+  // Sealed streams go to the test's own server; inspected ones need a real sshd.
+  await proxy.startAgent('home', 'alice', kind === 'ssh' ? far : sshd, { urls: [via(agentLine)] })
+  const tunnel = await proxy.connect('alice', { url: via(clientLine) })
+  const hooks: string[] = []
+  proxy.app.tunnel.addHook('onOpen', () => void hooks.push('onOpen'))
+  proxy.app.tunnel.addHook('onClose', ({ error }) => void hooks.push(`onClose ${error?.code ?? 'ok'}`))
+
+  async function open(): Promise<Standing> {
+    if (kind === 'http') {
+      const response = await tunnel.fetch(`http://home:${(web.address() as AddressInfo).port}/`)
+      const reader = response.body?.getReader()
+      await reader?.read()
+      return {
+        async end() {
+          answers[0]?.end()
+          while ((await reader?.read())?.done === false);
+        },
+        giveUp: () => void reader?.cancel().catch(() => {}),
+      }
+    }
+    if (kind === 'exec') {
+      const abort = new AbortController()
+      const command = tunnel.exec('home', 'echo hello; cat', { signal: abort.signal, stdin: held() })
+      command.catch(() => {})
+      await until(() => openStreams(proxy) === 1)
+      return {
+        async end() {
+          letGo()
+          assert.equal((await command).exitCode, 0)
+        },
+        giveUp: () => abort.abort(),
+      }
+    }
+    const isTcp = kind === 'tcp'
+    const stream = await tunnel.open({
+      machine,
+      kind: isTcp ? 'tcp' : 'ssh',
+      ...(isTcp ? { target: far } : {}),
+    })
+    stream.on('error', () => {})
+    await once(stream, 'data')
+    return {
+      async end() {
+        stream.resume()
+        sockets[0]?.end()
+        stream.end()
+        if (!stream.closed) await once(stream, 'close')
+      },
+      giveUp: () => void stream.destroy(),
+    }
+  }
+
+  let letGo: () => void = () => {}
+  async function* held(): AsyncGenerator<Buffer> {
+    await new Promise<void>((resolve) => {
+      letGo = resolve
+    })
+    yield Buffer.from('bye')
+  }
+
+  const ofKind = wireKind(kind)
+  async function said(): Promise<Said> {
+    const text = await (await fetch(`${proxy.url}/api/tunnel/metrics`)).text()
+    const requests: Record<string, number> = {}
+    for (const [, of, outcome = '', count] of text.matchAll(
+      /^tunnel_requests_total\{kind="(\w+)",outcome="(\w+)"\} (\d+)$/gm,
+    )) {
+      if (of === ofKind) requests[outcome] = Number(count)
+    }
+    const latencies = new RegExp(`^tunnel_request_latency_ms_count\\{kind="${ofKind}"\\} (\\d+)$`, 'm')
+    const lines = readFileSync(join(proxy.settings.state.dir, 'audit.log'), 'utf8').trim().split('\n')
+    const audit = lines.map((line) => JSON.parse(line) as { event: string; details?: { outcome?: string } })
+    return {
+      requests,
+      latencies: Number(latencies.exec(text)?.[1] ?? 0),
+      errors: await proxy.metric('tunnel_errors_total'),
+      hooks: [...hooks],
+      audit: audit
+        .filter(({ event }) => event.startsWith('stream.'))
+        .map(({ event, details }) => `${event} ${details?.outcome}`),
+      log: proxy.log
+        .filter(({ message }) => /^(a )?stream (open|over|refused|failed)/.test(message))
+        .map(({ message, context }) => [message, context?.outcome].filter(Boolean).join(' ')),
+    }
+  }
+  return { proxy, tunnel, agentLine, clientLine, open, said }
+}
+
+function openStreams(proxy: TestProxy): number {
+  let open = 0
+  for (const [, state, count] of proxy.app.forward.counts()) if (state === 'open') open += count
+  return open
+}
+
+function streams(proxy: TestProxy): number {
+  let all = 0
+  for (const [, , count] of proxy.app.forward.counts()) all += count
+  return all
+}
+
+/** Everything has been said when it has been written: the audit trail last. */
+async function finallySaid(at: Scene): Promise<Said> {
+  await until(() => streams(at.proxy) === 0)
+  await until(async () => (await at.said()).audit.length > 0)
+  return at.said()
+}
+
+interface Ending {
+  name: string
+  kinds: readonly Kind[]
+  /** Brings a stream of the scene to its end. */
+  play(at: Scene, t: TestContext, kind: Kind): Promise<void>
+  expected(kind: Kind): Said
+}
+
+const REFUSED: Said = {
+  ...NOTHING,
+  requests: { POLICY_DENIED: 1 },
+  errors: 1,
+  audit: ['stream.refused POLICY_DENIED'],
+  log: ['stream refused POLICY_DENIED'],
+}
+
+const WITH_AGENT = KINDS.filter((kind) => kind !== 'configured')
+
+const ENDINGS: readonly Ending[] = [
+  {
+    name: 'ends well',
+    kinds: KINDS,
+    async play(at, _t, kind) {
+      await (await at.open(kind)).end()
+    },
+    expected: () => closed('ok', false),
+  },
+  {
+    name: 'is refused',
+    kinds: KINDS,
+    async play(at, _t, kind) {
+      at.proxy.app.tunnel.addHook('preOpen', () => {
+        throw new TunnelError('POLICY_DENIED', 'not now', { hop: 'proxy' })
+      })
+      // `exec` waits for the stream to open, which it never does.
+      if (kind === 'exec') await assert.rejects(at.tunnel.exec('home', 'true'), { code: 'POLICY_DENIED' })
+      else await assert.rejects(at.open(kind))
+    },
+    expected: () => REFUSED,
+  },
+  {
+    name: 'is given up by its user',
+    kinds: KINDS,
+    async play(at, _t, kind) {
+      ;(await at.open(kind)).giveUp()
+    },
+    expected: () => closed('ABORTED', false),
+  },
+  {
+    name: "ends well after its client's link was cut",
+    kinds: KINDS,
+    async play(at, _t, kind) {
+      const stream = await at.open(kind)
+      for (let cuts = 0; cuts < 2; cuts++) {
+        at.clientLine.cut()
+        await until(() => openStreams(at.proxy) === 0)
+        await until(() => openStreams(at.proxy) === 1)
+      }
+      await stream.end()
+    },
+    expected: () => closed('ok', false),
+  },
+  {
+    name: "ends well after its agent's link was cut",
+    kinds: WITH_AGENT,
+    async play(at, _t, kind) {
+      const stream = await at.open(kind)
+      const accepted = at.agentLine.counters.accepted
+      at.agentLine.cut()
+      await until(() => at.agentLine.counters.accepted > accepted && openStreams(at.proxy) === 1)
+      await stream.end()
+    },
+    expected: () => closed('ok', false),
+  },
+  {
+    name: 'leaves with a proxy that drains',
+    kinds: KINDS,
+    async play(at, _t, kind) {
+      await at.open(kind)
+      await at.proxy.close()
+    },
+    expected: (kind) =>
+      kind === 'ssh'
+        ? {
+            ...closed('TAKEN_OVER', false),
+            requests: {},
+            audit: ['stream.moved TAKEN_OVER'],
+          }
+        : closed('SHUTTING_DOWN', true),
+  },
+  {
+    name: 'is not asked for again within the resume window',
+    kinds: KINDS,
+    async play(at, _t, kind) {
+      await at.open(kind)
+      at.clientLine.refusing = true
+      at.clientLine.cut()
+    },
+    expected: () => closed('RESUME_EXPIRED', true),
+  },
+  {
+    name: 'loses its agent for good',
+    kinds: WITH_AGENT,
+    async play(at, _t, kind) {
+      await at.open(kind)
+      at.agentLine.refusing = true
+      at.agentLine.cut()
+    },
+    expected: (kind) => closed(kind === 'ssh' ? 'RESUME_EXPIRED' : 'AGENT_LOST', true),
+  },
+]
+
+for (const { name, kinds, play, expected } of ENDINGS) {
+  for (const kind of kinds) {
+    test(`a stream (${kind}) that ${name} is counted, audited, logged and told to the hooks once`, {
+      skip,
+    }, async (t) => {
+      const at = await scene(t, kind)
+      await play(at, t, kind)
+      assert.deepEqual(await finallySaid(at), expected(kind))
+    })
+  }
+}
