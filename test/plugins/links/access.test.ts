@@ -304,7 +304,10 @@ test('what goes wrong inside is not told to a peer', async (t) => {
   const told: string[] = []
   const log = (_level: string, ...line: unknown[]) => void told.push(JSON.stringify(line))
   // It dials on: what is wrong at the proxy may be mended.
-  proxy.agent('home', 'alice', { log }).start().catch(() => {})
+  proxy
+    .agent('home', 'alice', { log })
+    .start()
+    .catch(() => {})
   await until(() => told.some((line) => line.includes('INTERNAL')))
   assert.doesNotMatch(told.join(), /hunter2/)
   const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
