@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import client from 'prom-client'
 import { checkReader, type MetricsAccess } from './access.ts'
 import { createMetrics, type TunnelMetrics } from './metrics.ts'
+import { OPENMETRICS_TYPE, openMetrics, wantsOpenMetrics } from './text.ts'
 
 export type { Count, Level, NoLabels, Spread, TunnelMetrics } from './metrics.ts'
 
@@ -41,10 +42,13 @@ async function metricsRoutes(app: FastifyInstance, options: MetricsAccess): Prom
   const mayRead = async (request: FastifyRequest): Promise<void> => {
     checkReader(options, { remoteAddress: request.socket.remoteAddress, headers: request.headers })
   }
-  app.get('/api/tunnel/metrics', { onRequest: [app.limitByIp, mayRead] }, async (_request, reply) => {
+  app.get('/api/tunnel/metrics', { onRequest: [app.limitByIp, mayRead] }, async (request, reply) => {
     const { tunnelMetrics } = app
     const text = await tunnelMetrics.read()
-    return reply.type(tunnelMetrics.contentType).header('cache-control', 'no-store').send(text)
+    reply.header('cache-control', 'no-store').header('vary', 'accept')
+    return wantsOpenMetrics(request.headers.accept)
+      ? reply.type(OPENMETRICS_TYPE).send(openMetrics(text))
+      : reply.type(tunnelMetrics.contentType).send(text)
   })
 }
 

@@ -1,5 +1,6 @@
 import client, { type Registry } from 'prom-client'
 import type { ErrorCategory, ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
+import { withSeconds } from './text.ts'
 
 /** Only goes up. */
 export interface Count<Labels> {
@@ -58,7 +59,7 @@ export interface TunnelMetrics {
   countError(error: TunnelError): void
   /** `sample` runs before each reading, for levels that are cheaper to read than to follow. */
   onRead(sample: () => void): void
-  /** Prometheus' text format, the process' own metrics included. */
+  /** Prometheus' text format, the process' own metrics included; what is in milliseconds is in seconds too. */
   read(): Promise<string>
   readonly contentType: string
   /** Where a plugin registers metrics of its own. */
@@ -116,7 +117,7 @@ export function createMetrics(registry: Registry): TunnelMetrics {
     async read() {
       for (const sample of samples) sample()
       const [own, process] = await Promise.all([registry.metrics(), processMetrics().metrics()])
-      return `${own}\n${process}`
+      return withSeconds(`${own}\n${process}`)
     },
     contentType: registry.contentType,
     registry,
