@@ -1,6 +1,7 @@
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import type { Target } from '../protocol/codec/target.ts'
+import { connectToAny } from '../protocol/node/connect.ts'
 
 /** How long a target has to answer, in ms. */
 const CONNECT_MS = 10_000
@@ -8,27 +9,15 @@ const CONNECT_MS = 10_000
 /** @throws {TunnelError} CONNECT_REFUSED, DNS_FAILED, TIMEOUT */
 export function dialTarget({ host, port, authority: target }: Target): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, noDelay: true, allowHalfOpen: true })
-    const fail = (error: TunnelError): void => {
-      clearTimeout(timer)
-      socket.off('error', onError)
-      socket.on('error', () => {})
-      socket.destroy()
-      reject(error)
-    }
     const timer = setTimeout(() => {
-      fail(
-        new TunnelError('TIMEOUT', `${target} did not answer within ${CONNECT_MS / 1_000} s`, {
-          hop: 'agent',
-        }),
-      )
+      const message = `${target} did not answer within ${CONNECT_MS / 1_000} s`
+      reject(new TunnelError('TIMEOUT', message, { hop: 'agent' }))
+      callOff()
     }, CONNECT_MS)
-    const onError = (error: NodeJS.ErrnoException): void => fail(dialError(target, error))
-    socket.once('error', onError)
-    socket.once('connect', () => {
+    const callOff = connectToAny({ host, port, allowHalfOpen: true }, (error, socket) => {
       clearTimeout(timer)
-      socket.off('error', onError)
-      resolve(socket)
+      if (socket !== undefined) resolve(socket)
+      else reject(dialError(target, error ?? new Error('no address')))
     })
   })
 }

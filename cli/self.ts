@@ -25,8 +25,3 @@ export function selfCommand(): string[] {
 export function calledAs(env: NodeJS.ProcessEnv = process.env): string {
   return env.npm_lifecycle_event === undefined ? 'tunnel' : 'npx tunnel'
 }
-
-/** One word for a POSIX shell (and fish, and csh), whatever is in it. */
-export function shellQuote(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
-}

@@ -6,6 +6,7 @@ import type { ExchangeStream } from './exchange.ts'
 import { inPlace, type NewStreamHead, openWithBody } from './opening.ts'
 import { retryDecision } from './outcome.ts'
 import type { RequestPath } from './request.ts'
+import { shellWord } from './shell-words.ts'
 import type { BodyLike } from './upload.ts'
 
 export interface ExecOptions {
@@ -35,14 +36,10 @@ export interface ExecResult {
 }
 
 const MAX_BUFFER_BYTES = 67_108_864
-const PLAIN_WORD = /^[A-Za-z0-9_@%+=:,./-]+$/
 
-/** One line for a POSIX shell that runs `command` word by word; a string is a line already. */
+/** One line for the machine's shell that runs `command` word by word; a string is a line already. */
 export function commandLine(command: string | readonly string[]): string {
-  if (typeof command === 'string') return command
-  return command
-    .map((word) => (PLAIN_WORD.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
-    .join(' ')
+  return typeof command === 'string' ? command : command.map(shellWord).join(' ')
 }
 
 /** Runs a command. @throws {TunnelError} when it could not be run, or its outcome is not known */

@@ -27,6 +27,6 @@ export async function listMachines(
 ): Promise<Machine[]> {
   const list = await callProxy(addresses, { route: 'machines', token, timeoutMs })
   if (!Array.isArray(list))
-    throw new TunnelError('CONNECT_REFUSED', 'what answers there is no tunnel proxy', { hop: 'proxy' })
+    throw new TunnelError('CONNECT_REFUSED', 'what answers there is not a tunnel proxy', { hop: 'proxy' })
   return list as Machine[]
 }

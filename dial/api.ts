@@ -5,7 +5,7 @@ import {
   isErrorCode,
   TunnelError,
 } from '../protocol/codec/errors.ts'
-import { redirected, tlsFailure } from '../protocol/link/dial-failure.ts'
+import { notAProxy, redirected, tlsFailure } from '../protocol/link/dial-failure.ts'
 import type { ProxyAddress } from './addresses.ts'
 import { keepProcessAlive } from './keep-process-alive.ts'
 import { askToken, type TokenProvider } from './token.ts'
@@ -44,6 +44,7 @@ export async function fetchFromProxy(
       await response.body?.cancel()
     } catch (error) {
       last = unreachable(new URL(api).origin, error)
+      if (last.hop === 'client') throw last
     }
   }
   throw last
@@ -77,7 +78,7 @@ export async function askPublicKey(
   const answer = await callProxy(addresses, { route: 'ssh/key', token, timeoutMs })
   const publicKey = (answer as { publicKey?: unknown } | null)?.publicKey
   if (typeof publicKey === 'string') return publicKey
-  throw new TunnelError('CONNECT_REFUSED', 'what answers there is no tunnel proxy', { hop: 'proxy' })
+  throw new TunnelError('CONNECT_REFUSED', 'what answers there is not a tunnel proxy', { hop: 'proxy' })
 }
 
 /** No answer of a proxy is longer than a list of a user's thousand machines. */
@@ -96,11 +97,7 @@ async function textOf({ body }: Response): Promise<string> {
 }
 
 function noProxy({ url, status }: Response, cause?: unknown): TunnelError {
-  const { origin } = new URL(url)
-  return new TunnelError('CONNECT_REFUSED', `${origin} answered ${status}, it is no tunnel proxy`, {
-    cause,
-    hop: 'proxy',
-  })
+  return new TunnelError('CONNECT_REFUSED', notAProxy(url, status), { cause, hop: 'proxy' })
 }
 
 const CODES: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
@@ -112,6 +109,12 @@ const CODES: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
 
 /** fetch() hides why it failed in a chain of causes; its system code names it. */
 function unreachable(origin: string, thrown: unknown): TunnelError {
+  // What it throws without a cause is a mistake on this side.
+  const isLocal = thrown instanceof TypeError && thrown.cause === undefined
+  if (isLocal) {
+    const message = `the request to ${origin} could not be made`
+    return new TunnelError('INTERNAL', message, { cause: thrown, hop: 'client' })
+  }
   let code: ErrorCode = 'CONNECT_REFUSED'
   let why = ''
   for (let cause = thrown; cause instanceof Error; cause = cause.cause) {

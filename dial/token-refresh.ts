@@ -5,6 +5,8 @@ import { askToken, expiryOf, refreshInMs, type TokenProvider } from './token.ts'
 
 /** Not more often than this is a provider asked, in ms: it may give the old token again. */
 const LEAST_MS = 1_000
+/** How often a provider is asked whose token the proxy takes, although it has expired by this computer's clock, in ms. */
+const CLOCK_WRONG_MS = 60_000
 /** The longest wait a timer can have, in ms. */
 const MOST_MS = 2 ** 31 - 1
 
@@ -13,22 +15,32 @@ export class TokenRefresh {
   readonly #provider: TokenProvider
   readonly #clock: Clock
   readonly #failed: (error: TunnelError) => void
+  readonly #now: () => number
   #link: Link | undefined
   #timer: unknown
+  /** The proxy has just taken a token that is over by our clock, so that the clock says nothing. */
+  #clockIsWrong = false
   /** The expired token that `failed` was told of. */
   #toldOf: string | undefined
 
   /** @param failed told of a provider that fails, and once of a token that expires without another; it is asked again */
-  constructor(provider: TokenProvider, clock: Clock, failed: (error: TunnelError) => void) {
+  constructor(
+    provider: TokenProvider,
+    clock: Clock,
+    failed: (error: TunnelError) => void,
+    now: () => number = Date.now,
+  ) {
     this.#provider = provider
     this.#clock = clock
     this.#failed = failed
+    this.#now = now
   }
 
-  /** `link` was dialled with `token`. */
+  /** `link` was dialled with `token`, which the proxy has taken. */
   watch(link: Link, token: string): void {
     this.stop()
     this.#link = link
+    this.#clockIsWrong = this.#isOver(token)
     this.#schedule(link, token)
   }
 
@@ -38,12 +50,16 @@ export class TokenRefresh {
   }
 
   #schedule(link: Link, token: string): void {
-    const dueMs = refreshInMs(token, Date.now())
-    if (dueMs === undefined) return
+    const dueMs = this.#clockIsWrong ? CLOCK_WRONG_MS : refreshInMs(token, this.#now())
+    if (dueMs === undefined || (this.#clockIsWrong && typeof this.#provider !== 'function')) return
     this.#timer = this.#clock.setTimer(
       () => void this.#refresh(link, token),
       Math.min(MOST_MS, Math.max(LEAST_MS, dueMs)),
     )
+  }
+
+  #isOver(token: string): boolean {
+    return (expiryOf(token) ?? Number.POSITIVE_INFINITY) <= this.#now()
   }
 
   async #refresh(link: Link, token: string): Promise<void> {
@@ -55,7 +71,8 @@ export class TokenRefresh {
       if (this.#link === link) this.#failed(asTunnelError(error))
     }
     if (this.#link !== link) return
-    const isOver = (expiryOf(fresh) ?? Number.POSITIVE_INFINITY) <= Date.now()
+    // Whether it is really over, the proxy says when something is opened.
+    const isOver = !this.#clockIsWrong && this.#isOver(fresh)
     if (isOver && fresh !== this.#toldOf) {
       this.#toldOf = fresh
       this.#failed(tokenOver())
@@ -67,6 +84,7 @@ export class TokenRefresh {
 }
 
 function tokenOver(): TunnelError {
-  const message = 'the token has expired: until there is another, nothing new is opened'
+  const message =
+    'by the clock of this computer the token has expired: until there is another, the proxy opens nothing new'
   return new TunnelError('TOKEN_EXPIRED', message, { hop: 'client' })
 }

@@ -6,7 +6,10 @@ export type TokenProvider = string | (() => string | Promise<string>)
 /** The share of its life after which a token is replaced on a link that stays. */
 const REFRESH_AT = 0.8
 
-/** @throws {TunnelError} TOKEN_MISSING when there is none, or the provider fails. */
+/** What a header can carry as a credential (RFC 9110, section 11.2), and more. */
+const VISIBLE = /^[\x21-\x7e]+$/
+
+/** @throws {TunnelError} TOKEN_MISSING when there is none, or the provider fails; TOKEN_INVALID for what cannot be one. */
 export async function askToken(provider: TokenProvider): Promise<string> {
   let token: unknown
   try {
@@ -17,6 +20,11 @@ export async function askToken(provider: TokenProvider): Promise<string> {
   }
   if (typeof token !== 'string' || token === '') {
     throw new TunnelError('TOKEN_MISSING', 'there is no token', { hop: 'client' })
+  }
+  if (!VISIBLE.test(token)) {
+    const why =
+      'the token holds white space or a character that no token has: its file may be saved as UTF-16, or its line wrapped'
+    throw new TunnelError('TOKEN_INVALID', why, { hop: 'client' })
   }
   return token
 }

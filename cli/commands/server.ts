@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { shellWord } from '../../client/shell-words.ts'
 import { defaultStateDir, type LoadedSettings, loadSettings } from '../../config/index.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { type CommonOptions, collect, command, parse } from '../command.ts'
@@ -7,7 +8,7 @@ import { EXIT } from '../failure.ts'
 import { paint } from '../output.ts'
 import { version } from '../overview.ts'
 import { loadPlugin } from '../plugin-file.ts'
-import { calledAs, shellQuote } from '../self.ts'
+import { calledAs } from '../self.ts'
 import { stopSignal } from '../stop.ts'
 
 /** What the drain may take beyond its own limit before the process ends anyway, in ms. */
@@ -125,8 +126,7 @@ function greeting({ profile, settings }: LoadedSettings, port: number): string {
   const url = `${tls === undefined ? 'http' : 'https'}://${name}:${port}`
   // What differs from the defaults has to be told to the other two commands as well.
   const env: string[] = []
-  if (settings.state.dir !== defaultStateDir())
-    env.push(`TUNNEL_STATE_DIR=${shellQuote(settings.state.dir)} `)
+  if (settings.state.dir !== defaultStateDir()) env.push(`TUNNEL_STATE_DIR=${shellWord(settings.state.dir)} `)
   if (url !== DEFAULT_URL) env.push(`TUNNEL_URL=${url} `)
   const type = (line: string): string => `  ${dim('$')} ${env.join('')}${cyan(line)}\n`
   return [

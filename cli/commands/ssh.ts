@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
+import { shellWord } from '../../client/shell-words.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { accessFrom } from '../credentials.ts'
 import { EXIT } from '../failure.ts'
 import { findProgram } from '../find-program.ts'
 import { ALIVE_COUNT, configSection, hostAlias, hostOf, machineOfHost } from '../host-alias.ts'
 import { checkMachine } from '../machine-name.ts'
-import { selfCommand, shellQuote } from '../self.ts'
+import { selfCommand } from '../self.ts'
 import { readSshArguments, type SshArguments } from '../ssh-arguments.ts'
 
 const HELP = `Usage: tunnel ssh [--url U] [--token T] [--profile P] [ssh options] [user@]MACHINE [command…]
@@ -35,7 +36,7 @@ export function sshArguments(given: SshArguments, machine: string, url: string):
   if (given.json === true) stdio.push('--json')
   if (given.verbose === true) stdio.push('--verbose')
   // ssh expands % itself and hands the rest to a shell. The first value of an option is the one that ssh takes.
-  const proxyCommand = stdio.map(shellQuote).join(' ').replaceAll('%', '%%')
+  const proxyCommand = stdio.map(shellWord).join(' ').replaceAll('%', '%%')
   const alias = hostAlias(machine, url)
   const options = [`ProxyCommand=${proxyCommand}`]
   const ours = {

@@ -1,6 +1,6 @@
 import { createHash, randomFillSync } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
-import { shellQuote } from '../self.ts'
+import { shellWord } from '../../client/shell-words.ts'
 import type { Narrator } from './narrator.ts'
 import type { Scene } from './scene.ts'
 import { endChild, finish } from './stage.ts'
@@ -37,7 +37,7 @@ export async function httpRequest(scene: Scene, say: Narrator): Promise<void> {
 export async function remoteCommand(scene: Scene, say: Narrator): Promise<void> {
   say.chapter('A command: stdin, stdout and stderr apart, and its exit status')
   const line = 'wc -c; echo to stderr >&2; exit 3'
-  say.command(`echo -n 12345 | tunnel exec home -- ${shellQuote(line)}; echo $?`)
+  say.command(`echo -n 12345 | tunnel exec home -- ${shellWord(line)}; echo $?`)
   const { status, stdout, stderr } = await scene.stage.run(['exec', 'home', '--', line], { input: '12345' })
   say.said(`${stdout.trim()}\n${stderr.trim()}\n${status}`)
   const kept = status === 3 && stdout.trim() === '5' && stderr.trim() === 'to stderr'
@@ -59,7 +59,7 @@ export async function transfer(scene: Scene, say: Narrator): Promise<void> {
   const hash = createHash('sha256')
   let receivedBytes = 0
   let began = 0
-  const { status, stderr } = await scene.ssh(`cat ${shellQuote(file)}`, (chunk) => {
+  const { status, stderr } = await scene.ssh(`cat ${shellWord(file)}`, (chunk) => {
     // From the first byte on: the login is no part of the rate.
     if (receivedBytes === 0) began = performance.now()
     hash.update(chunk)

@@ -1,8 +1,9 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { SUBPROTOCOL } from '../../protocol/codec/hello.ts'
 
+/** Told apart from a version that is not spoken: what stands before the proxy may have taken the upgrade away. */
 export function notAnUpgrade(): TunnelError {
-  return new TunnelError('VERSION_UNSUPPORTED', 'this route is a WebSocket: an upgrade was expected', {
+  return new TunnelError('REQUEST_INVALID', 'this route is a WebSocket: an upgrade was expected', {
     hop: 'proxy',
   })
 }

@@ -1,11 +1,13 @@
 import type { IncomingMessage } from 'node:http'
+import type { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type RawData, WebSocket } from 'ws'
 import { errorFromWire, isErrorCode, TunnelError } from '../codec/errors.ts'
 import { copyFrame } from '../codec/frames.ts'
 import { SUBPROTOCOL } from '../codec/hello.ts'
-import { redirected, tlsFailure } from '../link/dial-failure.ts'
+import { notAProxy, redirected, tlsFailure, upgradeLost } from '../link/dial-failure.ts'
 import type { CompressionChoice, DialOptions, Transport, TransportReceiver } from '../link/transport.ts'
+import { createConnection } from './connect.ts'
 
 /** What a Node socket offers to let several small writes leave in one system call. */
 interface Corkable {
@@ -145,12 +147,16 @@ export function dialWebSocket(url: string, options: DialOptions): Promise<Transp
   const { headers, timeoutMs, maxFrameBytes, signal, compression } = options
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(aborted())
+    let socket: Duplex | undefined
+    let callOff = (): void => {}
     const webSocket = new WebSocket(url, SUBPROTOCOL, {
       ...(headers === undefined ? {} : { headers }),
       maxPayload: maxFrameBytes,
       perMessageDeflate: compression === undefined ? false : { threshold: compression.thresholdBytes },
+      createConnection: createConnection(url.startsWith('wss:'), (cancel) => {
+        callOff = cancel
+      }) as unknown as typeof connect,
     })
-    let socket: Duplex | undefined
     const onAbort = (): void => fail(aborted())
     signal?.addEventListener('abort', onAbort, { once: true })
     const timer = setTimeout(() => {
@@ -167,6 +173,7 @@ export function dialWebSocket(url: string, options: DialOptions): Promise<Transp
     const fail = (error: TunnelError): void => {
       settle()
       webSocket.on('error', () => {})
+      callOff()
       webSocket.terminate()
       reject(error)
     }
@@ -230,6 +237,8 @@ async function refusal(url: string, response: IncomingMessage): Promise<TunnelEr
       chunks.push(chunk as Buffer)
     }
     const problem = JSON.parse(Buffer.concat(chunks).toString()) as Record<string, unknown>
+    if (problem.code === 'REQUEST_INVALID')
+      return new TunnelError('CONNECT_REFUSED', upgradeLost(url), { hop: 'proxy' })
     if (isErrorCode(problem.code)) {
       return errorFromWire({ hop: 'proxy', ...problem, message: problem.detail ?? problem.title })
     }
@@ -237,7 +246,5 @@ async function refusal(url: string, response: IncomingMessage): Promise<TunnelEr
     // Not a problem document: told below by its status.
   }
   if (status === 401) return new TunnelError('TOKEN_INVALID', 'the proxy answered 401', { hop: 'proxy' })
-  return new TunnelError('CONNECT_REFUSED', `the server answered ${status}, it is no tunnel proxy`, {
-    hop: 'proxy',
-  })
+  return new TunnelError('CONNECT_REFUSED', notAProxy(url, status), { hop: 'proxy' })
 }

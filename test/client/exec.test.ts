@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test'
 import { commandLine } from '../../client/exec.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
+import { requireSystem } from '../support/system.ts'
 import { clientOf, collect, deferred, startProxy } from './proxy.ts'
 
 async function connected(t: TestContext, onStream: (stream: TunnelStream) => void) {
@@ -14,15 +15,39 @@ async function connected(t: TestContext, onStream: (stream: TunnelStream) => voi
   return tunnel
 }
 
-test('words reach a POSIX shell as they are', () => {
-  const words = ['a b', "it's", '$HOME', '`x`', '', '*', '-n', 'ü\nz', '"']
-  const script = `${commandLine(['printf', '%s\\0', ...words])}`
-  assert.deepEqual(
-    String(execFileSync('sh', ['-c', script]))
-      .split('\0')
-      .slice(0, -1),
-    words,
-  )
+const WORDS = [
+  'a b',
+  "it's",
+  '$HOME',
+  '`x`',
+  '',
+  '*',
+  '-n',
+  '"',
+  'a\\',
+  '\\',
+  "\\'",
+  'a!b',
+  '!!',
+  '#',
+  '~',
+  '=ls',
+  '%self',
+  '{a,b}',
+]
+
+for (const shell of ['sh', 'bash', 'zsh', 'fish', 'csh', 'tcsh']) {
+  test(`words reach ${shell} as they are`, { skip: requireSystem(shell) }, () => {
+    // csh has no word with a line break in it.
+    const words = shell.endsWith('csh') ? WORDS : [...WORDS, 'ü\nz']
+    const show = 'process.stdout.write(JSON.stringify(process.argv.slice(1)))'
+    const line = commandLine([process.execPath, '-e', show, '--', ...words, 'last'])
+    assert.deepEqual(JSON.parse(String(execFileSync(shell, ['-c', line]))), [...words, 'last'])
+  })
+}
+
+test('a backslash, a quote and a history mark stand outside of quotes, as all shells read them there', () => {
+  assert.equal(commandLine(['a b\\', "it's", 'a!b c']), "'a b'\\\\ 'it'\\''s' 'a'\\!'b c'")
   assert.equal(commandLine('a | b'), 'a | b')
 })
 

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { createServer, type RequestListener, type Server } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import test, { type TestContext } from 'node:test'
@@ -9,6 +15,7 @@ import { addressesOf } from '../../dial/addresses.ts'
 import { askPublicKey, callProxy } from '../../dial/api.ts'
 import { dialWebSocket } from '../../protocol/node/websocket.ts'
 import { makeCertificate } from '../support/certificate.ts'
+import { startProxy } from '../support/proxy.ts'
 
 async function listen(t: TestContext, server: Server): Promise<string> {
   server.listen(0, '127.0.0.1')
@@ -66,7 +73,7 @@ test('an answer without end is cut off, and one of another form is no answer of 
     const odd = await serve(t, (_request, response) => response.end(answer))
     await assert.rejects(askPublicKey(addressesOf(odd), 't', 10_000), {
       code: 'CONNECT_REFUSED',
-      message: /no tunnel proxy/,
+      message: /not a tunnel proxy/,
     })
   }
 })
@@ -87,4 +94,38 @@ test('an address with a name, a password, a query or a fragment is refused witho
       },
     )
   }
+})
+
+test('what a reverse proxy answers in our place says what does not run, and what was meant', async (t) => {
+  const answering = (status: number) =>
+    serve(t, (_request, response) => response.writeHead(status).end('<html>'))
+  for (const status of [502, 503, 504]) {
+    const url = await answering(status)
+    const message = new RegExp(`answered ${status}: the tunnel proxy behind it does not run$`)
+    await assert.rejects(callProxy(addressesOf(url), question), { code: 'CONNECT_REFUSED', message })
+    const dialled = dialWebSocket(addressesOf(url)[0]!.link, { timeoutMs: 10_000, maxFrameBytes: 131_072 })
+    await assert.rejects(dialled, { code: 'CONNECT_REFUSED', message })
+  }
+  const plain = await answering(400)
+  await assert.rejects(callProxy(addressesOf(plain), question), { message: /did you mean https:\/\/\?$/ })
+})
+
+test('an intermediary that takes the upgrade away is named as that, and the dial may be repeated', async (t) => {
+  const proxy = await startProxy(t)
+  // As nginx sends it on without further words.
+  const nginx = await serve(t, (request, response) => void relay(request, response))
+  async function relay({ url = '', headers }: IncomingMessage, response: ServerResponse): Promise<void> {
+    const answer = await fetch(`${proxy.url}${url}`, {
+      headers: { authorization: headers.authorization ?? '' },
+    })
+    response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? '' })
+    response.end(await answer.text())
+  }
+  const options = { timeoutMs: 10_000, maxFrameBytes: 131_072 }
+  const headers = { authorization: `Bearer ${proxy.tokenOf('alice')}`, connection: 'close' }
+  const dialled = dialWebSocket(addressesOf(nginx)[0]!.link, { ...options, headers })
+  await assert.rejects(dialled, {
+    code: 'CONNECT_REFUSED',
+    message: /does not pass WebSockets on \(nginx needs: .*Upgrade/,
+  })
 })

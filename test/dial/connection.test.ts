@@ -329,7 +329,7 @@ test('links that die young are followed at once, but not without end', async (t)
 
 test('a link that is ended for its token is dialled once more, with a fresh one, and then given up', async (t) => {
   let asked = 0
-  const { connect, connection, proxyLinks, run } = setUp(t, { token: () => `token ${++asked}` })
+  const { connect, connection, proxyLinks, run } = setUp(t, { token: () => `token-${++asked}` })
   await connect()
   const failed: string[] = []
   connection.on('failed', (error) => failed.push(error.code))

@@ -25,3 +25,13 @@ test('a provider that fails or gives nothing is a missing token, with its cause'
   await assert.rejects(askToken(''), { code: 'TOKEN_MISSING' })
   assert.equal(await askToken(async () => 't'), 't')
 })
+
+test('what cannot be a token is refused before it is sent anywhere', async () => {
+  // As PowerShell's > leaves it, and a copy from a narrow window.
+  const utf16 = Buffer.from('\ufeffe30.e30.sig\r\n', 'utf16le').toString('utf8').trim()
+  for (const token of [utf16, 'e30.e\n30.sig', 'e30 .e30', 'ü'])
+    await assert.rejects(
+      askToken(() => token),
+      { code: 'TOKEN_INVALID', hop: 'client' },
+    )
+})

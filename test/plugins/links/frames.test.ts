@@ -250,7 +250,7 @@ test('a plain GET on a route of links is told what was expected', async (t) => {
   for (const route of ['connect', 'agent']) {
     const answer = await proxy.api('alice', route)
     assert.equal(answer.status, 400)
-    assert.equal(((await answer.json()) as { code: string }).code, 'VERSION_UNSUPPORTED')
+    assert.equal(((await answer.json()) as { code: string }).code, 'REQUEST_INVALID')
     assert.equal((await proxy.api(undefined, route)).status, 401)
   }
 })
