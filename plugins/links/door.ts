@@ -10,6 +10,7 @@ import type { User } from '../auth/index.ts'
 import type { LinkContext } from '../forward/index.ts'
 import { otherUser, wrongRole } from './errors.ts'
 import type { WebSocketPluginOptions } from './options.ts'
+import { UserWork } from './work.ts'
 
 /** One accepted link and whose it is; `user` is renewed by AUTH. */
 export interface AcceptedLink {
@@ -46,6 +47,7 @@ export class LinkDoor {
   /** Tells a peer whether two links end at the same proxy. */
   readonly #instance = randomUUID()
   readonly links = new Map<Link, 'client' | 'agent'>()
+  readonly #work = new UserWork()
 
   constructor(app: FastifyInstance, options: WebSocketPluginOptions, software: string) {
     this.#app = app
@@ -77,6 +79,7 @@ export class LinkDoor {
     const metrics = app.tunnelMetrics
     const connectionId = randomUUID()
     const log = request.log.child({ connectionId })
+    const userId = request.user.sub
     const context: LinkContext = {
       user: request.user,
       role,
@@ -95,6 +98,7 @@ export class LinkDoor {
       transport,
       dialler: false,
       trust: 'user',
+      work: this.#work.join(userId),
       hello: this.#hello(),
       handlers: {
         ready: (peer) => {
@@ -114,6 +118,7 @@ export class LinkDoor {
         },
         closed: (error) => {
           this.links.delete(link)
+          this.#work.leave(userId)
           this.#onClientGone?.()
           metrics.activeConnections.dec({ role })
           if (error.category === 'protocol' && error.code !== 'TAKEN_OVER') metrics.countError(error)

@@ -7,8 +7,10 @@ import { checkHello, type Hello, stricterHeartbeat } from '../codec/hello.ts'
 import { type LinkChannel, LinkChannels } from './channels.ts'
 import type { Goaway, LinkHandlers } from './handlers.ts'
 import { Heartbeat } from './heartbeat.ts'
+import { Inbox } from './inbox.ts'
 import { StreamRequests } from './requests.ts'
 import type { Transport } from './transport.ts'
+import { costOfFrame, REFUSAL_COST, type Work } from './work-meter.ts'
 import { LinkWriter } from './writer.ts'
 
 export interface LinkOptions {
@@ -23,6 +25,8 @@ export interface LinkOptions {
    * chosen its proxy; 'user' for the listener
    */
   trust?: LinkTrust
+  /** Who counts what the peer causes; one for all links of a user. @default nobody: a peer that is trusted */
+  work?: Work
 }
 
 /** How long a peer has for its HELLO, in ms. */
@@ -39,6 +43,8 @@ export class Link {
   readonly #channels: LinkChannels
   readonly #requests: StreamRequests
   readonly #outlet: LinkWriter
+  readonly #inbox: Inbox
+  readonly #work: Work | undefined
   /** Resolves when the connection beneath has ended: nothing that was sent can be on its way out any more. */
   readonly gone: Promise<void>
   #onGone: () => void = () => {}
@@ -64,8 +70,16 @@ export class Link {
     this.#handlers = handlers
     this.#clock = clock
     this.#channels = new LinkChannels(dialler)
+    this.#work = options.work
     this.#requests = new StreamRequests(this, this.#channels, handlers, clock, trust)
     this.#outlet = new LinkWriter({ transport, clock, isShared: () => this.#channels.size > 1 })
+    this.#inbox = new Inbox({
+      clock,
+      work: options.work,
+      deliver: (frame) => this.#receive(frame),
+      hold: () => this.hold(),
+      unhold: () => this.unhold(),
+    })
     this.#heartbeat = new Heartbeat(
       {
         ping: () => this.#ping(),
@@ -209,9 +223,22 @@ export class Link {
     this.#outlet.acknowledgeLater(channel)
   }
 
+  /** The peer has caused work beside its frames' own, in µs. */
+  charge(cost: number): void {
+    this.#inbox.charge(cost)
+  }
+
+  /** The peer has sent what no honest one sends. @throws {TunnelError} RATE_LIMITED when there was too much of it */
+  fault(): void {
+    if (this.#work?.fault() === false) {
+      throw new TunnelError('RATE_LIMITED', 'too much came that is not valid', { retryAfterMs: 5_000 })
+    }
+  }
+
   /** Refuses a stream that a peer wants, before anything is bound to its number. */
   refuse(number: number, error: TunnelError): void {
     this.send(frames.encodeJson(FrameType.RESET, number, error.toWire()))
+    this.charge(REFUSAL_COST)
   }
 
   // Liveness.
@@ -237,8 +264,14 @@ export class Link {
   #message(frame: Uint8Array): void {
     if (this.#closedWith !== undefined || this.#closing !== undefined) return
     this.#heartbeat.received()
+    this.#inbox.message(frame)
+  }
+
+  #receive(frame: Uint8Array): void {
     try {
       this.#dispatch(frame)
+      const cost = costOfFrame(frame)
+      if (cost > 0) this.#inbox.charge(cost)
     } catch (error) {
       this.#fail(asTunnelError(error))
     }
@@ -371,6 +404,7 @@ export class Link {
     this.#heartbeat.stop()
     this.#clock.clearTimer(this.#helloTimer)
     this.#clock.clearTimer(this.#idleTimer)
+    this.#inbox.close()
     this.#outlet.close()
     this.#channels.close()
     this.#handlers.closed?.(error)

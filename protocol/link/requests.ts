@@ -85,8 +85,10 @@ export class StreamRequests {
     try {
       if (handle === undefined) throw new TunnelError('FORBIDDEN', 'no streams are accepted on this link')
       handle()
-    } catch (error) {
-      this.#link.refuse(number, asTunnelError(error))
+    } catch (thrown) {
+      const error = asTunnelError(thrown)
+      this.#link.refuse(number, error)
+      if (error.code === 'FRAME_INVALID' || error.code === 'FRAME_TOO_LARGE') this.#link.fault()
     }
   }
 }

@@ -37,7 +37,8 @@ export class LinkWriter {
   #isClosed = false
   #pumping = false
   #reading = true
-  #held = false
+  /** How many have asked for it not to be read. */
+  #holds = 0
   #interactiveUntilMs = 0
 
   constructor({ transport, clock, isShared }: LinkWriterOptions) {
@@ -48,7 +49,7 @@ export class LinkWriter {
 
   /** Not being read, by our own will. */
   get held(): boolean {
-    return this.#held
+    return this.#holds > 0
   }
 
   /** Our HELLO: nothing goes before it. Once. */
@@ -110,22 +111,22 @@ export class LinkWriter {
     this.#acknowledgements.delete(channel)
   }
 
-  /** Stops reading until `unhold`. */
+  /** Stops reading until `unhold`, once for each. */
   hold(): void {
-    this.#held = true
+    this.#holds++
     this.#transport.pause()
   }
 
   unhold(): void {
-    this.#held = false
-    if (this.#reading) this.#transport.resume()
+    this.#holds--
+    if (this.#reading && !this.held) this.#transport.resume()
   }
 
   /** The transport has less to send. */
   drained(): void {
     if (!this.#reading && this.#transport.bufferedBytes < LOW_MARK_BYTES) {
       this.#reading = true
-      if (!this.#held) this.#transport.resume()
+      if (!this.held) this.#transport.resume()
     }
     this.#pump()
   }

@@ -1,0 +1,89 @@
+import type { Clock } from '../clock.ts'
+import { FrameType, HEADER_BYTES, streamNumber, TYPE_MASK } from '../codec/frames.ts'
+import { TokenBucket } from '../token-bucket.ts'
+
+/** What a link asks before it goes on reading; one object for all links of a user. */
+export interface Work {
+  /** Charges work, in µs of one core, roughly. Returns how long the link must not be read for, in ms; 0: go on. */
+  charge(cost: number): number
+  /** Counts something that no honest peer sends. False: there were too many, and the link is to end (RATE_LIMITED). */
+  fault(): boolean
+}
+
+/** Work that a user may cause for long, in µs a second: a quarter of a core. */
+const LASTING = 250_000
+/** Beyond that, at once: all links of a user come back with all their streams. */
+const BURST = 1_000_000
+/** In every SLICE_MS no more than that, in µs: others have their turns in between. */
+const SLICE_MS = 4
+const SLICE = 2_000
+/** Faults a second, beyond a burst. */
+const FAULTS_PER_SECOND = 20
+const FAULTS = 500
+
+/** Work by one user, measured by what frames of each type are known to cost. */
+export class WorkMeter implements Work {
+  readonly #clock: Clock
+  readonly #faults: TokenBucket
+  #left = BURST
+  #filledAtMs: number
+  #sliceFromMs: number
+  #sliceUsed = 0
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+    this.#faults = new TokenBucket(clock, FAULTS_PER_SECOND, FAULTS)
+    this.#filledAtMs = clock.now()
+    this.#sliceFromMs = this.#filledAtMs
+  }
+
+  charge(cost: number): number {
+    const now = this.#clock.now()
+    this.#left = Math.min(BURST, this.#left + ((now - this.#filledAtMs) / 1_000) * LASTING) - cost
+    this.#filledAtMs = now
+    if (now - this.#sliceFromMs >= SLICE_MS) {
+      this.#sliceFromMs = now
+      this.#sliceUsed = 0
+    }
+    this.#sliceUsed += cost
+    if (this.#left < 0) return Math.max(SLICE_MS, (-this.#left / LASTING) * 1_000)
+    return this.#sliceUsed > SLICE ? SLICE_MS : 0
+  }
+
+  fault(): boolean {
+    return this.#faults.take()
+  }
+}
+
+/** What a refusal costs whoever makes it, in µs: an error, a frame, and a line of a log. */
+export const REFUSAL_COST = 50
+/** Bytes of JSON that are read in a µs, at worst. */
+const JSON_BYTES_PER_UNIT = 64
+
+/** By type, in µs; what is not here is paid for by flow control. */
+const COSTS = new Uint8Array(TYPE_MASK + 1)
+COSTS[FrameType.PING] = 2
+COSTS[FrameType.PONG] = 2
+COSTS[FrameType.AUTH] = 200
+COSTS[FrameType.GOAWAY] = 20
+COSTS[FrameType.OPEN] = 10
+COSTS[FrameType.EVENT] = 5
+COSTS[FrameType.RESET] = 5
+COSTS[FrameType.RESUME] = 50
+COSTS[FrameType.RESUMED] = 5
+
+/** What it costs to look at a frame that has come, in µs; 0 for data. */
+export function costOfFrame(frame: Uint8Array): number {
+  const type = frame[0]! & TYPE_MASK
+  const cost = COSTS[type]!
+  if (cost < 5) return cost
+  return cost + jsonBytes(type, frame) / JSON_BYTES_PER_UNIT
+}
+
+/** The first bytes on an OPEN are not read. */
+function jsonBytes(type: number, frame: Uint8Array): number {
+  const bytes = frame.length - HEADER_BYTES
+  if (type !== FrameType.OPEN || bytes < 4) return bytes
+  // A head has its length where other frames have their stream's number.
+  return Math.min(bytes, streamNumber(frame.subarray(4)))
+}

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { encodeFrame, encodeHead, encodeJson, FrameType } from '../../../protocol/codec/frames.ts'
+import { Link } from '../../../protocol/link/link.ts'
+import { costOfFrame, type Work, WorkMeter } from '../../../protocol/link/work-meter.ts'
+import { helloOf, idOf, Parties, RawPeer } from '../parties.ts'
+
+/** A proxy's end of a user's link; what comes for it is told in `handled`. */
+async function linkOf(parties: Parties, work: Work) {
+  const pair = parties.newPair()
+  const handled: string[] = []
+  const link = new Link({
+    transport: pair.b,
+    dialler: false,
+    hello: helloOf('proxy'),
+    clock: parties.clock,
+    work,
+    handlers: {
+      auth: (token) => handled.push(token),
+      open: (open) => parties.acceptor.open(open, 'anna'),
+    },
+  })
+  const peer = new RawPeer(pair.a)
+  peer.hello()
+  await parties.pass(1)
+  return { link, peer, handled }
+}
+
+test('a burst of work is done in slices, so that others have their turns, and nothing of it is lost', async () => {
+  const parties = new Parties()
+  const work = new WorkMeter(parties.clock)
+  const one = await linkOf(parties, work)
+  const two = await linkOf(parties, work)
+  const other = await linkOf(parties, new WorkMeter(parties.clock))
+  const tokens = Array.from({ length: 1_000 }, (_, index) => `t${index}`)
+  for (const token of tokens) for (const { peer } of [one, two]) peer.json(FrameType.AUTH, 0, { token })
+  await parties.pass(0)
+  const atOnce = one.handled.length + two.handled.length
+  assert.ok(atOnce > 0 && atOnce <= 12, `${atOnce} at once on both links together`)
+  other.peer.json(FrameType.AUTH, 0, { token: 'x' })
+  await parties.pass(0)
+  assert.deepEqual(other.handled, ['x'])
+  await parties.pass(10_000)
+  assert.deepEqual(one.handled, tokens)
+  assert.deepEqual(two.handled, tokens)
+})
+
+test('lasting work is slowed to its share, and a link that was slowed lives', async () => {
+  const parties = new Parties()
+  const { peer, handled, link } = await linkOf(parties, new WorkMeter(parties.clock))
+  for (let count = 0; count < 20_000; count++) peer.json(FrameType.AUTH, 0, { token: 't' })
+  await parties.pass(5_000)
+  const before = handled.length
+  await parties.pass(5_000)
+  const perSecond = (handled.length - before) / 5
+  assert.ok(perSecond > 1_000 && perSecond < 1_300, `${perSecond} a second`)
+  assert.ok(!link.closed)
+})
+
+test('OPENs that are not valid end the link, and dialling again gains nothing', async () => {
+  const parties = new Parties()
+  const work = new WorkMeter(parties.clock)
+  const flood = async () => {
+    const { peer, link } = await linkOf(parties, work)
+    for (let number = 1; number < 4_000; number += 2) {
+      peer.send(encodeHead(FrameType.OPEN, number, { id: 'no' }))
+    }
+    await parties.pass(1_000)
+    return { refused: peer.of(FrameType.RESET).length, link, peer }
+  }
+  const first = await flood()
+  assert.equal(first.link.closedWith?.code, 'RATE_LIMITED')
+  assert.equal(first.peer.closedWith?.code, 4429)
+  assert.ok(first.refused >= 500 && first.refused < 540, `${first.refused} refused`)
+  const again = await flood()
+  assert.equal(again.link.closedWith?.code, 'RATE_LIMITED')
+  assert.ok(again.refused < 40, `${again.refused} refused`)
+})
+
+test('data costs nothing, and an OPEN by its head alone', () => {
+  assert.equal(costOfFrame(encodeFrame(FrameType.DATA, 1, Buffer.alloc(65_536))), 0)
+  const head = { id: idOf(1), kind: 'http', machine: 'home', window: 1 }
+  const small = costOfFrame(encodeHead(FrameType.OPEN, 1, head))
+  assert.ok(small < 15)
+  assert.equal(costOfFrame(encodeHead(FrameType.OPEN, 1, head, Buffer.alloc(60_000))), small)
+  assert.ok(costOfFrame(encodeHead(FrameType.OPEN, 1, { ...head, later: 'x'.repeat(60_000) })) > 900)
+  assert.ok(costOfFrame(encodeJson(FrameType.RESUME, 1, { later: 'x'.repeat(60_000) })) > 900)
+})
+
+test('streams go on at full speed on a link whose user has caused no other work', async () => {
+  const parties = new Parties()
+  const { peer } = await linkOf(parties, new WorkMeter(parties.clock))
+  peer.open(1)
+  await parties.pass(1)
+  for (let count = 0; count < 5_000; count++)
+    peer.send(encodeFrame(FrameType.DATA, 1, Buffer.from('keystroke')))
+  await parties.pass(0)
+  assert.equal(parties.accepted[0]!.bytes.length, 45_000)
+})
