@@ -1,23 +1,10 @@
 import type { ProxyAddress } from '../dial/addresses.ts'
 import { callProxy } from '../dial/api.ts'
+import type { Machine } from '../dial/machine.ts'
 import type { TokenProvider } from '../dial/token.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
 
-/** A machine of the caller's, as the proxy tells it. */
-export interface Machine {
-  name: string
-  online: boolean
-  source: 'agent' | 'configured'
-  sshUser: string
-  /** On line since then, ISO 8601. */
-  since?: string
-  agentVersion?: string
-  /** Sealed streams and pooled SSH connections that its agent carries, and those that wait for it to come back. */
-  streams?: { open: number; waiting: number }
-  hostKeys: { type: string; fingerprint: string }[]
-  /** It showed another host key than the pinned one, and waits for its owner's word. */
-  hostKeyChanged: boolean
-}
+export type { Machine } from '../dial/machine.ts'
 
 /** @throws {TunnelError} */
 export async function listMachines(

@@ -1,62 +1,54 @@
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { agentMayNotChange } from './errors.ts'
+import * as schemas from './schemas.ts'
 
-interface MachineParams {
-  Params: { machine: string }
-}
-
-/** What a user may ask about his own machines and key; everything is of the caller, by construction. */
+/** What users may ask about their own machines and key; everything is of the caller, by construction. */
 async function apiPlugin(app: FastifyInstance): Promise<void> {
   app.addHook('onRequest', app.limitByIp)
   app.addHook('onRequest', app.requireUser)
-
-  app.get('/api/tunnel/machines', async (request) => app.machines.list(request.user.sub))
-
-  app.get<MachineParams>('/api/tunnel/machines/:machine', async (request) =>
-    app.machines.get(request.user.sub, request.params.machine),
-  )
+  const routes = app.withTypeProvider<TypeBoxTypeProvider>()
 
   /** Whoever has a machine has its agent's token, and must not be able to vouch for the machine with it. */
   const ownerOnly = async (request: FastifyRequest): Promise<void> => {
     if (request.user.roles.includes('agent')) throw agentMayNotChange()
   }
 
-  app.delete<MachineParams>(
+  routes.get('/api/tunnel/machines', { schema: schemas.listMachines }, async ({ user }) =>
+    app.machines.list(user.sub),
+  )
+
+  routes.get('/api/tunnel/machines/:machine', { schema: schemas.getMachine }, async ({ user, params }) =>
+    app.machines.get(user.sub, params.machine),
+  )
+
+  routes.delete(
     '/api/tunnel/machines/:machine',
-    { onRequest: ownerOnly },
-    async (request, reply) => {
-      await app.machines.forget(request.user.sub, request.params.machine)
-      const { user, params, id: correlationId } = request
-      app.audit.record({
-        event: 'machine.forgotten',
-        userId: user.sub,
-        machine: params.machine,
-        correlationId,
-      })
-      return reply.code(204).send()
+    { schema: schemas.forgetMachine, onRequest: ownerOnly },
+    async ({ user, params, id: correlationId }, reply) => {
+      const { machine } = params
+      await app.machines.forget(user.sub, machine)
+      app.audit.record({ event: 'machine.forgotten', userId: user.sub, machine, correlationId })
+      return reply.code(204).send(null)
     },
   )
 
-  app.post<MachineParams>(
+  routes.post(
     '/api/tunnel/machines/:machine/trust',
-    { onRequest: ownerOnly },
-    async (request) => {
-      const machine = await app.machines.trust(request.user.sub, request.params.machine)
-      const { user, id: correlationId } = request
+    { schema: schemas.trustMachine, onRequest: ownerOnly },
+    async ({ user, params, id: correlationId }) => {
+      const machine = await app.machines.trust(user.sub, params.machine)
       const details = { hostKeys: machine.hostKeys.map(({ fingerprint }) => fingerprint).join(' ') }
-      app.audit.record({
-        event: 'machine.trusted',
-        userId: user.sub,
-        machine: machine.name,
-        correlationId,
-        details,
-      })
+      const { name } = machine
+      app.audit.record({ event: 'machine.trusted', userId: user.sub, machine: name, correlationId, details })
       return machine
     },
   )
 
-  app.get('/api/tunnel/ssh/key', async (request) => ({ publicKey: app.ssh.publicKey(request.user.sub) }))
+  routes.get('/api/tunnel/ssh/key', { schema: schemas.sshKey }, async ({ user }) => ({
+    publicKey: app.ssh.publicKey(user.sub),
+  }))
 }
 
 export default fp(apiPlugin, {

@@ -1,7 +1,9 @@
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { HealthChecks } from './checks.ts'
 import { EventLoopDelay } from './event-loop.ts'
+import { liveness, readiness } from './schemas.ts'
 
 export type { CheckResult, HealthCheck, HealthChecks } from './checks.ts'
 
@@ -37,14 +39,19 @@ async function healthRoutes(app: FastifyInstance): Promise<void> {
   const startedMs = performance.now()
   const uptimeSeconds = () => Math.floor((performance.now() - startedMs) / 1_000)
   app.addHook('onRequest', app.limitProbesByIp)
-  app.get('/api/tunnel/health', async (_request, reply) => {
+  const routes = app.withTypeProvider<TypeBoxTypeProvider>()
+  routes.get('/api/tunnel/health', { schema: liveness }, async (_request, reply) => {
     reply.header('cache-control', 'no-store')
-    return { status: 'ok', uptimeSeconds: uptimeSeconds() }
+    return { status: 'ok' as const, uptimeSeconds: uptimeSeconds() }
   })
-  app.get('/api/tunnel/health/ready', async (_request, reply) => {
+  routes.get('/api/tunnel/health/ready', { schema: readiness }, async (_request, reply) => {
     const { ready, checks } = await app.health.run()
     reply.code(ready ? 200 : 503).header('cache-control', 'no-store')
-    return { status: ready ? 'ready' : 'unready', uptimeSeconds: uptimeSeconds(), checks }
+    return {
+      status: ready ? ('ready' as const) : ('unready' as const),
+      uptimeSeconds: uptimeSeconds(),
+      checks,
+    }
   })
 }
 

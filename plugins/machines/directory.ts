@@ -1,3 +1,4 @@
+import type { Machine } from '../../dial/machine.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { isMachineName } from '../../protocol/codec/heads.ts'
 import type { Enrolment } from '../../protocol/codec/hello.ts'
@@ -13,27 +14,10 @@ import {
   takenByConfiguration,
   tooManyMachines,
 } from './errors.ts'
-import { describe, type HostKey, hasChanged, hostKeysOf, lineOf } from './host-keys.ts'
+import { describe, hasChanged, hostKeysOf, lineOf } from './host-keys.ts'
 import type { ConfiguredMachine, MachinesOptions } from './options.ts'
 import { MachineRecords } from './records.ts'
 import type { Route } from './route.ts'
-
-export interface Machine {
-  owner: string
-  name: string
-  source: 'agent' | 'configured'
-  online: boolean
-  /** When it came on line or went off; unknown for what was not seen since the start. */
-  since?: string
-  sshUser: string
-  /** The pinned ones. */
-  hostKeys: HostKey[]
-  /** It has told other keys than the pinned ones: inspected mode is refused until its owner trusts them. */
-  hostKeyChanged: boolean
-  agentVersion?: string
-  /** An agent's: sealed streams and pooled SSH connections that it carries, and those that wait for it to come back. */
-  streams?: { open: number; waiting: number }
-}
 
 const MAX_MACHINES_PER_USER = 1_000
 const MAX_FORMER_KEYS = 32

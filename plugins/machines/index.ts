@@ -4,7 +4,8 @@ import type { StreamsOptions } from '../../protocol/options.ts'
 import { MachineDirectory } from './directory.ts'
 import type { MachinesOptions } from './options.ts'
 
-export type { Machine, MachineDirectory } from './directory.ts'
+export type { Machine } from '../../dial/machine.ts'
+export type { MachineDirectory } from './directory.ts'
 export type { AgentRoute, ConfiguredRoute, Route } from './route.ts'
 
 declare module 'fastify' {

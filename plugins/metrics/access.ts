@@ -15,6 +15,7 @@ export interface MetricsAccess extends MetricsOptions {
 }
 
 const LOOPBACK = /^(127(\.\d+){3}|::1|::ffff:127(\.\d+){3})$/
+const LOCAL_HOST = /^(localhost|127(\.\d+){3}|\[::1\])(:\d+)?$/i
 const FORWARDING_HEADERS = ['forwarded', 'x-forwarded-for', 'x-real-ip', 'via'] as const
 
 /** Throws TOKEN_MISSING or TOKEN_INVALID when `reader` may not read the metrics. */
@@ -27,9 +28,16 @@ export function checkReader(options: MetricsAccess, reader: Reader): void {
     throw metricsTokenWrong()
 }
 
-/** On this machine, and not let in by a reverse proxy on this machine, which everybody reaches. */
+/**
+ * On this machine, and not let in by a reverse proxy or a forwarder on this machine, which everybody reaches. A page in
+ * this machine's browser, whose name was made to lead here, asks with that name.
+ */
 function isLocal({ remoteAddress, headers }: Reader): boolean {
-  return LOOPBACK.test(remoteAddress ?? '') && FORWARDING_HEADERS.every((name) => headers[name] === undefined)
+  return (
+    LOOPBACK.test(remoteAddress ?? '') &&
+    LOCAL_HOST.test(String(headers.host ?? '')) &&
+    FORWARDING_HEADERS.every((name) => headers[name] === undefined)
+  )
 }
 
 /** Compared by digest: the time it takes tells neither length nor beginning. */

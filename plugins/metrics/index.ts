@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import client from 'prom-client'
 import { checkReader, type MetricsAccess } from './access.ts'
 import { createMetrics, type TunnelMetrics } from './metrics.ts'
+import { readMetrics } from './schemas.ts'
 import { OPENMETRICS_TYPE, openMetrics, wantsOpenMetrics } from './text.ts'
 
 export type { Count, Level, NoLabels, Spread, TunnelMetrics } from './metrics.ts'
@@ -42,7 +43,8 @@ async function metricsRoutes(app: FastifyInstance, options: MetricsAccess): Prom
   const mayRead = async (request: FastifyRequest): Promise<void> => {
     checkReader(options, { remoteAddress: request.socket.remoteAddress, headers: request.headers })
   }
-  app.get('/api/tunnel/metrics', { onRequest: [app.limitByIp, mayRead] }, async (request, reply) => {
+  const onRequest = [app.limitByIp, mayRead]
+  app.get('/api/tunnel/metrics', { schema: readMetrics, onRequest }, async (request, reply) => {
     const { tunnelMetrics } = app
     const text = await tunnelMetrics.read()
     reply.header('cache-control', 'no-store').header('vary', 'accept')

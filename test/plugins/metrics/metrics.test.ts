@@ -119,7 +119,8 @@ const TOKEN = 'a-token-for-prometheus'
 
 function refusalOf(options: MetricsOptions, remoteAddress: string, headers: Record<string, string> = {}) {
   try {
-    checkReader({ behindProxy: false, ...options }, { remoteAddress, headers })
+    const given = { host: 'localhost:3001', ...headers }
+    checkReader({ behindProxy: false, ...options }, { remoteAddress, headers: given })
     return undefined
   } catch (error) {
     return (error as TunnelError).code
@@ -140,6 +141,68 @@ test('this machine reads without a token, another needs one, unless anyone may',
     assert.equal(refusalOf(keyed, address, { authorization: `Bearer ${TOKEN}x` }), 'TOKEN_INVALID')
     assert.equal(refusalOf(keyed, address, { authorization: `Basic ${TOKEN}` }), 'TOKEN_INVALID')
     assert.equal(refusalOf(closed, address, { authorization: 'Bearer undefined' }), 'TOKEN_INVALID')
+  }
+})
+
+test('a page whose name was made to lead to this machine is not on it', () => {
+  for (const host of ['localhost', 'LOCALHOST:3001', '127.0.0.1:3001', '[::1]:3001'])
+    assert.equal(refusalOf({ access: 'loopback' }, '127.0.0.1', { host }), undefined, host)
+  for (const host of ['evil.example', '127.0.0.1.evil.example', 'localhost.evil.example:3001', ''])
+    assert.equal(refusalOf({ access: 'loopback' }, '127.0.0.1', { host }), 'TOKEN_MISSING', host)
+})
+
+/** What a reader of OpenMetrics 1.0 insists on, beyond what Prometheus' own format asks. */
+function checkOpenMetrics(text: string): void {
+  const lines = text.split('\n')
+  assert.deepEqual(lines.slice(-2), ['# EOF', ''])
+  const types = new Map<string, string>()
+  for (const line of lines.slice(0, -2)) {
+    const [, name = '', type = ''] = /^# TYPE (\S+) (\S+)$/.exec(line) ?? []
+    if (name !== '') {
+      assert.equal(types.has(name), false, `${name} is there twice`)
+      assert.ok(type !== 'counter' || !name.endsWith('_total'), line)
+      types.set(name, type)
+    } else assert.match(line, /^(# HELP \S+ .+|[a-z_][a-z0-9_]*(\{[^}]*\})? \S+)$/i)
+  }
+  for (const [name, type] of types) {
+    if (type !== 'counter') continue
+    const samples = lines.filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))
+    assert.deepEqual(samples, [], `${name} has a sample without _total`)
+  }
+}
+
+test('who accepts OpenMetrics reads OpenMetrics, and everybody else the text that Prometheus has always read', async (t) => {
+  const app = await start(t)
+  app.tunnelMetrics.requests.inc({ kind: 'http', outcome: 'ok' })
+  app.tunnelMetrics.sshConnectMs.observe({}, 250)
+  await app.inject('/machines/x')
+  const read = async (accept?: string) => {
+    const headers = accept === undefined ? {} : { accept }
+    const { body, headers: answer } = await app.inject({ url: '/api/tunnel/metrics', headers })
+    return { body, type: String(answer['content-type']) }
+  }
+  const prometheus =
+    'application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1'
+  for (const accept of ['application/openmetrics-text', prometheus]) {
+    const { body, type } = await read(accept)
+    assert.match(type, /^application\/openmetrics-text; version=1\.0\.0; charset=utf-8$/)
+    checkOpenMetrics(body)
+    assert.match(body, /^# TYPE tunnel_requests counter$/m)
+    assert.match(body, /^tunnel_requests_total\{kind="http",outcome="ok"\} 1$/m)
+    assert.match(body, /^tunnel_ssh_connect_seconds_sum 0\.25$/m)
+  }
+  for (const accept of [
+    undefined,
+    '*/*',
+    'text/plain',
+    'text/html',
+    'application/openmetrics-text;q=0, */*',
+  ]) {
+    const { body, type } = await read(accept)
+    assert.match(type, /^text\/plain; version=0\.0\.4/)
+    assert.match(body, /^# TYPE tunnel_requests_total counter$/m)
+    assert.match(body, /^tunnel_ssh_connect_ms_sum 250$/m)
+    assert.doesNotMatch(body, /# EOF/)
   }
 })
 

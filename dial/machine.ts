@@ -1,0 +1,33 @@
+import { type Static, Type } from 'typebox'
+
+const HostKey = Type.Object({
+  type: Type.String(),
+  fingerprint: Type.String({ description: '`SHA256:…`, as `ssh-keygen -l` shows it' }),
+})
+
+/** A machine as the proxy's routes tell it to its owner. */
+export const Machine = Type.Object({
+  owner: Type.String(),
+  name: Type.String(),
+  source: Type.Union([Type.Literal('agent'), Type.Literal('configured')]),
+  online: Type.Boolean(),
+  since: Type.Optional(
+    Type.String({ description: 'when it came on line or went off; unknown if not seen since the start' }),
+  ),
+  sshUser: Type.String(),
+  hostKeys: Type.Array(HostKey, { description: 'the pinned ones' }),
+  hostKeyChanged: Type.Boolean({
+    description: 'it shows other keys than the pinned ones, and waits for its owner to trust them',
+  }),
+  agentVersion: Type.Optional(Type.String()),
+  streams: Type.Optional(
+    Type.Object(
+      { open: Type.Integer(), waiting: Type.Integer() },
+      {
+        description:
+          'sealed streams and pooled SSH connections that its agent carries, and those that wait for it to come back',
+      },
+    ),
+  ),
+})
+export type Machine = Static<typeof Machine>

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { FrameType } from '../../../protocol/codec/frames.ts'
+import { isolated, startTunnel, tunnel } from '../../cli/tunnel.ts'
+import { drop, listenTcp, startProxy } from '../../support/proxy.ts'
+import { tempFolder } from '../../support/tree.ts'
+import { RawClient } from '../links/raw-client.ts'
+
+test('a stream that is opened in a drain still opens; what needs the state that was handed over is told why it fails', async (t) => {
+  const proxy = await startProxy(t)
+  const echo = await listenTcp(t, (socket) => socket.pipe(socket))
+  await proxy.startAgent('home', 'alice', '127.0.0.1:1', { allow: [echo] })
+  const client = await proxy.connect('alice')
+  const { app } = proxy
+  const waiting = new Promise<void>((resolve) => app.lifecycle.onDrain('wait', () => resolve()))
+  const drained = app.lifecycle.drain(10_000)
+  await waiting
+
+  const stream = await client.open({ machine: 'home', kind: 'ssh', target: echo })
+  t.after(() => drop(stream))
+  stream.write('still here')
+  assert.equal(String(((await once(stream, 'data')) as [Buffer])[0]), 'still here')
+
+  await assert.rejects(app.state.get('machines', 'x'), { code: 'SHUTTING_DOWN' })
+  await assert.rejects(app.state.put('machines', 'x', 1), { code: 'SHUTTING_DOWN' })
+  const refused = await app.inject({
+    method: 'DELETE',
+    url: '/api/tunnel/machines/home',
+    headers: { authorization: `Bearer ${proxy.tokenOf('alice')}` },
+  })
+  assert.equal(refused.statusCode, 503)
+  assert.equal(refused.json<{ code: string }>().code, 'SHUTTING_DOWN')
+  await app.lifecycle.drain(0)
+  await drained
+  assert.equal(app.links.count, 0)
+})
+
+const THROWS = `
+export default async function (app) {
+  app.get('/throw', async () => {
+    setImmediate(() => {
+      throw new Error('out of nowhere')
+    })
+    return 'soon'
+  })
+}
+`
+
+test('an error that nothing catches is logged; the peers are sent away before the process ends with 1', async (t) => {
+  const folder = await tempFolder(t)
+  const env = isolated(join(folder, 'state'))
+  const plugin = join(folder, 'throws.mjs')
+  await writeFile(plugin, THROWS)
+  const proxy = startTunnel(t, ['server', '--port', '0', '--plugin', plugin], { env })
+  const [, url = ''] = await proxy.line(/listening.*(http:\/\/127\.0\.0\.1:\d+)/i)
+  const token = (await tunnel(['token', '--sub', 'alice'], { env })).stdout.trim()
+  const client = await new RawClient(t, { url, token }).hello()
+  assert.equal((await fetch(`${url}/throw`)).status, 200)
+  await client.frame((frame) => frame[0] === FrameType.GOAWAY)
+  client.socket.close()
+  assert.deepEqual(await proxy.exit, { code: 1, signal: null }, proxy.stderr)
+  assert.match(proxy.stdout, /"level":"ERROR".*out of nowhere/)
+})
+
+test('a second signal ends the wait of a drain, and the proxy still closes in order', async (t) => {
+  const env = isolated(join(await tempFolder(t), 'state'))
+  const proxy = startTunnel(t, ['server', '--port', '0'], { env })
+  const [, url = ''] = await proxy.line(/listening.*(http:\/\/127\.0\.0\.1:\d+)/i)
+  const token = (await tunnel(['token', '--sub', 'alice'], { env })).stdout.trim()
+  const client = await new RawClient(t, { url, token }).hello()
+  proxy.kill('SIGTERM')
+  await client.frame((frame) => frame[0] === FrameType.GOAWAY)
+  const sinceMs = performance.now()
+  proxy.kill('SIGTERM')
+  assert.equal((await client.closed).code, 1012)
+  assert.deepEqual(await proxy.exit, { code: 0, signal: null }, proxy.stderr)
+  // Whoever does not move is waited for 5 s.
+  assert.ok(performance.now() - sinceMs < 4_500)
+})
