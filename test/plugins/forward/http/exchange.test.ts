@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import net from 'node:net'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
 import { HttpOrigins } from '../../../../plugins/forward/http/origins.ts'
 import type { ServeContext } from '../../../../plugins/forward/serve.ts'
-import type { ChannelLease } from '../../../../plugins/pool/index.ts'
 import { TunnelError } from '../../../../protocol/codec/errors.ts'
 import type { AcceptHead, HeaderList } from '../../../../protocol/index.ts'
 import type { ByteStream, StreamState } from '../../../../protocol/stream/byte-stream.ts'
 import type { StreamHandlers } from '../../../../protocol/stream/event-buffer.ts'
 import { webService } from '../rig.ts'
+import { places } from './places.ts'
 
 /** A request that came by no tunnel, as a gateway makes one. */
 class GatewayRequest implements ByteStream {
@@ -69,62 +67,6 @@ class GatewayRequest implements ByteStream {
     this.handlers.closed?.(error)
     this.#settle()
   }
-}
-
-/** Places for connections that are plain sockets, and who is asked to give one back. */
-function places(t: TestContext) {
-  const offers = new Set<() => void>()
-  const errors: unknown[] = []
-  const bytes = { in: 0, out: 0 }
-  let held = 0
-  const acquire = async (): Promise<ChannelLease> => {
-    held++
-    let offer: (() => void) | undefined
-    let released = false
-    const keep = (): void => {
-      if (offer !== undefined) offers.delete(offer)
-    }
-    return {
-      connection: {
-        async openTcp(host: string, port: number) {
-          const socket = net.connect({ host, port, allowHalfOpen: true })
-          t.after(() => socket.destroy())
-          await once(socket, 'connect')
-          return socket
-        },
-      },
-      release() {
-        keep()
-        if (!released) held--
-        released = true
-      },
-      offer(giveBack: () => void) {
-        offer = giveBack
-        offers.add(giveBack)
-      },
-      keep,
-    } as never
-  }
-  const log = { debug() {}, info() {}, warn() {}, error: (context: unknown) => void errors.push(context) }
-  const context = (target: string): ServeContext => ({
-    userId: 'ada',
-    machine: 'home',
-    target,
-    headers: {},
-    timeoutMs: 30_000,
-    log,
-    acquire,
-    open: () => assert.fail('a channel of HTTP is opened by its origin'),
-    onOpen: () => undefined,
-    onAccepted: () => {},
-    onHead: () => {},
-    carried: (direction, byteCount) => {
-      bytes[direction] += byteCount
-    },
-    suspended: () => {},
-    resumed: () => {},
-  })
-  return { offers, errors, bytes, context, held: () => held }
 }
 
 test('a request that came by no tunnel is served as one that did', async (t) => {

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import net from 'node:net'
+import type { ServeContext } from '../../../../plugins/forward/serve.ts'
+import type { ChannelLease } from '../../../../plugins/pool/index.ts'
+import type { Scope } from '../../../support/scope.ts'
+
+/** Places for connections that are plain sockets, and who is asked to give one back. */
+export function places(t: Scope) {
+  const offers = new Set<() => void>()
+  const errors: unknown[] = []
+  const bytes = { in: 0, out: 0 }
+  let held = 0
+  const acquire = async (): Promise<ChannelLease> => {
+    held++
+    let offer: (() => void) | undefined
+    let released = false
+    const keep = (): void => {
+      if (offer !== undefined) offers.delete(offer)
+    }
+    return {
+      connection: {
+        async openTcp(host: string, port: number) {
+          const socket = net.connect({ host, port, allowHalfOpen: true })
+          t.after(() => socket.destroy())
+          await once(socket, 'connect')
+          return socket
+        },
+      },
+      release() {
+        keep()
+        if (!released) held--
+        released = true
+      },
+      offer(giveBack: () => void) {
+        offer = giveBack
+        offers.add(giveBack)
+      },
+      keep,
+    } as never
+  }
+  const log = { debug() {}, info() {}, warn() {}, error: (context: unknown) => void errors.push(context) }
+  const context = (target: string): ServeContext => ({
+    userId: 'ada',
+    machine: 'home',
+    target,
+    headers: {},
+    timeoutMs: 30_000,
+    log,
+    acquire,
+    open: () => assert.fail('a channel of HTTP is opened by its origin'),
+    onOpen: () => undefined,
+    onAccepted: () => {},
+    onHead: () => {},
+    carried: (direction, byteCount) => {
+      bytes[direction] += byteCount
+    },
+    suspended: () => {},
+    resumed: () => {},
+  })
+  return { offers, errors, bytes, context, held: () => held }
+}
