@@ -38,7 +38,7 @@ const OUT = '.tests'
 /**
  * Modules that several files share are compiled once, and stay one module within a process.
  * @param {string[]} files from the root
- * @returns {Promise<{ compiled: string[], remove: () => void }>} what the files were compiled to, from the root
+ * @returns {Promise<{ folder: string, compiled: string[], remove: () => void }>} paths from the root
  */
 export async function compileTests(files) {
   removeLeftovers()
@@ -60,7 +60,7 @@ export async function compileTests(files) {
     logLevel: 'warning',
     plugins: [packagesOutside, keepPlaces],
   })
-  return { compiled: files.map((file) => join(folder, file.replace(/\.ts$/, '.js'))), remove }
+  return { folder, compiled: files.map((file) => join(folder, file.replace(/\.ts$/, '.js'))), remove }
 }
 
 /** What a run that was killed could not remove. */

@@ -1,13 +1,19 @@
 // `npm test [-- part of a path…]`: makes sure that the system programs and a fresh dist/ are there, then runs the tests.
+// With --coverage it also says which lines they ran, and fails when those are fewer than COVERAGE_FLOOR.
 import { spawn, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { compileTests } from './compile-tests.mjs'
+import { Coverage, printCoverage } from './coverage.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 /** Longest that one file of tests may take, in ms; a hang becomes a failure that names the test. */
 const TEST_TIMEOUT_MS = 240_000
+/** V8 counts at this price at most. */
+const COVERAGE_SLOWDOWN = 2
+/** A little under what docs/TESTING.md records, in percent of the lines. It holds for whole runs. */
+const COVERAGE_FLOOR = 0
 /** How long a process may take to follow its parent, in ms. */
 const LEAVE_MS = 3_000
 
@@ -47,8 +53,10 @@ const TAKES_VALUE = /^--test-(name-pattern|skip-pattern|timeout|concurrency|shar
 
 const wanted = []
 const flags = []
+let withCoverage = false
 for (const argument of process.argv.slice(2)) {
-  if (argument.startsWith('-') || TAKES_VALUE.test(flags.at(-1))) flags.push(argument)
+  if (argument === '--coverage') withCoverage = true
+  else if (argument.startsWith('-') || TAKES_VALUE.test(flags.at(-1))) flags.push(argument)
   else wanted.push(argument)
 }
 const files = filesUnder(join(root, 'test'), (name) => name.endsWith('.test.ts'))
@@ -62,8 +70,9 @@ if (files.length === 0) {
 
 run('install-test-packages.mjs')
 if (buildIsStale()) run('build.mjs')
-const { compiled, remove } = await compileTests(files)
+const { folder, compiled, remove } = await compileTests(files)
 process.on('exit', remove)
+const coverage = withCoverage ? new Coverage(root, join(folder, 'coverage')) : undefined
 
 // In its own process group, so that nothing a test forgot outlives the run.
 const child = spawn(
@@ -71,11 +80,16 @@ const child = spawn(
   [
     ...['--enable-source-maps', '--test'],
     ...['--test-reporter=./scripts/test-reporter.mjs', '--test-reporter-destination=stdout'],
-    ...['--test-concurrency=3', `--test-timeout=${TEST_TIMEOUT_MS}`],
+    ...['--test-concurrency=3', `--test-timeout=${TEST_TIMEOUT_MS * (withCoverage ? COVERAGE_SLOWDOWN : 1)}`],
     ...flags,
     ...compiled,
   ],
-  { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], detached: true },
+  {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    detached: true,
+    env: { ...process.env, ...(coverage && { NODE_V8_COVERAGE: coverage.folder }) },
+  },
 )
 
 function signalGroup(signal) {
@@ -106,12 +120,18 @@ function leftBehind() {
     })
 }
 
+function finish(code) {
+  const isEnough =
+    coverage === undefined || printCoverage(coverage.finish(), wanted.length ? 0 : COVERAGE_FLOOR)
+  process.exit(code === 0 && !isEnough ? 1 : code)
+}
+
 child.on('exit', (code, signal) => {
   // What ends with its parent may take a moment for it.
   const deadlineMs = performance.now() + LEAVE_MS
   const check = () => {
     const left = leftBehind()
-    if (left.length === 0) process.exit(signal === null ? code : 1)
+    if (left.length === 0) return finish(signal === null ? code : 1)
     if (performance.now() < deadlineMs) return setTimeout(check, 20)
     console.error(`a test left a process behind; it was ended\n${left.join('\n')}`)
     signalGroup('SIGKILL')
