@@ -57,7 +57,9 @@ export function connectTimeout(machine: string, timeoutMs: number): TunnelError 
 }
 
 export function connectionLost(machine: string, cause: unknown): TunnelError {
-  if (cause instanceof TunnelError) return cause
+  // Whichever of the two is noticed first: the agent has not come back, or the stream to it has waited long enough.
+  const isAgentGone = cause instanceof TunnelError && cause.code === 'RESUME_EXPIRED'
+  if (cause instanceof TunnelError && !isAgentGone) return cause
   return new TunnelError('AGENT_LOST', `the SSH connection to ${machine} was lost`, { hop: 'ssh', cause })
 }
 

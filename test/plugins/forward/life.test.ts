@@ -56,11 +56,11 @@ interface Said {
 
 const NOTHING: Said = { requests: {}, latencies: 0, errors: 0, hooks: [], audit: [], log: [] }
 
-/** What is said of a stream that was open and ended with `outcome`. */
-function closed(outcome: string, isError: boolean): Said {
+/** What is said of a stream that was open and ended with `outcome`. A request has its latency when its answer begins. */
+function closed(outcome: string, isError: boolean, kind?: Kind): Said {
   return {
     requests: { [outcome]: 1 },
-    latencies: outcome === 'ok' ? 1 : 0,
+    latencies: outcome === 'ok' || kind === 'http' ? 1 : 0,
     errors: isError ? 1 : 0,
     hooks: ['onOpen', `onClose ${outcome}`],
     audit: [`stream.closed ${outcome}`],
@@ -106,8 +106,7 @@ async function scene(t: TestContext, kind: Kind): Promise<Scene> {
     FaultRelay.listen(t, { target }),
   ])
   const via = (line: FaultRelay) => `http://127.0.0.1:${line.port}`
-  // Sealed streams go to the test's own server; inspected ones need a real sshd.
-  await proxy.startAgent('home', 'alice', kind === 'ssh' ? far : sshd, { urls: [via(agentLine)] })
+  await proxy.startAgent('home', 'alice', sshd, { urls: [via(agentLine)], allow: [far] })
   const tunnel = await proxy.connect('alice', { url: via(clientLine) })
   const hooks: string[] = []
   proxy.app.tunnel.addHook('onOpen', () => void hooks.push('onOpen'))
@@ -139,18 +138,17 @@ async function scene(t: TestContext, kind: Kind): Promise<Scene> {
         giveUp: () => abort.abort(),
       }
     }
-    const isTcp = kind === 'tcp'
     const stream = await tunnel.open({
       machine,
-      kind: isTcp ? 'tcp' : 'ssh',
-      ...(isTcp ? { target: far } : {}),
+      kind: kind === 'tcp' ? 'tcp' : 'ssh',
+      ...(kind === 'configured' ? {} : { target: far }),
     })
     stream.on('error', () => {})
     await once(stream, 'data')
     return {
       async end() {
         stream.resume()
-        sockets[0]?.end()
+        for (const socket of sockets) socket.end()
         stream.end()
         if (!stream.closed) await once(stream, 'close')
       },
@@ -168,7 +166,7 @@ async function scene(t: TestContext, kind: Kind): Promise<Scene> {
 
   const ofKind = wireKind(kind)
   async function said(): Promise<Said> {
-    const text = await (await fetch(`${proxy.url}/api/tunnel/metrics`)).text()
+    const text = await proxy.app.tunnelMetrics.read()
     const requests: Record<string, number> = {}
     for (const [, of, outcome = '', count] of text.matchAll(
       /^tunnel_requests_total\{kind="(\w+)",outcome="(\w+)"\} (\d+)$/gm,
@@ -181,7 +179,7 @@ async function scene(t: TestContext, kind: Kind): Promise<Scene> {
     return {
       requests,
       latencies: Number(latencies.exec(text)?.[1] ?? 0),
-      errors: await proxy.metric('tunnel_errors_total'),
+      errors: [...text.matchAll(/^tunnel_errors_total\{.*\} (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0),
       hooks: [...hooks],
       audit: audit
         .filter(({ event }) => event.startsWith('stream.'))
@@ -259,7 +257,7 @@ const ENDINGS: readonly Ending[] = [
     async play(at, _t, kind) {
       ;(await at.open(kind)).giveUp()
     },
-    expected: () => closed('ABORTED', false),
+    expected: (kind) => closed('ABORTED', false, kind),
   },
   {
     name: "ends well after its client's link was cut",
@@ -301,7 +299,7 @@ const ENDINGS: readonly Ending[] = [
             requests: {},
             audit: ['stream.moved TAKEN_OVER'],
           }
-        : closed('SHUTTING_DOWN', true),
+        : closed('SHUTTING_DOWN', true, kind),
   },
   {
     name: 'is not asked for again within the resume window',
@@ -311,7 +309,7 @@ const ENDINGS: readonly Ending[] = [
       at.clientLine.refusing = true
       at.clientLine.cut()
     },
-    expected: () => closed('RESUME_EXPIRED', true),
+    expected: (kind) => closed('RESUME_EXPIRED', true, kind),
   },
   {
     name: 'loses its agent for good',
@@ -321,7 +319,7 @@ const ENDINGS: readonly Ending[] = [
       at.agentLine.refusing = true
       at.agentLine.cut()
     },
-    expected: (kind) => closed(kind === 'ssh' ? 'RESUME_EXPIRED' : 'AGENT_LOST', true),
+    expected: (kind) => closed('AGENT_LOST', true, kind),
   },
 ]
 
