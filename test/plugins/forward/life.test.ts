@@ -179,7 +179,10 @@ async function scene(t: TestContext, kind: Kind): Promise<Scene> {
     return {
       requests,
       latencies: Number(latencies.exec(text)?.[1] ?? 0),
-      errors: [...text.matchAll(/^tunnel_errors_total\{.*\} (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0),
+      errors: [...text.matchAll(/^tunnel_errors_total\{.*\} (\d+)$/gm)].reduce(
+        (sum, [, count]) => sum + Number(count),
+        0,
+      ),
       hooks: [...hooks],
       audit: audit
         .filter(({ event }) => event.startsWith('stream.'))
