@@ -82,7 +82,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     // Who is asking, and what may be asked for.
     await use('tunnel-auth', auth, settings.auth)
     await use('tunnel-policy', policy, settings.policy)
-    await use('tunnel-ratelimit', ratelimit, settings.rateLimit)
+    await use('tunnel-ratelimit', ratelimit, { ...settings.rateLimit, behindProxy })
     // Connections, and the answers to what goes wrong on them.
     await use('tunnel-sockets', sockets, {
       max: server.maxSockets,

@@ -1,7 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
 import fp from 'fastify-plugin'
+import { systemClock } from '../../protocol/clock.ts'
 import { CORRELATION_HEADER, correlationIdOf } from './correlation.ts'
+import { LineSampler } from './sampler.ts'
 
 export { CORRELATION_HEADER } from './correlation.ts'
 export { createLogger } from './logger.ts'
@@ -45,6 +47,7 @@ const QUIET_ROUTES = /^\/api\/tunnel\/(health(\/ready)?|metrics)$/
 
 async function loggingPlugin(app: FastifyInstance, { slowMs, output }: LoggingOptions): Promise<void> {
   if (output !== undefined) app.health.addCheck('log', () => output.problem)
+  const refusals = new LineSampler<number>(systemClock)
   app.addHook('onRequest', (request, reply, done) => {
     reply.header(CORRELATION_HEADER, request.id)
     done()
@@ -62,8 +65,18 @@ async function loggingPlugin(app: FastifyInstance, { slowMs, output }: LoggingOp
     const isLink = 'ws' in request && request.ws === true
     if (durationMs > slowMs && !isLink) request.log.warn({ context }, 'slow request')
     else if (isLink || QUIET_ROUTES.test(context.route ?? '')) request.log.debug({ context }, 'request')
-    else request.log.info({ context }, 'request')
+    else if (reply.statusCode < 400) request.log.info({ context }, 'request')
+    else {
+      // What is refused costs whoever asks nothing.
+      const leftOut = refusals.take(reply.statusCode)
+      if (leftOut !== undefined)
+        request.log.info({ context: leftOut === 0 ? context : { ...context, leftOut } }, 'request')
+    }
     done()
+  })
+  app.addHook('onClose', async () => {
+    for (const [status, leftOut] of refusals.untold())
+      app.log.info({ context: { status, leftOut } }, 'requests that were left out of the log')
   })
 }
 

@@ -27,6 +27,8 @@ declare module 'fastify' {
 type LimitByIp = (request: FastifyRequest, reply: FastifyReply) => Promise<void>
 
 const WINDOW_MS = 60_000
+const FORWARDED =
+  'a request came with x-forwarded-for, which is not believed: if a reverse proxy stands in front, name it in server.trustProxy, or all who come through it share one limit'
 /** Addresses counted at once; the longest unseen is forgotten. */
 const MAX_ADDRESSES = 10_000
 
@@ -37,13 +39,18 @@ class AddressCounts extends WindowCounts {
   }
 }
 
-export default fp<RateLimitOptions>(
+export default fp<RateLimitOptions & { behindProxy?: boolean }>(
   async (app, options) => {
     // global: false and createRateLimit: the limit is where a route says so, and this plugin adds no hook.
     await app.register(fastifyRateLimit, { global: false, store: AddressCounts })
+    let isWarned = false
     const limiter = (): LimitByIp => {
       const countRequest = app.createRateLimit({ max: options.perIpPerMinute, timeWindow: WINDOW_MS })
       return async (request, reply) => {
+        if (!isWarned && !options.behindProxy && request.headers['x-forwarded-for'] !== undefined) {
+          isWarned = true
+          request.log.warn(FORWARDED)
+        }
         // Without its peer the socket has no address.
         if (request.ip === undefined) throw peerGone()
         const count = await countRequest(request)

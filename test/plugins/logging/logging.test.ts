@@ -209,3 +209,22 @@ test('what a stranger asks for is not logged at any length', async (t) => {
   const line = lines().find(({ message }) => message === 'request')
   assert.ok(String(line?.context?.route).length <= 200)
 })
+
+test('a stranger who is refused again and again does not fill the log, and how much was left out is told', async (t) => {
+  const { app, lines } = await start(t, (app) => {
+    app.get('/ok', async () => 'yes')
+  })
+  for (let count = 0; count < 400; count++) await app.inject(`/nothing/${count}`)
+  const refused = () => lines().filter(({ context }) => context?.status === 404)
+  assert.ok(refused().length >= 100 && refused().length < 200, `${refused().length} lines`)
+  // What is answered has its line all the same, and another refusal too.
+  await app.inject('/ok')
+  assert.equal(lines().at(-1)?.context?.status, 200)
+  await app.inject({ method: 'POST', url: '/ok', headers: { 'content-type': 'x' }, payload: 'y' })
+  assert.notEqual(lines().at(-1)?.context?.status, 200)
+  await app.close()
+  const leftOut = refused().reduce((sum, { context }) => sum + Number(context?.leftOut ?? 0), 0)
+  const written = refused().filter(({ message }) => message === 'request').length
+  const posted = lines().filter(({ context }) => context?.method === 'POST' && context.status === 404).length
+  assert.equal(written - posted + leftOut, 400)
+})

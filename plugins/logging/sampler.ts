@@ -1,0 +1,46 @@
+import type { Clock } from '../../protocol/clock.ts'
+import { TokenBucket } from '../../protocol/token-bucket.ts'
+
+/** Lines of one kind that are written in a row, and how many a second when there are more. */
+const BURST = 100
+const PER_SECOND = 5
+
+interface Kind {
+  bucket: TokenBucket
+  left: number
+}
+
+/**
+ * Which lines of a kind are written when strangers can cause as many as they like. Those that are left out are counted,
+ * and the next line of their kind says how many there were.
+ */
+export class LineSampler<Key> {
+  readonly #clock: Clock
+  /** As many as there are kinds: a key must not be a stranger's to choose. */
+  readonly #kinds = new Map<Key, Kind>()
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** How many lines of this kind were left out since the last one, or undefined when this one is left out too. */
+  take(key: Key): number | undefined {
+    let kind = this.#kinds.get(key)
+    if (kind === undefined) {
+      kind = { bucket: new TokenBucket(this.#clock, PER_SECOND, BURST), left: 0 }
+      this.#kinds.set(key, kind)
+    }
+    if (!kind.bucket.take()) {
+      kind.left++
+      return undefined
+    }
+    const { left } = kind
+    kind.left = 0
+    return left
+  }
+
+  /** The kinds of which lines were left out that no later line has told of. */
+  *untold(): Generator<[Key, number]> {
+    for (const [key, { left }] of this.#kinds) if (left > 0) yield [key, left]
+  }
+}
