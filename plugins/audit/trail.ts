@@ -59,7 +59,10 @@ export class AuditTrail {
   }
 
   #open(): WriteStream {
+    // What a full disk or a crash has left of a line is a line of its own: the next one must not go on in it.
+    const torn = endsInLine(this.#file)
     const stream = createWriteStream(this.#file, { flags: 'a', mode: 0o600 })
+    if (torn) stream.write('\n')
     // Each line that is lost is told by its own write.
     return stream.on('error', () => {})
   }
@@ -91,19 +94,29 @@ export class AuditTrail {
 }
 
 function lastHash(file: string): string {
+  const last = tailOf(file, MAX_LINE_BYTES).trimEnd().split('\n').at(-1) ?? ''
+  return last === '' ? NOTHING_BEFORE : sha256(last)
+}
+
+function endsInLine(file: string): boolean {
+  const last = tailOf(file, 1)
+  return last !== '' && last !== '\n'
+}
+
+/** The end of a plain file; of what is not there, or not a plain file, nothing. */
+function tailOf(file: string, maxBytes: number): string {
   let descriptor: number
   try {
     descriptor = openSync(file, 'r')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return NOTHING_BEFORE
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
     throw error
   }
   try {
     const { size } = fstatSync(descriptor)
-    const tail = Buffer.alloc(Math.min(size, MAX_LINE_BYTES))
+    const tail = Buffer.alloc(Math.min(size, maxBytes))
     readSync(descriptor, tail, 0, tail.length, size - tail.length)
-    const last = tail.toString().trimEnd().split('\n').at(-1) ?? ''
-    return last === '' ? NOTHING_BEFORE : sha256(last)
+    return tail.toString()
   } finally {
     closeSync(descriptor)
   }

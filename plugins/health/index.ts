@@ -16,6 +16,19 @@ declare module 'fastify' {
 /** An event loop that is later than this on average over a second serves nobody well: send new work elsewhere. */
 const MAX_EVENT_LOOP_DELAY_MS = 1_000
 
+/** How long the answer of a write to the state holds, in ms: each is an fsync, and anybody may ask. */
+const STATE_PROBE_MS = 2_000
+
+/** `work` at most once in each `forMs`; who asks in between has the same answer. */
+function once(forMs: number, work: () => Promise<void>): () => Promise<void> {
+  let last: { atMs: number; answer: Promise<void> } | undefined
+  return () => {
+    const now = performance.now()
+    if (last === undefined || now - last.atMs >= forMs) last = { atMs: now, answer: work() }
+    return last.answer
+  }
+}
+
 /** The service part: registered early, so that every later plugin can add its checks. */
 export const healthChecks = fp(
   async (app: FastifyInstance) => {
@@ -31,8 +44,10 @@ async function healthRoutes(app: FastifyInstance): Promise<void> {
     delay.meanMs > MAX_EVENT_LOOP_DELAY_MS ? 'the event loop is late' : undefined,
   )
   app.health.addCheck('accepting', () => (app.lifecycle.draining ? 'this proxy is shutting down' : undefined))
+  // A write: a full disk is still read.
+  const probeState = once(STATE_PROBE_MS, () => app.state.put('health', 'probe', Date.now()))
   app.health.addCheck('state', async () => {
-    await app.state.get('health', 'probe')
+    await probeState()
     return undefined
   })
 

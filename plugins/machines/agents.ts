@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import { StreamDuplex } from '../../protocol/node/duplex.ts'
@@ -41,15 +42,17 @@ interface Agent {
   /** Of the newest link. */
   isFresh: () => boolean
   since: Date
+  /** The same by the clock that never runs backwards. */
+  sinceMs: number
   /** Until then all that is known of it is that somebody waits for it. */
   wasOnline: boolean
-  forget: NodeJS.Timeout | undefined
+  forgetTimer: unknown
   waiting: Set<Waiter>
 }
 
 /** How long an OPEN waits for an agent that may be dialling, in ms. */
 const REDIAL_GRACE_MS = 5_000
-/** Links of one agent at once: two while it moves, and what has died unseen. */
+/** Links of one agent at once: two while it moves, and some whose end nobody has noticed yet. */
 const MAX_LINKS = 4
 /** What an older link has to show that it lives when its agent has made another, in ms. */
 const PROBE_MS = 3_000
@@ -58,25 +61,28 @@ const PROBE_MS = 3_000
 export class Agents {
   readonly #settings: StreamsOptions
   readonly #agents = new Map<string, Agent>()
-  readonly #began = new Date()
+  readonly #clock: Clock
+  readonly #beganMs: number
   #closed = false
 
-  constructor(settings: StreamsOptions) {
+  constructor(settings: StreamsOptions, clock: Clock = systemClock) {
     this.#settings = settings
+    this.#clock = clock
+    this.#beganMs = clock.now()
   }
 
   /** `link` is the agent's from now on; another program that had the name is told and closed. */
   attach(owner: string, name: string, link: Link, isFresh = () => true): void {
     const agent = this.#agents.get(keyOf(owner, name)) ?? this.#add(owner, name)
-    clearTimeout(agent.forget)
-    agent.forget = undefined
+    this.#clock.clearTimer(agent.forgetTimer)
+    agent.forgetTimer = undefined
     const older = agent.links
     agent.links = older.filter((each) => isSameProgram(each, link))
     agent.links.push(link)
     agent.isFresh = isFresh
     if (agent.links.length > MAX_LINKS) agent.links.shift()?.close(takenOver(name))
     agent.wasOnline = true
-    agent.since = new Date()
+    this.#changed(agent)
     agent.opener.attach(link)
     const waiting = [...agent.waiting]
     agent.waiting.clear()
@@ -100,8 +106,9 @@ export class Agents {
       links: [],
       isFresh: () => true,
       since: new Date(),
+      sinceMs: this.#clock.now(),
       wasOnline: false,
-      forget: undefined,
+      forgetTimer: undefined,
       waiting: new Set(),
     }
     this.#agents.set(keyOf(owner, name), agent)
@@ -118,8 +125,17 @@ export class Agents {
     const next = agent.links.at(-1)
     if (!wasNewest) return
     if (next !== undefined) return agent.opener.attach(next)
+    this.#changed(agent)
+    this.#forgetLater(agent)
+  }
+
+  #changed(agent: Agent): void {
     agent.since = new Date()
-    agent.forget = setTimeout(() => this.#forget(agent), this.#settings.resumeMs).unref()
+    agent.sinceMs = this.#clock.now()
+  }
+
+  #forgetLater(agent: Agent): void {
+    agent.forgetTimer ??= this.#clock.setTimer(() => this.#forget(agent), this.#settings.resumeMs)
   }
 
   #forget(agent: Agent): void {
@@ -128,13 +144,22 @@ export class Agents {
   }
 
   #end(agent: Agent, error: TunnelError): void {
-    clearTimeout(agent.forget)
+    this.#clock.clearTimer(agent.forgetTimer)
     const key = keyOf(agent.owner, agent.name)
     if (this.#agents.get(key) === agent) this.#agents.delete(key)
     agent.opener.close(error)
     const waiting = [...agent.waiting]
     agent.waiting.clear()
     for (const { gone } of waiting) gone(error)
+  }
+
+  /** Its owner has removed it: all of its links end, and what waits for it. */
+  forget(owner: string, name: string, error: TunnelError): void {
+    const agent = this.#agents.get(keyOf(owner, name))
+    if (agent === undefined) return
+    const links = agent.links.splice(0)
+    this.#end(agent, error)
+    for (const link of links) link.close(error)
   }
 
   #linkOf(agent: Agent | undefined): Link | undefined {
@@ -166,21 +191,21 @@ export class Agents {
     const link = this.#linkOf(agent)
     if (agent !== undefined && link !== undefined)
       return agent.isFresh() ? Promise.resolve(link) : Promise.reject(tokenStale(name))
-    const goneSince = agent?.wasOnline === true ? agent.since : this.#began
-    const leftMs = goneSince.getTime() + REDIAL_GRACE_MS - Date.now()
+    const goneSinceMs = agent?.wasOnline === true ? agent.sinceMs : this.#beganMs
+    const leftMs = goneSinceMs + REDIAL_GRACE_MS - this.#clock.now()
     if (this.#closed || leftMs <= 0) return Promise.reject(machineOffline(name))
     return new Promise((resolve, reject) => {
       const go = (found: Link): void => {
-        clearTimeout(timer)
+        this.#clock.clearTimer(timer)
         resolve(found)
       }
       const giveUp = (): void => {
-        clearTimeout(timer)
+        this.#clock.clearTimer(timer)
         stop()
         reject(machineOffline(name))
       }
       const stop = this.whenOnline(owner, name, go, giveUp)
-      const timer = setTimeout(giveUp, leftMs).unref()
+      const timer = this.#clock.setTimer(giveUp, leftMs)
     })
   }
 
@@ -202,7 +227,7 @@ export class Agents {
     }
     const waiter = { go, gone }
     agent.waiting.add(waiter)
-    agent.forget ??= setTimeout(() => this.#forget(agent), this.#settings.resumeMs).unref()
+    this.#forgetLater(agent)
     return () => {
       agent.waiting.delete(waiter)
       if (!agent.wasOnline && agent.waiting.size === 0) this.#forget(agent)

@@ -1,5 +1,6 @@
 import type { Machine } from '../../dial/machine.ts'
-import { TunnelError } from '../../protocol/codec/errors.ts'
+import type { Clock } from '../../protocol/clock.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { isMachineName } from '../../protocol/codec/heads.ts'
 import type { Enrolment } from '../../protocol/codec/hello.ts'
 import type { Link } from '../../protocol/link/link.ts'
@@ -8,30 +9,37 @@ import type { State } from '../state/index.ts'
 import { type AgentLink, Agents } from './agents.ts'
 import { dialTcp } from './dial-tcp.ts'
 import {
+  keysUntrusted,
   machineUnknown,
   nameInvalid,
   nothingToTrust,
+  removed,
   takenByConfiguration,
   tooManyMachines,
 } from './errors.ts'
 import { describe, hasChanged, hostKeysOf, lineOf } from './host-keys.ts'
 import type { ConfiguredMachine, MachinesOptions } from './options.ts'
-import { MachineRecords } from './records.ts'
+import { type MachineRecord, MachineRecords } from './records.ts'
 import type { Route } from './route.ts'
 
 const MAX_MACHINES_PER_USER = 1_000
 const MAX_FORMER_KEYS = 32
+
+type ForgottenListener = (owner: string, name: string, error: TunnelError) => void
 
 /** Who is reachable, whose it is, and by which host keys it is known. */
 export class MachineDirectory {
   readonly #configured: MachinesOptions
   readonly #agents: Agents
   readonly #records: MachineRecords
+  readonly #state: State
+  readonly #onForgotten: ForgottenListener[] = []
 
-  constructor(configured: MachinesOptions, streams: StreamsOptions, state: State) {
+  constructor(configured: MachinesOptions, streams: StreamsOptions, state: State, clock?: Clock) {
     this.#configured = configured
-    this.#agents = new Agents(streams)
+    this.#agents = new Agents(streams, clock)
     this.#records = new MachineRecords(state)
+    this.#state = state
   }
 
   load(): Promise<void> {
@@ -54,20 +62,9 @@ export class MachineDirectory {
     if (known === undefined && this.#names(owner).length >= MAX_MACHINES_PER_USER) {
       throw tooManyMachines(MAX_MACHINES_PER_USER)
     }
-    const pinned = known?.hostKeys ?? []
-    const formerKeys = known?.formerKeys ?? []
-    const told = hostKeysOf(enrolment.hostKeys)
-    const reported = told.filter((key) => !formerKeys.includes(key))
-    const record = {
-      hostKeys: pinned.length === 0 ? reported : pinned,
-      changedKeys: hasChanged(pinned, reported) ? reported : [],
-      formerKeys,
-      sshUser: enrolment.sshUser,
-    }
-    // The pin holds before anybody can use the link.
-    const stored = this.#records.put(owner, name, record)
-    this.#agents.attach(owner, name, link, isFresh)
-    await stored
+    // On disk before anybody can use the link, and before the agent is told that it is in.
+    await this.#records.put(owner, name, enrolledAs(enrolment, known, this.#state.loss !== undefined))
+    if (!link.closed) this.#agents.attach(owner, name, link, isFresh)
   }
 
   /** The agent's link has ended. */
@@ -145,13 +142,21 @@ export class MachineDirectory {
       ...{ owner, name, source: 'agent', sshUser },
       hostKeys: () => this.#hostKeys(owner, name),
       hostKeyShown: (key) => this.#hostKeyShown(owner, name, key),
-      link: () => this.#agents.link(owner, name),
-      dial: () => this.#agents.dial(owner, name),
+      // A machine may have been forgotten since.
+      link: async () => this.#recordOf(owner, name) && this.#agents.link(owner, name),
+      dial: async () => this.#recordOf(owner, name) && this.#agents.dial(owner, name),
     }
   }
 
+  #recordOf(owner: string, name: string): MachineRecord {
+    const record = this.#records.get(owner, name)
+    if (record === undefined) throw machineUnknown(name)
+    return record
+  }
+
   async #hostKeys(owner: string, name: string): Promise<string[]> {
-    const hostKeys = this.#records.get(owner, name)?.hostKeys ?? []
+    const { hostKeys, changedKeys } = this.#recordOf(owner, name)
+    if (hostKeys.length === 0 && changedKeys.length > 0) throw keysUntrusted(name)
     if (hostKeys.length === 0) await this.#agents.link(owner, name)
     return hostKeys
   }
@@ -167,8 +172,7 @@ export class MachineDirectory {
 
   /** The owner's word that a machine's changed keys are right. @throws {TunnelError} MACHINE_UNKNOWN, MACHINE_OFFLINE */
   async trust(owner: string, name: string): Promise<Machine> {
-    const record = this.#records.get(owner, name)
-    if (record === undefined) throw machineUnknown(name)
+    const record = this.#recordOf(owner, name)
     if (record.changedKeys.length === 0 && record.hostKeys.length === 0) throw nothingToTrust(name)
     const { hostKeys, changedKeys, formerKeys } = record
     if (changedKeys.length > 0) {
@@ -183,13 +187,22 @@ export class MachineDirectory {
     return this.find(owner, name) as Machine
   }
 
-  /** Forgets a machine and its pins; its agent, if it is on line, is closed. @throws {TunnelError} MACHINE_UNKNOWN */
+  /** Calls `listener` with each machine that its owner has removed, for what else is to end with it. */
+  onForgotten(listener: ForgottenListener): void {
+    this.#onForgotten.push(listener)
+  }
+
+  /**
+   * Forgets a machine and its pins, and ends what it has here: its agent's links with every stream on them, and what
+   * waits for it. Whoever still has a token of an agent may enrol a machine of that name again, as a new one.
+   * @throws {TunnelError} MACHINE_UNKNOWN
+   */
   async forget(owner: string, name: string): Promise<void> {
-    if (this.#records.get(owner, name) === undefined) throw machineUnknown(name)
+    this.#recordOf(owner, name)
     await this.#records.delete(owner, name)
-    this.#agents
-      .get(owner, name)
-      ?.link?.close(new TunnelError('TAKEN_OVER', `${name} was removed by its owner`, { hop: 'proxy' }))
+    const error = removed(name)
+    this.#agents.forget(owner, name, error)
+    for (const listener of this.#onForgotten) listener(owner, name, error)
   }
 
   /**
@@ -208,4 +221,21 @@ export class MachineDirectory {
   close(): void {
     this.#agents.close()
   }
+}
+
+/** What is kept of a machine whose agent enrols it. `isDoubtful`: pins were lost, and it may have had other ones. */
+function enrolledAs(
+  enrolment: Enrolment,
+  known: MachineRecord | undefined,
+  isDoubtful: boolean,
+): MachineRecord {
+  const { hostKeys: pinned = [], changedKeys = [], formerKeys = [] } = known ?? {}
+  const told = hostKeysOf(enrolment.hostKeys)
+  const reported = told.filter((key) => !formerKeys.includes(key))
+  const { sshUser } = enrolment
+  if (pinned.length === 0 && (changedKeys.length > 0 || isDoubtful)) {
+    return { hostKeys: [], changedKeys: reported.length > 0 ? reported : changedKeys, formerKeys, sshUser }
+  }
+  if (pinned.length === 0) return { hostKeys: reported, changedKeys: [], formerKeys, sshUser }
+  return { hostKeys: pinned, changedKeys: hasChanged(pinned, reported) ? reported : [], formerKeys, sshUser }
 }

@@ -62,3 +62,17 @@ export function hostUnreachable(host: string, port: number, cause: NodeJS.ErrnoE
 export function hostSilent(host: string, port: number): TunnelError {
   return new TunnelError('TIMEOUT', `${host}:${port} did not answer`, { hop: 'target' })
 }
+
+export function removed(name: string): TunnelError {
+  return new TunnelError('TAKEN_OVER', `${name} was removed by its owner`, { hop: 'proxy' })
+}
+
+/** The pins were lost (the state folder was damaged), so what the agent reports now may not be what was pinned. */
+export function keysUntrusted(name: string): TunnelError {
+  return new TunnelError(
+    'HOST_KEY_CHANGED',
+    `the pinned host keys of ${name} were lost: compare those that it shows now, then trust them ` +
+      `(tunnel machines --trust ${name})`,
+    { hop: 'proxy' },
+  )
+}

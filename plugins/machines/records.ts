@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Json, State } from '../state/index.ts'
 
 /** What is kept of a machine that has once been on line: its pinned host keys above all. */
@@ -23,7 +24,9 @@ export const keyOf = (owner: string, name: string): string => `${owner} ${name}`
 /** The records of all machines, in memory and durable behind it. */
 export class MachineRecords {
   readonly #state: State
-  readonly #records = new Map<string, MachineRecord>()
+  readonly #owners = new Map<string, Map<string, MachineRecord>>()
+  /** Not stored yet: an equal one is confirmed only when it has been stored itself. */
+  readonly #pending = new WeakSet<MachineRecord>()
 
   constructor(state: State) {
     this.#state = state
@@ -36,35 +39,58 @@ export class MachineRecords {
       const page: [key: string, value: Json][] = await this.#state.list(NAMESPACE, '', PAGE, after)
       for (const [key, value] of page) {
         const record = read(value)
-        if (record !== undefined) this.#records.set(key, record)
+        const space = key.indexOf(' ')
+        if (record !== undefined) this.#set(key.slice(0, space), key.slice(space + 1), record)
       }
       after = page.length < PAGE ? undefined : page.at(-1)?.[0]
     } while (after !== undefined)
   }
 
   get(owner: string, name: string): MachineRecord | undefined {
-    return this.#records.get(keyOf(owner, name))
+    return this.#owners.get(owner)?.get(name)
   }
 
-  /** Holds at once, and survives a restart when the promise resolves. */
+  /**
+   * Holds at once, and survives a restart when the promise resolves; where it cannot be stored, what was there before
+   * holds again. A record that is as it was is not written.
+   */
   async put(owner: string, name: string, record: MachineRecord): Promise<void> {
-    this.#records.set(keyOf(owner, name), record)
-    await this.#state.put(NAMESPACE, keyOf(owner, name), { ...record })
+    const before = this.get(owner, name)
+    if (before !== undefined && !this.#pending.has(before) && isDeepStrictEqual(before, record)) return
+    this.#set(owner, name, record)
+    this.#pending.add(record)
+    try {
+      await this.#state.put(NAMESPACE, keyOf(owner, name), { ...record })
+      this.#pending.delete(record)
+    } catch (error) {
+      if (this.get(owner, name) === record) this.#set(owner, name, before)
+      throw error
+    }
   }
 
+  /** As `put`: where it cannot be deleted, it is there again. */
   async delete(owner: string, name: string): Promise<void> {
-    this.#records.delete(keyOf(owner, name))
-    await this.#state.delete(NAMESPACE, keyOf(owner, name))
+    const before = this.get(owner, name)
+    this.#set(owner, name, undefined)
+    try {
+      await this.#state.delete(NAMESPACE, keyOf(owner, name))
+    } catch (error) {
+      if (this.get(owner, name) === undefined) this.#set(owner, name, before)
+      throw error
+    }
   }
 
   /** Names of one owner's machines. */
   namesOf(owner: string): string[] {
-    const prefix = keyOf(owner, '')
-    const names: string[] = []
-    for (const key of this.#records.keys()) {
-      if (key.startsWith(prefix)) names.push(key.slice(prefix.length))
-    }
-    return names
+    return [...(this.#owners.get(owner)?.keys() ?? [])]
+  }
+
+  #set(owner: string, name: string, record: MachineRecord | undefined): void {
+    const names = this.#owners.get(owner) ?? new Map<string, MachineRecord>()
+    if (record === undefined) names.delete(name)
+    else names.set(name, record)
+    if (names.size === 0) this.#owners.delete(owner)
+    else this.#owners.set(owner, names)
   }
 }
 

@@ -42,6 +42,7 @@ export default fp<PoolOptions>(
       ),
     )
     app.decorate('pool', pool)
+    app.machines.onForgotten((owner, name, error) => pool.endMachine(owner, name, error))
     app.addHook('onClose', async () => pool.close())
     app.tunnelMetrics.onRead(() => {
       const { connecting, idle, busy } = pool.states()
@@ -50,5 +51,9 @@ export default fp<PoolOptions>(
       app.tunnelMetrics.poolConnections.set({ state: 'busy' }, busy)
     })
   },
-  { name: 'tunnel-pool', fastify: '5.x', dependencies: ['tunnel-metrics', 'tunnel-breaker', 'tunnel-ssh'] },
+  {
+    name: 'tunnel-pool',
+    fastify: '5.x',
+    dependencies: ['tunnel-metrics', 'tunnel-breaker', 'tunnel-ssh', 'tunnel-machines'],
+  },
 )

@@ -1,10 +1,11 @@
+import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { EmbeddedState } from './embedded.ts'
 import type { StateOptions } from './options.ts'
-import type { State } from './state.ts'
+import type { State, StateLoss } from './state.ts'
 
-export type { BucketLimit, Json, State, TokenAnswer } from './state.ts'
+export type { BucketLimit, Json, State, StateLoss, TokenAnswer } from './state.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -14,10 +15,20 @@ declare module 'fastify' {
 
 async function statePlugin(app: FastifyInstance, options: StateOptions): Promise<void> {
   const state = await EmbeddedState.open(options.dir)
+  if (state.loss !== undefined)
+    app.log.error({ context: { ...state.loss } }, lossText(options.dir, state.loss))
   app.decorate('state', state)
   // Whoever takes our place needs the folder; what stands here needs it no more.
   app.lifecycle.onDrain('hand over', () => state.close())
   app.addHook('onClose', () => state.close())
+}
+
+function lossText(dir: string, { records, file }: StateLoss): string {
+  return (
+    `the state folder has lost ${records} records, such as pinned host keys: restore ${join(dir, 'db')} from a backup, ` +
+    `or delete ${file} to accept the loss. Until then the host keys of a machine that is new here are not used before ` +
+    'its owner trusts them (tunnel machines --trust NAME)'
+  )
 }
 
 export default fp(statePlugin, { name: 'tunnel-state', fastify: '5.x', dependencies: ['tunnel-lifecycle'] })

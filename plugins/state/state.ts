@@ -15,11 +15,20 @@ export interface TokenAnswer {
   retryAfterMs: number
 }
 
+/** Records that were confirmed and are not there any more. */
+export interface StateLoss {
+  records: number
+  /** Holds how many there should be; whoever accepts the loss deletes it. */
+  file: string
+}
+
 /**
  * What the proxy remembers, behind one interface whatever keeps it. Records outlive the process; buckets need not.
  * A namespace is a plain word (`pin`); a key is any non-empty text.
  */
 export interface State {
+  /** What was lost before the start and has not come back; undefined where nothing is missing, or it cannot be known. */
+  readonly loss?: StateLoss | undefined
   get(namespace: string, key: string): Promise<Json | undefined>
   put(namespace: string, key: string, value: Json): Promise<void>
   /** Puts the record only where there is none, and says whether it did: of two at once, one wins. */

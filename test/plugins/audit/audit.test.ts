@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -79,6 +79,19 @@ test('a trail that could not be written is written again when it can be, and eac
   other.record({ event: 'a.four' })
   await other.close()
   assert.match(readFileSync(file, 'utf8'), /a\.four/)
+})
+
+test('half a line that a crash or a full disk has left is a line of its own', async (t) => {
+  const file = fileFor(t)
+  await write(file, ['a.one'])
+  appendFileSync(file, '{"timestamp":"2026-')
+  await write(file, ['a.two'])
+  const lines = readFileSync(file, 'utf8').trimEnd().split('\n')
+  assert.deepEqual(
+    lines.map((line) => line.includes('a.one') || line.includes('a.two')),
+    [true, false, true],
+  )
+  assert.equal(JSON.parse(lines[2] ?? '').event, 'a.two')
 })
 
 test('a machine that is enrolled, trusted and forgotten has a line of each, with whose it is and its keys', async (t) => {

@@ -80,6 +80,7 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
   const embedded = options.server === undefined ? undefined : await startEmbedded(t, options.server)
   const sockets: net.Socket[] = []
   const machines = {
+    onForgotten() {},
     async resolve(owner: string, name: string): Promise<ConfiguredRoute> {
       if (name !== 'home') throw new TunnelError('MACHINE_UNKNOWN', `no machine is named ${name}`)
       return {

@@ -91,6 +91,14 @@ test('a state that is gone makes the proxy unready', async (t) => {
   assert.equal(unready.checks.state?.status, 'failed')
 })
 
+test('a state that can be read and not written makes the proxy unready', async (t) => {
+  const { app, ready } = await start(t)
+  await app.ready()
+  app.state.put = () => Promise.reject(new Error('ENOSPC'))
+  const { httpStatus, checks } = await ready()
+  assert.deepEqual([httpStatus, checks.state?.status], [503, 'failed'])
+})
+
 test('a proxy that drains takes no new work and says so', async (t) => {
   const { app, ready } = await start(t)
   assert.equal((await ready()).httpStatus, 200)

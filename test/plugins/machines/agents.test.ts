@@ -10,14 +10,10 @@ import { VirtualClock } from '../../support/virtual-clock.ts'
 
 /** The agents of a proxy, and links of theirs in virtual time. */
 function setUp(t: TestContext) {
-  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] })
   const clock = new VirtualClock()
-  const agents = new Agents(Value.Create(StreamsOptions))
+  const agents = new Agents(Value.Create(StreamsOptions), clock)
   t.after(() => agents.close())
-  const pass = async (ms: number): Promise<void> => {
-    t.mock.timers.tick(ms)
-    await clock.run(clock.now() + ms)
-  }
+  const pass = (ms: number) => clock.run(clock.now() + ms)
   const dial = async (instance: string) => {
     const pair = new MemoryPair({ clock })
     const far: Link = linkOf(pair.b, clock, false, {
@@ -104,4 +100,17 @@ test('an agent that is dialling is waited for, a moment after it was lost and a 
   await pass(6_000)
   await assert.rejects(agents.link('alice', 'home'), { code: 'MACHINE_OFFLINE' })
   await assert.rejects(agents.link('alice', 'other'), { code: 'MACHINE_OFFLINE' })
+})
+
+test('a wall clock that is set back makes nobody wait longer for an agent', async (t) => {
+  const { agents, dial, pass } = setUp(t)
+  const { near } = await dial('agent')
+  await pass(60_000)
+  near.close()
+  await pass(10)
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() - 3_600_000 })
+  const waiting = agents.link('alice', 'home')
+  waiting.catch(() => {})
+  await pass(5_000)
+  await assert.rejects(waiting, { code: 'MACHINE_OFFLINE' })
 })

@@ -112,3 +112,84 @@ test('the table of buckets never outgrows its bound, and keeps those in use', ()
     assert.ok(buckets.size <= 101, `${buckets.size}`)
   }
 })
+
+test('what is acknowledged after the disk was full is there after a restart', {
+  skip: process.platform === 'linux' ? undefined : 'needs prlimit',
+}, async (t) => {
+  const dir = await folder(t)
+  // A limit on the size of files stands for the disk: LevelDB's writes fail in the middle of a record.
+  const program = `
+    const { EmbeddedState } = await import(${JSON.stringify(MODULE)})
+    const { execFileSync } = await import('node:child_process')
+    const limit = (bytes) => execFileSync('prlimit', ['--pid', process.pid, '--fsize=' + bytes + ':'])
+    const state = await EmbeddedState.open(process.argv[1])
+    await state.put('pin', 'before', 'kept')
+    limit(60_000)
+    const big = 'x'.repeat(50_000)
+    const outcomes = await Promise.allSettled(['a', 'b', 'c'].map((key) => state.put('pin', key, big)))
+    const failed = outcomes.filter(({ status }) => status === 'rejected').length
+    limit('unlimited')
+    for (const key of ['d', 'e', 'f']) await state.put('pin', key, big)
+    console.log('failed ' + failed)
+    setInterval(() => {}, 1_000)`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program, dir], {
+    cwd: join(import.meta.dirname, '../../..'),
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.after(() => child.kill('SIGKILL'))
+  const [said] = (await once(child.stdout, 'data')) as [Buffer]
+  assert.match(said.toString(), /failed [1-3]/)
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  const state = await EmbeddedState.open(dir)
+  t.after(() => state.close())
+  const there = (await state.list('pin')).map(([key]) => key).filter((key) => !['a', 'b', 'c'].includes(key))
+  assert.deepEqual(there, ['before', 'd', 'e', 'f'])
+  assert.equal(state.loss, undefined)
+})
+
+test('records that are missing at the start are told, until they are back or their loss is accepted', async (t) => {
+  const dir = await folder(t)
+  const reopened = async (): Promise<EmbeddedState> => {
+    const state = await EmbeddedState.open(dir)
+    t.after(() => state.close())
+    return state
+  }
+  const first = await reopened()
+  for (const key of ['a', 'b', 'c']) await first.put('pin', key, 'there')
+  await first.put('pin', 'a', 'changed')
+  await first.delete('pin', 'c')
+  await first.delete('pin', 'c')
+  assert.equal(first.loss, undefined)
+  await first.close()
+  await rm(join(dir, 'db'), { recursive: true })
+  const second = await reopened()
+  assert.equal(second.loss?.records, 2)
+  await second.put('pin', 'a', 'back')
+  assert.equal(second.loss?.records, 1)
+  await second.close()
+  const third = await reopened()
+  assert.equal(third.loss?.records, 1)
+  const { file } = third.loss
+  await third.put('pin', 'b', 'back')
+  assert.equal(third.loss, undefined)
+  await third.close()
+  await rm(join(dir, 'db'), { recursive: true })
+  await rm(file)
+  assert.equal((await reopened()).loss, undefined)
+})
+
+test('a database that cannot be read is told with its folder, and nothing is taken from it', async (t) => {
+  const dir = await folder(t)
+  const state = await EmbeddedState.open(dir)
+  await state.put('pin', 'a', 'there')
+  await state.close()
+  // A second start moves the log into a table.
+  await (await EmbeddedState.open(dir)).close()
+  for (const name of await readdir(join(dir, 'db'))) {
+    if (name.endsWith('.ldb')) await writeFile(join(dir, 'db', name), 'garbage '.repeat(100))
+  }
+  await assert.rejects(EmbeddedState.open(dir), (error: unknown) => {
+    return error instanceof TunnelError && error.code === 'CONFIG_INVALID' && error.message.includes(dir)
+  })
+})
