@@ -3,6 +3,7 @@ import type { User } from '../auth/index.ts'
 import { policyDenied } from './errors.ts'
 import { globMatches } from './glob.ts'
 import type { PolicyRule } from './options.ts'
+import { matchesTarget } from './targets.ts'
 
 export interface PolicyRequest {
   user: User
@@ -19,7 +20,7 @@ const AGENT_ROLE = 'agent'
 
 /**
  * Throws POLICY_DENIED or returns. Ownership comes first and no rule widens it: what the rules narrow is
- * which of his own machines, modes and targets an owner reaches.
+ * which of their own machines, modes and targets owners reach.
  */
 export function decide(rules: readonly PolicyRule[], request: PolicyRequest): void {
   const { user, kind } = request
@@ -45,14 +46,10 @@ function matches(rule: PolicyRule, request: PolicyRequest): boolean {
     (rule.machines === undefined || rule.machines.some((glob) => globMatches(glob, machine))) &&
     (rule.modes === undefined || rule.modes.includes(mode)) &&
     (rule.kinds === undefined || rule.kinds.includes(kind)) &&
-    (rule.targets === undefined || matchesTarget(rule.targets, target))
+    (rule.targets === undefined ||
+      (target !== undefined &&
+        matchesTarget(rule.targets, target, { loopbackIsOne: rule.effect === 'deny' })))
   )
-}
-
-function matchesTarget(globs: readonly string[], target: string | undefined): boolean {
-  if (target === undefined) return false
-  const name = target.toLowerCase()
-  return globs.some((glob) => globMatches(glob.toLowerCase(), name))
 }
 
 function described({ kind, machine, target }: PolicyRequest): string {

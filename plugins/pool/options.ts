@@ -11,7 +11,8 @@ export const PoolOptions = Type.Object(
       default: 10,
       minimum: 1,
       maximum: 1_000,
-      description: "Channels at once on a connection; sshd's own MaxSessions is 10",
+      description:
+        "Channels at once on a connection, fewer where the machine's sshd takes fewer (its MaxSessions)",
     }),
     idleMs: Type.Integer({
       default: 300_000,

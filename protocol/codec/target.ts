@@ -16,6 +16,6 @@ export function parseTarget(text: string): Target | undefined {
   if (port < 1 || port > 65_535 || !URL.canParse(`http://${written}`)) return undefined
   // The URL standard knows all the ways to write an IP address (section 3.5).
   const { hostname } = new URL(`http://${written}`)
-  const name = hostname.replace(/\.$/, '')
+  const name = hostname.replace(/\.+$/, '')
   return name === '' ? undefined : { host: name.replace(/^\[|\]$/g, ''), port, authority: `${name}:${port}` }
 }

@@ -6,6 +6,7 @@ import { globMatches } from '../../../plugins/policy/glob.ts'
 import { PolicyOptions } from '../../../plugins/policy/options.ts'
 import { decide, type PolicyRequest } from '../../../plugins/policy/rules.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
+import { parseTarget } from '../../../protocol/codec/target.ts'
 
 const user = { sub: 'ada', tier: 'free' as const, roles: ['dev'], expiresAtMs: 0 }
 const base: PolicyRequest = {
@@ -27,7 +28,7 @@ function allows(rules: PolicyOptions['rules'], request: Partial<PolicyRequest> =
   }
 }
 
-test('an owner reaches his own machines, and nobody else does', () => {
+test('owners reach their own machines, and nobody else does', () => {
   assert.ok(allows([]))
   assert.ok(!allows([], { owner: 'bob' }))
 })
@@ -94,4 +95,42 @@ test('a glob matches what the same regular expression matches', () => {
     }),
     { numRuns: 2_000 },
   )
+})
+
+const spelled = (text: string): string => parseTarget(text)?.authority ?? assert.fail(text)
+
+test('a rule that denies one name of the loopback denies each of them', () => {
+  const hosts = [
+    ...['127.0.0.1', 'localhost', 'LocalHost', 'localhost.', 'localhost..', 'web.localhost', '127.0.0.2'],
+    ...['127.1', '0', '0.0.0.0', '0x7f.1', '2130706433', '[::1]', '[::]', '[0:0:0:0:0:0:0:1]'],
+    ...[
+      '[::ffff:127.0.0.1]',
+      '[::ffff:7f00:2]',
+      '[::ffff:0.0.0.0]',
+      'ip6-localhost',
+      'localhost.localdomain',
+    ],
+  ]
+  for (const denied of ['127.0.0.1:80', 'localhost:80', '[::1]:*', '127.*:80', 'LOCALHOST:80']) {
+    const rules: PolicyOptions['rules'] = [{ effect: 'deny', targets: [denied] }]
+    for (const host of hosts) {
+      assert.ok(!allows(rules, { target: spelled(`${host}:80`) }), `${denied} let ${host} through`)
+      if (!denied.endsWith('*')) assert.ok(allows(rules, { target: spelled(`${host}:81`) }), host)
+    }
+    for (const host of ['10.0.0.1', 'example.com', '[::2]', 'localhost.example.com', '128.0.0.1'])
+      assert.ok(allows(rules, { target: spelled(`${host}:80`) }), `${denied} denied ${host}`)
+  }
+})
+
+test('an address that is written as an IPv6 one is denied and allowed as what it is', () => {
+  const target = spelled('[::ffff:10.0.0.7]:22')
+  assert.ok(!allows([{ effect: 'deny', targets: ['10.0.0.7:22'] }], { target }))
+  assert.ok(allows([{ effect: 'allow', targets: ['10.0.0.*:22'] }, { effect: 'deny' }], { target }))
+})
+
+test('a rule that allows one name of the loopback allows no other address of it', () => {
+  const rules: PolicyOptions['rules'] = [{ effect: 'allow', targets: ['127.0.0.1:80'] }, { effect: 'deny' }]
+  assert.ok(allows(rules, { target: spelled('127.1:80') }))
+  for (const host of ['127.0.0.2', 'localhost', '[::1]', '0.0.0.0'])
+    assert.ok(!allows(rules, { target: spelled(`${host}:80`) }), host)
 })
