@@ -102,6 +102,24 @@ export interface ResumeHead extends Vouched {
   further?: string
 }
 
+/** What RESUME says of a stream with this head, beside where it stands. */
+export function resumeHeadOf(
+  head: RoutedHead,
+  stands: Pick<ResumeHead, 'received' | 'limit' | 'attempt'> & { end: number | undefined },
+): ResumeHead {
+  const { id, kind, machine, target, asked, priority, subject, owner } = head
+  const { received, limit, attempt, end } = stands
+  const resume: ResumeHead = { id, kind, machine, received, limit, attempt }
+  if (end !== undefined) resume.end = end
+  if (target !== undefined) resume.target = target
+  if (asked !== undefined) resume.asked = asked
+  if (priority !== undefined) resume.priority = priority
+  // Of a stream that a proxy has opened itself: the acceptor holds it to that.
+  if (subject !== undefined) resume.subject = subject
+  if (owner !== undefined) resume.owner = owner
+  return resume
+}
+
 /** The JSON of RESUMED: the acceptor's side of the same. */
 export interface ResumedHead {
   received: number

@@ -9,7 +9,6 @@ export class Opening {
   readonly #head: RoutedHead
   readonly #firstEnds: boolean
   #first: Uint8Array | undefined
-  #wanted = false
   #answered = false
   #sentAtMs: number | undefined
   #sentTo: string | undefined
@@ -21,13 +20,6 @@ export class Opening {
     this.#firstEnds = firstEnds
   }
 
-  /** OPEN is to go out on the stream's present link. */
-  get wanted(): boolean {
-    return this.#wanted
-  }
-  set wanted(wanted: boolean) {
-    this.#wanted = wanted
-  }
   /** The acceptor is known to have had it. */
   get answered(): boolean {
     return this.#answered
@@ -45,18 +37,17 @@ export class Opening {
    * The frame, from now on under way.
    * @throws {TunnelError} FRAME_TOO_LARGE: its link would end for it, and the next one, and so on.
    */
-  frame(port: StreamSeat, more: Pick<RoutedHead, 'window' | 'attempt'>, nowMs: number): Uint8Array {
+  frame(seat: StreamSeat, more: Pick<RoutedHead, 'window' | 'attempt'>, nowMs: number): Uint8Array {
     const type = this.#firstEnds ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
     const frame = frames.encodeHeadText(type, 0, headText({ ...this.#head, ...more }), this.#first)
     const firstBytes = this.#first?.length ?? 0
-    if (frame.length - firstBytes > frames.MAX_JSON_BYTES || frame.length > port.link.maxFrameBytes) {
+    if (frame.length - firstBytes > frames.MAX_JSON_BYTES || frame.length > seat.link.maxFrameBytes) {
       throw new TunnelError('FRAME_TOO_LARGE', "the stream's head is too long")
     }
-    frames.setStreamNumber(frame, port.number)
-    this.#wanted = false
+    frames.setStreamNumber(frame, seat.number)
     if (this.#sentAtMs === undefined) {
       this.#sentAtMs = nowMs
-      this.#sentTo = port.link.peer?.instance
+      this.#sentTo = seat.link.peer?.instance
     }
     return frame
   }

@@ -1,46 +1,28 @@
 import type { Clock } from '../clock.ts'
-import { checkAcceptHead, checkEvent, checkResumed } from '../codec/check-heads.ts'
-import { errorFromWire, TunnelError } from '../codec/errors.ts'
+import { asTunnelError, TunnelError } from '../codec/errors.ts'
 import * as frames from '../codec/frames.ts'
-import { FrameType, HEADER_BYTES } from '../codec/frames.ts'
-import type { AcceptHead, ResumedHead, ResumeHead, RoutedHead, StreamEvent } from '../codec/heads.ts'
+import { FrameType } from '../codec/frames.ts'
+import {
+  type AcceptHead,
+  headText,
+  type ResumeHead,
+  type RoutedHead,
+  resumeHeadOf,
+  type StreamEvent,
+} from '../codec/heads.ts'
 import type { Link } from '../link/link.ts'
 import type { ByteStream, StreamState } from './byte-stream.ts'
 import { EventBuffer, type StreamHandlers } from './event-buffer.ts'
 import { Opening } from './opening.ts'
-import { ReceiveHalf, type ReceiveLimits } from './receive-half.ts'
+import { Outgoing } from './outgoing.ts'
+import { StreamPath } from './path.ts'
+import { Progress } from './progress.ts'
+import { ReceiveHalf } from './receive-half.ts'
 import { ResumeWindow } from './resume-window.ts'
 import { StreamSeat } from './seat.ts'
 import { SendHalf } from './send-half.ts'
-
-export interface StreamOptions {
-  side: 'opener' | 'acceptor'
-  head: RoutedHead
-  limits: ReceiveLimits
-  /** How long this end keeps the stream without a link, in ms. */
-  resumeMs: number
-  clock: Clock
-  /** The opener's first bytes, and whether they are all: they ride on OPEN. */
-  first?: Uint8Array | undefined
-  firstEnds?: boolean
-  /** Told once, when the stream is over. */
-  onOver(stream: TunnelStream, error: TunnelError | undefined): void
-  /** The stream has lost its path and wants another (opener). */
-  onSuspended?(stream: TunnelStream): void
-  /** It has its path again (opener). */
-  onResumed?(stream: TunnelStream): void
-  /** The acceptor does not know the stream (opener). Returns whether it goes on nevertheless. */
-  onUnknown?(stream: TunnelStream, error: TunnelError): boolean
-}
-
-/** First bytes that ride on an ACCEPT, at most; the rest follows as DATA. */
-const MAX_FIRST_BYTES = 16_384
-/** The longest JSON of an event or a head; with MAX_FIRST_BYTES it fits the smallest window. */
-const MAX_EVENT_BYTES = 49_000
-/** With frames sent, no acknowledgement for this long, and a link that lives, the peer is broken. */
-const NO_PROGRESS_MS = 120_000
-
-const encoder = new TextEncoder()
+import { StreamFrames } from './stream-frames.ts'
+import type { StreamOptions, StreamOwner } from './stream-options.ts'
 
 /**
  * One end of a stream. It belongs to its opener's or acceptor's table and only visits links: a link that dies leaves
@@ -49,53 +31,77 @@ const encoder = new TextEncoder()
 export class TunnelStream implements ByteStream {
   readonly side: 'opener' | 'acceptor'
   readonly head: RoutedHead
-  readonly #options: StreamOptions
+  readonly #owner: StreamOwner
   readonly #clock: Clock
   readonly #send: SendHalf
+  readonly #outgoing: Outgoing
   readonly #receive: ReceiveHalf
   readonly #deliveries = new EventBuffer()
-  #state: StreamState = 'opening'
   readonly #resumeWindow: ResumeWindow
   /** An opener's. */
   readonly #opening: Opening | undefined
-  #port: StreamSeat | undefined
+  readonly #path = new StreamPath()
+  readonly #frames: StreamFrames
+  #state: StreamState = 'opening'
   #attempt: number
-  /** RESUME is out, RESUMED not in: nothing may be sent. */
-  #resuming = false
-  #drainWanted = false
-  #onFramed: (() => void) | undefined
-  #progressAtMs = 0
+  readonly #progress = new Progress()
   /** A frame is being delivered: what the consumer does meanwhile is told to the peer after it. */
   #delivering = false
   #lastLink: Link | undefined
 
   /** @throws {TunnelError} TOO_MANY_STREAMS when the user's memory budget is used up. */
   constructor(options: StreamOptions) {
-    this.side = options.side
-    this.head = options.head
-    this.#options = options
-    this.#clock = options.clock
-    this.#resumeWindow = new ResumeWindow(options.clock, options.resumeMs, () => this.#expire())
-    this.#attempt = options.head.attempt ?? 0
-    this.#receive = new ReceiveHalf(options.limits)
-    this.#send = new SendHalf(options.limits)
-    if (options.side === 'acceptor') {
-      this.#send.acknowledge(0, options.head.window)
-      this.#deliverFirst(options)
+    const { side, head, limits, resumeMs, clock, first, firstEnds = false, ...owner } = options
+    this.side = side
+    this.head = head
+    this.#owner = owner
+    this.#clock = clock
+    this.#resumeWindow = new ResumeWindow(clock, resumeMs, () => this.#expire())
+    this.#attempt = head.attempt ?? 0
+    this.#receive = new ReceiveHalf(limits)
+    this.#send = new SendHalf(limits)
+    this.#outgoing = new Outgoing(this.#send, () => this.#deliveries.drained())
+    if (side === 'acceptor') {
+      this.#send.acknowledge(0, head.window)
+      if (first !== undefined && first.length > 0) this.#deliveries.data(first)
+      if (firstEnds) {
+        this.#receive.endedOnOpen()
+        this.#deliveries.ended()
+      }
     } else {
-      this.#opening = new Opening(options.head, options.first, options.firstEnds === true)
-      if (options.firstEnds === true) this.#send.endOnOpen()
+      this.#opening = new Opening(head, first, firstEnds)
+      if (firstEnds) this.#send.endOnOpen()
       this.#resumeWindow.start()
     }
-    // The options stay; they must not keep these as well.
-    options.first = undefined
+    this.#frames = this.#reader()
   }
 
-  #deliverFirst({ first, firstEnds }: StreamOptions): void {
-    if (first !== undefined && first.length > 0) this.#deliveries.data(first)
-    if (firstEnds !== true) return
-    this.#receive.endedOnOpen()
-    this.#deliveries.ended()
+  #reader(): StreamFrames {
+    const parts = {
+      path: this.#path,
+      send: this.#send,
+      receive: this.#receive,
+      deliveries: this.#deliveries,
+      resumeWindow: this.#resumeWindow,
+      opening: this.#opening,
+    }
+    return new StreamFrames(parts, {
+      state: () => this.#state,
+      opened: () => {
+        this.#state = 'open'
+      },
+      acknowledged: (received, limit) => this.#acknowledged(received, limit),
+      consumed: (byteCount) => this.consumed(byteCount),
+      suspend: () => this.suspend(),
+      resumed: () => {
+        this.#owner.onResumed?.(this)
+        this.#goOn()
+      },
+      ended: (error) => {
+        const isUnknown = error.code === 'UNKNOWN_STREAM' && this.#path.at === 'resuming'
+        if (!isUnknown || this.#owner.onUnknown?.(this, error) !== true) this.#finish(error)
+      },
+    })
   }
 
   get id(): string {
@@ -106,10 +112,11 @@ export class TunnelStream implements ByteStream {
   }
   /** Without a path to its peer, and waiting for one. */
   get suspended(): boolean {
-    return this.#state !== 'closed' && (this.#port === undefined || this.#resuming)
+    const { at } = this.#path
+    return this.#state !== 'closed' && (at === 'none' || at === 'resuming')
   }
   get link(): Link | undefined {
-    return this.#port?.link
+    return this.#path.link
   }
   /** The link on which the stream ended. */
   get lastLink(): Link | undefined {
@@ -145,186 +152,151 @@ export class TunnelStream implements ByteStream {
     return this.#receive.windowBytes
   }
 
-  /** Says where arrivals go. What came before is kept, inside the window, and delivered now. */
+  // What a ByteStream does.
+
   handle(handlers: StreamHandlers): void {
     this.#deliveries.handle(handlers)
   }
 
-  /** The acceptor's answer, once; `first` are the first bytes of its direction, `end` says they are all. */
   accept(head: Partial<AcceptHead> = {}, first?: Uint8Array, end = false): void {
     if (this.side !== 'acceptor' || this.#state !== 'opening') return
-    const answer: AcceptHead = {
-      window: this.#receive.windowBytes,
-      resumeMs: this.#resumeWindow.lengthMs,
-      ...head,
-    }
-    const riding = first !== undefined && first.length <= MAX_FIRST_BYTES ? first : undefined
-    const body = frames.encodeHead(FrameType.ACCEPT, 0, answer, riding).subarray(HEADER_BYTES)
-    if (body.length > MAX_EVENT_BYTES + (riding?.length ?? 0)) {
-      this.reset(new TunnelError('FRAME_TOO_LARGE', 'the head of the answer is too long'))
-      return
-    }
-    this.#state = 'open'
-    this.#send.write(FrameType.ACCEPT, body)
-    if (first !== undefined && riding === undefined) this.#send.write(FrameType.DATA, first)
-    if (end) this.#send.end()
-    this.#port?.wake()
+    const window = this.#receive.windowBytes
+    const answer = { window, resumeMs: this.#resumeWindow.lengthMs, ...head }
+    if (this.#write(() => this.#outgoing.accept(answer, first, end))) this.#state = 'open'
   }
 
-  /**
-   * Queues bytes, which are the stream's until they are framed (`whenFramed`). False: wait for `drained` before writing
-   * more.
-   */
   write(bytes: Uint8Array): boolean {
-    return this.#write(FrameType.DATA, bytes)
+    return this.#ended || this.#more(this.#outgoing.write(FrameType.DATA, bytes))
   }
 
-  /** The same for the second channel, such as a command's stderr. */
   writeAux(bytes: Uint8Array): boolean {
-    return this.#write(FrameType.AUX, bytes)
+    return this.#ended || this.#more(this.#outgoing.write(FrameType.AUX, bytes))
   }
 
-  #write(type: typeof FrameType.DATA | typeof FrameType.AUX, bytes: Uint8Array): boolean {
-    if (this.#state === 'closed' || this.#send.endWritten) return true
-    this.#send.write(type, bytes)
-    this.#port?.wake()
-    this.#drainWanted = this.#send.aboveHighWater
-    return !this.#drainWanted
+  /** Nothing more can be written. */
+  get #ended(): boolean {
+    return this.#state === 'closed' || this.#send.endWritten
   }
 
-  /** Calls back once, when all that was written has been copied into frames; never for a stream that ends before. */
+  #more(goOn = true): boolean {
+    this.#path.seat?.wake()
+    return goOn
+  }
+
+  /** Whether it could be written; what is too long ends the stream. */
+  #write(write: () => void): boolean {
+    try {
+      write()
+      return this.#more()
+    } catch (error) {
+      this.reset(asTunnelError(error))
+      return false
+    }
+  }
+
   whenFramed(callback: () => void): void {
-    if (this.#send.pendingBytes === 0) callback()
-    else this.#onFramed = callback
+    this.#outgoing.whenFramed(callback)
   }
 
-  /** In order with the data. One that is too long ends the stream with FRAME_TOO_LARGE. */
+  /** One that is too long ends the stream with FRAME_TOO_LARGE. */
   event(event: StreamEvent): void {
-    if (this.#state === 'closed' || this.#send.endWritten) return
-    const bytes = encoder.encode(JSON.stringify(event))
-    if (bytes.length > MAX_EVENT_BYTES)
-      return this.reset(new TunnelError('FRAME_TOO_LARGE', 'the event is too long'))
-    this.#send.write(FrameType.EVENT, bytes)
-    this.#port?.wake()
+    if (!this.#ended) this.#write(() => this.#outgoing.event(event))
   }
 
-  /** No more from this side (half close). */
   end(bytes?: Uint8Array): void {
-    if (this.#state === 'closed' || this.#send.endWritten) return
-    if (bytes !== undefined) this.#send.write(FrameType.DATA, bytes)
-    this.#send.end()
-    this.#port?.wake()
+    if (!this.#ended) this.#write(() => this.#outgoing.end(bytes))
   }
 
-  /** The consumer has taken this many delivered bytes: the peer may send as many more. */
   consumed(byteCount: number): void {
     if (this.#state === 'closed') return
     this.#receive.consume(byteCount)
     this.#tell()
   }
 
-  /** Over, both ways, now. The peer is told at once, or when it asks again. */
+  /** The peer is told at once, or when it asks again. */
   reset(error: TunnelError): void {
     if (this.#state === 'closed') return
-    const port = this.#port
-    if (port?.numbered) port.send(frames.encodeJson(FrameType.RESET, port.number, error.toWire()))
+    const { seat } = this.#path
+    if (seat?.numbered) seat.send(frames.encodeJson(FrameType.RESET, seat.number, error.toWire()))
     this.#finish(error)
   }
 
-  // What follows is for the table that owns the stream, and for its port.
+  // What follows is for the table that owns the stream, and for its seat.
 
   /** The opener puts its OPEN on `link`, by priority; again when the acceptor says that it never had it. */
   openOn(link: Link): void {
     if (this.openedAtMs !== undefined) this.#attempt++
-    if (this.#opening !== undefined) this.#opening.wanted = true
-    this.#resuming = false
-    this.#bind(new StreamSeat(this, link))
-    this.#port?.wake()
+    this.#path.open(new StreamSeat(this, link))
+    this.#moved()
+    this.#path.seat?.wake()
   }
 
   /** The opener asks to go on over `link`; from now on nothing counts that an older link brings. */
   resumeOn(link: Link): void {
     this.#attempt++
-    if (this.#opening !== undefined) this.#opening.wanted = false
-    this.#resuming = true
-    const port = new StreamSeat(this, link)
-    this.#bind(port)
+    const seat = new StreamSeat(this, link)
+    this.#path.resume(seat)
+    this.#moved()
     // Also for one that moves from a link that lives: its answer may never come.
     this.#resumeWindow.start()
-    port.send(frames.encodeJson(FrameType.RESUME, port.number, this.resumeHead()))
+    seat.send(frames.encodeText(FrameType.RESUME, seat.number, headText(this.resumeHead())))
   }
 
   /** What RESUME says of this stream. */
   resumeHead(): ResumeHead {
-    const { id, kind, machine, target, asked, priority, subject } = this.head
-    const { received, limit } = this.#receive.tell()
-    const head: ResumeHead = { id, kind, machine, received, limit, attempt: this.#attempt }
-    const end = this.#send.endOffset
-    if (end !== undefined) head.end = end
-    if (target !== undefined) head.target = target
-    if (asked !== undefined) head.asked = asked
-    if (priority !== undefined) head.priority = priority
-    // Of a stream that a proxy has opened itself: the acceptor holds it to that.
-    if (subject !== undefined) head.subject = subject
-    return head
-  }
-
-  /** What RESUMED says of it. */
-  resumedHead(): ResumedHead {
-    const head: ResumedHead = this.#receive.tell()
-    const end = this.#send.endOffset
-    if (end !== undefined) head.end = end
-    return head
+    return resumeHeadOf(this.head, {
+      ...this.#receive.tell(),
+      attempt: this.#attempt,
+      end: this.#send.endOffset,
+    })
   }
 
   /** The acceptor's side of an OPEN: where its answers go. */
   acceptOn(link: Link, number: number): void {
-    this.#bind(new StreamSeat(this, link, number))
+    this.#path.stand(new StreamSeat(this, link, number))
+    this.#moved()
   }
 
   /** The acceptor's answer to a RESUME (or a repeated OPEN) that has been authorised and is not stale. */
   resumedOn(link: Link, number: number, resume: Pick<ResumeHead, 'received' | 'limit' | 'attempt'>): void {
-    const older = this.#port
+    const older = this.#path.seat
     this.#attempt = resume.attempt
     // Frees the older path, relays included; an opener that moved has left it already.
     if (older !== undefined && !older.link.closed) {
       const moved = new TunnelError('TAKEN_OVER', 'the stream goes on elsewhere')
       older.send(frames.encodeJson(FrameType.RESET, older.number, moved.toWire()))
     }
-    this.#bind(new StreamSeat(this, link, number))
+    this.acceptOn(link, number)
     try {
       this.#send.resume(resume.received, resume.limit)
     } catch (error) {
-      this.reset(error as TunnelError)
-      return
+      return this.reset(error as TunnelError)
     }
-    this.#port?.send(frames.encodeJson(FrameType.RESUMED, number, this.resumedHead()))
+    const resumed = { ...this.#receive.tell(), end: this.#send.endOffset }
+    this.#path.seat?.send(frames.encodeJson(FrameType.RESUMED, number, resumed))
     this.#goOn()
   }
 
   #goOn(): void {
     this.#deliveries.resumed()
-    this.#port?.wake()
+    this.#path.seat?.wake()
     this.#afterAcknowledgement()
   }
 
-  #bind(port: StreamSeat): void {
-    this.#port?.release()
-    this.#port = port
-    this.#progressAtMs = this.#clock.now()
+  #moved(): void {
+    this.#progress.made(this.#clock.now())
     // An opener is safe only when the acceptor has answered; until then its window goes on running.
-    if (this.side === 'acceptor' || !this.#resuming) this.#resumeWindow.stop()
+    if (this.#path.at !== 'resuming') this.#resumeWindow.stop()
   }
 
   /** The path is gone. */
   suspend(): void {
-    this.#port?.release()
-    this.#port = undefined
+    this.#path.lose()
     if (this.#state === 'closed') return
     this.#resumeWindow.start()
     this.#deliveries.suspended()
     // Its consumer may have reset it.
-    if (this.state !== 'closed') this.#options.onSuspended?.(this)
+    if (this.state !== 'closed') this.#owner.onSuspended?.(this)
   }
 
   #expire(): void {
@@ -332,148 +304,59 @@ export class TunnelStream implements ByteStream {
     this.reset(new TunnelError('RESUME_EXPIRED', `no path to the peer came back within ${window}`))
   }
 
-  nextFrame(port: StreamSeat, maxDataBytes: number): Uint8Array | undefined {
-    if (this.#opening?.wanted === true) return this.#openFrame(this.#opening, port)
-    if (this.#resuming) return undefined
+  nextFrame(seat: StreamSeat, maxDataBytes: number): Uint8Array | undefined {
+    if (this.#path.wantsOpen) return this.#openFrame(seat)
+    if (this.#path.at === 'resuming') return undefined
     const empty = this.#send.unacknowledgedBytes === 0
-    const frame = this.#send.next(port.number, maxDataBytes)
-    if (frame !== undefined && empty) this.#progressAtMs = this.#clock.now()
-    if (this.#drainWanted && this.#send.belowLowWater) {
-      this.#drainWanted = false
-      this.#deliveries.drained()
-    }
-    if (this.#onFramed !== undefined && this.#send.pendingBytes === 0) {
-      const onFramed = this.#onFramed
-      this.#onFramed = undefined
-      onFramed()
-    }
+    const frame = this.#outgoing.next(seat.number, maxDataBytes)
+    if (frame !== undefined && empty) this.#progress.made(this.#clock.now())
     return frame
   }
 
-  #openFrame(opening: Opening, port: StreamSeat): Uint8Array | undefined {
+  #openFrame(seat: StreamSeat): Uint8Array | undefined {
     try {
       const said = { window: this.#receive.windowBytes, attempt: this.#attempt }
-      return opening.frame(port, said, this.#clock.now())
+      const frame = this.#opening?.frame(seat, said, this.#clock.now())
+      this.#path.openSent()
+      return frame
     } catch (error) {
       this.#finish(error as TunnelError)
       return undefined
     }
   }
 
-  /** One frame from this stream's present port. @throws {TunnelError} what the stream is to be reset with */
+  /** One frame from this stream's present seat. @throws {TunnelError} what the stream is to be reset with */
   receive(type: number, typeByte: number, frame: Uint8Array): void {
     this.#delivering = true
     try {
-      this.#dispatch(type, typeByte, frame)
+      this.#frames.dispatch(type, typeByte, frame)
     } finally {
       this.#delivering = false
     }
     this.#tell()
   }
 
-  #dispatch(type: number, typeByte: number, frame: Uint8Array): void {
-    const ends = (typeByte & frames.END_FLAG) !== 0
-    switch (type) {
-      case FrameType.DATA:
-      case FrameType.AUX:
-        return this.#receiveData(type, typeByte, frame, ends)
-      case FrameType.WINDOW: {
-        const { received, limit } = frames.decodeWindow(frame)
-        return this.#acknowledged(received, limit)
-      }
-      case FrameType.ACCEPT:
-        return this.#receiveAccept(frame, ends)
-      case FrameType.EVENT: {
-        const event = checkEvent(frames.decodeJson(frame))
-        const heldBytes = this.#deliveries.keeps ? frame.length - HEADER_BYTES : 0
-        this.#receive.frame(frame.length, heldBytes, false)
-        // An event of a kind that is not known is taken, and nobody is told.
-        if (event === undefined) return this.consumed(heldBytes)
-        return this.#deliveries.event(event, frame, () => this.consumed(heldBytes))
-      }
-      case FrameType.END:
-        this.#receive.frame(frame.length, 0, true)
-        return this.#deliveries.ended()
-      case FrameType.RESET:
-        return this.#receiveReset(errorFromWire(frames.decodeJson(frame)))
-      case FrameType.SUSPEND:
-        return this.suspend()
-      case FrameType.RESUMED:
-        return this.#receiveResumed(frame)
-      default:
-        throw new TunnelError('FRAME_INVALID', `a frame of type ${type} has no place on an open stream`)
-    }
-  }
-
-  #receiveData(type: number, typeByte: number, frame: Uint8Array, ends: boolean): void {
-    const bytes = frame.subarray(HEADER_BYTES)
-    this.#receive.frame(frame.length, bytes.length, ends)
-    // Frames without payload are kept by nobody: no window would bound them.
-    if (bytes.length > 0) {
-      if (type === FrameType.DATA) this.#deliveries.data(bytes)
-      else this.#deliveries.aux(bytes)
-    }
-    // Its consumer may have reset it.
-    if (this.state === 'closed') return
-    if ((typeByte & frames.BLOCKED_FLAG) !== 0) this.#receive.blocked()
-    if (ends) this.#deliveries.ended()
-  }
-
-  #receiveAccept(frame: Uint8Array, ends: boolean): void {
-    if (this.side !== 'opener' || this.#state !== 'opening') {
-      throw new TunnelError('FRAME_INVALID', 'a second ACCEPT, or one from the opener')
-    }
-    const { head: json, first } = frames.decodeHead(frame)
-    const head = checkAcceptHead(json)
-    this.#receive.frame(frame.length, first.length, ends)
-    this.#state = 'open'
-    this.#opening?.answer()
-    if (head.resumeMs !== undefined) this.#resumeWindow.shorten(head.resumeMs)
-    this.#deliveries.accepted(head)
-    if (first.length > 0) this.#deliveries.data(first)
-    if (ends) this.#deliveries.ended()
-    if (this.state === 'closed') return
-    this.#acknowledged(this.#send.acknowledgedOffset, Math.max(head.window, this.#send.limit))
-  }
-
-  #receiveResumed(frame: Uint8Array): void {
-    // An OPEN that was sent again is answered like a RESUME when the first one arrived after all.
-    const asked = this.#resuming || (this.openedAtMs !== undefined && !this.answered)
-    if (!asked) throw new TunnelError('FRAME_INVALID', 'RESUMED without a RESUME')
-    const { received, limit } = checkResumed(frames.decodeJson(frame))
-    this.#send.resume(received, limit)
-    this.#resuming = false
-    this.#resumeWindow.stop()
-    this.#opening?.answer()
-    this.#options.onResumed?.(this)
-    this.#goOn()
-  }
-
-  #receiveReset(error: TunnelError): void {
-    if (error.code === 'UNKNOWN_STREAM' && this.#resuming && this.#options.onUnknown?.(this, error)) return
-    this.#finish(error)
-  }
-
   #acknowledged(received: number, limit: number): void {
-    if (this.#resuming) throw new TunnelError('FRAME_INVALID', 'a WINDOW comes before RESUMED')
-    if (received > this.#send.acknowledgedOffset) this.#progressAtMs = this.#clock.now()
+    if (this.#path.at === 'resuming') throw new TunnelError('FRAME_INVALID', 'a WINDOW comes before RESUMED')
+    if (received > this.#send.acknowledgedOffset) this.#progress.made(this.#clock.now())
     this.#send.acknowledge(received, limit)
-    this.#port?.wake()
+    this.#path.seat?.wake()
     this.#afterAcknowledgement()
   }
 
   /** Tells the peer what is here and how far it may go: now when it matters, else soon. */
   #tell(): void {
-    if (this.#delivering || this.#port === undefined || this.#resuming || this.#state === 'closed') return
+    const { seat, at } = this.#path
+    if (this.#delivering || seat === undefined || at === 'resuming' || this.#state === 'closed') return
     if (this.#receive.due) this.acknowledge()
-    else if (!this.#receive.told) this.#port.acknowledgeLater()
+    else if (!this.#receive.told) seat.acknowledgeLater()
   }
 
   /** Sends WINDOW now. */
   acknowledge(): void {
-    const port = this.#port
-    if (port === undefined || this.#resuming) return
-    port.send(frames.encodeWindow(port.number, this.#receive.tell()))
+    const { seat, at } = this.#path
+    if (seat === undefined || at === 'resuming') return
+    seat.send(frames.encodeWindow(seat.number, this.#receive.tell()))
     this.#afterAcknowledgement()
   }
 
@@ -481,32 +364,27 @@ export class TunnelStream implements ByteStream {
     if (this.#send.done && this.#receive.ended && this.#receive.told) this.#finish(undefined)
   }
 
-  /**
-   * A peer that is there and acknowledges nothing is broken; a full window, acknowledged, is only slow. `readToMs`: all
-   * that was sent before then has been read at the other end of the link, so what waits on the way is not meant.
-   * Returns whether that is not known for long enough.
-   */
+  /** As `LinkChannel.tick`. */
   checkProgress(nowMs: number, readToMs: number): boolean {
-    if (this.#resuming || this.#send.unacknowledgedBytes === 0) return false
-    if (nowMs - this.#progressAtMs < NO_PROGRESS_MS) return false
-    if (readToMs - this.#progressAtMs < NO_PROGRESS_MS) return true
-    this.reset(new TunnelError('TIMEOUT', `the peer acknowledged nothing for ${NO_PROGRESS_MS / 1_000} s`))
-    return false
+    if (this.#path.at === 'resuming' || this.#send.unacknowledgedBytes === 0) return false
+    try {
+      return this.#progress.check(nowMs, readToMs)
+    } catch (error) {
+      this.reset(asTunnelError(error))
+      return false
+    }
   }
 
   #finish(error: TunnelError | undefined): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
     this.#resumeWindow.stop()
-    const link = this.#port?.link
-    this.#port?.release()
-    this.#port = undefined
+    this.#lastLink = this.#path.link
+    this.#path.lose()
     this.#opening?.discard()
-    this.#onFramed = undefined
-    this.#send.release()
+    this.#outgoing.release()
     this.#receive.release()
-    this.#lastLink = link
-    this.#options.onOver(this, error)
+    this.#owner.onOver(this, error)
     this.#deliveries.closed(error)
   }
 }

@@ -1,0 +1,84 @@
+import { TunnelError } from '../codec/errors.ts'
+import * as frames from '../codec/frames.ts'
+import { FrameType, HEADER_BYTES } from '../codec/frames.ts'
+import type { AcceptHead, StreamEvent } from '../codec/heads.ts'
+import type { SendHalf } from './send-half.ts'
+
+/** First bytes that ride on an ACCEPT, at most; the rest follows as DATA. */
+const MAX_FIRST_BYTES = 16_384
+/** The longest JSON of an event or a head; with MAX_FIRST_BYTES it fits the smallest window. */
+const MAX_EVENT_BYTES = 49_000
+
+const encoder = new TextEncoder()
+
+/** What a stream's consumer writes, and what it is told of it. */
+export class Outgoing {
+  readonly #send: SendHalf
+  readonly #drained: () => void
+  #drainWanted = false
+  #onFramed: (() => void) | undefined
+
+  /** @param drained called after `write` returned false, when there is room again */
+  constructor(send: SendHalf, drained: () => void) {
+    this.#send = send
+    this.#drained = drained
+  }
+
+  /** @throws {TunnelError} FRAME_TOO_LARGE */
+  accept(answer: AcceptHead, first: Uint8Array | undefined, end: boolean): void {
+    const riding = first !== undefined && first.length <= MAX_FIRST_BYTES ? first : undefined
+    const body = frames.encodeHead(FrameType.ACCEPT, 0, answer, riding).subarray(HEADER_BYTES)
+    if (body.length > MAX_EVENT_BYTES + (riding?.length ?? 0)) throw tooLong('the head of the answer')
+    this.#send.write(FrameType.ACCEPT, body)
+    if (first !== undefined && riding === undefined) this.#send.write(FrameType.DATA, first)
+    if (end) this.#send.end()
+  }
+
+  /** False: wait for `drained`. */
+  write(type: typeof FrameType.DATA | typeof FrameType.AUX, bytes: Uint8Array): boolean {
+    this.#send.write(type, bytes)
+    this.#drainWanted = this.#send.aboveHighWater
+    return !this.#drainWanted
+  }
+
+  /** @throws {TunnelError} FRAME_TOO_LARGE */
+  event(event: StreamEvent): void {
+    const bytes = encoder.encode(JSON.stringify(event))
+    if (bytes.length > MAX_EVENT_BYTES) throw tooLong('the event')
+    this.#send.write(FrameType.EVENT, bytes)
+  }
+
+  end(bytes: Uint8Array | undefined): void {
+    if (bytes !== undefined) this.#send.write(FrameType.DATA, bytes)
+    this.#send.end()
+  }
+
+  whenFramed(callback: () => void): void {
+    if (this.#send.pendingBytes === 0) callback()
+    else this.#onFramed = callback
+  }
+
+  /** The next frame, under `number`. */
+  next(number: number, maxDataBytes: number): Uint8Array | undefined {
+    const frame = this.#send.next(number, maxDataBytes)
+    if (this.#drainWanted && this.#send.belowLowWater) {
+      this.#drainWanted = false
+      this.#drained()
+    }
+    if (this.#onFramed !== undefined && this.#send.pendingBytes === 0) {
+      const onFramed = this.#onFramed
+      this.#onFramed = undefined
+      onFramed()
+    }
+    return frame
+  }
+
+  release(): void {
+    this.#onFramed = undefined
+    this.#send.release()
+  }
+}
+
+function tooLong(what: string): TunnelError {
+  return new TunnelError('FRAME_TOO_LARGE', `${what} is too long`)
+}
