@@ -1,16 +1,43 @@
-/** The protocol `tunnel.v1` without any I/O: the same in Node and in a browser. Contract: docs/PROTOCOL.md. */
+/**
+ * The protocol `tunnel.v1` without any I/O, for whoever builds another client, agent or proxy: the same in Node and in
+ * a browser. What is not here is ours alone, and may change with any version. Contract: docs/PROTOCOL.md.
+ */
 
 export { type Clock, systemClock } from './clock.ts'
-export * from './codec/check-heads.ts'
-export * from './codec/errors.ts'
-export * from './codec/frames.ts'
-export * from './codec/heads.ts'
-export * from './codec/hello.ts'
-export type { LinkChannel } from './link/channels.ts'
-export type * from './link/handlers.ts'
+export {
+  asTunnelError,
+  ERROR_KINDS,
+  type ErrorCategory,
+  type ErrorCode,
+  type Hop,
+  isErrorCode,
+  TunnelError,
+  type TunnelErrorOptions,
+  type WireError,
+} from './codec/errors.ts'
+export {
+  type AcceptHead,
+  type AskedHead,
+  type HeaderList,
+  type HttpRequestHead,
+  type HttpResponseHead,
+  isMachineName,
+  isSealed,
+  type LinkTrust,
+  PRIORITIES,
+  type Priority,
+  type ResumeHead,
+  type RoutedHead,
+  STREAM_KINDS,
+  type StreamEvent,
+  type StreamKind,
+} from './codec/heads.ts'
+export { type Enrolment, type Hello, PROTOCOL_VERSION, type Role, SUBPROTOCOL } from './codec/hello.ts'
+export type { Goaway, IncomingOpen, IncomingResume, LinkHandlers } from './link/handlers.ts'
 export { Link, type LinkOptions } from './link/link.ts'
 export type { Transport, TransportReceiver } from './link/transport.ts'
-export { type AcceptorOptions, StreamAcceptor } from './stream/acceptor.ts'
+export { type Work, WorkMeter } from './link/work-meter.ts'
+export { type AcceptorOptions, StreamAcceptor, type StreamTaker } from './stream/acceptor.ts'
 export { Budget } from './stream/budget.ts'
 export type { ByteStream, StreamState } from './stream/byte-stream.ts'
 export type { StreamHandlers } from './stream/event-buffer.ts'

@@ -1,22 +1,21 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { ERROR_KINDS } from '../protocol/codec/errors.ts'
 import {
   decodeHead,
   decodeWindow,
-  ERROR_KINDS,
   encodeFrame,
   encodeHead,
   encodeWindow,
   FrameType,
-  type Hello,
-  type IncomingOpen,
-  type IncomingResume,
-  type Link,
-  Relay,
-  RelayMemory,
   TYPE_MASK,
-} from '../protocol/index.ts'
+} from '../protocol/codec/frames.ts'
+import type { Hello } from '../protocol/codec/hello.ts'
+import type { IncomingOpen, IncomingResume } from '../protocol/link/handlers.ts'
+import type { Link } from '../protocol/link/link.ts'
+import { Relay } from '../protocol/stream/relay.ts'
+import { RelayMemory } from '../protocol/stream/relay-memory.ts'
 import { linkOf, MIB, Parties } from './protocol/parties.ts'
 import type { MemoryPair } from './support/memory-transport.ts'
 

@@ -1,4 +1,4 @@
-import type { TunnelStream } from '../../protocol/index.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 
 function byteAt(position: number): number {
   return (Math.imul(position + 1, 2_654_435_761) >>> 24) ^ (position & 0xff)

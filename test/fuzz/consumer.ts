@@ -1,4 +1,5 @@
-import { TunnelError, type TunnelStream } from '../../protocol/index.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import type { Random } from '../support/seeded-random.ts'
 
 /** A consumer of an attacked stream, which does whatever a consumer may do. */

@@ -11,7 +11,7 @@ import {
   isCounted,
   streamNumber,
   TYPE_MASK,
-} from '../../protocol/index.ts'
+} from '../../protocol/codec/frames.ts'
 import type { Random } from '../support/seeded-random.ts'
 
 const MAX_CORPUS = 256

@@ -1,4 +1,4 @@
-import { encodeJson, FrameType } from '../../protocol/index.ts'
+import { encodeJson, FrameType } from '../../protocol/codec/frames.ts'
 import { collectGarbage } from '../support/garbage.ts'
 import type { Random } from '../support/seeded-random.ts'
 import { FrameMaker } from './frame-maker.ts'

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import type { TunnelService } from '../../client/index.ts'
-import { type Hello, PROTOCOL_VERSION } from '../../protocol/index.ts'
+import { type Hello, PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
 import { dialWebSocket, type StreamDuplex } from '../../protocol/node/index.ts'
 import { drop, listenTcp, startProxy, type TestProxy } from '../support/proxy.ts'
 import type { Scope } from '../support/scope.ts'

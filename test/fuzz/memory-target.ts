@@ -1,18 +1,13 @@
-import {
-  Budget,
-  type Hello,
-  type IncomingOpen,
-  type IncomingResume,
-  Link,
-  type LinkHandlers,
-  PROTOCOL_VERSION,
-  Relay,
-  RelayMemory,
-  StreamAcceptor,
-  StreamOpener,
-  TunnelError,
-  type TunnelStream,
-} from '../../protocol/index.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import { type Hello, PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
+import type { IncomingOpen, IncomingResume, LinkHandlers } from '../../protocol/link/handlers.ts'
+import { Link } from '../../protocol/link/link.ts'
+import { StreamAcceptor } from '../../protocol/stream/acceptor.ts'
+import { Budget } from '../../protocol/stream/budget.ts'
+import { StreamOpener } from '../../protocol/stream/opener.ts'
+import { Relay } from '../../protocol/stream/relay.ts'
+import { RelayMemory } from '../../protocol/stream/relay-memory.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { MemoryPair, type MemoryTransport } from '../support/memory-transport.ts'
 import type { Random } from '../support/seeded-random.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'

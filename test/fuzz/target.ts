@@ -1,4 +1,5 @@
-import type { Hello, Transport } from '../../protocol/index.ts'
+import type { Hello } from '../../protocol/codec/hello.ts'
+import type { Transport } from '../../protocol/link/transport.ts'
 
 export const PARTIES = ['proxy', 'agent', 'client'] as const
 export type Party = (typeof PARTIES)[number]

@@ -1,27 +1,21 @@
+import type { Clock } from '../../protocol/clock.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import {
-  type AcceptHead,
-  Budget,
-  type Clock,
   END_FLAG,
   encodeHead,
   encodeJson,
   FrameType,
-  type Hello,
-  type IncomingOpen,
-  type IncomingResume,
-  Link,
-  type LinkHandlers,
-  type LinkTrust,
-  PROTOCOL_VERSION,
-  type RoutedHead,
-  StreamAcceptor,
-  type StreamEvent,
-  StreamOpener,
   streamNumber,
-  type TunnelError,
-  type TunnelStream,
   TYPE_MASK,
-} from '../../protocol/index.ts'
+} from '../../protocol/codec/frames.ts'
+import type { AcceptHead, LinkTrust, RoutedHead, StreamEvent } from '../../protocol/codec/heads.ts'
+import { type Hello, PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
+import type { IncomingOpen, IncomingResume, LinkHandlers } from '../../protocol/link/handlers.ts'
+import { Link } from '../../protocol/link/link.ts'
+import { StreamAcceptor } from '../../protocol/stream/acceptor.ts'
+import { Budget } from '../../protocol/stream/budget.ts'
+import { StreamOpener } from '../../protocol/stream/opener.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { MemoryPair, type MemoryTransport } from '../support/memory-transport.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 

@@ -1,19 +1,14 @@
-import {
-  Budget,
-  type Hello,
-  type IncomingOpen,
-  type IncomingResume,
-  Link,
-  PROTOCOL_VERSION,
-  Relay,
-  RelayMemory,
-  type ResumeHead,
-  type RoutedHead,
-  StreamAcceptor,
-  StreamOpener,
-  TunnelError,
-  type TunnelStream,
-} from '../../protocol/index.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import type { ResumeHead, RoutedHead } from '../../protocol/codec/heads.ts'
+import { type Hello, PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
+import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
+import { Link } from '../../protocol/link/link.ts'
+import { StreamAcceptor } from '../../protocol/stream/acceptor.ts'
+import { Budget } from '../../protocol/stream/budget.ts'
+import { StreamOpener } from '../../protocol/stream/opener.ts'
+import { Relay } from '../../protocol/stream/relay.ts'
+import { RelayMemory } from '../../protocol/stream/relay-memory.ts'
+import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { MemoryPair } from '../support/memory-transport.ts'
 import { Random } from '../support/seeded-random.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'

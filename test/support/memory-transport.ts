@@ -1,4 +1,6 @@
-import { type Clock, copyFrame, type Transport, type TransportReceiver } from '../../protocol/index.ts'
+import type { Clock } from '../../protocol/clock.ts'
+import { copyFrame } from '../../protocol/codec/frames.ts'
+import type { Transport, TransportReceiver } from '../../protocol/link/transport.ts'
 
 export interface MemoryPairOptions {
   clock: Clock

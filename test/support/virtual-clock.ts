@@ -1,4 +1,4 @@
-import type { Clock } from '../../protocol/index.ts'
+import type { Clock } from '../../protocol/clock.ts'
 
 interface Timer {
   atMs: number

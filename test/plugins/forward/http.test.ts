@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { test } from 'node:test'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
-import type { HeaderList } from '../../../protocol/index.ts'
+import type { HeaderList } from '../../../protocol/codec/heads.ts'
 import { until } from '../../support/proxy.ts'
 import { type Opened, type Rig, startRig, tcpService, webService } from './rig.ts'
 

@@ -20,19 +20,13 @@ import { PoolOptions } from '../../../plugins/pool/options.ts'
 import ssh from '../../../plugins/ssh/index.ts'
 import { deriveUserKey } from '../../../plugins/ssh/keys.ts'
 import { SshOptions } from '../../../plugins/ssh/options.ts'
+import { systemClock } from '../../../protocol/clock.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
-import {
-  type AcceptHead,
-  type Hello,
-  type HttpResponseHead,
-  Link,
-  PROTOCOL_VERSION,
-  type RoutedHead,
-  type StreamEvent,
-  StreamOpener,
-  systemClock,
-  type TunnelStream,
-} from '../../../protocol/index.ts'
+import type { AcceptHead, HttpResponseHead, RoutedHead, StreamEvent } from '../../../protocol/codec/heads.ts'
+import { type Hello, PROTOCOL_VERSION } from '../../../protocol/codec/hello.ts'
+import { Link } from '../../../protocol/link/link.ts'
+import { StreamOpener } from '../../../protocol/stream/opener.ts'
+import type { TunnelStream } from '../../../protocol/stream/stream.ts'
 import { MemoryPair } from '../../support/memory-transport.ts'
 import type { Scope } from '../../support/scope.ts'
 import { requireSystem, type Sshd, startSshd } from '../../support/sshd.ts'

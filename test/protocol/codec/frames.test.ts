@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 import {
   copyFrame,
   decodeHead,
@@ -14,13 +15,12 @@ import {
   HEADER_BYTES,
   isCounted,
   isKnownType,
-  MAX_JSON_BYTES,
   MAX_OFFSET,
   MAX_STREAM_NUMBER,
   setStreamNumber,
   streamNumber,
-  TunnelError,
-} from '../../../protocol/index.ts'
+} from '../../../protocol/codec/frames.ts'
+import { MAX_JSON_BYTES } from '../../../protocol/codec/json.ts'
 
 const streams = fc.integer({ min: 0, max: MAX_STREAM_NUMBER })
 const offsets = fc.integer({ min: 0, max: MAX_OFFSET })

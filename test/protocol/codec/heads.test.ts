@@ -9,10 +9,9 @@ import {
   checkStreamHead,
   checkVouched,
 } from '../../../protocol/codec/check-heads.ts'
-import { errorFromWire } from '../../../protocol/codec/errors.ts'
+import { errorFromWire, TunnelError } from '../../../protocol/codec/errors.ts'
 import { type AskedHead, headText } from '../../../protocol/codec/heads.ts'
 import { checkHello, stricterHeartbeat } from '../../../protocol/codec/hello.ts'
-import { TunnelError } from '../../../protocol/index.ts'
 import { helloOf, idOf } from '../parties.ts'
 
 const OPEN = { id: idOf(1), kind: 'ssh', machine: 'home', window: 1 }

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 import {
   encodeFrame,
   encodeJson,
   encodeWindow,
   FrameType,
-  type Hello,
   MAX_DATA_BYTES,
-  TunnelError,
-} from '../../../protocol/index.ts'
+} from '../../../protocol/codec/frames.ts'
+import type { Hello } from '../../../protocol/codec/hello.ts'
 import {
   Heard,
   helloOf,

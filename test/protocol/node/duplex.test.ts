@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { TunnelError } from '../../../protocol/index.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { StreamDuplex } from '../../../protocol/node/duplex.ts'
 import { MIB, Parties } from '../parties.ts'
 

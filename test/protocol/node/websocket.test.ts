@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import type { AddressInfo, Socket } from 'node:net'
 import { test } from 'node:test'
 import { WebSocketServer } from 'ws'
-import { encodeFrame, FrameType, SUBPROTOCOL } from '../../../protocol/index.ts'
+import { encodeFrame, FrameType } from '../../../protocol/codec/frames.ts'
+import { SUBPROTOCOL } from '../../../protocol/codec/hello.ts'
 import { dialWebSocket } from '../../../protocol/node/websocket.ts'
 
 test('a small frame that came in a large read keeps no more than its own memory', async (t) => {

@@ -3,7 +3,6 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import {
   BLOCKED_FLAG,
-  Budget,
   END_FLAG,
   FrameType,
   HEADER_BYTES,
@@ -11,7 +10,8 @@ import {
   MAX_OFFSET,
   streamNumber,
   TYPE_MASK,
-} from '../../../protocol/index.ts'
+} from '../../../protocol/codec/frames.ts'
+import { Budget } from '../../../protocol/stream/budget.ts'
 import { ReceiveHalf } from '../../../protocol/stream/receive-half.ts'
 import { SendHalf } from '../../../protocol/stream/send-half.ts'
 import { KIB, MIB } from '../parties.ts'

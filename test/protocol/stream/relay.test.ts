@@ -1,19 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import {
-  encodeFrame,
-  encodeHead,
-  encodeWindow,
-  FrameType,
-  type Hello,
-  type IncomingOpen,
-  type IncomingResume,
-  type Link,
-  Relay,
-  RelayMemory,
-  TunnelError,
-} from '../../../protocol/index.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
+import { encodeFrame, encodeHead, encodeWindow, FrameType } from '../../../protocol/codec/frames.ts'
+import type { Hello } from '../../../protocol/codec/hello.ts'
+import type { IncomingOpen, IncomingResume } from '../../../protocol/link/handlers.ts'
 import { HeldSeat } from '../../../protocol/link/held-seat.ts'
+import type { Link } from '../../../protocol/link/link.ts'
+import { Relay } from '../../../protocol/stream/relay.ts'
+import { RelayMemory } from '../../../protocol/stream/relay-memory.ts'
 import type { MemoryPair } from '../../support/memory-transport.ts'
 import { helloOf, idOf, KIB, linkOf, MIB, NOTHING, Parties, RawPeer, SETTINGS } from '../parties.ts'
 

@@ -1,15 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import {
-  encodeFrame,
-  encodeWindow,
-  FrameType,
-  type Link,
-  type LinkHandlers,
-  StreamAcceptor,
-  TunnelError,
-  TYPE_MASK,
-} from '../../../protocol/index.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
+import { encodeFrame, encodeWindow, FrameType, TYPE_MASK } from '../../../protocol/codec/frames.ts'
+import type { LinkHandlers } from '../../../protocol/link/handlers.ts'
+import type { Link } from '../../../protocol/link/link.ts'
+import { StreamAcceptor } from '../../../protocol/stream/acceptor.ts'
 import type { MemoryPair } from '../../support/memory-transport.ts'
 import {
   helloOf,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 import {
   END_FLAG,
   encodeFrame,
@@ -8,9 +9,8 @@ import {
   encodeJson,
   encodeWindow,
   FrameType,
-  TunnelError,
-  type TunnelStream,
-} from '../../../protocol/index.ts'
+} from '../../../protocol/codec/frames.ts'
+import type { TunnelStream } from '../../../protocol/stream/stream.ts'
 import {
   Heard,
   helloOf,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { test } from 'node:test'
 import type { TunnelError } from '../../../../protocol/codec/errors.ts'
-import type { HeaderList } from '../../../../protocol/index.ts'
+import type { HeaderList } from '../../../../protocol/codec/heads.ts'
 import { Random } from '../../../support/seeded-random.ts'
 import { type Opened, type Rig, startRig, tcpService } from '../rig.ts'
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ResponseError } from '../../../../plugins/forward/http/response-head.ts'
 import { ResponseParser } from '../../../../plugins/forward/http/response-parser.ts'
-import type { HttpResponseHead } from '../../../../protocol/index.ts'
+import type { HttpResponseHead } from '../../../../protocol/codec/heads.ts'
 
 interface Parsed {
   head: HttpResponseHead | undefined
