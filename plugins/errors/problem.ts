@@ -29,7 +29,7 @@ interface ForeignError {
   validation?: unknown
 }
 
-/** Any thrown value as the one error class; what is no error of ours keeps its text only where it is a client's fault. */
+/** Any thrown value as the one error class; what is not an error of ours keeps its text only where it is a client's fault. */
 export function toTunnelError(thrown: unknown): { error: TunnelError; status: number } {
   if (thrown instanceof TunnelError) return { error: thrown, status: thrown.statusCode }
   const { statusCode, message, validation }: ForeignError =
@@ -37,7 +37,7 @@ export function toTunnelError(thrown: unknown): { error: TunnelError; status: nu
   const status = typeof statusCode === 'number' && statusCode >= 400 && statusCode < 600 ? statusCode : 500
   const code = validation === undefined ? codeOfStatus(status) : 'REQUEST_INVALID'
   const text = status < 500 && typeof message === 'string' ? message : INTERNAL_DETAIL
-  return { error: new TunnelError(code, text, { cause: thrown }), status }
+  return { error: new TunnelError(code, text, { cause: thrown, hop: 'proxy' }), status }
 }
 
 function codeOfStatus(status: number): ErrorCode {

@@ -15,7 +15,7 @@ declare module 'fastify' {
   }
 }
 
-/** Routes of links: their requests last as long as the link, which is no duration of a request. */
+/** Routes of links: their requests last as long as the link, which says nothing about requests. */
 const LINK_ROUTES = /^\/api\/tunnel\/(connect|agent|relay)$/
 
 /** The service: there for every plugin, whoever may read it. */

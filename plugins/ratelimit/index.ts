@@ -19,7 +19,7 @@ declare module 'fastify' {
      * headers RateLimit and RateLimit-Policy; throws RATE_LIMITED.
      */
     limitByIp: LimitByIp
-    /** The same for the probes, which are counted apart: who has used up his requests can still be probed. */
+    /** The same for the probes, which are counted apart: an address that has used up its requests can still probe. */
     limitProbesByIp: LimitByIp
   }
 }

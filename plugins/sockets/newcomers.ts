@@ -4,8 +4,8 @@ import type { Socket } from 'node:net'
 const NETWORK_GROUPS = 4
 
 /**
- * Connections of which nobody knows yet whose they are, by address. One that has become a link is no longer counted:
- * its user's limits hold for it.
+ * Connections whose user is not known yet, counted by address. One that has become a link is no longer counted: the
+ * limits of its user hold for it.
  */
 export class Newcomers {
   readonly #max: number

@@ -52,7 +52,7 @@ async function upgradePlugin(app: FastifyInstance, options: UpgradeOptions): Pro
       server: accepted as unknown as Server,
       maxPayload: options.maxFrameBytes,
       perMessageDeflate: options.compress,
-      // Ours come in one; each may hold on to a whole read of the socket.
+      // Ours have one; each may keep a whole read of the socket in memory.
       maxFragments: MAX_FRAGMENTS,
     },
     errorHandler: webSocketFailed,

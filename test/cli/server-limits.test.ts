@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import {
   closeSync,
+  existsSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -19,7 +20,7 @@ import { RawClient } from '../plugins/links/raw-client.ts'
 import { type ProgramOptions, spawnProgram } from '../support/process.ts'
 import { until } from '../support/proxy.ts'
 import { shellLine } from '../support/sshd.ts'
-import { freePort } from '../support/system.ts'
+import { freePort, requireSystem } from '../support/system.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, TUNNEL, tunnel } from './tunnel.ts'
 
@@ -138,3 +139,36 @@ test('a log that nobody reads stops nothing, and its last lines keep the process
   proxy.kill('SIGTERM')
   assert.deepEqual(await proxy.exit, { code: 0, signal: null }, proxy.stderr)
 })
+
+test('a terminal that has gone costs the lines of the log, and the proxy serves on', {
+  skip: skip || requireSystem('script', 'setsid'),
+}, async (t) => {
+  const env = isolated(join(await tempFolder(t), 'state'))
+  const port = await freePort()
+  const words = shellLine([...TUNNEL, 'server', '--port', String(port), '--set', 'log.level=info'])
+  // In a session of its own, so that the hang-up of the terminal is not told to it.
+  const line = `setsid --fork sh -c 'echo pid=$$; exec ${words}'; exec sleep 300`
+  const terminal = spawnProgram(t, 'script', ['-qefc', line, '/dev/null'], { env })
+  const pid = Number((await terminal.line(/pid=(\d+)/))[1])
+  const isRunning = () => existsSync(`/proc/${pid}/stat`)
+  t.after(() => {
+    if (isRunning()) process.kill(pid, 'SIGKILL')
+  })
+  const url = `http://127.0.0.1:${port}`
+  await until(() => health(url), 20_000)
+  terminal.kill('SIGKILL')
+  await terminal.exit
+  const isLogLost = async () => {
+    await fetch(`${url}/nowhere`)
+    const { checks } = (await (await fetch(`${url}/api/tunnel/health/ready`)).json()) as Readiness
+    return checks.log?.status === 'failed'
+  }
+  await until(isLogLost)
+  assert.equal(await health(url), true)
+  process.kill(pid, 'SIGTERM')
+  await until(() => !isRunning())
+})
+
+interface Readiness {
+  checks: Record<string, { status: string }>
+}
