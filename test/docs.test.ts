@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { ERROR_KINDS } from '../protocol/codec/errors.ts'
 import {
@@ -192,4 +192,15 @@ test('the relay in docs/PROTOCOL.md, whose agent goes and comes, is what the cod
   await parties.pass(200)
   assert.equal(String(parties.accepted[0]?.bytes), 'hello')
   assert.deepEqual(scene.takeSaid(), example('a relay'))
+})
+
+test('docs/ARCHITECTURE.md names only files and folders that are there', () => {
+  const text = readFileSync(new URL('../docs/ARCHITECTURE.md', import.meta.url), 'utf8')
+  const named = [...text.matchAll(/`([a-z][\w-]*(?:\/[\w.-]+)*\/(?:[\w.-]+\.ts)?|server\.ts)`/g)].map(
+    ([, path = '']) => path,
+  )
+  assert.ok(named.length > 30, `only ${named.length} names were found`)
+  for (const path of new Set(named)) {
+    assert.ok(existsSync(new URL(`../${path}`, import.meta.url)), `${path} is not there`)
+  }
 })

@@ -4,12 +4,13 @@ import { readFileSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { join } from 'node:path'
-import test, { type TestContext } from 'node:test'
+import test, { after, before, type TestContext } from 'node:test'
 import type { TunnelService } from '../../../client/index.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { FaultRelay } from '../../chaos/fault-relay.ts'
 import { listenTcp, startProxy, type TestProxy, until } from '../../support/proxy.ts'
-import { requireSystem, startSshd } from '../../support/sshd.ts'
+import { Cleanup } from '../../support/scope.ts'
+import { requireSystem, type Sshd, startSshd } from '../../support/sshd.ts'
 
 /*
  * What the proxy says of a stream, it says once, at the stream's real end and with one outcome: a request counted, an
@@ -22,7 +23,15 @@ const KINDS = ['ssh', 'configured', 'tcp', 'http', 'exec'] as const
 type Kind = (typeof KINDS)[number]
 /** As the protocol names them: a sealed stream to a configured host is of kind `ssh` too. */
 const wireKind = (kind: Kind) => (kind === 'configured' ? 'ssh' : kind)
-const RESUME_MS = 1_500
+const RESUME_MS = 1_000
+
+/** One for all scenes: each has a user's key of its own. */
+let sshd: Sshd
+const scope = new Cleanup()
+before(async () => {
+  if (!skip) sshd = await startSshd(scope)
+})
+after(() => scope.close())
 
 /** A stream that stands, with the far side in the test's hand. */
 interface Standing {
@@ -86,7 +95,6 @@ async function scene(t: TestContext, kind: Kind): Promise<Scene> {
     web.close()
   })
   const [host = '', port = ''] = far.split(':')
-  const sshd = await startSshd(t)
   const machine = kind === 'configured' ? 'office' : 'home'
   const proxy = await startProxy(t, {
     set: [`streams.resumeMs=${RESUME_MS}`, 'log.level=debug', 'shutdown.serverMs=0'],
