@@ -26,30 +26,32 @@ export async function serveChannel<Channel extends Joined>(
   context: ServeContext,
   { open, event, accepted }: ChannelOptions<Channel>,
 ): Promise<void> {
+  const { clock } = context
   const gone = new AbortController()
   let lease: ChannelLease | undefined
   let channel: Channel | undefined
-  let away: ReturnType<typeof setTimeout> | undefined
+  let away: unknown
   let finish = (): void => {}
   const over = new Promise<void>((resolve) => {
     finish = resolve
   })
   const join = new Join(stream, {
+    clock,
     carried: (direction, byteCount) => context.carried(direction, byteCount),
     ...(event === undefined ? {} : { event }),
     suspended() {
       context.suspended()
       // A place is of more use to somebody who is there than to one who may come back.
       const giveBack = (): void => stream.reset(placeNeeded(context.machine))
-      away = setTimeout(() => lease?.offer(giveBack, 'suspended'), AWAY_MS).unref()
+      away = clock.setTimer(() => lease?.offer(giveBack, 'suspended'), AWAY_MS)
     },
     resumed() {
-      clearTimeout(away)
+      clock.clearTimer(away)
       lease?.keep()
       context.resumed()
     },
     closed() {
-      clearTimeout(away)
+      clock.clearTimer(away)
       gone.abort()
       finish()
     },

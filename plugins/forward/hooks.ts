@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { User } from '../auth/index.ts'
@@ -62,9 +63,11 @@ type AnyHook = (context: never) => Promise<void> | void
 export class TunnelHooks {
   readonly #hooks = new Map<TunnelHookName, AnyHook[]>()
   readonly #timeoutMs: number
+  readonly #clock: Clock
 
-  constructor(timeoutMs: number) {
+  constructor(timeoutMs: number, clock: Clock = systemClock) {
     this.#timeoutMs = timeoutMs
+    this.#clock = clock
   }
 
   addHook<Name extends TunnelHookName>(name: Name, hook: TunnelHook<Name>): void {
@@ -107,8 +110,9 @@ export class TunnelHooks {
   #inTime(name: TunnelHookName, running: Promise<void> | void): Promise<void> | void {
     if (!(running instanceof Promise)) return running
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(hookTimeout(name, this.#timeoutMs)), this.#timeoutMs).unref()
-      running.then(resolve, reject).finally(() => clearTimeout(timer))
+      const late = (): void => reject(hookTimeout(name, this.#timeoutMs))
+      const timer = this.#clock.setTimer(late, this.#timeoutMs)
+      running.then(resolve, reject).finally(() => this.#clock.clearTimer(timer))
     })
   }
 }

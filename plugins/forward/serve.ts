@@ -1,3 +1,4 @@
+import type { Clock } from '../../protocol/clock.ts'
 import type { ChannelLease } from '../pool/index.ts'
 import type { Log } from './log.ts'
 
@@ -12,6 +13,7 @@ export interface ServeContext {
   readonly headers: Record<string, string>
   /** For sshd's answer to a channel, and for the head of a response. */
   readonly timeoutMs: number
+  readonly clock: Clock
   readonly log: Log
   /** A channel's place on an SSH connection to the machine. */
   acquire(signal: AbortSignal): Promise<ChannelLease>

@@ -278,6 +278,7 @@ export class Streams {
       target,
       headers,
       timeoutMs: this.#config.request.timeoutMs,
+      clock: this.#config.clock,
       log,
       acquire: (signal) => this.#services.pool.acquire({ userId: user.sub, route, priority, signal }),
       open: (signal, open) => this.#services.pool.open({ userId: user.sub, route, priority, signal }, open),

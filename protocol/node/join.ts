@@ -1,4 +1,5 @@
 import type { Readable, Writable } from 'node:stream'
+import { type Clock, systemClock } from '../clock.ts'
 import { asTunnelError, type TunnelError } from '../codec/errors.ts'
 import type { StreamEvent } from '../codec/heads.ts'
 import type { ByteStream } from '../stream/byte-stream.ts'
@@ -106,6 +107,8 @@ export type Joined = Readable & Writable
 
 /** What the two sides of a join mean to whoever joins them; whatever is left out has no meaning there. */
 export interface JoinOptions {
+  /** @default the system's */
+  clock?: Clock
   /** Payload that has passed; `in` is from the stream's opener, `out` is towards it. */
   carried?(direction: 'in' | 'out', byteCount: number): void
   /** An event of the stream, such as a signal for a command. It may come before there is anybody to take it. */
@@ -141,15 +144,17 @@ export interface FarEnd {
 export class Join {
   readonly #stream: ByteStream
   readonly #options: JoinOptions
+  readonly #clock: Clock
   readonly #inlet: StreamToWritable
   readonly #outlet = new ReadableToStream()
   #far: Joined | undefined
-  #linger: ReturnType<typeof setTimeout> | undefined
+  #linger: unknown
   #over = false
 
   constructor(stream: ByteStream, options: JoinOptions) {
     this.#stream = stream
     this.#options = options
+    this.#clock = options.clock ?? systemClock
     this.#inlet = new StreamToWritable(stream)
     stream.handle({
       data: (bytes) => {
@@ -197,13 +202,12 @@ export class Join {
     if (error !== undefined) return this.#stream.reset(error)
     this.#stream.end()
     if (this.#inlet.ended || this.#over) return
-    this.#linger = setTimeout(() => this.#stream.reset(end.unread()), LINGER_MS)
-    this.#linger.unref()
+    this.#linger = this.#clock.setTimer(() => this.#stream.reset(end.unread()), LINGER_MS)
   }
 
   #closed(error: TunnelError | undefined): void {
     this.#over = true
-    clearTimeout(this.#linger)
+    this.#clock.clearTimer(this.#linger)
     this.#far?.destroy()
     this.#options.closed(error)
   }

@@ -12,6 +12,7 @@ export async function serveConfigured(
 ): Promise<void> {
   if (context.target !== undefined) throw configuredTarget()
   const join = new Join(stream, {
+    clock: context.clock,
     carried: (direction, byteCount) => context.carried(direction, byteCount),
     suspended: () => context.suspended(),
     resumed: () => context.resumed(),

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import net from 'node:net'
 import type { ServeContext } from '../../../../plugins/forward/serve.ts'
 import type { ChannelLease } from '../../../../plugins/pool/index.ts'
+import { systemClock } from '../../../../protocol/clock.ts'
 import type { Scope } from '../../../support/scope.ts'
 
 /** Places for connections that are plain sockets, and who is asked to give one back. */
@@ -46,6 +47,7 @@ export function places(t: Scope) {
     target,
     headers: {},
     timeoutMs: 30_000,
+    clock: systemClock,
     log,
     acquire,
     open: () => assert.fail('a channel of HTTP is opened by its origin'),
