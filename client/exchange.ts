@@ -72,7 +72,9 @@ export class Exchange {
         this.body.end()
         // The answer is complete: what is left of the request is wanted by nobody.
         if (!rides && this.uploading)
-          this.stream.reset(new TunnelError('ABORTED', 'answered before the request ended'))
+          this.stream.reset(
+            new TunnelError('ABORTED', 'answered before the request ended', { hop: 'client' }),
+          )
       },
       closed: (error) => {
         this.#upload.stop()

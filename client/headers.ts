@@ -10,7 +10,9 @@ const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 function checked(name: string, value: string): [string, string] {
   if (!NAME.test(name))
-    throw new TunnelError('CONFIG_INVALID', `header ${JSON.stringify(name)}: is no name`, { hop: 'client' })
+    throw new TunnelError('CONFIG_INVALID', `header ${JSON.stringify(name)}: is not a valid name`, {
+      hop: 'client',
+    })
   if (!VALUE.test(value)) {
     throw new TunnelError('CONFIG_INVALID', `header ${name}: its value has characters that no header has`, {
       hop: 'client',

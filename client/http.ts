@@ -23,7 +23,10 @@ export interface ForwardRequest {
   /** May be sent again when its outcome is unknown. @default what RFC 9110 says of the method */
   idempotent?: boolean
   signal?: AbortSignal
-  /** Until the response head is there, the wait in the queue included. @default settings.request.timeoutMs */
+  /**
+   * Until the response head is there, in ms, the wait in the queue included; the time in which the body moves is not.
+   * @default settings.request.timeoutMs
+   */
   timeoutMs?: number
   /** A larger answer ends in an error; `fetch` streams. @default 67_108_864 */
   maxBodyBytes?: number
@@ -79,7 +82,7 @@ export function targetOf(port: number | undefined, target: string | undefined): 
   if (target !== undefined) return target
   const chosen = port ?? 80
   if (!Number.isInteger(chosen) || chosen < 1 || chosen > 65_535)
-    throw invalid(`port = ${chosen}: there is no such port`)
+    throw invalid(`port = ${chosen}: a port is a number from 1 to 65535`)
   return `127.0.0.1:${chosen}`
 }
 
@@ -90,9 +93,9 @@ export async function forwardRequest(
   request: ForwardRequest,
 ): Promise<ForwardResponse> {
   const { machine, method = 'GET', path = '/', maxBodyBytes = MAX_BODY_BYTES } = request
-  if (!METHOD.test(method)) throw invalid(`method = ${JSON.stringify(method)}: is no method`)
+  if (!METHOD.test(method)) throw invalid(`method = ${JSON.stringify(method)}: is not a valid method`)
   if (!PATH.test(path))
-    throw invalid(`path = ${JSON.stringify(path).slice(0, 80)}: begins with / and has no spaces`)
+    throw invalid(`path = ${JSON.stringify(path).slice(0, 80)}: a path begins with / and has no spaces`)
   const answer = await sendRequest(requestPath, {
     machine,
     target: targetOf(request.port, request.target),

@@ -49,7 +49,8 @@ export function retryDecision({
   if (!refused && !lost) return error
   const again = replayable && tries < MAX_TRIES && !final
   if (again && (refused || !sent || idempotent)) return 'retry'
-  if (refused || !sent || idempotent) return error
+  // Who says so already says where it happened.
+  if (refused || !sent || idempotent || error.code === 'OUTCOME_UNKNOWN') return error
   return new TunnelError(
     'OUTCOME_UNKNOWN',
     'the path was lost after the request was sent; it may have been executed',

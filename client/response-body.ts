@@ -9,7 +9,7 @@ export interface BodySource {
 type Taker = (chunk: Uint8Array | undefined) => void
 
 /**
- * What arrives on a stream, held until somebody takes it. The window bounds it: what is not taken is not granted anew,
+ * What arrives on a stream, held until somebody takes it. The window bounds it: no credit is given for what is not taken,
  * so that a slow reader slows its own stream alone.
  */
 export class ResponseBody {

@@ -24,11 +24,13 @@ export function targetMissing(kind: string): TunnelError {
   })
 }
 
-/** @throws {TunnelError} FRAME_INVALID for what is no target */
+/** @throws {TunnelError} FRAME_INVALID for what is not a target */
 export function targetOf(text: string): Target {
   const target = parseTarget(text)
   if (target === undefined)
-    throw new TunnelError('FRAME_INVALID', `"${text.slice(0, 80)}" is no host:port`, { hop: 'proxy' })
+    throw new TunnelError('FRAME_INVALID', `"${text.slice(0, 80)}" is not a valid target: host:port`, {
+      hop: 'proxy',
+    })
   return target
 }
 

@@ -39,6 +39,12 @@ test('when no link is coming, what was sent has an unknown outcome and nothing i
   assert.equal(retryDecision({ ...failed, error: expired, idempotent: true, final: true }), expired)
 })
 
+test('what the proxy says of an unknown outcome is kept; only what is idempotent is sent again', () => {
+  const unknown = new TunnelError('OUTCOME_UNKNOWN', 'the service closed', { hop: 'target' })
+  assert.equal(retryDecision({ ...failed, error: unknown }), unknown)
+  assert.equal(retryDecision({ ...failed, error: unknown, idempotent: true }), 'retry')
+})
+
 test('methods are idempotent as RFC 9110 says', () => {
   for (const method of ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']) assert.ok(isIdempotent(method))
   for (const method of ['POST', 'PATCH', 'QUERYISH']) assert.ok(!isIdempotent(method))
