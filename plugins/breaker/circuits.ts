@@ -1,5 +1,5 @@
-import { CircuitState, ConsecutiveBreaker, circuitBreaker, handleWhen } from 'cockatiel'
-import { circuitOpen, verdict } from './errors.ts'
+import { type Clock, systemClock } from '../../protocol/clock.ts'
+import { circuitOpen, type Verdict, verdict } from './errors.ts'
 import type { BreakerOptions } from './options.ts'
 
 export interface CircuitKey {
@@ -15,107 +15,115 @@ export interface CircuitReport extends CircuitKey {
   retryAfterMs: number
 }
 
+/** Where a circuit stands, with what only this state knows. */
+type CircuitState =
+  | { name: 'closed'; failures: number }
+  | { name: 'open'; untilMs: number; lastFailure: unknown }
+  /** One request is the probe, and resolves it with the state that follows. */
+  | { name: 'half_open'; probe: Promise<CircuitState>; lastFailure: unknown }
+
 interface Circuit extends CircuitKey {
-  policy: ReturnType<typeof circuitBreaker>
-  /** Epoch ms, as cockatiel counts. */
-  openedAtMs: number
-  lastFailure: unknown
+  state: CircuitState
   inFlight: number
 }
 
-/** What came of work that reached the machine, be it an answer or an error that proves the way is sound. */
-type Outcome<T> = { value: T } | { error: unknown }
+/** A probe is under way, and nobody knows for how long: that is soon enough to ask again, in ms. */
+const PROBE_RETRY_MS = 1_000
 
 /** One circuit for each user and machine: what fails for one user closes the door to nobody else. */
 export class Circuits {
   readonly #options: BreakerOptions
+  readonly #clock: Clock
   /** In the order of use, so that the first is the one to forget. */
   readonly #circuits = new Map<string, Circuit>()
 
-  constructor(options: BreakerOptions) {
+  constructor(options: BreakerOptions, clock: Clock = systemClock) {
     this.#options = options
+    this.#clock = clock
   }
 
   /** Runs `work`, or throws CIRCUIT_OPEN with retryAfterMs. */
   async run<T>(key: CircuitKey, work: () => Promise<T>): Promise<T> {
     const circuit = this.#touch(key)
-    this.#admit(circuit)
+    const { state } = circuit
+    if (state.name === 'open' && this.#leftMs(state) > 0) throw this.#refusal(circuit)
+    if (state.name === 'half_open' && circuit.inFlight >= this.#options.halfOpenRequests)
+      throw this.#refusal(circuit)
     circuit.inFlight++
     try {
-      const outcome = await circuit.policy.execute(async (): Promise<Outcome<T>> => {
-        try {
-          return { value: await work() }
-        } catch (error) {
-          if (verdict(error) === 'success') return { error }
-          throw error
-        }
-      })
-      if ('error' in outcome) throw outcome.error
-      return outcome.value
-    } catch (error) {
-      // cockatiel's own refusal: the circuit opened while this call waited behind a probe.
-      if (error instanceof Error && 'isBrokenCircuitError' in error) throw this.#refusal(circuit)
-      throw error
+      if (state.name === 'open') return await this.#probe(circuit, state.lastFailure, work)
+      if (state.name === 'half_open' && (await state.probe).name !== 'closed') throw this.#refusal(circuit)
+      return await this.#attempt(work, (how, error) => this.#count(circuit, how, error))
     } finally {
       circuit.inFlight--
     }
   }
 
   states(): CircuitReport[] {
-    return [...this.#circuits.values()].map((circuit) => ({
-      user: circuit.user,
-      owner: circuit.owner,
-      machine: circuit.machine,
-      state: stateOf(circuit),
-      retryAfterMs: circuit.policy.state === CircuitState.Open ? this.#openForMs(circuit) : 0,
+    return [...this.#circuits.values()].map(({ user, owner, machine, state }) => ({
+      ...{ user, owner, machine },
+      state: state.name,
+      retryAfterMs: this.#leftMs(state),
     }))
   }
 
-  #admit(circuit: Circuit): void {
-    const state = circuit.policy.state
-    if (state === CircuitState.Open && this.#openForMs(circuit) > 0) throw this.#refusal(circuit)
-    if (state === CircuitState.HalfOpen && circuit.inFlight >= this.#options.halfOpenRequests) {
-      throw this.#refusal(circuit)
+  async #attempt<T>(work: () => Promise<T>, over: (how: Verdict, error: unknown) => void): Promise<T> {
+    try {
+      const value = await work()
+      over('success', undefined)
+      return value
+    } catch (error) {
+      over(verdict(error), error)
+      throw error
     }
   }
 
-  #refusal(circuit: Circuit): Error {
-    // While a probe is under way nobody knows for how long; a second is soon enough to ask again.
-    const retryAfterMs = Math.max(this.#openForMs(circuit), Math.min(1_000, this.#options.openMs))
-    return circuitOpen(circuit.machine, retryAfterMs, circuit.lastFailure)
+  #count(circuit: Circuit, how: Verdict, error: unknown): void {
+    const { state } = circuit
+    // What began before the circuit opened decides nothing any more.
+    if (state.name !== 'closed' || how === 'neutral') return
+    state.failures = how === 'success' ? 0 : state.failures + 1
+    if (state.failures >= this.#options.failures) circuit.state = this.#opened(error)
   }
 
-  #openForMs(circuit: Circuit): number {
-    return Math.max(0, circuit.openedAtMs + this.#options.openMs - Date.now())
+  /** The first request after the time of an open circuit, which decides what follows. */
+  #probe<T>(circuit: Circuit, lastFailure: unknown, work: () => Promise<T>): Promise<T> {
+    let decide: (state: CircuitState) => void = () => {}
+    const probe = new Promise<CircuitState>((resolve) => {
+      decide = resolve
+    })
+    circuit.state = { name: 'half_open', probe, lastFailure }
+    return this.#attempt(work, (how, error) => {
+      if (how === 'success') circuit.state = { name: 'closed', failures: 0 }
+      else if (how === 'failure') circuit.state = this.#opened(error)
+      // It never got as far: the next request is the probe.
+      else circuit.state = { name: 'open', untilMs: this.#clock.now(), lastFailure }
+      decide(circuit.state)
+    })
   }
 
-  #touch(key: CircuitKey): Circuit {
-    const name = JSON.stringify([key.user, key.owner, key.machine])
-    const circuit = this.#circuits.get(name) ?? this.#create(key)
+  #opened(lastFailure: unknown): CircuitState {
+    return { name: 'open', untilMs: this.#clock.now() + this.#options.openMs, lastFailure }
+  }
+
+  #leftMs(state: CircuitState): number {
+    return state.name === 'open' ? Math.max(0, state.untilMs - this.#clock.now()) : 0
+  }
+
+  #refusal({ machine, state }: Circuit): Error {
+    const retryAfterMs = Math.max(this.#leftMs(state), Math.min(PROBE_RETRY_MS, this.#options.openMs))
+    return circuitOpen(machine, retryAfterMs, state.name === 'closed' ? undefined : state.lastFailure)
+  }
+
+  #touch({ user, owner, machine }: CircuitKey): Circuit {
+    const name = JSON.stringify([user, owner, machine])
+    let circuit = this.#circuits.get(name)
+    if (circuit === undefined) {
+      if (this.#circuits.size >= this.#options.maxCircuits) this.#forgetOne()
+      circuit = { user, owner, machine, state: { name: 'closed', failures: 0 }, inFlight: 0 }
+    }
     this.#circuits.delete(name)
     this.#circuits.set(name, circuit)
-    return circuit
-  }
-
-  #create({ user, owner, machine }: CircuitKey): Circuit {
-    if (this.#circuits.size >= this.#options.maxCircuits) this.#forgetOne()
-    const policy = circuitBreaker(
-      handleWhen((error) => verdict(error) === 'failure'),
-      { halfOpenAfter: this.#options.openMs, breaker: new ConsecutiveBreaker(this.#options.failures) },
-    )
-    const circuit: Circuit = {
-      user,
-      owner,
-      machine,
-      policy,
-      openedAtMs: 0,
-      lastFailure: undefined,
-      inFlight: 0,
-    }
-    policy.onBreak((reason) => {
-      circuit.openedAtMs = Date.now()
-      circuit.lastFailure = 'error' in reason ? reason.error : undefined
-    })
     return circuit
   }
 
@@ -124,22 +132,11 @@ export class Circuits {
     let oldest: string | undefined
     for (const [name, circuit] of this.#circuits) {
       oldest ??= name
-      if (circuit.inFlight === 0 && circuit.policy.state === CircuitState.Closed) {
+      if (circuit.inFlight === 0 && circuit.state.name === 'closed') {
         this.#circuits.delete(name)
         return
       }
     }
     if (oldest !== undefined) this.#circuits.delete(oldest)
-  }
-}
-
-function stateOf(circuit: Circuit): CircuitReport['state'] {
-  switch (circuit.policy.state) {
-    case CircuitState.Open:
-      return 'open'
-    case CircuitState.HalfOpen:
-      return 'half_open'
-    default:
-      return 'closed'
   }
 }

@@ -31,7 +31,9 @@ const ANSWERS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
  * - `success`: the machine answered, if only with a refusal;
  * - `neutral`: neither, for the attempt never got as far (given up, no place, known to be off line).
  */
-export function verdict(error: unknown): 'failure' | 'success' | 'neutral' {
+export type Verdict = 'failure' | 'success' | 'neutral'
+
+export function verdict(error: unknown): Verdict {
   if (!(error instanceof TunnelError)) return 'neutral'
   if (FAILURES.has(error.code)) return 'failure'
   return ANSWERS.has(error.code) ? 'success' : 'neutral'

@@ -15,7 +15,8 @@ export const SshOptions = Type.Object(
     algorithms: Type.Object(
       {
         kex: algorithms(['curve25519-sha256', 'curve25519-sha256@libssh.org', 'ecdh-sha2-nistp256']),
-        cipher: algorithms(['aes256-gcm@openssh.com', 'aes128-gcm@openssh.com']),
+        // The last two for servers without GCM, such as Dropbear.
+        cipher: algorithms(['aes256-gcm@openssh.com', 'aes128-gcm@openssh.com', 'aes256-ctr', 'aes128-ctr']),
       },
       { additionalProperties: false, default: {}, description: 'In the order of preference' },
     ),

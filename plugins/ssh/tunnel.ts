@@ -26,6 +26,8 @@ export interface SshConnectRequest {
 /** Unanswered keep-alives after which a connection is dead. */
 const KEEP_ALIVE_COUNT = 3
 const MAX_KEYS = 1_000
+/** For ciphers that do not authenticate by themselves, which GCM does. Dropbear has only the last. */
+const MACS = ['hmac-sha2-256-etm@openssh.com', 'hmac-sha2-512-etm@openssh.com', 'hmac-sha2-256']
 
 /** Makes SSH connections over whatever leads to a machine, with a key of its own for each user. */
 export class SSHTunnelManager {
@@ -166,6 +168,7 @@ export class SSHTunnelManager {
       algorithms: {
         kex: algorithms.kex,
         cipher: algorithms.cipher,
+        hmac: MACS,
         serverHostKey: hostKeyAlgorithms(pins),
         compress: compression ? ['zlib@openssh.com', 'none'] : ['none'],
       } as NonNullable<ConnectConfig['algorithms']>,

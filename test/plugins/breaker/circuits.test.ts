@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
 import { Circuits } from '../../../plugins/breaker/circuits.ts'
 import { type ErrorCode, TunnelError } from '../../../protocol/codec/errors.ts'
+import { VirtualClock } from '../../support/virtual-clock.ts'
 
 const KEY = { user: 'ada', owner: 'ada', machine: 'home' }
 
-function setUp(t: TestContext, options = {}): Circuits {
-  t.mock.timers.enable({ apis: ['Date'] })
-  return new Circuits({ failures: 3, openMs: 60_000, halfOpenRequests: 1, maxCircuits: 100, ...options })
+function setUp(options = {}) {
+  const clock = new VirtualClock()
+  const settings = { failures: 3, openMs: 60_000, halfOpenRequests: 1, maxCircuits: 100, ...options }
+  return { circuits: new Circuits(settings, clock), pass: (ms: number) => clock.run(clock.now() + ms) }
 }
 
 const failing = (code: ErrorCode) => () => Promise.reject(new TunnelError(code, code))
@@ -23,10 +25,10 @@ async function fail(
 
 const isOpen = (error: unknown) => error instanceof TunnelError && error.code === 'CIRCUIT_OPEN'
 
-test('failures in a row open the circuit, which names the machine and says when to come again', async (t) => {
-  const circuits = setUp(t)
+test('failures in a row open the circuit, which names the machine and says when to come again', async () => {
+  const { circuits, pass } = setUp()
   await fail(circuits, 3)
-  t.mock.timers.tick(20_000)
+  await pass(20_000)
   let ran = false
   await assert.rejects(
     circuits.run(KEY, async () => {
@@ -39,24 +41,24 @@ test('failures in a row open the circuit, which names the machine and says when 
   assert.deepEqual(circuits.states(), [{ ...KEY, state: 'open', retryAfterMs: 40_000 }])
 })
 
-test('a success in between begins the count again', async (t) => {
-  const circuits = setUp(t)
+test('a success in between begins the count again', async () => {
+  const { circuits } = setUp()
   await fail(circuits, 2)
   await circuits.run(KEY, async () => 'fine')
   await fail(circuits, 2)
   assert.equal(await circuits.run(KEY, async () => 'fine'), 'fine')
 })
 
-test('a refusal by the machine proves that the machine is there', async (t) => {
-  const circuits = setUp(t)
+test('a refusal by the machine proves that the machine is there', async () => {
+  const { circuits } = setUp()
   await fail(circuits, 2)
   await assert.rejects(circuits.run(KEY, failing('SSH_AUTH_FAILED')), /SSH_AUTH_FAILED/)
   await fail(circuits, 2)
   assert.equal(circuits.states()[0]?.state, 'closed')
 })
 
-test('what says nothing of the machine counts neither way', async (t) => {
-  const circuits = setUp(t)
+test('what says nothing of the machine counts neither way', async () => {
+  const { circuits } = setUp()
   await fail(circuits, 2)
   await fail(circuits, 5, 'POOL_EXHAUSTED')
   await fail(circuits, 5, 'MACHINE_OFFLINE')
@@ -67,10 +69,10 @@ test('what says nothing of the machine counts neither way', async (t) => {
   )
 })
 
-test('after its time an open circuit lets one probe through, whose success closes it', async (t) => {
-  const circuits = setUp(t)
+test('after its time an open circuit lets one probe through, whose success closes it', async () => {
+  const { circuits, pass } = setUp()
   await fail(circuits, 3)
-  t.mock.timers.tick(60_000)
+  await pass(60_000)
   let finish: () => void = () => {}
   const probe = circuits.run(KEY, () => new Promise<void>((resolve) => (finish = resolve)))
   assert.equal(circuits.states()[0]?.state, 'half_open')
@@ -83,24 +85,24 @@ test('after its time an open circuit lets one probe through, whose success close
   assert.equal(circuits.states()[0]?.state, 'closed')
 })
 
-test('a probe that fails opens it again for the whole time', async (t) => {
-  const circuits = setUp(t)
+test('a probe that fails opens it again for the whole time', async () => {
+  const { circuits, pass } = setUp()
   await fail(circuits, 3)
-  t.mock.timers.tick(60_000)
+  await pass(60_000)
   await fail(circuits, 1)
-  t.mock.timers.tick(59_999)
+  await pass(59_999)
   await assert.rejects(
     circuits.run(KEY, async () => {}),
     isOpen,
   )
-  t.mock.timers.tick(1)
+  await pass(1)
   await circuits.run(KEY, async () => {})
 })
 
-test('more requests may wait for the verdict of a probe', async (t) => {
-  const circuits = setUp(t, { halfOpenRequests: 2 })
+test('more requests may wait for the verdict of a probe', async () => {
+  const { circuits, pass } = setUp({ halfOpenRequests: 2 })
   await fail(circuits, 3)
-  t.mock.timers.tick(60_000)
+  await pass(60_000)
   let refuse: () => void = () => {}
   const probe = circuits.run(
     KEY,
@@ -116,16 +118,16 @@ test('more requests may wait for the verdict of a probe', async (t) => {
   await assert.rejects(behind, isOpen)
 })
 
-test("one user's circuit closes no door to another user, machine or owner of a machine of that name", async (t) => {
-  const circuits = setUp(t)
+test("one user's circuit closes no door to another user, machine or owner of a machine of that name", async () => {
+  const { circuits } = setUp()
   await fail(circuits, 3)
   await circuits.run({ ...KEY, user: 'bob' }, async () => {})
   await circuits.run({ ...KEY, machine: 'office' }, async () => {})
   await circuits.run({ ...KEY, owner: 'bob' }, async () => {})
 })
 
-test('the circuits remembered are bounded, and an open one is the last to be forgotten', async (t) => {
-  const circuits = setUp(t, { maxCircuits: 3 })
+test('the circuits remembered are bounded, and an open one is the last to be forgotten', async () => {
+  const { circuits } = setUp({ maxCircuits: 3 })
   await fail(circuits, 3)
   for (let index = 0; index < 10; index++)
     await circuits.run({ ...KEY, machine: `m${index}` }, async () => {})
@@ -134,4 +136,35 @@ test('the circuits remembered are bounded, and an open one is the last to be for
     circuits.run(KEY, async () => {}),
     isOpen,
   )
+})
+
+test('a probe that never got as far leaves the probing to the next request', async () => {
+  const { circuits, pass } = setUp()
+  await fail(circuits, 3)
+  await pass(60_000)
+  await fail(circuits, 1, 'POOL_EXHAUSTED')
+  assert.equal(await circuits.run(KEY, async () => 'fine'), 'fine')
+  assert.equal(circuits.states()[0]?.state, 'closed')
+})
+
+test('what began before a circuit opened does not close it', async () => {
+  const { circuits } = setUp()
+  let finish: () => void = () => {}
+  const early = circuits.run(KEY, () => new Promise<void>((resolve) => (finish = resolve)))
+  await fail(circuits, 3)
+  finish()
+  await early
+  assert.equal(circuits.states()[0]?.state, 'open')
+})
+
+test('a wall clock that is set back keeps no circuit open', async (t) => {
+  const { circuits, pass } = setUp()
+  await fail(circuits, 3)
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() - 3_600_000 })
+  await assert.rejects(
+    circuits.run(KEY, async () => {}),
+    (error: unknown) => isOpen(error) && (error as TunnelError).retryAfterMs === 60_000,
+  )
+  await pass(60_000)
+  assert.equal(await circuits.run(KEY, async () => 'fine'), 'fine')
 })

@@ -144,6 +144,14 @@ for (const [setting, line, served, other] of [
   })
 }
 
+test('a server that has what Dropbear has, CTR and no encrypt-then-MAC, is connected to by default', async (t) => {
+  const { manager, route } = await setUp(t, { config: ['Ciphers aes256-ctr', 'MACs hmac-sha2-256'] })
+  const connection = await manager.connect({ userId: 'ada', route })
+  t.after(() => connection.end())
+  const channel = await connection.exec('echo there', CHANNEL)
+  assert.equal(await text(channel), 'there\n')
+})
+
 test('what a machine says is compressed where ssh.compression says so, and else not', async (t) => {
   const received = async (compression: boolean): Promise<number> => {
     const { manager, route, sockets } = await setUp(t, { options: { compression } })
