@@ -32,6 +32,17 @@ export const COMMANDS = {
 
 export type CommandName = keyof typeof COMMANDS
 
+/** Other names of commands. */
+const ALIASES: ReadonlyMap<string, CommandName> = new Map([
+  ['ls', 'machines'],
+  ['list', 'machines'],
+])
+
+/** The command that is called `name`, or undefined. */
+export function commandNamed(name: string): CommandName | undefined {
+  return isCommandName(name) ? name : ALIASES.get(name)
+}
+
 export function isCommandName(name: string): name is CommandName {
   return Object.hasOwn(COMMANDS, name)
 }

@@ -1,4 +1,5 @@
 import { TunnelService, type TunnelServiceOptions } from '../client/index.ts'
+import { mayBeClientSetting } from '../config/variables.ts'
 import { type AccessOptions, accessFrom } from './credentials.ts'
 import { waitOut } from './wait-out.ts'
 
@@ -25,15 +26,12 @@ export async function withTunnel<T>(
   }
 }
 
-/** Variables of ours that are no settings, or secrets that only a server reads. */
-const NO_SETTINGS = /^TUNNEL_(URL|TOKEN|TOKEN_FILE|PROFILE|STATE_DIR|(JWT|MASTER)_SECRET(_FILE)?)$/
-
 /** A profile alone is there resolved already; what the environment sets is checked, which takes a moment longer. */
 async function settingsOf(
   profile: string | undefined,
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<Pick<TunnelServiceOptions, 'profile' | 'resolvedSettings'>> {
-  const hasSettings = Object.keys(env).some((name) => name.startsWith('TUNNEL_') && !NO_SETTINGS.test(name))
+  const hasSettings = Object.keys(env).some(mayBeClientSetting)
   if (!hasSettings) return profile === undefined ? {} : { profile }
   const { loadClientSettings } = await import('../config/index.ts')
   return { resolvedSettings: (await loadClientSettings({ profile, env })).settings }

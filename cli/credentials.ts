@@ -3,10 +3,11 @@ import { userInfo } from 'node:os'
 import { ConfigError } from '../config/errors.ts'
 import { isProfile, unknownProfile } from '../config/profiles.ts'
 import { defaultStateDir, readSecrets, type Secrets, secretsFile } from '../config/secrets.ts'
+import { addressOf } from '../dial/addresses.ts'
 import type { TokenProvider } from '../dial/token.ts'
 import { signToken } from '../plugins/auth/tokens.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
-import { UsageError } from './failure.ts'
+import { AdvisedError, UsageError } from './failure.ts'
 
 export const DEFAULT_URL = 'http://127.0.0.1:3001'
 
@@ -43,17 +44,12 @@ export function accessFrom(options: AccessOptions, env: NodeJS.ProcessEnv = proc
 }
 
 function checkUrl(url: string): string {
-  const parsed = URL.canParse(url) ? new URL(url) : undefined
-  const isPlain =
-    parsed !== undefined && `${parsed.username}${parsed.password}${parsed.search}${parsed.hash}` === ''
-  if (isPlain && /^(https?|wss?):$/.test(parsed.protocol)) return url
-  if (parsed !== undefined && !isPlain)
-    throw new UsageError(
-      'the address of the proxy takes no name, password, query or fragment; a token has its own option',
-    )
-  throw new UsageError(
-    `the address of the proxy must look like ${DEFAULT_URL} or wss://tunnel.example.com, not "${url}"`,
-  )
+  try {
+    addressOf(url)
+    return url
+  } catch (error) {
+    throw new UsageError((error as Error).message)
+  }
 }
 
 export function isLoopback(url: string): boolean {
@@ -108,8 +104,8 @@ function signOwnToken(urls: string[], env: NodeJS.ProcessEnv): string {
     })
   }
   if (secrets === undefined) {
-    const message = `no token was given, and no proxy of yours has made a secret in ${dir} to sign one with`
-    throw new TunnelError('TOKEN_MISSING', message, { hop: 'client' })
+    const message = `no token was given, and no proxy of yours has run on this computer (there is no secret in ${dir})`
+    throw new AdvisedError('TOKEN_MISSING', message, 'start `tunnel server` first, or give --url and --token')
   }
   return signToken(secrets.jwtSecret, {
     sub: ownName(env),

@@ -1,5 +1,5 @@
 import { ConfigError } from '../config/errors.ts'
-import { asTunnelError, type ErrorCode, type Hop } from '../protocol/codec/errors.ts'
+import { asTunnelError, type ErrorCode, type Hop, TunnelError } from '../protocol/codec/errors.ts'
 import { visible } from './output.ts'
 
 /** What the shell is told; `docs/CONFIGURATION.md` lists the same. */
@@ -84,7 +84,7 @@ const MEANINGS: Record<ErrorCode, Meaning> = {
   HOST_KEY_CHANGED: {
     status: EXIT.authentication,
     advice:
-      'if the machine was set up anew, accept its key with `tunnel machines --trust NAME`; otherwise someone is in between',
+      'if the machine was set up again, accept its key with `tunnel machines --trust NAME`; otherwise somebody may be intercepting the connection',
   },
   CHANNEL_OPEN_FAILED: {
     status: EXIT.unreachable,
@@ -95,7 +95,7 @@ const MEANINGS: Record<ErrorCode, Meaning> = {
   VERSION_UNSUPPORTED: { status: EXIT.failure, advice: 'use the same version at both ends' },
   UNKNOWN_STREAM: {
     status: EXIT.failure,
-    advice: 'whoever had this session was started anew, and it is over: connect again',
+    advice: 'the other end was restarted, and this session is over: connect again',
   },
   RESUME_EXPIRED: {
     status: EXIT.failure,
@@ -122,10 +122,40 @@ const MEANINGS: Record<ErrorCode, Meaning> = {
   },
 }
 
-/** Whoever does not know a stream has been started anew since; who that is, its hop says. */
-const STARTED_ANEW: Partial<Record<Hop, string>> = {
-  agent: 'the agent on the machine was started anew, and this session is over: connect again',
-  proxy: 'the proxy was started anew, and what ended at it is over: send it again where that does no harm',
+/** Whoever does not know a stream has been restarted since; its hop says who that is. */
+const RESTARTED: Partial<Record<Hop, string>> = {
+  agent: 'the agent on the machine was restarted, and this session is over: connect again',
+  proxy: 'the proxy was restarted, and what ended at it is over: send it again where that does no harm',
+}
+
+/** Where a code alone does not say what helps. */
+function adviceFor({ code, hop }: TunnelError): string | undefined {
+  if (code === 'UNKNOWN_STREAM' && hop !== undefined) return RESTARTED[hop]
+  if (code === 'TOKEN_INVALID' && hop === 'client') return SIGN_TOKEN
+  if (code === 'CONNECT_REFUSED' && hop === 'proxy')
+    return 'see that the proxy runs there (`tunnel server` starts one), or give its address with --url'
+  return undefined
+}
+
+/** Variables by which other programs go through an HTTP proxy, which ours do not. */
+const PROXY_VARIABLES = ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy', 'HTTP_PROXY', 'http_proxy']
+/** What happens where everything but an HTTP proxy is filtered. */
+const FILTERED: ReadonlySet<ErrorCode> = new Set(['CONNECT_REFUSED', 'DNS_FAILED', 'TIMEOUT', 'LINK_LOST'])
+
+/** Why a way out that is configured does not help; undefined where none is. */
+export function unusedProxy(env: NodeJS.ProcessEnv = process.env): string | undefined {
+  const name = PROXY_VARIABLES.find((variable) => env[variable])
+  return name && `${name} is set, but tunnel does not use it: it dials the address directly`
+}
+
+/** A failure for which the code's usual advice would not help. */
+export class AdvisedError extends TunnelError {
+  readonly advice: string
+
+  constructor(code: ErrorCode, message: string, advice: string) {
+    super(code, message, { hop: 'client' })
+    this.advice = advice
+  }
 }
 
 /** An error as the person is told of it. */
@@ -167,9 +197,9 @@ export function describeFailure(command: string, thrown: unknown): Failure {
   const { status, advice: usual } = MEANINGS[error.code]
   // Of a file that cannot be written, or a plugin, `tunnel config` knows nothing.
   const own = error.code === 'CONFIG_INVALID' && !(error instanceof ConfigError) ? '' : usual
-  const anew =
-    error.code === 'UNKNOWN_STREAM' && error.hop !== undefined ? STARTED_ANEW[error.hop] : undefined
-  const advice = anew ?? own
+  const given = thrown instanceof AdvisedError ? thrown.advice : undefined
+  const unused = FILTERED.has(error.code) && error.hop === 'proxy' ? unusedProxy() : undefined
+  const advice = [given ?? adviceFor(error) ?? own, unused].filter(Boolean).join('; ')
   const failure: Failure = {
     command,
     code: error.code,

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { COMMANDS, isCommandName } from './commands.ts'
+import { COMMANDS, commandNamed } from './commands.ts'
 import { describeFailure, EXIT, renderFailure } from './failure.ts'
 
 // Nothing heavy is imported here: each command loads what it needs, and `tunnel stdio` stands between ssh and its first byte.
@@ -19,13 +19,13 @@ function splitLeading(argv: string[]): { leading: string[]; rest: string[] } {
 async function main(argv: string[]): Promise<number> {
   const { leading, rest } = splitLeading(argv)
   const [name, ...own] = rest
-  const command = name !== undefined && isCommandName(name) ? name : undefined
+  const command = name === undefined ? undefined : commandNamed(name)
   try {
     if (command === undefined) return await (await import('./overview.ts')).run(rest)
     const { run } = await COMMANDS[command].load()
     return await run([...leading, ...own])
   } catch (error) {
-    // Told at the end.
+    // The end of this file tells the person that the output cannot be written.
     if (outputError !== undefined && endsItself) return EXIT.failure
     const failure = describeFailure(command === undefined ? 'tunnel' : `tunnel ${command}`, error)
     if (command === 'ssh' || command === 'exec') failure.exitStatus = remoteStatus(failure.exitStatus)

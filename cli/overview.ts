@@ -1,27 +1,30 @@
-import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
+import { packageVersion } from '../dial/software.ts'
 import { parse } from './command.ts'
 import { COMMANDS, isCommandName } from './commands.ts'
 import { EXIT, UsageError } from './failure.ts'
 
-export function version(): string {
-  // dist/cli and cli are at different depths below package.json.
-  for (const path of ['../package.json', '../../package.json']) {
-    try {
-      const text = readFileSync(new URL(path, import.meta.url), 'utf8')
-      return (JSON.parse(text) as { version: string }).version
-    } catch {
-      // The other depth.
-    }
-  }
-  return 'unknown'
-}
+/** What people type for what is called otherwise here, or is ssh's own: the rest of a sentence. */
+const POINTERS: ReadonlyMap<string, string> = new Map([
+  ['shell', '`tunnel ssh MACHINE` gives a prompt'],
+  ['connect', '`tunnel ssh MACHINE` gives a prompt'],
+  ['cp', '`tunnel ssh --show-config` prints what lets `scp FILE MACHINE.tunnel:` work'],
+  ['scp', '`tunnel ssh --show-config` prints what lets `scp FILE MACHINE.tunnel:` work'],
+  ['sftp', '`tunnel ssh --show-config` prints what lets `sftp MACHINE.tunnel` work'],
+  ['rsync', '`tunnel ssh --show-config` prints what lets `rsync FILE MACHINE.tunnel:` work'],
+  ['forward', '`tunnel ssh -N -L PORT:HOST:PORT MACHINE` forwards a port'],
+  ['socks', '`tunnel ssh -N -D PORT MACHINE` is a SOCKS proxy'],
+  ['curl', '`tunnel request http://MACHINE:PORT/path` makes one request'],
+  ['run', '`tunnel exec MACHINE -- COMMAND` runs one command'],
+  ['login', 'there is no login: give a token with --token or TUNNEL_TOKEN'],
+  ['diagnose', '`tunnel status` tells how the proxy is and what is on line'],
+])
 
 /** `tunnel` with no command, or with one that there is not: help, version, suggestion. */
 export async function run(argv: string[]): Promise<number> {
   const program = new Command('tunnel')
     .description('Your stock ssh to your machines behind NAT, through a proxy of your own.')
-    .version(version(), '--version')
+    .version(packageVersion(), '-V, --version')
     .exitOverride()
     .configureOutput({ outputError: () => {} })
     .showSuggestionAfterError(true)
@@ -34,6 +37,8 @@ export async function run(argv: string[]): Promise<number> {
     process.stderr.write(program.helpInformation())
     return EXIT.usage
   }
+  const pointer = POINTERS.get(argv[0] ?? '')
+  if (pointer !== undefined) throw new UsageError(`unknown command "${argv[0]}": ${pointer}`)
   if (argv[0] === 'help' && argv[1] !== undefined && isCommandName(argv[1])) {
     return (await COMMANDS[argv[1]].load()).run(['--help'])
   }

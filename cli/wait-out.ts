@@ -15,7 +15,9 @@ export async function waitOut<T>(attempt: () => Promise<T>, say: (line: string) 
     try {
       return await attempt()
     } catch (error) {
-      if (!(error instanceof TunnelError) || error.retryAfterMs === undefined) throw error
+      // A machine that is off line is no matter of seconds: its person wants to know.
+      if (!(error instanceof TunnelError) || error.category !== 'server') throw error
+      if (error.retryAfterMs === undefined) throw error
       // Spread: many may have been told the same.
       const waitMs = Math.max(100, error.retryAfterMs) * (1 + Math.random() / 4)
       if (performance.now() + waitMs > deadlineMs) throw error

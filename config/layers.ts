@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { Problem } from './errors.ts'
 import { childOf, isGroup, isTree, MASK, type SchemaNode, settingsOf } from './nodes.ts'
 import { isProfile, readProfile, unknownProfile } from './profiles.ts'
+import { FILE_VARIABLES, OTHER_VARIABLES, SHORT_VARIABLES } from './variables.ts'
 
 /** One value given for one setting by one source; text is parsed by the setting's schema later. */
 export interface Assignment {
@@ -22,26 +23,7 @@ export type Flag = string | { name: string; path: string; value: string }
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** Names of variables that are older or shorter than the rule gives. */
-export const SHORT_VARIABLES: ReadonlyMap<string, string> = new Map([
-  ['TUNNEL_JWT_SECRET', 'auth.secret'],
-  ['TUNNEL_MASTER_SECRET', 'ssh.masterSecret'],
-  ['TUNNEL_STATE_DIR', 'state.dir'],
-])
-
-/** Variables that name a file with the value in it, as container platforms mount secrets. */
-export const FILE_VARIABLES: ReadonlyMap<string, string> = new Map([
-  ['TUNNEL_JWT_SECRET_FILE', 'auth.secret'],
-  ['TUNNEL_MASTER_SECRET_FILE', 'ssh.masterSecret'],
-])
-
-/** Variables of ours that are no settings. */
-export const OTHER_VARIABLES: ReadonlySet<string> = new Set([
-  'TUNNEL_URL',
-  'TUNNEL_TOKEN',
-  'TUNNEL_TOKEN_FILE',
-  'TUNNEL_PROFILE',
-])
+const SECRET_PATHS: ReadonlySet<string> = new Set(FILE_VARIABLES.values())
 
 /** `rateLimit.perIpPerMinute` is `TUNNEL_RATE_LIMIT_PER_IP_PER_MINUTE`. */
 export function variableOf(path: readonly string[]): string {
@@ -135,8 +117,10 @@ export function environmentLayer(env: Environment, root: SchemaNode): Environmen
     const file = FILE_VARIABLES.get(variable)
     const path = short?.split('.') ?? file?.split('.') ?? paths.get(variable)
     if (path === undefined) layer.unknown.push(variable)
-    else if (file === undefined) layer.assignments.push({ path, value: text, isText: true, source })
-    else readSecretFile(layer, path, text, source)
+    else if (file === undefined) {
+      const value = SECRET_PATHS.has(path.join('.')) ? secretOf(text) : text
+      layer.assignments.push({ path, value, isText: true, source })
+    } else readSecretFile(layer, path, text, source)
   }
   for (const { path, first, second } of twice(layer.assignments)) {
     const reason = `it is given by ${second.replace('environment ', '')} as well; give one of them`
@@ -147,13 +131,16 @@ export function environmentLayer(env: Environment, root: SchemaNode): Environmen
 
 function readSecretFile(layer: EnvironmentLayer, path: string[], file: string, source: string): void {
   try {
-    // Editors and `echo` end a file with a newline, which is no part of the secret.
-    const value = readFileSync(file, 'utf8').replace(/\r?\n$/, '')
-    layer.assignments.push({ path, value, isText: true, source })
+    layer.assignments.push({ path, value: secretOf(readFileSync(file, 'utf8')), isText: true, source })
   } catch (error) {
     const reason = `the file ${file} cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)})`
     layer.problems.push({ kind: 'source', path: path.join('.'), source, reason })
   }
+}
+
+/** Without the white space at its end, which editors, `echo` and copies leave: the same secret, however it is given. */
+function secretOf(text: string): string {
+  return text.trimEnd()
 }
 
 function* twice(assignments: Assignment[]): Generator<{ path: string; first: string; second: string }> {

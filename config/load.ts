@@ -4,19 +4,17 @@ import {
   type Assignment,
   type Environment,
   environmentLayer,
-  FILE_VARIABLES,
   type Flag,
   fileLayer,
   flagLayer,
-  OTHER_VARIABLES,
   profileLayer,
-  SHORT_VARIABLES,
   variableOf,
 } from './layers.ts'
 import { nearest } from './nearest.ts'
 import { hasSecret, isSecret, MASK, type SchemaNode, settingsOf, shown, type Tree } from './nodes.ts'
 import { type Resolved, resolve } from './resolve.ts'
 import { brokenRules } from './rules.ts'
+import { FILE_VARIABLES, OTHER_VARIABLES, SHORT_VARIABLES } from './variables.ts'
 
 /** Where settings come from, the weakest first: defaults, profile, file, environment, flags. */
 export interface Sources {

@@ -16,15 +16,13 @@ export interface ProxyAddress {
 export function addressOf(base: string, route: 'connect' | 'agent' = 'connect'): ProxyAddress {
   const url = URL.canParse(base) ? new URL(base) : undefined
   if (url === undefined || !/^(http|ws)s?:$/.test(url.protocol)) {
-    throw new TunnelError(
-      'CONFIG_INVALID',
-      `url = ${JSON.stringify(base)}: is no http(s):// or ws(s):// address`,
-      { hop: 'client' },
-    )
+    const message = `${JSON.stringify(base)} is not a valid address of a proxy: it must look like http://127.0.0.1:3001 or wss://tunnel.example.com`
+    throw new TunnelError('CONFIG_INVALID', message, { hop: 'client' })
   }
   // Never shown, never sent: a secret in an address ends in logs and lists of processes.
   if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
-    const message = `url: ${url.origin} is given with a name, a password, a query or a fragment, which an address of a proxy does not have`
+    const message =
+      'the address of the proxy takes no name, password, query or fragment; a token has its own option'
     throw new TunnelError('CONFIG_INVALID', message, { hop: 'client' })
   }
   const secure = url.protocol === 'https:' || url.protocol === 'wss:' ? 's' : ''
@@ -36,6 +34,7 @@ export function addressOf(base: string, route: 'connect' | 'agent' = 'connect'):
 export function addressesOf(bases: string | readonly string[], route?: 'connect' | 'agent'): ProxyAddress[] {
   // From plain JavaScript it may be missing.
   const list = typeof bases === 'string' ? [bases] : (bases ?? [])
-  if (list.length === 0) throw new TunnelError('CONFIG_INVALID', 'url: there is none', { hop: 'client' })
+  if (list.length === 0)
+    throw new TunnelError('CONFIG_INVALID', 'the address of the proxy is missing (url)', { hop: 'client' })
   return list.map((base) => addressOf(base, route))
 }

@@ -2,8 +2,8 @@ import { Agent } from '../../agent/index.ts'
 import { loadClientSettings } from '../../config/index.ts'
 import { collectInOneGo } from '../collector.ts'
 import { type CommonOptions, collect, command, parse, parseTarget } from '../command.ts'
-import { accessFrom, ownName } from '../credentials.ts'
-import { EXIT, UsageError } from '../failure.ts'
+import { accessFrom, isLoopback, ownName } from '../credentials.ts'
+import { EXIT, UsageError, unusedProxy } from '../failure.ts'
 import { visible } from '../output.ts'
 import { stopSignal } from '../stop.ts'
 
@@ -66,6 +66,8 @@ export async function run(argv: string[]): Promise<number> {
     settings,
     log,
   })
+  const unused = unusedProxy()
+  if (unused !== undefined && !access.urls.every(isLoopback)) log('warn', unused)
   const stopped = stopSignal({ unattended: true })
   try {
     const begun = await Promise.race([agent.start(), stopped])

@@ -1,15 +1,17 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { shellWord } from '../../client/shell-words.ts'
 import { defaultStateDir, type LoadedSettings, loadSettings } from '../../config/index.ts'
+import { packageVersion } from '../../dial/software.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { type CommonOptions, collect, command, parse } from '../command.ts'
 import { DEFAULT_URL } from '../credentials.ts'
 import { EXIT } from '../failure.ts'
+import { missingSpeedUps } from '../native.ts'
 import { paint } from '../output.ts'
-import { version } from '../overview.ts'
 import { loadPlugin } from '../plugin-file.ts'
 import { calledAs } from '../self.ts'
 import { stopSignal } from '../stop.ts'
+import { terminalLog } from '../terminal-log.ts'
 
 /** What the drain may take beyond its own limit before the process ends anyway, in ms. */
 const CLOSE_GRACE_MS = 2_000
@@ -50,13 +52,14 @@ export async function run(argv: string[]): Promise<number> {
   const loaded = load(flags)
   const { settings } = loaded
   const isTerminal = process.stdout.isTTY === true
-  // Beside the text for the person only what needs him; asked for, or in a pipe, everything.
-  if (isTerminal && !loaded.sources.has('log.level')) settings.log.level = 'warn'
+  // Beside the text for the person, only what needs attention; asked for, or in a pipe, everything.
+  const isBrief = isTerminal && !loaded.sources.has('log.level')
+  if (isBrief) settings.log.level = 'warn'
 
   const plugins = await Promise.all((flags.plugin ?? []).map(loadPlugin))
   // Late, so that help and a wrong setting are told at once.
   const { buildServer } = await import('../../server.ts')
-  const app = await buildServer({ settings, plugins })
+  const app = await buildServer({ settings, plugins, ...(isBrief && { logStream: terminalLog() }) })
   // A second signal: whoever is still waited for has waited long enough.
   const stopped = stopSignal({ unattended: true, hurry: () => void app.lifecycle.drain(0) })
   const broken = uncaughtError(app.log)
@@ -66,7 +69,7 @@ export async function run(argv: string[]): Promise<number> {
     await app.close()
     throw listenError(error, settings.server)
   }
-  for (const warning of loaded.warnings) app.log.warn(warning)
+  for (const warning of [...loaded.warnings, ...missingSpeedUps()]) app.log.warn(warning)
   const address = app.server.address()
   const port = typeof address === 'object' && address !== null ? address.port : settings.server.port
   if (isTerminal) process.stderr.write(greeting(loaded, port))
@@ -110,8 +113,8 @@ function listenError(error: unknown, { host, port }: { host: string; port: numbe
   const reasons = new Map([
     ['EADDRINUSE', `port ${port} of ${host} is in use by another program; choose another with --port`],
     ['EACCES', `this user may not listen on port ${port}; choose one above 1023 with --port`],
-    ['EADDRNOTAVAIL', `${host} is no address of this machine`],
-    ['ENOTFOUND', `${host} is no address of this machine`],
+    ['EADDRNOTAVAIL', `${host} is not an address of this machine`],
+    ['ENOTFOUND', `${host} is not an address of this machine`],
   ])
   const reason = error instanceof Error && 'code' in error ? reasons.get(String(error.code)) : undefined
   return reason === undefined
@@ -130,7 +133,7 @@ function greeting({ profile, settings }: LoadedSettings, port: number): string {
   if (url !== DEFAULT_URL) env.push(`TUNNEL_URL=${url} `)
   const type = (line: string): string => `  ${dim('$')} ${env.join('')}${cyan(line)}\n`
   return [
-    `${bold(`tunnel ${version()}`)}: the proxy listens on ${bold(url)}\n`,
+    `${bold(`tunnel ${packageVersion()}`)}: the proxy listens on ${bold(url)}\n`,
     dim(`profile ${profile}, state in ${settings.state.dir}, Ctrl-C stops it\n`),
     `\nNext, in two other terminals${calledAs() === 'tunnel' ? '' : ', in this folder'}:\n`,
     type(`${calledAs()} agent --machine home`),

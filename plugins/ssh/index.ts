@@ -28,7 +28,9 @@ export default fp<SshOptions>(
     if (length < MIN_SECRET_LENGTH) throw masterSecretUnfit(length, MIN_SECRET_LENGTH)
     checkAlgorithms(options.algorithms)
     if (!hasNativeCrypto())
-      app.log.warn('ssh2 runs without its native cryptography: SSH will be several times slower')
+      app.log.warn(
+        '`tunnel request` and `tunnel exec` are several times slower than they could be, `tunnel ssh` is not: the package ssh2 lacks its native part (install a C++ compiler, then run npm rebuild ssh2)',
+      )
 
     const tunnels = new SSHTunnelManager(options)
     const ssh: Ssh = {

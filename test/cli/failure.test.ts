@@ -24,12 +24,12 @@ test('an error is one line: what, where, its code, what to try, and when', () =>
   )
 })
 
-test('a stream that is unknown tells who was started anew', () => {
+test('a stream that is unknown tells who was restarted', () => {
   const adviceOf = (hop?: 'agent' | 'proxy') =>
     describeFailure('tunnel x', new TunnelError('UNKNOWN_STREAM', 'no such stream', hop && { hop })).advice
-  assert.match(adviceOf('agent'), /^the agent on the machine was started anew/)
-  assert.match(adviceOf('proxy'), /^the proxy was started anew/)
-  assert.match(adviceOf(), /^whoever had this session was started anew/)
+  assert.match(adviceOf('agent'), /^the agent on the machine was restarted/)
+  assert.match(adviceOf('proxy'), /^the proxy was restarted/)
+  assert.match(adviceOf(), /^the other end was restarted/)
 })
 
 test('what a peer says cannot move the cursor, and makes no second line', () => {

@@ -37,7 +37,7 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['servr', /unknown command 'servr' \(Did you mean server\?\)/],
   ['server --prot 1', /unknown option '--prot' \(Did you mean --port\?\)/],
   ['machines extra', /too many arguments/],
-  ['machines --url ftp://x --token t', /must look like .* not "ftp:\/\/x"/],
+  ['machines --url ftp://x --token t', /"ftp:\/\/x" is not a valid address of a proxy: it must look like/],
   ['request --token t https://home/x', /must look like http:\/\/MACHINE:PORT\/path/],
   ['request --token t -X', /argument missing/],
   ['exec --token t home --token u -- true', /put --token before the machine/],

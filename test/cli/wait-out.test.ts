@@ -22,8 +22,9 @@ test('a refusal that says when to come back is waited out, and told', async () =
   assert.deepEqual(said, Array(2).fill('a user has 32 links at most; trying again in 1 s'))
 })
 
-test('a wait that is too long, or of unknown length, is no wait', async () => {
-  for (const error of [busy(31_000), busy(), new TunnelError('TOKEN_INVALID', 'no')]) {
+test('a wait that is too long or of unknown length, and a machine that is off line, are not waited out', async () => {
+  const offline = new TunnelError('MACHINE_OFFLINE', 'home is not on line', { retryAfterMs: 10 })
+  for (const error of [busy(31_000), busy(), offline, new TunnelError('TOKEN_INVALID', 'no')]) {
     let tries = 0
     const attempt = async () => {
       tries++

@@ -1,0 +1,27 @@
+/** Names of variables that are older or shorter than the rule gives, and their settings. */
+export const SHORT_VARIABLES: ReadonlyMap<string, string> = new Map([
+  ['TUNNEL_JWT_SECRET', 'auth.secret'],
+  ['TUNNEL_MASTER_SECRET', 'ssh.masterSecret'],
+  ['TUNNEL_STATE_DIR', 'state.dir'],
+])
+
+/** Variables that name a file with the value in it, as container platforms mount secrets. */
+export const FILE_VARIABLES: ReadonlyMap<string, string> = new Map([
+  ['TUNNEL_JWT_SECRET_FILE', 'auth.secret'],
+  ['TUNNEL_MASTER_SECRET_FILE', 'ssh.masterSecret'],
+])
+
+/** Variables of ours that are not settings. */
+export const OTHER_VARIABLES: ReadonlySet<string> = new Set([
+  'TUNNEL_URL',
+  'TUNNEL_TOKEN',
+  'TUNNEL_TOKEN_FILE',
+  'TUNNEL_PROFILE',
+])
+
+/** Whether a variable may hold a setting that a client follows. */
+export function mayBeClientSetting(variable: string): boolean {
+  const isKnown =
+    SHORT_VARIABLES.has(variable) || FILE_VARIABLES.has(variable) || OTHER_VARIABLES.has(variable)
+  return variable.startsWith('TUNNEL_') && !isKnown
+}

@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { commandNamed } from '../../cli/commands.ts'
+import { accessFrom } from '../../cli/credentials.ts'
+import { AdvisedError, describeFailure, UsageError, unusedProxy } from '../../cli/failure.ts'
+import { missingSpeedUps } from '../../cli/native.ts'
+import { run } from '../../cli/overview.ts'
+import { terminalLog } from '../../cli/terminal-log.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import { tempFolder } from '../support/tree.ts'
+
+test('what people type by habit leads to the command that does it', async () => {
+  for (const name of ['ls', 'list']) assert.equal(commandNamed(name), 'machines')
+  for (const [word, command] of [
+    ['shell', 'tunnel ssh'],
+    ['cp', 'scp'],
+    ['forward', '-L'],
+    ['socks', '-D'],
+  ] as const) {
+    await assert.rejects(run([word]), (error) => {
+      assert.ok(error instanceof UsageError)
+      assert.ok(error.message.includes(command), error.message)
+      return true
+    })
+  }
+})
+
+test('before any proxy has run here, what is missing is named as the next step', async (t) => {
+  const env = { XDG_STATE_HOME: await tempFolder(t) }
+  const { token } = accessFrom({}, env)
+  assert.ok(typeof token === 'function')
+  await assert.rejects(
+    async () => token(),
+    (error) => {
+      assert.ok(error instanceof AdvisedError)
+      const { code, exitStatus, advice } = describeFailure('tunnel ssh', error)
+      assert.deepEqual([code, exitStatus], ['TOKEN_MISSING', 3])
+      assert.match(advice, /^start `tunnel server` first/)
+      return true
+    },
+  )
+  const refused = new TunnelError('CONNECT_REFUSED', 'nobody listens', { hop: 'proxy' })
+  assert.match(describeFailure('tunnel ssh', refused).advice, /`tunnel server` starts one/)
+})
+
+test('an HTTP proxy that is configured and not used is named where nothing answers', () => {
+  assert.equal(unusedProxy({}), undefined)
+  assert.match(
+    unusedProxy({ https_proxy: 'http://10.0.0.1:3128' }) ?? '',
+    /^https_proxy is set, but tunnel does not use it/,
+  )
+})
+
+test('on a terminal a line of the log is a sentence', () => {
+  const written: string[] = []
+  const log = terminalLog((text) => written.push(text))
+  log.write('{"level":"WARN","message":"slow","context":{}}\n')
+  log.write('{"level":"ERROR","message":"broken\\u001b[2J","err":{"message":"disk"}}\n')
+  log.write('not JSON\n')
+  assert.deepEqual(written, ['warning: slow\n', 'error: broken\ufffd[2J: disk\n', 'not JSON\n'])
+})
+
+test('a native part that is missing is said', () => {
+  assert.deepEqual(
+    missingSpeedUps(() => true),
+    [],
+  )
+  assert.match(missingSpeedUps(() => false).join(), /bufferutil is missing/)
+})

@@ -1,0 +1,19 @@
+import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import test from 'node:test'
+import { loadSettings } from '../../config/index.ts'
+import { tempFolder } from '../support/tree.ts'
+
+test('a secret is the same from a variable and from a file, whatever white space a copy left at its end', async (t) => {
+  const folder = await tempFolder(t)
+  const secret = 's'.repeat(40)
+  for (const end of ['', '\n', '\n\n', '\r\n', ' \t\n']) {
+    const file = join(folder, 'secret')
+    await writeFile(file, secret + end, { mode: 0o600 })
+    for (const env of [{ TUNNEL_JWT_SECRET: secret + end }, { TUNNEL_JWT_SECRET_FILE: file }]) {
+      const { settings } = loadSettings({ env, stateDir: join(folder, 'state') })
+      assert.equal(settings.auth.secret, secret)
+    }
+  }
+})
