@@ -44,8 +44,6 @@ export interface BuildOptions {
 
 /** No request of ours has a body to speak of. */
 const MAX_BODY_BYTES = 1_024
-/** Told to peers in HELLO. */
-const SOFTWARE = `ssh-websocket-tunnel proxy (node ${process.versions.node})`
 
 /** The proxy, ready and not yet listening. Throws what a plugin refuses to start with; then nothing is left open. */
 export async function buildServer(options: BuildOptions): Promise<FastifyInstance> {
@@ -102,7 +100,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-forward', forward, { request: settings.request, streams: settings.streams })
     for (const plugin of plugins) if (!replaced.has(plugin)) await registerCustom(app, plugin)
     // The doors.
-    const linkOptions = { heartbeat, streams, limits, compression, shutdown, software: SOFTWARE }
+    const linkOptions = { heartbeat, streams, limits, compression, shutdown }
     await use('tunnel-links', links, linkOptions)
     await use('tunnel-api', api, {})
     await use('tunnel-health', health, {})

@@ -15,6 +15,6 @@ export function packageVersion(): string {
 }
 
 /** What a HELLO says of the program, for people: `ssh-websocket-tunnel agent/1.0.0 (node 20.20.2)`. */
-export function softwareOf(part: 'agent' | 'client'): string {
+export function softwareOf(part: 'agent' | 'client' | 'proxy'): string {
   return `ssh-websocket-tunnel ${part}/${packageVersion()} (node ${process.versions.node})`
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
+import { softwareOf } from '../../dial/software.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import { type Hello, PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
 import type { LinkHandlers } from '../../protocol/link/handlers.ts'
@@ -43,16 +44,14 @@ const LOOK_MS = 200
 export class LinkDoor {
   readonly #app: FastifyInstance
   readonly #options: WebSocketPluginOptions
-  readonly #software: string
   /** Tells a peer whether two links end at the same proxy. */
   readonly #instance = randomUUID()
   readonly links = new Map<Link, 'client' | 'agent'>()
   readonly #work = new UserWork()
 
-  constructor(app: FastifyInstance, options: WebSocketPluginOptions, software: string) {
+  constructor(app: FastifyInstance, options: WebSocketPluginOptions) {
     this.#app = app
     this.#options = options
-    this.#software = software
   }
 
   #hello(): Hello {
@@ -60,7 +59,7 @@ export class LinkDoor {
     return {
       role: 'proxy',
       version: PROTOCOL_VERSION,
-      software: this.#software,
+      software: softwareOf('proxy'),
       instance: this.#instance,
       heartbeat,
       limits: { maxFrameBytes: limits.maxFrameBytes, maxStreams: streams.maxPerLink },
@@ -119,7 +118,7 @@ export class LinkDoor {
         closed: (error) => {
           this.links.delete(link)
           this.#work.leave(userId)
-          this.#onClientGone?.()
+          if (role === 'client' && --this.#clients === 0) this.#onLastClientGone?.()
           metrics.activeConnections.dec({ role })
           if (error.category === 'protocol' && error.code !== 'TAKEN_OVER') metrics.countError(error)
           const durationMs = Math.round(performance.now() - since)
@@ -137,6 +136,7 @@ export class LinkDoor {
     admitted.catch(() => {})
     const connection: AcceptedLink = { link, context, admitted }
     this.links.set(link, role)
+    if (role === 'client') this.#clients++
     metrics.activeConnections.inc({ role })
     try {
       handler.accepted(connection)
@@ -189,7 +189,7 @@ export class LinkDoor {
     const sinceMs = performance.now()
     const isAwaited = (): boolean => {
       if (over.aborted) return false
-      return performance.now() - sinceMs < MOVE_MS ? this.#hasClients() : areUsed()
+      return this.#clients > 0 && (performance.now() - sinceMs < MOVE_MS || areUsed())
     }
     return new Promise((resolve) => {
       let timer: NodeJS.Timeout | undefined
@@ -197,22 +197,18 @@ export class LinkDoor {
         if (isAwaited()) return
         clearInterval(timer)
         over.removeEventListener('abort', look)
-        this.#onClientGone = undefined
+        this.#onLastClientGone = undefined
         resolve()
       }
       timer = setInterval(look, LOOK_MS).unref()
       over.addEventListener('abort', look)
-      this.#onClientGone = look
+      this.#onLastClientGone = look
       look()
     })
   }
 
-  #hasClients(): boolean {
-    for (const role of this.links.values()) if (role === 'client') return true
-    return false
-  }
-
-  #onClientGone: (() => void) | undefined
+  #clients = 0
+  #onLastClientGone: (() => void) | undefined
 }
 
 export function unsentBytes(links: Iterable<Link>): number {

@@ -18,11 +18,8 @@ declare module 'fastify' {
   }
 }
 
-async function websocketPlugin(
-  app: FastifyInstance,
-  options: WebSocketPluginOptions & { software: string },
-): Promise<void> {
-  const door = new LinkDoor(app, options, options.software)
+async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOptions): Promise<void> {
+  const door = new LinkDoor(app, options)
   const clients = new ClientLinks(app, options.limits.linksPerUser)
   const agents = new AgentLinks(app, options.limits.agentLinksPerUser, () => app.lifecycle.draining)
 

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+
 /** Descriptors that connections may not take, whatever their number: for state, log, machines dialled by TCP. */
 const MIN_RESERVE = 64
 /** The share of all descriptors that is kept back where there are many of them. */
@@ -25,10 +27,20 @@ export function descriptorLimit(): number | undefined {
 }
 
 function readLimit(): number {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'utf8')
+    // 'unlimited' is a word, and then not a number.
+    return Number(/^Max open files +(\w+)/m.exec(limits)?.[1])
+  } catch {
+    return reportedLimit()
+  }
+}
+
+/** Where there is no /proc. A report looks up the names of all peers, so it is the second choice. */
+function reportedLimit(): number {
   const { userLimits } = process.report.getReport() as {
     userLimits?: { open_files?: { soft?: number | string } }
   }
-  // 'unlimited' is a word.
   const soft = userLimits?.open_files?.soft
   return typeof soft === 'number' ? soft : Number.POSITIVE_INFINITY
 }

@@ -38,6 +38,22 @@ test('a stream that is opened in a drain still opens; what needs the state that 
   assert.equal(app.links.count, 0)
 })
 
+test('what a drain asks while it waits costs as much as there are streams, however many links there are', async (t) => {
+  const proxy = await startProxy(t)
+  for (let count = 0; count < 20; count++)
+    await new RawClient(t, { url: proxy.url, token: proxy.tokenOf(`user${count % 4}`) }).hello()
+  let asked = 0
+  const links = {
+    has: () => {
+      asked++
+      return false
+    },
+  }
+  assert.equal(proxy.app.links.count, 20)
+  assert.equal(proxy.app.forward.areUsed(links), false)
+  assert.equal(asked, 0)
+})
+
 const THROWS = `
 export default async function (app) {
   app.get('/throw', async () => {

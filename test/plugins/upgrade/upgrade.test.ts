@@ -5,6 +5,7 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
+import { WebSocket } from 'ws'
 import { loadSettings } from '../../../config/index.ts'
 import errors, { answerClientError, answerUnrouted } from '../../../plugins/errors/index.ts'
 import sockets from '../../../plugins/sockets/index.ts'
@@ -138,6 +139,19 @@ test("a custom plugin's WebSocket is one whatever its path, with parameters too"
   const answer = answerOf(socket)
   socket.once('data', () => socket.end())
   assert.match(await answer, /^HTTP\/1\.1 101 [\s\S]*kitchen/)
+})
+
+test('a message in more fragments than ours ever have ends its WebSocket', async (t) => {
+  const open = async (scope: FastifyInstance) => {
+    scope.get('/open', { websocket: true }, (socket) => socket.send('hello'))
+  }
+  const { port } = await proxy(t, [open])
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/open`)
+  t.after(() => socket.terminate())
+  await once(socket, 'message')
+  const closed = once(socket, 'close') as Promise<[number]>
+  for (let count = 0; count < 100; count++) socket.send('x', { fin: false })
+  assert.equal((await closed)[0], 1008)
 })
 
 test('an upgrade that nobody answers ends with its time', async (t) => {
