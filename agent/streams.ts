@@ -1,9 +1,8 @@
 import type { Socket } from 'node:net'
-import { pipeline } from 'node:stream'
 import { systemClock } from '../protocol/clock.ts'
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import { parseTarget } from '../protocol/codec/target.ts'
-import { StreamDuplex } from '../protocol/node/duplex.ts'
+import { Join } from '../protocol/node/join.ts'
 import type { StreamsOptions } from '../protocol/options.ts'
 import { StreamAcceptor } from '../protocol/stream/acceptor.ts'
 import { Budget } from '../protocol/stream/budget.ts'
@@ -75,16 +74,16 @@ export class AgentStreams {
         throw new TunnelError('POLICY_DENIED', `an agent carries no ${kind} streams`, { hop: 'agent' })
       const wanted = parseTarget(target)
       if (wanted === undefined || !this.#allowed.has(wanted.authority)) throw notAllowed(target)
+      const join = new Join(stream, {})
       const socket = await dialTarget(wanted)
       // It may have been given up while we dialled.
-      if (stream.state === 'closed') {
+      if (join.over) {
         socket.destroy()
         return
       }
-      const duplex = new StreamDuplex(stream)
       this.#watch(stream, socket, target)
       stream.accept()
-      pipeline(duplex, socket, duplex, () => {})
+      join.attach(socket, { failed: (error) => lost(target, error), unread: () => closed(target) })
     } catch (thrown) {
       const error = asTunnelError(thrown)
       // A peer may ask for what is refused without end.
@@ -112,6 +111,18 @@ function bytes(count: number): string {
 /** A peer's word: it may be long, and hold anything. */
 function shown(target: string): string {
   return /^[\x21-\x7e]{1,100}$/.test(target) ? target : JSON.stringify(target.slice(0, 100))
+}
+
+function lost(target: string, cause: Error): TunnelError {
+  return new TunnelError('CONNECT_REFUSED', `the connection to ${target} was lost on the machine`, {
+    cause,
+    hop: 'target',
+  })
+}
+
+function closed(target: string): TunnelError {
+  const text = `${target} closed the connection while bytes were on their way`
+  return new TunnelError('CONNECT_REFUSED', text, { hop: 'target' })
 }
 
 function notAllowed(target: string): TunnelError {

@@ -116,8 +116,8 @@ export interface JoinOptions {
   /** The stream has lost its path; `resumed` follows when it is back. */
   suspended?(): void
   resumed?(): void
-  /** Once, when the stream is over: by `error`, or in order. */
-  closed(error: TunnelError | undefined): void
+  /** Once, when the stream is over: by `error`, or in order, and then when the far side has had its last byte. */
+  closed?(error: TunnelError | undefined): void
 }
 
 /** How the far side of a join ends. */
@@ -137,7 +137,8 @@ export interface FarEnd {
  * - a half close passes through as a half close;
  * - a far side that closes ends the stream in order, because a reset would overtake what was read before it; what the
  *   opener still sends is dropped, and an opener that goes on for LINGER_MS is reset;
- * - an error of the far side resets the stream; a stream that is over destroys the far side.
+ * - an error of the far side resets the stream; a stream that is over destroys the far side, after an orderly end when
+ *   that has taken what is still to be written, and at once after an error.
  *
  * It takes the stream's events at once; the far side follows with `attach`.
  */
@@ -149,6 +150,7 @@ export class Join {
   readonly #outlet = new ReadableToStream()
   #far: Joined | undefined
   #linger: unknown
+  #isFarClosed = false
   #over = false
 
   constructor(stream: ByteStream, options: JoinOptions) {
@@ -196,6 +198,7 @@ export class Join {
   }
 
   #farClosed(end: FarEnd): void {
+    this.#isFarClosed = true
     if (this.#over) return
     this.#inlet.discard()
     const error = end.closed?.()
@@ -208,8 +211,27 @@ export class Join {
   #closed(error: TunnelError | undefined): void {
     this.#over = true
     this.#clock.clearTimer(this.#linger)
-    this.#far?.destroy()
-    this.#options.closed(error)
+    const far = this.#far
+    const isDone = error !== undefined || this.#isFarClosed || far?.writableFinished === true
+    if (far !== undefined && !isDone) return this.#finishWriting(far)
+    far?.destroy()
+    this.#options.closed?.(error)
+  }
+
+  /** The stream has ended in order, and its last bytes still wait to be written here: for as long as they move. */
+  #finishWriting(far: Joined): void {
+    const leftBytes = far.writableLength
+    const done = (): void => {
+      this.#clock.clearTimer(this.#linger)
+      far.off('finish', done).off('close', done).destroy()
+      this.#options.closed?.(undefined)
+    }
+    far.once('finish', done).once('close', done)
+    this.#linger = this.#clock.setTimer(() => {
+      if (far.writableLength >= leftBytes) return done()
+      far.off('finish', done).off('close', done)
+      this.#finishWriting(far)
+    }, LINGER_MS)
   }
 }
 

@@ -16,7 +16,6 @@ export async function serveConfigured(
     carried: (direction, byteCount) => context.carried(direction, byteCount),
     suspended: () => context.suspended(),
     resumed: () => context.resumed(),
-    closed() {},
   })
   const socket = await route.dial()
   try {
