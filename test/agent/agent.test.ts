@@ -112,7 +112,7 @@ test("an agent on two proxies that is taken over on one leaves both: its name is
   const second = await startProxy(t, { sharing: first })
   const agent = await first.startAgent('home', 'alice', '127.0.0.1:1', { urls: [first.url, second.url] })
   const ends = endOf(agent)
-  assert.ok(isOnline(first) && isOnline(second))
+  await until(() => isOnline(first) && isOnline(second))
   await first.startAgent('home', 'alice', '127.0.0.1:1')
   await until(() => ends.length === 1)
   assert.equal(ends[0]?.code, 'TAKEN_OVER')
