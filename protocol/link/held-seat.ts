@@ -31,7 +31,9 @@ export class HeldSeat extends Seat {
     if ((typeByte & TYPE_MASK) !== FrameType.RESET) {
       throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer')
     }
-    this.#error = errorFromWire(decodeJson(frame))
+    const error = errorFromWire(decodeJson(frame))
+    // Whatever went wrong inside the peer, here somebody has given the stream up.
+    this.#error = error.code === 'INTERNAL' ? new TunnelError('ABORTED', error.message) : error
     this.release()
   }
 
