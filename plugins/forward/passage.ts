@@ -239,7 +239,7 @@ export class Passage {
     }
     this.#shared.services.audit.record({ event, userId: user.sub, machine, correlationId, details })
     const told = { context: { machine, ...details } }
-    if (error?.code === 'INTERNAL') log.error({ ...told, err: error }, 'a stream failed')
+    if (error?.code === 'INTERNAL' && !error.fromPeer) log.error({ ...told, err: error }, 'a stream failed')
     else if (!this.#admitted) log.info(told, 'stream refused')
     else log[head.kind === 'http' ? 'debug' : 'info'](told, 'stream over')
     this.#onLeft()

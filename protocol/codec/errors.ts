@@ -73,6 +73,8 @@ export interface TunnelErrorOptions {
   /** When trying again may succeed, in ms from now. */
   retryAfterMs?: number
   rememberedMs?: number
+  /** A peer has said so: what went wrong is in that party's log. */
+  fromPeer?: boolean
 }
 
 const INTERNAL_TEXT = 'something unexpected went wrong; the log of the party that says so has more'
@@ -86,6 +88,7 @@ export class TunnelError extends Error {
   readonly hop: Hop | undefined
   readonly retryAfterMs: number | undefined
   readonly rememberedMs: number | undefined
+  readonly fromPeer: boolean
 
   constructor(code: ErrorCode, message: string, options: TunnelErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
@@ -93,6 +96,7 @@ export class TunnelError extends Error {
     this.hop = options.hop
     this.retryAfterMs = options.retryAfterMs
     this.rememberedMs = options.rememberedMs
+    this.fromPeer = options.fromPeer === true
   }
 
   /** True also for an error of another copy of this module: a plugin's in TypeScript, beside our compiled one. */
@@ -163,7 +167,7 @@ function cut(text: string): string {
 export function errorFromWire(value: unknown): TunnelError {
   const wire = (typeof value === 'object' && value !== null ? value : {}) as Partial<WireError>
   const message = typeof wire.message === 'string' ? cut(wire.message) : 'the peer gave no reason'
-  const options: TunnelErrorOptions = {}
+  const options: TunnelErrorOptions = { fromPeer: true }
   if (HOPS.has(wire.hop)) options.hop = wire.hop as Hop
   if (isDuration(wire.retryAfterMs)) options.retryAfterMs = wire.retryAfterMs
   if (isDuration(wire.rememberedMs)) options.rememberedMs = wire.rememberedMs

@@ -31,9 +31,7 @@ export class HeldSeat extends Seat {
     if ((typeByte & TYPE_MASK) !== FrameType.RESET) {
       throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer')
     }
-    const error = errorFromWire(decodeJson(frame))
-    // Whatever went wrong inside the peer, here somebody has given the stream up.
-    this.#error = error.code === 'INTERNAL' ? new TunnelError('ABORTED', error.message) : error
+    this.#error = errorFromWire(decodeJson(frame))
     this.release()
   }
 
