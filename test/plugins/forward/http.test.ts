@@ -135,7 +135,8 @@ test('a second request costs neither a connection nor a channel', async (t) => {
 })
 
 test('1,000 requests at once, each with a body of its own, come back right and never mixed up', async (t) => {
-  const rig = await startRig(t)
+  // A busy computer takes longer than a request may wait for a channel by default.
+  const rig = await startRig(t, { pool: { waitMs: 120_000 } })
   const target = await webService(t, async (incoming, outgoing) => {
     const body = await read(incoming)
     outgoing.writeHead(200, { 'x-id': incoming.headers['x-id'] })
