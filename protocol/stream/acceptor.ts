@@ -102,8 +102,8 @@ export class StreamAcceptor {
         clock: this.#clock,
         first: open.first,
         firstEnds: open.ends,
-        onOver: (over, error) => {
-          this.#onOver(over, subject, error)
+        onOver: (error) => {
+          this.#onOver(stream, subject, error)
           taker.onOver?.(error)
         },
       })

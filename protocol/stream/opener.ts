@@ -65,7 +65,7 @@ export class StreamOpener {
       throw new TunnelError('TOO_MANY_STREAMS', 'the link carries as many streams as the peer allows')
     }
     const { windowBytes, maxWindowBytes, resumeMs } = this.#settings
-    const stream = new TunnelStream({
+    const stream: TunnelStream = new TunnelStream({
       side: 'opener',
       head: { ...head, id: newStreamId(), window: windowBytes },
       limits: { windowBytes, maxWindowBytes, budget: this.#budget },
@@ -73,10 +73,10 @@ export class StreamOpener {
       clock: this.#clock,
       first,
       firstEnds: end,
-      onOver: (over, error) => this.#onOver(over, error),
-      onSuspended: (suspended) => this.#onSuspended(suspended),
-      onResumed: (resumed) => this.#forgetRetry(resumed),
-      onUnknown: (unknown, error) => this.#onUnknown(unknown, error),
+      onOver: (error) => this.#onOver(stream, error),
+      onSuspended: () => this.#onSuspended(stream),
+      onResumed: () => this.#forgetRetry(stream),
+      onUnknown: (error) => this.#onUnknown(stream, error),
     })
     this.#streams.set(stream.id, stream)
     if (link !== undefined) stream.openOn(link)

@@ -3,13 +3,13 @@ import { TYPE_MASK } from '../codec/frames.ts'
 import { isSealed, type Priority } from '../codec/heads.ts'
 import type { Link } from '../link/link.ts'
 import { Seat } from '../link/seat.ts'
-import type { TunnelStream } from './stream.ts'
+import type { StreamWay } from './stream-way.ts'
 
 /** A stream's place on one link. */
 export class StreamSeat extends Seat {
-  readonly #stream: TunnelStream
+  readonly #stream: StreamWay
 
-  constructor(stream: TunnelStream, link: Link, number?: number) {
+  constructor(stream: StreamWay, link: Link, number?: number) {
     super(link, number)
     this.#stream = stream
   }

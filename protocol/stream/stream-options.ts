@@ -2,18 +2,17 @@ import type { Clock } from '../clock.ts'
 import type { TunnelError } from '../codec/errors.ts'
 import type { RoutedHead } from '../codec/heads.ts'
 import type { ReceiveLimits } from './receive-half.ts'
-import type { TunnelStream } from './stream.ts'
 
 /** The table that a stream belongs to. */
 export interface StreamOwner {
   /** Told once, when the stream is over. */
-  onOver(stream: TunnelStream, error: TunnelError | undefined): void
+  onOver(error: TunnelError | undefined): void
   /** The stream has lost its path and wants another (opener). */
-  onSuspended?(stream: TunnelStream): void
+  onSuspended?(): void
   /** It has its path again (opener). */
-  onResumed?(stream: TunnelStream): void
+  onResumed?(): void
   /** The acceptor does not know the stream (opener). Returns whether it goes on nevertheless. */
-  onUnknown?(stream: TunnelStream, error: TunnelError): boolean
+  onUnknown?(error: TunnelError): boolean
 }
 
 export interface StreamOptions extends StreamOwner {
