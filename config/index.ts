@@ -7,13 +7,13 @@ import type { SchemaNode, Tree } from './nodes.ts'
 import { type Settings, SettingsSchema } from './schema.ts'
 import {
   defaultStateDir,
-  isExposed,
   readOrMakeSecrets,
   readSecrets,
   SECRETS,
   secretsFile,
   shortSecret,
 } from './secrets.ts'
+import { mistrustOfState } from './trust.ts'
 
 export { type ClientSettings, loadClientSettings } from './client.ts'
 export { ConfigError, type Problem } from './errors.ts'
@@ -98,9 +98,14 @@ function fillSecrets(
       problems.push({ kind: 'missing', path, source: 'not given', reason })
     }
   }
+  const { dir } = settings.state
+  const untrusted = mistrustOfState(dir)
+  if (untrusted !== undefined) {
+    const [value, source] = [JSON.stringify(dir), sources.get('state.dir') ?? 'default']
+    problems.push({ kind: 'value', path: 'state.dir', value, source, reason: untrusted })
+  }
   // A configuration that is refused anyway leaves nothing behind.
   if (isProduction || missing.length === 0 || problems.length > 0) return
-  const { dir } = settings.state
   try {
     const made = mode === 'make' ? readOrMakeSecrets(dir) : readSecrets(dir)
     if (made === undefined) return
@@ -108,7 +113,6 @@ function fillSecrets(
       setSecret(settings, path, made[name])
       sources.set(path, `file ${secretsFile(dir)}`)
     }
-    if (isExposed(secretsFile(dir))) warnings.push(`${secretsFile(dir)} can be read by others: chmod 600 it`)
   } catch (error) {
     const reason = `the secrets in this folder cannot be read or made: ${(error as Error).message}`
     problems.push({

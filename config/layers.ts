@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { Problem } from './errors.ts'
 import { childOf, isGroup, isTree, MASK, type SchemaNode, settingsOf } from './nodes.ts'
 import { isProfile, readProfile, unknownProfile } from './profiles.ts'
+import { mistrust } from './trust.ts'
 import { FILE_VARIABLES, OTHER_VARIABLES, SHORT_VARIABLES } from './variables.ts'
 
 /** One value given for one setting by one source; text is parsed by the setting's schema later. */
@@ -131,6 +132,16 @@ export function environmentLayer(env: Environment, root: SchemaNode): Environmen
 
 function readSecretFile(layer: EnvironmentLayer, path: string[], file: string, source: string): void {
   try {
+    const reason = mistrust(file)
+    if (reason !== undefined) {
+      layer.problems.push({
+        kind: 'source',
+        path: path.join('.'),
+        source,
+        reason: `the file ${file} ${reason}`,
+      })
+      return
+    }
     layer.assignments.push({ path, value: secretOf(readFileSync(file, 'utf8')), isText: true, source })
   } catch (error) {
     const reason = `the file ${file} cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)})`

@@ -5,6 +5,7 @@ import { isAbsolute, join } from 'node:path'
 import type { Problem } from './errors.ts'
 import type { Environment } from './layers.ts'
 import { isTree } from './nodes.ts'
+import { mistrustOfState } from './trust.ts'
 
 /** Below this a secret can be guessed; also what HS256 asks for (RFC 7518, section 3.2). */
 export const MIN_SECRET_BYTES = 32
@@ -33,7 +34,7 @@ export function secretsFile(stateDir: string): string {
 
 /**
  * The secrets this machine made for itself; undefined where it has made none. Throws where the file is there and
- * cannot be read or does not hold two good secrets: a new one would end every token and key made with the old.
+ * cannot be read, does not hold two good secrets, or may be somebody else's work: a new one would end every token and key made with the old.
  */
 export function readSecrets(stateDir: string): Secrets | undefined {
   const file = secretsFile(stateDir)
@@ -44,6 +45,10 @@ export function readSecrets(stateDir: string): Secrets | undefined {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error
   }
+  const reason =
+    mistrustOfState(stateDir) ??
+    (isExposed(file) ? `${file} can be read by others (chmod 600 it)` : undefined)
+  if (reason !== undefined) throw new Error(reason)
   const secrets = parsed(text)
   if (secrets === undefined) {
     throw new Error(`${file} does not hold two secrets of ${MIN_SECRET_BYTES} bytes or more`)
@@ -75,7 +80,7 @@ export function readOrMakeSecrets(stateDir: string): Secrets {
 }
 
 /** Whether others than its owner may read `file`; false where there is none, or where modes mean nothing. */
-export function isExposed(file: string): boolean {
+function isExposed(file: string): boolean {
   if (process.platform === 'win32') return false
   const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0
   return (mode & 0o077) !== 0

@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -16,6 +17,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { ConfigError, type LoadOptions, loadSettings } from '../../config/index.ts'
 import { readOrMakeSecrets, readSecrets } from '../../config/secrets.ts'
+import { mistrustOf } from '../../config/trust.ts'
 
 const LONG = 'long enough to be a secret, surely'
 
@@ -122,11 +124,59 @@ test('a file of secrets that is damaged is refused and never replaced', (t) => {
   }
 })
 
-test('a file of secrets that others can read is warned about', (t) => {
+test('a file of secrets that others can read is refused', (t) => {
   const stateDir = folder(t)
-  assert.deepEqual(loadSettings({ stateDir, env: {} }).warnings, [])
+  loadSettings({ stateDir, env: {} })
   chmodSync(join(stateDir, 'secrets.json'), 0o644)
-  assert.match(loadSettings({ stateDir, env: {} }).warnings.join(), /can be read by others/)
+  const { problems } = refusalOf({ stateDir, env: {} })
+  assert.match(problems[0]?.reason ?? '', /can be read by others \(chmod 600 it\)/)
+  assert.throws(() => readSecrets(stateDir), /can be read by others/)
+})
+
+test('a state folder that everybody can write to is refused, with given secrets too, and nothing is put into it', (t) => {
+  const stateDir = folder(t)
+  chmodSync(stateDir, 0o777)
+  for (const env of [{}, { TUNNEL_JWT_SECRET: LONG, TUNNEL_MASTER_SECRET: `${LONG}.` }]) {
+    const { problems } = refusalOf({ stateDir, env })
+    assert.deepEqual(
+      problems.map(({ path, reason }) => [path, reason]),
+      [['state.dir', `${stateDir} can be written to by everybody (chmod o-w it)`]],
+    )
+  }
+  assert.deepEqual(readdirSync(stateDir), [])
+})
+
+test('what the state folder holds is no link, and the folder itself may be one', (t) => {
+  const [stateDir, elsewhere] = [folder(t), folder(t)]
+  for (const name of ['secrets.json', 'audit.log', 'db']) {
+    const link = join(stateDir, name)
+    symlinkSync(elsewhere, link)
+    const { problems } = refusalOf({ stateDir, env: {} })
+    assert.equal(problems[0]?.reason, `${link} is a symbolic link`)
+    rmSync(link)
+  }
+  const alias = join(elsewhere, 'alias')
+  symlinkSync(stateDir, alias)
+  assert.deepEqual(loadSettings({ stateDir: alias, env: {} }).warnings, [])
+})
+
+test('a file with a secret that everybody can write to is refused, and a link to a good one is followed', (t) => {
+  const file = join(folder(t), 'secret')
+  writeFileSync(file, LONG, { mode: 0o600 })
+  symlinkSync(file, `${file}.link`)
+  const env = { TUNNEL_JWT_SECRET_FILE: `${file}.link` }
+  const stateDir = folder(t)
+  assert.equal(loadSettings({ stateDir, env }).settings.auth.secret, LONG)
+  chmodSync(file, 0o666)
+  const { problems } = refusalOf({ stateDir, env })
+  assert.match(problems[0]?.reason ?? '', /can be written to by everybody/)
+})
+
+test("another user's file is not believed, and root's is", () => {
+  assert.match(mistrustOf({ uid: 1_001, mode: 0o600 }, 1_000) ?? '', /belongs to another user/)
+  assert.match(mistrustOf({ uid: 1_001, mode: 0o600 }, 0) ?? '', /belongs to another user/)
+  assert.equal(mistrustOf({ uid: 0, mode: 0o644 }, 1_000), undefined)
+  assert.equal(mistrustOf({ uid: 1_000, mode: 0o600 }, 1_000), undefined)
 })
 
 test('looking at the settings makes no secrets', (t) => {
