@@ -60,7 +60,7 @@ export class Checks {
     const wrong = trustProxy.filter((entry) => !isNetwork(entry)).map((entry) => JSON.stringify(entry))
     if (wrong.length === 0) return
     const allowed = 'address, network (10.0.0.0/8) or loopback, linklocal, uniquelocal'
-    this.#refuse('server.trustProxy', trustProxy, `${wrong.join(', ')} is no ${allowed}`)
+    this.#refuse('server.trustProxy', trustProxy, `${wrong.join(', ')} is not an ${allowed}`)
   }
 
   #exposures(): void {

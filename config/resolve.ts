@@ -112,7 +112,7 @@ function misnamedEntry(root: SchemaNode, path: readonly string[]): string | unde
   const patterns = Object.keys(nodeAt(root, path.slice(0, at))?.patternProperties ?? {})
   return patterns.length === 0
     ? undefined
-    : `"${path[at]}" is no name here; names match ${patterns.join(' or ')}`
+    : `"${path[at]}" is not a valid name; names match ${patterns.join(' or ')}`
 }
 
 /** The given values with every default beside them. */

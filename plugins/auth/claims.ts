@@ -28,7 +28,8 @@ function rolesOf(roles: unknown): string[] {
   if (roles === undefined) return []
   if (!Array.isArray(roles) || roles.length > MAX_ROLES) throw tokenInvalid('its roles are no short list')
   return roles.map((role: unknown) => {
-    if (typeof role !== 'string' || !ROLE.test(role)) throw tokenInvalid('one of its roles is no plain name')
+    if (typeof role !== 'string' || !ROLE.test(role))
+      throw tokenInvalid('one of its roles is not a plain name')
     return role
   })
 }

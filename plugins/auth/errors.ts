@@ -24,5 +24,6 @@ export function secretUnfit(length: number, minimum: number): TunnelError {
   return new TunnelError(
     'CONFIG_INVALID',
     `auth.secret must have at least ${minimum} characters, and has ${length} (set TUNNEL_JWT_SECRET)`,
+    { hop: 'proxy' },
   )
 }

@@ -36,9 +36,13 @@ export function takenOver(name: string): TunnelError {
 }
 
 export function nothingToTrust(name: string): TunnelError {
-  return new TunnelError('MACHINE_OFFLINE', `${name} has told no host key to trust: start its agent`, {
-    hop: 'proxy',
-  })
+  return new TunnelError(
+    'MACHINE_OFFLINE',
+    `${name} has reported no host key that could be trusted: start its agent`,
+    {
+      hop: 'proxy',
+    },
+  )
 }
 
 export function tokenStale(name: string): TunnelError {

@@ -10,7 +10,7 @@ const TYPES: ReadonlySet<string> = new Set([
   ...['ssh-ed25519', 'ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521', 'ssh-rsa'],
 ])
 
-/** `type base64` without a comment, or undefined for what is no public key. */
+/** `type base64` without a comment, or undefined for what is not a public key. */
 export function normalised(line: string): string | undefined {
   const [type, base64 = ''] = line.trim().split(/\s+/, 2)
   const key = lineOf(Buffer.from(base64, 'base64'))

@@ -23,7 +23,9 @@ export function tooManyWaiting(limit: number): TunnelError {
 }
 
 export function waitAborted(machine: string): TunnelError {
-  return new TunnelError('ABORTED', `the wait for an SSH channel to ${machine} was given up`)
+  return new TunnelError('ABORTED', `the wait for an SSH channel to ${machine} was given up`, {
+    hop: 'proxy',
+  })
 }
 
 export function poolClosed(): TunnelError {

@@ -10,11 +10,12 @@ export function masterSecretUnfit(length: number, minimum: number): TunnelError 
   return new TunnelError(
     'CONFIG_INVALID',
     `ssh.masterSecret must have at least ${minimum} characters, and has ${length} (set TUNNEL_MASTER_SECRET)`,
+    { hop: 'proxy' },
   )
 }
 
 export function algorithmUnknown(wrong: readonly string[]): TunnelError {
-  return new TunnelError('CONFIG_INVALID', `ssh2 does not know ${wrong.join(', ')}`)
+  return new TunnelError('CONFIG_INVALID', `ssh2 does not know ${wrong.join(', ')}`, { hop: 'proxy' })
 }
 
 export function noHostKeyKnown(machine: string): TunnelError {
@@ -30,7 +31,7 @@ export function hostKeyChanged(machine: string, shown: Buffer, pins: readonly Pi
   return new TunnelError(
     'HOST_KEY_CHANGED',
     `${machine} shows the host key ${fingerprint(shown)}, but ${known} is pinned: ` +
-      'if its owner changed it, he must trust it anew; otherwise somebody may be in between',
+      'if its owner changed it, it has to be trusted again (tunnel machines --trust); otherwise somebody may be in between',
     { hop: 'ssh' },
   )
 }
@@ -64,7 +65,7 @@ export function connectionLost(machine: string, cause: unknown): TunnelError {
 }
 
 export function aborted(what: string): TunnelError {
-  return new TunnelError('ABORTED', `${what} was given up`)
+  return new TunnelError('ABORTED', `${what} was given up`, { hop: 'proxy' })
 }
 
 export function channelTimeout(what: string, timeoutMs: number): TunnelError {

@@ -381,7 +381,7 @@ test('machines can be given whole or by the part, in a file, a variable and a fl
   assert.ok(problems.some(({ path, kind }) => path === 'machines.home.host' && kind === 'missing'))
   assert.ok(problems.some(({ path, kind }) => path === 'machines.__proto__.host' && kind === 'unknown'))
   const [misnamed] = problemsOf({ flags: ['machines.My Box.host=x'] })
-  assert.match(misnamed?.reason ?? '', /"My Box" is no name here; names match \^\[a-z0-9\]/)
+  assert.match(misnamed?.reason ?? '', /"My Box" is not a valid name; names match \^\[a-z0-9\]/)
 })
 
 test('what the contract names and this version lacks is refused as such', () => {
@@ -456,7 +456,7 @@ test('server.trustProxy takes addresses and networks, and warns of believing eve
   assert.match(everybody.warnings.join(), /server\.trustProxy = true/)
   const [problem] = problemsOf({ flags: ['server.trustProxy=["10.0.0.1","10.0.0.0/33","nginx"]'] })
   assert.equal(problem?.path, 'server.trustProxy')
-  assert.match(problem?.reason ?? '', /^"10\.0\.0\.0\/33", "nginx" is no address/)
+  assert.match(problem?.reason ?? '', /^"10\.0\.0\.0\/33", "nginx" is not an address/)
 })
 
 test('times longer than a day, which no timer could hold, are refused', () => {
