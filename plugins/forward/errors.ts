@@ -125,3 +125,12 @@ export function exchangeFailed(error: Error, target: string): TunnelError {
 export function shuttingDown(): TunnelError {
   return new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy' })
 }
+
+export function windowOver(windowMs: number): TunnelError {
+  const text = `nobody asked for the stream again within ${windowMs / 1_000} s; it may have gone on through another proxy`
+  return new TunnelError('RESUME_EXPIRED', text, { hop: 'proxy' })
+}
+
+export function goneElsewhere(): TunnelError {
+  return new TunnelError('TAKEN_OVER', 'the stream goes on through another proxy', { hop: 'proxy' })
+}

@@ -1,11 +1,11 @@
 import type { Clock } from '../../protocol/clock.ts'
-import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
+import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import { isSealed, type RoutedHead, type StreamKind } from '../../protocol/codec/heads.ts'
 import type { AuditEvent } from '../audit/index.ts'
 import type { User } from '../auth/index.ts'
 import type { Route } from '../machines/index.ts'
 import type { TunnelMetrics } from '../metrics/index.ts'
-import { targetOf, tokenOver } from './errors.ts'
+import { goneElsewhere, targetOf, tokenOver, windowOver } from './errors.ts'
 import type { OpenContext, TunnelHooks } from './hooks.ts'
 
 /** What a stream's way is built on; read at each use, so that a custom plugin may replace any of it. */
@@ -255,15 +255,6 @@ export class Passage {
 function unlessUnknown(thrown: unknown): undefined {
   const error = asTunnelError(thrown)
   if (error.code !== 'MACHINE_UNKNOWN') throw error
-}
-
-function windowOver(windowMs: number): TunnelError {
-  const text = `nobody asked for the stream again within ${windowMs / 1_000} s; it may have gone on through another proxy`
-  return new TunnelError('RESUME_EXPIRED', text, { hop: 'proxy' })
-}
-
-function goneElsewhere(): TunnelError {
-  return new TunnelError('TAKEN_OVER', 'the stream goes on through another proxy', { hop: 'proxy' })
 }
 
 /** What an opener's link says of a stream that asks to be opened, or to go on. */

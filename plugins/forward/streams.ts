@@ -11,17 +11,14 @@ import { TokenBucket } from '../../protocol/token-bucket.ts'
 import type { AgentRoute, MachineDirectory, Route } from '../machines/index.ts'
 import type { TunnelMetrics } from '../metrics/index.ts'
 import type { Pool } from '../pool/index.ts'
-import { notCarried, tooManyRefusals, tooManyStreams } from './errors.ts'
+import { Carriage } from './carriage.ts'
+import { tooManyRefusals, tooManyStreams } from './errors.ts'
 import type { LinkContext, TunnelHooks } from './hooks.ts'
-import { HttpOrigins } from './http/origins.ts'
-import { type Carrier, carriersOf } from './kinds.ts'
 import type { RequestOptions } from './options.ts'
 import { StreamOwners } from './owners.ts'
 import { openContext, Passage, type PassageServices, type PassageShared } from './passage.ts'
 import { Resumes } from './resumes.ts'
-import { serveConfigured } from './sealed/configured.ts'
 import { Relays } from './sealed/relays.ts'
-import type { ServeContext } from './serve.ts'
 import { type Session, Sessions } from './sessions.ts'
 
 /** A link on which streams are asked for, as its door hands it over. */
@@ -77,8 +74,7 @@ export class Streams {
   readonly #owners: StreamOwners
   readonly #relays: Relays
   readonly #resumes: Resumes
-  readonly #origins: HttpOrigins
-  readonly #carriers: Readonly<Partial<Record<StreamKind, Carrier>>>
+  readonly #carriage: Carriage
 
   constructor(config: StreamsConfig, services: StreamServices, hooks: TunnelHooks) {
     const { clock, wallMs, streams, request } = config
@@ -102,8 +98,7 @@ export class Streams {
       relays: this.#relays,
       passageOf: (opener, session, head) => this.#passage(opener, session, head, true),
     })
-    this.#origins = new HttpOrigins((userId) => services.pool.waiting(userId))
-    this.#carriers = carriersOf(this.#origins)
+    this.#carriage = new Carriage(services, clock, request.timeoutMs)
   }
 
   /** The link's streams are its user's from here on. */
@@ -245,7 +240,7 @@ export class Streams {
   #acceptHere(session: Session, passage: Passage, open: IncomingOpen, route: Route): void {
     const disown = this.#owners.add(passage.id, session.userId)
     const refused = session.acceptor.open(open, session.userId, {
-      onStream: (stream) => void this.#carry(stream, passage, route),
+      onStream: (stream) => void this.#carriage.carry(stream, passage, route),
       onOver: (error) => {
         disown()
         passage.over(error)
@@ -256,44 +251,9 @@ export class Streams {
     passage.over(refused)
   }
 
-  async #carry(stream: TunnelStream, passage: Passage, route: Route): Promise<void> {
-    const context = this.#serveContext(stream, passage, route)
-    const { kind } = stream.head
-    const carrier = this.#carriers[kind]
-    try {
-      if (carrier !== undefined) await carrier(stream, context)
-      else if (route.source === 'configured') await serveConfigured(stream, route, context)
-      else throw notCarried(kind)
-    } catch (thrown) {
-      stream.reset(asTunnelError(thrown))
-    }
-  }
-
-  #serveContext(stream: TunnelStream, passage: Passage, route: Route): ServeContext {
-    const { user, machine, log, target = stream.head.target, headers = {} } = passage.context
-    const { priority = 'normal' } = stream.head
-    return {
-      userId: user.sub,
-      machine,
-      target,
-      headers,
-      timeoutMs: this.#config.request.timeoutMs,
-      clock: this.#config.clock,
-      log,
-      acquire: (signal) => this.#services.pool.acquire({ userId: user.sub, route, priority, signal }),
-      open: (signal, open) => this.#services.pool.open({ userId: user.sub, route, priority, signal }, open),
-      onOpen: () => passage.opened(),
-      onAccepted: () => passage.carrying(),
-      onHead: () => passage.answered(),
-      carried: (direction, byteCount) => passage.carried(direction, byteCount),
-      suspended: () => passage.suspended(),
-      resumed: () => passage.resumed(),
-    }
-  }
-
   /** Requests that wait for a connection, by priority. */
-  waiting(): ReturnType<HttpOrigins['waiting']> {
-    return this.#origins.waiting()
+  waiting(): ReturnType<Carriage['waiting']> {
+    return this.#carriage.waiting()
   }
 
   /** How many streams there are, by kind and state; those of which there are none as well. */
@@ -325,7 +285,7 @@ export class Streams {
 
   /** Ends every stream: those that end here with `error`; sealed ones may go on through whoever takes our place. */
   close(error: TunnelError): void {
-    this.#origins.close(error)
+    this.#carriage.close(error)
     const sessions = [...this.#sessions.all()]
     this.#sessions.close(error)
     for (const { passages } of sessions) for (const passage of [...passages.values()]) passage.moved()
