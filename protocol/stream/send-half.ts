@@ -11,7 +11,7 @@ import {
 } from '../codec/frames.ts'
 import { Fifo } from '../fifo.ts'
 import { FramePool } from '../link/frame-pool.ts'
-import type { Budget } from './budget.ts'
+import { Allowance, type SendLimits } from './allowance.ts'
 
 /** A counted frame that is written but not yet framed. DATA of several writes may leave in one frame. */
 interface Pending {
@@ -24,12 +24,6 @@ interface Kept {
   endOffset: number
   /** It has been on one link alone: acknowledged there, it has left that link's socket, and its memory is free. */
   once: boolean
-}
-
-export interface SendLimits {
-  windowBytes: number
-  maxWindowBytes: number
-  budget?: Budget | undefined
 }
 
 /** Bytes written and not yet framed above which a writer is asked to wait. */
@@ -54,15 +48,11 @@ export class SendHalf {
   #sent = 0
   #acknowledged = 0
   #limit = 0
-  /** How much we are willing to keep, whatever the peer grants. */
-  #allowance: number
-  #borrowed = 0
-  readonly #limits: SendLimits
+  readonly #allowance: Allowance
   readonly #pool = new FramePool()
 
   constructor(limits: SendLimits) {
-    this.#limits = limits
-    this.#allowance = limits.windowBytes
+    this.#allowance = new Allowance(limits)
   }
 
   get sentOffset(): number {
@@ -144,7 +134,7 @@ export class SendHalf {
     for (let oldest = this.#kept.at(0); oldest !== undefined && oldest.endOffset <= received; ) {
       last = oldest.endOffset
       // With what is in flight it is no more than the stream may keep.
-      if (oldest.once) this.#pool.give(oldest.frame, this.#allowance - (this.#sent - received))
+      if (oldest.once) this.#pool.give(oldest.frame, this.#allowance.bytes - (this.#sent - received))
       this.#kept.shift()
       if (this.#replay > 0) this.#replay--
       oldest = this.#kept.at(0)
@@ -152,15 +142,12 @@ export class SendHalf {
     if (last !== received) throw new TunnelError('FRAME_INVALID', `received ${received} is inside a frame`)
     this.#acknowledged = received
     this.#limit = limit
-    if (this.#borrowed > 0 && this.#sent === received && this.#pendingBytes === 0) this.#shrinkAllowance()
+    if (this.#sent === received && this.#pendingBytes === 0) this.#shrink()
   }
 
-  /** Nothing is kept and nothing waits: what was borrowed may be another's, until it is needed again. */
-  #shrinkAllowance(): void {
-    this.#limits.budget?.shrink(this.#borrowed)
-    this.#allowance -= this.#borrowed
-    this.#borrowed = 0
-    this.#pool.clear()
+  /** Nothing is kept and nothing waits. */
+  #shrink(): void {
+    if (this.#allowance.shrink()) this.#pool.clear()
   }
 
   /** The next frame for a link, under `stream` as its number there, or undefined when nothing can go now. */
@@ -191,18 +178,10 @@ export class SendHalf {
   }
 
   #room(): number {
-    const room = Math.min(this.#limit - this.#sent, this.#allowance - this.unacknowledgedBytes)
-    const ownBrake = this.#limit - this.#sent > room
-    if (ownBrake && room < this.#allowance / 4) this.#growAllowance()
-    return Math.min(this.#limit - this.#sent, this.#allowance - this.unacknowledgedBytes)
-  }
-
-  /** The peer lets us send more than we are willing to keep: keep more, while the user's budget allows. */
-  #growAllowance(): void {
-    const more = Math.min(this.#allowance, this.#limits.maxWindowBytes - this.#allowance)
-    if (more <= 0 || this.#limits.budget?.grow(more) === false) return
-    this.#borrowed += more
-    this.#allowance += more
+    const granted = this.#limit - this.#sent
+    const own = this.#allowance.bytes - this.unacknowledgedBytes
+    if (granted > own && own < this.#allowance.bytes / 4) this.#allowance.grow()
+    return Math.min(granted, this.#allowance.bytes - this.unacknowledgedBytes)
   }
 
   #wholeFrame(item: Pending, stream: number): Uint8Array {
@@ -261,6 +240,7 @@ export class SendHalf {
     this.#kept.clear()
     this.#pendingBytes = 0
     this.#replay = 0
-    this.#shrinkAllowance()
+    this.#allowance.shrink()
+    this.#pool.clear()
   }
 }
