@@ -14,7 +14,7 @@ export interface AuthorizeOptions {
 /** What the proxy's key may do: channels to addresses and a terminal, no agent, X11 or tunnel device. */
 const RESTRICTIONS = 'restrict,port-forwarding,pty'
 const LOOPBACK = ['127.0.0.1', '::1']
-/** Far beyond any real file; what is larger is no list of keys. */
+/** Far beyond any real file; a larger file is not a list of keys. */
 const MAX_FILE_BYTES = 4_194_304
 
 /** The shortest key of these types (RFC 8709, section 4) is 51 bytes. */
@@ -30,7 +30,7 @@ interface PublicKey {
 /**
  * Lets `publicKey` ('ssh-ed25519 AAAA… comment') in, restricted, once: a key whose blob is already there on any line,
  * with whatever options its owner gave it, changes nothing. Answers whether a line was added.
- * Throws CONFIG_INVALID when the key is no key, or the file is not one that sshd would trust.
+ * Throws CONFIG_INVALID when the key is not valid, or the file is not one that sshd would trust.
  */
 export async function authorizeKey(publicKey: string, options: AuthorizeOptions = {}): Promise<boolean> {
   const key = parsePublicKey(publicKey)
@@ -52,7 +52,7 @@ export function authorizedKeysFile(): string {
   return join(isOwn ? home : account.homedir, '.ssh', 'authorized_keys')
 }
 
-/** The line that lets `publicKey` in from this machine alone. Throws CONFIG_INVALID when the key is no key. */
+/** The line that lets `publicKey` in from this machine alone. Throws CONFIG_INVALID when the key is not valid. */
 export function authorizedLineOf(publicKey: string): string {
   return authorizedLine(parsePublicKey(publicKey), LOOPBACK)
 }
@@ -74,7 +74,7 @@ export function parsePublicKey(text: string): PublicKey {
   const bytes = Buffer.from(blob, 'base64')
   const named = bytes.length > 4 && bytes.subarray(4, 4 + bytes.readUInt32BE(0)).toString('latin1') === type
   if (match === null || !named || bytes.length < MIN_KEY_BYTES || comment.length > MAX_COMMENT_CHARS)
-    throw new TunnelError('CONFIG_INVALID', 'this is no public SSH key', { hop: 'agent' })
+    throw new TunnelError('CONFIG_INVALID', 'this is not a valid public SSH key', { hop: 'agent' })
   return { type, blob, comment: comment.trim() }
 }
 
@@ -83,7 +83,7 @@ const KEY_TYPE = /^(ssh-(ed25519|rsa|dss)|ecdsa-sha2-nistp\d+|sk-\S+@openssh\.co
 function holdsKey(text: string, key: PublicKey): boolean {
   return text.split('\n').some((line) => {
     const words = line.trim().split(/\s+/)
-    // What is named in another line's comment lets nobody in: the first type that is no part of an option counts.
+    // What is named in another line's comment lets nobody in: the first type outside of the options counts.
     const at = words.findIndex((word) => KEY_TYPE.test(word))
     return !words[0]?.startsWith('#') && words[at] === key.type && words[at + 1] === key.blob
   })
@@ -92,7 +92,7 @@ function holdsKey(text: string, key: PublicKey): boolean {
 /** A folder that others may write to is one in which sshd trusts no file. */
 async function checkFolder(folder: string): Promise<Owner> {
   const found = await stat(folder)
-  if (!found.isDirectory()) throw refused(`${folder} is no folder`)
+  if (!found.isDirectory()) throw refused(`${folder} is not a folder`)
   if ((found.mode & 0o022) !== 0) throw refused(`${folder} can be written to by others (chmod 700 it)`)
   const me = process.getuid?.() ?? found.uid
   if (found.uid !== me && me !== 0) throw refused(`${folder} belongs to somebody else`)
@@ -144,13 +144,13 @@ async function openForAppend(file: string, owner: Owner): Promise<FileHandle> {
   } catch (error) {
     if (isCode(error, 'ELOOP'))
       throw refused(`${file} is a symbolic link: add the key to what it points to yourself`)
-    if (isCode(error, 'EISDIR')) throw refused(`${file} is no plain file`)
+    if (isCode(error, 'EISDIR')) throw refused(`${file} is not a plain file`)
     throw refused(`cannot open ${file}`, error)
   }
 }
 
 function checkFile(file: string, found: Stats, ownerUid: number): void {
-  if (!found.isFile()) throw refused(`${file} is no plain file`)
+  if (!found.isFile()) throw refused(`${file} is not a plain file`)
   if (found.size > MAX_FILE_BYTES) throw refused(`${file} is too large for a list of keys`)
   const me = process.getuid?.() ?? found.uid
   const trusted = me === 0 ? [ownerUid, 0] : [me]

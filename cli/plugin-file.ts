@@ -9,7 +9,7 @@ const hasTypeScript = Boolean((process.features as { typescript?: unknown }).typ
 /** Loads a custom plugin: a module, JavaScript or TypeScript, whose default export is a Fastify plugin. */
 export async function loadPlugin(file: string): Promise<FastifyPluginAsync> {
   const path = resolve(file)
-  if (!existsSync(path)) throw refused(`there is no plugin ${path}`)
+  if (!existsSync(path)) throw refused(`the plugin ${path} does not exist`)
   let exported: unknown
   try {
     exported = await importFile(path)

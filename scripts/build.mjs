@@ -2,18 +2,48 @@
 import { spawnSync } from 'node:child_process'
 import { chmodSync, cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { build } from 'esbuild'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const require = createRequire(import.meta.url)
-const tsc = join(dirname(require.resolve('typescript/package.json')), 'bin', 'tsc')
+/** The compiler's command: ours, or where a production install left it out one that npm fetches for the moment. */
+function compiler() {
+  try {
+    const tsc = join(dirname(require.resolve('typescript/package.json')), 'bin', 'tsc')
+    // Its native part is an optional dependency, which may be left out as well.
+    if (spawnSync(process.execPath, [tsc, '--version']).status === 0) return [process.execPath, tsc]
+  } catch {
+    // Not installed.
+  }
+  const { version } = lock.packages['node_modules/typescript']
+  const npm = process.env.npm_execpath ? [process.execPath, process.env.npm_execpath] : ['npm']
+  // Without the types of its libraries it has nothing to check against.
+  // From elsewhere: here it would take the one that lacks its native part.
+  return [
+    ...npm,
+    'exec',
+    '--yes',
+    '--prefix',
+    tmpdir(),
+    `--package=typescript@${version}`,
+    '--',
+    'tsc',
+    '--noCheck',
+    '--types',
+    '',
+  ]
+}
 
+const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+const [program, ...words] = compiler()
 rmSync(join(root, 'dist'), { recursive: true, force: true })
-const compiled = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], {
-  cwd: root,
+const compiled = spawnSync(program, [...words, '-p', join(root, 'tsconfig.build.json')], {
+  cwd: words.includes('exec') ? tmpdir() : root,
   stdio: 'inherit',
+  // Of npm ci: what it left out is wanted here.
+  env: { ...process.env, npm_config_omit: '', npm_config_local_prefix: '' },
 })
 if (compiled.status !== 0) process.exit(compiled.status ?? 1)
 await bundleTypeBox()
@@ -38,9 +68,12 @@ chmodSync(join(root, 'dist', 'cli', 'main.js'), 0o755)
  * So dist/ has it as one file; its schemas are plain objects, the same for whoever made them.
  */
 async function bundleTypeBox() {
+  // A production install has no bundler: its commands start a little later.
+  const { build } = await import('esbuild').catch(() => ({}))
+  if (build === undefined) return
   const dist = join(root, 'dist')
   const vendor = join(dist, 'vendor')
-  await build({
+  const bundling = build({
     absWorkingDir: root,
     entryPoints: { typebox: 'typebox', 'typebox-value': 'typebox/value' },
     outdir: vendor,
@@ -49,8 +82,15 @@ async function bundleTypeBox() {
     format: 'esm',
     platform: 'neutral',
     target: 'node20',
-    logLevel: 'warning',
+    logLevel: 'silent',
   })
+  try {
+    await bundling
+  } catch (error) {
+    // Its native part is an optional dependency, which may be left out.
+    console.warn(`TypeBox is not bundled: ${String(error).split('\n', 1)[0]}`)
+    return
+  }
   cpSync(join(dirname(dirname(require.resolve('typebox'))), 'license'), join(vendor, 'typebox.license'))
   const vendored = { typebox: 'typebox.js', 'typebox/value': 'typebox-value.js' }
   for (const name of readdirSync(dist, { recursive: true })) {

@@ -28,7 +28,7 @@ export async function run(argv: string[]): Promise<number> {
   const access = accessFrom(options)
   // 503 is an answer here, and its body says which check failed.
   const response = await fetchOpen(access, 'health/ready')
-  // What is no proxy at all is told by the next question.
+  // Where something else answers, the next question says so.
   const ready = (await response.json().catch(() => ({}))) as Partial<Health>
   const machines = await askMachines(access)
   const status = response.ok ? EXIT.ok : EXIT.failure

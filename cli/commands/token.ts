@@ -54,7 +54,9 @@ export async function run(argv: string[]): Promise<number> {
   for (const role of flags.role ?? []) {
     if (!ROLE.test(role)) throw new UsageError(`--role takes a plain name, not "${role}"`)
     if (!KNOWN_ROLES.has(role))
-      process.stderr.write(`tunnel token: ${role} is no role that the proxy itself knows (agent, admin)\n`)
+      process.stderr.write(
+        `tunnel token: the proxy itself has no meaning for the role ${role} (it knows agent and admin)\n`,
+      )
   }
   const { auth, state } = loadSettings({
     profile: flags.profile,

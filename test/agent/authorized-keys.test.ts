@@ -104,7 +104,7 @@ test('what is no single plain key is refused: it would end in a file that grants
     `${type} !!!!`,
   ]
   for (const text of bad)
-    await assert.rejects(authorizeKey(text, { file }), isRefused(/no public SSH key/), text)
+    await assert.rejects(authorizeKey(text, { file }), isRefused(/not a valid public SSH key/), text)
 })
 
 test('a symbolic link, a file that is none, and a folder open to others are refused', async (t) => {
@@ -116,7 +116,7 @@ test('a symbolic link, a file that is none, and a folder open to others are refu
   assert.equal(await readFile(join(home, 'elsewhere'), 'utf8'), 'untouched')
   const folder = join(home, '.ssh', 'folder')
   await mkdir(folder)
-  await assert.rejects(authorizeKey(newKey(), { file: folder }), isRefused(/no plain file/))
+  await assert.rejects(authorizeKey(newKey(), { file: folder }), isRefused(/not a plain file/))
   await chmod(join(home, '.ssh'), 0o777)
   await assert.rejects(
     authorizeKey(newKey(), { file: join(home, '.ssh', 'new') }),

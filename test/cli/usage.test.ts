@@ -74,7 +74,7 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ],
   ['server --profile production', /TUNNEL_JWT_SECRET.*TUNNEL_MASTER_SECRET/],
   ['server --config /nowhere.json', /\/nowhere\.json/],
-  ['server --plugin /nowhere.ts', /there is no plugin \/nowhere\.ts/],
+  ['server --plugin /nowhere.ts', /the plugin \/nowhere\.ts does not exist/],
   ['config --profile nope', /there is no profile "nope"/],
 ]
 
