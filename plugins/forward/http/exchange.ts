@@ -269,7 +269,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
     if (this.#state === 'queued' && this.#connection === undefined) this.#origin.remove(this)
     this.#suspension = setTimeout(() => {
       if (this.#state === 'answered') return
-      this.#connection?.lease.offer(() => this.fail(placeNeeded(this.#context.machine)))
+      this.#connection?.lease.offer(() => this.fail(placeNeeded(this.#context.machine)), 'suspended')
     }, AWAY_MS).unref()
   }
 
