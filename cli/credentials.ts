@@ -3,6 +3,7 @@ import { userInfo } from 'node:os'
 import { ConfigError } from '../config/errors.ts'
 import { isProfile, unknownProfile } from '../config/profiles.ts'
 import { defaultStateDir, readSecrets, type Secrets, secretsFile } from '../config/secrets.ts'
+import { mistrust } from '../config/trust.ts'
 import { addressOf } from '../dial/addresses.ts'
 import type { TokenProvider } from '../dial/token.ts'
 import { signToken } from '../plugins/auth/tokens.ts'
@@ -68,13 +69,17 @@ function tokenSource(given: string | undefined, urls: string[], env: NodeJS.Proc
 
 function readTokenFile(file: string): string {
   let token: string
+  let reason: string | undefined
   try {
+    reason = mistrust(file)
     token = readFileSync(file, 'utf8').trim()
   } catch (cause) {
     throw new TunnelError('TOKEN_MISSING', `cannot read the token file ${file}`, { cause, hop: 'client' })
   }
-  if (token === '')
-    throw new TunnelError('TOKEN_MISSING', `the token file ${file} is empty`, { hop: 'client' })
+  // Whoever can write to the file decides as whom, and so to which machines, its reader connects.
+  if (reason === undefined && token === '') reason = 'is empty'
+  if (reason !== undefined)
+    throw new TunnelError('TOKEN_MISSING', `the token file ${file} ${reason}`, { hop: 'client' })
   return token
 }
 

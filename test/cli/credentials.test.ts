@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { respond, startProxy } from '../client/proxy.ts'
@@ -51,5 +51,34 @@ test('a token file that is missing or empty is status 3 and says which file, and
     assert.match(stderr, /^tunnel \w+: [^\n]*TOKEN_MISSING[^\n]*\n$/)
     assert.ok(stderr.includes(file) && stderr.includes(said), stderr)
   }
+  assert.deepEqual(proxy.tokens, [])
+})
+
+test('a token file that everybody can write to is refused, and a link to a good one is followed', async (t) => {
+  const { proxy, file, env } = await setUp(t, 'of-the-file')
+  const link = `${file}.link`
+  await symlink(file, link)
+  const linked = { ...env, TUNNEL_TOKEN_FILE: link }
+  const words = ['request', 'http://home:1/']
+  assert.equal((await tunnel(words, { env: linked })).code, 0)
+  await chmod(file, 0o666)
+  for (const [name, given] of [
+    [file, env],
+    [link, linked],
+  ] as const) {
+    const { code, stderr } = await tunnel(words, { env: given })
+    assert.equal(code, 3, stderr)
+    assert.match(stderr, /^tunnel request: [^\n]*TOKEN_MISSING[^\n]*\n$/)
+    assert.ok(stderr.includes(`${name} can be written to by everybody`), stderr)
+  }
+  assert.deepEqual(proxy.tokens, ['of-the-file'])
+})
+
+test("another user's token file is refused", { skip: process.getuid?.() !== 0 }, async (t) => {
+  const { proxy, file, env } = await setUp(t, 'of-somebody-else')
+  await chown(file, 65_534, 65_534)
+  const { code, stderr } = await tunnel(['request', 'http://home:1/'], { env })
+  assert.equal(code, 3, stderr)
+  assert.ok(stderr.includes(`${file} belongs to another user`), stderr)
   assert.deepEqual(proxy.tokens, [])
 })
