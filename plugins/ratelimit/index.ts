@@ -7,7 +7,10 @@ import type { RateLimitOptions } from './options.ts'
 import { WindowCounts } from './window-counts.ts'
 
 export interface RateLimits {
-  /** Takes one stream from the user's bucket; throws RATE_LIMITED with retryAfterMs. */
+  /**
+   * Takes one stream from the user's bucket, whose size and rate are those of `user.tier`; throws RATE_LIMITED with
+   * retryAfterMs. A user has one bucket: with tokens of two tiers, what one has taken is missing for the other.
+   */
   takeStream(user: User): Promise<void>
 }
 
@@ -69,7 +72,7 @@ export default fp<RateLimitOptions & { behindProxy?: boolean }>(
     const rateLimits: RateLimits = {
       async takeStream(user) {
         const limit = options.tiers[user.tier]
-        const taken = await app.state.takeToken(`streams:${user.tier}:${user.sub}`, limit)
+        const taken = await app.state.takeToken(`streams:${user.sub}`, limit)
         if (taken.allowed) return
         app.tunnelMetrics.rateLimited.inc({ scope: 'stream', tier: user.tier })
         throw streamsLimited(user.tier, limit.perMinute, taken.retryAfterMs)

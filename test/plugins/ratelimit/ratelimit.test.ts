@@ -45,7 +45,7 @@ test('addresses of one IPv6 network count as one', async (t) => {
   assert.equal((await from('2001:db8::2')).statusCode, 429)
 })
 
-test('each user has a bucket of his tier', async (t) => {
+test('each user has a bucket', async (t) => {
   const { app } = await start(t, { tiers: { free: { perMinute: 60, burst: 2 } } })
   await app.rateLimits.takeStream(user('ada'))
   await app.rateLimits.takeStream(user('ada'))
@@ -55,5 +55,19 @@ test('each user has a bucket of his tier', async (t) => {
     return true
   })
   await app.rateLimits.takeStream(user('bob'))
-  await app.rateLimits.takeStream(user('ada', 'premium'))
+})
+
+test('a user with tokens of two tiers has one bucket, and the tier of the token in hand decides its size', async (t) => {
+  // Rates so low that no token comes back while the test runs.
+  const { app } = await start(t, {
+    tiers: { free: { perMinute: 1, burst: 2 }, premium: { perMinute: 2, burst: 4 } },
+  })
+  const take = (tier: 'free' | 'premium') => app.rateLimits.takeStream(user('ada', tier))
+  const limited = (error: unknown) => error instanceof TunnelError && error.code === 'RATE_LIMITED'
+  await take('premium')
+  await take('premium')
+  // Half is left: one of two.
+  await take('free')
+  await assert.rejects(take('free'), limited)
+  await assert.rejects(take('premium'), limited)
 })
