@@ -32,7 +32,7 @@ function dialError(target: string, error: NodeJS.ErrnoException): TunnelError {
     )
   }
   if (error.code === 'ECONNREFUSED') {
-    return new TunnelError('CONNECT_REFUSED', `nobody listens at ${target} on the machine`, options)
+    return new TunnelError('CONNECT_REFUSED', `nothing listens at ${target} on the machine`, options)
   }
   return new TunnelError(
     'CONNECT_REFUSED',

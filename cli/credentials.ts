@@ -109,7 +109,7 @@ function signOwnToken(urls: string[], env: NodeJS.ProcessEnv): string {
     })
   }
   if (secrets === undefined) {
-    const message = `no token was given, and no proxy of yours has run on this computer (there is no secret in ${dir})`
+    const message = `no token was given, and you have not run a proxy on this computer (there is no secret in ${dir})`
     throw new AdvisedError('TOKEN_MISSING', message, 'start `tunnel server` first, or give --url and --token')
   }
   return signToken(secrets.jwtSecret, {

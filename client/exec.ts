@@ -166,7 +166,7 @@ class Command {
   /** A command is never run again by itself. */
   #decision(error: TunnelError | undefined): TunnelError {
     if (error === undefined)
-      return new TunnelError('FRAME_INVALID', 'the command ended without a word', { hop: 'proxy' })
+      return new TunnelError('FRAME_INVALID', 'the command ended without a status', { hop: 'proxy' })
     const sent = this.#stream.openedAtMs !== undefined
     const failed = { error, tries: 1, sent, idempotent: false, replayable: false, final: this.#path.final() }
     const decision = retryDecision(failed)

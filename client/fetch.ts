@@ -165,7 +165,7 @@ async function intact(response: Response, integrity: string): Promise<Response> 
 
 /** A body that nobody reads, and nobody can read any more, gives its stream and its channel back. */
 const forgotten = new FinalizationRegistry<HttpAnswer['reset']>((reset) =>
-  reset(new TunnelError('ABORTED', 'nobody reads the body', { hop: 'client' })),
+  reset(new TunnelError('ABORTED', 'the body was given up without being read', { hop: 'client' })),
 )
 
 /** Nothing is taken from the stream before somebody reads: the reader's pace is the sender's. */

@@ -32,7 +32,7 @@ export async function loadSettings(name = 'default', overrides?: ClientOverrides
   }
   const profile = PROFILE_NAME.test(name) ? await readJson(join(PROFILES, `${name}.json`)) : undefined
   if (profile === undefined && name !== 'default') {
-    throw new TunnelError('CONFIG_INVALID', `profile = ${JSON.stringify(name)}: there is no such profile`, {
+    throw new TunnelError('CONFIG_INVALID', `profile = ${JSON.stringify(name)}: is not a known profile`, {
       hop: 'client',
     })
   }

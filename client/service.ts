@@ -221,7 +221,7 @@ export class TunnelService extends Emitter<TunnelEvents> {
 
   #notConnected(): TunnelError {
     const options = { cause: this.#lastError, hop: 'client' } as const
-    return new TunnelError('LINK_LOST', 'there is no connection: connect() makes one', options)
+    return new TunnelError('LINK_LOST', 'the client is not connected: call connect() first', options)
   }
 
   #newSession({ settings, queue }: Parts): Session {

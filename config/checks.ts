@@ -70,7 +70,7 @@ export class Checks {
       this.warnings.push(`${server.host} ${danger}`)
     }
     if (auth.secret !== '' && auth.secret === ssh.masterSecret) {
-      const danger = 'are the same: who can sign a token could derive every SSH key'
+      const danger = 'are the same: anyone who can sign a token could derive every SSH key'
       this.warnings.push(`auth.secret and ssh.masterSecret ${danger}`)
     }
   }

@@ -23,6 +23,6 @@ export function readProfile(name: Profile): string {
 }
 
 export function unknownProfile(name: string): Problem {
-  const reason = `there is no profile ${JSON.stringify(name)}; there are ${PROFILES.join(', ')}`
+  const reason = `${JSON.stringify(name)} is not a known profile; known are ${PROFILES.join(', ')}`
   return { kind: 'source', path: '', source: 'profile', reason }
 }

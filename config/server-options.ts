@@ -24,7 +24,7 @@ export const ServerOptions = Type.Object(
       Type.Integer({
         minimum: 1,
         description:
-          'connections at once from one address that no link has come of yet; by default a quarter of all',
+          'connections at once from one address that have not become a link; by default a quarter of all',
       }),
     ),
     tls: Type.Optional(

@@ -132,7 +132,7 @@ function within(asked: Promise<string>, clock: Clock, signal: AbortSignal): Prom
       reject(error)
     }
     const onAbort = () => end(new TunnelError('ABORTED', 'the dial was called off', { hop: 'client' }))
-    const late = `the token provider gave none within ${DIAL_MS / 1_000} s`
+    const late = `the token provider gave no token within ${DIAL_MS / 1_000} s`
     const timer = clock.setTimer(() => end(new TunnelError('TIMEOUT', late, { hop: 'client' })), DIAL_MS)
     signal.addEventListener('abort', onAbort, { once: true })
     if (signal.aborted) onAbort()

@@ -85,6 +85,6 @@ export class TokenRefresh {
 
 function tokenOver(): TunnelError {
   const message =
-    'by the clock of this computer the token has expired: until there is another, the proxy opens nothing new'
+    "by this computer's clock the token has expired: the proxy opens nothing new until it gets a fresh one"
   return new TunnelError('TOKEN_EXPIRED', message, { hop: 'client' })
 }

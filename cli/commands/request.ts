@@ -53,7 +53,7 @@ export async function run(argv: string[]): Promise<number> {
       )
       .option('--target <host:port>', "the service's address on the machine's side, such as '[::1]:8080'")
       .option('--priority <priority>', PRIORITIES.join(', '), 'normal')
-      .option('--idempotent', 'may be sent again when nobody knows whether it was carried out'),
+      .option('--idempotent', 'send it again when it is not known whether it was carried out'),
     argv,
   )
   if (made === undefined) return EXIT.ok
@@ -154,7 +154,7 @@ async function bodyOf(parts: string[] | undefined, chunked: boolean): Promise<Bo
   if (file === '@-') return chunked ? { content: webStream(process.stdin) } : await stdinBody()
   const path = file.slice(1)
   const found = await stat(path).catch(() => undefined)
-  if (found === undefined || found.isDirectory()) throw new UsageError(`there is no file ${path}`)
+  if (found === undefined || found.isDirectory()) throw new UsageError(`the file ${path} does not exist`)
   if (chunked || !found.isFile()) return { content: webStream(createReadStream(path)) }
   if (found.size === 0) return { content: '' }
   // What is appended meanwhile is not part of it.

@@ -29,7 +29,7 @@ export async function run(argv: string[]): Promise<number> {
   const made = parse(
     command({
       usage: 'token',
-      does: "Signs a token with this server's secret and prints it. Whoever has it is that user until it expires.",
+      does: "Signs a token with this server's secret and prints it. Anyone who has it acts as that user until it expires.",
       examples: ['tunnel token --sub alice', 'tunnel token --sub alice --role agent --ttl 30d > agent.token'],
       reaches: false,
     })

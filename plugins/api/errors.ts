@@ -1,7 +1,11 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
 
 export function agentMayNotChange(): TunnelError {
-  return new TunnelError('FORBIDDEN', "a token of an agent changes nothing: use one of the machine's owner", {
-    hop: 'proxy',
-  })
+  return new TunnelError(
+    'FORBIDDEN',
+    "a token with the role agent cannot change anything: use a token of the machine's owner",
+    {
+      hop: 'proxy',
+    },
+  )
 }

@@ -8,7 +8,7 @@ const MAX_ROLES = 32
 
 /** The user of claims whose signature and times have been checked. Throws TOKEN_INVALID. */
 export function userOf(claims: unknown, clockToleranceMs: number): User {
-  if (typeof claims !== 'object' || claims === null) throw tokenInvalid('its payload is no object')
+  if (typeof claims !== 'object' || claims === null) throw tokenInvalid('its payload is not an object')
   const { sub, exp, tier, roles } = claims as Record<string, unknown>
   if (typeof sub !== 'string' || !SUBJECT.test(sub)) {
     throw tokenInvalid('its sub must be 1 to 128 visible ASCII characters')
@@ -26,7 +26,8 @@ function tierOf(tier: unknown): Tier {
 
 function rolesOf(roles: unknown): string[] {
   if (roles === undefined) return []
-  if (!Array.isArray(roles) || roles.length > MAX_ROLES) throw tokenInvalid('its roles are no short list')
+  if (!Array.isArray(roles) || roles.length > MAX_ROLES)
+    throw tokenInvalid(`its roles are not a list of at most ${MAX_ROLES}`)
   return roles.map((role: unknown) => {
     if (typeof role !== 'string' || !ROLE.test(role))
       throw tokenInvalid('one of its roles is not a plain name')

@@ -63,7 +63,7 @@ async function errorsPlugin(app: FastifyInstance): Promise<void> {
   // Whoever looks for routes is counted like whoever asks one.
   app.setNotFoundHandler({ preHandler: app.limitByIp }, (request, reply) => {
     const path = request.url.split('?', 1)[0]
-    const text = `there is no ${request.method} ${path}`
+    const text = `no route answers ${request.method} ${path}`
     sendProblem(new TunnelError('ROUTE_UNKNOWN', text, { hop: 'proxy' }), request, reply)
   })
 }

@@ -63,20 +63,22 @@ export function requestGone(): TunnelError {
 }
 
 export function placeNeeded(machine: string): TunnelError {
-  const text = `others needed the SSH channel to ${machine} while its client was away`
+  const text = `the SSH channel to ${machine} was given to another request while its client was away`
   return new TunnelError('POOL_EXHAUSTED', text, { hop: 'proxy' })
 }
 
 export function tooManyStreams(max: number): TunnelError {
-  return new TunnelError('TOO_MANY_STREAMS', `a user may have ${max} streams at once`, { hop: 'proxy' })
+  return new TunnelError('TOO_MANY_STREAMS', `a user may have at most ${max} streams at once`, {
+    hop: 'proxy',
+  })
 }
 
 export function unknownStream(): TunnelError {
-  return new TunnelError('UNKNOWN_STREAM', 'no such stream is known here', { hop: 'proxy' })
+  return new TunnelError('UNKNOWN_STREAM', 'the stream is not known here', { hop: 'proxy' })
 }
 
 export function tooManyRefusals(): TunnelError {
-  return new TunnelError('RATE_LIMITED', 'too many streams were asked for that are refused', { hop: 'proxy' })
+  return new TunnelError('RATE_LIMITED', 'too many refused requests for streams', { hop: 'proxy' })
 }
 
 export function hostHungUp(machine: string): TunnelError {
@@ -84,7 +86,7 @@ export function hostHungUp(machine: string): TunnelError {
 }
 
 export function configuredTarget(): TunnelError {
-  return new TunnelError('POLICY_DENIED', 'a configured host is reached at its own address alone', {
+  return new TunnelError('POLICY_DENIED', 'a configured host can only be reached at its own address', {
     hop: 'proxy',
   })
 }
@@ -127,7 +129,7 @@ export function shuttingDown(): TunnelError {
 }
 
 export function windowOver(windowMs: number): TunnelError {
-  const text = `nobody asked for the stream again within ${windowMs / 1_000} s; it may have gone on through another proxy`
+  const text = `the stream was not resumed within ${windowMs / 1_000} s; it may have gone on through another proxy`
   return new TunnelError('RESUME_EXPIRED', text, { hop: 'proxy' })
 }
 

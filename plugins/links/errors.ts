@@ -15,15 +15,19 @@ export function subprotocolMissing(): TunnelError {
 }
 
 export function wrongRole(said: string, route: string): TunnelError {
-  return new TunnelError('FRAME_INVALID', `HELLO says ${said.slice(0, 20)} on the route of a ${route}`)
+  return new TunnelError('FRAME_INVALID', `HELLO says ${said.slice(0, 20)} on the route of a ${route}`, {
+    hop: 'proxy',
+  })
 }
 
 export function machineMissing(): TunnelError {
-  return new TunnelError('FRAME_INVALID', "an agent's HELLO lacks its machine or its enrolment")
+  return new TunnelError('FRAME_INVALID', "an agent's HELLO lacks its machine or its enrolment", {
+    hop: 'proxy',
+  })
 }
 
 export function tooManyLinks(max: number): TunnelError {
-  return new TunnelError('TOO_MANY_CONNECTIONS', `a user has ${max} links at most`, {
+  return new TunnelError('TOO_MANY_CONNECTIONS', `a user may have at most ${max} links`, {
     hop: 'proxy',
     retryAfterMs: 4_000,
   })
@@ -32,7 +36,7 @@ export function tooManyLinks(max: number): TunnelError {
 export function agentMayNotOpen(): TunnelError {
   return new TunnelError(
     'FORBIDDEN',
-    'a token of an agent opens no streams; use one without the role agent',
+    'a token with the role agent cannot open streams; use one without that role',
     {
       hop: 'proxy',
     },
@@ -50,7 +54,9 @@ export function tokenExpired(): TunnelError {
 }
 
 export function otherUser(): TunnelError {
-  return new TunnelError('TOKEN_INVALID', 'the fresh token is of another user than the link')
+  return new TunnelError('TOKEN_INVALID', 'the fresh token belongs to another user than the link', {
+    hop: 'proxy',
+  })
 }
 
 export function shuttingDown(): TunnelError {

@@ -2,7 +2,7 @@ import { TunnelError } from '../../protocol/codec/errors.ts'
 
 /** The same words whether nobody has such a machine or somebody else has. */
 export function machineUnknown(name: string): TunnelError {
-  return new TunnelError('MACHINE_UNKNOWN', `no machine of yours is named ${name.slice(0, 80)}`, {
+  return new TunnelError('MACHINE_UNKNOWN', `you have no machine named ${name.slice(0, 80)}`, {
     hop: 'proxy',
   })
 }
@@ -28,7 +28,7 @@ export function takenByConfiguration(name: string): TunnelError {
 }
 
 export function tooManyMachines(max: number): TunnelError {
-  return new TunnelError('TOO_MANY_CONNECTIONS', `a user has ${max} machines at most`, { hop: 'proxy' })
+  return new TunnelError('TOO_MANY_CONNECTIONS', `a user may have at most ${max} machines`, { hop: 'proxy' })
 }
 
 export function takenOver(name: string): TunnelError {

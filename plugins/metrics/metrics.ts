@@ -91,7 +91,7 @@ export function createMetrics(registry: Registry): TunnelMetrics {
     new client.Histogram<L>({ name, help, buckets, labelNames, registers })
 
   const samples: (() => void)[] = []
-  const errors = count('tunnel_errors_total', 'Errors told to a peer', 'category', 'code')
+  const errors = count('tunnel_errors_total', 'Errors sent to a peer', 'category', 'code')
   return {
     requests: count('tunnel_requests_total', 'Streams that are over', 'kind', 'outcome'),
     requestLatencyMs: spread('tunnel_request_latency_ms', 'Time of a request', LATENCY_BUCKETS_MS, 'kind'),
@@ -103,7 +103,11 @@ export function createMetrics(registry: Registry): TunnelMetrics {
     streams: level('tunnel_streams', 'Streams that are there', 'kind', 'state'),
     streamResumes: count('tunnel_stream_resumes_total', 'Streams moved to another link', 'outcome'),
     poolConnections: level('tunnel_ssh_pool_connections', 'Pooled SSH connections', 'state'),
-    sshConnectMs: spread('tunnel_ssh_connect_ms', 'Time until an SSH connection stands', LATENCY_BUCKETS_MS),
+    sshConnectMs: spread(
+      'tunnel_ssh_connect_ms',
+      'Time until an SSH connection is ready',
+      LATENCY_BUCKETS_MS,
+    ),
     rateLimited: count('tunnel_rate_limited_total', 'Refusals by a limit', 'scope', 'tier'),
     authFailures: count('tunnel_auth_failures_total', 'Refused credentials', 'code'),
     heartbeatRttMs: spread('tunnel_heartbeat_rtt_ms', 'Round trip of a heartbeat', RTT_BUCKETS_MS),

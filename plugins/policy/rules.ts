@@ -29,7 +29,7 @@ export function decide(rules: readonly PolicyRule[], request: PolicyRequest): vo
   if (kind !== 'agent' && user.roles.includes(AGENT_ROLE)) {
     throw policyDenied(
       described(request),
-      "an agent's token opens no streams; use a token without the role agent",
+      'a token with the role agent cannot open streams; use one without that role',
     )
   }
   const rule = rules.find((candidate) => matches(candidate, request))

@@ -31,7 +31,7 @@ type LimitByIp = (request: FastifyRequest, reply: FastifyReply) => Promise<void>
 
 const WINDOW_MS = 60_000
 const FORWARDED =
-  'a request came with x-forwarded-for, which is not believed: if a reverse proxy stands in front, name it in server.trustProxy, or all who come through it share one limit'
+  'a request came with x-forwarded-for, which is not believed: if a reverse proxy stands in front, name it in server.trustProxy, or everyone who comes through it shares one limit'
 /** Addresses counted at once; the longest unseen is forgotten. */
 const MAX_ADDRESSES = 10_000
 

@@ -63,7 +63,9 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
     socket.once('close', () => sockets.delete(socket))
   })
   app.health.addCheck('connections', () =>
-    max !== undefined && sockets.size >= max ? 'there is no room for another connection' : undefined,
+    max !== undefined && sockets.size >= max
+      ? 'all of the connections that the proxy may have are in use'
+      : undefined,
   )
 
   app.lifecycle.onDrain('stop accepting', () => {

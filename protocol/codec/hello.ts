@@ -62,7 +62,10 @@ function isEnrolment(value: unknown): value is Enrolment {
 export function checkHello(body: Record<string, unknown>): Hello {
   if (body.version !== PROTOCOL_VERSION) {
     const said = typeof body.version === 'number' ? body.version : typeof body.version
-    throw new TunnelError('VERSION_UNSUPPORTED', `version ${said} is not spoken here, ${PROTOCOL_VERSION} is`)
+    throw new TunnelError(
+      'VERSION_UNSUPPORTED',
+      `version ${said} is not supported; this end speaks version ${PROTOCOL_VERSION}`,
+    )
   }
   const hello = body as unknown as Hello
   const valid =

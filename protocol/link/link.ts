@@ -71,7 +71,7 @@ export class Link {
     })
     transport.receiver = {
       message: (frame) => this.#message(frame),
-      text: () => fail(new TunnelError('FRAME_INVALID', 'text messages are not spoken here')),
+      text: () => fail(new TunnelError('FRAME_INVALID', 'text messages are not supported')),
       drained: () => outlet.drained(),
       closed: (code, reason) => this.#transportClosed(code, reason),
     }
@@ -227,7 +227,9 @@ export class Link {
   /** The peer has sent what no honest one sends. @throws {TunnelError} RATE_LIMITED when there was too much of it */
   fault(): void {
     if (this.#work?.fault() === false) {
-      throw new TunnelError('RATE_LIMITED', 'too much came that is not valid', { retryAfterMs: 5_000 })
+      throw new TunnelError('RATE_LIMITED', 'the peer sent too much that is not valid', {
+        retryAfterMs: 5_000,
+      })
     }
   }
 

@@ -44,7 +44,7 @@ export class StreamRequests {
     const { head: json, headBytes, first } = frames.decodeHead(frame)
     if (this.#isFull) return link.refuse(number, tooManyStreams(this.#maxStreams))
     if (first.length > frames.MAX_DATA_BYTES) {
-      const most = `${frames.MAX_DATA_BYTES} first bytes ride on OPEN at most`
+      const most = `${frames.MAX_DATA_BYTES} first bytes at most fit on an OPEN`
       return link.refuse(number, new TunnelError('FRAME_TOO_LARGE', most))
     }
     const ends = (typeByte & frames.END_FLAG) !== 0
@@ -94,5 +94,5 @@ export class StreamRequests {
 }
 
 function tooManyStreams(maxStreams: number): TunnelError {
-  return new TunnelError('TOO_MANY_STREAMS', `a link carries ${maxStreams} streams at most`)
+  return new TunnelError('TOO_MANY_STREAMS', `a link carries at most ${maxStreams} streams`)
 }

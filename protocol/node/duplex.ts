@@ -14,7 +14,7 @@ export interface StreamDuplexOptions {
 const WRITE_AHEAD_BYTES = 131_072
 
 function dropped(): TunnelError {
-  return new TunnelError('ABORTED', 'the stream was dropped before its end')
+  return new TunnelError('ABORTED', 'the stream was destroyed before its end')
 }
 
 interface StreamDuplexEvents {

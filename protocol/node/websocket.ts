@@ -209,7 +209,7 @@ function dialError(error: Error & { code?: string }, url: string): TunnelError {
     return new TunnelError('TIMEOUT', `${where} did not answer in time`, options)
   }
   if (error.code === 'ECONNREFUSED')
-    return new TunnelError('CONNECT_REFUSED', `nobody listens at ${where}`, options)
+    return new TunnelError('CONNECT_REFUSED', `nothing listens at ${where}`, options)
   if (error.code === 'ECONNRESET' || error.code === 'EPIPE') {
     return new TunnelError('LINK_LOST', `the connection to ${where} was cut before there was a link`, options)
   }

@@ -159,7 +159,7 @@ export class StreamAcceptor {
   /** UNKNOWN_STREAM, with how long this acceptor has been remembering. */
   unknown(): TunnelError {
     const { hop } = this.#options
-    return new TunnelError('UNKNOWN_STREAM', 'no such stream is known here', {
+    return new TunnelError('UNKNOWN_STREAM', 'the stream is not known here', {
       rememberedMs: Math.floor(this.#over.rememberedMs),
       ...(hop && { hop }),
     })

@@ -92,7 +92,7 @@ test('what goes wrong on the way is one line at the person, with its hop, its co
   await t.test('a profile that there is not, for every command that reaches a proxy', async () => {
     for (const command of ['machines', 'status', 'key', 'stdio home', 'request http://home:80/']) {
       const told = await failing(`${command} --profile nope`, 2)
-      assert.match(told, /there is no profile "nope"; there are default, .*\(client, CONFIG_INVALID\)/)
+      assert.match(told, /"nope" is not a known profile; known are default, .*\(client, CONFIG_INVALID\)/)
     }
     assert.match(await failing('machines', 2, { TUNNEL_PROFILE: 'nope' }), /"nope"/)
   })

@@ -67,7 +67,7 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['request --token t -X CONNECT http://home:1/', /CONNECT cannot be sent/],
   ['request --token t -X GET -d a http://home:1/', /GET cannot carry a body/],
   ['token --sub a --tier gold', /free, premium, enterprise/],
-  ['server --profile nope', /there is no profile "nope"/],
+  ['server --profile nope', /"nope" is not a known profile/],
   [
     'server --set log.levle=info --port 70000',
     /log\.levle.*server\.port = "?70000|server\.port = "?70000.*log\.levle/,
@@ -75,7 +75,7 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['server --profile production', /TUNNEL_JWT_SECRET.*TUNNEL_MASTER_SECRET/],
   ['server --config /nowhere.json', /\/nowhere\.json/],
   ['server --plugin /nowhere.ts', /the plugin \/nowhere\.ts does not exist/],
-  ['config --profile nope', /there is no profile "nope"/],
+  ['config --profile nope', /"nope" is not a known profile/],
 ]
 
 test('a mistake in the command line is one line on stderr and status 2', { concurrency: 2 }, async (t) => {

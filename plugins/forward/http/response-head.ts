@@ -35,8 +35,8 @@ export function parseHead(text: string, method: string): ParsedHead {
   const parsed = STATUS_LINE.exec(statusLine)
   if (parsed === null) throw new ResponseError('does not answer in HTTP/1.1')
   const status = Number(parsed[2])
-  if (status < 100) throw new ResponseError(`does not answer in HTTP/1.1: there is no status ${parsed[2]}`)
-  if (status === 101) throw new ResponseError('switched to another protocol, which nobody had asked for')
+  if (status < 100) throw new ResponseError(`does not answer in HTTP/1.1: ${parsed[2]} is not a valid status`)
+  if (status === 101) throw new ResponseError('switched to another protocol, which was not asked for')
   const phrase = parsed[3] ?? ''
   const fields = parseFields(lines)
   const framing = framingOf(status, method, fields)

@@ -147,7 +147,7 @@ test('a path that nobody serves is 404, and its query is not repeated', async (t
   assert.equal(answer.statusCode, 404)
   const problem = answer.json<ProblemDocument>()
   assert.equal(problem.code, 'ROUTE_UNKNOWN')
-  assert.equal(problem.detail, 'there is no DELETE /api/tunnel/nowhere')
+  assert.equal(problem.detail, 'no route answers DELETE /api/tunnel/nowhere')
   assert.equal(answer.headers['x-correlation-id'], problem.correlationId)
 })
 
@@ -169,7 +169,7 @@ test("a route's response schema does not thin out the problem", async (t) => {
   const { app } = await start(t, (app) => {
     const error = { type: 'object', properties: { title: { type: 'string' } } }
     app.get('/schema', { schema: { response: { '4xx': error, 200: { type: 'object' } } } }, async () => {
-      throw new TunnelError('MACHINE_UNKNOWN', 'no machine of yours is named x', { hop: 'proxy' })
+      throw new TunnelError('MACHINE_UNKNOWN', 'you have no machine named x', { hop: 'proxy' })
     })
   })
   const problem = (await app.inject('/schema')).json<ProblemDocument & { hop: string }>()

@@ -190,7 +190,7 @@ for (const [what, { text, method = 'GET', status, body = '', persistent }] of CO
 const WRONG: [string, string, RegExp][] = [
   ['another protocol', '220 mail.example.org ESMTP\r\n\r\n', /does not answer in HTTP\/1\.1/],
   ['HTTP/2', 'HTTP/2 200 OK\r\n\r\n', /does not answer in HTTP\/1\.1/],
-  ['status 099', 'HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n', /there is no status 099/],
+  ['status 099', 'HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n', /099 is not a valid status/],
   ['status 1000', 'HTTP/1.1 1000 High\r\n\r\n', /does not answer/],
   ['101', 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n', /switched to another protocol/],
   [
