@@ -83,13 +83,29 @@ export async function run(argv: string[]): Promise<number> {
     input.on('data', () => {
       if (tunnel.state === 'reconnecting') tunnel.retryNow()
     })
-    // ssh ends its ProxyCommand with SIGHUP: the far side is told, or it would keep the stream for the resume window.
     const ended = await Promise.race([join(stream, input, standardOutput(), isWhole), stopped])
     if (typeof ended === 'number') return ended
+    // The far side is told in either case, or it would keep the stream for the resume window.
+    if (ended === 'SIGHUP') await endInOrder(stream)
     stream.destroy()
     return EXIT.ok
   }
   return withTunnel(values, carry, say)
+}
+
+/** How long the far side has to end a stream whose `ssh` has ended, in ms. */
+const END_MS = 2_000
+
+/** ssh ends its ProxyCommand with SIGHUP when it has had all that it wanted: that is no stream given up. */
+function endInOrder(stream: StreamDuplex): Promise<void> {
+  stream.unpipe().resume().end()
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, END_MS)
+    stream.once('close', () => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
 }
 
 /**

@@ -126,3 +126,25 @@ test('ssh hears at once that the machine takes no more connections', { skip }, a
   assert.equal((await refused.exit).code, 255)
   assert.match(refused.stderr, /Connection closed by remote host/)
 })
+
+test('tunnel stdio that ssh hangs up on ends its stream in order: it was not given up', async (t) => {
+  let over: (error: Error | undefined) => void = () => {}
+  const ended = new Promise<Error | undefined>((resolve) => {
+    over = resolve
+  })
+  const onStream = (stream: TunnelStream): void => {
+    stream.accept()
+    const duplex = new StreamDuplex(stream)
+    duplex.on('error', over).on('close', () => over(undefined))
+    duplex.on('end', () => duplex.end()).resume()
+    duplex.write('hello\n')
+  }
+  const proxy = await startProxy(t, { onStream })
+  const env = isolated(await tempFolder(t), { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: 'token' })
+  const [command = '', ...words] = TUNNEL
+  const stdio = spawnProgram(t, command, [...words, 'stdio', 'home'], { env })
+  await stdio.line('hello')
+  process.kill(stdio.pid, 'SIGHUP')
+  assert.equal(await ended, undefined)
+  assert.deepEqual(await stdio.exit, { code: 0, signal: null })
+})
