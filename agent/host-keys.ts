@@ -1,4 +1,5 @@
 import { Client } from 'ssh2'
+import { keyTypeOf } from '../protocol/node/host-keys.ts'
 
 /**
  * The server shows the first of these that it has. One connection for a scan, although it shows one key alone: an SSH
@@ -34,15 +35,9 @@ export function scanHostKey(host: string, port: number, before?: string): Promis
       algorithms: { serverHostKey },
       // The key is all that is wanted: the handshake ends when it is there.
       hostVerifier: (key: Buffer) => {
-        resolve(publicLine(key))
+        resolve(`${keyTypeOf(key)} ${key.toString('base64')}`)
         return false
       },
     })
   })
-}
-
-/** A key's blob begins with its type as a length-prefixed string (RFC 4253, section 6.6). */
-function publicLine(key: Buffer): string {
-  const type = key.subarray(4, 4 + key.readUInt32BE(0)).toString('latin1')
-  return `${type} ${key.toString('base64')}`
 }

@@ -2,13 +2,11 @@ import { randomBytes } from 'node:crypto'
 import { linkSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
+import { MIN_SECRET_BYTES } from '../protocol/node/secrets.ts'
 import type { Problem } from './errors.ts'
 import type { Environment } from './layers.ts'
 import { isTree } from './nodes.ts'
 import { mistrustOfState } from './trust.ts'
-
-/** Below this a secret can be guessed; also what HS256 asks for (RFC 7518, section 3.2). */
-export const MIN_SECRET_BYTES = 32
 
 export interface Secrets {
   jwtSecret: string

@@ -1,4 +1,5 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
+import { MIN_SECRET_BYTES } from '../../protocol/node/secrets.ts'
 
 // No text here may quote a token or a part of one: these go to peers and into logs.
 
@@ -20,10 +21,10 @@ export function roleMissing(role: string): TunnelError {
   return new TunnelError('FORBIDDEN', `this needs the role "${role}"`, { hop: 'proxy' })
 }
 
-export function secretUnfit(length: number, minimum: number): TunnelError {
+export function secretUnfit(byteLength: number): TunnelError {
   return new TunnelError(
     'CONFIG_INVALID',
-    `auth.secret must have at least ${minimum} characters, and has ${length} (set TUNNEL_JWT_SECRET)`,
+    `auth.secret must have at least ${MIN_SECRET_BYTES} bytes, and has ${byteLength} (set TUNNEL_JWT_SECRET)`,
     { hop: 'proxy' },
   )
 }

@@ -2,11 +2,12 @@ import fastifyJwt from '@fastify/jwt'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
+import { MIN_SECRET_BYTES } from '../../protocol/node/secrets.ts'
 import { bearerOf, checkShape } from './bearer.ts'
 import { userOf } from './claims.ts'
 import { roleMissing, secretUnfit, tokenExpired, tokenInvalid } from './errors.ts'
 import type { AuthOptions } from './options.ts'
-import { MIN_SECRET_LENGTH, type User } from './tokens.ts'
+import type { User } from './tokens.ts'
 
 export type { Tier, User } from './tokens.ts'
 
@@ -79,7 +80,8 @@ function refusal(error: unknown): TunnelError {
 
 export default fp<AuthOptions>(
   async (app, options) => {
-    if (options.secret.length < MIN_SECRET_LENGTH) throw secretUnfit(options.secret.length, MIN_SECRET_LENGTH)
+    const byteLength = Buffer.byteLength(options.secret)
+    if (byteLength < MIN_SECRET_BYTES) throw secretUnfit(byteLength)
     const verify = await tokenVerifier(app, options)
 
     const auth: Auth = {

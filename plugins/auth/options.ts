@@ -1,9 +1,14 @@
 import { type Static, Type } from 'typebox'
+import { MIN_SECRET_BYTES } from '../../protocol/node/secrets.ts'
 
 /** How tokens are verified. The secret comes from the environment or a file, never from a profile. */
 export const AuthOptions = Type.Object(
   {
-    secret: Type.String({ default: '', secret: true, description: 'HS256 secret, at least 32 characters' }),
+    secret: Type.String({
+      default: '',
+      secret: true,
+      description: `HS256 secret, ${MIN_SECRET_BYTES} bytes or more`,
+    }),
     issuer: Type.String({ default: '', description: 'Required value of iss; empty = not checked' }),
     audience: Type.String({ default: '', description: 'Required value of aud; empty = not checked' }),
     clockToleranceMs: Type.Integer({

@@ -23,9 +23,6 @@ export interface TokenRequest {
   audience?: string
 }
 
-/** The shortest HS256 secret that is accepted, in characters. */
-export const MIN_SECRET_LENGTH = 32
-
 /**
  * A token signed with this server's own secret (HS256). It needs no Fastify, so that the command line starts fast;
  * what it writes is checked by `app.auth.verify` alone.

@@ -1,14 +1,10 @@
-import { createHash } from 'node:crypto'
+import { fingerprint, HOST_KEY_ALGORITHMS, keyTypeOf } from '../../protocol/node/host-keys.ts'
 
 export interface HostKey {
   type: string
   /** `SHA256:…`, as `ssh-keygen -l` shows it. */
   fingerprint: string
 }
-
-const TYPES: ReadonlySet<string> = new Set([
-  ...['ssh-ed25519', 'ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521', 'ssh-rsa'],
-])
 
 /** `type base64` without a comment, or undefined for what is not a public key. */
 export function normalised(line: string): string | undefined {
@@ -17,10 +13,10 @@ export function normalised(line: string): string | undefined {
   return key?.split(' ')[0] === type ? key : undefined
 }
 
-/** A blob begins with its type as a length-prefixed string (RFC 4253, section 6.6). */
+/** `type base64`, or undefined for a key of a type that is not used. */
 export function lineOf(blob: Buffer): string | undefined {
-  const type = blob.length < 4 ? '' : blob.subarray(4, 4 + blob.readUInt32BE(0)).toString('latin1')
-  return TYPES.has(type) ? `${type} ${blob.toString('base64')}` : undefined
+  const type = keyTypeOf(blob)
+  return HOST_KEY_ALGORITHMS.has(type) ? `${type} ${blob.toString('base64')}` : undefined
 }
 
 /** What an agent tells of its machine, one key of each type: an SSH server has no more. */
@@ -49,8 +45,7 @@ export function describe(key: string): HostKey {
 
 function describeKey(key: string): HostKey {
   const [type = '', blob = ''] = key.split(' ')
-  const digest = createHash('sha256').update(Buffer.from(blob, 'base64')).digest('base64')
-  return { type, fingerprint: `SHA256:${digest.replace(/=+$/, '')}` }
+  return { type, fingerprint: fingerprint(Buffer.from(blob, 'base64')) }
 }
 
 /** Whether a machine that has `pinned` keys and now tells `reported` ones is another than it was. */

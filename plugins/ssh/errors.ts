@@ -1,15 +1,17 @@
 import { type ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
-import { fingerprint, type Pin } from './host-keys.ts'
+import { fingerprint } from '../../protocol/node/host-keys.ts'
+import { MIN_SECRET_BYTES } from '../../protocol/node/secrets.ts'
+import type { Pin } from './host-keys.ts'
 
 /** RFC 4254, section 5.1. */
 const ADMINISTRATIVELY_PROHIBITED = 1
 const CONNECT_FAILED = 2
 const RESOURCE_SHORTAGE = 4
 
-export function masterSecretUnfit(length: number, minimum: number): TunnelError {
+export function masterSecretUnfit(byteLength: number): TunnelError {
   return new TunnelError(
     'CONFIG_INVALID',
-    `ssh.masterSecret must have at least ${minimum} characters, and has ${length} (set TUNNEL_MASTER_SECRET)`,
+    `ssh.masterSecret must have at least ${MIN_SECRET_BYTES} bytes, and has ${byteLength} (set TUNNEL_MASTER_SECRET)`,
     { hop: 'proxy' },
   )
 }

@@ -1,13 +1,5 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
-
-/** Which signature algorithms a key of each type can use, in the order of preference. */
-const ALGORITHMS_OF_TYPE: ReadonlyMap<string, readonly string[]> = new Map([
-  ['ssh-ed25519', ['ssh-ed25519']],
-  ['ecdsa-sha2-nistp256', ['ecdsa-sha2-nistp256']],
-  ['ecdsa-sha2-nistp384', ['ecdsa-sha2-nistp384']],
-  ['ecdsa-sha2-nistp521', ['ecdsa-sha2-nistp521']],
-  ['ssh-rsa', ['rsa-sha2-512', 'rsa-sha2-256']],
-])
+import { timingSafeEqual } from 'node:crypto'
+import { HOST_KEY_ALGORITHMS } from '../../protocol/node/host-keys.ts'
 
 /** A pinned host key as the state keeps it: `ssh-ed25519 AAAA…`, with or without a comment. */
 export interface Pin {
@@ -19,7 +11,7 @@ export interface Pin {
 export function parsePins(lines: readonly string[]): Pin[] {
   return lines.flatMap((line) => {
     const [type, base64] = line.trim().split(/\s+/)
-    if (type === undefined || base64 === undefined || !ALGORITHMS_OF_TYPE.has(type)) return []
+    if (type === undefined || base64 === undefined || !HOST_KEY_ALGORITHMS.has(type)) return []
     const blob = Buffer.from(base64, 'base64')
     return blob.length === 0 ? [] : [{ type, blob }]
   })
@@ -30,8 +22,8 @@ export function parsePins(lines: readonly string[]): Pin[] {
  * a changed key is told as that and not as a failed negotiation.
  */
 export function hostKeyAlgorithms(pins: readonly Pin[]): string[] {
-  const types = new Set([...pins.map((pin) => pin.type), ...ALGORITHMS_OF_TYPE.keys()])
-  return [...types].flatMap((type) => ALGORITHMS_OF_TYPE.get(type) ?? [])
+  const types = new Set([...pins.map((pin) => pin.type), ...HOST_KEY_ALGORITHMS.keys()])
+  return [...types].flatMap((type) => HOST_KEY_ALGORITHMS.get(type) ?? [])
 }
 
 /** Compares with every pin in full, whatever matches before. */
@@ -41,9 +33,4 @@ export function isPinned(pins: readonly Pin[], key: Buffer): boolean {
     if (pin.blob.length === key.length && timingSafeEqual(pin.blob, key)) found = true
   }
   return found
-}
-
-/** As `ssh-keygen -l` writes it. */
-export function fingerprint(key: Buffer): string {
-  return `SHA256:${createHash('sha256').update(key).digest('base64').replace(/=+$/, '')}`
 }

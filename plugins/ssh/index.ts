@@ -1,4 +1,5 @@
 import fp from 'fastify-plugin'
+import { MIN_SECRET_BYTES } from '../../protocol/node/secrets.ts'
 import { checkAlgorithms, hasNativeCrypto } from './algorithms.ts'
 import type { SSHConnection } from './connection.ts'
 import { masterSecretUnfit } from './errors.ts'
@@ -20,12 +21,10 @@ declare module 'fastify' {
   }
 }
 
-const MIN_SECRET_LENGTH = 32
-
 export default fp<SshOptions>(
   async (app, options) => {
-    const { length } = options.masterSecret
-    if (length < MIN_SECRET_LENGTH) throw masterSecretUnfit(length, MIN_SECRET_LENGTH)
+    const byteLength = Buffer.byteLength(options.masterSecret)
+    if (byteLength < MIN_SECRET_BYTES) throw masterSecretUnfit(byteLength)
     checkAlgorithms(options.algorithms)
     if (!hasNativeCrypto())
       app.log.warn(

@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox'
+import { MIN_SECRET_BYTES } from '../../protocol/node/secrets.ts'
 
 const algorithms = (defaults: string[]) =>
   Type.Array(Type.String({ minLength: 1 }), { default: defaults, minItems: 1, maxItems: 32 })
@@ -23,7 +24,7 @@ export const SshOptions = Type.Object(
     masterSecret: Type.String({
       default: '',
       secret: true,
-      description: "Users' SSH keys are derived from it; 32 characters or more",
+      description: `Users' SSH keys are derived from it; ${MIN_SECRET_BYTES} bytes or more`,
     }),
   },
   { additionalProperties: false },

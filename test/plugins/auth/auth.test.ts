@@ -161,3 +161,8 @@ test('a secret that is too short stops the start and is not told', async (t) => 
     return refusedWith('CONFIG_INVALID')(error)
   })
 })
+
+test('a secret is measured in bytes, as the settings measure it', async (t) => {
+  await start(t, { secret: 'é'.repeat(16) })
+  await assert.rejects(start(t, { secret: `${'é'.repeat(15)}s` }), /at least 32 bytes, and has 31/)
+})

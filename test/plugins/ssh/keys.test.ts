@@ -3,9 +3,15 @@ import { execFileSync } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import Fastify from 'fastify'
 import ssh2 from 'ssh2'
-import { fingerprint, hostKeyAlgorithms, isPinned, parsePins } from '../../../plugins/ssh/host-keys.ts'
+import { Value } from 'typebox/value'
+import metrics from '../../../plugins/metrics/index.ts'
+import { hostKeyAlgorithms, isPinned, parsePins } from '../../../plugins/ssh/host-keys.ts'
+import ssh from '../../../plugins/ssh/index.ts'
 import { deriveUserKey } from '../../../plugins/ssh/keys.ts'
+import { SshOptions } from '../../../plugins/ssh/options.ts'
+import { fingerprint } from '../../../protocol/node/host-keys.ts'
 import { tempFolder } from '../../support/tree.ts'
 
 const SECRET = 'a master secret of a test, long enough'
@@ -58,4 +64,15 @@ test('the server is asked for a pinned type first, and never for SHA-1', () => {
   assert.deepEqual(algorithms.slice(0, 2), ['rsa-sha2-512', 'rsa-sha2-256'])
   assert.ok(algorithms.includes('ssh-ed25519'))
   assert.ok(!algorithms.includes('ssh-rsa'))
+})
+
+test('the master secret is measured in bytes, as the settings measure it', async (t) => {
+  const start = async (masterSecret: string) => {
+    const app = Fastify()
+    t.after(() => app.close())
+    await app.register(metrics)
+    await app.register(ssh, Value.Parse(SshOptions, Value.Default(SshOptions, { masterSecret })))
+  }
+  await start('é'.repeat(16))
+  await assert.rejects(start(`${'é'.repeat(15)}s`), /at least 32 bytes, and has 31/)
 })
