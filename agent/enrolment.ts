@@ -1,7 +1,7 @@
 import type { Enrolment } from '../protocol/codec/hello.ts'
 import type { Target } from '../protocol/codec/target.ts'
-import { scanHostKey } from './host-keys.ts'
 import type { AgentLog } from './options.ts'
+import { scanHostKey } from './scan-host-key.ts'
 
 /** How often an SSH server that did not answer is asked again for its host key, in ms; doubles up to the second. */
 const RESCAN_MS = 5_000

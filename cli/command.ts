@@ -61,12 +61,6 @@ export function collect(value: string, previous: string[] | undefined): string[]
   return [...(previous ?? []), value]
 }
 
-export function parsePort(text: string, smallest = 1): number {
-  const port = Number(text)
-  if (/^\d{1,5}$/.test(text) && port >= smallest && port <= 65_535) return port
-  throw new UsageError(`a port is a number from ${smallest} to 65535, not "${text}"`)
-}
-
 /** 'HOST:PORT', checked. */
 export function parseTarget(text: string): string {
   if (readTarget(text) !== undefined) return text

@@ -52,7 +52,7 @@ export async function exec(
 ): Promise<ExecResult> {
   const head: NewStreamHead = { kind: 'exec', machine, exec: { command: commandLine(command) } }
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs
-  const patience = new Deadline(
+  const deadline = new Deadline(
     path.clock,
     options.signal,
     timeoutMs,
@@ -62,13 +62,13 @@ export async function exec(
     return await inPlace(
       path.queue,
       'normal',
-      patience,
-      (release) => new Command(path, head, options, patience, release).result,
+      deadline,
+      (release) => new Command(path, head, options, deadline, release).result,
     )
   } catch (error) {
     throw asTunnelError(error)
   } finally {
-    patience.end()
+    deadline.end()
   }
 }
 
@@ -76,7 +76,7 @@ class Command {
   readonly result: Promise<ExecResult>
   readonly #path: RequestPath
   readonly #stream: ExchangeStream
-  readonly #patience: Deadline
+  readonly #deadline: Deadline
   readonly #kept: { stdout: Buffer[]; stderr: Buffer[] } = { stdout: [], stderr: [] }
   readonly #maxBufferBytes: number
   #keptBytes = 0
@@ -90,11 +90,11 @@ class Command {
     path: RequestPath,
     head: NewStreamHead,
     options: ExecOptions,
-    patience: Deadline,
+    deadline: Deadline,
     release: () => void,
   ) {
     this.#path = path
-    this.#patience = patience
+    this.#deadline = deadline
     this.#maxBufferBytes = options.maxBufferBytes ?? MAX_BUFFER_BYTES
     this.result = new Promise((resolve, reject) => {
       this.#resolve = resolve
@@ -103,9 +103,9 @@ class Command {
     const { stream, upload, startUpload } = openWithBody(path.open, head, options.stdin)
     this.#stream = stream
     options.control?.((name) => stream.event?.({ signal: name }))
-    const giveUp = () => stream.reset(patience.reason as TunnelError)
+    const giveUp = () => stream.reset(deadline.reason as TunnelError)
     stream.handle({
-      accepted: () => patience.stopTimer(),
+      accepted: () => deadline.stopTimer(),
       data: (chunk) => this.#take(chunk, 'stdout', options.stdout),
       aux: (chunk) => this.#take(chunk, 'stderr', options.stderr),
       event: (event) => this.#event(event),
@@ -118,14 +118,14 @@ class Command {
       },
       closed: (error) => {
         upload.stop()
-        patience.offGivenUp(giveUp)
+        deadline.offGivenUp(giveUp)
         release()
         if (!this.#ended) {
           this.#reject(this.#decision(error))
         }
       },
     })
-    patience.onGivenUp(giveUp)
+    deadline.onGivenUp(giveUp)
     startUpload()
   }
 
@@ -134,7 +134,7 @@ class Command {
   }
 
   #take(chunk: Uint8Array, name: 'stdout' | 'stderr', to: Writable | undefined): void {
-    this.#patience.stopTimer()
+    this.#deadline.stopTimer()
     const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
     if (to === undefined) return this.#keep(bytes, name)
     this.#writing++

@@ -1,4 +1,5 @@
 import { TunnelError } from '../protocol/codec/errors.ts'
+import { hasHeader } from '../protocol/codec/headers.ts'
 import type { HeaderList } from '../protocol/codec/heads.ts'
 
 /** Headers as programs write them. */
@@ -31,10 +32,6 @@ export function headerList(headers: HeadersLike | undefined): HeaderList {
     for (const one of typeof value === 'string' ? [value] : value) pairs.push(checked(name, String(one)))
   }
   return pairs
-}
-
-export function hasHeader(headers: HeaderList, name: string): boolean {
-  return headers.some(([given]) => given.toLowerCase() === name)
 }
 
 const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])

@@ -50,10 +50,10 @@ export function openWithBody(
 export async function inPlace<T>(
   queue: RequestQueue,
   priority: Priority | undefined,
-  patience: Deadline,
+  deadline: Deadline,
   open: (release: () => void) => T | Promise<T>,
 ): Promise<T> {
-  const release = await queue.acquire(priority, patience)
+  const release = await queue.acquire(priority, deadline)
   try {
     return await open(release)
   } catch (error) {

@@ -33,26 +33,26 @@ export async function openRawStream(
     throw new TunnelError('CONFIG_INVALID', 'target: a tcp stream needs one', { hop: 'client' })
   }
   const timeoutMs = request.timeoutMs ?? defaultTimeoutMs
-  const patience = new Deadline(
+  const deadline = new Deadline(
     path.clock,
     signal,
     timeoutMs,
     `${target ?? 'the SSH server'} on ${machine} did not answer`,
   )
   try {
-    return await inPlace(path.queue, priority, patience, async (release) => {
+    return await inPlace(path.queue, priority, deadline, async (release) => {
       const head = target === undefined ? { kind, machine, priority } : { kind, machine, priority, target }
       const stream = opener().open(head)
-      patience.onGivenUp(() => stream.reset(patience.reason as TunnelError))
-      const duplex = await StreamDuplex.accepted(stream, () => patience.stopTimer())
+      deadline.onGivenUp(() => stream.reset(deadline.reason as TunnelError))
+      const duplex = await StreamDuplex.accepted(stream, () => deadline.stopTimer())
       duplex.once('close', () => {
         release()
-        patience.end()
+        deadline.end()
       })
       return duplex
     })
   } catch (error) {
-    patience.end()
+    deadline.end()
     throw asTunnelError(error)
   }
 }

@@ -41,9 +41,6 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
   get size(): number {
     return this.#waiting.size
   }
-  get sizes(): Record<Priority, number> {
-    return this.#waiting.sizes
-  }
 
   /** How many may be under way at once. */
   setCapacity(capacity: number): void {
@@ -55,8 +52,8 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
    * Waits for a place; what it resolves to gives the place back, once however often it is called.
    * @throws {TunnelError} QUEUE_FULL, or why its caller waits no more
    */
-  acquire(priority: Priority = 'normal', patience?: Deadline): Promise<() => void> {
-    if (patience?.reason !== undefined) return Promise.reject(patience.reason)
+  acquire(priority: Priority = 'normal', deadline?: Deadline): Promise<() => void> {
+    if (deadline?.reason !== undefined) return Promise.reject(deadline.reason)
     if (this.#active < this.#capacity && this.size === 0) return Promise.resolve(this.#take())
     const { maxRequests } = this.#options
     if (this.size >= maxRequests) {
@@ -70,22 +67,22 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
         resolve: (release) => {
-          patience?.offGivenUp(giveUp)
+          deadline?.offGivenUp(giveUp)
           resolve(release)
         },
         reject: (error) => {
-          patience?.offGivenUp(giveUp)
+          deadline?.offGivenUp(giveUp)
           reject(error)
         },
       }
       const giveUp = () => {
         this.#waiting.delete(waiter, priority)
-        waiter.reject(patience?.reason as TunnelError)
+        waiter.reject(deadline?.reason as TunnelError)
         this.#press()
         this.#checkIdle()
       }
       this.#waiting.add(waiter, priority)
-      patience?.onGivenUp(giveUp)
+      deadline?.onGivenUp(giveUp)
       this.#press()
     })
   }

@@ -57,7 +57,7 @@ const RETRY_MS = 100
 export async function sendRequest(path: RequestPath, request: HttpRequest): Promise<HttpAnswer> {
   const startedAtMs = path.clock.now()
   const { signal, timeoutMs, method, machine } = request
-  const patience = new Deadline(path.clock, signal, timeoutMs, `${method} to ${machine} was not answered`)
+  const deadline = new Deadline(path.clock, signal, timeoutMs, `${method} to ${machine} was not answered`)
   // Encoded once, however often it is sent.
   const body = request.body === undefined ? undefined : (inMemory(request.body) ?? request.body)
   const size = knownSize(body)
@@ -76,15 +76,15 @@ export async function sendRequest(path: RequestPath, request: HttpRequest): Prom
     for (let tries = 1; ; tries++) {
       let attempt: Exchange | undefined
       try {
-        attempt = await start(path, head, body, patience)
+        attempt = await start(path, head, body, deadline)
         const { stream, body: responseBody } = attempt
         const answer = await attempt.head
-        patience.stopTimer()
+        deadline.stopTimer()
         path.metrics.answered(path.clock.now() - startedAtMs)
         return { head: answer, body: responseBody, reset: (error) => stream.reset(error) }
       } catch (error) {
         const failed = asTunnelError(error)
-        if (patience.reason !== undefined) throw failed
+        if (deadline.reason !== undefined) throw failed
         const decision = retryDecision({
           error: failed,
           tries,
@@ -94,11 +94,11 @@ export async function sendRequest(path: RequestPath, request: HttpRequest): Prom
           final: path.final(),
         })
         if (decision !== 'retry') throw decision
-        await pause(path.clock, failed.retryAfterMs ?? RETRY_MS * 2 ** (tries - 1), patience)
+        await pause(path.clock, failed.retryAfterMs ?? RETRY_MS * 2 ** (tries - 1), deadline)
       }
     }
   } catch (error) {
-    patience.end()
+    deadline.end()
     const failed = asTunnelError(error)
     path.metrics.failed(failed)
     throw failed
@@ -110,31 +110,31 @@ function start(
   path: RequestPath,
   head: NewStreamHead,
   body: BodyLike | undefined,
-  patience: Deadline,
+  deadline: Deadline,
 ): Promise<Exchange> {
-  return inPlace(path.queue, head.priority, patience, (release) => {
-    const giveUp = () => exchange.stream.reset(patience.reason as TunnelError)
+  return inPlace(path.queue, head.priority, deadline, (release) => {
+    const giveUp = () => exchange.stream.reset(deadline.reason as TunnelError)
     const onOver = (answered: boolean) => {
       release()
-      patience.offGivenUp(giveUp)
-      if (answered) patience.end()
+      deadline.offGivenUp(giveUp)
+      if (answered) deadline.end()
     }
-    const exchange = new Exchange(path.open, head, body, onOver, () => patience.moved())
-    patience.onGivenUp(giveUp)
+    const exchange = new Exchange(path.open, head, body, onOver, () => deadline.moved())
+    deadline.onGivenUp(giveUp)
     return exchange
   })
 }
 
-function pause(clock: Clock, ms: number, patience: Deadline): Promise<void> {
+function pause(clock: Clock, ms: number, deadline: Deadline): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = clock.setTimer(() => {
-      patience.offGivenUp(giveUp)
+      deadline.offGivenUp(giveUp)
       resolve()
     }, ms)
     const giveUp = () => {
       clock.clearTimer(timer)
-      reject(patience.reason)
+      reject(deadline.reason)
     }
-    patience.onGivenUp(giveUp)
+    deadline.onGivenUp(giveUp)
   })
 }

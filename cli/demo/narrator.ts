@@ -57,10 +57,6 @@ export class Narrator {
     for (const line of text.trimEnd().split('\n')) this.line(`   ${line}`)
   }
 
-  note(text: string): void {
-    this.line(`   ${this.#paint.dim(text)}`)
-  }
-
   done(text: string): void {
     this.findings.push({ step: this.#step, ok: true, text })
     this.line(`   ${this.#paint.green(this.isTerminal ? '✓' : 'ok:')} ${text}`)

@@ -40,10 +40,6 @@ export function methodRefused(method: string): TunnelError {
   })
 }
 
-export function kindUnknown(kind: string): TunnelError {
-  return new TunnelError('FRAME_INVALID', `streams of kind ${kind} are not served here`, { hop: 'proxy' })
-}
-
 export function targetClosed(target: string): TunnelError {
   return new TunnelError('CONNECT_REFUSED', `${target} closed the connection while bytes were on their way`, {
     hop: 'target',

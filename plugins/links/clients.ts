@@ -26,17 +26,17 @@ export class ClientLinks implements RoleHandler {
     throw tooManyLinks(this.#maxPerUser)
   }
 
-  accepted(connection: AcceptedLink): void {
-    this.checkRoom(connection.context.user)
-    this.#app.forward.join(connection)
+  accepted(accepted: AcceptedLink): void {
+    this.checkRoom(accepted.context.user)
+    this.#app.forward.join(accepted)
   }
 
-  open(connection: AcceptedLink, open: IncomingOpen): void {
-    this.#app.forward.open(connection, open)
+  open(accepted: AcceptedLink, open: IncomingOpen): void {
+    this.#app.forward.open(accepted, open)
   }
 
-  resume(connection: AcceptedLink, resume: IncomingResume): void {
-    this.#app.forward.resume(connection, resume)
+  resume(accepted: AcceptedLink, resume: IncomingResume): void {
+    this.#app.forward.resume(accepted, resume)
   }
 
   closed({ link }: AcceptedLink): void {

@@ -26,13 +26,13 @@ export interface AcceptedLink {
 
 export interface RoleHandler {
   /** The link takes its place. An error refuses it. */
-  accepted(connection: AcceptedLink): void
+  accepted(accepted: AcceptedLink): void
   /** Its peer has said who it is. An error refuses the link. */
-  ready?(connection: AcceptedLink, peer: Hello): Promise<void>
-  open?: (connection: AcceptedLink, open: Parameters<NonNullable<LinkHandlers['open']>>[0]) => void
-  resume?: (connection: AcceptedLink, resume: Parameters<NonNullable<LinkHandlers['resume']>>[0]) => void
+  ready?(accepted: AcceptedLink, peer: Hello): Promise<void>
+  open?: (accepted: AcceptedLink, open: Parameters<NonNullable<LinkHandlers['open']>>[0]) => void
+  resume?: (accepted: AcceptedLink, resume: Parameters<NonNullable<LinkHandlers['resume']>>[0]) => void
   /** Once, whether or not it was ever ready. */
-  closed(connection: AcceptedLink): void
+  closed(accepted: AcceptedLink): void
 }
 
 /** How long clients have to find another proxy before one that drains lets go of those that only pass through, in ms. */
@@ -103,17 +103,17 @@ export class LinkDoor {
         ready: (peer) => {
           if (peer.role !== role) throw wrongRole(peer.role, role)
           if (peer.machine !== undefined) context.machine = peer.machine
-          const admission = this.#admit(connection, peer, handler)
+          const admission = this.#admit(accepted, peer, handler)
           admit(admission)
           return admission
         },
-        open: (open) => handler.open?.(connection, open),
-        resume: (resume) => handler.resume?.(connection, resume),
+        open: (open) => handler.open?.(accepted, open),
+        resume: (resume) => handler.resume?.(accepted, resume),
         rtt: (ms) => metrics.heartbeatRttMs.observe({}, ms),
         auth: (token) => {
           // What comes after it is opened with it.
-          connection.admitted = connection.admitted.then(() => this.#renew(connection, token))
-          connection.admitted.catch(() => {})
+          accepted.admitted = accepted.admitted.then(() => this.#renew(accepted, token))
+          accepted.admitted.catch(() => {})
         },
         closed: (error) => {
           this.links.delete(link)
@@ -123,7 +123,7 @@ export class LinkDoor {
           if (error.category === 'protocol' && error.code !== 'TAKEN_OVER') metrics.countError(error)
           const durationMs = Math.round(performance.now() - since)
           log.info({ context: { role, code: error.code, reason: error.message, durationMs } }, 'link closed')
-          handler.closed(connection)
+          handler.closed(accepted)
           void app.tunnel.notify('onDisconnect', context)
         },
       },
@@ -134,22 +134,22 @@ export class LinkDoor {
     })
     // Nobody may be waiting for it: the link was closed with the same error.
     admitted.catch(() => {})
-    const connection: AcceptedLink = { link, context, admitted }
+    const accepted: AcceptedLink = { link, context, admitted }
     this.links.set(link, role)
     if (role === 'client') this.#clients++
     metrics.activeConnections.inc({ role })
     try {
-      handler.accepted(connection)
+      handler.accepted(accepted)
     } catch (error) {
       link.close(asTunnelError(error))
     }
   }
 
-  async #admit(connection: AcceptedLink, peer: Hello, handler: RoleHandler): Promise<void> {
-    const { link, context } = connection
+  async #admit(accepted: AcceptedLink, peer: Hello, handler: RoleHandler): Promise<void> {
+    const { link, context } = accepted
     try {
       await this.#app.tunnel.run('onConnect', context)
-      await handler.ready?.(connection, peer)
+      await handler.ready?.(accepted, peer)
       context.log.info({ context: { role: context.role, software: peer.software } }, 'link open')
     } catch (thrown) {
       const error = asTunnelError(thrown)

@@ -19,7 +19,7 @@ export function lineOf(blob: Buffer): string | undefined {
   return HOST_KEY_ALGORITHMS.has(type) ? `${type} ${blob.toString('base64')}` : undefined
 }
 
-/** What an agent tells of its machine, one key of each type: an SSH server has no more. */
+/** The host keys that an agent reports, one of each type: an SSH server has no more. */
 export function hostKeysOf(lines: readonly string[]): string[] {
   const keys = new Map<string, string>()
   for (const line of lines) {
@@ -48,7 +48,7 @@ function describeKey(key: string): HostKey {
   return { type, fingerprint: fingerprint(Buffer.from(blob, 'base64')) }
 }
 
-/** Whether a machine that has `pinned` keys and now tells `reported` ones is another than it was. */
+/** Whether a machine that has `pinned` keys and now reports `reported` ones is another than it was. */
 export function hasChanged(pinned: readonly string[], reported: readonly string[]): boolean {
   if (pinned.length === 0 || reported.length === 0) return false
   const before = new Map(pinned.map((key) => [key.split(' ')[0], key]))

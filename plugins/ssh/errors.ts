@@ -1,7 +1,7 @@
 import { type ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
 import { fingerprint } from '../../protocol/node/host-keys.ts'
 import { MIN_SECRET_BYTES } from '../../protocol/node/secrets.ts'
-import type { Pin } from './host-keys.ts'
+import type { Pin } from './pins.ts'
 
 /** RFC 4254, section 5.1. */
 const ADMINISTRATIVELY_PROHIBITED = 1

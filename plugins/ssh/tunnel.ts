@@ -11,9 +11,9 @@ import {
   hostKeyChanged,
   noHostKeyKnown,
 } from './errors.ts'
-import { hostKeyAlgorithms, isPinned, type Pin, parsePins } from './host-keys.ts'
 import { deriveUserKey, type UserKey } from './keys.ts'
 import type { SshOptions } from './options.ts'
+import { hostKeyAlgorithms, isPinned, type Pin, parsePins } from './pins.ts'
 
 export interface SshConnectRequest {
   userId: string

@@ -23,9 +23,6 @@ export class TunnelStream extends StreamWay implements ByteStream {
   get heldBytes(): number {
     return this.send.pendingBytes + this.send.unacknowledgedBytes
   }
-  get receivedOffset(): number {
-    return this.incoming.received
-  }
   get sentOffset(): number {
     return this.send.sentOffset
   }

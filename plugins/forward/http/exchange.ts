@@ -1,11 +1,11 @@
 import { asTunnelError, type TunnelError } from '../../../protocol/codec/errors.ts'
+import { hasHeader } from '../../../protocol/codec/headers.ts'
 import type { HttpRequestHead, HttpResponseHead, Priority } from '../../../protocol/codec/heads.ts'
 import { LINGER_MS } from '../../../protocol/node/join.ts'
 import type { ByteStream } from '../../../protocol/stream/byte-stream.ts'
 import { exchangeFailed, headTimeout, outcomeUnknown, placeNeeded, requestGone } from '../errors.ts'
 import { AWAY_MS, type ServeContext } from '../serve.ts'
 import type { ConnectionUser, HttpConnection } from './connection.ts'
-import { hasHeader } from './headers.ts'
 import type { HttpOrigin, Waiting } from './origin.ts'
 import { RequestBody } from './request-body.ts'
 import {

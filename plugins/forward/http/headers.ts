@@ -33,7 +33,3 @@ export function requestHeaders(headers: HeaderList, more: Record<string, string>
   })
   return added.length === 0 ? kept : [...kept, ...added]
 }
-
-export function hasHeader(headers: HeaderList, name: string): boolean {
-  return headers.some(([candidate]) => candidate.toLowerCase() === name)
-}

@@ -7,7 +7,7 @@ export interface Pin {
   blob: Buffer
 }
 
-/** Lines that are no key are left out: they can match nothing. */
+/** Lines that are not a key are left out: they could never match. */
 export function parsePins(lines: readonly string[]): Pin[] {
   return lines.flatMap((line) => {
     const [type, base64] = line.trim().split(/\s+/)
@@ -19,7 +19,7 @@ export function parsePins(lines: readonly string[]): Pin[] {
 
 /**
  * What to ask the server to prove itself with: a key that is pinned where it has one, and otherwise any, so that
- * a changed key is told as that and not as a failed negotiation.
+ * a changed key is reported as such and not as a failed negotiation.
  */
 export function hostKeyAlgorithms(pins: readonly Pin[]): string[] {
   const types = new Set([...pins.map((pin) => pin.type), ...HOST_KEY_ALGORITHMS.keys()])
