@@ -69,6 +69,10 @@ export function tooManyStreams(max: number): TunnelError {
   })
 }
 
+export function idInUse(): TunnelError {
+  return new TunnelError('FRAME_INVALID', "another stream of the user's has this id", { hop: 'proxy' })
+}
+
 export function unknownStream(): TunnelError {
   return new TunnelError('UNKNOWN_STREAM', 'the stream is not known here', { hop: 'proxy' })
 }

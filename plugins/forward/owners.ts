@@ -44,7 +44,9 @@ export class StreamOwners {
 
   /** Whether a stream of this id is, or was of late, somebody else's. */
   isForeign(id: string, userId: string): boolean {
-    const owner = this.#present.get(id) ?? this.#former.get(id)
+    const former = this.#former.get(id)
+    const isRecent = former !== undefined && this.#clock.now() - former.atMs <= this.#keepMs
+    const owner = this.#present.get(id) ?? (isRecent ? former : undefined)
     return owner !== undefined && owner.userId !== userId
   }
 }

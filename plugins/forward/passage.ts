@@ -50,19 +50,26 @@ const NO_ERRORS: ReadonlySet<string> = new Set(['ABORTED', 'TAKEN_OVER'])
 export class Passage {
   readonly context: OpenContext
   readonly #shared: PassageShared
-  readonly #onLeft: () => void
+  readonly #onLeft: (error?: TunnelError) => void
   readonly #beganMs: number
   #stage: PassageStage = 'asking'
   #admitted = false
+  #mayOpenAgain = false
   #opened = false
+  #opening: Promise<void> | undefined
   #answered = false
   #wasCarried = false
   #window: unknown
   #bytesIn = 0
   #bytesOut = 0
+  /** The newest of those that ask for the stream: the failure of an older one is not the stream's. */
+  newest: unknown
 
-  /** `onLeft` is called once, when the stream is over or has gone to another proxy. */
-  constructor(context: OpenContext, shared: PassageShared, onLeft: () => void) {
+  /**
+   * `onLeft` is called once, when the stream is over or has gone to another proxy. With an error, whatever still carries
+   * the stream must end with it: it would go on, and nothing would be said of it.
+   */
+  constructor(context: OpenContext, shared: PassageShared, onLeft: (error?: TunnelError) => void) {
     this.context = context
     this.#shared = shared
     this.#onLeft = onLeft
@@ -83,6 +90,17 @@ export class Passage {
     return this.#wasCarried
   }
 
+  /** It has been admitted as an open, so that it may be opened again as cheaply as it goes on. */
+  get mayOpenAgain(): boolean {
+    return this.#mayOpenAgain
+  }
+
+  /** Whether `head` asks for this stream: what was authorised under its id counts for nothing else. */
+  isFor(head: RoutedHead): boolean {
+    const { kind, machine, target } = this.context.head
+    return head.kind === kind && head.machine === machine && head.target === target
+  }
+
   /**
    * Whether the stream may be opened: hooks `preOpen`, the token, the user's bucket, the machine, policy.
    * @throws {TunnelError} what refuses it; `over` with the same error is still owed
@@ -97,6 +115,7 @@ export class Passage {
     const route = await services.machines.resolve(context.user.sub, context.machine)
     const target = await this.#checkPolicy(route.owner, context.target ?? context.head.target)
     if (target !== undefined) context.target = target
+    this.#mayOpenAgain = true
     this.#nowAdmitted()
     return route
   }
@@ -136,14 +155,16 @@ export class Passage {
   }
 
   /**
-   * The way to the machine stands: the hooks `onOpen`, once. Undefined where nothing is to be waited for.
+   * The way to the machine stands: the hooks `onOpen`, once, and whoever asks meanwhile waits for the same answer.
+   * Undefined where nothing is to be waited for.
    * @throws {TunnelError} what a hook ends the stream with
    */
   opened(): Promise<void> | undefined {
-    if (this.#opened) return undefined
+    if (this.#opened) return this.#opening
     this.#opened = true
     const { hooks } = this.#shared
-    return hooks.has('onOpen') ? hooks.run('onOpen', this.context) : undefined
+    if (hooks.has('onOpen')) this.#opening = hooks.run('onOpen', this.context)
+    return this.#opening
   }
 
   /** Bytes may flow: the machine has taken the stream, or taken it back. */
@@ -206,6 +227,7 @@ export class Passage {
     }
     if (error !== undefined && !NO_ERRORS.has(error.code)) tunnelMetrics.countError(error)
     this.#end(error, this.#admitted ? 'stream.closed' : 'stream.refused')
+    this.#onLeft(error)
   }
 
   /** A stream that came from another proxy is not there any more: nothing was here that could end. */
@@ -218,7 +240,9 @@ export class Passage {
 
   /** Once: the stream goes on through another proxy, which counts it when it ends. Nobody here is done with it. */
   moved(): void {
-    if (this.#stage !== 'over') this.#end(goneElsewhere(), 'stream.moved')
+    if (this.#stage === 'over') return
+    this.#end(goneElsewhere(), 'stream.moved')
+    this.#onLeft()
   }
 
   #end(error: TunnelError | undefined, event: string): void {
@@ -242,7 +266,6 @@ export class Passage {
     if (error?.code === 'INTERNAL' && !error.fromPeer) log.error({ ...told, err: error }, 'a stream failed')
     else if (!this.#admitted) log.info(told, 'stream refused')
     else log[head.kind === 'http' ? 'debug' : 'info'](told, 'stream over')
-    this.#onLeft()
     if (!this.#admitted) return
     void this.#shared.hooks.notify('onClose', { ...this.context, error, durationMs })
   }

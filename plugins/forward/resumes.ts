@@ -39,17 +39,24 @@ export class Resumes {
   resume(opener: OpenerLink, session: Session, resume: IncomingResume): void {
     const { head, link, number } = resume
     const known = session.passages.get(head.id)
-    const passage = known ?? this.#context.passageOf(opener, session, { ...head, window: head.limit })
+    const isOther = known?.isFor({ ...head, window: head.limit }) === false
+    if (isOther) throw unknownStream()
+    const passage = known ?? this.#passageOf(opener, session, resume)
     const cost = incomingCost(resume)
     try {
       session.memory.take(cost)
     } catch (error) {
-      this.#forget(passage)
+      if (known === undefined) passage.forget()
       throw error
     }
     const held = new HeldSeat(link, number)
+    passage.newest = held
     const admission = this.#admit(opener, passage, resume).finally(() => session.memory.give(cost))
     void this.#resume(opener, session, passage, resume, held, admission)
+  }
+
+  #passageOf(opener: OpenerLink, session: Session, { head }: IncomingResume): Passage {
+    return this.#context.passageOf(opener, session, { ...head, window: head.limit })
   }
 
   async #admit(opener: OpenerLink, passage: Passage, { head }: IncomingResume): Promise<Route | undefined> {
@@ -73,9 +80,12 @@ export class Resumes {
       const isHere = session.acceptor.knows(id)
       if (isHere) return this.#resumeHere(session, passage, resume, held)
       if (!isSealed(kind) || route?.source === 'configured') throw session.acceptor.unknown()
-      if (held.gone && held.error === undefined) return this.#forget(passage)
+      if (held.gone && held.error === undefined) return this.#forget(passage, held)
+      if (passage.isOver && held.gone) return
       held.release()
       handedOver = true
+      // It ended meanwhile: who has it says how, as to whoever asks later.
+      if (passage.isOver) return this.resume(opener, session, resume)
       this.#relay(opener, session, passage, resume, held.error, route)
     } catch (thrown) {
       const error = asTunnelError(thrown)
@@ -86,15 +96,18 @@ export class Resumes {
       const told = error.code === 'POLICY_DENIED' ? unknownStream() : error
       if (handedOver) resume.link.refuse(resume.number, told)
       else held.refuse(told)
-      if (passage.context.moved && !passage.wasCarried) passage.forget()
+      this.#forget(passage, held)
       // Its opener has been told that it is over. One that ends here waits for its own resume window.
-      else if (passage.stage === 'suspended' && !session.acceptor.knows(id)) passage.over(error)
+      if (passage.newest !== held || passage.stage !== 'suspended') return
+      if (!session.acceptor.knows(id)) passage.over(error)
     }
   }
 
-  /** A passage that only an attempt has made goes with it. */
-  #forget(passage: Passage): void {
-    if (passage.context.moved && !passage.wasCarried) passage.forget()
+  /** A passage that only attempts have made goes with the last of them. */
+  #forget(passage: Passage, held?: HeldSeat): void {
+    if (!passage.context.moved || passage.wasCarried) return
+    const isLast = held === undefined || (passage.newest === held && !this.#context.relays.has(passage))
+    if (isLast) passage.forget()
   }
 
   /** A stream that ends at this proxy. */
@@ -153,7 +166,7 @@ export class Resumes {
       (error) => relay.reset(error),
     )
     if (relay.over) stopWaiting()
-    else if (route === undefined) {
+    else if (route === undefined && !relay.connected) {
       const unknown = (): void => (isForeign ? relay.reset(unknownStream()) : relay.suspend())
       stranger = clock.setTimer(unknown, STRANGER_MS)
     }

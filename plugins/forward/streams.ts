@@ -12,7 +12,7 @@ import type { AgentRoute, MachineDirectory, Route } from '../machines/index.ts'
 import type { TunnelMetrics } from '../metrics/index.ts'
 import type { Pool } from '../pool/index.ts'
 import { Carriage } from './carriage.ts'
-import { tooManyRefusals, tooManyStreams } from './errors.ts'
+import { goneElsewhere, idInUse, tooManyRefusals, tooManyStreams } from './errors.ts'
 import type { LinkContext, TunnelHooks } from './hooks.ts'
 import type { RequestOptions } from './options.ts'
 import { StreamOwners } from './owners.ts'
@@ -141,16 +141,19 @@ export class Streams {
     const { id } = open.head
     if (session.acceptor.knows(id)) return this.#resumes.resume(opener, session, asResume(open))
     const known = session.passages.get(id)
+    if (known?.isFor(open.head) === false) throw idInUse()
     const passage = known ?? this.#passage(opener, session, open.head, false)
     const cost = incomingCost(open)
     try {
       session.memory.take(cost)
     } catch (error) {
+      this.#countRefusal(seat, open.link)
       passage.over(asTunnelError(error))
       throw error
     }
     const held = new HeldSeat(open.link, open.number)
-    const admission = this.#admit(opener, passage, known !== undefined, open)
+    passage.newest = held
+    const admission = this.#admit(opener, passage, known?.mayOpenAgain === true, open)
     void this.#open(
       seat,
       passage,
@@ -168,8 +171,11 @@ export class Streams {
   /** @throws {TunnelError} TOO_MANY_STREAMS */
   #passage(opener: OpenerLink, session: Session, head: IncomingOpen['head'], moved: boolean): Passage {
     if (session.passages.size >= MAX_PASSAGES) throw tooManyStreams(MAX_PASSAGES)
-    const passage: Passage = new Passage(openContext(opener.context, head, moved), this.#shared, () => {
+    const passage: Passage = new Passage(openContext(opener.context, head, moved), this.#shared, (error) => {
       if (session.passages.get(head.id) === passage) session.passages.delete(head.id)
+      if (error === undefined) return
+      this.#relays.end(passage, error)
+      session.acceptor.abandon(head.id, session.userId, error)
     })
     session.passages.set(head.id, passage)
     return passage
@@ -192,7 +198,8 @@ export class Streams {
     let handedOver = false
     try {
       const route = await admission
-      if (held.gone) return this.#goneEarly(passage, held.error)
+      if (held.gone) return this.#goneEarly(seat.session, passage, held)
+      if (passage.isOver) return held.refuse(goneElsewhere())
       held.release()
       handedOver = true
       const isRelayed = passage.context.mode === 'sealed' && route.source === 'agent'
@@ -201,16 +208,17 @@ export class Streams {
     } catch (thrown) {
       const error = asTunnelError(thrown)
       this.#countRefusal(seat, open.link)
-      passage.over(error)
+      if (passage.newest === held) passage.over(error)
       if (handedOver) open.link.refuse(open.number, error)
       else held.refuse(error)
     }
   }
 
   /** Before it was admitted its opener gave it up, or lost the link and may ask again. */
-  #goneEarly(passage: Passage, error: TunnelError | undefined): void {
-    if (error !== undefined) passage.over(error)
-    else passage.suspended(this.#config.streams.resumeMs)
+  #goneEarly({ acceptor }: Session, passage: Passage, held: HeldSeat): void {
+    if (held.error !== undefined) return passage.over(held.error)
+    const isElsewhere = passage.newest !== held || this.#relays.has(passage) || acceptor.knows(passage.id)
+    if (!isElsewhere) passage.suspended(this.#config.streams.resumeMs)
   }
 
   #countRefusal({ refusals }: Seat, link: Link): void {
@@ -238,6 +246,11 @@ export class Streams {
   }
 
   #acceptHere(session: Session, passage: Passage, open: IncomingOpen, route: Route): void {
+    // An OPEN beside this one was admitted first: this one asks to go on with what that has begun.
+    if (session.acceptor.knows(passage.id)) {
+      session.acceptor.open(open, session.userId)
+      return
+    }
     const disown = this.#owners.add(passage.id, session.userId)
     const refused = session.acceptor.open(open, session.userId, {
       onStream: (stream) => void this.#carriage.carry(stream, passage, route),

@@ -38,7 +38,6 @@ export class Relays {
     watch: RelayWatch = {},
   ): Relay {
     const ways = this.#ways.get(passage) ?? { carrying: undefined, asking: new Set() }
-    this.#ways.set(passage, ways)
     let disown: (() => void) | undefined
     const relay: Relay = new Relay(incoming, {
       memory: session.memory,
@@ -59,9 +58,23 @@ export class Relays {
         this.#left(passage, ways, carried, isOver, error)
       },
     })
+    this.#ways.set(passage, ways)
     ways.asking.add(relay)
     passage.asked()
     return relay
+  }
+
+  /** Whether something carries the stream, or asks to. */
+  has(passage: Passage): boolean {
+    return this.#ways.has(passage)
+  }
+
+  /** The stream is over: nothing carries it on. */
+  end(passage: Passage, error: TunnelError): void {
+    const ways = this.#ways.get(passage)
+    if (ways === undefined) return
+    for (const relay of [...ways.asking]) relay.reset(error)
+    ways.carrying?.reset(error)
   }
 
   /** What the end of one relay is to the stream. */
