@@ -34,7 +34,7 @@ async function startProxy(t: TestContext, before: string, redirection: string, m
   const options: ProgramOptions = { env }
   const proxy = spawnProgram(t, 'sh', ['-c', `${before} exec ${shellLine(words)} ${redirection}`], options)
   const url = `http://127.0.0.1:${port}`
-  await until(() => health(url), 20_000)
+  await until(() => health(url), 60_000)
   return { proxy, port, url, env }
 }
 
@@ -155,7 +155,7 @@ test('a terminal that has gone costs the lines of the log, and the proxy serves 
     if (isRunning()) process.kill(pid, 'SIGKILL')
   })
   const url = `http://127.0.0.1:${port}`
-  await until(() => health(url), 20_000)
+  await until(() => health(url), 60_000)
   terminal.kill('SIGKILL')
   await terminal.exit
   const isLogLost = async () => {

@@ -20,7 +20,8 @@ interface Way {
 }
 
 async function way(t: TestContext): Promise<Way> {
-  const [proxy, sshd] = await Promise.all([startProxy(t), startSshd(t)])
+  // A busy computer takes longer than a request may wait for a channel by default.
+  const [proxy, sshd] = await Promise.all([startProxy(t, { set: ['pool.waitMs=120000'] }), startSshd(t)])
   await proxy.startAgent('home', 'alice', sshd)
   return { proxy, tunnel: await proxy.connect('alice') }
 }
