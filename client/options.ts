@@ -1,4 +1,6 @@
 import { type Static, Type } from 'typebox'
+import { BackoffOptions } from '../dial/options.ts'
+import { CompressionOptions, HeartbeatOptions, LimitsOptions, StreamsOptions } from '../protocol/options.ts'
 
 const strict = { additionalProperties: false }
 
@@ -35,3 +37,21 @@ export const ShutdownOptions = Type.Object(
   strict,
 )
 export type ShutdownOptions = Static<typeof ShutdownOptions>
+
+/** The sections of the configuration that client and agent follow; a profile's other sections are the server's. */
+export const ClientSettings = Type.Object(
+  {
+    heartbeat: HeartbeatOptions,
+    backoff: BackoffOptions,
+    queue: QueueOptions,
+    request: RequestOptions,
+    streams: StreamsOptions,
+    compression: CompressionOptions,
+    limits: LimitsOptions,
+    shutdown: ShutdownOptions,
+  },
+  strict,
+)
+export type ClientSettings = Static<typeof ClientSettings>
+
+export type ClientOverrides = { [Section in keyof ClientSettings]?: Partial<ClientSettings[Section]> }

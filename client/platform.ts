@@ -1,6 +1,6 @@
 import type { Clock } from '../protocol/clock.ts'
 import type { Dial } from '../protocol/link/transport.ts'
-import type { ClientOverrides, ClientSettings } from './settings.ts'
+import type { ClientOverrides, ClientSettings } from './options.ts'
 
 /** What differs between Node and a browser, and what a test holds in its hand. */
 export interface Platform {

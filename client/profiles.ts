@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TunnelError } from '../protocol/codec/errors.ts'
-import type { ClientOverrides, ClientSettings } from './settings.ts'
+import type { ClientOverrides, ClientSettings } from './options.ts'
 
 /** `config/profiles` of the sources, or of `dist`, where the build copies it. Read as data: the client imports no config. */
 const PROFILES = join(import.meta.dirname, '..', 'config', 'profiles')

@@ -12,12 +12,12 @@ import { type ForwardRequest, type ForwardResponse, forwardRequest } from './htt
 import { listMachines, type Machine } from './machines.ts'
 import { MetricsCollector } from './metrics.ts'
 import { platform as nodePlatform } from './node.ts'
+import type { ClientOverrides, ClientSettings } from './options.ts'
 import type { Platform } from './platform.ts'
 import { openRawStream, type RawStream } from './raw-stream.ts'
 import type { RequestPath } from './request.ts'
 import { type QueueState, RequestQueue } from './request-queue.ts'
 import { Session } from './session.ts'
-import type { ClientOverrides, ClientSettings } from './settings.ts'
 
 export interface TunnelServiceOptions {
   /** The proxy's base, http(s) or ws(s); of several the next is tried when one fails. */

@@ -4,8 +4,8 @@ import type { TunnelError } from '../protocol/codec/errors.ts'
 import { type Hello, PROTOCOL_VERSION } from '../protocol/codec/hello.ts'
 import { Budget } from '../protocol/stream/budget.ts'
 import { StreamOpener } from '../protocol/stream/opener.ts'
+import type { ClientSettings } from './options.ts'
 import type { Platform } from './platform.ts'
-import type { ClientSettings } from './settings.ts'
 
 export interface SessionOptions {
   urls: readonly string[]

@@ -1,26 +1,9 @@
-import { type Static, type TObject, Type } from 'typebox'
+import type { TObject } from 'typebox'
 import { Value } from 'typebox/value'
-import { BackoffOptions } from '../dial/options.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
-import { CompressionOptions, HeartbeatOptions, LimitsOptions, StreamsOptions } from '../protocol/options.ts'
-import { QueueOptions, RequestOptions, ShutdownOptions } from './options.ts'
+import { ClientSettings } from './options.ts'
 
-const SECTIONS = {
-  heartbeat: HeartbeatOptions,
-  backoff: BackoffOptions,
-  queue: QueueOptions,
-  request: RequestOptions,
-  streams: StreamsOptions,
-  compression: CompressionOptions,
-  limits: LimitsOptions,
-  shutdown: ShutdownOptions,
-} as const satisfies Record<string, TObject>
-
-/** The sections of the configuration that a client has; a profile's other sections are the server's. */
-export const ClientSettings = Type.Object(SECTIONS, { additionalProperties: false })
-export type ClientSettings = Static<typeof ClientSettings>
-
-export type ClientOverrides = { [Section in keyof ClientSettings]?: Partial<ClientSettings[Section]> }
+const SECTIONS: Record<string, TObject> = ClientSettings.properties
 
 type Tree = Record<string, unknown>
 

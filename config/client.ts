@@ -1,10 +1,10 @@
-import { type ClientSettings, ClientSettingsSchema } from './client-schema.ts'
+import { ClientSettings } from '../client/options.ts'
 import { type Explained, explainTree, profileOf, readSources, refuse, type Sources } from './load.ts'
 import type { SchemaNode } from './nodes.ts'
 
-export type { ClientSettings } from './client-schema.ts'
+export type { ClientSettings } from '../client/options.ts'
 
-const ROOT = ClientSettingsSchema as unknown as SchemaNode
+const ROOT = ClientSettings as unknown as SchemaNode
 
 /** What client and agent need of the settings: no secret, no server's section. */
 export interface LoadedClientSettings {

@@ -5,15 +5,9 @@ import type { Assignment } from './layers.ts'
 import { type Explained, explainTree, profileOf, readSources, refuse, type Sources } from './load.ts'
 import type { SchemaNode, Tree } from './nodes.ts'
 import { type Settings, SettingsSchema } from './schema.ts'
-import {
-  defaultStateDir,
-  readOrMakeSecrets,
-  readSecrets,
-  SECRETS,
-  secretsFile,
-  shortSecret,
-} from './secrets.ts'
+import { defaultStateDir, readOrMakeSecrets, readSecrets, secretsFile, shortSecret } from './secrets.ts'
 import { mistrustOfState } from './trust.ts'
+import { SECRETS } from './variables.ts'
 
 export { type ClientSettings, loadClientSettings } from './client.ts'
 export { ConfigError, type Problem } from './errors.ts'

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { Problem } from './errors.ts'
-import { childOf, isGroup, isTree, MASK, type SchemaNode, settingsOf } from './nodes.ts'
+import { childOf, isGroup, isSecret, isTree, MASK, nodeAt, type SchemaNode, settingsOf } from './nodes.ts'
 import { isProfile, readProfile, unknownProfile } from './profiles.ts'
 import { mistrust } from './trust.ts'
 import { FILE_VARIABLES, OTHER_VARIABLES, SHORT_VARIABLES } from './variables.ts'
@@ -23,8 +23,6 @@ export interface Layer {
 export type Flag = string | { name: string; path: string; value: string }
 
 export type Environment = Readonly<Record<string, string | undefined>>
-
-const SECRET_PATHS: ReadonlySet<string> = new Set(FILE_VARIABLES.values())
 
 /** `rateLimit.perIpPerMinute` is `TUNNEL_RATE_LIMIT_PER_IP_PER_MINUTE`. */
 export function variableOf(path: readonly string[]): string {
@@ -119,7 +117,7 @@ export function environmentLayer(env: Environment, root: SchemaNode): Environmen
     const path = short?.split('.') ?? file?.split('.') ?? paths.get(variable)
     if (path === undefined) layer.unknown.push(variable)
     else if (file === undefined) {
-      const value = SECRET_PATHS.has(path.join('.')) ? secretOf(text) : text
+      const value = isSecret(path.join('.'), nodeAt(root, path)) ? secretOf(text) : text
       layer.assignments.push({ path, value, isText: true, source })
     } else readSecretFile(layer, path, text, source)
   }

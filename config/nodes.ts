@@ -56,13 +56,11 @@ export function* settingsOf(
   else for (const [name, child] of Object.entries(node.properties)) yield* settingsOf(child, [...path, name])
 }
 
-const SECRET_PATHS: ReadonlySet<string> = new Set(['auth.secret', 'ssh.masterSecret'])
 const LOOKS_SECRET = /secr|token|pass|credential|private|key|jwt/i
 
-/** Whether the value at `path` must never be shown; in doubt (a mistyped name), yes. */
+/** Whether the value at `path` must never be shown: its schema says so, and of a name without one (a mistyped one) the name. */
 export function isSecret(path: string, node?: SchemaNode): boolean {
-  if (node?.secret === true || SECRET_PATHS.has(path)) return true
-  return node === undefined && LOOKS_SECRET.test(path)
+  return node === undefined ? LOOKS_SECRET.test(path) : node.secret === true
 }
 
 /** Whether the value at `path` is, or holds, one that must never be shown. */

@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox'
+import { ClientSettings } from '../client/options.ts'
 import { AuthOptions } from '../plugins/auth/options.ts'
 import { BreakerOptions } from '../plugins/breaker/options.ts'
 import { RequestOptions } from '../plugins/forward/options.ts'
@@ -10,13 +11,12 @@ import { PoolOptions } from '../plugins/pool/options.ts'
 import { RateLimitOptions } from '../plugins/ratelimit/options.ts'
 import { SshOptions } from '../plugins/ssh/options.ts'
 import { StateOptions } from '../plugins/state/options.ts'
-import { ClientSettingsSchema } from './client-schema.ts'
 import { ServerOptions } from './server-options.ts'
 
 /** Every setting there is: one schema for server, agent and client, so that one file may serve all three. */
 export const SettingsSchema = Type.Object(
   {
-    ...ClientSettingsSchema.properties,
+    ...ClientSettings.properties,
     // The proxy's is the wider one.
     request: RequestOptions,
     server: ServerOptions,

@@ -13,12 +13,6 @@ export interface Secrets {
   masterSecret: string
 }
 
-/** The secrets, where each is in the settings, and how else it may be given. */
-export const SECRETS = [
-  { name: 'jwtSecret', path: 'auth.secret', variable: 'TUNNEL_JWT_SECRET' },
-  { name: 'masterSecret', path: 'ssh.masterSecret', variable: 'TUNNEL_MASTER_SECRET' },
-] as const
-
 /** Where state is kept when no setting says so (XDG Base Directory Specification). */
 export function defaultStateDir(env: Environment = process.env): string {
   const { XDG_STATE_HOME: xdg, HOME: home } = env

@@ -1,15 +1,19 @@
+/** The secrets that a proxy makes where none are given: each one's setting, and the variable that gives it. */
+export const SECRETS = [
+  { name: 'jwtSecret', path: 'auth.secret', variable: 'TUNNEL_JWT_SECRET' },
+  { name: 'masterSecret', path: 'ssh.masterSecret', variable: 'TUNNEL_MASTER_SECRET' },
+] as const
+
 /** Names of variables that are older or shorter than the rule gives, and their settings. */
 export const SHORT_VARIABLES: ReadonlyMap<string, string> = new Map([
-  ['TUNNEL_JWT_SECRET', 'auth.secret'],
-  ['TUNNEL_MASTER_SECRET', 'ssh.masterSecret'],
+  ...SECRETS.map(({ path, variable }) => [variable, path] as const),
   ['TUNNEL_STATE_DIR', 'state.dir'],
 ])
 
 /** Variables that name a file with the value in it, as container platforms mount secrets. */
-export const FILE_VARIABLES: ReadonlyMap<string, string> = new Map([
-  ['TUNNEL_JWT_SECRET_FILE', 'auth.secret'],
-  ['TUNNEL_MASTER_SECRET_FILE', 'ssh.masterSecret'],
-])
+export const FILE_VARIABLES: ReadonlyMap<string, string> = new Map(
+  SECRETS.map(({ path, variable }) => [`${variable}_FILE`, path] as const),
+)
 
 /** Variables of ours that are not settings. */
 export const OTHER_VARIABLES: ReadonlySet<string> = new Set([

@@ -17,3 +17,9 @@ test('a secret is the same from a variable and from a file, whatever white space
     }
   }
 })
+
+test("every setting that its schema marks as secret loses the white space at its variable's end", async (t) => {
+  const env = { TUNNEL_METRICS_TOKEN: 'a token of the metrics \r\n' }
+  const { settings } = loadSettings({ env, stateDir: join(await tempFolder(t), 'state') })
+  assert.equal(settings.metrics.token, 'a token of the metrics')
+})

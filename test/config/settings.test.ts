@@ -3,9 +3,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { ClientSettings } from '../../client/options.ts'
 import { loadSettings as loadResolvedSettings } from '../../client/profiles.ts'
 import { loadClientSettings } from '../../config/client.ts'
-import { ClientSettingsSchema } from '../../config/client-schema.ts'
 import {
   ConfigError,
   type LoadOptions,
@@ -19,7 +19,7 @@ import { variableOf } from '../../config/layers.ts'
 import { nodeAt, type SchemaNode, settingsOf } from '../../config/nodes.ts'
 
 const ROOT = SettingsSchema as unknown as SchemaNode
-const CLIENT_ROOT = ClientSettingsSchema as unknown as SchemaNode
+const CLIENT_ROOT = ClientSettings as unknown as SchemaNode
 const JWT = 'j'.repeat(32)
 const MASTER = 'm'.repeat(32)
 const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA'
@@ -474,7 +474,7 @@ test('the client has its sections of the same profile, and leaves those of the s
   const env = { TUNNEL_SERVER_PORT: '4000', TUNNEL_POOL_MAX_PER_USER: '2', TUNNEL_BACKOFF_BASE_MS: '900' }
   const { settings, profile, explain } = await loadClientSettings({ profile: 'low-bandwidth', file, env })
   assert.equal(profile, 'low-bandwidth')
-  assert.deepEqual(Object.keys(settings).sort(), Object.keys(ClientSettingsSchema.properties).sort())
+  assert.deepEqual(Object.keys(settings).sort(), Object.keys(ClientSettings.properties).sort())
   assert.equal(settings.compression.enabled, true)
   assert.equal(settings.request.timeoutMs, 11)
   assert.equal(settings.backoff.baseMs, 900)
