@@ -5,7 +5,12 @@ import type { StreamsOptions } from '../../protocol/options.ts'
 import { StreamAcceptor } from '../../protocol/stream/acceptor.ts'
 import { Budget } from '../../protocol/stream/budget.ts'
 import { RelayMemory } from '../../protocol/stream/relay-memory.ts'
+import { TokenBucket } from '../../protocol/token-bucket.ts'
 import type { Passage } from './passage.ts'
+
+/** Refusals a second that one user may ask for, beyond a burst: each costs a line of the log and of the audit trail. */
+const REFUSALS_PER_SECOND = 50
+const REFUSALS = 1_000
 
 /** What one user has at this proxy: links, streams, and the memory that they share. */
 export interface Session {
@@ -15,6 +20,8 @@ export interface Session {
   readonly acceptor: StreamAcceptor
   /** What relayed streams hold here, and what waits to be admitted. */
   readonly memory: RelayMemory
+  /** What the user may still ask for that is refused. */
+  readonly refusals: TokenBucket
   /** Every stream that is here or may come back here, by its id. */
   readonly passages: Map<string, Passage>
 }
@@ -48,6 +55,7 @@ export class Sessions {
       links: new Set(),
       acceptor: new StreamAcceptor({ settings, clock: this.#clock, hop: 'proxy', budgetOf: () => budget }),
       memory: new RelayMemory(settings.userBudgetBytes),
+      refusals: new TokenBucket(this.#clock, REFUSALS_PER_SECOND, REFUSALS),
       passages: new Map(),
     }
     this.#sessions.set(userId, session)

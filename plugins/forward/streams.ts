@@ -7,7 +7,6 @@ import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import { incomingCost } from '../../protocol/stream/relay-memory.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
-import { TokenBucket } from '../../protocol/token-bucket.ts'
 import type { AgentRoute, MachineDirectory, Route } from '../machines/index.ts'
 import type { TunnelMetrics } from '../metrics/index.ts'
 import type { Pool } from '../pool/index.ts'
@@ -48,18 +47,10 @@ export interface StreamsConfig {
 export const STREAM_STATES = ['opening', 'open', 'suspended'] as const
 export type CountedState = (typeof STREAM_STATES)[number]
 
-/** Refusals a second that one link may ask for, beyond a burst: each costs a line of the log. */
-const REFUSALS_PER_SECOND = 50
-const REFUSALS = 1_000
 /** Streams of one user at once, those that may come back included. */
 const MAX_PASSAGES = 16_384
 
 const NO_LINKS: ReadonlySet<Link> = new Set()
-
-interface Seat {
-  session: Session
-  refusals: TokenBucket
-}
 
 /**
  * The way of every stream through the proxy: admitted once, then relayed to an agent (sealed) or carried from here
@@ -69,7 +60,7 @@ export class Streams {
   readonly #config: StreamsConfig
   readonly #services: StreamServices
   readonly #shared: PassageShared
-  readonly #seats = new Map<Link, Seat>()
+  readonly #sessionOf = new Map<Link, Session>()
   readonly #sessions: Sessions
   readonly #owners: StreamOwners
   readonly #relays: Relays
@@ -103,18 +94,15 @@ export class Streams {
 
   /** The link's streams are its user's from here on. */
   join({ link, context }: OpenerLink): void {
-    this.#seats.set(link, {
-      session: this.#sessions.join(context.user.sub, link),
-      refusals: new TokenBucket(this.#config.clock, REFUSALS_PER_SECOND, REFUSALS),
-    })
+    this.#sessionOf.set(link, this.#sessions.join(context.user.sub, link))
   }
 
   /** The link has closed. Safe to call for one that never joined. */
   leave(link: Link): void {
-    const seat = this.#seats.get(link)
-    if (seat === undefined) return
-    this.#seats.delete(link)
-    this.#sessions.leave(seat.session, link)
+    const session = this.#sessionOf.get(link)
+    if (session === undefined) return
+    this.#sessionOf.delete(link)
+    this.#sessions.leave(session, link)
   }
 
   linksOf(userId: string): ReadonlySet<Link> {
@@ -135,9 +123,8 @@ export class Streams {
   }
 
   open(opener: OpenerLink, open: IncomingOpen): void {
-    const seat = this.#seats.get(open.link)
-    if (seat === undefined) return
-    const { session } = seat
+    const session = this.#sessionOf.get(open.link)
+    if (session === undefined) return
     const { id } = open.head
     if (session.acceptor.knows(id)) return this.#resumes.resume(opener, session, asResume(open))
     const known = session.passages.get(id)
@@ -147,7 +134,7 @@ export class Streams {
     try {
       session.memory.take(cost)
     } catch (error) {
-      this.#countRefusal(seat, open.link)
+      this.#countRefusal(session, open.link)
       passage.over(asTunnelError(error))
       throw error
     }
@@ -155,7 +142,7 @@ export class Streams {
     passage.newest = held
     const admission = this.#admit(opener, passage, known?.mayOpenAgain === true, open)
     void this.#open(
-      seat,
+      session,
       passage,
       admission.finally(() => session.memory.give(cost)),
       open,
@@ -164,8 +151,8 @@ export class Streams {
   }
 
   resume(opener: OpenerLink, resume: IncomingResume): void {
-    const seat = this.#seats.get(resume.link)
-    if (seat !== undefined) this.#resumes.resume(opener, seat.session, resume)
+    const session = this.#sessionOf.get(resume.link)
+    if (session !== undefined) this.#resumes.resume(opener, session, resume)
   }
 
   /** @throws {TunnelError} TOO_MANY_STREAMS */
@@ -189,7 +176,7 @@ export class Streams {
   }
 
   async #open(
-    seat: Seat,
+    session: Session,
     passage: Passage,
     admission: Promise<Route>,
     open: IncomingOpen,
@@ -198,16 +185,16 @@ export class Streams {
     let handedOver = false
     try {
       const route = await admission
-      if (held.gone) return this.#goneEarly(seat.session, passage, held)
+      if (held.gone) return this.#goneEarly(session, passage, held)
       if (passage.isOver) return held.refuse(goneElsewhere())
       held.release()
       handedOver = true
       const isRelayed = passage.context.mode === 'sealed' && route.source === 'agent'
-      if (isRelayed) await this.#relay(seat, passage, open, route)
-      else this.#acceptHere(seat.session, passage, open, route)
+      if (isRelayed) await this.#relay(session, passage, open, route)
+      else this.#acceptHere(session, passage, open, route)
     } catch (thrown) {
       const error = asTunnelError(thrown)
-      this.#countRefusal(seat, open.link)
+      this.#countRefusal(session, open.link)
       if (passage.newest === held) passage.over(error)
       if (handedOver) open.link.refuse(open.number, error)
       else held.refuse(error)
@@ -221,12 +208,12 @@ export class Streams {
     if (!isElsewhere) passage.suspended(this.#config.streams.resumeMs)
   }
 
-  #countRefusal({ refusals }: Seat, link: Link): void {
+  #countRefusal({ refusals }: Session, link: Link): void {
     if (!refusals.take()) link.close(tooManyRefusals())
   }
 
-  async #relay(seat: Seat, passage: Passage, open: IncomingOpen, route: AgentRoute): Promise<void> {
-    const relay = this.#relays.add(seat.session, passage, open)
+  async #relay(session: Session, passage: Passage, open: IncomingOpen, route: AgentRoute): Promise<void> {
+    const relay = this.#relays.add(session, passage, open)
     try {
       const link = await route.link()
       await passage.opened()
@@ -240,7 +227,7 @@ export class Streams {
         ...(isOther ? { target, asked: head.target ?? '' } : {}),
       })
     } catch (thrown) {
-      this.#countRefusal(seat, open.link)
+      this.#countRefusal(session, open.link)
       relay.reset(asTunnelError(thrown))
     }
   }
