@@ -22,7 +22,7 @@ export type { AgentLog, AgentOptions, AgentSettings } from './options.ts'
 
 /** How often a token that the proxy has refused is read again, in ms. */
 const RENEW_MS = 5_000
-/** A machine nobody can walk to must not give up on its network. */
+/** An agent never stops dialling: there may be no other way to reach its machine and start it again. */
 const NEVER_GIVE_UP = 1_000_000
 
 /** Puts a machine on line: dials out to the proxy, and joins the streams that come in to what its list allows. */
@@ -228,7 +228,7 @@ export class Agent {
     else this.#log('error', `one proxy is lost: ${error.message}`, { code: error.code })
   }
 
-  /** Whoever renews the token may be late, and nobody may be there to start the agent again. */
+  /** The renewal of the token may be late, and there may be no one to start the agent again. */
   #renewLater(connection: Connection, error: TunnelError): void {
     if (this.#renewals.has(connection)) return
     const seconds = RENEW_MS / 1_000

@@ -64,7 +64,7 @@ const argv = process.argv.slice(2)
 const name = splitLeading(argv).rest[0] ?? ''
 // These two leave the descriptors to ssh, and to their own streams; `process.stdout` would make them non-blocking.
 const isRaw = /^(ssh|stdio)$/.test(name)
-// A log that nobody reads, or that fills a disk, is no reason to take a machine or a proxy off line.
+// A log that is not read, or that fills the disk, must not take a machine or a proxy off line.
 const isService = /^(agent|server)$/.test(name)
 // These two hear of it as an error of what they copy, and tell the machine before they end.
 const endsItself = /^(exec|request)$/.test(name)
@@ -80,7 +80,7 @@ if (!isRaw) {
 
 const status = await main(argv)
 if (isRaw) process.exit(status)
-// Nor is it one to stay: a pipe that nobody reads, or a terminal that was stopped, would keep its last lines for ever.
+// Nor may it delay the exit: a pipe that is not read, or a stopped terminal, would never take the last lines.
 if (isService) setTimeout(() => process.exit(status), OUTPUT_MS)
 // Only what was written is waited for: nothing that a command forgot to close keeps the person waiting.
 process.stdout.write('', (error) => {

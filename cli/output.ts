@@ -1,4 +1,4 @@
-/** Text of somebody else's on a person's terminal or in their log: nothing in it moves a cursor or makes a line. */
+/** Makes text from elsewhere safe for a terminal or a log: it cannot move the cursor or begin a new line. */
 export function visible(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is meant.
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, '\ufffd')

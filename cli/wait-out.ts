@@ -15,7 +15,7 @@ export async function waitOut<T>(attempt: () => Promise<T>, say: (line: string) 
     try {
       return await attempt()
     } catch (error) {
-      // A machine that is off line is no matter of seconds: its person wants to know.
+      // A machine that is off line rarely comes back within seconds: the user wants to know at once.
       if (!(error instanceof TunnelError) || error.category !== 'server') throw error
       if (error.retryAfterMs === undefined) throw error
       // Spread: many may have been told the same.

@@ -70,7 +70,7 @@ export class Exchange {
           return
         }
         this.body.end()
-        // The answer is complete: what is left of the request is wanted by nobody.
+        // The response is complete, so the rest of the request is not sent.
         if (!rides && this.uploading)
           this.stream.reset(
             new TunnelError('ABORTED', 'answered before the request ended', { hop: 'client' }),

@@ -163,7 +163,7 @@ async function intact(response: Response, integrity: string): Promise<Response> 
   return checked
 }
 
-/** A body that nobody reads, and nobody can read any more, gives its stream and its channel back. */
+/** A body that is unread when it is collected as garbage gives its stream and its channel back. */
 const forgotten = new FinalizationRegistry<HttpAnswer['reset']>((reset) =>
   reset(new TunnelError('ABORTED', 'the body was given up without being read', { hop: 'client' })),
 )

@@ -40,7 +40,7 @@ export function knownSize(body: BodyLike | undefined): number | undefined {
   return isBlob(body) ? body.size : inMemory(body)?.length
 }
 
-/** A source of chunks that can be told that nobody wants more. */
+/** A source of chunks that can be cancelled. */
 interface Source extends AsyncIterable<Uint8Array | string> {
   cancel(): void
 }

@@ -35,7 +35,7 @@ export function isGroup(node: SchemaNode): boolean {
 export function childOf(node: SchemaNode, name: string): SchemaNode | undefined {
   if (node.properties !== undefined && Object.hasOwn(node.properties, name)) return node.properties[name]
   for (const [pattern, child] of Object.entries(node.patternProperties ?? {})) {
-    // A name that would reach an object's prototype is no name.
+    // A name that would reach an object's prototype is not taken as a name.
     if (name !== '__proto__' && new RegExp(pattern).test(name)) return child
   }
   return undefined

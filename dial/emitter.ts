@@ -2,8 +2,8 @@ type Listener<Args extends unknown[]> = (...args: Args) => void
 type AnyListener = Listener<never>
 
 /**
- * Typed events, in Node and in browsers. Unlike node:events an 'error' that nobody listens to throws nothing: what a
- * caller waits for rejects anyway, and a lost link must not end a program.
+ * Typed events, in Node and in browsers. Unlike node:events, an 'error' without a listener does not throw: the caller's
+ * promise rejects anyway, and a lost link must not end a program.
  */
 export class Emitter<Events extends Record<keyof Events, unknown[]>> {
   readonly #listeners = new Map<keyof Events, Set<AnyListener>>()

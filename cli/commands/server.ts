@@ -60,7 +60,7 @@ export async function run(argv: string[]): Promise<number> {
   // Late, so that help and a wrong setting are told at once.
   const { buildServer } = await import('../../server.ts')
   const app = await buildServer({ settings, plugins, ...(isBrief && { logStream: terminalLog() }) })
-  // A second signal: whoever is still waited for has waited long enough.
+  // A second signal: stop waiting for what is still under way.
   const stopped = stopSignal({ unattended: true, hurry: () => void app.lifecycle.drain(0) })
   const broken = uncaughtError(app.log)
   try {

@@ -26,7 +26,7 @@ declare module 'fastify' {
     auth: Auth
     /** Sets `request.user`, or refuses. */
     requireUser: AuthHook
-    /** Refuses with FORBIDDEN whoever lacks the role; includes `requireUser`. */
+    /** Refuses with FORBIDDEN a user who lacks the role; includes `requireUser`. */
     requireRole(role: string): AuthHook
   }
 }

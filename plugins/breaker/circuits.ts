@@ -27,10 +27,10 @@ interface Circuit extends CircuitKey {
   inFlight: number
 }
 
-/** A probe is under way, and nobody knows for how long: that is soon enough to ask again, in ms. */
+/** When to ask again while a probe is under way, whose length is not known, in ms. */
 const PROBE_RETRY_MS = 1_000
 
-/** One circuit for each user and machine: what fails for one user closes the door to nobody else. */
+/** One circuit for each user and machine: a failure of one user's machine does not affect another user. */
 export class Circuits {
   readonly #options: BreakerOptions
   readonly #clock: Clock

@@ -35,7 +35,7 @@ function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyRep
 
 /** Fastify's `frameworkErrors`: a request whose URL is on no route's way, and for which no hook runs. */
 export function answerUnrouted(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
-  // Whoever asks nonsense is counted like whoever asks a route.
+  // Malformed requests count towards the limit of their address, as requests for a route do.
   request.server.limitByIp(request, reply).then(
     () => sendProblem(thrown, request, reply),
     (limited: unknown) => sendProblem(limited, request, reply),
@@ -60,7 +60,7 @@ async function errorsPlugin(app: FastifyInstance): Promise<void> {
   // Before Node's own listener, which takes it for an error of HTTP: nothing can be said where TLS does not stand.
   app.server.prependListener('tlsClientError', (_error: Error, socket: Socket) => socket.destroy())
   app.setErrorHandler((error, request, reply) => sendProblem(error, request, reply))
-  // Whoever looks for routes is counted like whoever asks one.
+  // Requests for unknown routes count towards the limit of their address, so that probing is limited too.
   app.setNotFoundHandler({ preHandler: app.limitByIp }, (request, reply) => {
     const path = request.url.split('?', 1)[0]
     const text = `no route answers ${request.method} ${path}`

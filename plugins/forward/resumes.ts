@@ -14,8 +14,8 @@ import type { OpenerLink, StreamServices } from './streams.ts'
 
 /**
  * How long a resumed stream holds its place for an agent of which nothing is known here, in ms: it may be on its way
- * from a proxy that left. After that its opener is told to keep it and to ask again; or, if it is known to be somebody
- * else's, that there is no such stream.
+ * from a proxy that left. After that a SUSPEND tells its opener to keep it and to ask again; or, if it is known to
+ * belong to another user, the answer is that the stream is not known.
  */
 const STRANGER_MS = 5_000
 
@@ -28,7 +28,7 @@ export interface ResumesContext {
   passageOf(opener: OpenerLink, session: Session, head: IncomingOpen['head']): Passage
 }
 
-/** Streams that come back: authorised again, and joined to whoever has them. */
+/** Streams that come back: each is authorised again, and joined to the part that carries it. */
 export class Resumes {
   readonly #context: ResumesContext
 

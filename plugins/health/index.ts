@@ -13,7 +13,7 @@ declare module 'fastify' {
   }
 }
 
-/** An event loop that is later than this on average over a second serves nobody well: send new work elsewhere. */
+/** An event loop that is later than this on average over a second serves its users badly: new work should go elsewhere. */
 const MAX_EVENT_LOOP_DELAY_MS = 1_000
 
 /** How long the answer of a write to the state holds, in ms: each is an fsync, and anybody may ask. */

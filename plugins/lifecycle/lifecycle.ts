@@ -1,8 +1,8 @@
 /** The phases of a drain, in their order. */
 export const DRAIN_PHASES = ['stop accepting', 'hand over', 'wait', 'close'] as const
 /**
- * `stop accepting`: no new link, no new connection, and every peer is asked to go elsewhere. `hand over`: what whoever
- * takes our place needs is let go of (the lock of the state folder). `wait`: what is under way ends, at most until the
+ * `stop accepting`: no new link, no new connection, and every peer is asked to go elsewhere. `hand over`: what
+ * the next proxy needs is released (the lock of the state folder). `wait`: what is under way ends, at most until the
  * deadline. `close`: what is left is closed.
  */
 export type DrainPhase = (typeof DRAIN_PHASES)[number]

@@ -37,7 +37,7 @@ interface Agent {
   name: string
   /** The streams that the proxy itself has opened to it: they wait for its next link. */
   opener: StreamOpener
-  /** The newest is used; older ones of the same program are on their way out, or have died unseen. */
+  /** The newest is used; older ones of the same program are closing, or are dead and not yet noticed. */
   links: Link[]
   /** Of the newest link. */
   isFresh: () => boolean
@@ -52,7 +52,7 @@ interface Agent {
 
 /** How long an OPEN waits for an agent that may be dialling, in ms. */
 const REDIAL_GRACE_MS = 5_000
-/** Links of one agent at once: two while it moves, and some whose end nobody has noticed yet. */
+/** Links of one agent at once: two while it moves, and some that are dead and not yet noticed. */
 const MAX_LINKS = 4
 /** What an older link has to show that it lives when its agent has made another, in ms. */
 const PROBE_MS = 3_000

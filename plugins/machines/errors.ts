@@ -1,6 +1,6 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
 
-/** The same words whether nobody has such a machine or somebody else has. */
+/** The same text whether no such machine exists or another user has it, so that it reveals nothing. */
 export function machineUnknown(name: string): TunnelError {
   return new TunnelError('MACHINE_UNKNOWN', `you have no machine named ${name.slice(0, 80)}`, {
     hop: 'proxy',

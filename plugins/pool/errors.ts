@@ -1,6 +1,6 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
 
-/** When a place may be free again: nobody knows, and this asks seldom enough. */
+/** When to ask again for a place: the true time is not known, and this is seldom enough. */
 const RETRY_AFTER_MS = 1_000
 
 export function poolExhausted(machine: string, waitedMs: number): TunnelError {

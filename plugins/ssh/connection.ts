@@ -163,7 +163,7 @@ export class SSHConnection {
   #adopt(channel: ClientChannel): ClientChannel {
     this.#channels.add(channel)
     channel.on('close', () => this.#channels.delete(channel))
-    // Whoever uses the channel listens too; this keeps one that nobody listens to from ending the process.
+    // The channel's user adds a listener too; without any, an 'error' would end the process.
     channel.on('error', () => {})
     return channel
   }

@@ -54,7 +54,7 @@ export const ERROR_KINDS = {
 
 export type ErrorCode = keyof typeof ERROR_KINDS
 
-/** Where on the way an error arose; told to the person beside its code. */
+/** Where on the way an error arose; shown to the user beside its code. */
 export type Hop = 'client' | 'proxy' | 'agent' | 'ssh' | 'target'
 
 /** What of an error crosses a link: the body of RESET and GOAWAY. */
@@ -157,7 +157,7 @@ const HOPS: ReadonlySet<unknown> = new Set<Hop>(['client', 'proxy', 'agent', 'ss
 /** The longest text of a peer's error that is kept, in characters. */
 const MAX_MESSAGE = 1_024
 
-/** A text that is too long, cut. Made anew, as a part of a text may keep the whole of it in memory. */
+/** Cuts a text that is too long. The result is a copy, because a slice may keep the whole text in memory. */
 function cut(text: string): string {
   if (text.length <= MAX_MESSAGE) return text
   return new TextDecoder().decode(new TextEncoder().encode(text.slice(0, MAX_MESSAGE)))

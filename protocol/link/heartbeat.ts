@@ -14,7 +14,7 @@ export interface HeartbeatTarget {
 /** How late a timer may fire before it means that the machine has slept, in ms. */
 const SLEPT_MS = 3_000
 
-/** How long before a link counts as dead it is looked at once more, in ms: so that one look is never the last word. */
+/** How long before a link counts as dead it is checked once more, in ms: no link is closed after a single check. */
 const LAST_LOOK_MS = 10
 
 /**
@@ -94,7 +94,7 @@ export class Heartbeat {
   #beat(): void {
     const now = this.#clock.now()
     if (now - this.#dueAtMs > SLEPT_MS) {
-      // Silence while nobody listened proves nothing: ask, and give one patience from now.
+      // Silence while this process slept proves nothing: ask, and allow one timeout from now.
       this.received()
       this.probe(Math.min(SLEPT_MS, this.#timeoutMs))
       return

@@ -205,7 +205,7 @@ export class Link {
   release(channel: LinkChannel, number: number | undefined): void {
     this.#outlet.remove(channel)
     this.#channels.remove(channel, number)
-    // Not in the midst of whatever lets go of its place.
+    // Later: the caller that releases its place is still running, and a close now would re-enter it.
     if (this.#idleTimer !== undefined && this.#channels.size === 0) queueMicrotask(() => this.close())
   }
 

@@ -64,14 +64,14 @@ export abstract class Seat implements LinkChannel {
     if (!this.#released) this.link.acknowledgeLater(this)
   }
 
-  /** Gives the number back, without a word; only the link's end is told to it from now on. */
+  /** Gives the number back without sending a frame; from now on it only hears of the link's end. */
   stepBack(): void {
     if (this.#released) return
     this.link.stepBack(this, this.#number)
     this.#number = undefined
   }
 
-  /** Gives the number back, without a word, and leaves. */
+  /** Gives the number back without sending a frame, and leaves the link. */
   release(): void {
     if (this.#released) return
     this.#released = true

@@ -13,7 +13,7 @@ const SHARED_DATA_BYTES = 16_384
 /** A frame below this, in bytes, makes a stream interactive; for INTERACTIVE_MS after it. */
 const SMALL_FRAME_BYTES = 1_024
 const INTERACTIVE_MS = 500
-/** How long an acknowledgement that matters to nobody yet may wait for company, in ms. */
+/** How long an acknowledgement that the peer does not need yet may wait to be sent with others, in ms. */
 const ACKNOWLEDGE_MS = 100
 
 export interface LinkWriterOptions {

@@ -58,8 +58,8 @@ export class StreamDuplex extends Duplex {
   }
 
   /**
-   * The stream that its acceptor has taken; rejects with what ended it before. An end that comes in the same breath as
-   * the answer still rejects: whoever waits could not have listened for it.
+   * The stream that its acceptor has taken; rejects with the error that ended it before that. A stream that ends
+   * in the same turn as it is accepted also rejects, because its caller cannot have added a listener yet.
    */
   static accepted(stream: TunnelStream, onAccepted?: () => void): Promise<StreamDuplex> {
     return new Promise((resolve, reject) => {

@@ -106,7 +106,7 @@ export class EventBuffer {
     else deliver(this.#handlers)
   }
 
-  /** Without handlers there is nobody to tell: they are told only what is still so when they come. */
+  /** Not kept for handlers that are set later: it may no longer hold by then. */
   drained(): void {
     this.#handlers?.drained?.()
   }

@@ -173,7 +173,7 @@ export class StreamOpener {
   }
 }
 
-/** Asks for the stream on `link`, as what it is by now. */
+/** Asks for the stream on `link`: with OPEN if it was never sent, with RESUME otherwise. */
 function send(stream: TunnelStream, link: Link): void {
   if (stream.openedAtMs === undefined) stream.openOn(link)
   else stream.resumeOn(link)

@@ -91,7 +91,7 @@ export class ReceiveHalf {
     this.#window += more
   }
 
-  /** Whether the peer should be told now, rather than by and by. */
+  /** Whether the peer needs an acknowledgement now, rather than with a later frame. */
   get due(): boolean {
     const quarter = this.#window >> 2
     return (
@@ -101,7 +101,7 @@ export class ReceiveHalf {
     )
   }
 
-  /** What to tell the peer, taken as told. */
+  /** What to send to the peer; counts as sent from now on. */
   tell(): { received: number; limit: number } {
     this.#limit = Math.max(this.#limit, this.#consumed + this.#window)
     this.#toldReceived = this.#received
