@@ -30,7 +30,7 @@ interface Circuit extends CircuitKey {
 /** When to ask again while a probe is under way, whose length is not known, in ms. */
 const PROBE_RETRY_MS = 1_000
 
-/** One circuit for each user and machine: a failure of one user's machine does not affect another user. */
+/** One circuit for each user and machine: one user's failures never refuse another user. */
 export class Circuits {
   readonly #options: BreakerOptions
   readonly #clock: Clock
