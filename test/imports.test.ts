@@ -102,14 +102,19 @@ test('imports point one way', () => {
   assert.deepEqual(show(wrong), [])
 })
 
-test('a plugin takes of another plugin its types alone', () => {
+test('a plugin takes of another plugin its types alone, from its index.ts', () => {
   const wrong = IMPORTS.filter(({ from, to, isOurs, isType }) => {
     const other = pluginOf(to)
-    return (
-      isOurs && !isType && pluginOf(from) !== undefined && other !== undefined && other !== pluginOf(from)
-    )
+    if (!isOurs || pluginOf(from) === undefined || other === undefined || other === pluginOf(from))
+      return false
+    return !isType || to !== `plugins/${other}/index.ts`
   })
   assert.deepEqual(show(wrong), [])
+})
+
+test('of the plugins ssh alone knows ssh2, its types included', () => {
+  const users = IMPORTS.filter(({ from, to }) => pluginOf(from) !== undefined && /^ssh2(\/|$)/.test(to))
+  assert.deepEqual([...new Set(users.map(({ from }) => pluginOf(from)))], ['ssh'])
 })
 
 test("only a plugin's index.ts imports Fastify, types aside", () => {

@@ -1,6 +1,6 @@
 import type { StreamEvent } from '../../protocol/codec/heads.ts'
 import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
-import type { CommandExit } from '../ssh/connection.ts'
+import type { CommandExit } from '../ssh/index.ts'
 import { serveChannel } from './channel.ts'
 import { commandLost, requestGone } from './errors.ts'
 import type { ServeContext } from './serve.ts'

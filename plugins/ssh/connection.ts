@@ -1,4 +1,4 @@
-import type { Duplex } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import type { Client, ClientChannel } from 'ssh2'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { aborted, channelTimeout, connectionLost, isFull, sessionRefused, targetRefused } from './errors.ts'
@@ -22,6 +22,13 @@ export interface ChannelOptions {
 
 /** How a command ended: its status, or the signal's name without SIG (RFC 4254, section 6.10). */
 export type CommandExit = { code: number } | { signal: string }
+
+/** A command that runs: its stdin and stdout, and beside them what SSH has for a command. */
+export interface CommandChannel extends Duplex {
+  readonly stderr: Readable
+  /** @param name without SIG (RFC 4254, section 6.9); nothing is sent after the end of stdin */
+  signal(name: string): void
+}
 
 /** One SSH connection that is authenticated, and the channels on it. */
 export class SSHConnection {
@@ -83,7 +90,7 @@ export class SSHConnection {
   exec(
     command: string,
     { onExit, ...options }: ChannelOptions & { onExit?: (exit: CommandExit) => void },
-  ): Promise<ClientChannel> {
+  ): Promise<CommandChannel> {
     return this.#open(
       `${this.machine}'s sshd`,
       options,

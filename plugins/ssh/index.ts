@@ -6,7 +6,7 @@ import { masterSecretUnfit } from './errors.ts'
 import type { SshOptions } from './options.ts'
 import { SSHTunnelManager, type SshConnectRequest } from './tunnel.ts'
 
-export type { SSHConnection } from './connection.ts'
+export type { CommandChannel, CommandExit, SSHConnection } from './connection.ts'
 export type { SshConnectRequest } from './tunnel.ts'
 
 export interface Ssh {
