@@ -261,7 +261,12 @@ export class Passage {
       bytesIn: this.#bytesIn,
       bytesOut: this.#bytesOut,
     }
-    this.#shared.services.audit.record({ event, userId: user.sub, machine, correlationId, details })
+    try {
+      this.#shared.services.audit.record({ event, userId: user.sub, machine, correlationId, details })
+    } catch (thrown) {
+      // A custom audit sink that throws must not keep the stream from ending.
+      log.error({ err: thrown }, 'a stream could not be recorded in the audit trail')
+    }
     const told = { context: { machine, ...details } }
     if (error?.code === 'INTERNAL' && !error.fromPeer) log.error({ ...told, err: error }, 'a stream failed')
     else if (!this.#admitted) log.info(told, 'stream refused')

@@ -131,18 +131,20 @@ export class Resumes {
     givenUp: TunnelError | undefined,
     route: Route | undefined,
   ): void {
-    const { clock, services, relays } = this.#context
+    const { clock, services, relays, owners } = this.#context
     const isForeign = this.#isForeign(resume, session)
     let stopWaiting: (() => void) | undefined
     let stranger: unknown
     let answered = false
+    // Its opener missed how the stream ended and asks once more: all has been said of it here.
+    const hasEnded = passage.context.moved && owners.isOver(resume.head.id, session.userId)
     const relay = relays.add(session, passage, resume, {
       answered: () => {
         if (answered) return
         answered = true
         this.#count('ok')
         // The proxy that it came from ran these for itself.
-        passage.opened()?.catch((error: TunnelError) => relay.reset(error))
+        if (!hasEnded) passage.opened()?.catch((error: TunnelError) => relay.reset(error))
       },
       left: (error) => {
         stopWaiting?.()
@@ -152,6 +154,7 @@ export class Resumes {
         if (isForeign && error.code === 'UNKNOWN_STREAM') this.#recordForeign(opener, resume)
       },
     })
+    if (hasEnded) passage.forget()
     if (givenUp !== undefined) relay.giveUp(givenUp)
     const { machine } = resume.head
     const head = { ...resume.head, subject: session.userId }

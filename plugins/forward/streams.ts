@@ -248,6 +248,7 @@ export class Streams {
     })
     if (refused === undefined) return
     disown()
+    this.#countRefusal(session, open.link)
     passage.over(refused)
   }
 
@@ -288,7 +289,12 @@ export class Streams {
     this.#carriage.close(error)
     const sessions = [...this.#sessions.all()]
     this.#sessions.close(error)
-    for (const { passages } of sessions) for (const passage of [...passages.values()]) passage.moved()
+    for (const { passages } of sessions) {
+      // One that was never admitted has nothing that could go on elsewhere.
+      for (const passage of [...passages.values()])
+        if (passage.stage === 'asking') passage.over(error)
+        else passage.moved()
+    }
   }
 }
 

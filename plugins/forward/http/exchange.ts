@@ -228,7 +228,6 @@ export class HttpExchange implements Waiting, ConnectionUser {
     }
     const unknown = byService && unanswered && !idempotent && connection?.answered === false
     const error = unknown ? outcomeUnknown(this.#authority, cause) : exchangeFailed(cause, this.#authority)
-    if (error.code === 'INTERNAL') this.#context.log.error({ err: cause }, 'carrying a response failed')
     this.fail(error)
     this.#free()
   }
@@ -308,9 +307,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
     try {
       send()
     } catch (error) {
-      const failure = asTunnelError(error, 'INTERNAL', 'proxy')
-      if (failure.code === 'INTERNAL') this.#context.log.error({ err: error }, 'sending a request failed')
-      this.fail(failure)
+      this.fail(asTunnelError(error, 'INTERNAL', 'proxy'))
       if (this.#state === 'queued') this.#free()
     }
   }

@@ -93,7 +93,10 @@ export class Relays {
       return
     }
     const isElsewhere = error?.code === 'TAKEN_OVER'
-    if (isOver && !isElsewhere && !mayAskAgain(passage, error)) return passage.over(error)
+    if (isOver && !isElsewhere && !mayAskAgain(passage, error)) {
+      this.#owners.over(passage.id)
+      return passage.over(error)
+    }
     // A newer relay asks for it: the older one was told first.
     if (ways.asking.size > 0) return passage.suspended(this.#resumeMs)
     if (isElsewhere && carried) passage.moved()
