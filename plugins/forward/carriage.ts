@@ -11,16 +11,20 @@ import type { Passage } from './passage.ts'
 import { serveConfigured } from './sealed/configured.ts'
 import type { ServeContext } from './serve.ts'
 
+interface PooledServices {
+  readonly pool: Pick<Pool, 'acquire' | 'open' | 'waiting'>
+}
+
 /** The streams that end at this proxy, joined to what they are for: inspected ones, and sealed ones to configured hosts. */
 export class Carriage {
-  readonly #services: { readonly pool: Pool }
+  readonly #services: PooledServices
   readonly #clock: Clock
   readonly #timeoutMs: number
   readonly #origins: HttpOrigins
   readonly #carriers: Readonly<Partial<Record<StreamKind, Carrier>>>
 
   /** @param timeoutMs for sshd's answer to a channel, and for the head of a response */
-  constructor(services: { readonly pool: Pool }, clock: Clock, timeoutMs: number) {
+  constructor(services: PooledServices, clock: Clock, timeoutMs: number) {
     this.#services = services
     this.#clock = clock
     this.#timeoutMs = timeoutMs

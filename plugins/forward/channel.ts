@@ -2,7 +2,7 @@ import type { StreamEvent } from '../../protocol/codec/heads.ts'
 import { type FarEnd, farFailed, Join, type Joined } from '../../protocol/node/join.ts'
 import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import type { ChannelLease } from '../pool/index.ts'
-import { placeNeeded, requestGone } from './errors.ts'
+import { hostHungUp, placeNeeded, requestGone } from './errors.ts'
 import { AWAY_MS, type ServeContext } from './serve.ts'
 
 /** One channel of a pooled SSH connection, and how it ends. */
@@ -60,8 +60,10 @@ export async function serveChannel<Channel extends Joined>(
     const opened = await context.open(gone.signal, (connection) => open(connection, gone.signal))
     lease = opened.lease
     channel = opened.channel.channel
+    if (gone.signal.aborted) throw requestGone()
     await context.onOpen()
     if (gone.signal.aborted) throw requestGone()
+    if (channel.destroyed) throw hostHungUp(context.machine)
     stream.accept()
     context.onAccepted()
     accepted?.(channel)

@@ -11,7 +11,7 @@ export class StreamOwners {
   readonly #keepMs: number
   readonly #clock: Clock
   readonly #present = new Map<string, { userId: string; relays: number }>()
-  readonly #former = new Map<string, { userId: string; atMs: number; isOver: boolean }>()
+  readonly #former = new Map<string, { userId: string; atMs: number }>()
 
   constructor(keepMs: number, clock: Clock) {
     this.#keepMs = keepMs
@@ -35,23 +35,11 @@ export class StreamOwners {
   #remember(id: string, userId: string): void {
     const now = this.#clock.now()
     this.#former.delete(id)
-    this.#former.set(id, { userId, atMs: now, isOver: false })
+    this.#former.set(id, { userId, atMs: now })
     for (const [oldest, { atMs }] of this.#former) {
       if (now - atMs <= this.#keepMs && this.#former.size <= MAX_FORMER) return
       this.#former.delete(oldest)
     }
-  }
-
-  /** The stream has ended; it does not go on elsewhere. */
-  over(id: string): void {
-    const former = this.#former.get(id)
-    if (former !== undefined) former.isOver = true
-  }
-
-  /** Whether the user's stream of this id has ended here of late: its opener may ask once more how. */
-  isOver(id: string, userId: string): boolean {
-    const former = this.#former.get(id)
-    return former?.isOver === true && former.userId === userId && !this.#present.has(id)
   }
 
   /** Whether a stream of this id is, or was of late, somebody else's. */

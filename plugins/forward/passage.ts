@@ -59,6 +59,9 @@ export class Passage {
   #opening: Promise<void> | undefined
   #answered = false
   #wasCarried = false
+  /** The highest attempt at the stream that was seen here. */
+  #attempt: number
+  #wasElsewhere = false
   #window: unknown
   #bytesIn = 0
   #bytesOut = 0
@@ -74,6 +77,7 @@ export class Passage {
     this.#shared = shared
     this.#onLeft = onLeft
     this.#beganMs = shared.clock.now()
+    this.#attempt = context.head.attempt ?? 0
   }
 
   get id(): string {
@@ -99,6 +103,11 @@ export class Passage {
   isFor(head: RoutedHead): boolean {
     const { kind, machine, target } = this.context.head
     return head.kind === kind && head.machine === machine && head.target === target
+  }
+
+  /** Its opener has asked for it where we did not see that, and it has not come back since: it may have ended there. */
+  get wasElsewhere(): boolean {
+    return this.#wasElsewhere
   }
 
   /**
@@ -167,12 +176,18 @@ export class Passage {
     return this.#opening
   }
 
+  /** Its OPEN has come after all, behind a RESUME that was faster: it did not begin at another proxy. */
+  beginHere(): void {
+    this.context.moved = false
+  }
+
   /** Bytes may flow: the machine has taken the stream, or taken it back. */
   carrying(): void {
     if (this.#stage === 'over') return
     const isFirst = !this.#wasCarried
     this.#stage = 'open'
     this.#wasCarried = true
+    this.#wasElsewhere = false
     this.#shared.clock.clearTimer(this.#window)
     if (!isFirst) return
     const { machine, head, log } = this.context
@@ -205,9 +220,11 @@ export class Passage {
     if (windowMs !== undefined) this.#window = clock.setTimer(() => this.over(windowOver(windowMs)), windowMs)
   }
 
-  /** Its opener asks for it again: what comes of that says how the stream goes on. */
-  asked(): void {
+  /** Its opener asks for it: what comes of that says how the stream goes on. `attempt` counts what it has asked so far. */
+  asked(attempt: number): void {
     this.#shared.clock.clearTimer(this.#window)
+    if (attempt > this.#attempt + 1) this.#wasElsewhere = true
+    this.#attempt = Math.max(this.#attempt, attempt)
   }
 
   /** It has a path again. */

@@ -8,7 +8,7 @@ import type { Route } from '../machines/index.ts'
 import { unknownStream } from './errors.ts'
 import type { StreamOwners } from './owners.ts'
 import type { Passage } from './passage.ts'
-import type { Relays } from './sealed/relays.ts'
+import { mayAskAgain, type Relays } from './sealed/relays.ts'
 import type { Session } from './sessions.ts'
 import type { OpenerLink, StreamServices } from './streams.ts'
 
@@ -97,9 +97,10 @@ export class Resumes {
       if (handedOver) resume.link.refuse(resume.number, told)
       else held.refuse(told)
       this.#forget(passage, held)
-      // Its opener has been told that it is over. One that ends here waits for its own resume window.
+      // Its opener has been told that it is over. One that ends here waits for its own resume window,
+      // and one that was never taken is opened again.
       if (passage.newest !== held || passage.stage !== 'suspended') return
-      if (!session.acceptor.knows(id)) passage.over(error)
+      if (!session.acceptor.knows(id) && !mayAskAgain(passage, error)) passage.over(error)
     }
   }
 
@@ -131,20 +132,18 @@ export class Resumes {
     givenUp: TunnelError | undefined,
     route: Route | undefined,
   ): void {
-    const { clock, services, relays, owners } = this.#context
+    const { clock, services, relays } = this.#context
     const isForeign = this.#isForeign(resume, session)
     let stopWaiting: (() => void) | undefined
     let stranger: unknown
     let answered = false
-    // Its opener missed how the stream ended and asks once more: all has been said of it here.
-    const hasEnded = passage.context.moved && owners.isOver(resume.head.id, session.userId)
     const relay = relays.add(session, passage, resume, {
       answered: () => {
         if (answered) return
         answered = true
         this.#count('ok')
         // The proxy that it came from ran these for itself.
-        if (!hasEnded) passage.opened()?.catch((error: TunnelError) => relay.reset(error))
+        passage.opened()?.catch((error: TunnelError) => relay.reset(error))
       },
       left: (error) => {
         stopWaiting?.()
@@ -154,7 +153,6 @@ export class Resumes {
         if (isForeign && error.code === 'UNKNOWN_STREAM') this.#recordForeign(opener, resume)
       },
     })
-    if (hasEnded) passage.forget()
     if (givenUp !== undefined) relay.giveUp(givenUp)
     const { machine } = resume.head
     const head = { ...resume.head, subject: session.userId }

@@ -18,6 +18,8 @@ export interface Session {
   readonly links: Set<Link>
   /** Streams that end here; they outlive their links. */
   readonly acceptor: StreamAcceptor
+  /** What those hold. */
+  readonly budget: Budget
   /** What relayed streams hold here, and what waits to be admitted. */
   readonly memory: RelayMemory
   /** What the user may still ask for that is refused. */
@@ -54,6 +56,7 @@ export class Sessions {
       userId,
       links: new Set(),
       acceptor: new StreamAcceptor({ settings, clock: this.#clock, hop: 'proxy', budgetOf: () => budget }),
+      budget,
       memory: new RelayMemory(settings.userBudgetBytes),
       refusals: new TokenBucket(this.#clock, REFUSALS_PER_SECOND, REFUSALS),
       passages: new Map(),

@@ -30,9 +30,9 @@ export interface OpenerLink {
 }
 
 export interface StreamServices extends PassageServices {
-  readonly pool: Pool
+  readonly pool: Pick<Pool, 'acquire' | 'open' | 'waiting'>
   readonly machines: Pick<MachineDirectory, 'resolve' | 'whenOnline'>
-  readonly tunnelMetrics: TunnelMetrics
+  readonly tunnelMetrics: PassageServices['tunnelMetrics'] & Pick<TunnelMetrics, 'streamResumes'>
 }
 
 export interface StreamsConfig {
@@ -130,6 +130,7 @@ export class Streams {
     const known = session.passages.get(id)
     if (known?.isFor(open.head) === false) throw idInUse()
     const passage = known ?? this.#passage(opener, session, open.head, false)
+    if (!passage.wasCarried) passage.beginHere()
     const cost = incomingCost(open)
     try {
       session.memory.take(cost)
@@ -250,6 +251,17 @@ export class Streams {
     disown()
     this.#countRefusal(session, open.link)
     passage.over(refused)
+  }
+
+  /** What all users together have here, memory in bytes; nothing of it outlives the resume window. */
+  held(): { sessions: number; passages: number; relayed: number; bytes: number } {
+    const held = { sessions: 0, passages: 0, relayed: this.#relays.size, bytes: 0 }
+    for (const { passages, memory, budget } of this.#sessions.all()) {
+      held.sessions++
+      held.passages += passages.size
+      held.bytes += memory.usedBytes + budget.usedBytes
+    }
+    return held
   }
 
   /** Requests that wait for a connection, by priority. */

@@ -16,7 +16,7 @@ export interface RelayOptions {
    * or in order; otherwise it goes on through whatever relay its opener asks next.
    */
   onOver?(error: TunnelError | undefined, isOver: boolean): void
-  /** The acceptor has taken the stream: ACCEPT or RESUMED passes. */
+  /** The acceptor has taken the stream: ACCEPT passes, or a RESUMED after which more follows. */
   onAnswered?(): void
   /** Bytes of payload that went through: `up` from the opener, `down` to it. */
   onBytes?(direction: 'up' | 'down', byteCount: number): void
@@ -107,6 +107,10 @@ export class Relay {
     return this.#acceptor !== undefined
   }
 
+  get #isDone(): boolean {
+    return this.#up.done && this.#down.done
+  }
+
   /** Passes the stream on over `link`; `head` is what its OPEN or RESUME says there. */
   connect(link: Link, head: RoutedHead | ResumeHead): void {
     if (this.#over) return
@@ -171,7 +175,7 @@ export class Relay {
     this.#observe(fromOpener, type, typeByte, frame)
     const error = type === FrameType.RESET ? resetOf(frame) : undefined
     to.queue(frame, from.link)
-    const isOver = error !== undefined || (this.#up.done && this.#down.done)
+    const isOver = error !== undefined || this.#isDone
     if (isOver || type === FrameType.SUSPEND) this.#finish(error, isOver)
   }
 
@@ -204,7 +208,8 @@ export class Relay {
       other.offset = received
       other.acknowledged = received
       own.end = end
-      this.#options.onAnswered?.()
+      // Nothing is left to pass: its opener only says once more how the stream ended.
+      if (!this.#isDone) this.#options.onAnswered?.()
     }
   }
 

@@ -1,6 +1,6 @@
 // `npm run chaos`: every program of the matrix under every fault, printed as a table.
 import { parseArgs } from 'node:util'
-import { simulate } from '../protocol/simulation.ts'
+import { simulate } from '../simulation/simulation.ts'
 import { Cleanup } from '../support/scope.ts'
 import { requireSystem } from '../support/system.ts'
 import { type CellResult, runCell } from './cell.ts'

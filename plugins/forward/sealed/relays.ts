@@ -30,6 +30,11 @@ export class Relays {
     this.#resumeMs = resumeMs
   }
 
+  /** Streams that are relayed, or ask to be. */
+  get size(): number {
+    return this.#ways.size
+  }
+
   /** Takes the place of `incoming` on its link for a stream that has been authorised. */
   add(
     session: Session,
@@ -60,7 +65,7 @@ export class Relays {
     })
     this.#ways.set(passage, ways)
     ways.asking.add(relay)
-    passage.asked()
+    passage.asked(incoming.head.attempt ?? 0)
     return relay
   }
 
@@ -93,10 +98,9 @@ export class Relays {
       return
     }
     const isElsewhere = error?.code === 'TAKEN_OVER'
-    if (isOver && !isElsewhere && !mayAskAgain(passage, error)) {
-      this.#owners.over(passage.id)
-      return passage.over(error)
-    }
+    // Only how it ended is said again here, and whoever had it last has counted it.
+    if (isOver && passage.wasElsewhere) return passage.moved()
+    if (isOver && !isElsewhere && !mayAskAgain(passage, error)) return passage.over(error)
     // A newer relay asks for it: the older one was told first.
     if (ways.asking.size > 0) return passage.suspended(this.#resumeMs)
     if (isElsewhere && carried) passage.moved()
@@ -105,6 +109,6 @@ export class Relays {
 }
 
 /** A stream that its acceptor never had goes on: its opener opens it again, under the same id. */
-function mayAskAgain(passage: Passage, error: TunnelError | undefined): boolean {
+export function mayAskAgain(passage: Passage, error: TunnelError | undefined): boolean {
   return error?.code === 'UNKNOWN_STREAM' && !passage.wasCarried
 }
