@@ -106,9 +106,12 @@ test('what goes wrong on the way is one line at the person, with its hop, its co
         assert.match(told, /request\.timeoutMs = "abc" \(environment/)
         assert.match(told, /TUNNEL_BACKOFF_JITTR .*did you mean/)
       }
+      const agent = await way.startAgent()
+      await tunnel(['machines', '--trust', 'home'], { env })
       const silent = await listenTcp(t, () => {})
       const impatient = { TUNNEL_REQUEST_TIMEOUT_MS: '50' }
       assert.match(await failing(`request http://home:${silent.split(':')[1]}/`, 4, impatient), /TIMEOUT/)
+      await agent.stop()
     },
   )
 
