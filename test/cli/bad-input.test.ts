@@ -106,7 +106,9 @@ test('what goes wrong on the way is one line at the person, with its hop, its co
         assert.match(told, /request\.timeoutMs = "abc" \(environment/)
         assert.match(told, /TUNNEL_BACKOFF_JITTR .*did you mean/)
       }
+      // The machine of before, whose key its owner has to trust again.
       const agent = await way.startAgent()
+      assert.match(await failing('exec home -- true', 255), /HOST_KEY_CHANGED/)
       await tunnel(['machines', '--trust', 'home'], { env })
       const silent = await listenTcp(t, () => {})
       const impatient = { TUNNEL_REQUEST_TIMEOUT_MS: '50' }
