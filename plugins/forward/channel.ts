@@ -60,7 +60,6 @@ export async function serveChannel<Channel extends Joined>(
     const opened = await context.open(gone.signal, (connection) => open(connection, gone.signal))
     lease = opened.lease
     channel = opened.channel.channel
-    if (gone.signal.aborted) throw requestGone()
     await context.onOpen()
     if (gone.signal.aborted) throw requestGone()
     if (channel.destroyed) throw hostHungUp(context.machine)

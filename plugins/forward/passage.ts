@@ -169,7 +169,8 @@ export class Passage {
    * @throws {TunnelError} what a hook ends the stream with
    */
   opened(): Promise<void> | undefined {
-    if (this.#opened) return this.#opening
+    // Of one that is over, onClose has been told.
+    if (this.#opened || this.#stage === 'over') return this.#opening
     this.#opened = true
     const { hooks } = this.#shared
     if (hooks.has('onOpen')) this.#opening = hooks.run('onOpen', this.context)

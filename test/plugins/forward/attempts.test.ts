@@ -55,6 +55,8 @@ class Scene {
   taken = 0
   /** How often machines are not known yet, before `home` is. */
   unknownFor = 0
+  /** What the way to the machine waits for. */
+  way: Promise<void> = Promise.resolve()
   readonly streams: Streams
   readonly agent: Link
   readonly agentStreams: string[] = []
@@ -85,7 +87,7 @@ class Scene {
       source: 'agent',
       owner: 'ada',
       name: 'home',
-      link: async () => this.agent,
+      link: () => this.way.then(() => this.agent),
     } as never as Route
     const nothing = { inc() {}, observe() {} }
     const services = {
@@ -229,6 +231,45 @@ test('a RESUME does not make the OPEN beside it one that was admitted', async ()
   await scene.turn()
   assert.deepEqual(scene.agentStreams, [])
   assert.deepEqual(client.types(number), [FrameType.RESET])
+})
+
+test('a stream whose RESUME was faster than its OPEN is one that began here: its end is told', async () => {
+  const scene = new Scene()
+  const told: string[] = []
+  scene.hooks.addHook('onOpen', () => {
+    told.push('onOpen')
+    throw new TunnelError('FORBIDDEN', 'not now')
+  })
+  scene.hooks.addHook('onClose', ({ error }) => void told.push(`onClose ${error?.code}`))
+  const gate = new Gate()
+  scene.onPolicy = () => gate.opened
+  const client = await scene.client()
+  client.resume()
+  client.open()
+  await scene.turn()
+  gate.open()
+  await scene.turn()
+  await scene.clock.run(scene.clock.now() + STREAMS.resumeMs + 1)
+  assert.deepEqual(told, ['onOpen', 'onClose FORBIDDEN'])
+  assert.deepEqual(scene.ends, ['stream.closed FORBIDDEN'])
+  assert.equal(scene.counted, 0)
+})
+
+test('the hook onOpen is not called for a stream that was given up before its way stood', async () => {
+  const scene = new Scene()
+  const told: string[] = []
+  scene.hooks.addHook('onOpen', () => void told.push('onOpen'))
+  scene.hooks.addHook('onClose', () => void told.push('onClose'))
+  const way = new Gate()
+  scene.way = way.opened
+  const client = await scene.client()
+  const number = client.open()
+  await scene.turn()
+  client.reset(number)
+  await scene.turn()
+  way.open()
+  await scene.turn()
+  assert.deepEqual(told, ['onClose'])
 })
 
 test('an OPEN of another kind, machine or target under the id of a stream is refused', async () => {
