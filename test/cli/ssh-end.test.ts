@@ -70,9 +70,13 @@ test('tunnel stdio to another address passes on a half close in a pipe, and goes
 
 /** The processes that sshd has for its connections. */
 function sessions(way: Way): number[] {
-  return descendants(way.sshd.pid).filter((pid) =>
-    /^sshd/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1')),
-  )
+  return descendants(way.sshd.pid).filter((pid) => {
+    try {
+      return /^sshd/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1'))
+    } catch {
+      return false // it has ended meanwhile
+    }
+  })
 }
 
 test('ssh hears at once that the machine has ended its connection', { skip }, async (t) => {
