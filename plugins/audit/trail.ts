@@ -75,11 +75,13 @@ export class AuditTrail {
       ...event,
       previous: this.#previous,
     }
-    const hash = hashOf(line)
+    // Serialised once: the hash is of the line without it, and stands at its end.
+    const json = JSON.stringify(line)
+    const hash = sha256(json)
     this.#previous = hash
     // A full disk ends a stream for good; it may have room again. The gap in the chain tells what is missing.
     if (this.#stream.destroyed) this.#stream = this.#open()
-    this.#stream.write(`${JSON.stringify({ ...line, hash })}\n`, (error) => {
+    this.#stream.write(`${json.slice(0, -1)},"hash":"${hash}"}\n`, (error) => {
       if (error) this.#failed(error)
     })
   }

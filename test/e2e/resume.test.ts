@@ -240,7 +240,8 @@ test('killing the agent ends its streams within the resume window, with a clear 
   const errors = await Promise.all(ends)
   assert.ok(performance.now() - startedMs < 4_000)
   for (const [error] of errors) assert.match(error.code, /RESUME_EXPIRED|AGENT_LOST|OUTCOME_UNKNOWN/)
-  assert.match(errors[0]![0].message, /no path to the peer came back within 1.5 s/)
+  // The proxy and the client each count the same window; whichever is done first says so.
+  assert.match(errors[0]![0].message, /no path to the peer came back within 1.5 s|did not come back/)
   await assert.rejects(tunnel.exec('home', 'true'), { code: 'MACHINE_OFFLINE' })
 })
 
