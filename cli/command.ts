@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { parseTarget as readTarget } from '../protocol/codec/target.ts'
 import type { AccessOptions } from './credentials.ts'
+import { type Definition, optionsOf } from './definition.ts'
 import { UsageError } from './failure.ts'
 
 export interface CommonOptions extends AccessOptions {
@@ -8,41 +9,40 @@ export interface CommonOptions extends AccessOptions {
   verbose?: boolean
 }
 
-/** What each file of `commands/` exports; `argv` is what follows the command's name. Answers with the exit status. */
+/** Takes what follows the command's name, and answers with the exit status. */
 export type Run = (argv: string[]) => Promise<number>
 
-interface Description {
-  /** As the person types it, `tunnel` left out: 'exec <machine> <command...>'. */
-  usage: string
-  does: string
-  /** Lines to copy; at least one. */
-  examples: string[]
-  /** Whether the command talks to a proxy, and so takes --url, --token and --profile. */
-  reaches?: boolean
+/** What each file of `commands/` exports. */
+export interface CommandModule {
+  run: Run
+  definition: Definition
 }
 
-/** A command with the options that all have, whose mistakes are thrown as UsageError. */
-export function command({ usage, does, examples, reaches = true }: Description): Command {
-  const [name = ''] = usage.split(' ', 1)
+/** A command whose mistakes are thrown as UsageError. */
+export function command(definition: Definition): Command {
+  const { name, usage = '', does, examples, passesThrough = false } = definition
   const made = new Command(`tunnel ${name}`)
-    .usage(usage.slice(name.length + 1))
+    .usage(usage)
     .description(does)
     .exitOverride()
     .configureOutput({ outputError: () => {} })
     .showSuggestionAfterError(true)
+    .passThroughOptions(passesThrough)
     .addHelpText(
       'after',
       `\nExample${examples.length > 1 ? 's' : ''}:\n${examples.map((line) => `  $ ${line}`).join('\n')}`,
     )
-  if (reaches) {
-    made
-      .option('--url <url>', 'address of the proxy (or TUNNEL_URL); again for each further replica', collect)
-      .option('--token <token>', 'access token (or TUNNEL_TOKEN, TUNNEL_TOKEN_FILE)')
-      .option('--profile <name>', 'configuration profile (or TUNNEL_PROFILE)')
+  for (const { name: argument, does: text } of definition.arguments ?? []) made.argument(argument, text)
+  for (const { flags, does: text, default: value, repeats = false } of optionsOf(definition)) {
+    if (repeats) made.option(flags, text, collect)
+    else made.option(flags, text, value)
   }
   return made
-    .option('--json', 'machine-readable output and errors')
-    .option('--verbose', 'show the causes of an error')
+}
+
+/** What `--help` shows, on stdout. */
+export function showHelp(definition: Definition): void {
+  command(definition).outputHelp()
 }
 
 /** Parses `argv`; answers undefined when help was asked for and shown. */
@@ -57,7 +57,7 @@ export function parse(made: Command, argv: string[]): Command | undefined {
 }
 
 /** For options that may be given several times. */
-export function collect(value: string, previous: string[] | undefined): string[] {
+function collect(value: string, previous: string[] | undefined): string[] {
   return [...(previous ?? []), value]
 }
 

@@ -1,8 +1,8 @@
-import type { Run } from './command.ts'
+import type { CommandModule } from './command.ts'
 
 interface Entry {
   summary: string
-  load: () => Promise<{ run: Run }>
+  load: () => Promise<CommandModule>
 }
 
 /** Every command, once; loaded when it is asked for. */

@@ -1,12 +1,17 @@
 #!/usr/bin/env node
 import { COMMANDS, commandNamed } from './commands.ts'
+import { ACCESS_OPTIONS, namesOf, type OptionDefinition, OUTPUT_OPTIONS } from './definition.ts'
 import { describeFailure, EXIT, renderFailure } from './failure.ts'
 
 // Nothing heavy is imported here: each command loads what it needs, and `tunnel stdio` stands between ssh and its first byte.
 
 /** Options that may also stand before the command's name, as in `tunnel --url U machines`. */
-const LEADING = /^--(url|token|profile|json|verbose)(=|$)/
-const WITH_VALUE = /^--(url|token|profile)$/
+const LEADING = namesIn([...ACCESS_OPTIONS, ...OUTPUT_OPTIONS], '(=|$)')
+const WITH_VALUE = namesIn(ACCESS_OPTIONS, '$')
+
+function namesIn(options: readonly OptionDefinition[], end: string): RegExp {
+  return new RegExp(`^--(${options.map((option) => namesOf(option).long).join('|')})${end}`)
+}
 
 function splitLeading(argv: string[]): { leading: string[]; rest: string[] } {
   let end = 0

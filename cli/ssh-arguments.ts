@@ -1,15 +1,34 @@
+import { type Definition, namesOf, optionsOf } from './definition.ts'
 import { UsageError } from './failure.ts'
 
 /** The options of ssh(1) that take an argument; needed to tell the machine from an option's value. */
 const WITH_ARGUMENT = 'BbcDEeFIiJLlmOopQRSWw'
-/** Ours, which must stand before ssh's; ssh itself has no long options. */
-const OURS_WITH_ARGUMENT = ['--url', '--token', '--profile'] as const
-const OURS_ALONE = new Map([
-  ['--json', 'json'],
-  ['--verbose', 'verbose'],
-  ['--help', 'help'],
-  ['--show-config', 'showConfig'],
-] as const)
+
+export const definition: Definition = {
+  name: 'ssh',
+  usage: '[options] [ssh options] [user@]MACHINE [command…]',
+  does: [
+    'The stock ssh, with the tunnel as its ProxyCommand: the proxy relays bytes that it cannot read. All options after',
+    'ours are those of ssh(1) and are passed on untouched; so is the exit status (255: the connection itself failed).',
+  ].join(' '),
+  examples: [
+    'tunnel ssh home',
+    'tunnel ssh -L 8080:127.0.0.1:80 me@home',
+    "tunnel ssh home 'tar cz documents' > documents.tar.gz",
+    'tunnel ssh --show-config >> ~/.ssh/config',
+  ],
+  arguments: [
+    { name: '<machine>', does: 'its name, or user@ its name', values: 'machine' },
+    { name: '[command...]', does: 'what is run there, in place of a shell' },
+  ],
+  options: [
+    {
+      flags: '--show-config',
+      does: 'print the section for ~/.ssh/config by which `ssh MACHINE.tunnel` does the same',
+    },
+  ],
+  passesThrough: true,
+}
 
 export interface SshArguments {
   url?: string[]
@@ -27,23 +46,26 @@ export interface SshArguments {
 
 type Ours = Omit<SshArguments, 'passOn' | 'machine'>
 
+/** Our options, which must stand before ssh's; ssh itself has no long ones. */
 function takeOurs(argv: string[]): { ours: Ours; passOn: string[] } {
-  const ours: Ours = {}
+  const options = new Map(optionsOf(definition).map((option) => [`--${namesOf(option).long}`, option]))
+  options.set('--help', { flags: '--help', does: '' })
+  const ours: Record<string, unknown> = {}
   let index = 0
   for (; index < argv.length && argv[index]!.startsWith('--') && argv[index] !== '--'; index++) {
     const [name = '', inline] = argv[index]!.split(/=(.*)/s, 2)
-    const valued = OURS_WITH_ARGUMENT.find((option) => option === name)
-    const alone = (OURS_ALONE as ReadonlyMap<string, 'json' | 'verbose' | 'help' | 'showConfig'>).get(name)
-    if (valued !== undefined) {
-      const value = inline ?? argv[++index]
-      if (value === undefined) throw new UsageError(`option '${name}' needs a value`)
-      if (valued === '--url') ours.url = [...(ours.url ?? []), value]
-      else ours[valued.slice(2) as 'token' | 'profile'] = value
-    } else if (alone !== undefined && inline === undefined) {
-      ours[alone] = true
-    } else {
-      throw new UsageError(`unknown option '${name}'`)
+    const option = options.get(name)
+    if (option === undefined) throw new UsageError(`unknown option '${name}'`)
+    const { long, value: isValued } = namesOf(option)
+    const key = long.replaceAll(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
+    if (isValued === undefined) {
+      if (inline !== undefined) throw new UsageError(`option '${name}' takes no value`)
+      ours[key] = true
+      continue
     }
+    const value = inline ?? argv[++index]
+    if (value === undefined) throw new UsageError(`option '${name}' needs a value`)
+    ours[key] = option.repeats === true ? [...((ours[key] as string[]) ?? []), value] : value
   }
   return { ours, passOn: argv.slice(index) }
 }

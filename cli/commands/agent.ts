@@ -1,8 +1,9 @@
 import { Agent } from '../../agent/index.ts'
 import { loadClientSettings } from '../../config/index.ts'
 import { collectInOneGo } from '../collector.ts'
-import { type CommonOptions, collect, command, parse, parseTarget } from '../command.ts'
+import { type CommonOptions, command, parse, parseTarget } from '../command.ts'
 import { accessFrom, isLoopback, ownName } from '../credentials.ts'
+import { type Definition, SETTINGS_OPTIONS } from '../definition.ts'
 import { EXIT, UsageError, unusedProxy } from '../failure.ts'
 import { visible } from '../output.ts'
 import { stopSignal } from '../stop.ts'
@@ -20,33 +21,36 @@ interface AgentFlags extends Omit<CommonOptions, 'url'> {
   set?: string[]
 }
 
+export const definition: Definition = {
+  name: 'agent',
+  does: [
+    'Puts this machine on line: dials out to the proxy, and dials its own sshd for those who come in.',
+    'It reaches nothing but --ssh and what --allow names. Runs until Ctrl-C, or until another agent takes the name.',
+  ].join(' '),
+  examples: [
+    'tunnel agent --machine home',
+    'TUNNEL_TOKEN_FILE=~/agent.token tunnel agent --machine home --authorize --url wss://tunnel.example.com',
+    'tunnel agent --machine office --ssh 192.168.1.7:22 --allow 192.168.1.7:5900',
+  ],
+  options: [
+    { flags: '--machine <name>', does: 'the name under which this machine is reached (required)' },
+    { flags: '--ssh <host:port>', does: 'where its SSH server listens', default: '127.0.0.1:22' },
+    {
+      flags: '--allow <host:port>',
+      does: 'another address that may be dialled; may be given again',
+      repeats: true,
+    },
+    { flags: '--user <name>', does: 'whom the proxy logs in as for requests and commands (default: you)' },
+    {
+      flags: '--authorize',
+      does: "let the proxy's key for you in: one restricted line in ~/.ssh/authorized_keys",
+    },
+    ...SETTINGS_OPTIONS,
+  ],
+}
+
 export async function run(argv: string[]): Promise<number> {
-  const made = parse(
-    command({
-      usage: 'agent',
-      does: [
-        'Puts this machine on line: dials out to the proxy, and dials its own sshd for those who come in.',
-        'It reaches nothing but --ssh and what --allow names. Runs until Ctrl-C, or until another agent takes the name.',
-      ].join(' '),
-      examples: [
-        'tunnel agent --machine home',
-        'TUNNEL_TOKEN_FILE=~/agent.token tunnel agent --machine home --authorize --url wss://tunnel.example.com',
-        'tunnel agent --machine office --ssh 192.168.1.7:22 --allow 192.168.1.7:5900',
-      ],
-      reaches: false,
-    })
-      .option('--machine <name>', 'the name under which this machine is reached (required)')
-      .option('--ssh <host:port>', 'where its SSH server listens', '127.0.0.1:22')
-      .option('--allow <host:port>', 'another address that may be dialled; may be given again', collect)
-      .option('--user <name>', 'whom the proxy logs in as for requests and commands (default: you)')
-      .option('--authorize', "let the proxy's key for you in: one restricted line in ~/.ssh/authorized_keys")
-      .option('--url <url>', 'address of the proxy (or TUNNEL_URL); again for each further replica', collect)
-      .option('--token <token>', 'access token (or TUNNEL_TOKEN, TUNNEL_TOKEN_FILE)')
-      .option('--profile <name>', 'configuration profile (or TUNNEL_PROFILE)')
-      .option('--config <file>', 'settings as a JSON file')
-      .option('--set <a.b=value>', 'one setting; may be given again', collect),
-    argv,
-  )
+  const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const flags = made.opts<AgentFlags>()
   if (flags.machine === undefined) throw new UsageError('name this machine: --machine NAME')

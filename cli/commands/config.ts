@@ -1,5 +1,6 @@
 import { loadSettings } from '../../config/index.ts'
-import { type CommonOptions, collect, command, parse } from '../command.ts'
+import { type CommonOptions, command, parse } from '../command.ts'
+import { type Definition, PROFILE_OPTION, SETTINGS_OPTIONS } from '../definition.ts'
 import { EXIT } from '../failure.ts'
 import { table } from '../output.ts'
 
@@ -8,26 +9,23 @@ interface ConfigFlags extends CommonOptions {
   set?: string[]
 }
 
+export const definition: Definition = {
+  name: 'config',
+  does: [
+    'Shows the settings that hold, and where each came from: default, profile, file, environment or flag.',
+    'Secrets are masked. Mistakes are named all at once.',
+  ].join(' '),
+  examples: [
+    'tunnel config',
+    'tunnel config --profile unstable-network',
+    'tunnel config --config tunnel.json --json',
+  ],
+  reaches: false,
+  options: [PROFILE_OPTION, ...SETTINGS_OPTIONS],
+}
+
 export async function run(argv: string[]): Promise<number> {
-  const made = parse(
-    command({
-      usage: 'config',
-      does: [
-        'Shows the settings that hold, and where each came from: default, profile, file, environment or flag.',
-        'Secrets are masked. Mistakes are named all at once.',
-      ].join(' '),
-      examples: [
-        'tunnel config',
-        'tunnel config --profile unstable-network',
-        'tunnel config --config tunnel.json --json',
-      ],
-      reaches: false,
-    })
-      .option('--profile <name>', 'configuration profile (or TUNNEL_PROFILE)')
-      .option('--config <file>', 'settings as a JSON file')
-      .option('--set <a.b=value>', 'one setting; may be given again', collect),
-    argv,
-  )
+  const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const flags = made.opts<ConfigFlags>()
   const loaded = loadSettings({

@@ -1,4 +1,5 @@
 import { type CommonOptions, command, parse } from '../command.ts'
+import type { Definition } from '../definition.ts'
 import {
   cutAndResume,
   healthAndMetrics,
@@ -19,19 +20,21 @@ interface DemoFlags extends CommonOptions {
   embedded?: boolean
 }
 
+export const definition: Definition = {
+  name: 'demo',
+  does: [
+    'The whole job on this machine, with nothing set up: an SSH server, a web service, the proxy and an agent are',
+    'started in a temporary folder, used, cut, resumed, and removed again. Takes less than 30 s.',
+  ].join(' '),
+  examples: ['tunnel demo', 'npm run demo'],
+  reaches: false,
+  options: [
+    { flags: '--embedded', does: "use ssh2's own SSH server and client, even where OpenSSH is installed" },
+  ],
+}
+
 export async function run(argv: string[]): Promise<number> {
-  const made = parse(
-    command({
-      usage: 'demo',
-      does: [
-        'The whole job on this machine, with nothing set up: an SSH server, a web service, the proxy and an agent are',
-        'started in a temporary folder, used, cut, resumed, and removed again. Takes less than 30 s.',
-      ].join(' '),
-      examples: ['tunnel demo', 'npm run demo'],
-      reaches: false,
-    }).option('--embedded', "use ssh2's own SSH server and client, even where OpenSSH is installed"),
-    argv,
-  )
+  const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   return play(made.opts<DemoFlags>())
 }

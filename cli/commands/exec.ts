@@ -1,5 +1,6 @@
 import { type CommonOptions, command, parse } from '../command.ts'
 import { withTunnel } from '../connect.ts'
+import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { checkMachine } from '../machine-name.ts'
 import { signalStatus } from '../stop.ts'
@@ -7,26 +8,28 @@ import { signalStatus } from '../stop.ts'
 /** What a terminal or a supervisor sends us is the command's, by its SSH name (RFC 4254, section 6.10). */
 const PASSED = { SIGINT: 'INT', SIGTERM: 'TERM', SIGHUP: 'HUP', SIGQUIT: 'QUIT' } as const
 
+export const definition: Definition = {
+  name: 'exec',
+  usage: '[options] MACHINE -- COMMAND…',
+  does: [
+    'Runs one command on a machine: stdin is streamed to it, stdout and stderr come back apart, and its exit status',
+    "is ours. One word is a line for the machine's shell; several are passed on as they are. Ctrl-C is passed on;",
+    'the second one ends the connection.',
+  ].join(' '),
+  examples: [
+    'tunnel exec home -- uname -a',
+    "tunnel exec home -- 'df -h | tail -1'",
+    'tar cz site | tunnel exec home -- tar xz -C /srv',
+  ],
+  arguments: [
+    { name: '<machine>', does: 'its name', values: 'machine' },
+    { name: '[command...]', does: 'behind --' },
+  ],
+  passesThrough: true,
+}
+
 export async function run(argv: string[]): Promise<number> {
-  const made = parse(
-    command({
-      usage: 'exec [options] MACHINE -- COMMAND…',
-      does: [
-        'Runs one command on a machine: stdin is streamed to it, stdout and stderr come back apart, and its exit status',
-        "is ours. One word is a line for the machine's shell; several are passed on as they are. Ctrl-C is passed on;",
-        'the second one ends the connection.',
-      ].join(' '),
-      examples: [
-        'tunnel exec home -- uname -a',
-        "tunnel exec home -- 'df -h | tail -1'",
-        'tar cz site | tunnel exec home -- tar xz -C /srv',
-      ],
-    })
-      .argument('<machine>', 'its name')
-      .argument('[command...]', 'behind --')
-      .passThroughOptions(),
-    argv,
-  )
+  const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const [machine = '', ...rest] = made.args
   checkMachine(machine)

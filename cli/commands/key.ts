@@ -2,26 +2,28 @@ import { authorizedKeysFile, authorizedLineOf, authorizeKey } from '../../agent/
 import { askKey } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
+import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 
+export const definition: Definition = {
+  name: 'key',
+  does: [
+    'Prints the public SSH key with which the proxy logs in for you (request, exec). With --authorize it is let in',
+    'on this machine: one line in ~/.ssh/authorized_keys, restricted to channels and terminals from loopback.',
+  ].join(' '),
+  examples: [
+    'tunnel key',
+    'tunnel key --authorize',
+    'tunnel key --line | ssh me@elsewhere "cat >> .ssh/authorized_keys"',
+  ],
+  options: [
+    { flags: '--authorize', does: 'let the key in on this machine, once' },
+    { flags: '--line', does: 'print the line for authorized_keys, restricted as --authorize does it' },
+  ],
+}
+
 export async function run(argv: string[]): Promise<number> {
-  const made = parse(
-    command({
-      usage: 'key',
-      does: [
-        'Prints the public SSH key with which the proxy logs in for you (request, exec). With --authorize it is let in',
-        'on this machine: one line in ~/.ssh/authorized_keys, restricted to channels and terminals from loopback.',
-      ].join(' '),
-      examples: [
-        'tunnel key',
-        'tunnel key --authorize',
-        'tunnel key --line | ssh me@elsewhere "cat >> .ssh/authorized_keys"',
-      ],
-    })
-      .option('--authorize', 'let the key in on this machine, once')
-      .option('--line', 'print the line for authorized_keys, restricted as --authorize does it'),
-    argv,
-  )
+  const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const options = made.opts<CommonOptions & { authorize?: boolean; line?: boolean }>()
   if (options.line === true && (options.authorize === true || options.json === true))

@@ -2,6 +2,7 @@ import type { Machine } from '../../client/machines.ts'
 import { ask, askMachines } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
+import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { checkMachine } from '../machine-name.ts'
 import { age, table } from '../output.ts'
@@ -25,20 +26,29 @@ function streamsOf({ streams }: Machine): string {
   return streams.waiting === 0 ? `${streams.open}` : `${streams.open}, ${streams.waiting} waiting`
 }
 
+export const definition: Definition = {
+  name: 'machines',
+  does: [
+    'Lists your machines: on line or not, since when, how many streams go there or wait for it to come back, and the',
+    'fingerprint of the host key.',
+  ].join(' '),
+  examples: ['tunnel machines', 'tunnel machines --json', 'tunnel machines --trust home'],
+  options: [
+    {
+      flags: '--trust <name>',
+      does: 'accept the host key that this machine shows now, in place of the pinned one',
+      values: 'machine',
+    },
+    {
+      flags: '--forget <name>',
+      does: 'remove this machine and its pinned host keys, and stop its agent',
+      values: 'machine',
+    },
+  ],
+}
+
 export async function run(argv: string[]): Promise<number> {
-  const made = parse(
-    command({
-      usage: 'machines',
-      does: [
-        'Lists your machines: on line or not, since when, how many streams go there or wait for it to come back, and the',
-        'fingerprint of the host key.',
-      ].join(' '),
-      examples: ['tunnel machines', 'tunnel machines --json', 'tunnel machines --trust home'],
-    })
-      .option('--trust <name>', 'accept the host key that this machine shows now, in place of the pinned one')
-      .option('--forget <name>', 'remove this machine and its pinned host keys, and stop its agent'),
-    argv,
-  )
+  const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const options = made.opts<CommonOptions & { trust?: string; forget?: string }>()
   const { trust, forget } = options

@@ -4,8 +4,9 @@ import { stat } from 'node:fs/promises'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { TunnelError } from '../../protocol/codec/errors.ts'
-import { type CommonOptions, collect, command, parse } from '../command.ts'
+import { type CommonOptions, command, parse } from '../command.ts'
 import { withTunnel } from '../connect.ts'
+import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { signalStatus, stopSignal } from '../stop.ts'
 
@@ -25,37 +26,46 @@ interface RequestFlags extends CommonOptions {
   idempotent?: boolean
 }
 
+export const definition: Definition = {
+  name: 'request',
+  usage: '[options] http://MACHINE:PORT/path',
+  does: [
+    "One HTTP request to a service on a machine, with curl's habits; both bodies are streamed.",
+    'Any HTTP status is a success (0) unless --fail is given; other statuses tell of the tunnel.',
+  ].join(' '),
+  examples: [
+    'tunnel request http://home:11434/api/tags',
+    "tunnel request -d '{\"n\":1}' -H 'content-type: application/json' http://home:8080/jobs",
+    'tunnel request -X PUT -d @backup.tar -o answer.json http://home:8080/backup',
+  ],
+  arguments: [{ name: '<url>', does: 'http://MACHINE:PORT/path; the port is one of the machine itself' }],
+  options: [
+    { flags: '-X, --request <method>', does: 'method (default GET, or POST with --data)' },
+    { flags: '-H, --header <line>', does: "'Name: value'; may be given again", repeats: true },
+    {
+      flags: '-d, --data <data>',
+      does: 'body: text, @FILE, or @- for stdin; several are joined with &',
+      repeats: true,
+    },
+    { flags: '-i, --include', does: 'print the status line and the headers first' },
+    { flags: '-o, --output <file>', does: 'write the body there', values: 'file' },
+    { flags: '-f, --fail', does: 'exit with 1 and without the body when the status is 400 or more' },
+    { flags: '-L, --location', does: 'follow redirects on the same machine' },
+    {
+      flags: '-m, --max-time <seconds>',
+      does: 'how long the answer may take to begin, once the body has been sent',
+    },
+    {
+      flags: '--target <host:port>',
+      does: "the service's address on the machine's side, such as '[::1]:8080'",
+    },
+    { flags: '--priority <priority>', does: PRIORITIES.join(', '), default: 'normal', values: PRIORITIES },
+    { flags: '--idempotent', does: 'send it again when it is not known whether it was carried out' },
+  ],
+}
+
 export async function run(argv: string[]): Promise<number> {
-  const made = parse(
-    command({
-      usage: 'request [options] http://MACHINE:PORT/path',
-      does: [
-        "One HTTP request to a service on a machine, with curl's habits; both bodies are streamed.",
-        'Any HTTP status is a success (0) unless --fail is given; other statuses tell of the tunnel.',
-      ].join(' '),
-      examples: [
-        'tunnel request http://home:11434/api/tags',
-        "tunnel request -d '{\"n\":1}' -H 'content-type: application/json' http://home:8080/jobs",
-        'tunnel request -X PUT -d @backup.tar -o answer.json http://home:8080/backup',
-      ],
-    })
-      .argument('<url>', 'http://MACHINE:PORT/path; the port is one of the machine itself')
-      .option('-X, --request <method>', 'method (default GET, or POST with --data)')
-      .option('-H, --header <line>', "'Name: value'; may be given again", collect)
-      .option('-d, --data <data>', 'body: text, @FILE, or @- for stdin; several are joined with &', collect)
-      .option('-i, --include', 'print the status line and the headers first')
-      .option('-o, --output <file>', 'write the body there')
-      .option('-f, --fail', 'exit with 1 and without the body when the status is 400 or more')
-      .option('-L, --location', 'follow redirects on the same machine')
-      .option(
-        '-m, --max-time <seconds>',
-        'how long the answer may take to begin, once the body has been sent',
-      )
-      .option('--target <host:port>', "the service's address on the machine's side, such as '[::1]:8080'")
-      .option('--priority <priority>', PRIORITIES.join(', '), 'normal')
-      .option('--idempotent', 'send it again when it is not known whether it was carried out'),
-    argv,
-  )
+  const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const flags = made.opts<RequestFlags>()
   const url = checkUrl(made.args[0] ?? '')

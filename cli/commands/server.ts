@@ -3,8 +3,9 @@ import { shellWord } from '../../client/shell-words.ts'
 import { defaultStateDir, type LoadedSettings, loadSettings } from '../../config/index.ts'
 import { packageVersion } from '../../dial/software.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
-import { type CommonOptions, collect, command, parse } from '../command.ts'
+import { type CommonOptions, command, parse } from '../command.ts'
 import { DEFAULT_URL } from '../credentials.ts'
+import { type Definition, PROFILE_OPTION, SETTINGS_OPTIONS } from '../definition.ts'
 import { EXIT } from '../failure.ts'
 import { missingSpeedUps } from '../native.ts'
 import { paint } from '../output.ts'
@@ -27,26 +28,31 @@ interface ServerFlags extends CommonOptions {
   set?: string[]
 }
 
+export const definition: Definition = {
+  name: 'server',
+  does: 'Starts the proxy. On a terminal it says what to type next; its log, as JSON lines, goes to stdout.',
+  examples: [
+    'tunnel server',
+    'tunnel server --profile production --set server.trustProxy=["127.0.0.1"]',
+    'tunnel server --plugin ./my-policy.ts --set log.level=debug',
+  ],
+  reaches: false,
+  options: [
+    { flags: '--host <host>', does: 'address to listen on (default 127.0.0.1)' },
+    { flags: '--port <number>', does: 'port to listen on (default 3001; 0 = any)' },
+    {
+      flags: '--plugin <file>',
+      does: 'a custom Fastify plugin, .js or .ts; may be given again',
+      repeats: true,
+      values: 'file',
+    },
+    PROFILE_OPTION,
+    ...SETTINGS_OPTIONS,
+  ],
+}
+
 export async function run(argv: string[]): Promise<number> {
-  const made = parse(
-    command({
-      usage: 'server',
-      does: 'Starts the proxy. On a terminal it says what to type next; its log, as JSON lines, goes to stdout.',
-      examples: [
-        'tunnel server',
-        'tunnel server --profile production --set server.trustProxy=["127.0.0.1"]',
-        'tunnel server --plugin ./my-policy.ts --set log.level=debug',
-      ],
-      reaches: false,
-    })
-      .option('--profile <name>', 'configuration profile (or TUNNEL_PROFILE)')
-      .option('--config <file>', 'settings as a JSON file')
-      .option('--host <host>', 'address to listen on (default 127.0.0.1)')
-      .option('--port <number>', 'port to listen on (default 3001; 0 = any)')
-      .option('--plugin <file>', 'a custom Fastify plugin, .js or .ts; may be given again', collect)
-      .option('--set <a.b=value>', 'one setting; may be given again', collect),
-    argv,
-  )
+  const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const flags = made.opts<ServerFlags>()
   const loaded = load(flags)

@@ -8,28 +8,9 @@ import { findProgram } from '../find-program.ts'
 import { ALIVE_COUNT, configSection, hostAlias, hostOf, machineOfHost } from '../host-alias.ts'
 import { checkMachine } from '../machine-name.ts'
 import { selfCommand } from '../self.ts'
-import { readSshArguments, type SshArguments } from '../ssh-arguments.ts'
+import { definition, readSshArguments, type SshArguments } from '../ssh-arguments.ts'
 
-const HELP = `Usage: tunnel ssh [--url U] [--token T] [--profile P] [ssh options] [user@]MACHINE [command…]
-
-The stock ssh, with the tunnel as its ProxyCommand: the proxy relays bytes that it cannot read. All options after
-ours are those of ssh(1) and are passed on untouched; so is the exit status (255: the connection itself failed).
-
-Options:
-  --url <url>        address of the proxy (or TUNNEL_URL); again for each further replica
-  --token <token>    access token (or TUNNEL_TOKEN, TUNNEL_TOKEN_FILE)
-  --profile <name>   configuration profile (or TUNNEL_PROFILE)
-  --json             errors as JSON
-  --verbose          show the causes of an error
-  --show-config      print the section for ~/.ssh/config by which \`ssh MACHINE.tunnel\` does the same
-  --help             this text
-
-Examples:
-  $ tunnel ssh home
-  $ tunnel ssh -L 8080:127.0.0.1:80 me@home
-  $ tunnel ssh home 'tar cz documents' > documents.tar.gz
-  $ tunnel ssh --show-config >> ~/.ssh/config
-`
+export { definition } from '../ssh-arguments.ts'
 
 export function sshArguments(given: SshArguments, machine: string, url: string): string[] {
   const stdio = [...selfCommand(), 'stdio', hostOf(machine)]
@@ -56,7 +37,7 @@ export function sshArguments(given: SshArguments, machine: string, url: string):
 export async function run(argv: string[]): Promise<number> {
   const given = readSshArguments(argv)
   if (given.help === true) {
-    process.stdout.write(HELP)
+    ;(await import('../command.ts')).showHelp(definition)
     return EXIT.ok
   }
   const access = accessFrom(given)

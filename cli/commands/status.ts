@@ -1,6 +1,7 @@
 import { askMachines, fetchOpen } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
+import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
 import { duration } from '../output.ts'
 import { machineTable } from './machines.ts'
@@ -11,18 +12,17 @@ interface Health {
   checks?: Record<string, unknown>
 }
 
+export const definition: Definition = {
+  name: 'status',
+  does: [
+    'Tells how the proxy is, which of your machines are on line, and how many streams go there or wait for one to come',
+    'back. Status 1 when the proxy is not ready.',
+  ].join(' '),
+  examples: ['tunnel status', 'tunnel status --url https://tunnel.example.com --json'],
+}
+
 export async function run(argv: string[]): Promise<number> {
-  const made = parse(
-    command({
-      usage: 'status',
-      does: [
-        'Tells how the proxy is, which of your machines are on line, and how many streams go there or wait for one to come',
-        'back. Status 1 when the proxy is not ready.',
-      ].join(' '),
-      examples: ['tunnel status', 'tunnel status --url https://tunnel.example.com --json'],
-    }),
-    argv,
-  )
+  const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const options = made.opts<CommonOptions>()
   const access = accessFrom(options)

@@ -1,11 +1,13 @@
 import type { Readable, Writable } from 'node:stream'
 import { isatty } from 'node:tty'
-import { parseArgs } from 'node:util'
+import { type ParseArgsConfig, parseArgs } from 'node:util'
 import type { TunnelService } from '../../client/index.ts'
 import { parseTarget } from '../../protocol/codec/target.ts'
 import type { StreamDuplex } from '../../protocol/node/duplex.ts'
 import { collectInOneGo } from '../collector.ts'
 import { withTunnel } from '../connect.ts'
+import type { AccessOptions } from '../credentials.ts'
+import { type Definition, namesOf, optionsOf } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { machineOfHost } from '../host-alias.ts'
 import { checkMachine } from '../machine-name.ts'
@@ -17,37 +19,36 @@ import { waitOut } from '../wait-out.ts'
 
 // No commander here: ssh waits for this process before its first byte.
 
-const HELP = `Usage: tunnel stdio [options] MACHINE [HOST:PORT]
+export const definition: Definition = {
+  name: 'stdio',
+  usage: '[options] MACHINE [HOST:PORT]',
+  does: [
+    "Carries bytes between stdin/stdout and the machine's sshd, sealed: for ssh's ProxyCommand. HOST:PORT names another",
+    'address, which the agent must allow. MACHINE may end in .tunnel, so that a section "Host *.tunnel" of ssh\'s',
+    'configuration can use %n. On a terminal it says when the link is lost and when it is resumed.',
+  ].join(' '),
+  examples: [
+    "ssh -o 'ProxyCommand=tunnel stdio %n' me@home",
+    "scp -o 'ProxyCommand=tunnel stdio %n' big.iso home:",
+  ],
+  arguments: [
+    { name: '<machine>', does: 'its name', values: 'machine' },
+    { name: '[host:port]', does: 'another address than that of its sshd' },
+  ],
+}
 
-Carries bytes between stdin/stdout and the machine's sshd, sealed: for ssh's ProxyCommand. HOST:PORT names another
-address, which the agent must allow. MACHINE may end in .tunnel, so that a section "Host *.tunnel" of ssh's configuration
-can use %n. On a terminal it says when the link is lost and when it is resumed.
+interface StdioFlags extends AccessOptions {
+  help?: boolean
+}
 
-Options:
-  --url <url>        address of the proxy (or TUNNEL_URL); again for each further replica
-  --token <token>    access token (or TUNNEL_TOKEN, TUNNEL_TOKEN_FILE)
-  --profile <name>   configuration profile (or TUNNEL_PROFILE)
-  --json             errors as JSON
-  --verbose          show the causes of an error
-  --help             this text
-
-Examples:
-  $ ssh -o 'ProxyCommand=tunnel stdio %n' me@home
-  $ scp -o 'ProxyCommand=tunnel stdio %n' big.iso home:
-`
-
-const OPTIONS = {
-  url: { type: 'string', multiple: true },
-  token: { type: 'string' },
-  profile: { type: 'string' },
-  json: { type: 'boolean' },
-  verbose: { type: 'boolean' },
-  help: { type: 'boolean', short: 'h' },
-} as const
-
-function read(argv: string[]) {
+function read(argv: string[]): { values: StdioFlags; positionals: string[] } {
+  const options: NonNullable<ParseArgsConfig['options']> = { help: { type: 'boolean', short: 'h' } }
+  for (const option of optionsOf(definition)) {
+    const { long, value } = namesOf(option)
+    options[long] = { type: value === undefined ? 'boolean' : 'string', multiple: option.repeats === true }
+  }
   try {
-    return parseArgs({ args: argv, options: OPTIONS, allowPositionals: true })
+    return parseArgs({ args: argv, options, allowPositionals: true })
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message.split('. To specify')[0]! : String(error))
   }
@@ -56,7 +57,7 @@ function read(argv: string[]) {
 export async function run(argv: string[]): Promise<number> {
   const { values, positionals } = read(argv)
   if (values.help === true) {
-    process.stdout.write(HELP)
+    ;(await import('../command.ts')).showHelp(definition)
     return EXIT.ok
   }
   const [host, target, ...more] = positionals

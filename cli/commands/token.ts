@@ -1,7 +1,8 @@
 import { loadSettings } from '../../config/index.ts'
 import { signToken, TIERS } from '../../plugins/auth/tokens.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
-import { type CommonOptions, collect, command, parse } from '../command.ts'
+import { type CommonOptions, command, parse } from '../command.ts'
+import { type Definition, PROFILE_OPTION, SETTINGS_OPTIONS } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 
 const SECONDS_OF: ReadonlyMap<string, number> = new Map([
@@ -14,7 +15,7 @@ const SECONDS_OF: ReadonlyMap<string, number> = new Map([
 /** A hundred years. */
 const MAX_TTL_SECONDS = 3_155_760_000
 const ROLE = /^[\w:.-]{1,64}$/
-const KNOWN_ROLES: ReadonlySet<string> = new Set(['agent', 'admin'])
+const KNOWN_ROLES: readonly string[] = ['agent', 'admin']
 
 interface TokenFlags extends CommonOptions {
   sub?: string
@@ -25,23 +26,28 @@ interface TokenFlags extends CommonOptions {
   set?: string[]
 }
 
+export const definition: Definition = {
+  name: 'token',
+  does: "Signs a token with this server's secret and prints it. Anyone who has it acts as that user until it expires.",
+  examples: ['tunnel token --sub alice', 'tunnel token --sub alice --role agent --ttl 30d > agent.token'],
+  reaches: false,
+  options: [
+    { flags: '--sub <user>', does: 'whose token it is (required)' },
+    { flags: '--tier <tier>', does: TIERS.join(', '), default: 'free', values: TIERS },
+    {
+      flags: '--role <role>',
+      does: 'a role such as agent or admin; may be given again',
+      repeats: true,
+      values: KNOWN_ROLES,
+    },
+    { flags: '--ttl <time>', does: 'how long it lives: 90s, 15m, 1h, 30d', default: '1h' },
+    PROFILE_OPTION,
+    ...SETTINGS_OPTIONS,
+  ],
+}
+
 export async function run(argv: string[]): Promise<number> {
-  const made = parse(
-    command({
-      usage: 'token',
-      does: "Signs a token with this server's secret and prints it. Anyone who has it acts as that user until it expires.",
-      examples: ['tunnel token --sub alice', 'tunnel token --sub alice --role agent --ttl 30d > agent.token'],
-      reaches: false,
-    })
-      .option('--sub <user>', 'whose token it is (required)')
-      .option('--tier <tier>', TIERS.join(', '), 'free')
-      .option('--role <role>', 'a role such as agent or admin; may be given again', collect)
-      .option('--ttl <time>', 'how long it lives: 90s, 15m, 1h, 30d', '1h')
-      .option('--profile <name>', 'configuration profile of the server (or TUNNEL_PROFILE)')
-      .option('--config <file>', 'settings of the server as a JSON file')
-      .option('--set <a.b=value>', 'one setting of the server; may be given again', collect),
-    argv,
-  )
+  const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const flags = made.opts<TokenFlags>()
   if (flags.sub === undefined) throw new UsageError('say whose token it is: --sub USER')
@@ -53,7 +59,7 @@ export async function run(argv: string[]): Promise<number> {
   const ttlSeconds = secondsOf(flags.ttl)
   for (const role of flags.role ?? []) {
     if (!ROLE.test(role)) throw new UsageError(`--role takes a plain name, not "${role}"`)
-    if (!KNOWN_ROLES.has(role))
+    if (!KNOWN_ROLES.includes(role))
       process.stderr.write(
         `tunnel token: the proxy itself has no meaning for the role ${role} (it knows agent and admin)\n`,
       )
