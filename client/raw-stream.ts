@@ -3,16 +3,11 @@ import type { Priority } from '../protocol/codec/heads.ts'
 import { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { StreamOpener } from '../protocol/stream/opener.ts'
 import { Deadline } from './deadline.ts'
-import { inPlace } from './opening.ts'
+import { inPlace, type NewStreamHead } from './opening.ts'
 import type { RequestPath } from './request.ts'
 
-/** A byte stream to a machine. */
-export interface RawStream {
-  machine: string
-  /** `ssh`: sealed, to the machine's SSH server. `tcp`: inspected, to `target`. */
-  kind: 'ssh' | 'tcp'
-  /** `host:port` on the machine's side; needed for `tcp`. */
-  target?: string
+/** What any byte stream may be asked with. */
+export interface StreamOptions {
   /** @default 'normal' */
   priority?: Priority
   /** Ends the wait, and afterwards the stream. */
@@ -21,30 +16,47 @@ export interface RawStream {
   timeoutMs?: number
 }
 
+/** A byte stream to a machine. */
+export interface RawStream extends StreamOptions {
+  machine: string
+  /** `ssh`: sealed, to the machine's SSH server. `tcp`: inspected, to `target`. `sftp`: inspected, the sftp subsystem. */
+  kind: 'ssh' | 'tcp' | 'sftp'
+  /** `host:port` on the machine's side; needed for `tcp`. */
+  target?: string
+}
+
+/** What streams of any kind are opened with. */
+export interface DuplexPath {
+  path: RequestPath
+  opener: () => StreamOpener
+  defaultTimeoutMs: number
+}
+
 /** Resolves when the far side has accepted. @throws {TunnelError} */
-export async function openRawStream(
-  path: RequestPath,
-  opener: () => StreamOpener,
-  defaultTimeoutMs: number,
-  request: RawStream,
+export function openRawStream(way: DuplexPath, request: RawStream): Promise<StreamDuplex> {
+  const { machine, kind, target } = request
+  if (kind === 'tcp' && target === undefined)
+    return Promise.reject(
+      new TunnelError('CONFIG_INVALID', 'target: a tcp stream needs one', { hop: 'client' }),
+    )
+  const head = target === undefined ? { kind, machine } : { kind, machine, target }
+  return openDuplex(way, head, request)
+}
+
+/** @param aux whether its second channel is wanted. @throws {TunnelError} */
+export async function openDuplex(
+  { path, opener, defaultTimeoutMs }: DuplexPath,
+  head: Omit<NewStreamHead, 'priority'>,
+  { priority = 'normal', signal, timeoutMs = defaultTimeoutMs }: StreamOptions,
+  aux = false,
 ): Promise<StreamDuplex> {
-  const { machine, kind, target, priority = 'normal', signal } = request
-  if (kind === 'tcp' && target === undefined) {
-    throw new TunnelError('CONFIG_INVALID', 'target: a tcp stream needs one', { hop: 'client' })
-  }
-  const timeoutMs = request.timeoutMs ?? defaultTimeoutMs
-  const deadline = new Deadline(
-    path.clock,
-    signal,
-    timeoutMs,
-    `${target ?? 'the SSH server'} on ${machine} did not answer`,
-  )
+  const asked = head.target ?? 'the SSH server'
+  const deadline = new Deadline(path.clock, signal, timeoutMs, `${asked} on ${head.machine} did not answer`)
   try {
     return await inPlace(path.queue, priority, deadline, async (release) => {
-      const head = target === undefined ? { kind, machine, priority } : { kind, machine, priority, target }
-      const stream = opener().open(head)
+      const stream = opener().open({ ...head, priority })
       deadline.onGivenUp(() => stream.reset(deadline.reason as TunnelError))
-      const duplex = await StreamDuplex.accepted(stream, () => deadline.stopTimer())
+      const duplex = await StreamDuplex.accepted(stream, { aux, accepted: () => deadline.stopTimer() })
       duplex.once('close', () => {
         release()
         deadline.end()

@@ -14,10 +14,11 @@ import { MetricsCollector } from './metrics.ts'
 import { platform as nodePlatform } from './node.ts'
 import type { ClientOverrides, ClientSettings } from './options.ts'
 import type { Platform } from './platform.ts'
-import { openRawStream, type RawStream } from './raw-stream.ts'
+import { type DuplexPath, openRawStream, type RawStream } from './raw-stream.ts'
 import type { RequestPath } from './request.ts'
 import { type QueueState, RequestQueue } from './request-queue.ts'
 import { Session } from './session.ts'
+import { openShell, type Shell, type ShellOptions } from './shell.ts'
 
 export interface TunnelServiceOptions {
   /** The proxy's base, http(s) or ws(s); of several the next is tried when one fails. */
@@ -143,11 +144,14 @@ export class TunnelService extends Emitter<TunnelEvents> {
 
   /** A byte stream; resolves when the far side has accepted. @throws {TunnelError} */
   async open(request: RawStream): Promise<StreamDuplex> {
-    const { path, settings } = await this.#usable()
-    const duplex = await openRawStream(path, () => this.#opener(), settings.request.timeoutMs, request)
-    this.#duplexes.add(duplex)
-    duplex.once('close', () => this.#duplexes.delete(duplex))
-    return duplex
+    return this.#keep(await openRawStream(await this.#way(), request))
+  }
+
+  /** The user's login shell; resolves when it runs. @throws {TunnelError} */
+  async shell(machine: string, options?: ShellOptions): Promise<Shell> {
+    const shell = await openShell(await this.#way(), machine, options)
+    this.#keep(shell.stream)
+    return shell
   }
 
   /** The caller's machines. Needs no link. @throws {TunnelError} */
@@ -206,6 +210,17 @@ export class TunnelService extends Emitter<TunnelEvents> {
       final: () => this.#state === 'disconnected' || this.#state === 'closed',
     }
     return { settings, queue, path }
+  }
+
+  async #way(): Promise<DuplexPath> {
+    const { path, settings } = await this.#usable()
+    return { path, opener: () => this.#opener(), defaultTimeoutMs: settings.request.timeoutMs }
+  }
+
+  #keep(duplex: StreamDuplex): StreamDuplex {
+    this.#duplexes.add(duplex)
+    duplex.once('close', () => this.#duplexes.delete(duplex))
+    return duplex
   }
 
   async #usable(): Promise<Parts> {

@@ -3,6 +3,8 @@ import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import { serveExec } from './exec.ts'
 import type { HttpOrigins } from './http/origins.ts'
 import type { ServeContext } from './serve.ts'
+import { serveSftp } from './sftp.ts'
+import { serveShell } from './shell.ts'
 import { serveTcp } from './tcp.ts'
 
 /** Carries a stream that has been admitted, to its end. What it throws resets the stream. */
@@ -16,6 +18,8 @@ export function carriersOf(http: HttpOrigins): Readonly<Partial<Record<StreamKin
   return {
     tcp: serveTcp,
     exec: serveExec,
+    shell: serveShell,
+    sftp: serveSftp,
     http: (stream, context) => http.serve(stream, context),
   }
 }

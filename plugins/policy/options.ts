@@ -12,6 +12,8 @@ const KindName = Type.Union([
   literal('tcp'),
   literal('http'),
   literal('exec'),
+  literal('shell'),
+  literal('sftp'),
   literal('agent'),
 ])
 

@@ -1,6 +1,7 @@
 import type { Duplex, Readable } from 'node:stream'
-import type { Client, ClientChannel } from 'ssh2'
+import type { Client, ClientChannel, PseudoTtyOptions } from 'ssh2'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
+import type { Terminal } from '../../protocol/codec/heads.ts'
 import { aborted, channelTimeout, connectionLost, isFull, sessionRefused, targetRefused } from './errors.ts'
 
 /** ssh2's channels say here what they have had from the peer; its types leave it out. */
@@ -23,11 +24,18 @@ export interface ChannelOptions {
 /** How a command ended: its status, or the signal's name without SIG (RFC 4254, section 6.10). */
 export type CommandExit = { code: number } | { signal: string }
 
-/** A command that runs: its stdin and stdout, and beside them what SSH has for a command. */
+/** A command or a shell that runs: its stdin and stdout, and beside them what SSH has for it. */
 export interface CommandChannel extends Duplex {
   readonly stderr: Readable
   /** @param name without SIG (RFC 4254, section 6.9); nothing is sent after the end of stdin */
   signal(name: string): void
+  /** The terminal has another size now, in characters, then in pixels (0: not known); nothing is sent after the end of stdin. */
+  setWindow(rows: number, columns: number, height: number, width: number): void
+}
+
+interface CommandOptions extends ChannelOptions {
+  /** Told how it ended, if sshd says so. */
+  onExit?: (exit: CommandExit) => void
 }
 
 /** One SSH connection that is authenticated, and the channels on it. */
@@ -86,25 +94,48 @@ export class SSHConnection {
     )
   }
 
-  /** One command line, run by the user's shell on the machine. `onExit` is told how it ended, if sshd says so. */
-  exec(
-    command: string,
-    { onExit, ...options }: ChannelOptions & { onExit?: (exit: CommandExit) => void },
-  ): Promise<CommandChannel> {
+  /** One command line, run by the user's shell on the machine. */
+  exec(command: string, options: CommandOptions): Promise<CommandChannel> {
+    return this.#session(
+      'run the command',
+      options,
+      (done) => this.#client.exec(command, done),
+      options.onExit,
+    )
+  }
+
+  /** The user's login shell, on a terminal where one is given. */
+  shell(terminal: Terminal | undefined, options: CommandOptions): Promise<CommandChannel> {
+    const window = terminal === undefined ? false : windowOf(terminal)
+    return this.#session('start a shell', options, (done) => this.#client.shell(window, done), options.onExit)
+  }
+
+  /** The bytes of the sftp subsystem. */
+  sftp(options: ChannelOptions): Promise<Duplex> {
+    return this.#session('offer sftp', options, (done) => this.#client.subsys('sftp', done))
+  }
+
+  /** @param does what the machine's sshd is asked for, as the end of "the machine does not …" */
+  #session(
+    does: string,
+    options: ChannelOptions,
+    start: (done: (error: Error | undefined, channel: ClientChannel) => void) => void,
+    onExit?: (exit: CommandExit) => void,
+  ): Promise<ClientChannel> {
     return this.#open(
       `${this.machine}'s sshd`,
       options,
       (done) =>
-        this.#client.exec(command, (error, channel) => {
+        start((error, channel) => {
           // Here and not later: a short command's status may come in the same packet as the answer.
           channel?.on('exit', (code: number | null, signal?: string) => onExit?.(exitOf(code, signal)))
           done(error, channel)
         }),
-      (cause) => sessionRefused(this.machine, cause),
+      (cause) => sessionRefused(this.machine, does, cause),
     )
   }
 
-  /** Whether `openTcp` or `exec` threw `error` because the server takes no further channel now; nothing was run. */
+  /** Whether `openTcp` or one of the others threw `error` because the server takes no further channel now; nothing was run. */
   isFull(error: unknown): boolean {
     return isFull(error)
   }
@@ -186,6 +217,11 @@ export class SSHConnection {
     this.#client.end()
     for (const listener of this.#closeListeners.splice(0)) listener(this.#lost)
   }
+}
+
+/** Without a size in pixels, which nobody asks for, and with the modes that the far side gives a terminal. */
+function windowOf({ term, columns, rows }: Terminal): PseudoTtyOptions {
+  return { term, cols: columns, rows, height: 0, width: 0 }
 }
 
 /** What a machine may call a signal; it comes from its sshd, unchecked. */

@@ -90,11 +90,11 @@ export function targetRefused(target: string, cause: unknown): TunnelError {
 }
 
 /** The same for a session channel, whose CONNECT_FAILED says that sshd has too many (MaxSessions). */
-export function sessionRefused(machine: string, cause: unknown): TunnelError {
+export function sessionRefused(machine: string, does: string, cause: unknown): TunnelError {
   const text = cause instanceof Error ? cause.message : String(cause)
   const code: ErrorCode =
     reasonOf(cause) === ADMINISTRATIVELY_PROHIBITED ? 'POLICY_DENIED' : 'CHANNEL_OPEN_FAILED'
-  return new TunnelError(code, `${machine} does not run the command: ${text}`, { hop: 'ssh', cause })
+  return new TunnelError(code, `${machine} does not ${does}: ${text}`, { hop: 'ssh', cause })
 }
 
 /** Whether the server opens no channel because it has as many as it takes (MaxSessions): nothing was run. */

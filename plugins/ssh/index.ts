@@ -28,7 +28,7 @@ export default fp<SshOptions>(
     checkAlgorithms(options.algorithms)
     if (!hasNativeCrypto())
       app.log.warn(
-        '`tunnel request` and `tunnel exec` are several times slower than they could be, `tunnel ssh` is not: the package ssh2 lacks its native part (install a C++ compiler, then run npm rebuild ssh2)',
+        '`tunnel request`, `tunnel exec`, `tunnel shell` and `tunnel cp` are several times slower than they could be, `tunnel ssh` is not: the package ssh2 lacks its native part (install a C++ compiler, then run npm rebuild ssh2)',
       )
 
     const tunnels = new SSHTunnelManager(options)

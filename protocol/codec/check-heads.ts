@@ -11,6 +11,8 @@ import {
   type ResumeHead,
   STREAM_KINDS,
   type StreamEvent,
+  type Terminal,
+  type TerminalSize,
   type Vouched,
 } from './heads.ts'
 
@@ -24,7 +26,7 @@ const priorities: ReadonlySet<unknown> = new Set(PRIORITIES)
 
 const VOUCHED = ['subject', 'asked', 'owner'] as const
 const COMMON = ['id', 'kind', 'machine', 'target', 'priority', 'traceparent', 'attempt'] as const
-const OPEN_FIELDS: ReadonlySet<string> = new Set([...COMMON, 'window', 'http', 'exec'])
+const OPEN_FIELDS: ReadonlySet<string> = new Set([...COMMON, 'window', 'http', 'exec', 'shell'])
 const RESUME_FIELDS: ReadonlySet<string> = new Set([...COMMON, 'received', 'limit', 'end'])
 const NEVER_FURTHER: ReadonlySet<string> = new Set([...VOUCHED, 'further'])
 
@@ -111,6 +113,28 @@ function responseHead(value: unknown): HttpResponseHead {
   return { status: status as number, statusText, headers }
 }
 
+const TERM = /^[\x21-\x7e]{1,64}$/
+const MAX_TERMINAL_SIZE = 65_535
+
+function isTerminalSize(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= MAX_TERMINAL_SIZE
+}
+
+function terminalSize(value: unknown, name: string): TerminalSize {
+  const { columns, rows } = (value ?? {}) as Partial<TerminalSize>
+  if (!isTerminalSize(columns) || !isTerminalSize(rows)) throw invalid(`${name} is not {columns, rows}`)
+  return { columns, rows }
+}
+
+function shellHead(value: unknown): { terminal?: Terminal } {
+  const { terminal } = (value ?? {}) as { terminal?: Partial<Terminal> }
+  if (terminal === undefined) return {}
+  const size = terminalSize(terminal, 'shell.terminal')
+  const term: unknown = terminal?.term
+  if (typeof term !== 'string' || !TERM.test(term)) throw invalid('shell.terminal.term is not a name')
+  return { terminal: { ...size, term } }
+}
+
 /** What the opener asks for, and nothing that only a proxy can say. @throws {TunnelError} FRAME_INVALID */
 export function checkStreamHead(json: Json): AskedHead {
   checkAddress(json)
@@ -118,12 +142,14 @@ export function checkStreamHead(json: Json): AskedHead {
   const head = pick(json, OPEN_FIELDS)
   delete head.http
   delete head.exec
+  delete head.shell
   if (json.kind === 'http') head.http = requestHead(json.http)
   if (json.kind === 'exec') {
     const { command } = (json.exec ?? {}) as { command?: unknown }
     if (typeof command !== 'string') throw invalid('exec is not {command}')
     head.exec = { command }
   }
+  if (json.kind === 'shell') head.shell = shellHead(json.shell)
   return head as unknown as AskedHead
 }
 
@@ -158,7 +184,7 @@ export function checkAcceptHead(json: Json): AcceptHead {
 }
 
 /** Undefined for an event of a kind that is not known. @throws {TunnelError} FRAME_INVALID */
-export function checkEvent({ exit, signal, http }: Json): StreamEvent | undefined {
+export function checkEvent({ exit, signal, http, resize }: Json): StreamEvent | undefined {
   if (exit !== undefined) {
     const { code, signal: by } = (exit ?? {}) as { code?: unknown; signal?: unknown }
     if (Number.isSafeInteger(code)) return { exit: { code: code as number } }
@@ -166,6 +192,7 @@ export function checkEvent({ exit, signal, http }: Json): StreamEvent | undefine
     throw invalid('exit is neither a code nor a signal')
   }
   if (http !== undefined) return { http: responseHead(http) }
+  if (resize !== undefined) return { resize: terminalSize(resize, 'resize') }
   if (signal === undefined) return undefined
   if (typeof signal !== 'string') throw invalid('signal is not a name')
   return { signal }

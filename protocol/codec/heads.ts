@@ -1,4 +1,4 @@
-export const STREAM_KINDS = ['ssh', 'tcp', 'http', 'exec'] as const
+export const STREAM_KINDS = ['ssh', 'tcp', 'http', 'exec', 'shell', 'sftp'] as const
 /** `ssh` is sealed, the others are inspected: they end at the proxy. */
 export type StreamKind = (typeof STREAM_KINDS)[number]
 
@@ -25,6 +25,18 @@ export interface HttpResponseHead {
   headers: HeaderList
 }
 
+/** The size of a terminal, in characters: 1 to 65,535 each. */
+export interface TerminalSize {
+  columns: number
+  rows: number
+}
+
+/** A terminal that a shell is to run on. */
+export interface Terminal extends TerminalSize {
+  /** The value of TERM there: 1 to 64 visible ASCII characters. */
+  term: string
+}
+
 /**
  * What an opener may say of the stream that it wants: the JSON of OPEN. Nothing in it is to be believed about who
  * the opener is.
@@ -48,6 +60,8 @@ export interface AskedHead {
   http?: HttpRequestHead
   /** Kind `exec`: one command line for the user's shell, as `ssh` sends it (RFC 4254, section 6.5). */
   exec?: { command: string }
+  /** Kind `shell`: the user's login shell, on a terminal where one is named, else with plain pipes. */
+  shell?: { terminal?: Terminal }
   /** The fields that this version does not know, as JSON: whoever the stream is passed on to may know them. */
   further?: string
 }
@@ -132,6 +146,7 @@ export type StreamEvent =
   | { exit: { code: number } | { signal: string } }
   | { http: HttpResponseHead }
   | { signal: string }
+  | { resize: TerminalSize }
 
 /** What a host name may be (RFC 1123, section 2.1). */
 const HOST_NAME = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/

@@ -61,7 +61,7 @@ export class StreamDuplex extends Duplex {
    * The stream that its acceptor has taken; rejects with the error that ended it before that. A stream that ends
    * in the same turn as it is accepted also rejects, because its caller cannot have added a listener yet.
    */
-  static accepted(stream: TunnelStream, onAccepted?: () => void): Promise<StreamDuplex> {
+  static accepted(stream: TunnelStream, options: StreamDuplexOptions = {}): Promise<StreamDuplex> {
     return new Promise((resolve, reject) => {
       const hand = (): void => {
         if (duplex.errored !== null) return
@@ -69,8 +69,9 @@ export class StreamDuplex extends Duplex {
         resolve(duplex)
       }
       const duplex = new StreamDuplex(stream, {
+        ...options,
         accepted() {
-          onAccepted?.()
+          options.accepted?.()
           queueMicrotask(hand)
         },
       })

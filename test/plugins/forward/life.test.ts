@@ -19,7 +19,7 @@ import { requireSystem, type Sshd, startSshd } from '../../support/sshd.ts'
  */
 
 const skip = requireSystem('sshd')
-const KINDS = ['ssh', 'configured', 'tcp', 'http', 'exec'] as const
+const KINDS = ['ssh', 'configured', 'tcp', 'http', 'exec', 'shell', 'sftp'] as const
 type Kind = (typeof KINDS)[number]
 /** As the protocol names them: a sealed stream to a configured host is of kind `ssh` too. */
 const wireKind = (kind: Kind) => (kind === 'configured' ? 'ssh' : kind)
@@ -144,6 +144,20 @@ async function scene(t: TestContext, kind: Kind): Promise<Scene> {
           assert.equal((await command).exitCode, 0)
         },
         giveUp: () => abort.abort(),
+      }
+    }
+    if (kind === 'shell' || kind === 'sftp') {
+      const stream =
+        kind === 'shell'
+          ? (await tunnel.shell('home')).stream
+          : await tunnel.open({ machine: 'home', kind: 'sftp' })
+      stream.on('error', () => {}).resume()
+      return {
+        async end() {
+          stream.end()
+          if (!stream.closed) await once(stream, 'close')
+        },
+        giveUp: () => void stream.destroy(),
       }
     }
     const stream = await tunnel.open({

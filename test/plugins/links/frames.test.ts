@@ -120,7 +120,7 @@ test('what is wrong with one OPEN ends that stream alone', async (t) => {
   const { raw } = await rawOf(t)
   await raw.hello()
   const wrong: Record<string, unknown>[] = [
-    { kind: 'shell', machine: 'home' },
+    { kind: 'telnet', machine: 'home' },
     { kind: 'ssh', machine: 'home', id: 'short' },
     { kind: 'ssh', machine: '' },
     { kind: 'ssh', machine: 'x'.repeat(300) },

@@ -10,7 +10,7 @@ import {
   checkVouched,
 } from '../../../protocol/codec/check-heads.ts'
 import { errorFromWire, TunnelError } from '../../../protocol/codec/errors.ts'
-import { type AskedHead, headText } from '../../../protocol/codec/heads.ts'
+import { type AskedHead, headText, STREAM_KINDS } from '../../../protocol/codec/heads.ts'
 import { checkHello, stricterHeartbeat } from '../../../protocol/codec/hello.ts'
 import { helloOf, idOf } from '../parties.ts'
 
@@ -53,7 +53,7 @@ test('an OPEN lacks nothing and has nothing of another type', () => {
     { id: 'x'.repeat(32) },
     { id: 'A'.repeat(32) },
     { id: ['a'] },
-    { kind: 'shell' },
+    { kind: 'telnet' },
     { kind: '__proto__' },
     { machine: '' },
     { machine: 'm'.repeat(256) },
@@ -73,6 +73,12 @@ test('an OPEN lacks nothing and has nothing of another type', () => {
     { kind: 'exec' },
     { kind: 'exec', exec: null },
     { kind: 'exec', exec: { command: ['ls'] } },
+    { kind: 'shell', shell: { terminal: null } },
+    { kind: 'shell', shell: { terminal: { columns: 80, rows: 24 } } },
+    { kind: 'shell', shell: { terminal: { columns: 0, rows: 24, term: 'xterm' } } },
+    { kind: 'shell', shell: { terminal: { columns: 80, rows: 65_536, term: 'xterm' } } },
+    { kind: 'shell', shell: { terminal: { columns: 80, rows: 24, term: 'x\n' } } },
+    { kind: 'shell', shell: { terminal: { columns: 80, rows: 24, term: '' } } },
   ]
   for (const more of wrong) {
     assert.throws(() => checkStreamHead({ ...OPEN, ...more }), invalid, JSON.stringify(more))
@@ -107,7 +113,12 @@ test('an answer and an event have the form that their consumers rely on', () => 
   assert.deepEqual(checkEvent({ exit, more: {} }), { exit: { code: 0 } })
   assert.deepEqual(checkEvent({ exit: { signal: 'KILL' } }), { exit: { signal: 'KILL' } })
   assert.deepEqual(checkAcceptHead({ window: 1, http: { ...http, more: [] }, more: {} }), { window: 1, http })
-  assert.equal(checkEvent({ resize: { columns: 80 } }), undefined, 'a later kind of event is not refused')
+  const resize = { columns: 80, rows: 24 }
+  assert.deepEqual(checkEvent({ resize: { ...resize, more: 1 } }), { resize })
+  for (const wrong of [null, 1, {}, { columns: 80 }, { columns: 80, rows: 0 }, { columns: 80, rows: 1.5 }]) {
+    assert.throws(() => checkEvent({ resize: wrong }), invalid)
+  }
+  assert.equal(checkEvent({ bell: true }), undefined, 'a later kind of event is not refused')
   for (const wrong of [null, 1, {}, { code: '0' }, { signal: 9 }]) {
     assert.throws(() => checkEvent({ exit: wrong }), invalid)
   }
@@ -118,11 +129,13 @@ test('whatever JSON object comes, a check gives back what it gives back again, o
   const almost = fc.record(
     {
       id: fc.oneof(fc.constant(idOf(1)), fc.jsonValue()),
-      kind: fc.oneof(fc.constantFrom('ssh', 'tcp', 'http', 'exec'), fc.jsonValue()),
+      kind: fc.oneof(fc.constantFrom(...STREAM_KINDS), fc.jsonValue()),
       machine: fc.oneof(fc.constant('home'), fc.jsonValue()),
       window: fc.oneof(fc.nat(), fc.jsonValue()),
       http: fc.jsonValue(),
       exec: fc.jsonValue(),
+      shell: fc.jsonValue(),
+      resize: fc.jsonValue(),
       received: fc.oneof(fc.nat(), fc.jsonValue()),
       limit: fc.oneof(fc.nat(), fc.jsonValue()),
       attempt: fc.jsonValue(),

@@ -167,7 +167,7 @@ test('a peer that never says HELLO is closed after its time', async () => {
 
 test("what one stream's head has wrong ends that stream alone", async () => {
   const { parties, peer } = await rawClient()
-  peer.open(1, { kind: 'shell' })
+  peer.open(1, { kind: 'telnet' })
   peer.open(3, { window: 2 ** 48 })
   peer.open(5)
   await parties.pass(10)

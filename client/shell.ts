@@ -1,0 +1,58 @@
+import type { Readable } from 'node:stream'
+import type { StreamEvent, Terminal, TerminalSize } from '../protocol/codec/heads.ts'
+import type { StreamDuplex } from '../protocol/node/duplex.ts'
+import { type DuplexPath, openDuplex, type StreamOptions } from './raw-stream.ts'
+
+/** With `columns`, `rows` and `term` the shell runs on a terminal of that size; with none of them it has plain pipes. */
+export interface ShellOptions extends StreamOptions, Partial<Terminal> {}
+
+/** How a shell ended: its status, or the signal's name without SIG (RFC 4254, section 6.10). */
+export type ShellExit = { code: number } | { signal: string }
+
+const TERMINAL: Terminal = { columns: 80, rows: 24, term: 'dumb' }
+
+/** A login shell that runs on a machine. */
+export class Shell {
+  /** Its input, and what it writes. */
+  readonly stream: StreamDuplex
+  /** What it writes to stderr, without a terminal; it has to be read. */
+  readonly stderr: Readable
+  #exit: ShellExit | undefined
+
+  constructor(stream: StreamDuplex, stderr: Readable) {
+    this.stream = stream
+    this.stderr = stderr
+    stream.on('streamEvent', (event: StreamEvent) => {
+      if ('exit' in event) this.#exit = event.exit
+    })
+  }
+
+  /** Known when `stream` has ended; a stream that ends in an error has none. */
+  get exit(): ShellExit | undefined {
+    return this.#exit
+  }
+
+  /** The terminal has another size now; of no effect without one, or once the input has ended. */
+  resize({ columns, rows }: TerminalSize): void {
+    this.stream.stream.event({ resize: { columns, rows } })
+  }
+
+  /** @param name as SSH has it, such as 'INT'; of no effect once the input has ended */
+  signal(name: string): void {
+    this.stream.stream.event({ signal: name })
+  }
+}
+
+/** Resolves when the shell runs. @throws {TunnelError} */
+export async function openShell(
+  way: DuplexPath,
+  machine: string,
+  { columns, rows, term, priority = 'high', ...options }: ShellOptions = {},
+): Promise<Shell> {
+  const isPlain = columns === undefined && rows === undefined && term === undefined
+  const { columns: width, rows: height, term: type } = TERMINAL
+  const terminal: Terminal = { columns: columns ?? width, rows: rows ?? height, term: term ?? type }
+  const head = { kind: 'shell', machine, shell: isPlain ? {} : { terminal } } as const
+  const stream = await openDuplex(way, head, { ...options, priority }, true)
+  return new Shell(stream, stream.aux as Readable)
+}
