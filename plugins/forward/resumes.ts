@@ -82,7 +82,8 @@ export class Resumes {
       if (!isSealed(kind) || route?.source === 'configured') throw session.acceptor.unknown()
       if (held.gone && held.error === undefined) return this.#forget(passage, held)
       if (passage.isOver && held.gone) return
-      held.release()
+      if (route === undefined) held.release()
+      else held.grant()
       handedOver = true
       // It ended meanwhile: who has it says how, as to whoever asks later.
       if (passage.isOver) return this.resume(opener, session, resume)
@@ -119,7 +120,7 @@ export class Resumes {
       if (held.error !== undefined) session.acceptor.abandon(resume.head.id, session.userId, held.error)
       return
     }
-    held.release()
+    held.grant()
     session.acceptor.resume(resume, session.userId)
     this.#count('ok')
   }

@@ -188,7 +188,7 @@ export class Streams {
       const route = await admission
       if (held.gone) return this.#goneEarly(session, passage, held)
       if (passage.isOver) return held.refuse(goneElsewhere())
-      held.release()
+      held.grant()
       handedOver = true
       const isRelayed = passage.context.mode === 'sealed' && route.source === 'agent'
       if (isRelayed) await this.#relay(session, passage, open, route)

@@ -1,6 +1,8 @@
 import { errorFromWire, TunnelError } from '../codec/errors.ts'
 import { decodeJson, FrameType, TYPE_MASK } from '../codec/frames.ts'
+import type { Link } from './link.ts'
 import { Seat } from './seat.ts'
+import { ADMISSION_COST } from './work-meter.ts'
 
 /**
  * Holds the number of a stream that a peer asks for while it is being decided who takes the stream. The peer can say
@@ -10,6 +12,11 @@ export class HeldSeat extends Seat {
   readonly priority = 'normal'
   #error: TunnelError | undefined
 
+  constructor(link: Link, number: number) {
+    super(link, number)
+    link.charge(ADMISSION_COST)
+  }
+
   /** The peer has given the stream up, its link has closed, or somebody has taken the place. */
   get gone(): boolean {
     return this.released
@@ -17,6 +24,12 @@ export class HeldSeat extends Seat {
   /** Why the peer gave the stream up; undefined where its link closed. */
   get error(): TunnelError | undefined {
     return this.#error
+  }
+
+  /** The stream is admitted: the place is whoever's takes it, and asking for it was no work for nothing. */
+  grant(): void {
+    if (!this.released) this.link.credit(ADMISSION_COST)
+    this.release()
   }
 
   /** Refuses the stream. Does nothing for a peer that no longer wants it. */

@@ -44,6 +44,16 @@ export class Inbox {
     this.#timer = clock.setTimer(() => this.#goOn(), waitMs)
   }
 
+  /** Work that was charged for does not count after all. */
+  credit(cost: number): void {
+    const { work, clock } = this.#options
+    if (work === undefined || this.#closed) return
+    work.credit(cost)
+    if (!this.#waits || work.charge(0) > 0) return
+    clock.clearTimer(this.#timer)
+    this.#timer = clock.setTimer(() => this.#goOn(), 0)
+  }
+
   #goOn(): void {
     const { deliver, unhold } = this.#options
     this.#waits = false

@@ -224,6 +224,11 @@ export class Link {
     this.#inbox.charge(cost)
   }
 
+  /** What was charged turned out to be in order. */
+  credit(cost: number): void {
+    this.#inbox.credit(cost)
+  }
+
   /** The peer has sent what no honest one sends. @throws {TunnelError} RATE_LIMITED when there was too much of it */
   fault(): void {
     if (this.#work?.fault() === false) {

@@ -6,6 +6,8 @@ import { TokenBucket } from '../token-bucket.ts'
 export interface Work {
   /** Charges work, in µs of one core, roughly. Returns how long the link must not be read for, in ms; 0: go on. */
   charge(cost: number): number
+  /** Takes back what was charged for what turned out to be in order. */
+  credit(cost: number): void
   /** Counts something that no honest peer sends. False: there were too many, and the link is to end (RATE_LIMITED). */
   fault(): boolean
 }
@@ -50,20 +52,31 @@ export class WorkMeter implements Work {
     return this.#sliceUsed > SLICE ? SLICE_MS : 0
   }
 
+  credit(cost: number): void {
+    this.#left = Math.min(BURST, this.#left + cost)
+    this.#sliceUsed = Math.max(0, this.#sliceUsed - cost)
+  }
+
   fault(): boolean {
     return this.#faults.take()
   }
 }
 
-/** What a refusal costs whoever makes it, in µs: an error, a frame, and a line of a log. */
+/** What a refusal costs whoever makes it, in µs: an error and a frame. */
 export const REFUSAL_COST = 50
+/**
+ * What it costs to decide on a stream that is refused in the end, in µs: its passage, look-ups, a line of the log and of
+ * the audit trail. It is charged when the stream is asked for, since many can be asked for before the first is refused,
+ * and taken back when the stream is admitted: what is in order is held up by nothing.
+ */
+export const ADMISSION_COST = 150
 /** Bytes of JSON that are read in a µs, at worst. */
 const JSON_BYTES_PER_UNIT = 64
 
-/** By type, in µs; what is not here is paid for by flow control. */
+/** By type, in µs; what is not here is paid for by flow control. A PING makes its sender get an answer, and an honest one is rare. */
 const COSTS = new Uint8Array(TYPE_MASK + 1)
-COSTS[FrameType.PING] = 2
-COSTS[FrameType.PONG] = 2
+COSTS[FrameType.PING] = 20
+COSTS[FrameType.PONG] = 5
 COSTS[FrameType.AUTH] = 200
 COSTS[FrameType.GOAWAY] = 20
 COSTS[FrameType.OPEN] = 10

@@ -9,10 +9,11 @@ import { notAProxy, redirected, tlsFailure, upgradeLost } from '../link/dial-fai
 import type { CompressionChoice, DialOptions, Transport, TransportReceiver } from '../link/transport.ts'
 import { createConnection } from './connect.ts'
 
-/** What a Node socket offers to let several small writes leave in one system call. */
-interface Corkable {
+/** The connection beneath: several small writes leave it in one system call, and it can end before the peer does. */
+interface Connection {
   cork(): void
   uncork(): void
+  end(): void
 }
 
 /** How many times its own size a received frame may keep in memory. */
@@ -27,14 +28,18 @@ const MAX_REASON_BYTES = 123
 /** How long a peer has for its half of the closing handshake before the socket is dropped, in ms. */
 const CLOSE_TIMEOUT_MS = 2_000
 
+const RATE_LIMITED_CLOSE = 4429
+
 /** A WebSocket of `ws`, on either side, as a link's transport. */
 export class WebSocketTransport implements Transport {
   #receiver: TransportReceiver | undefined
   /** How the connection ended, if that was before there was anybody to tell. */
   #ended: { code: number; reason: string } | undefined
   readonly #webSocket: WebSocket
-  readonly #socket: Corkable | undefined
+  readonly #socket: Connection | undefined
   #corked = false
+  /** Nothing more is read. */
+  #isDeaf = false
   #closeTimer: ReturnType<typeof setTimeout> | undefined
   #closeReason: { code: number; reason: string } | undefined
   readonly #compressFromBytes: number
@@ -101,9 +106,16 @@ export class WebSocketTransport implements Transport {
     this.#webSocket.close(code, fits)
     // Whoever closes may end its process next.
     this.#uncork()
-    // A peer that is held or gone never answers.
-    this.#webSocket.resume()
     this.#terminateSoon()
+    if (code === RATE_LIMITED_CLOSE) {
+      // To read what a flood has left, only to find the peer's goodbye behind it, would be the work that it is closed for.
+      this.#isDeaf = true
+      this.#webSocket.pause()
+      this.#socket?.end()
+    } else {
+      // A peer that is held or gone never answers.
+      this.#webSocket.resume()
+    }
   }
 
   #terminateSoon(): void {
@@ -120,7 +132,7 @@ export class WebSocketTransport implements Transport {
   }
 
   resume(): void {
-    this.#webSocket.resume()
+    if (!this.#isDeaf) this.#webSocket.resume()
   }
 
   /** `ws` closes with the right code by itself; it is told to the link as what it is. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import test, { type TestContext } from 'node:test'
 import { WebSocket } from 'ws'
 import * as frames from '../../../protocol/codec/frames.ts'
@@ -188,6 +189,22 @@ test('a thousand resumes a second close the link with 4429', async (t) => {
   }
   assert.equal((await raw.closed).code, 4429)
   await gone(proxy)
+})
+
+test('of a link that is closed for a flood no more is read, and its peer is told why', async (t) => {
+  const { proxy, raw } = await rawOf(t)
+  await raw.hello()
+  const sockets: Socket[] = []
+  proxy.app.server.on('connection', (socket: Socket) => sockets.push(socket))
+  const flooder = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
+  const head = { id: 'no', more: 'x'.repeat(2_000) }
+  for (let number = 1; number < 20_000; number += 2) flooder.open(number, head)
+  const { code } = await flooder.closed
+  assert.equal(code, 4429)
+  const [socket] = sockets as [Socket]
+  assert.ok(socket.bytesRead < 5_000_000, `${socket.bytesRead} of 20 MB were read`)
+  // Another link of the same user is not closed with it.
+  assert.equal(raw.socket.readyState, WebSocket.OPEN)
 })
 
 interface Refusal {

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { encodeFrame, encodeHead, encodeJson, FrameType } from '../../../protocol/codec/frames.ts'
+import type { IncomingOpen } from '../../../protocol/link/handlers.ts'
+import { HeldSeat } from '../../../protocol/link/held-seat.ts'
 import { Link } from '../../../protocol/link/link.ts'
 import { costOfFrame, type Work, WorkMeter } from '../../../protocol/link/work-meter.ts'
 import { helloOf, idOf, Parties, RawPeer } from '../parties.ts'
@@ -75,6 +78,39 @@ test('OPENs that are not valid end the link, and dialling again gains nothing', 
   const again = await flood()
   assert.equal(again.link.closedWith?.code, 'RATE_LIMITED')
   assert.ok(again.refused < 40, `${again.refused} refused`)
+})
+
+test('streams that will be refused are decided on in slices, and those that are admitted do not wait', async () => {
+  const parties = new Parties()
+  const flooded = async (decide: (held: HeldSeat) => void) => {
+    const seats: HeldSeat[] = []
+    const pair = parties.newPair()
+    const open = ({ link, number }: IncomingOpen): void => {
+      const held = new HeldSeat(link, number)
+      seats.push(held)
+      queueMicrotask(() => decide(held))
+    }
+    new Link({
+      transport: pair.b,
+      dialler: false,
+      hello: helloOf('proxy'),
+      clock: parties.clock,
+      work: new WorkMeter(parties.clock),
+      handlers: { open },
+    })
+    const peer = new RawPeer(pair.a)
+    peer.hello()
+    await parties.pass(1)
+    for (let number = 1; number < 200; number += 2) peer.open(number)
+    await parties.pass(0)
+    const atOnce = seats.length
+    await parties.pass(1_000)
+    assert.equal(seats.length, 100)
+    return atOnce
+  }
+  const refused = await flooded((held) => held.refuse(new TunnelError('MACHINE_UNKNOWN', 'no such machine')))
+  assert.ok(refused > 0 && refused <= 14, `${refused} at once`)
+  assert.equal(await flooded((held) => held.grant()), 100)
 })
 
 test('data costs nothing, and an OPEN by its head alone', () => {
