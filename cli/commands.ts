@@ -23,6 +23,10 @@ export const COMMANDS = {
   status: { summary: 'how the proxy is', load: () => import('./commands/status.ts') },
   token: { summary: "sign a token with this server's secret", load: () => import('./commands/token.ts') },
   key: { summary: 'the public SSH key that the proxy uses for you', load: () => import('./commands/key.ts') },
+  use: {
+    summary: 'choose among proxies, and keep how each is reached',
+    load: () => import('./commands/use.ts'),
+  },
   config: { summary: 'the settings, and where each came from', load: () => import('./commands/config.ts') },
   demo: {
     summary: 'the whole job on this machine, cut and resumed',

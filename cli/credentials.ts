@@ -1,13 +1,21 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { ConfigError } from '../config/errors.ts'
+import { defaultStateDir } from '../config/folders.ts'
 import { isProfile, unknownProfile } from '../config/profiles.ts'
-import { defaultStateDir, readSecrets, type Secrets, secretsFile } from '../config/secrets.ts'
+import { readSecrets, type Secrets, secretsFile } from '../config/secrets.ts'
 import { mistrust } from '../config/trust.ts'
 import { addressOf } from '../dial/addresses.ts'
 import type { TokenProvider } from '../dial/token.ts'
 import { signToken } from '../plugins/auth/tokens.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
+import {
+  type Context,
+  clientFilePath,
+  readClientFile,
+  refused,
+  unknownContext,
+} from './contexts/client-file.ts'
 import { AdvisedError, UsageError } from './failure.ts'
 
 export const DEFAULT_URL = 'http://127.0.0.1:3001'
@@ -20,28 +28,96 @@ export interface Access {
   /** As it was given, or what gives a fresh one for each use; throws TOKEN_MISSING. */
   token: TokenProvider
   profile?: string
+  /** The name of the context that any of this came from. */
+  context?: string
 }
 
-/** The options by which every command reaches a proxy; what is absent comes from the environment. */
+/** The options by which every command reaches a proxy; what is absent comes from the environment, then from a context. */
 export interface AccessOptions {
   url?: string | string[] | undefined
   token?: string | undefined
+  context?: string | undefined
   profile?: string | undefined
 }
 
+/** @throws {UsageError | TunnelError} for what is given wrongly, and for a configuration file that is broken */
 export function accessFrom(options: AccessOptions, env: NodeJS.ProcessEnv = process.env): Access {
-  for (const name of ['url', 'token', 'profile'] as const) {
+  return accessBy(options, env, (given) => chosenContext(given, env))
+}
+
+/** The same for the agent of `machine`, which may have been enrolled here with a code. */
+export function agentAccessFrom(
+  options: AccessOptions,
+  machine: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Access {
+  return accessBy(options, env, (given) => {
+    const enrolled =
+      given.context === undefined ? readClientFile(clientFilePath(env)).agents.get(machine) : undefined
+    return enrolled === undefined ? chosenContext(given, env) : { context: enrolled }
+  })
+}
+
+/** What flags and environment say. */
+interface Given {
+  urls: string[]
+  context: string | undefined
+}
+
+/** A context, and its name where it has one. */
+interface Chosen {
+  context: Context
+  name?: string
+}
+
+function accessBy(
+  options: AccessOptions,
+  env: NodeJS.ProcessEnv,
+  choose: (given: Given) => Chosen | undefined,
+): Access {
+  for (const name of ['url', 'token', 'context', 'profile'] as const) {
     // An unset variable in a script; what it would fall back to is somebody else's, or nobody's.
     if ([options[name]].flat().includes('')) throw new UsageError(`--${name} is given without a value`)
   }
-  const given = [options.url ?? env.TUNNEL_URL ?? []].flat().flatMap((text) => text.split(/[\s,]+/))
-  const [first = DEFAULT_URL, ...more] = given.filter((url) => url !== '')
-  const urls: [string, ...string[]] = [checkUrl(first), ...more.map(checkUrl)]
-  const access: Access = { urls, token: tokenSource(options.token, urls, env) }
-  const profile = options.profile ?? env.TUNNEL_PROFILE
-  if (profile && !isProfile(profile)) throw new ConfigError([unknownProfile(profile)], 'client')
-  if (profile) access.profile = profile
+  const urls = [options.url ?? env.TUNNEL_URL ?? []].flat().flatMap((text) => text.split(/[\s,]+/))
+  const given: Given = {
+    urls: urls.filter((url) => url !== '').map(checkUrl),
+    context: options.context ?? (env.TUNNEL_CONTEXT || undefined),
+  }
+  const hasToken = Boolean(options.token ?? (env.TUNNEL_TOKEN || env.TUNNEL_TOKEN_FILE))
+  // With both at hand a configuration file that is broken stops nobody.
+  const isComplete = given.urls.length > 0 && hasToken && given.context === undefined
+  const chosen = isComplete ? undefined : choose(given)
+  const [first = DEFAULT_URL, ...more] = given.urls.length > 0 ? given.urls : (chosen?.context.urls ?? [])
+  const access: Access = { urls: [first, ...more], token: '' }
+  access.token =
+    givenToken(options.token, env) ??
+    contextToken(access.urls, chosen) ??
+    (async () => signOwnToken(access.urls, env))
+  const profile = options.profile ?? (env.TUNNEL_PROFILE || chosen?.context.profile)
+  if (profile !== undefined && !isProfile(profile)) throw new ConfigError([unknownProfile(profile)], 'client')
+  if (profile !== undefined) access.profile = profile
+  if (chosen?.name !== undefined) access.context = chosen.name
   return access
+}
+
+/** The context that is named, or else the current one, unless the address given is that of another proxy. */
+function chosenContext({ urls, context: name }: Given, env: NodeJS.ProcessEnv): Chosen | undefined {
+  const file = readClientFile(clientFilePath(env))
+  if (name !== undefined) {
+    const named = file.contexts.get(name)
+    if (named === undefined) throw refused(unknownContext(name, file))
+    return { context: named, name }
+  }
+  const current = file.current === undefined ? undefined : file.contexts.get(file.current)
+  if (current === undefined || !areOf(urls, current)) return undefined
+  return { context: current, name: file.current! }
+}
+
+/** Whether all these addresses are a context's own, however they are written. */
+function areOf(urls: readonly string[], context: Context): boolean {
+  const own = new Set(context.urls.map((url) => addressOf(url).api))
+  return urls.every((url) => own.has(addressOf(url).api))
 }
 
 function checkUrl(url: string): string {
@@ -58,20 +134,49 @@ export function isLoopback(url: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
 }
 
-function tokenSource(given: string | undefined, urls: string[], env: NodeJS.ProcessEnv): TokenProvider {
+function givenToken(given: string | undefined, env: NodeJS.ProcessEnv): TokenProvider | undefined {
   const token = given ?? env.TUNNEL_TOKEN
   if (token) return token.trim()
   const file = env.TUNNEL_TOKEN_FILE
   // Read for each use: whoever renews the token writes it there.
-  if (file) return async () => readTokenFile(file)
-  return async () => signOwnToken(urls, env)
+  return file ? async () => readTokenFile(file) : undefined
 }
 
-function readTokenFile(file: string): string {
+/** A token goes to the addresses that stand beside it, and to no other. */
+function contextToken(urls: readonly string[], chosen: Chosen | undefined): TokenProvider | undefined {
+  if (chosen === undefined) return undefined
+  const { tokenFile, tokenCommand } = chosen.context
+  if (tokenFile === undefined && tokenCommand === undefined) return undefined
+  if (!areOf(urls, chosen.context)) {
+    const whose = chosen.name === undefined ? 'this machine' : `the context "${chosen.name}"`
+    const message = `the token of ${whose} is not for ${urls.join(', ')}`
+    const advice = 'leave --url out, or give the token for it'
+    return async () => {
+      throw new AdvisedError('TOKEN_MISSING', message, advice)
+    }
+  }
+  if (tokenCommand === undefined) return async () => readTokenFile(tokenFile!, exposure(tokenFile!))
+  return async () => (await import('./contexts/token-command.ts')).tokenOfCommand(tokenCommand)
+}
+
+/** As ssh has it for keys: a file of one's own that others may read. One that a platform mounts is root's. */
+function exposure(file: string): string | undefined {
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found === undefined || process.getuid === undefined || found.uid !== process.getuid()) return undefined
+  return (found.mode & 0o077) === 0 ? undefined : 'can be read by others (chmod 600 it)'
+}
+
+/** @throws {TunnelError} TOKEN_MISSING */
+export function checkTokenFile(file: string): void {
+  readTokenFile(file, exposure(file))
+}
+
+/** @param unfit why it is not to be used, as far as the caller has looked */
+function readTokenFile(file: string, unfit?: string): string {
   let token: string
   let reason: string | undefined
   try {
-    reason = mistrust(file)
+    reason = mistrust(file) ?? unfit
     token = readFileSync(file, 'utf8').trim()
   } catch (cause) {
     throw new TunnelError('TOKEN_MISSING', `cannot read the token file ${file}`, { cause, hop: 'client' })

@@ -1,7 +1,7 @@
 // Data alone, so that `tunnel stdio` starts without commander: help, completion and man pages are all made from it.
 
 /** What may stand in a place of the command line, for completion: these words, or one of a kind. */
-export type Values = readonly string[] | 'machine' | 'profile' | 'file'
+export type Values = readonly string[] | 'machine' | 'profile' | 'context' | 'file'
 
 export interface OptionDefinition {
   /** As help shows it: '-X, --request <method>'. */
@@ -33,7 +33,7 @@ export interface Definition {
   /** Lines to copy; at least one. */
   examples: readonly string[]
   /**
-   * Whether the command talks to a proxy, and so takes --url, --token and --profile.
+   * Whether the command talks to a proxy, and so takes --url, --token, --context and --profile.
    * @default true
    */
   reaches?: boolean
@@ -63,6 +63,11 @@ export const ACCESS_OPTIONS = [
     repeats: true,
   },
   { flags: '--token <token>', does: 'access token (or TUNNEL_TOKEN, TUNNEL_TOKEN_FILE)' },
+  {
+    flags: '--context <name>',
+    does: 'address and token as `tunnel use` keeps them (or TUNNEL_CONTEXT)',
+    values: 'context',
+  },
   PROFILE_OPTION,
 ] as const satisfies readonly OptionDefinition[]
 

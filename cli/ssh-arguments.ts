@@ -33,6 +33,7 @@ export const definition: Definition = {
 export interface SshArguments {
   url?: string[]
   token?: string
+  context?: string
   profile?: string
   json?: boolean
   verbose?: boolean

@@ -1,20 +1,22 @@
 import { resolve as absolute } from 'node:path'
 import { Checks } from './checks.ts'
 import type { Problem } from './errors.ts'
+import { defaultStateDir } from './folders.ts'
 import type { Assignment } from './layers.ts'
 import { type Explained, explainTree, profileOf, readSources, refuse, type Sources } from './load.ts'
 import type { SchemaNode, Tree } from './nodes.ts'
 import { type Settings, SettingsSchema } from './schema.ts'
-import { defaultStateDir, readOrMakeSecrets, readSecrets, secretsFile, shortSecret } from './secrets.ts'
+import { readOrMakeSecrets, readSecrets, secretsFile, shortSecret } from './secrets.ts'
 import { mistrustOfState } from './trust.ts'
 import { SECRETS } from './variables.ts'
 
 export { type ClientSettings, loadClientSettings } from './client.ts'
 export { ConfigError, type Problem } from './errors.ts'
+export { defaultStateDir } from './folders.ts'
 export type { Explained, Sources } from './load.ts'
 export { PROFILES, type Profile } from './profiles.ts'
 export { type Settings, SettingsSchema } from './schema.ts'
-export { defaultStateDir, readSecrets } from './secrets.ts'
+export { readSecrets } from './secrets.ts'
 
 const ROOT = SettingsSchema as unknown as SchemaNode
 

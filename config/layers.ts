@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { Problem } from './errors.ts'
+import { readJson } from './json-lines.ts'
 import { childOf, isGroup, isSecret, isTree, MASK, nodeAt, type SchemaNode, settingsOf } from './nodes.ts'
 import { isProfile, readProfile, unknownProfile } from './profiles.ts'
 import { mistrust } from './trust.ts'
@@ -52,10 +53,9 @@ function jsonLayer(text: string, source: string, root: SchemaNode): Layer {
   })
   let tree: unknown
   try {
-    tree = JSON.parse(text)
-  } catch {
-    // The parser's own message quotes the text, which may hold a secret.
-    return wrong('it is not JSON')
+    tree = readJson(text).value
+  } catch (error) {
+    return wrong((error as Error).message)
   }
   if (!isTree(tree)) return wrong('it must be a JSON object of sections')
   return { assignments: [...split(root, tree, [], source)], problems: [] }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Problem } from './errors.ts'
+import { nearest } from './nearest.ts'
 
 /** The profiles there are; each has its file in `profiles/` and holds only what differs from the defaults. */
 export const PROFILES = [
@@ -23,6 +24,8 @@ export function readProfile(name: Profile): string {
 }
 
 export function unknownProfile(name: string): Problem {
-  const reason = `${JSON.stringify(name)} is not a known profile; known are ${PROFILES.join(', ')}`
+  const meant = nearest(name, PROFILES)
+  const hint = meant === undefined ? '' : `; did you mean ${meant}?`
+  const reason = `${JSON.stringify(name)} is not a known profile; known are ${PROFILES.join(', ')}${hint}`
   return { kind: 'source', path: '', source: 'profile', reason }
 }

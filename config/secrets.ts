@@ -1,23 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { linkSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { homedir } from 'node:os'
-import { isAbsolute, join } from 'node:path'
+import { join } from 'node:path'
 import { MIN_SECRET_BYTES } from '../protocol/node/secrets.ts'
 import type { Problem } from './errors.ts'
-import type { Environment } from './layers.ts'
 import { isTree } from './nodes.ts'
 import { mistrustOfState } from './trust.ts'
 
 export interface Secrets {
   jwtSecret: string
   masterSecret: string
-}
-
-/** Where state is kept when no setting says so (XDG Base Directory Specification). */
-export function defaultStateDir(env: Environment = process.env): string {
-  const { XDG_STATE_HOME: xdg, HOME: home } = env
-  const base = xdg !== undefined && isAbsolute(xdg) ? xdg : join(home || homedir(), '.local', 'state')
-  return join(base, 'ssh-websocket-tunnel')
 }
 
 export function secretsFile(stateDir: string): string {

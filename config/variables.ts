@@ -21,6 +21,7 @@ export const OTHER_VARIABLES: ReadonlySet<string> = new Set([
   'TUNNEL_TOKEN',
   'TUNNEL_TOKEN_FILE',
   'TUNNEL_PROFILE',
+  'TUNNEL_CONTEXT',
 ])
 
 /** Whether a variable may hold a setting that a client follows. */

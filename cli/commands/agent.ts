@@ -2,7 +2,8 @@ import { Agent } from '../../agent/index.ts'
 import { loadClientSettings } from '../../config/index.ts'
 import { collectInOneGo } from '../collector.ts'
 import { type CommonOptions, command, parse, parseTarget } from '../command.ts'
-import { accessFrom, isLoopback, ownName } from '../credentials.ts'
+import { clientFilePath, readClientFile } from '../contexts/client-file.ts'
+import { agentAccessFrom, isLoopback, ownName } from '../credentials.ts'
 import { type Definition, SETTINGS_OPTIONS } from '../definition.ts'
 import { EXIT, UsageError, unusedProxy } from '../failure.ts'
 import { visible } from '../output.ts'
@@ -53,15 +54,15 @@ export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const flags = made.opts<AgentFlags>()
-  if (flags.machine === undefined) throw new UsageError('name this machine: --machine NAME')
-  const access = accessFrom(flags)
-  const sources = { profile: flags.profile, file: flags.config, flags: flags.set }
+  const machine = flags.machine ?? enrolledMachine()
+  const access = agentAccessFrom(flags, machine)
+  const sources = { profile: access.profile, file: flags.config, flags: flags.set }
   const { settings } = await loadClientSettings(sources, 'agent')
   collectInOneGo()
   const log = flags.json === true ? logJson : logText(flags.verbose === true)
   const agent = new Agent({
     urls: access.urls,
-    machine: flags.machine,
+    machine,
     token: access.token,
     ssh: parseTarget(flags.ssh),
     allow: (flags.allow ?? []).map(parseTarget),
@@ -77,7 +78,7 @@ export async function run(argv: string[]): Promise<number> {
     const begun = await Promise.race([agent.start(), stopped])
     if (begun !== undefined) return EXIT.ok
     const where = agent.urlsOnline.join(', ')
-    const ready = `${flags.machine} is on line at ${where}; its SSH server is ${flags.ssh}`
+    const ready = `${machine} is on line at ${where}; its SSH server is ${flags.ssh}`
     log('info', flags.json === true ? ready : `${ready}; Ctrl-C stops it`)
     const ended = await Promise.race([agent.done, stopped])
     if (ended instanceof Error) throw ended
@@ -86,6 +87,14 @@ export async function run(argv: string[]): Promise<number> {
   } finally {
     await agent.close()
   }
+}
+
+/** The one machine that was enrolled here with a code. */
+function enrolledMachine(): string {
+  const [name, ...more] = readClientFile(clientFilePath()).agents.keys()
+  if (name !== undefined && more.length === 0) return name
+  const choice = name === undefined ? 'NAME' : [name, ...more].join(', or ')
+  throw new UsageError(`name this machine: --machine ${choice}`)
 }
 
 function userOf(given: string | undefined): string {

@@ -51,6 +51,7 @@ export async function run(argv: string[]): Promise<number> {
   // By environment and not by argument: what ssh starts is visible to everybody on this machine.
   const env: NodeJS.ProcessEnv = { TUNNEL_URL: access.urls.join(' ') }
   if (given.token !== undefined) env.TUNNEL_TOKEN = given.token
+  if (access.context !== undefined) env.TUNNEL_CONTEXT = access.context
   if (access.profile !== undefined) env.TUNNEL_PROFILE = access.profile
   return runSsh(sshArguments(given, machine, access.urls[0]), env)
 }

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { type ProgramOptions, run, spawnProgram } from '../support/process.ts'
 import type { Scope } from '../support/scope.ts'
 import { TUNNEL_CLI } from '../support/topology.ts'
@@ -13,7 +14,7 @@ export function isolated(stateDir: string, more: NodeJS.ProcessEnv = {}): NodeJS
   delete env.NODE_TEST_CONTEXT
   // Set under `npm test` alone: the CLI tells a person there to type `npx tunnel`, and elsewhere `tunnel`.
   delete env.npm_lifecycle_event
-  return { ...env, TUNNEL_STATE_DIR: stateDir, ...more }
+  return { ...env, TUNNEL_STATE_DIR: stateDir, XDG_CONFIG_HOME: join(stateDir, 'config'), ...more }
 }
 
 /** Runs the CLI to its end. */

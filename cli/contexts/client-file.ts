@@ -1,0 +1,221 @@
+import { readFileSync, type Stats, statSync } from 'node:fs'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { configDir, homeFolder } from '../../config/folders.ts'
+import { JsonError, type JsonText, readJson } from '../../config/json-lines.ts'
+import { nearest } from '../../config/nearest.ts'
+import { isTree } from '../../config/nodes.ts'
+import { isProfile, unknownProfile } from '../../config/profiles.ts'
+import { addressOf } from '../../dial/addresses.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+
+/** One proxy as a person reaches it: `tunnel use NAME` chooses among these. */
+export interface Context {
+  urls: [string, ...string[]]
+  tokenFile?: string
+  /** A program and its arguments, which prints a token; no shell reads it. */
+  tokenCommand?: string[]
+  profile?: string
+}
+
+/** The client's configuration file, for every command of one person. */
+export interface ClientFile {
+  /** The context that holds where none is named. */
+  current?: string
+  contexts: Map<string, Context>
+  /** The machines that this account has enrolled with a code, and how their agents reach the proxy. */
+  agents: Map<string, Context>
+}
+
+/** No file of a person's contexts comes near it; a wrong path (a log, a device) is not read whole. */
+const MAX_BYTES = 1_048_576
+const NAME = /^[a-z\d][\w.-]{0,62}$/i
+export const CONTEXT_NAME_RULE =
+  'a name has 1 to 63 letters, digits, ".", "_" and "-", and begins with a letter or digit'
+
+export function isContextName(name: string): boolean {
+  return NAME.test(name)
+}
+
+/** Where it is; undefined where there is no home folder. */
+export function clientFilePath(env: NodeJS.ProcessEnv = process.env): string | undefined {
+  const dir = configDir(env)
+  return dir && join(dir, 'config.json')
+}
+
+/** What the file says; nothing where there is none. @throws {TunnelError} CONFIG_INVALID, with its name and the line */
+export function readClientFile(path: string | undefined): ClientFile {
+  const text = path === undefined ? undefined : readText(path)
+  return text === undefined || text.trim() === '' ? emptyFile() : parseClientFile(text, path!)
+}
+
+export function emptyFile(): ClientFile {
+  return { contexts: new Map(), agents: new Map() }
+}
+
+function readText(path: string): string | undefined {
+  try {
+    const found = statSync(path, { throwIfNoEntry: false })
+    if (found === undefined) return undefined
+    const reason = unfit(found)
+    if (reason !== undefined) throw refused(`${path} ${reason}`)
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    if (error instanceof TunnelError) throw error
+    const { code } = error as NodeJS.ErrnoException
+    // A file that stands where a folder should is no configuration either.
+    if (code === 'ENOTDIR') return undefined
+    throw refused(`${path} cannot be read (${code})`, error)
+  }
+}
+
+/** Whoever can write to the file decides which program is run for a token: ssh refuses such a configuration too. */
+function unfit(found: Stats): string | undefined {
+  if (!found.isFile()) return 'is not a plain file'
+  if (found.size > MAX_BYTES) return `is longer than ${MAX_BYTES} bytes`
+  const me = process.getuid?.()
+  if (me === undefined) return undefined
+  if (found.uid !== me && found.uid !== 0) return 'belongs to another user'
+  return (found.mode & 0o022) === 0 ? undefined : 'can be written to by others (chmod go-w it)'
+}
+
+export function parseClientFile(text: string, path: string): ClientFile {
+  let json: JsonText
+  try {
+    json = readJson(text)
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error
+    throw refused(`${path}, ${error.message}`)
+  }
+  return new FileReader(json, path).read()
+}
+
+/** Takes a configuration file apart; the first mistake is told with its line. */
+class FileReader {
+  readonly #json: JsonText
+  readonly #path: string
+
+  constructor(json: JsonText, path: string) {
+    this.#json = json
+    this.#path = path
+  }
+
+  read(): ClientFile {
+    const tree = this.#tree(this.#json.value, [], ['current', 'contexts', 'agents'])
+    const file: ClientFile = {
+      contexts: this.#contexts(tree.contexts, 'contexts'),
+      agents: this.#contexts(tree.agents, 'agents'),
+    }
+    if (tree.current === undefined) return file
+    const current = this.#text(tree.current, ['current'])
+    if (!file.contexts.has(current)) throw this.#wrong(['current'], unknownContext(current, file))
+    return { ...file, current }
+  }
+
+  #wrong(at: readonly string[], reason: string): TunnelError {
+    return refused(`${this.#path}, line ${this.#json.lineOf(at)}: ${reason}`)
+  }
+
+  #tree(value: unknown, at: string[], known?: string[]): Record<string, unknown> {
+    const name = at.join('.') || 'the file'
+    if (!isTree(value)) throw this.#wrong(at, `${name} must be an object, { … }`)
+    const strange = Object.keys(value).find((key) => known?.includes(key) === false)
+    if (strange === undefined) return value
+    const meant = nearest(strange, known!)
+    const hint = meant === undefined ? `known are ${known!.join(', ')}` : `did you mean ${meant}?`
+    throw this.#wrong([...at, strange], `there is no "${strange}" in ${name}; ${hint}`)
+  }
+
+  #text(value: unknown, at: string[]): string {
+    if (typeof value === 'string' && value !== '') return value
+    throw this.#wrong(at, `${at.join('.')} must be a text, and not empty`)
+  }
+
+  #contexts(value: unknown, section: string): Map<string, Context> {
+    if (value === undefined) return new Map()
+    const entries = Object.entries(this.#tree(value, [section])).map(([name, inner]) => {
+      if (!isContextName(name))
+        throw this.#wrong([section, name], `"${name}" is not a valid name: ${CONTEXT_NAME_RULE}`)
+      return [name, this.#context(inner, [section, name])] as const
+    })
+    return new Map(entries)
+  }
+
+  #context(value: unknown, at: string[]): Context {
+    const tree = this.#tree(value, at, ['url', 'tokenFile', 'tokenCommand', 'profile'])
+    const context: Context = { urls: this.#urls(tree.url, [...at, 'url']) }
+    if (tree.tokenFile !== undefined && tree.tokenCommand !== undefined)
+      throw this.#wrong([...at, 'tokenCommand'], 'give tokenFile or tokenCommand, not both of them')
+    if (tree.tokenFile !== undefined)
+      context.tokenFile = this.#file(this.#text(tree.tokenFile, [...at, 'tokenFile']))
+    if (tree.tokenCommand !== undefined)
+      context.tokenCommand = this.#words(tree.tokenCommand, [...at, 'tokenCommand'])
+    if (tree.profile !== undefined) context.profile = this.#profile(tree.profile, [...at, 'profile'])
+    return context
+  }
+
+  #urls(value: unknown, at: string[]): Context['urls'] {
+    const list = Array.isArray(value) ? value : [value]
+    const [first, ...more] = list.map((url) => {
+      const text = this.#text(url, at)
+      try {
+        addressOf(text)
+      } catch (error) {
+        throw this.#wrong(at, (error as Error).message)
+      }
+      return text
+    })
+    if (first === undefined) throw this.#wrong(at, 'an address of the proxy is missing')
+    return [first, ...more]
+  }
+
+  #words(value: unknown, at: string[]): string[] {
+    const isList = Array.isArray(value) && value.length > 0 && value[0] !== ''
+    if (isList && value.every((word) => typeof word === 'string' && !word.includes('\0'))) return value
+    throw this.#wrong(
+      at,
+      `${at.join('.')} must be a list of a program and its arguments: ["pass", "show", "tunnel"]`,
+    )
+  }
+
+  /** Names are relative to the file's folder, and may begin with the home folder's sign. */
+  #file(name: string): string {
+    const home = homeFolder()
+    if (name.startsWith('~/') && home !== undefined) return join(home, name.slice(2))
+    return isAbsolute(name) ? name : resolve(dirname(this.#path), name)
+  }
+
+  #profile(value: unknown, at: string[]): string {
+    const name = this.#text(value, at)
+    if (isProfile(name)) return name
+    throw this.#wrong(at, unknownProfile(name).reason)
+  }
+}
+
+export function unknownContext(name: string, { contexts }: ClientFile): string {
+  const meant = nearest(name, contexts.keys())
+  const hint =
+    meant === undefined
+      ? `\`tunnel use\` lists them, and \`tunnel use ${name} --url URL\` makes it`
+      : `did you mean ${meant}?`
+  return `there is no context "${name}"; ${hint}`
+}
+
+export function textOf({ current, contexts, agents }: ClientFile): string {
+  const plain = (entries: Map<string, Context>) =>
+    Object.fromEntries(
+      [...entries].map(([name, { urls, ...more }]) => [
+        name,
+        { url: urls.length === 1 ? urls[0] : urls, ...more },
+      ]),
+    )
+  const tree = {
+    ...(current !== undefined && { current }),
+    contexts: plain(contexts),
+    ...(agents.size > 0 && { agents: plain(agents) }),
+  }
+  return `${JSON.stringify(tree, null, 2)}\n`
+}
+
+export function refused(message: string, cause?: unknown): TunnelError {
+  return new TunnelError('CONFIG_INVALID', message, { hop: 'client', cause })
+}

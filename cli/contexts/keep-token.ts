@@ -1,0 +1,37 @@
+import { rmSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { askToken } from '../../dial/token.ts'
+import { UsageError } from '../failure.ts'
+import { updateFile } from '../replace-file.ts'
+
+const MAX_BYTES = 16_384
+
+/** Keeps a token beside the configuration file, for its owner alone; answers where. @throws {TunnelError} TOKEN_INVALID */
+export async function keepToken(clientFile: string, name: string, from: Readable | string): Promise<string> {
+  const text = typeof from === 'string' ? from : await readAll(from)
+  const token = await askToken(text.trim())
+  const file = keptToken(clientFile, name)
+  await updateFile(file, () => `${token}\n`)
+  return file
+}
+
+/** Removes what `keepToken` kept, if it did. */
+export function dropToken(clientFile: string, name: string): void {
+  rmSync(keptToken(clientFile, name), { force: true })
+}
+
+function keptToken(clientFile: string, name: string): string {
+  return join(dirname(clientFile), `${name}.token`)
+}
+
+async function readAll(from: Readable): Promise<string> {
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of from) {
+    length += (chunk as Buffer).length
+    if (length > MAX_BYTES) throw new UsageError(`a token has at most ${MAX_BYTES} bytes`)
+    chunks.push(chunk as Buffer)
+  }
+  return Buffer.concat(chunks).toString()
+}

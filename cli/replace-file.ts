@@ -1,0 +1,124 @@
+import { randomBytes } from 'node:crypto'
+import {
+  chownSync,
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { TunnelError } from '../protocol/codec/errors.ts'
+
+/** How long another program's turn is waited for, in ms. */
+const WAIT_MS = 10_000
+/** A turn takes a few ms: older than this, what marks it was left behind by a process that was killed, in ms. */
+const STALE_MS = 5_000
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+/**
+ * Changes a file of the person's, whole or not at all; of several processes that do so at once each sees what the one
+ * before it wrote. The file is its owner's alone afterwards (0600). A symbolic link stays one: what it leads to is
+ * replaced.
+ * @param change from what is there, if anything, to what is to be there; undefined leaves it as it is
+ * @returns whether it was changed
+ * @throws {TunnelError} CONFIG_INVALID where it cannot be read or written
+ */
+export async function updateFile(
+  path: string,
+  change: (before: Buffer | undefined) => Buffer | string | undefined,
+): Promise<boolean> {
+  try {
+    const file = targetOf(path)
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+    const deadlineMs = performance.now() + WAIT_MS
+    for (;;) {
+      const changed = inTurn(`${file}.lock`, () => replace(file, change))
+      if (changed !== undefined) return changed
+      if (performance.now() > deadlineMs) {
+        const message = `${path} is being changed by another program (delete ${file}.lock if there is none)`
+        throw new TunnelError('CONFIG_INVALID', message, { hop: 'client' })
+      }
+      await delay(10 + Math.random() * 20)
+    }
+  } catch (error) {
+    throw error instanceof TunnelError ? error : unwritable(path, error)
+  }
+}
+
+function unwritable(path: string, cause: unknown): TunnelError {
+  const { code } = cause as NodeJS.ErrnoException
+  return new TunnelError('CONFIG_INVALID', `${path} cannot be written (${code ?? String(cause)})`, {
+    hop: 'client',
+    cause,
+  })
+}
+
+/** Where a link leads, even when nothing is there yet. */
+function targetOf(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+  try {
+    return resolve(dirname(path), readlinkSync(path))
+  } catch {
+    return resolve(path)
+  }
+}
+
+/** Does `work` while nobody else does; undefined when it is somebody else's turn. What is begun is not interrupted. */
+function inTurn<T>(lock: string, work: () => T): T | undefined {
+  const wait = (): void => {}
+  for (const signal of SIGNALS) process.on(signal, wait)
+  try {
+    try {
+      closeSync(openSync(lock, 'wx', 0o600))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      const since = statSync(lock, { throwIfNoEntry: false })?.mtimeMs
+      if (since !== undefined && Date.now() - since > STALE_MS) rmSync(lock, { force: true })
+      return undefined
+    }
+    try {
+      return work()
+    } finally {
+      rmSync(lock, { force: true })
+    }
+  } finally {
+    for (const signal of SIGNALS) process.off(signal, wait)
+  }
+}
+
+function replace(file: string, change: (before: Buffer | undefined) => Buffer | string | undefined): boolean {
+  const found = statSync(file, { throwIfNoEntry: false })
+  const before = found === undefined ? undefined : readFileSync(file)
+  const after = change(before)
+  if (after === undefined || before?.equals(Buffer.from(after)) === true) return false
+  const draft = `${file}.${process.pid}.${randomBytes(6).toString('hex')}`
+  try {
+    const descriptor = openSync(draft, 'wx', 0o600)
+    try {
+      const bytes = Buffer.from(after)
+      for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at)
+      fsyncSync(descriptor)
+    } finally {
+      closeSync(descriptor)
+    }
+    // Under sudo the home folder may be another person's, and so must be what is in it.
+    const owner = found ?? statSync(dirname(file))
+    if (process.getuid !== undefined && owner.uid !== process.getuid()) chownSync(draft, owner.uid, owner.gid)
+    renameSync(draft, file)
+    return true
+  } finally {
+    rmSync(draft, { force: true })
+  }
+}
