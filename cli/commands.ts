@@ -10,6 +10,10 @@ export const COMMANDS = {
   server: { summary: 'start the proxy', load: () => import('./commands/server.ts') },
   agent: { summary: 'put this machine on line', load: () => import('./commands/agent.ts') },
   ssh: { summary: 'the stock ssh, to a machine behind the proxy', load: () => import('./commands/ssh.ts') },
+  'ssh-config': {
+    summary: 'let plain ssh, scp, git and editors go through the tunnel',
+    load: () => import('./commands/ssh-config.ts'),
+  },
   stdio: {
     summary: "bytes to a machine's sshd, for ssh's ProxyCommand",
     load: () => import('./commands/stdio.ts'),

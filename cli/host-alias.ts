@@ -1,6 +1,6 @@
 import { DEFAULT_URL, isLoopback } from './credentials.ts'
 
-const SUFFIX = '.tunnel'
+export const SUFFIX = '.tunnel'
 const DEFAULT_PORT = new URL(DEFAULT_URL).port
 
 /**
@@ -12,7 +12,7 @@ export function hostAlias(machine: string, url: string): string {
 }
 
 /** What follows `MACHINE.tunnel` in an alias. */
-function aliasTail(url: string): string {
+export function aliasTail(url: string): string {
   const { host, port } = new URL(url)
   if (!isLoopback(url)) return `.${host.replace(/[^\w.-]/g, '-')}${SUFFIX}`
   return port === DEFAULT_PORT ? '' : `.localhost-${port || '80'}${SUFFIX}`
@@ -26,20 +26,6 @@ export function machineOfHost(host: string): string {
 /** A machine as `machineOfHost` reads it. */
 export function hostOf(machine: string): string {
   return machine.endsWith(SUFFIX) ? `${machine}${SUFFIX}` : machine
-}
-
-/** The section of ssh's configuration by which `ssh MACHINE.tunnel` is the same as `tunnel ssh MACHINE`. */
-export function configSection(urls: readonly [string, ...string[]]): string {
-  const [url] = urls
-  const isDefault = urls.length === 1 && aliasTail(url) === ''
-  const options = isDefault ? '' : urls.map((each) => ` --url ${each}`).join('')
-  return [
-    `Host *${SUFFIX}`,
-    `  HostName %h${aliasTail(url)}`,
-    `  ProxyCommand tunnel stdio${options} %n`,
-    `  ServerAliveCountMax ${ALIVE_COUNT}`,
-    '',
-  ].join('\n')
 }
 
 /** ssh's own patience, in unanswered ServerAliveIntervals: the session outlives an outage, and the tunnel says when it is over. */

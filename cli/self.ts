@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url'
+import { shellWord } from '../client/shell-words.ts'
 
 const MAIN = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url),
@@ -19,6 +20,11 @@ export function selfCommand(): string[] {
     }
   }
   return [process.execPath, ...options, MAIN]
+}
+
+/** A command of ours as the value of ssh's ProxyCommand: ssh expands % itself and hands the rest to a shell. */
+export function proxyCommand(words: readonly string[]): string {
+  return [...selfCommand(), ...words].map(shellWord).join(' ').replaceAll('%', '%%')
 }
 
 /** How a person calls this program: through npx in its folder, or by its name where it is installed. */

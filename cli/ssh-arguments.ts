@@ -15,7 +15,6 @@ export const definition: Definition = {
     'tunnel ssh home',
     'tunnel ssh -L 8080:127.0.0.1:80 me@home',
     "tunnel ssh home 'tar cz documents' > documents.tar.gz",
-    'tunnel ssh --show-config >> ~/.ssh/config',
   ],
   arguments: [
     { name: '<machine>', does: 'its name, or user@ its name', values: 'machine' },
@@ -24,7 +23,7 @@ export const definition: Definition = {
   options: [
     {
       flags: '--show-config',
-      does: 'print the section for ~/.ssh/config by which `ssh MACHINE.tunnel` does the same',
+      does: 'print the section for ~/.ssh/config by which plain `ssh` does the same: `tunnel ssh-config`',
     },
   ],
   passesThrough: true,

@@ -1,25 +1,23 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
-import { shellWord } from '../../client/shell-words.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { accessFrom } from '../credentials.ts'
 import { EXIT } from '../failure.ts'
 import { findProgram } from '../find-program.ts'
-import { ALIVE_COUNT, configSection, hostAlias, hostOf, machineOfHost } from '../host-alias.ts'
+import { ALIVE_COUNT, hostAlias, hostOf, machineOfHost } from '../host-alias.ts'
 import { checkMachine } from '../machine-name.ts'
-import { selfCommand } from '../self.ts'
+import { proxyCommand } from '../self.ts'
 import { definition, readSshArguments, type SshArguments } from '../ssh-arguments.ts'
 
 export { definition } from '../ssh-arguments.ts'
 
 export function sshArguments(given: SshArguments, machine: string, url: string): string[] {
-  const stdio = [...selfCommand(), 'stdio', hostOf(machine)]
+  const stdio = ['stdio', hostOf(machine)]
   if (given.json === true) stdio.push('--json')
   if (given.verbose === true) stdio.push('--verbose')
-  // ssh expands % itself and hands the rest to a shell. The first value of an option is the one that ssh takes.
-  const proxyCommand = stdio.map(shellWord).join(' ').replaceAll('%', '%%')
   const alias = hostAlias(machine, url)
-  const options = [`ProxyCommand=${proxyCommand}`]
+  // The first value of an option is the one that ssh takes.
+  const options = [`ProxyCommand=${proxyCommand(stdio)}`]
   const ours = {
     HostKeyAlias: alias,
     // As well, so that a ControlPath or a `Host` section for a real host of that name is not shared.
@@ -40,11 +38,8 @@ export async function run(argv: string[]): Promise<number> {
     ;(await import('../command.ts')).showHelp(definition)
     return EXIT.ok
   }
+  if (given.showConfig === true) return (await import('./ssh-config.ts')).print(given, [])
   const access = accessFrom(given)
-  if (given.showConfig === true) {
-    process.stdout.write(configSection(access.urls))
-    return EXIT.ok
-  }
   if (given.machine === undefined) return runSsh(given.passOn, {})
   const machine = machineOfHost(given.machine)
   checkMachine(machine)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { sshArguments } from '../../cli/commands/ssh.ts'
 import { UsageError } from '../../cli/failure.ts'
-import { configSection, hostAlias, hostOf, machineOfHost } from '../../cli/host-alias.ts'
+import { hostOf, machineOfHost } from '../../cli/host-alias.ts'
 import { readSshArguments } from '../../cli/ssh-arguments.ts'
 
 const machineOf = (line: string) => readSshArguments(line.split(' ')).machine
@@ -64,15 +64,7 @@ test('the host key is filed under a name that no real host has, another for each
   )
 })
 
-test('the section for the configuration of ssh gives a machine the alias that tunnel ssh gives it', () => {
-  for (const url of ['http://127.0.0.1:3001', 'http://[::1]:4001', 'wss://tunnel.example.com:8443/x']) {
-    const hostName = /HostName (.*)/.exec(configSection([url]))?.[1]
-    assert.equal(hostName?.replace('%h', 'home.tunnel'), hostAlias('home', url))
-  }
-  assert.match(
-    configSection(['https://a.example']),
-    /ProxyCommand tunnel stdio --url https:\/\/a\.example %n\n/,
-  )
+test('a name with the suffix leads to the machine, whatever the machine is called', () => {
   for (const machine of ['home', 'home.tunnel']) assert.equal(machineOfHost(hostOf(machine)), machine)
   assert.equal(machineOfHost('home.tunnel'), 'home')
 })
