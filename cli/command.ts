@@ -20,7 +20,7 @@ export interface CommandModule {
 
 /** A command whose mistakes are thrown as UsageError. */
 export function command(definition: Definition): Command {
-  const { name, usage = '', does, examples, passesThrough = false } = definition
+  const { name, usage = '', does, examples, notes = [], passesThrough = false } = definition
   const made = new Command(`tunnel ${name}`)
     .usage(usage)
     .description(does)
@@ -32,6 +32,7 @@ export function command(definition: Definition): Command {
       'after',
       `\nExample${examples.length > 1 ? 's' : ''}:\n${examples.map((line) => `  $ ${line}`).join('\n')}`,
     )
+  for (const note of notes) made.addHelpText('after', `\n${note}`)
   for (const { name: argument, does: text } of definition.arguments ?? []) made.argument(argument, text)
   for (const { flags, does: text, default: value, repeats = false } of optionsOf(definition)) {
     if (repeats) made.option(flags, text, collect)

@@ -18,6 +18,8 @@ export const COMMANDS = {
     summary: "bytes to a machine's sshd, for ssh's ProxyCommand",
     load: () => import('./commands/stdio.ts'),
   },
+  forward: { summary: 'a local port to a service on a machine', load: () => import('./commands/forward.ts') },
+  socks: { summary: 'a SOCKS proxy that leads out at a machine', load: () => import('./commands/socks.ts') },
   request: {
     summary: 'one HTTP request to a service on a machine',
     load: () => import('./commands/request.ts'),

@@ -3,17 +3,24 @@ import { mayBeClientSetting } from '../config/variables.ts'
 import { type AccessOptions, accessFrom } from './credentials.ts'
 import { waitOut } from './wait-out.ts'
 
-/**
- * Connects for the length of `use`, and ends what is left of it.
- * @param say is told why a proxy that asks for it is waited for
- */
+export interface TunnelUse {
+  /** Is told why a proxy that asks for it is waited for. */
+  say?: (line: string) => void
+  /** A link that was lost is dialled again without end: there will be connections that want it. @default false */
+  persistent?: boolean
+}
+
+/** Dials in a row after which a persistent connection would give up: there never are as many. */
+const NEVER_GIVE_UP = 1_000_000
+
+/** Connects for the length of `use`, and ends what is left of it. */
 export async function withTunnel<T>(
   options: AccessOptions,
   use: (tunnel: TunnelService) => Promise<T>,
-  say: (line: string) => void = () => {},
+  { say = () => {}, persistent = false }: TunnelUse = {},
 ): Promise<T> {
   const { urls, token, profile } = accessFrom(options)
-  const tunnel = new TunnelService({ url: urls, token, ...(await settingsOf(profile)) })
+  const tunnel = new TunnelService({ url: urls, token, ...(await settingsOf(profile, persistent)) })
   let failed = true
   try {
     await waitOut(() => tunnel.connect(), say)
@@ -29,10 +36,15 @@ export async function withTunnel<T>(
 /** A profile alone is there resolved already; what the environment sets is checked, which takes a moment longer. */
 async function settingsOf(
   profile: string | undefined,
+  persistent: boolean,
   env: NodeJS.ProcessEnv = process.env,
-): Promise<Pick<TunnelServiceOptions, 'profile' | 'resolvedSettings'>> {
+): Promise<Pick<TunnelServiceOptions, 'profile' | 'settings' | 'resolvedSettings'>> {
+  const backoff = { maxAttempts: NEVER_GIVE_UP }
   const hasSettings = Object.keys(env).some(mayBeClientSetting)
-  if (!hasSettings) return profile === undefined ? {} : { profile }
+  if (!hasSettings)
+    return { ...(profile !== undefined && { profile }), ...(persistent && { settings: { backoff } }) }
   const { loadClientSettings } = await import('../config/index.ts')
-  return { resolvedSettings: (await loadClientSettings({ profile, env })).settings }
+  const { settings } = await loadClientSettings({ profile, env })
+  if (persistent) Object.assign(settings.backoff, backoff)
+  return { resolvedSettings: settings }
 }

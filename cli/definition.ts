@@ -32,6 +32,8 @@ export interface Definition {
   does: string
   /** Lines to copy; at least one. */
   examples: readonly string[]
+  /** What else there is to know, as paragraphs whose lines have 80 columns at most. */
+  notes?: readonly string[]
   /**
    * Whether the command talks to a proxy, and so takes --url, --token, --context and --profile.
    * @default true

@@ -21,6 +21,20 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
+/** What this computer refuses, such as a port that is in use: told with a code of its own, and status 1. */
+export class LocalError extends Error {
+  override readonly name = 'LocalError'
+  readonly code: string
+  /** What the person may try, as the rest of a sentence; may be empty. */
+  readonly advice: string
+
+  constructor(code: string, message: string, advice: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    this.advice = advice
+  }
+}
+
 interface Meaning {
   status: number
   /** What the person may try, as the rest of a sentence. */
@@ -191,6 +205,17 @@ export function describeFailure(command: string, thrown: unknown): Failure {
       advice,
       exitStatus: EXIT.usage,
       causes: [],
+    }
+  }
+  if (thrown instanceof LocalError) {
+    const { code, message, advice } = thrown
+    return {
+      command,
+      code,
+      message: oneLine(message),
+      advice,
+      exitStatus: EXIT.failure,
+      causes: causesOf(thrown),
     }
   }
   const error = asTunnelError(thrown)

@@ -70,7 +70,7 @@ const name = splitLeading(argv).rest[0] ?? ''
 // These two leave the descriptors to ssh, and to their own streams; `process.stdout` would make them non-blocking.
 const isRaw = /^(ssh|stdio)$/.test(name)
 // A log that is not read, or that fills the disk, must not take a machine or a proxy off line.
-const isService = /^(agent|server)$/.test(name)
+const isService = /^(agent|forward|server|socks)$/.test(name)
 // These two hear of it as an error of what they copy, and tell the machine before they end.
 const endsItself = /^(exec|request)$/.test(name)
 let outputError: NodeJS.ErrnoException | undefined

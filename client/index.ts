@@ -1,4 +1,7 @@
-/** The client library, for Node. Node-only: node.ts, network-watch.ts, profiles.ts, raw-stream.ts, exec.ts, http.ts (Buffer). */
+/**
+ * The client library, for Node. Node-only: node.ts, network-watch.ts, profiles.ts, raw-stream.ts, joined-stream.ts, exec.ts,
+ * http.ts (Buffer).
+ */
 
 export { addressesOf, addressOf, type ProxyAddress } from '../dial/addresses.ts'
 export { askPublicKey, callProxy, fetchFromProxy, type ProxyRequest } from '../dial/api.ts'
@@ -14,6 +17,7 @@ export { commandLine, type ExecOptions, type ExecResult } from './exec.ts'
 export type { FetchInit } from './fetch.ts'
 export type { HeadersLike } from './headers.ts'
 export { type ForwardRequest, ForwardResponse } from './http.ts'
+export type { JoinEvents } from './joined-stream.ts'
 export type { Machine } from './machines.ts'
 export { MetricsCollector, type MetricsSnapshot, type Quality } from './metrics.ts'
 export type { ClientOverrides, ClientSettings } from './options.ts'

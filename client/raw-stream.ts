@@ -2,6 +2,7 @@ import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { Priority } from '../protocol/codec/heads.ts'
 import { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { StreamOpener } from '../protocol/stream/opener.ts'
+import type { TunnelStream } from '../protocol/stream/stream.ts'
 import { Deadline } from './deadline.ts'
 import { inPlace, type NewStreamHead } from './opening.ts'
 import type { RequestPath } from './request.ts'
@@ -33,35 +34,62 @@ export interface DuplexPath {
 }
 
 /** Resolves when the far side has accepted. @throws {TunnelError} */
-export function openRawStream(way: DuplexPath, request: RawStream): Promise<StreamDuplex> {
-  const { machine, kind, target } = request
+export async function openRawStream(way: DuplexPath, request: RawStream): Promise<StreamDuplex> {
+  return openDuplex(way, rawHead(request), request)
+}
+
+/** @throws {TunnelError} CONFIG_INVALID */
+export function rawHead({ machine, kind, target }: RawStream): Omit<NewStreamHead, 'priority'> {
   if (kind === 'tcp' && target === undefined)
-    return Promise.reject(
-      new TunnelError('CONFIG_INVALID', 'target: a tcp stream needs one', { hop: 'client' }),
-    )
-  const head = target === undefined ? { kind, machine } : { kind, machine, target }
-  return openDuplex(way, head, request)
+    throw new TunnelError('CONFIG_INVALID', 'target: a tcp stream needs one', { hop: 'client' })
+  return target === undefined ? { kind, machine } : { kind, machine, target }
 }
 
 /** @param aux whether its second channel is wanted. @throws {TunnelError} */
-export async function openDuplex(
+export function openDuplex(
+  way: DuplexPath,
+  head: Omit<NewStreamHead, 'priority'>,
+  options: StreamOptions,
+  aux = false,
+): Promise<StreamDuplex> {
+  return openStream(way, head, options, async (stream, place) => {
+    const duplex = await StreamDuplex.accepted(stream, { aux, accepted: () => place.accepted() })
+    duplex.once('close', () => place.over())
+    return duplex
+  })
+}
+
+/** What whoever has a new stream says of it. */
+export interface StreamPlace {
+  /** The far side has answered: the wait is over. */
+  accepted(): void
+  /** The stream is over: its place on the link is another's. */
+  over(): void
+}
+
+/**
+ * Opens a stream once there is a place for it on the link; `take` resolves when the far side has accepted.
+ * @throws {TunnelError}
+ */
+export async function openStream<T>(
   { path, opener, defaultTimeoutMs }: DuplexPath,
   head: Omit<NewStreamHead, 'priority'>,
   { priority = 'normal', signal, timeoutMs = defaultTimeoutMs }: StreamOptions,
-  aux = false,
-): Promise<StreamDuplex> {
+  take: (stream: TunnelStream, place: StreamPlace) => Promise<T>,
+): Promise<T> {
   const asked = head.target ?? 'the SSH server'
   const deadline = new Deadline(path.clock, signal, timeoutMs, `${asked} on ${head.machine} did not answer`)
   try {
-    return await inPlace(path.queue, priority, deadline, async (release) => {
+    return await inPlace(path.queue, priority, deadline, (release) => {
       const stream = opener().open({ ...head, priority })
       deadline.onGivenUp(() => stream.reset(deadline.reason as TunnelError))
-      const duplex = await StreamDuplex.accepted(stream, { aux, accepted: () => deadline.stopTimer() })
-      duplex.once('close', () => {
-        release()
-        deadline.end()
+      return take(stream, {
+        accepted: () => deadline.stopTimer(),
+        over: () => {
+          release()
+          deadline.end()
+        },
       })
-      return duplex
     })
   } catch (error) {
     deadline.end()

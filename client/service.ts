@@ -5,10 +5,12 @@ import type { TokenProvider } from '../dial/token.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import type { Link } from '../protocol/link/link.ts'
 import type { StreamDuplex } from '../protocol/node/duplex.ts'
+import type { Joined } from '../protocol/node/join.ts'
 import type { StreamOpener } from '../protocol/stream/opener.ts'
 import { type ExecOptions, type ExecResult, exec } from './exec.ts'
 import { type FetchInit, tunnelFetch } from './fetch.ts'
 import { type ForwardRequest, type ForwardResponse, forwardRequest } from './http.ts'
+import { type JoinEvents, joinStream } from './joined-stream.ts'
 import { listMachines, type Machine } from './machines.ts'
 import { MetricsCollector } from './metrics.ts'
 import { platform as nodePlatform } from './node.ts'
@@ -79,6 +81,8 @@ export class TunnelService extends Emitter<TunnelEvents> {
   #closing: Promise<void> | undefined
   /** Streams of `open` that are not over. */
   readonly #duplexes = new Set<StreamDuplex>()
+  /** Sockets of `join` that are not closed. */
+  readonly #joined = new Set<Joined>()
   #lostAtMs: number | undefined
   /** Why the last session was given up. */
   #lastError: TunnelError | undefined
@@ -154,6 +158,18 @@ export class TunnelService extends Emitter<TunnelEvents> {
     return shell
   }
 
+  /**
+   * A byte stream, joined with a socket or any other duplex: half closes pass, and each side is read at the pace of the
+   * other. Resolves when the far side has accepted; `socket` is not read from before that, and is the caller's again
+   * when it rejects. @throws {TunnelError}
+   */
+  async join(request: RawStream, socket: Joined, events: JoinEvents = {}): Promise<void> {
+    await joinStream(await this.#way(), request, socket, events)
+    if (socket.destroyed) return
+    this.#joined.add(socket)
+    socket.once('close', () => this.#joined.delete(socket))
+  }
+
   /** The caller's machines. Needs no link. @throws {TunnelError} */
   async machines(): Promise<Machine[]> {
     const { settings } = await this.#prepare()
@@ -162,7 +178,7 @@ export class TunnelService extends Emitter<TunnelEvents> {
 
   /**
    * Lets requests, commands and ended streams that are under way finish, for a while, and closes; streams of `open`
-   * whose writable side was not ended are destroyed. Nothing can be sent from its call on.
+   * whose writable side was not ended are destroyed, and so is what is joined. Nothing can be sent from its call on.
    * @param graceMs default settings.shutdown.clientMs; 0 cuts at once
    */
   disconnect(graceMs?: number): Promise<void> {
@@ -298,6 +314,7 @@ export class TunnelService extends Emitter<TunnelEvents> {
       const { settings, queue } = await this.#prepare()
       // One that its owner has not ended has no end to wait for. No error: its owner asked for this.
       for (const duplex of this.#duplexes) if (!duplex.writableEnded) duplex.destroy()
+      for (const socket of this.#joined) socket.destroy(closed())
       await within(queue.idle(), graceMs ?? settings.shutdown.clientMs)
       for (const duplex of this.#duplexes) duplex.destroy()
       await this.#end(session, new TunnelError('ABORTED', 'this client disconnects', { hop: 'client' }))

@@ -91,7 +91,7 @@ export async function run(argv: string[]): Promise<number> {
     stream.destroy()
     return EXIT.ok
   }
-  return withTunnel(values, carry, say)
+  return withTunnel(values, carry, { say })
 }
 
 /** How long the far side has to end a stream whose `ssh` has ended, in ms. */

@@ -109,6 +109,8 @@ export type Joined = Readable & Writable
 export interface JoinOptions {
   /** @default the system's */
   clock?: Clock
+  /** The acceptor has answered: the time to attach the far side, on the opener's side of a stream. */
+  accepted?(): void
   /** Payload that has passed; `in` is from the stream's opener, `out` is towards it. */
   carried?(direction: 'in' | 'out', byteCount: number): void
   /** An event of the stream, such as a signal for a command. It may come before there is anybody to take it. */
@@ -128,8 +130,10 @@ export interface FarEnd {
   failed(error: Error): TunnelError
   /** The far side has closed: returns what the stream is reset with, or undefined to end it in order. */
   closed?(): TunnelError | undefined
-  /** What the opener is told that still sends, long after the far side has closed. */
+  /** What the peer is told that still sends, long after the far side has closed. */
   unread(): TunnelError
+  /** Ends the far side of a stream that has ended by an error. @default its `destroy` */
+  abort?(): void
 }
 
 /**
@@ -149,6 +153,7 @@ export class Join {
   readonly #inlet: StreamToWritable
   readonly #outlet = new ReadableToStream()
   #far: Joined | undefined
+  #abort: (() => void) | undefined
   #linger: unknown
   #isFarClosed = false
   #over = false
@@ -159,6 +164,7 @@ export class Join {
     this.#clock = options.clock ?? systemClock
     this.#inlet = new StreamToWritable(stream)
     stream.handle({
+      accepted: () => options.accepted?.(),
       data: (bytes) => {
         options.carried?.('in', bytes.length)
         this.#inlet.data(bytes)
@@ -178,9 +184,10 @@ export class Join {
     return this.#over
   }
 
-  /** From now on bytes pass both ways. The stream has been accepted. */
+  /** From now on bytes pass both ways. The stream has been accepted. A far side that was paused has to be resumed. */
   attach(far: Joined, end: FarEnd): void {
     this.#far = far
+    this.#abort = end.abort
     far.on('error', (error: Error) => this.#stream.reset(end.failed(error)))
     if (end.aux === undefined) far.on('end', () => this.#stream.end())
     const sides = end.aux === undefined ? [far] : [far, end.aux]
@@ -214,7 +221,8 @@ export class Join {
     const far = this.#far
     const isDone = error !== undefined || this.#isFarClosed || far?.writableFinished === true
     if (far !== undefined && !isDone) return this.#finishWriting(far)
-    far?.destroy()
+    if (error !== undefined && this.#abort !== undefined) this.#abort()
+    else far?.destroy()
     this.#options.closed?.(error)
   }
 

@@ -14,8 +14,8 @@ test('what people type by habit leads to the command that does it', async () => 
   for (const [word, command] of [
     ['shell', 'tunnel ssh'],
     ['cp', 'scp'],
-    ['forward', '-L'],
-    ['socks', '-D'],
+    ['port-forward', 'tunnel forward'],
+    ['proxy', 'tunnel socks'],
   ] as const) {
     await assert.rejects(run([word]), (error) => {
       assert.ok(error instanceof UsageError)
