@@ -9,6 +9,7 @@ import api from './plugins/api/index.ts'
 import audit from './plugins/audit/index.ts'
 import auth from './plugins/auth/index.ts'
 import breaker from './plugins/breaker/index.ts'
+import enrolment from './plugins/enrolment/index.ts'
 import errors, { answerClientError, answerUnrouted } from './plugins/errors/index.ts'
 import forward from './plugins/forward/index.ts'
 import health, { healthChecks } from './plugins/health/index.ts'
@@ -103,6 +104,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     const linkOptions = { heartbeat, streams, limits, compression, shutdown }
     await use('tunnel-links', links, linkOptions)
     await use('tunnel-api', api, {})
+    await use('tunnel-enrolment', enrolment, settings.enrolment)
     await use('tunnel-health', health, {})
     await use('tunnel-metrics-route', metricsRoute, { ...settings.metrics, behindProxy })
     await use('tunnel-drain-on-close', drainOnClose, {})

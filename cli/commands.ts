@@ -9,6 +9,10 @@ interface Entry {
 export const COMMANDS = {
   server: { summary: 'start the proxy', load: () => import('./commands/server.ts') },
   agent: { summary: 'put this machine on line', load: () => import('./commands/agent.ts') },
+  'agent enroll': {
+    summary: 'get the token of this machine for a one-time code',
+    load: () => import('./commands/agent-enroll.ts'),
+  },
   ssh: { summary: 'the stock ssh, to a machine behind the proxy', load: () => import('./commands/ssh.ts') },
   'ssh-config': {
     summary: 'let plain ssh, scp, git and editors go through the tunnel',
@@ -48,9 +52,12 @@ const ALIASES: ReadonlyMap<string, CommandName> = new Map([
   ['list', 'machines'],
 ])
 
-/** The command that is called `name`, or undefined. */
-export function commandNamed(name: string): CommandName | undefined {
-  return isCommandName(name) ? name : ALIASES.get(name)
+/** The command that a line begins with, and what follows its name; some names have two words. */
+export function commandOf(words: readonly string[]): { command: CommandName | undefined; rest: string[] } {
+  const two = words.slice(0, 2).join(' ')
+  if (words.length > 1 && isCommandName(two)) return { command: two, rest: words.slice(2) }
+  const [first = ''] = words
+  return { command: isCommandName(first) ? first : ALIASES.get(first), rest: words.slice(1) }
 }
 
 export function isCommandName(name: string): name is CommandName {

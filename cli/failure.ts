@@ -53,7 +53,7 @@ const MEANINGS: Record<ErrorCode, Meaning> = {
   TOKEN_REVOKED: { status: EXIT.authentication, advice: SIGN_TOKEN },
   TICKET_INVALID: {
     status: EXIT.authentication,
-    advice: 'a ticket is good for one use within 30 s: ask for another',
+    advice: 'it is good for one use within a short time: ask for another',
   },
   FORBIDDEN: { status: EXIT.refused, advice: 'use a token with the roles that this needs, and no other' },
   POLICY_DENIED: {

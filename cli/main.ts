@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { COMMANDS, commandNamed } from './commands.ts'
+import { COMMANDS, commandOf } from './commands.ts'
 import { ACCESS_OPTIONS, namesOf, type OptionDefinition, OUTPUT_OPTIONS } from './definition.ts'
 import { describeFailure, EXIT, renderFailure } from './failure.ts'
 
@@ -23,8 +23,7 @@ function splitLeading(argv: string[]): { leading: string[]; rest: string[] } {
 
 async function main(argv: string[]): Promise<number> {
   const { leading, rest } = splitLeading(argv)
-  const [name, ...own] = rest
-  const command = name === undefined ? undefined : commandNamed(name)
+  const { command, rest: own } = commandOf(rest)
   try {
     if (command === undefined) return await (await import('./overview.ts')).run(rest)
     const { run } = await COMMANDS[command].load()
@@ -66,7 +65,7 @@ function remoteStatus(status: number): number {
 const OUTPUT_MS = 1_000
 
 const argv = process.argv.slice(2)
-const name = splitLeading(argv).rest[0] ?? ''
+const name = commandOf(splitLeading(argv).rest).command ?? ''
 // These two leave the descriptors to ssh, and to their own streams; `process.stdout` would make them non-blocking.
 const isRaw = /^(ssh|stdio)$/.test(name)
 // A log that is not read, or that fills the disk, must not take a machine or a proxy off line.

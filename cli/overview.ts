@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { packageVersion } from '../dial/software.ts'
 import { parse } from './command.ts'
-import { COMMANDS, isCommandName } from './commands.ts'
+import { COMMANDS, commandOf } from './commands.ts'
 import { EXIT, UsageError } from './failure.ts'
 
 /** What people type for what is called otherwise here, or is ssh's own: the rest of a sentence. */
@@ -32,16 +32,16 @@ export async function run(argv: string[]): Promise<number> {
       'after',
       '\nThree commands to begin with:\n  $ tunnel server\n  $ tunnel agent --machine home\n  $ tunnel ssh home',
     )
-  for (const [name, { summary }] of Object.entries(COMMANDS)) program.command(name).description(summary)
+  for (const [name, { summary }] of Object.entries(COMMANDS))
+    program.addCommand(new Command(name).description(summary))
   if (argv.length === 0) {
     process.stderr.write(program.helpInformation())
     return EXIT.usage
   }
   const pointer = POINTERS.get(argv[0] ?? '')
   if (pointer !== undefined) throw new UsageError(`unknown command "${argv[0]}": ${pointer}`)
-  if (argv[0] === 'help' && argv[1] !== undefined && isCommandName(argv[1])) {
-    return (await COMMANDS[argv[1]].load()).run(['--help'])
-  }
+  const { command } = argv[0] === 'help' ? commandOf(argv.slice(1)) : { command: undefined }
+  if (command !== undefined) return (await COMMANDS[command].load()).run(['--help'])
   if (parse(program, argv) !== undefined) throw new UsageError(`unknown command "${argv[0]}"`)
   return EXIT.ok
 }

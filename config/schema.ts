@@ -2,6 +2,7 @@ import { type Static, Type } from 'typebox'
 import { ClientSettings } from '../client/options.ts'
 import { AuthOptions } from '../plugins/auth/options.ts'
 import { BreakerOptions } from '../plugins/breaker/options.ts'
+import { EnrolmentOptions } from '../plugins/enrolment/options.ts'
 import { RequestOptions } from '../plugins/forward/options.ts'
 import { LogOptions } from '../plugins/logging/options.ts'
 import { MachinesOptions } from '../plugins/machines/options.ts'
@@ -24,6 +25,7 @@ export const SettingsSchema = Type.Object(
     metrics: MetricsOptions,
     state: StateOptions,
     auth: AuthOptions,
+    enrolment: EnrolmentOptions,
     policy: PolicyOptions,
     rateLimit: RateLimitOptions,
     breaker: BreakerOptions,

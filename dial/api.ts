@@ -17,6 +17,8 @@ export interface ProxyRequest {
   method?: string
   /** Absent for a route that asks for none. */
   token?: TokenProvider
+  /** Sent as JSON. */
+  body?: unknown
   /** For each address, in ms. */
   timeoutMs: number
 }
@@ -27,16 +29,18 @@ export interface ProxyRequest {
  */
 export async function fetchFromProxy(
   addresses: readonly ProxyAddress[],
-  { route, method = 'GET', token, timeoutMs }: ProxyRequest,
+  { route, method = 'GET', token, body, timeoutMs }: ProxyRequest,
 ): Promise<Response> {
   const headers: Record<string, string> = { accept: 'application/json' }
   if (token !== undefined) headers.authorization = `Bearer ${await askToken(token)}`
+  if (body !== undefined) headers['content-type'] = 'application/json'
   let last: TunnelError | undefined
   for (const { api } of addresses) {
     try {
       const signal = AbortSignal.timeout(timeoutMs)
       // A token goes nowhere but where it was meant to.
       const init: RequestInit = { method, headers, signal, redirect: 'manual' }
+      if (body !== undefined) init.body = JSON.stringify(body)
       const response = await keepProcessAlive(() => fetch(`${api}/${route}`, init))
       if (response.status < 300 || response.status >= 400) return response
       const message = redirected(api, response.status, response.headers.get('location') ?? undefined)

@@ -1,11 +1,12 @@
 import type { Machine } from '../../client/machines.ts'
-import { ask, askMachines } from '../api.ts'
+import type { EnrolmentCode } from '../../dial/enrolment.ts'
+import { ask, askCode, askMachines } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { checkMachine } from '../machine-name.ts'
-import { age, table } from '../output.ts'
+import { age, duration, table } from '../output.ts'
 
 export function machineTable(machines: Machine[]): string {
   if (machines.length === 0) return 'no machine yet: run `tunnel agent --machine NAME` on one\n'
@@ -32,8 +33,14 @@ export const definition: Definition = {
     'Lists your machines: on line or not, since when, how many streams go there or wait for it to come back, and the',
     'fingerprint of the host key.',
   ].join(' '),
-  examples: ['tunnel machines', 'tunnel machines --json', 'tunnel machines --trust home'],
+  examples: [
+    'tunnel machines',
+    'tunnel machines --json',
+    'tunnel machines --enroll home',
+    'tunnel machines --trust home',
+  ],
   options: [
+    { flags: '--enroll <name>', does: 'make a code with which a machine gets the token of its agent' },
     {
       flags: '--trust <name>',
       does: 'accept the host key that this machine shows now, in place of the pinned one',
@@ -50,10 +57,10 @@ export const definition: Definition = {
 export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
-  const options = made.opts<CommonOptions & { trust?: string; forget?: string }>()
-  const { trust, forget } = options
-  if (trust !== undefined && forget !== undefined)
-    throw new UsageError('give --trust or --forget, not both of them')
+  const options = made.opts<CommonOptions & { trust?: string; forget?: string; enroll?: string }>()
+  const { trust, forget, enroll } = options
+  if ([trust, forget, enroll].filter((given) => given !== undefined).length > 1)
+    throw new UsageError('give --enroll, --trust or --forget, and no two of them')
   const access = accessFrom(options)
   const show = (value: unknown, text: string): number => {
     process.stdout.write(options.json === true ? `${JSON.stringify(value, null, 2)}\n` : text)
@@ -67,8 +74,25 @@ export async function run(argv: string[]): Promise<number> {
     await ask(access, routeOf(forget), 'DELETE')
     return show({ forgotten: forget }, `${forget} is forgotten; its agent is stopped, if it was running\n`)
   }
+  if (enroll !== undefined) {
+    checkMachine(enroll)
+    const made = await askCode(access, enroll)
+    return show(made, enrolText(made, access.urls))
+  }
   const machines = await askMachines(access)
   return show(machines, machineTable(machines))
+}
+
+function enrolText({ code, machine, expiresAt }: EnrolmentCode, urls: readonly string[]): string {
+  const where = urls.map((url) => ` --url ${url}`).join('')
+  const left = duration(Math.max(0, Date.parse(expiresAt) - Date.now() + 500))
+  return [
+    `Type this on ${machine} within ${left}; the code is good once:`,
+    '',
+    `  tunnel agent enroll ${code}${where}`,
+    '',
+    '',
+  ].join('\n')
 }
 
 function routeOf(machine: string): string {

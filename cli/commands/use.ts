@@ -7,12 +7,11 @@ import {
   type ClientFile,
   CONTEXT_NAME_RULE,
   type Context,
+  changeClientFile,
   clientFilePath,
   isContextName,
-  parseClientFile,
   readClientFile,
   refused,
-  textOf,
   unknownContext,
 } from '../contexts/client-file.ts'
 import { dropToken, keepToken } from '../contexts/keep-token.ts'
@@ -21,7 +20,6 @@ import { checkTokenFile } from '../credentials.ts'
 import { type Definition, PROFILE_OPTION } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { table } from '../output.ts'
-import { updateFile } from '../replace-file.ts'
 
 export const definition: Definition = {
   name: 'use',
@@ -82,7 +80,7 @@ export async function run(argv: string[]): Promise<number> {
   }
   if (path === undefined)
     throw refused('there is no home folder to keep contexts in: set HOME or XDG_CONFIG_HOME')
-  const file = await changeFile(path, await changeFor(name, flags, path))
+  const file = await changeClientFile(path, await changeFor(name, flags, path))
   if (flags.remove !== undefined) dropToken(path, flags.remove)
   const { current } = file
   const now = current === undefined ? 'no context is used now' : `${current} is used now`
@@ -93,18 +91,6 @@ export async function run(argv: string[]): Promise<number> {
 }
 
 type Change = (file: ClientFile) => void
-
-async function changeFile(path: string, change: Change): Promise<ClientFile> {
-  let file: ClientFile | undefined
-  // Looked at first: of a file that is not to be believed nothing is taken over.
-  readClientFile(path)
-  await updateFile(path, (before) => {
-    file = parseClientFile(before === undefined || before.length === 0 ? '{}' : before.toString(), path)
-    change(file)
-    return textOf(file)
-  })
-  return file!
-}
 
 async function changeFor(name: string | undefined, flags: UseFlags, path: string): Promise<Change> {
   if (flags.none === true) return (file) => void delete file.current

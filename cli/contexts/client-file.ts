@@ -7,6 +7,7 @@ import { isTree } from '../../config/nodes.ts'
 import { isProfile, unknownProfile } from '../../config/profiles.ts'
 import { addressOf } from '../../dial/addresses.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
+import { updateFile } from '../replace-file.ts'
 
 /** One proxy as a person reaches it: `tunnel use NAME` chooses among these. */
 export interface Context {
@@ -48,7 +49,7 @@ export function readClientFile(path: string | undefined): ClientFile {
   return text === undefined || text.trim() === '' ? emptyFile() : parseClientFile(text, path!)
 }
 
-export function emptyFile(): ClientFile {
+function emptyFile(): ClientFile {
   return { contexts: new Map(), agents: new Map() }
 }
 
@@ -200,7 +201,22 @@ export function unknownContext(name: string, { contexts }: ClientFile): string {
   return `there is no context "${name}"; ${hint}`
 }
 
-export function textOf({ current, contexts, agents }: ClientFile): string {
+/** Changes the file, of which several programs at once lose nothing; answers with what it says now. @throws {TunnelError} */
+export async function changeClientFile(
+  path: string,
+  change: (file: ClientFile) => void,
+): Promise<ClientFile> {
+  // Looked at first: of a file that is not to be believed nothing is taken over.
+  let file = readClientFile(path)
+  await updateFile(path, (before) => {
+    file = before?.toString().trim() ? parseClientFile(before.toString(), path) : emptyFile()
+    change(file)
+    return textOf(file)
+  })
+  return file
+}
+
+function textOf({ current, contexts, agents }: ClientFile): string {
   const plain = (entries: Map<string, Context>) =>
     Object.fromEntries(
       [...entries].map(([name, { urls, ...more }]) => [

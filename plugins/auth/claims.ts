@@ -1,3 +1,4 @@
+import { isMachineName } from '../../protocol/codec/heads.ts'
 import { tokenInvalid } from './errors.ts'
 import { TIERS, type Tier, type User } from './tokens.ts'
 
@@ -9,12 +10,20 @@ const MAX_ROLES = 32
 /** The user of claims whose signature and times have been checked. Throws TOKEN_INVALID. */
 export function userOf(claims: unknown, clockToleranceMs: number): User {
   if (typeof claims !== 'object' || claims === null) throw tokenInvalid('its payload is not an object')
-  const { sub, exp, tier, roles } = claims as Record<string, unknown>
+  const { sub, exp, tier, roles, machine } = claims as Record<string, unknown>
   if (typeof sub !== 'string' || !SUBJECT.test(sub)) {
     throw tokenInvalid('its sub must be 1 to 128 visible ASCII characters')
   }
   if (typeof exp !== 'number' || !Number.isFinite(exp)) throw tokenInvalid('it never expires (no exp)')
-  return { sub, tier: tierOf(tier), roles: rolesOf(roles), expiresAtMs: exp * 1_000 + clockToleranceMs }
+  const user: User = {
+    sub,
+    tier: tierOf(tier),
+    roles: rolesOf(roles),
+    expiresAtMs: exp * 1_000 + clockToleranceMs,
+  }
+  if (machine === undefined) return user
+  if (typeof machine !== 'string' || !isMachineName(machine)) throw tokenInvalid('its machine is not a name')
+  return { ...user, machine }
 }
 
 function tierOf(tier: unknown): Tier {

@@ -7,13 +7,15 @@ import { bearerOf, checkShape } from './bearer.ts'
 import { userOf } from './claims.ts'
 import { roleMissing, secretUnfit, tokenExpired, tokenInvalid } from './errors.ts'
 import type { AuthOptions } from './options.ts'
-import type { User } from './tokens.ts'
+import { signToken, type TokenRequest, type User } from './tokens.ts'
 
 export type { Tier, User } from './tokens.ts'
 
 export interface Auth {
   /** Throws TOKEN_INVALID or TOKEN_EXPIRED. */
   verify(token: string): Promise<User>
+  /** A token that this proxy verifies. */
+  sign(request: Omit<TokenRequest, 'issuer' | 'audience'>): string
   /** The token of the Authorization header; throws TOKEN_MISSING or TOKEN_INVALID. */
   bearer(request: FastifyRequest): string
 }
@@ -99,6 +101,10 @@ export default fp<AuthOptions>(
           app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error).code })
           throw error
         }
+      },
+      sign: (request) => {
+        const { issuer, audience } = options
+        return signToken(options.secret, { ...request, issuer, audience })
       },
       bearer(request) {
         try {

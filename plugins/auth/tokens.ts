@@ -8,6 +8,8 @@ export interface User {
   sub: string
   tier: Tier
   roles: string[]
+  /** The only machine that an agent may enrol with it; any of the user's where it is absent. */
+  machine?: string
   /** Epoch ms from which this proxy no longer honours the token (exp and the tolerance of clocks). */
   expiresAtMs: number
 }
@@ -18,6 +20,8 @@ export interface TokenRequest {
   tier?: string
   /** @default [] */
   roles?: readonly string[]
+  /** The only machine that its agent may enrol. */
+  machine?: string
   ttlSeconds: number
   issuer?: string
   audience?: string
@@ -36,6 +40,7 @@ export function signToken(secret: string, request: TokenRequest): string {
     iat: issuedAt,
     exp: issuedAt + request.ttlSeconds,
   }
+  if (request.machine !== undefined) claims.machine = request.machine
   if (request.issuer !== undefined && request.issuer !== '') claims.iss = request.issuer
   if (request.audience !== undefined && request.audience !== '') claims.aud = request.audience
   const input = `${encoded({ alg: 'HS256', typ: 'JWT' })}.${encoded(claims)}`

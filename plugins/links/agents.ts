@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Hello } from '../../protocol/codec/hello.ts'
 import type { User } from '../auth/index.ts'
-import type { AcceptedLink, RoleHandler } from './door.ts'
+import { type AcceptedLink, checkMachine, type RoleHandler } from './door.ts'
 import { agentMayNotOpen, machineMissing, shuttingDown, tooManyLinks } from './errors.ts'
 
 /** Agents' links: they bring a machine on line, and open nothing themselves. */
@@ -45,6 +45,7 @@ export class AgentLinks implements RoleHandler {
     if (peer.machine === undefined || peer.enrol === undefined) throw machineMissing()
     if (this.#isDraining()) throw shuttingDown()
     const { user } = context
+    checkMachine(user, peer.machine)
     await this.#app.policy.check({
       user,
       machine: peer.machine,

@@ -9,7 +9,7 @@ import { Link } from '../../protocol/link/link.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
 import type { User } from '../auth/index.ts'
 import type { LinkContext } from '../forward/index.ts'
-import { otherUser, wrongRole } from './errors.ts'
+import { otherMachine, otherUser, wrongRole } from './errors.ts'
 import type { WebSocketPluginOptions } from './options.ts'
 import { UserWork } from './work.ts'
 
@@ -163,6 +163,7 @@ export class LinkDoor {
     try {
       const user: User = await this.#app.auth.verify(token)
       if (user.sub !== context.user.sub) throw otherUser()
+      if (context.machine !== undefined) checkMachine(user, context.machine)
       context.user = user
     } catch (thrown) {
       const error = asTunnelError(thrown, 'TOKEN_INVALID')
@@ -215,4 +216,9 @@ export function unsentBytes(links: Iterable<Link>): number {
   let bytes = 0
   for (const link of links) bytes += link.bufferedBytes
   return bytes
+}
+
+/** @throws {TunnelError} FORBIDDEN for another machine than the one that the token was given out for */
+export function checkMachine({ machine }: User, name: string): void {
+  if (machine !== undefined && machine !== name) throw otherMachine(machine, name)
 }

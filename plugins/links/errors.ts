@@ -53,6 +53,12 @@ export function tokenExpired(): TunnelError {
   )
 }
 
+/** The token was given out for one machine alone. */
+export function otherMachine(bound: string, name: string): TunnelError {
+  const message = `this token is for the machine ${bound} alone, and not for ${name.slice(0, 80)}`
+  return new TunnelError('FORBIDDEN', message, { hop: 'proxy' })
+}
+
 export function otherUser(): TunnelError {
   return new TunnelError('TOKEN_INVALID', 'the fresh token belongs to another user than the link', {
     hop: 'proxy',

@@ -1,7 +1,5 @@
 import type { Socket } from 'node:net'
-
-/** Groups of an IPv6 address that are somebody's network: who has one address of it has all. */
-const NETWORK_GROUPS = 4
+import { networkOf } from '../../protocol/node/network-of.ts'
 
 /**
  * Connections whose user is not known yet, counted by address. One that has become a link is no longer counted: the
@@ -55,14 +53,4 @@ export class Newcomers {
 
 function idOf({ remoteAddress, remotePort }: Socket): string {
   return `${remoteAddress} ${remotePort}`
-}
-
-/** As the system writes it: `::` stands for as many groups of zeros as are missing. */
-function networkOf(address: string): string {
-  const mapped = /^::ffff:([\d.]+)$/i.exec(address)?.[1]
-  if (mapped !== undefined || !address.includes(':')) return mapped ?? address
-  const [head = '', tail] = address.split('::')
-  const groups = head === '' ? [] : head.split(':')
-  if (tail !== undefined) while (groups.length < NETWORK_GROUPS) groups.push('0')
-  return groups.slice(0, NETWORK_GROUPS).join(':')
 }

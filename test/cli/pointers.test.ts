@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { commandNamed } from '../../cli/commands.ts'
+import { commandOf } from '../../cli/commands.ts'
 import { accessFrom } from '../../cli/credentials.ts'
 import { AdvisedError, describeFailure, UsageError, unusedProxy } from '../../cli/failure.ts'
 import { missingSpeedUps } from '../../cli/native.ts'
@@ -10,7 +10,7 @@ import { TunnelError } from '../../protocol/codec/errors.ts'
 import { tempFolder } from '../support/tree.ts'
 
 test('what people type by habit leads to the command that does it', async () => {
-  for (const name of ['ls', 'list']) assert.equal(commandNamed(name), 'machines')
+  for (const name of ['ls', 'list']) assert.equal(commandOf([name]).command, 'machines')
   for (const [word, command] of [
     ['shell', 'tunnel ssh'],
     ['cp', 'scp'],

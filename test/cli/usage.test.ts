@@ -9,7 +9,7 @@ import { isolated, TUNNEL, tunnel } from './tunnel.ts'
 test('every command shows its usage and an example', { concurrency: 2 }, async (t) => {
   for (const name of Object.keys(COMMANDS)) {
     await t.test(name, async () => {
-      const { code, stdout, stderr } = await tunnel([name, '--help'])
+      const { code, stdout, stderr } = await tunnel([...name.split(' '), '--help'])
       assert.equal(code, 0, stderr)
       assert.match(stdout, new RegExp(`^Usage: tunnel ${name}\\b`))
       assert.match(stdout, new RegExp(`^  \\$ .*(tunnel|npm run) ${name}`, 'm'))
@@ -86,7 +86,7 @@ test('a mistake in the command line is one line on stderr and status 2', { concu
       assert.equal(code, 2, stderr)
       assert.equal(stdout, '')
       assert.match(stderr, said)
-      if (line !== '') assert.match(stderr, /^tunnel( \w+)?: [^\n]+\n$/)
+      if (line !== '') assert.match(stderr, /^tunnel( [\w -]+)?: [^\n]+\n$/)
     })
   }
 })

@@ -1,0 +1,62 @@
+import { accessSync, constants, mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { exchangeCode } from '../api.ts'
+import { type CommonOptions, command, parse } from '../command.ts'
+import { changeClientFile, clientFilePath, readClientFile, refused } from '../contexts/client-file.ts'
+import { keepToken } from '../contexts/keep-token.ts'
+import { accessFrom } from '../credentials.ts'
+import { ACCESS_OPTIONS, type Definition } from '../definition.ts'
+import { EXIT } from '../failure.ts'
+
+export const definition: Definition = {
+  name: 'agent enroll',
+  does: [
+    'Exchanges a code of `tunnel machines --enroll NAME` for the token of this machine, and keeps it in a file of yours',
+    'alone, so that `tunnel agent` needs neither an address nor a token. The code is good once, and for some minutes.',
+  ].join(' '),
+  examples: ['tunnel agent enroll 7K3M-Q2X9-4T8N-ZZ1P --url https://tunnel.example.com'],
+  reaches: false,
+  arguments: [{ name: '<code>', does: 'in any case, with or without its dashes' }],
+  options: ACCESS_OPTIONS.filter(({ flags }) => /^--(url|context) /.test(flags)),
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(command(definition), argv)
+  if (made === undefined) return EXIT.ok
+  const options = made.opts<CommonOptions>()
+  const { urls } = accessFrom(options)
+  const path = writablePath()
+  const { machine, user, token, expiresAt } = await exchangeCode({ urls }, made.args[0] ?? '')
+  const tokenFile = await keepToken(path, `agent-${machine}`, token)
+  await changeClientFile(path, ({ agents }) => void agents.set(machine, { urls, tokenFile }))
+  if (options.json === true) {
+    process.stdout.write(`${JSON.stringify({ machine, user, urls, tokenFile, expiresAt })}\n`)
+    return EXIT.ok
+  }
+  process.stdout.write(
+    [
+      `This machine is ${machine} of ${user} at ${urls.join(', ')}. Its token is in ${tokenFile}`,
+      `until ${expiresAt.slice(0, 10)}. Next:`,
+      '',
+      '  tunnel agent             puts it on line now',
+      '  tunnel install agent     puts it on line whenever it runs',
+      '',
+    ].join('\n'),
+  )
+  return EXIT.ok
+}
+
+/** Where the token can be kept: found out before the code is used up. */
+function writablePath(): string {
+  const path = clientFilePath()
+  if (path === undefined)
+    throw refused('there is no home folder to keep the token in: set HOME or XDG_CONFIG_HOME')
+  readClientFile(path)
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    accessSync(dirname(path), constants.W_OK)
+    return path
+  } catch (error) {
+    throw refused(`${dirname(path)} cannot be written (${(error as NodeJS.ErrnoException).code})`, error)
+  }
+}

@@ -1,0 +1,26 @@
+import { TunnelError } from '../../protocol/codec/errors.ts'
+
+/** The same words whether it was used, has expired, or never was: whoever guesses learns nothing. */
+export function codeInvalid(): TunnelError {
+  const message = 'this code is not valid: it was used, has expired, or is mistyped'
+  return new TunnelError('TICKET_INVALID', message, { hop: 'proxy' })
+}
+
+export function tooManyCodes(max: number, retryAfterMs: number): TunnelError {
+  const message = `${max} codes wait to be used already, which is as many as there may be`
+  return new TunnelError('RATE_LIMITED', message, { hop: 'proxy', retryAfterMs })
+}
+
+export function tooManyAttempts(retryAfterMs: number): TunnelError {
+  const message = 'too many codes were tried from this address'
+  return new TunnelError('RATE_LIMITED', message, { hop: 'proxy', retryAfterMs })
+}
+
+export function agentMayNotEnrol(): TunnelError {
+  const message = "a token with the role agent cannot enrol a machine: use a token of the machine's owner"
+  return new TunnelError('FORBIDDEN', message, { hop: 'proxy' })
+}
+
+export function nameInvalid(name: string, rule: string): TunnelError {
+  return new TunnelError('REQUEST_INVALID', `${JSON.stringify(name.slice(0, 80))}: ${rule}`, { hop: 'proxy' })
+}

@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict'
+import { chmodSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { startProxy, until } from '../support/proxy.ts'
+import { tempFolder } from '../support/tree.ts'
+import { isolated, startTunnel, tunnel } from './tunnel.ts'
+
+test('a machine is enrolled with a code that its owner made, and its agent then needs no address and no token', async (t) => {
+  const proxy = await startProxy(t)
+  const folder = await tempFolder(t)
+  const owner = isolated(join(folder, 'owner'), {
+    TUNNEL_URL: proxy.url,
+    TUNNEL_TOKEN: proxy.tokenOf('alice'),
+  })
+  const made = await tunnel(['machines', '--enroll', 'home'], { env: owner })
+  assert.equal(made.code, 0, made.stderr)
+  const line = /^ {2}tunnel (agent enroll \S+ --url \S+)$/m.exec(made.stdout)?.[1]
+  assert.ok(line, made.stdout)
+
+  const machine = isolated(join(folder, 'machine'))
+  const dir = join(machine.XDG_CONFIG_HOME!, 'ssh-websocket-tunnel')
+  if (process.getuid?.() !== 0) {
+    // What cannot be kept is not asked for: the code is still good.
+    mkdirSync(dir, { recursive: true, mode: 0o500 })
+    const readOnly = await tunnel(line.split(' '), { env: machine })
+    assert.match(readOnly.stderr, /cannot be written \(EACCES\)/)
+    chmodSync(dir, 0o700)
+  }
+  const enrolled = await tunnel(line.split(' '), { env: machine })
+  assert.equal(enrolled.code, 0, enrolled.stderr)
+  assert.match(enrolled.stdout, /^This machine is home of alice at http/)
+  const file = join(dir, 'agent-home.token')
+  assert.equal(statSync(file).mode & 0o777, 0o600)
+  const token = readFileSync(file, 'utf8').trim()
+  assert.ok(!(enrolled.stdout + enrolled.stderr).includes(token))
+
+  const agent = startTunnel(t, ['agent', '--ssh', '127.0.0.1:1'], { env: machine })
+  await agent.line(/home is on line/)
+  await until(() => proxy.app.machines.find('alice', 'home')?.online === true)
+
+  const again = await tunnel([...line.split(' '), '--json'], { env: machine })
+  assert.equal(again.code, 3)
+  assert.equal((JSON.parse(again.stderr) as { error: { code: string } }).error.code, 'TICKET_INVALID')
+})
