@@ -29,6 +29,10 @@ export const COMMANDS = {
     load: () => import('./commands/request.ts'),
   },
   exec: { summary: 'one command on a machine', load: () => import('./commands/exec.ts') },
+  shell: {
+    summary: 'a prompt on a machine, by the key that the proxy has for you',
+    load: () => import('./commands/shell.ts'),
+  },
   machines: { summary: 'what is on line', load: () => import('./commands/machines.ts') },
   status: { summary: 'how the proxy is', load: () => import('./commands/status.ts') },
   token: { summary: "sign a token with this server's secret", load: () => import('./commands/token.ts') },

@@ -32,7 +32,8 @@ async function main(argv: string[]): Promise<number> {
     // The end of this file tells the person that the output cannot be written.
     if (outputError !== undefined && endsItself) return EXIT.failure
     const failure = describeFailure(command === undefined ? 'tunnel' : `tunnel ${command}`, error)
-    if (command === 'ssh' || command === 'exec') failure.exitStatus = remoteStatus(failure.exitStatus)
+    if (command === 'ssh' || command === 'exec' || command === 'shell')
+      failure.exitStatus = remoteStatus(failure.exitStatus)
     const ours = ownOptions(command, argv)
     const style = { json: ours.includes('--json'), verbose: ours.includes('--verbose') }
     const text = renderFailure(failure, style)
@@ -56,7 +57,7 @@ function ownOptions(command: string | undefined, argv: string[]): string[] {
   return argv.slice(0, end)
 }
 
-/** `exec` and `ssh` pass on the remote status, so all but a mistyped command line is 255, as with ssh. */
+/** These pass on the remote status, so all but a mistyped command line is 255, as with ssh. */
 function remoteStatus(status: number): number {
   return status === EXIT.usage ? EXIT.usage : EXIT.remote
 }
@@ -70,8 +71,8 @@ const name = commandOf(splitLeading(argv).rest).command ?? ''
 const isRaw = /^(ssh|stdio)$/.test(name)
 // A log that is not read, or that fills the disk, must not take a machine or a proxy off line.
 const isService = /^(agent|forward|server|socks)$/.test(name)
-// These two hear of it as an error of what they copy, and tell the machine before they end.
-const endsItself = /^(exec|request)$/.test(name)
+// These hear of it as an error of what they copy, and tell the machine before they end.
+const endsItself = /^(exec|request|shell)$/.test(name)
 let outputError: NodeJS.ErrnoException | undefined
 if (!isRaw) {
   for (const output of [process.stdout, process.stderr]) {

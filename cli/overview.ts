@@ -6,7 +6,6 @@ import { EXIT, UsageError } from './failure.ts'
 
 /** What people type for what is called otherwise here, or is ssh's own: the rest of a sentence. */
 const POINTERS: ReadonlyMap<string, string> = new Map([
-  ['shell', '`tunnel ssh MACHINE` gives a prompt'],
   ['connect', '`tunnel ssh MACHINE` gives a prompt'],
   ['cp', '`tunnel ssh-config --write` lets `scp FILE MACHINE.tunnel:` work'],
   ['scp', '`tunnel ssh-config --write` lets `scp FILE MACHINE.tunnel:` work'],

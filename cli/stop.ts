@@ -29,6 +29,30 @@ export function stopSignal({
   })
 }
 
+/**
+ * Answers as `work` does, or with the status of the signal that ended it before.
+ * @param abort is told to give up at the first signal; what it starts has `graceMs` to end
+ */
+export async function untilStopped(
+  work: Promise<number>,
+  abort: AbortController,
+  graceMs: number,
+): Promise<number> {
+  const stopped = stopSignal()
+  const signal = await Promise.race([work.then(nothing, nothing), stopped])
+  if (signal === undefined) return work
+  abort.abort()
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, graceMs)
+  })
+  await Promise.race([work.catch(nothing), late])
+  clearTimeout(timer)
+  return signalStatus(signal)
+}
+
+function nothing(): undefined {}
+
 /** As a shell tells that a signal ended a program, so that a script sees the same as with a local command. */
 export function signalStatus(signal: string): number {
   const number = (constants.signals as Record<string, number>)[signal]

@@ -1,6 +1,6 @@
 /**
  * The client library, for Node. Node-only: node.ts, network-watch.ts, profiles.ts, raw-stream.ts, joined-stream.ts, exec.ts,
- * http.ts (Buffer).
+ * shell.ts, http.ts (Buffer).
  */
 
 export { addressesOf, addressOf, type ProxyAddress } from '../dial/addresses.ts'
@@ -26,4 +26,5 @@ export { loadSettings } from './profiles.ts'
 export type { RawStream } from './raw-stream.ts'
 export { type QueueState, RequestQueue } from './request-queue.ts'
 export { type TunnelEvents, TunnelService, type TunnelServiceOptions } from './service.ts'
+export { Shell, type ShellExit, type ShellOptions } from './shell.ts'
 export type { BodyLike } from './upload.ts'

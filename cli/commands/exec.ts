@@ -3,10 +3,8 @@ import { withTunnel } from '../connect.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { checkMachine } from '../machine-name.ts'
+import { passSignals } from '../pass-signals.ts'
 import { signalStatus } from '../stop.ts'
-
-/** What a terminal or a supervisor sends us is the command's, by its SSH name (RFC 4254, section 6.10). */
-const PASSED = { SIGINT: 'INT', SIGTERM: 'TERM', SIGHUP: 'HUP', SIGQUIT: 'QUIT' } as const
 
 export const definition: Definition = {
   name: 'exec',
@@ -45,19 +43,16 @@ async function execute(options: CommonOptions, machine: string, words: string[])
   const command = words.length === 1 ? (words[0] ?? '') : words
   const abort = new AbortController()
   let sendSignal: ((name: string) => void) | undefined
-  let asked: keyof typeof PASSED | undefined
-  for (const [signal, name] of Object.entries(PASSED)) {
-    process.on(signal, (received: keyof typeof PASSED) => {
-      // Behind the end of its input nothing can follow: then the connection ends, and sshd ends the command.
-      if (asked !== undefined || sendSignal === undefined || process.stdin.readableEnded) abort.abort()
-      else {
-        sendSignal(name)
-        if (process.stderr.isTTY)
-          process.stderr.write('\ntunnel exec: passed on; again ends the connection\n')
-      }
-      asked ??= received
-    })
-  }
+  const asked = passSignals({
+    command: 'tunnel exec',
+    send(name) {
+      // Behind the end of its input nothing can follow.
+      if (sendSignal === undefined || process.stdin.readableEnded) return false
+      sendSignal(name)
+      return true
+    },
+    end: () => abort.abort(),
+  })
   try {
     return await withTunnel(options, async (tunnel) => {
       const control = (send: (name: string) => void): void => {
@@ -76,7 +71,7 @@ async function execute(options: CommonOptions, machine: string, words: string[])
       return signalStatus(`SIG${result.signal}`)
     })
   } catch (error) {
-    if (abort.signal.aborted && asked !== undefined) return signalStatus(asked)
+    if (abort.signal.aborted && asked.first !== undefined) return signalStatus(asked.first)
     throw error
   }
 }

@@ -6,6 +6,7 @@ import {
   type HeaderList,
   type HttpRequestHead,
   type HttpResponseHead,
+  isTermName,
   PRIORITIES,
   type ResumedHead,
   type ResumeHead,
@@ -113,7 +114,6 @@ function responseHead(value: unknown): HttpResponseHead {
   return { status: status as number, statusText, headers }
 }
 
-const TERM = /^[\x21-\x7e]{1,64}$/
 const MAX_TERMINAL_SIZE = 65_535
 
 function isTerminalSize(value: unknown): value is number {
@@ -131,7 +131,7 @@ function shellHead(value: unknown): { terminal?: Terminal } {
   if (terminal === undefined) return {}
   const size = terminalSize(terminal, 'shell.terminal')
   const term: unknown = terminal?.term
-  if (typeof term !== 'string' || !TERM.test(term)) throw invalid('shell.terminal.term is not a name')
+  if (typeof term !== 'string' || !isTermName(term)) throw invalid('shell.terminal.term is not a name')
   return { terminal: { ...size, term } }
 }
 

@@ -31,9 +31,16 @@ export interface TerminalSize {
   rows: number
 }
 
+const TERM_NAME = /^[\x21-\x7e]{1,64}$/
+
+/** Whether a terminal's type can be told to the far side. */
+export function isTermName(term: string): boolean {
+  return TERM_NAME.test(term)
+}
+
 /** A terminal that a shell is to run on. */
 export interface Terminal extends TerminalSize {
-  /** The value of TERM there: 1 to 64 visible ASCII characters. */
+  /** The value of TERM there: 1 to 64 visible ASCII characters (`isTermName`). */
   term: string
 }
 

@@ -1,26 +1,11 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import test from 'node:test'
-import { type ProgramOptions, spawnProgram } from '../support/process.ts'
-import type { Scope } from '../support/scope.ts'
-import { requireSystem, shellLine } from '../support/sshd.ts'
+import { requireSystem } from '../support/sshd.ts'
+import { onTerminal, requirePty } from './on-terminal.ts'
 import { TUNNEL } from './tunnel.ts'
 import { buildWay } from './way.ts'
 
 const skip = requireSystem('sshd', 'ssh', 'script') ?? requirePty()
-
-/** Why a test that needs a terminal is skipped: some sandboxes give none. */
-function requirePty(): string | undefined {
-  const { status, stderr, error } = spawnSync('script', ['-qefc', 'true', '/dev/null'], { timeout: 10_000 })
-  return status === 0 ? undefined : `no terminal can be had: ${error?.message ?? String(stderr)}`
-}
-
-/** Runs a command line on a terminal of its own, which script(1) gives it. */
-function onTerminal(scope: Scope, words: readonly string[], options: ProgramOptions, before = '') {
-  // In the shell's place: one that waits for its child would die of the child's Ctrl-C.
-  const line = `${before}exec ${shellLine([...words])}`
-  return spawnProgram(scope, 'script', ['-qefc', line, '/dev/null'], options)
-}
 
 test('on a terminal a person is told of a lost link and of its return', { skip }, async (t) => {
   const way = await buildWay(t)

@@ -42,6 +42,7 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['request --token t -X', /argument missing/],
   ['exec --token t home --token u -- true', /put --token before the machine/],
   ['exec --token t HOME -- true', /"HOME" is not a valid machine name/],
+  ['shell --token t HOME', /"HOME" is not a valid machine name/],
   ['stdio --token t HOME', /"HOME" is not a valid machine name/],
   ['machines --token t --forget ..', /"\.\." is not a valid machine name/],
   ['machines --token=', /--token is given without a value/],
@@ -111,6 +112,7 @@ test('nobody at the address is status 4, and for ssh and exec 255', async (t) =>
     ['stdio home', 4],
     ['request http://home:80/', 4],
     ['exec home -- true', 255],
+    ['shell home', 255],
   ]
   for (const [line, status] of lines) {
     const { code, stderr } = await tunnel(line.split(' '), { env })

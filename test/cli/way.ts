@@ -57,7 +57,7 @@ export async function buildWay(
   ]
   const sshOptions = ['-F', '/dev/null', ...settings.flatMap((setting) => ['-o', setting])]
   const left =
-    /^tunnel_(?:active_connections\{role="client"|streams\{kind="(?:http|exec|tcp)"|ssh_pool_connections\{state="busy").*\} [1-9]/m
+    /^tunnel_(?:active_connections\{role="client"|streams\{kind="(?:http|exec|shell|sftp|tcp)"|ssh_pool_connections\{state="busy").*\} [1-9]/m
   const nothingLeft = () =>
     until(async () => !left.test(await (await fetch(`${url}/api/tunnel/metrics`)).text()))
   return { sshd, url, port, env, proxy, agent, sshOptions, startProxy, startAgent, nothingLeft }
