@@ -45,7 +45,7 @@ export async function run(argv: string[]): Promise<number> {
       const request = { ...terminal(), signal: abort.signal }
       return runOnTerminal(tunnel, await waitOut(() => tunnel.shell(machine, request), say), machine)
     },
-    say,
+    { say },
   )
   return untilStopped(work, abort, END_MS)
 }
