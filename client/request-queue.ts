@@ -50,7 +50,7 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
 
   /**
    * Waits for a place; what it resolves to gives the place back, once however often it is called.
-   * @throws {TunnelError} QUEUE_FULL, or why its caller waits no more
+   * @throws {TunnelError} QUEUE_FULL, also for one whose time is over, or why its caller waits no more
    */
   acquire(priority: Priority = 'normal', deadline?: Deadline): Promise<() => void> {
     if (deadline?.reason !== undefined) return Promise.reject(deadline.reason)
@@ -77,7 +77,7 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
       }
       const giveUp = () => {
         this.#waiting.delete(waiter, priority)
-        waiter.reject(deadline?.reason as TunnelError)
+        waiter.reject(this.#whyNoPlace(deadline?.reason as TunnelError))
         this.#press()
         this.#checkIdle()
       }
@@ -85,6 +85,13 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
       deadline?.onGivenUp(giveUp)
       this.#press()
     })
+  }
+
+  /** One whose time is up has not been kept waiting by its target, which was never asked. */
+  #whyNoPlace(reason: TunnelError): TunnelError {
+    if (reason.code !== 'TIMEOUT' || this.#active < this.#capacity || this.#capacity === 0) return reason
+    const text = `no place on the link became free in time: all ${this.#active} that the proxy allows are in use`
+    return new TunnelError('QUEUE_FULL', text, { cause: reason, hop: 'client', retryAfterMs: 1_000 })
   }
 
   /** When nothing waits and nothing is under way. */

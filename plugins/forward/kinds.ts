@@ -6,6 +6,7 @@ import type { ServeContext } from './serve.ts'
 import { serveSftp } from './sftp.ts'
 import { serveShell } from './shell.ts'
 import { serveTcp } from './tcp.ts'
+import { TcpPlaces } from './tcp-places.ts'
 
 /** Carries a stream that has been admitted, to its end. What it throws resets the stream. */
 export type Carrier = (stream: ByteStream, context: ServeContext) => Promise<void>
@@ -15,8 +16,9 @@ export type Carrier = (stream: ByteStream, context: ServeContext) => Promise<voi
  * checked by protocol/codec. Sealed streams have no row: they are relayed, or joined with a configured host.
  */
 export function carriersOf(http: HttpOrigins): Readonly<Partial<Record<StreamKind, Carrier>>> {
+  const places = new TcpPlaces()
   return {
-    tcp: serveTcp,
+    tcp: (stream, context) => serveTcp(places, stream, context),
     exec: serveExec,
     shell: serveShell,
     sftp: serveSftp,

@@ -12,7 +12,7 @@ export const PoolOptions = Type.Object(
       minimum: 1,
       maximum: 1_000,
       description:
-        "Channels at once on a connection, fewer where the machine's sshd takes fewer (its MaxSessions)",
+        "Channels at once on a connection, fewer where the machine's sshd takes fewer (its MaxSessions); 32 forwarded TCP connections count as one",
     }),
     idleMs: Type.Integer({
       default: 300_000,

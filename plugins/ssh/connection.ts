@@ -2,7 +2,15 @@ import type { Duplex, Readable } from 'node:stream'
 import type { Client, ClientChannel, PseudoTtyOptions } from 'ssh2'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { Terminal } from '../../protocol/codec/heads.ts'
-import { aborted, channelTimeout, connectionLost, isFull, sessionRefused, targetRefused } from './errors.ts'
+import {
+  aborted,
+  channelTimeout,
+  connectionLost,
+  isFull,
+  readsTooSlowly,
+  sessionRefused,
+  targetRefused,
+} from './errors.ts'
 
 /** ssh2's channels say here what they have had from the peer; its types leave it out. */
 type ChannelWithState = ClientChannel & {
@@ -12,6 +20,8 @@ type ChannelWithState = ClientChannel & {
 
 /** What a server may let us send ahead on one channel, in bytes: OpenSSH's own window. */
 const MAX_WINDOW_BYTES = 2_097_152
+/** What of all channels may wait for whoever reads them, in bytes: as much as 16 have that are not read at all. */
+const MAX_UNREAD_BYTES = 33_554_432
 /** What may wait for a server that reads nothing, in bytes: all channels' windows, and their headers. */
 const MAX_UNSENT_BYTES = 33_554_432
 
@@ -185,12 +195,25 @@ export class SSHConnection {
 
   /** ssh2 lets a server send beyond its window, and grant one without end: memory would be the machine's to fill. */
   #holdToWindows(): void {
+    let unreadBytes = 0
     for (const channel of this.#channels) {
       const { incoming, outgoing } = channel as ChannelWithState
+      unreadBytes += channel.readableLength
       if (incoming.window < 0) return this.#break(`sends more than its window allows`)
       if (outgoing.window > MAX_WINDOW_BYTES) outgoing.window = MAX_WINDOW_BYTES
     }
+    if (unreadBytes > MAX_UNREAD_BYTES) this.#endSlowest()
     if (this.#socket.writableLength > MAX_UNSENT_BYTES) this.#break('grants windows and reads nothing')
+  }
+
+  /** Each channel's window is large, and a connection has many: what nobody reads is bounded over all of them. */
+  #endSlowest(): void {
+    let slowest: ClientChannel | undefined
+    for (const channel of this.#channels)
+      if (channel.readableLength > (slowest?.readableLength ?? 0)) slowest = channel
+    slowest?.emit('error', readsTooSlowly(this.machine, MAX_UNREAD_BYTES))
+    // What it holds is let go at once, whenever the server says that it is closed.
+    slowest?.destroy().resume()
   }
 
   #break(what: string): void {

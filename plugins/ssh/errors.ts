@@ -74,6 +74,11 @@ export function channelTimeout(what: string, timeoutMs: number): TunnelError {
   return new TunnelError('TIMEOUT', `${what} did not answer within ${timeoutMs} ms`, { hop: 'target' })
 }
 
+export function readsTooSlowly(machine: string, limitBytes: number): TunnelError {
+  const text = `more than ${limitBytes / 1_048_576} MiB from ${machine} wait to be read, most of them by this stream`
+  return new TunnelError('TOO_MANY_STREAMS', text, { hop: 'proxy' })
+}
+
 /** The answer CHANNEL_OPEN_FAILURE to a direct-tcpip channel, by its reason code. */
 export function targetRefused(target: string, cause: unknown): TunnelError {
   const reason = reasonOf(cause)

@@ -73,3 +73,16 @@ test('the queue is idle when the last that waited has given up', async () => {
   await assert.rejects(waiting, { code: 'ABORTED' })
   await idle
 })
+
+test('one that waits in vain is told that the link is full, and not that its target did not answer', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const queue = new RequestQueue({ maxRequests: 10, backpressureAt: 0.8 })
+  queue.setCapacity(1)
+  await queue.acquire()
+  const waiting = queue.acquire(
+    'normal',
+    new Deadline(systemClock, undefined, 1_000, 'the target did not answer'),
+  )
+  t.mock.timers.tick(1_000)
+  await assert.rejects(waiting, { code: 'QUEUE_FULL', message: /all 1 that/ })
+})

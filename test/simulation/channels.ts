@@ -9,10 +9,10 @@ import { PREFACE_BYTES } from './talker.ts'
 export class Channels {
   /** Places that were taken and not given back. */
   leased = 0
-  readonly open: StreamServices['pool']['open']
+  readonly acquire: StreamServices['pool']['acquire']
 
   constructor() {
-    this.open = async ({ route }, open) => {
+    this.acquire = async ({ route }) => {
       const openTcp = async (host: string) => {
         const duplex = await route.dial()
         const preface = Buffer.alloc(PREFACE_BYTES)
@@ -22,13 +22,7 @@ export class Channels {
         duplex.on('error', () => {})
         return duplex
       }
-      const lease = this.#lease({ openTcp })
-      try {
-        return { lease, channel: await open(lease.connection) }
-      } catch (error) {
-        lease.release()
-        throw error
-      }
+      return this.#lease({ openTcp, isFull: () => false, closed: false })
     }
   }
 
@@ -46,8 +40,8 @@ export class Channels {
     }
   }
 
-  acquire(): Promise<ChannelLease> {
-    return Promise.reject(new Error('no HTTP here'))
+  open(): Promise<never> {
+    return Promise.reject(new Error('no commands here'))
   }
 
   waiting(): number {

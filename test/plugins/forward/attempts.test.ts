@@ -113,7 +113,7 @@ class Scene {
         },
       },
       audit: { record: (event: Audited) => void this.audited.push(event) },
-      pool: { waiting: () => 0, open: () => new Promise(() => {}) },
+      pool: { waiting: () => 0, acquire: () => new Promise(() => {}), open: () => new Promise(() => {}) },
       tunnelMetrics: {
         ...{ requests: nothing, requestLatencyMs: nothing, streamResumes: nothing },
         bytes: nothing,
