@@ -37,6 +37,10 @@ export const COMMANDS = {
   status: { summary: 'how the proxy is', load: () => import('./commands/status.ts') },
   token: { summary: "sign a token with this server's secret", load: () => import('./commands/token.ts') },
   key: { summary: 'the public SSH key that the proxy uses for you', load: () => import('./commands/key.ts') },
+  install: {
+    summary: 'keep a proxy or an agent running, as a systemd unit',
+    load: () => import('./commands/install.ts'),
+  },
   use: {
     summary: 'choose among proxies, and keep how each is reached',
     load: () => import('./commands/use.ts'),

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import {
   chownSync,
   closeSync,
+  fchmodSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -25,22 +26,23 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /**
  * Changes a file of the person's, whole or not at all; of several processes that do so at once each sees what the one
- * before it wrote. The file is its owner's alone afterwards (0600). A symbolic link stays one: what it leads to is
- * replaced.
+ * before it wrote. A symbolic link stays one: what it leads to is replaced.
  * @param change from what is there, if anything, to what is to be there; undefined leaves it as it is
+ * @param mode that the file has afterwards; by default it is its owner's alone
  * @returns whether it was changed
  * @throws {TunnelError} CONFIG_INVALID where it cannot be read or written
  */
 export async function updateFile(
   path: string,
   change: (before: Buffer | undefined) => Buffer | string | undefined,
+  mode = 0o600,
 ): Promise<boolean> {
   try {
     const file = targetOf(path)
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
     const deadlineMs = performance.now() + WAIT_MS
     for (;;) {
-      const changed = inTurn(`${file}.lock`, () => replace(file, change))
+      const changed = inTurn(`${file}.lock`, () => replace(file, change, mode))
       if (changed !== undefined) return changed
       if (performance.now() > deadlineMs) {
         const message = `${path} is being changed by another program (delete ${file}.lock if there is none)`
@@ -98,7 +100,11 @@ function inTurn<T>(lock: string, work: () => T): T | undefined {
   }
 }
 
-function replace(file: string, change: (before: Buffer | undefined) => Buffer | string | undefined): boolean {
+function replace(
+  file: string,
+  change: (before: Buffer | undefined) => Buffer | string | undefined,
+  mode: number,
+): boolean {
   const found = statSync(file, { throwIfNoEntry: false })
   const before = found === undefined ? undefined : readFileSync(file)
   const after = change(before)
@@ -107,6 +113,7 @@ function replace(file: string, change: (before: Buffer | undefined) => Buffer | 
   try {
     const descriptor = openSync(draft, 'wx', 0o600)
     try {
+      fchmodSync(descriptor, mode)
       const bytes = Buffer.from(after)
       for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at)
       fsyncSync(descriptor)

@@ -2,7 +2,7 @@ import { Agent } from '../../agent/index.ts'
 import { loadClientSettings } from '../../config/index.ts'
 import { collectInOneGo } from '../collector.ts'
 import { type CommonOptions, command, parse, parseTarget } from '../command.ts'
-import { clientFilePath, readClientFile } from '../contexts/client-file.ts'
+import { enrolledMachine } from '../contexts/enrolled.ts'
 import { agentAccessFrom, isLoopback, ownName } from '../credentials.ts'
 import { type Definition, SETTINGS_OPTIONS } from '../definition.ts'
 import { EXIT, UsageError, unusedProxy } from '../failure.ts'
@@ -87,14 +87,6 @@ export async function run(argv: string[]): Promise<number> {
   } finally {
     await agent.close()
   }
-}
-
-/** The one machine that was enrolled here with a code. */
-function enrolledMachine(): string {
-  const [name, ...more] = readClientFile(clientFilePath()).agents.keys()
-  if (name !== undefined && more.length === 0) return name
-  const choice = name === undefined ? 'NAME' : [name, ...more].join(', or ')
-  throw new UsageError(`name this machine: --machine ${choice}`)
 }
 
 function userOf(given: string | undefined): string {

@@ -1,0 +1,189 @@
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { configDir, homeFolder } from '../../config/folders.ts'
+import { askToken } from '../../dial/token.ts'
+import { type CommonOptions, command, parse, parseTarget } from '../command.ts'
+import { clientFilePath, readClientFile, refused } from '../contexts/client-file.ts'
+import { enrolledMachine } from '../contexts/enrolled.ts'
+import { agentAccessFrom, checkTokenFile } from '../credentials.ts'
+import type { Definition } from '../definition.ts'
+import { EXIT, UsageError } from '../failure.ts'
+import { below, carryOut, checkPlan, type PlannedFile } from '../install/plan.ts'
+import { hiddenFromServices } from '../install/reachable.ts'
+import { type Service, systemAgent, systemServer, userAgent, userServer } from '../install/services.ts'
+import { checkMachine } from '../machine-name.ts'
+import { selfCommand } from '../self.ts'
+
+export const definition: Definition = {
+  name: 'install',
+  does: [
+    'Writes a systemd unit that keeps a proxy or an agent running, with an account of its own, a folder for its state,',
+    'and nothing else that it may touch; and what it needs, in /etc/ssh-websocket-tunnel. With --user it is a unit of',
+    'yours, for which nobody needs to be root. It starts nothing: it says what it wrote, and what to type next.',
+  ].join(' '),
+  examples: [
+    'sudo tunnel install server',
+    'sudo tunnel install agent --machine home --url https://tunnel.example.com --token-file agent.token',
+    'tunnel install agent --user',
+    'tunnel install server --dry-run',
+  ],
+  arguments: [{ name: '<what>', does: 'server or agent', values: ['server', 'agent'] }],
+  options: [
+    { flags: '--user', does: 'a unit of your own, without root' },
+    { flags: '--dry-run', does: 'print what would be written, secrets aside' },
+    { flags: '--root <folder>', does: 'write below this folder, as for an image', values: 'file' },
+    { flags: '--config <file>', does: 'settings as a JSON file (server)', values: 'file' },
+    { flags: '--machine <name>', does: 'its name (agent; default: the one that was enrolled with a code)' },
+    { flags: '--token-file <file>', does: "where the agent's token is (agent)", values: 'file' },
+    { flags: '--ssh <host:port>', does: 'where its SSH server listens (agent)' },
+    { flags: '--allow <host:port>', does: 'another address that may be dialled (agent)', repeats: true },
+    { flags: '--authorize', does: "let the proxy's key for you in (agent, with --user)" },
+  ],
+}
+
+interface InstallFlags extends CommonOptions {
+  user?: boolean
+  dryRun?: boolean
+  root?: string
+  config?: string
+  machine?: string
+  tokenFile?: string
+  ssh?: string
+  allow?: string[]
+  authorize?: boolean
+}
+
+const OF_AGENT = ['machine', 'tokenFile', 'ssh', 'allow', 'authorize', 'url', 'token', 'context'] as const
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(command(definition), argv)
+  if (made === undefined) return EXIT.ok
+  const flags = made.opts<InstallFlags>()
+  const [what] = made.args
+  if (what !== 'server' && what !== 'agent')
+    throw new UsageError(`install server, or install agent, not "${what}"`)
+  for (const option of what === 'server' ? OF_AGENT : (['config'] as const)) {
+    if (flags[option] !== undefined) throw new UsageError(`install ${what} takes no --${dashed(option)}`)
+  }
+  if (flags.authorize === true && flags.user !== true)
+    throw new UsageError('--authorize needs --user: a service of the system has no home folder')
+  if (flags.token !== undefined) throw new UsageError('give the token as --token-file')
+  checkPlace(flags)
+  const service = what === 'server' ? serverOf(flags) : await agentOf(flags)
+  const files = below(flags.root, service.files)
+  if (flags.dryRun === true) return dryRun(files, flags)
+  checkPlan(files)
+  const done = await carryOut(files)
+  const next = nextSteps(what, service, flags)
+  if (flags.json === true) {
+    const told = done.map(([path, outcome]) => ({ path, outcome }))
+    process.stdout.write(`${JSON.stringify({ unit: service.unitName, files: told, next })}\n`)
+    return EXIT.ok
+  }
+  const lines = done.map(([path, outcome]) => `${outcome.padEnd(9)}  ${path}`)
+  const steps = next.map(({ what: why, type }) => `  ${type.padEnd(62)} ${why}`)
+  process.stdout.write(`${lines.join('\n')}\n\nNext:\n${steps.map((line) => line.trimEnd()).join('\n')}\n`)
+  return EXIT.ok
+}
+
+/** Whether a unit can be written and run here, said before anything is asked for. */
+function checkPlace(flags: InstallFlags): void {
+  const isHere = flags.dryRun !== true && flags.root === undefined
+  if (isHere && !existsSync('/run/systemd/system'))
+    throw refused(
+      'this system is not run by systemd: `--dry-run` prints the unit, `--root DIR` writes it for another',
+    )
+  if (flags.user === true) return
+  if (isHere && process.getuid?.() !== 0)
+    throw refused('only root may write a unit of the system: use sudo, or --user for one of your own')
+  for (const file of selfCommand().filter((word) => word.startsWith('/') && existsSync(word))) {
+    const reason = hiddenFromServices(file)
+    if (reason === undefined) continue
+    const message = `${file} ${reason}: install Node and this package for all users (npm install -g)`
+    if (isHere) throw refused(message)
+    process.stderr.write(`tunnel install: warning: ${message}\n`)
+  }
+}
+
+function serverOf({ user, profile, config }: InstallFlags): Service {
+  const choice = { profile, config: config === undefined ? undefined : resolve(config) }
+  if (choice.config !== undefined && !existsSync(choice.config))
+    throw new UsageError(`the file ${choice.config} does not exist`)
+  return user === true ? userServer(choice, userUnits()) : systemServer(choice)
+}
+
+async function agentOf(flags: InstallFlags): Promise<Service> {
+  const machine = flags.machine ?? enrolledMachine()
+  checkMachine(machine)
+  const tokenFile = flags.tokenFile === undefined ? undefined : resolve(flags.tokenFile)
+  if (tokenFile !== undefined) checkTokenFile(tokenFile)
+  const env = tokenFile === undefined ? process.env : { ...process.env, TUNNEL_TOKEN_FILE: tokenFile }
+  const { urls, token, profile, context } = agentAccessFrom(flags, machine, env)
+  const more = ['ssh', 'allow'].flatMap((option) => {
+    const values = [flags[option as 'ssh' | 'allow'] ?? []].flat()
+    return values.flatMap((value) => [`--${option}`, parseTarget(value)])
+  })
+  if (flags.authorize === true) more.push('--authorize')
+  const choice = { machine, urls, more, profile }
+  if (flags.user === true) {
+    // Whichever is chosen later.
+    if (context !== undefined) more.push('--context', context)
+    return userAgent(choice, tokenFile, userUnits())
+  }
+  // Signed by a proxy on this computer it would be over in minutes.
+  const isKept = tokenFile ?? env.TUNNEL_TOKEN_FILE ?? env.TUNNEL_TOKEN ?? enrolledAt(machine)
+  if (isKept === undefined && flags.context === undefined)
+    throw refused(
+      `there is no token for ${machine}: give --token-file, or enrol it with \`tunnel agent enroll CODE\``,
+    )
+  return systemAgent(choice, await askToken(token))
+}
+
+function enrolledAt(machine: string): string | undefined {
+  return readClientFile(clientFilePath()).agents.get(machine)?.tokenFile
+}
+
+function userUnits(): string {
+  const config = configDir()
+  if (config === undefined || homeFolder() === undefined)
+    throw refused('there is no home folder for a unit of yours: set HOME')
+  return join(config, '..', 'systemd', 'user')
+}
+
+function dryRun(files: readonly PlannedFile[], { json }: InstallFlags): number {
+  const shown = files.map(({ path, content, mode }) => {
+    const text = mode === 0o600 ? '[a secret]\n' : content
+    return { path, mode: mode.toString(8).padStart(4, '0'), content: text }
+  })
+  if (json === true) process.stdout.write(`${JSON.stringify({ files: shown })}\n`)
+  else
+    process.stdout.write(
+      shown.map(({ path, mode, content }) => `### ${path} (${mode})\n${content}`).join('\n'),
+    )
+  return EXIT.ok
+}
+
+interface Step {
+  type: string
+  what: string
+}
+
+function nextSteps(what: 'server' | 'agent', { unitName }: Service, { user, root }: InstallFlags): Step[] {
+  const isUser = user === true
+  const systemctl = isUser ? 'systemctl --user' : 'systemctl'
+  const steps: Step[] = [
+    { type: `${systemctl} daemon-reload`, what: '' },
+    { type: `${systemctl} enable --now ${unitName}`, what: 'starts it, now and from now on' },
+    { type: `journalctl ${isUser ? '--user ' : ''}-u ${unitName} -f`, what: 'shows its log' },
+  ]
+  if (isUser) steps.push({ type: 'loginctl enable-linger', what: 'keeps it running when you log out' })
+  if (what === 'server' && !isUser && root === undefined) {
+    const files = 'TUNNEL_JWT_SECRET_FILE=/etc/ssh-websocket-tunnel/jwt'
+    steps.push({ type: `${files} tunnel token --sub NAME`, what: 'signs a token' })
+  }
+  return steps
+}
+
+function dashed(option: string): string {
+  return option.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+}
