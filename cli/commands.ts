@@ -33,6 +33,8 @@ export const COMMANDS = {
     summary: 'a prompt on a machine, by the key that the proxy has for you',
     load: () => import('./commands/shell.ts'),
   },
+  up: { summary: 'keep a link that the other commands share', load: () => import('./commands/up.ts') },
+  down: { summary: 'end that link', load: () => import('./commands/down.ts') },
   machines: { summary: 'what is on line', load: () => import('./commands/machines.ts') },
   status: { summary: 'how the proxy is', load: () => import('./commands/status.ts') },
   token: { summary: "sign a token with this server's secret", load: () => import('./commands/token.ts') },

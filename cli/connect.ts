@@ -1,7 +1,9 @@
 import { TunnelService, type TunnelServiceOptions } from '../client/index.ts'
 import { mayBeClientSetting } from '../config/variables.ts'
+import { dialWebSocket } from '../protocol/node/websocket.ts'
 import { type AccessOptions, accessFrom } from './credentials.ts'
 import { waitOut } from './wait-out.ts'
+import { warmDial } from './warm/dial.ts'
 
 export interface TunnelUse {
   /** Is told why a proxy that asks for it is waited for. */
@@ -11,7 +13,7 @@ export interface TunnelUse {
 }
 
 /** Dials in a row after which a persistent connection would give up: there never are as many. */
-const NEVER_GIVE_UP = 1_000_000
+export const NEVER_GIVE_UP = 1_000_000
 
 /** Connects for the length of `use`, and ends what is left of it. */
 export async function withTunnel<T>(
@@ -20,7 +22,9 @@ export async function withTunnel<T>(
   { say = () => {}, persistent = false }: TunnelUse = {},
 ): Promise<T> {
   const { urls, token, profile } = accessFrom(options)
-  const tunnel = new TunnelService({ url: urls, token, ...(await settingsOf(profile, persistent)) })
+  const platform = { dial: warmDial(urls[0], dialWebSocket) }
+  const settings = await settingsOf(profile, persistent)
+  const tunnel = new TunnelService({ url: urls, token, platform, ...settings })
   let failed = true
   try {
     await waitOut(() => tunnel.connect(), say)

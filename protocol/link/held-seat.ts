@@ -41,7 +41,10 @@ export class HeldSeat extends Seat {
   }
 
   protected receive(typeByte: number, frame: Uint8Array): void {
-    if ((typeByte & TYPE_MASK) !== FrameType.RESET) {
+    const type = typeByte & TYPE_MASK
+    // A relay on the way has lost its opener's link: so have we.
+    if (type === FrameType.SUSPEND) return this.release()
+    if (type !== FrameType.RESET) {
       throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer')
     }
     this.#error = errorFromWire(decodeJson(frame))

@@ -29,15 +29,12 @@ const COMMON: readonly number[] = [
   FrameType.END,
   FrameType.WINDOW,
   FrameType.RESET,
+  // From the opener's side only another relay says it: the link before that one is gone.
+  FrameType.SUSPEND,
 ]
 /** Frames that may cross a relay, apart from OPEN and RESUME, which start it. */
 const FROM_OPENER: ReadonlySet<number> = new Set(COMMON)
-const FROM_ACCEPTOR: ReadonlySet<number> = new Set([
-  ...COMMON,
-  FrameType.ACCEPT,
-  FrameType.RESUMED,
-  FrameType.SUSPEND,
-])
+const FROM_ACCEPTOR: ReadonlySet<number> = new Set([...COMMON, FrameType.ACCEPT, FrameType.RESUMED])
 
 /** What a relay has seen of one direction; enough to know when nothing more will come. */
 class Direction {
@@ -179,8 +176,9 @@ export class Relay {
     if (isOver || type === FrameType.SUSPEND) this.#finish(error, isOver)
   }
 
-  /** Nothing but a RESET can come before the stream has been passed on. */
+  /** Nothing but the end of its opener's interest, or way, can come before the stream has been passed on. */
   #early(type: number, frame: Uint8Array): void {
+    if (type === FrameType.SUSPEND) return this.#finish(undefined, false)
     if (type !== FrameType.RESET) throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer')
     this.#giveUpEarly(resetOf(frame))
   }

@@ -14,7 +14,13 @@ export function isolated(stateDir: string, more: NodeJS.ProcessEnv = {}): NodeJS
   delete env.NODE_TEST_CONTEXT
   // Set under `npm test` alone: the CLI tells a person there to type `npx tunnel`, and elsewhere `tunnel`.
   delete env.npm_lifecycle_event
-  return { ...env, TUNNEL_STATE_DIR: stateDir, XDG_CONFIG_HOME: join(stateDir, 'config'), ...more }
+  return {
+    ...env,
+    TUNNEL_STATE_DIR: stateDir,
+    XDG_CONFIG_HOME: join(stateDir, 'config'),
+    XDG_RUNTIME_DIR: stateDir,
+    ...more,
+  }
 }
 
 /** Runs the CLI to its end. */

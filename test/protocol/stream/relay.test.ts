@@ -225,7 +225,6 @@ test('a RESET crosses and frees both sides', async () => {
 const badFromClient: [string, (peer: RawPeer) => void, string][] = [
   ['ACCEPT', (peer) => peer.send(encodeHead(FrameType.ACCEPT, 1, { window: 1 })), 'FRAME_INVALID'],
   ['RESUMED', (peer) => peer.json(FrameType.RESUMED, 1, { received: 0, limit: 1 }), 'FRAME_INVALID'],
-  ['SUSPEND', (peer) => peer.send(encodeFrame(FrameType.SUSPEND, 1)), 'FRAME_INVALID'],
   ['a WINDOW of another length', (peer) => peer.send(encodeFrame(FrameType.WINDOW, 1)), 'FRAME_INVALID'],
   [
     'DATA beyond the window',
@@ -253,6 +252,20 @@ for (const [what, send, code] of badFromClient) {
     assert.equal(parties.accepted[0]!.bytes.toString(), 'fine')
   })
 }
+
+test('a SUSPEND from the opener, which another relay says, passes on and frees both places', async () => {
+  const relayed = await new Relayed().connect()
+  const { parties } = relayed
+  const peer = new RawPeer(relayed.listen().a)
+  peer.hello()
+  peer.open(1)
+  await parties.pass(10)
+  peer.send(encodeFrame(FrameType.SUSPEND, 1))
+  await parties.pass(10)
+  assert.equal(parties.accepted[0]!.stream.link, undefined)
+  assert.equal(peer.resetCode(1), undefined)
+  assert.equal(relayed.leftovers().relays, 0)
+})
 
 test('a frame that comes before the answer has no place, but a RESET has', async () => {
   const parties = new Parties()

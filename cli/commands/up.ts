@@ -1,0 +1,105 @@
+import { spawn } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { loadClientSettings } from '../../config/index.ts'
+import { askToken } from '../../dial/token.ts'
+import { type CommonOptions, command, parse } from '../command.ts'
+import { NEVER_GIVE_UP } from '../connect.ts'
+import { type Access, accessFrom } from '../credentials.ts'
+import type { Definition } from '../definition.ts'
+import { EXIT, UsageError } from '../failure.ts'
+import { selfCommand } from '../self.ts'
+import { stopSignal } from '../stop.ts'
+import { findHub } from '../warm/find.ts'
+import { Hub } from '../warm/hub.ts'
+import { prepareFolder, socketPath } from '../warm/place.ts'
+
+interface UpFlags extends CommonOptions {
+  foreground?: boolean
+}
+
+export const definition: Definition = {
+  name: 'up',
+  does: [
+    'Keeps a link to the proxy in the background, which ssh, stdio, forward and the other commands then share:',
+    'they start without dialling the proxy. `tunnel down` ends it, and what uses it goes on by itself.',
+  ].join(' '),
+  examples: ['tunnel up', 'tunnel up --context work', 'tunnel up --foreground'],
+  options: [{ flags: '--foreground', does: 'stay in this terminal, or under a service manager' }],
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(command(definition), argv)
+  if (made === undefined) return EXIT.ok
+  const flags = made.opts<UpFlags>()
+  if (process.platform === 'win32') throw new UsageError('`tunnel up` needs Unix sockets')
+  const access = accessFrom(flags)
+  const path = socketPath(access.urls[0], await askToken(access.token))
+  const say = (state: 'up' | 'already up', pid: number): void => {
+    const { urls } = access
+    if (flags.json === true) process.stdout.write(`${JSON.stringify({ state, urls, pid, socket: path })}\n`)
+    else process.stdout.write(`${state}: ${urls.join(', ')} (process ${pid}); \`tunnel down\` ends it\n`)
+  }
+  const running = await findHub(path)
+  if (running !== undefined) {
+    say('already up', running)
+    return EXIT.ok
+  }
+  prepareFolder(path)
+  if (flags.foreground !== true) return inBackground(path, flags, access, (pid) => say('up', pid))
+  return stay(path, access, () => say('up', process.pid))
+}
+
+async function stay(path: string, { urls, token, profile }: Access, ready: () => void): Promise<number> {
+  const { settings } = await loadClientSettings({ profile })
+  settings.backoff.maxAttempts = NEVER_GIVE_UP
+  const hub = new Hub({ path, urls, token, settings })
+  const stopped = stopSignal({ unattended: true })
+  try {
+    const begun = await Promise.race([hub.start(), stopped])
+    if (begun !== undefined) return EXIT.ok
+    if (process.send === undefined) ready()
+    else process.send('ready', () => process.disconnect())
+    const ended = await Promise.race([hub.failed, stopped])
+    if (typeof ended !== 'string') throw ended
+    return EXIT.ok
+  } finally {
+    await hub.close()
+  }
+}
+
+/** Starts this program again, apart from this terminal, and waits until it is up. What it says of its end is in a log. */
+async function inBackground(
+  path: string,
+  flags: UpFlags,
+  access: Access,
+  ready: (pid: number) => void,
+): Promise<number> {
+  const log = path.replace(/\.sock$/, '.log')
+  const descriptor = openSync(log, 'w', 0o600)
+  const [file, ...args] = [...selfCommand(), 'up', '--foreground']
+  if (flags.json === true) args.push('--json')
+  if (flags.verbose === true) args.push('--verbose')
+  // By environment and not by argument, as everybody on this machine can read the arguments.
+  const env: NodeJS.ProcessEnv = { ...process.env, TUNNEL_URL: access.urls.join(' ') }
+  if (flags.token !== undefined) env.TUNNEL_TOKEN = flags.token
+  if (access.context !== undefined) env.TUNNEL_CONTEXT = access.context
+  if (access.profile !== undefined) env.TUNNEL_PROFILE = access.profile
+  const child = spawn(file!, args, {
+    detached: true,
+    stdio: ['ignore', 'ignore', descriptor, 'ipc'],
+    cwd: '/',
+    env,
+  })
+  closeSync(descriptor)
+  const status = await new Promise<number>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('message', () => resolve(EXIT.ok))
+    child.once('exit', (code) => resolve(code ?? EXIT.failure))
+    process.once('SIGINT', () => child.kill('SIGINT'))
+  })
+  child.disconnect?.()
+  child.unref()
+  if (status === EXIT.ok) ready(child.pid!)
+  else process.stderr.write(readFileSync(log))
+  return status
+}

@@ -1,0 +1,214 @@
+import { once } from 'node:events'
+import { lstatSync, rmSync } from 'node:fs'
+import { createServer, type Server, type Socket } from 'node:net'
+import type { ClientSettings } from '../../client/index.ts'
+import { addressesOf } from '../../dial/addresses.ts'
+import { Connection } from '../../dial/connection.ts'
+import { watchNetwork } from '../../dial/network-watch.ts'
+import { softwareOf } from '../../dial/software.ts'
+import type { TokenProvider } from '../../dial/token.ts'
+import { systemClock } from '../../protocol/clock.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import { type Hello, PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
+import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
+import { Link } from '../../protocol/link/link.ts'
+import { LocalTransport } from '../../protocol/node/local-transport.ts'
+import { dialWebSocket } from '../../protocol/node/websocket.ts'
+import { Relay } from '../../protocol/stream/relay.ts'
+import { RelayMemory } from '../../protocol/stream/relay-memory.ts'
+
+/** How often the hub makes sure that its socket is where others look for it, in ms. */
+const LOOK_MS = 30_000
+/** How long streams that cannot move have on the link to a proxy that leaves, in ms. */
+const MOVE_MS = 10_000
+/** Programs at once. */
+const MAX_PROGRAMS = 1_024
+
+export interface HubOptions {
+  path: string
+  urls: readonly string[]
+  token: TokenProvider
+  settings: ClientSettings
+}
+
+/**
+ * Keeps one link to a proxy and relays over it the streams of this user's other programs, which dial a Unix socket in
+ * place of the proxy. It answers for nobody and keeps nothing: when it goes, those programs dial the proxy themselves and
+ * resume their streams there.
+ */
+export class Hub {
+  /** Resolves with what ended the hub by itself. */
+  readonly failed: Promise<TunnelError>
+  readonly #options: HubOptions
+  readonly #connection: Connection
+  readonly #memory: RelayMemory
+  readonly #server: Server
+  readonly #links = new Set<Link>()
+  readonly #relays = new Set<Relay>()
+  /** Passes on each relay that waits for a link. */
+  readonly #waiting = new Map<Relay, (link: Link) => void>()
+  readonly #stopWatch: () => void
+  /** The proxy that the programs have been told of: what it has begun, another must not begin again. */
+  #instance: string | undefined
+  /** Since the last link. */
+  #isLost = false
+  #inode: number | undefined
+  #lookTimer: NodeJS.Timeout | undefined
+
+  constructor(options: HubOptions) {
+    this.#options = options
+    const { heartbeat, backoff, streams, compression } = options.settings
+    this.#memory = new RelayMemory(streams.userBudgetBytes)
+    this.#connection = new Connection({
+      urls: addressesOf(options.urls).map(({ link }) => link),
+      token: options.token,
+      hello: () => this.#hello(),
+      dial: dialWebSocket,
+      clock: systemClock,
+      random: Math.random,
+      backoff,
+      streams: () => this.#relays.size + this.#waiting.size,
+      provenMs: heartbeat.intervalMs,
+      compression: compression.enabled ? { thresholdBytes: compression.thresholdBytes } : undefined,
+    })
+    this.#server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket))
+    this.#server.maxConnections = MAX_PROGRAMS
+    this.#connection.on('lost', () => {
+      this.#isLost = true
+    })
+    this.#connection.on('link', (link) => this.#linked(link))
+    this.failed = new Promise((resolve) => {
+      this.#connection.on('failed', resolve)
+      this.#server.on('error', (cause) => {
+        resolve(new TunnelError('INTERNAL', `the socket ${options.path} failed`, { cause, hop: 'client' }))
+      })
+      this.#lookTimer = setInterval(() => {
+        const error = new TunnelError('ABORTED', `the socket ${options.path} is gone`, { hop: 'client' })
+        if (inodeOf(options.path) !== this.#inode) resolve(error)
+      }, LOOK_MS).unref()
+    })
+    this.#stopWatch = watchNetwork(() => this.#connection.check())
+  }
+
+  #hello(): Hello {
+    const { heartbeat, streams, limits } = this.#options.settings
+    return {
+      role: 'client',
+      version: PROTOCOL_VERSION,
+      software: softwareOf('client'),
+      heartbeat,
+      limits: { maxFrameBytes: limits.maxFrameBytes, maxStreams: streams.maxPerLink },
+      resumeMs: streams.resumeMs,
+    }
+  }
+
+  /** What a program is told: what holds at the proxy holds here. */
+  #helloFor({ peer }: Link): Hello {
+    const own = this.#hello()
+    const { instance, limits, resumeMs } = peer ?? own
+    return {
+      ...own,
+      role: 'proxy',
+      software: `${own.software} up:${process.pid}`,
+      ...(instance !== undefined && { instance }),
+      limits: {
+        maxFrameBytes: Math.min(own.limits.maxFrameBytes, limits.maxFrameBytes),
+        maxStreams: own.limits.maxStreams,
+      },
+      resumeMs: Math.min(own.resumeMs, resumeMs),
+    }
+  }
+
+  /**
+   * Dials, then listens: whoever finds the socket finds a link.
+   * @throws {TunnelError} as `Connection.connect`, and CONFIG_INVALID where the socket cannot be made
+   */
+  async start(): Promise<void> {
+    await this.#connection.connect()
+    const { path } = this.#options
+    // The caller has found that nobody listens there.
+    rmSync(path, { force: true })
+    const mask = process.umask(0o177)
+    try {
+      this.#server.listen(path)
+    } finally {
+      process.umask(mask)
+    }
+    await once(this.#server, 'listening')
+    this.#inode = inodeOf(path)
+  }
+
+  #accept(socket: Socket): void {
+    // Whoever is not let in dials the proxy itself, and hears from it what is wrong.
+    const upstream = this.#connection.link
+    if (upstream === undefined) return void socket.destroy()
+    const link: Link = new Link({
+      transport: new LocalTransport(socket, this.#options.settings.limits.maxFrameBytes),
+      dialler: false,
+      hello: this.#helloFor(upstream),
+      handlers: {
+        open: (open) => this.#relay(open),
+        resume: (resume) => this.#relay(resume),
+        closed: () => this.#links.delete(link),
+      },
+    })
+    this.#links.add(link)
+    socket.resume()
+  }
+
+  #linked(link: Link): void {
+    const instance = link.peer?.instance
+    if (instance !== this.#instance) {
+      this.#instance = instance
+      // Their streams come back by new links, which name the proxy that is there now.
+      for (const program of [...this.#links]) {
+        if (this.#isLost) program.close(moved())
+        else program.goaway({ ...moved().toWire(), deadlineMs: MOVE_MS })
+      }
+    }
+    this.#isLost = false
+    const waiting = [...this.#waiting.values()]
+    this.#waiting.clear()
+    for (const connect of waiting) connect(link)
+  }
+
+  #relay(incoming: IncomingOpen | IncomingResume): void {
+    const relay: Relay = new Relay(incoming, {
+      memory: this.#memory,
+      onOver: () => {
+        this.#relays.delete(relay)
+        this.#waiting.delete(relay)
+      },
+    })
+    this.#relays.add(relay)
+    const { link } = this.#connection
+    if (link !== undefined) return relay.connect(link, incoming.head)
+    this.#waiting.set(relay, (next) => relay.connect(next, incoming.head))
+    // Somebody waits.
+    this.#connection.hurry()
+  }
+
+  /** Resolves when the proxy and the programs have been told. */
+  async close(): Promise<void> {
+    clearInterval(this.#lookTimer)
+    this.#stopWatch()
+    const isOurs = inodeOf(this.#options.path) === this.#inode
+    // Another's socket may be there by now, and `close` would remove it.
+    if (!isOurs) this.#server.unref()
+    else this.#server.close()
+    const error = new TunnelError('SHUTTING_DOWN', '`tunnel up` has ended', { hop: 'client' })
+    // The proxy first: then its programs are told that their streams have no way, and not the proxy that they have no user.
+    await this.#connection.close()
+    const links = [...this.#links]
+    for (const link of links) link.close(error)
+    await Promise.all(links.map((link) => link.gone))
+  }
+}
+
+function moved(): TunnelError {
+  return new TunnelError('SHUTTING_DOWN', 'another proxy is there now', { hop: 'client' })
+}
+
+function inodeOf(path: string): number | undefined {
+  return lstatSync(path, { throwIfNoEntry: false })?.ino
+}

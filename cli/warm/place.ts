@@ -1,0 +1,56 @@
+import { createHash } from 'node:crypto'
+import { lstatSync, mkdirSync } from 'node:fs'
+import { tmpdir, userInfo } from 'node:os'
+import { join } from 'node:path'
+import { addressOf } from '../../dial/addresses.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+
+/** Claims of a token by which the proxy decides what it may do: programs that share a link have the same. */
+const CLAIMS = ['iss', 'sub', 'tier', 'roles'] as const
+
+/** The folder of this user's sockets, which no other user may enter. */
+function folder(env: NodeJS.ProcessEnv): string {
+  const own = env.XDG_RUNTIME_DIR
+  return own ? join(own, 'ssh-websocket-tunnel') : join(tmpdir(), `ssh-websocket-tunnel-${userInfo().uid}`)
+}
+
+/**
+ * Where `tunnel up` listens for programs that reach the proxy at `url` with `token`: the same for every token of the same user, so that
+ * a token may be renewed meanwhile.
+ */
+export function socketPath(url: string, token: string, env: NodeJS.ProcessEnv = process.env): string {
+  const key = JSON.stringify([addressOf(url).link, claimsOf(token)])
+  return join(folder(env), `${createHash('sha256').update(key).digest('hex').slice(0, 16)}.sock`)
+}
+
+function claimsOf(token: string): unknown {
+  try {
+    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
+    return CLAIMS.map((name) => claims[name] ?? null)
+  } catch {
+    // No JWT: it stands for itself.
+    return token
+  }
+}
+
+/**
+ * Makes sure that `path`'s folder is there and this user's alone.
+ * @throws {TunnelError} FORBIDDEN
+ */
+export function prepareFolder(path: string): void {
+  const dir = join(path, '..')
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  if (!isOwnFolder(dir)) {
+    throw new TunnelError('FORBIDDEN', `the folder ${dir} can be entered by other users`, { hop: 'client' })
+  }
+}
+
+/** A socket in somebody else's folder may be a trap. */
+export function isOwn(path: string): boolean {
+  return isOwnFolder(join(path, '..'))
+}
+
+function isOwnFolder(dir: string): boolean {
+  const found = lstatSync(dir, { throwIfNoEntry: false })
+  return found?.isDirectory() === true && found.uid === process.getuid?.() && (found.mode & 0o077) === 0
+}

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { chmodSync, readdirSync, statSync } from 'node:fs'
+import { connect, createServer, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { LocalTransport } from '../../protocol/node/local-transport.ts'
+import { listenTcp, startProxy, type TestProxy, until } from '../support/proxy.ts'
+import { tempFolder } from '../support/tree.ts'
+import { isolated, startTunnel, tunnel } from './tunnel.ts'
+
+interface Scene {
+  proxies: TestProxy[]
+  env: NodeJS.ProcessEnv
+  folder: string
+}
+
+/** Proxies on one state, an agent at each whose SSH server answers with what it gets, and where `tunnel up` would listen. */
+async function scene(t: TestContext, count = 1): Promise<Scene> {
+  const first = await startProxy(t)
+  const proxies = [first]
+  while (proxies.length < count) proxies.push(await startProxy(t, { sharing: first }))
+  const urls = proxies.map(({ url }) => url)
+  const echo = await listenTcp(t, (socket) => socket.pipe(socket))
+  await first.startAgent('home', 'alice', echo, { urls })
+  const folder = await tempFolder(t)
+  chmodSync(folder, 0o700)
+  const env = isolated(folder, { TUNNEL_URL: urls.join(' '), TUNNEL_TOKEN: first.tokenOf('alice') })
+  t.after(async () => void (await tunnel(['down'], { env })))
+  return { proxies, env, folder: join(folder, 'ssh-websocket-tunnel') }
+}
+
+function clientLinks({ app }: TestProxy): number {
+  return app.links.count - 1
+}
+
+test('what `tunnel up` keeps carries other commands, and when it ends their streams go on by themselves', async (t) => {
+  const { proxies, env, folder } = await scene(t)
+  const [proxy] = proxies as [TestProxy]
+  const up = await tunnel(['up', '--json'], { env })
+  assert.equal(up.code, 0, up.stderr)
+  const { state, pid } = JSON.parse(up.stdout) as { state: string; pid: number }
+  assert.equal(state, 'up')
+  assert.match((await tunnel(['up'], { env })).stdout, new RegExp(`^already up: .*process ${pid}`))
+  const [socket] = readdirSync(folder).filter((name) => name.endsWith('.sock'))
+  assert.equal(statSync(join(folder, socket!)).mode & 0o777, 0o600)
+
+  const stdio = startTunnel(t, ['stdio', 'home'], { env, stdin: 'pipe' })
+  stdio.write('one\n')
+  await stdio.line('one')
+  assert.equal(clientLinks(proxy), 1)
+  assert.match((await tunnel(['down'], { env })).stdout, /^down: /)
+  stdio.write('two\n')
+  await stdio.line('two')
+  assert.equal(clientLinks(proxy), 1)
+  stdio.end()
+  assert.deepEqual(await stdio.exit, { code: 0, signal: null })
+  assert.deepEqual([stdio.stdout, stdio.stderr], ['one\ntwo\n', ''])
+  assert.match((await tunnel(['down'], { env })).stdout, /^not up: /)
+})
+
+test('streams over the shared link go on through another proxy when theirs drains', async (t) => {
+  const { proxies, env } = await scene(t, 2)
+  const [leaving, staying] = proxies as [TestProxy, TestProxy]
+  assert.equal((await tunnel(['up'], { env })).code, 0)
+  const stdio = startTunnel(t, ['stdio', 'home'], { env, stdin: 'pipe' })
+  stdio.write('one\n')
+  await stdio.line('one')
+  assert.deepEqual([clientLinks(leaving), clientLinks(staying)], [1, 0])
+  await leaving.app.lifecycle.drain(10_000)
+  stdio.write('two\n')
+  await stdio.line('two')
+  assert.equal(clientLinks(staying), 1)
+  stdio.end()
+  assert.deepEqual(await stdio.exit, { code: 0, signal: null })
+})
+
+test('a socket that nobody listens at is replaced, and a folder of others is not used', async (t) => {
+  const { env, folder } = await scene(t)
+  const first = await tunnel(['up', '--json'], { env })
+  process.kill((JSON.parse(first.stdout) as { pid: number }).pid, 'SIGKILL')
+  const isLeft = (): boolean => readdirSync(folder).some((name) => name.endsWith('.sock'))
+  assert.ok(isLeft())
+  await until(async () => /^not up/.test((await tunnel(['down'], { env })).stdout))
+  assert.match((await tunnel(['up'], { env })).stdout, /^up: /)
+  assert.match((await tunnel(['down'], { env })).stdout, /^down: /)
+  assert.ok(!isLeft())
+  chmodSync(folder, 0o755)
+  const refused = await tunnel(['up'], { env })
+  assert.deepEqual([refused.code, refused.stdout], [5, ''])
+  assert.match(refused.stderr, /can be entered by other users/)
+})
+
+test('`tunnel up` that cannot reach the proxy says why, once, and stays in no background', async (t) => {
+  const { env, folder } = await scene(t)
+  const nowhere = { ...env, TUNNEL_URL: 'http://127.0.0.1:1' }
+  const { code, stdout, stderr } = await tunnel(['up'], { env: nowhere })
+  assert.deepEqual([code, stdout], [4, ''])
+  assert.match(stderr, /^tunnel up: nothing listens at 127\.0\.0\.1:1 .*\n$/)
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.endsWith('.sock')),
+    [],
+  )
+})
+
+async function socketPair(t: TestContext): Promise<[Socket, Socket]> {
+  const server = createServer().listen(join(await tempFolder(t), 'socket'))
+  await once(server, 'listening')
+  const near = connect(server.address() as string)
+  const [far] = (await once(server, 'connection')) as [Socket]
+  t.after(() => {
+    near.destroy()
+    far.destroy()
+    server.close()
+  })
+  return [near, far]
+}
+
+test('a local transport gives frames back whole however they arrive, and a goodbye with its code', async (t) => {
+  const [raw, socket] = await socketPair(t)
+  const transport = new LocalTransport(socket, 100)
+  const got: string[] = []
+  const closed = new Promise((resolve) => {
+    transport.receiver = {
+      message: (frame) => void got.push(Buffer.from(frame).toString()),
+      text: () => {},
+      drained: () => {},
+      closed: (code, reason) => resolve([code, reason]),
+    }
+  })
+  const bytes = Buffer.concat([
+    ...['a', 'bc'.repeat(40), ''].map((text) => {
+      const frame = Buffer.alloc(4 + text.length, text)
+      frame.writeUInt32BE(text.length)
+      frame.write(text, 4)
+      return frame
+    }),
+    Buffer.from([0x80, 0, 0, 5, 4409 >> 8, 4409 & 0xff, 0x62, 0x79, 0x65]),
+  ])
+  for (const byte of bytes) {
+    raw.write(Buffer.from([byte]))
+    await new Promise(setImmediate)
+  }
+  assert.deepEqual(await closed, [4409, 'bye'])
+  assert.deepEqual(got, ['a', 'bc'.repeat(40), ''])
+})
+
+test('a local peer that sends too long a frame is closed with 1009', async (t) => {
+  const [raw, socket] = await socketPair(t)
+  const transport = new LocalTransport(socket, 100)
+  const closed = new Promise((resolve) => {
+    transport.receiver = { message: () => {}, text: () => {}, drained: () => {}, closed: resolve }
+  })
+  raw.write(Buffer.from([0, 0, 0, 101, 1]))
+  assert.equal(await closed, 1009)
+})
