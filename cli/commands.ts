@@ -48,6 +48,10 @@ export const COMMANDS = {
     load: () => import('./commands/use.ts'),
   },
   config: { summary: 'the settings, and where each came from', load: () => import('./commands/config.ts') },
+  completion: {
+    summary: 'completion for bash, zsh and fish',
+    load: () => import('./commands/completion.ts'),
+  },
   demo: {
     summary: 'the whole job on this machine, cut and resumed',
     load: () => import('./commands/demo.ts'),

@@ -1,6 +1,6 @@
 // Compiles the sources into dist/. Run by `npm ci` through "prepare", so that `npx tunnel` works right after it.
 import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
@@ -62,6 +62,16 @@ writeFileSync(
 )
 
 chmodSync(join(root, 'dist', 'cli', 'main.js'), 0o755)
+
+// Man pages and completions are made from the same definitions as --help.
+const { referenceFiles } = await import(
+  pathToFileURL(join(root, 'dist', 'cli', 'reference', 'files.js')).href
+)
+for (const [name, text] of await referenceFiles()) {
+  const file = join(root, 'dist', name)
+  mkdirSync(dirname(file), { recursive: true })
+  writeFileSync(file, text)
+}
 
 /**
  * TypeBox is several hundred small modules, and loading them takes as long as everything else of a command's start.

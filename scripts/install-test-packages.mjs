@@ -15,6 +15,8 @@ const PROGRAMS = {
   git: 'git',
   ip: 'iproute2',
   ps: 'procps',
+  zsh: 'zsh',
+  fish: 'fish',
 }
 
 // A user's PATH often lacks the sbin folders, where sshd and ip live.

@@ -1,0 +1,98 @@
+import { kindOf, type ShellCommand, type ShellOption } from './shell.ts'
+
+/** fish takes a backslash for an escape between single quotes. */
+function quoted(text: string): string {
+  return `'${text.replaceAll(/[\\']/g, '\\$&')}'`
+}
+
+function action(kind: string): string {
+  if (kind === '') return '-x'
+  if (kind === 'file') return '-r -F'
+  return kind.startsWith('=') ? `-x -a ${quoted(kind.slice(1))}` : `-x -a '(__tunnel_values ${kind})'`
+}
+
+function optionLine(command: string, { names, does, values }: ShellOption): string {
+  const flags = names.map((name) => (name.startsWith('--') ? `-l ${name.slice(2)}` : `-s ${name.slice(1)}`))
+  const value = values === undefined ? '' : ` ${action(kindOf(values))}`
+  return `complete -c tunnel -n ${quoted(`__tunnel_is ${quoted(command)}`)} ${flags.join(' ')}${value} -d ${quoted(does)}`
+}
+
+function placeLines({ name, places, isOpenEnded }: ShellCommand): string[] {
+  return places.flatMap((place, at) => {
+    const kind = kindOf(place)
+    if (kind === '') return []
+    const test =
+      isOpenEnded && at === places.length - 1
+        ? `__tunnel_is ${quoted(name)}`
+        : `__tunnel_at ${quoted(name)} ${at}`
+    return [`complete -c tunnel -n ${quoted(test)} ${action(kind)}`]
+  })
+}
+
+export function fishCompletion(commands: readonly ShellCommand[]): string {
+  const first = commands.filter(({ name }) => !name.includes(' '))
+  const valued = [
+    ...new Set(
+      commands.flatMap(({ options }) =>
+        options.filter(({ values }) => values !== undefined).flatMap(({ names }) => names),
+      ),
+    ),
+  ]
+  const twoWords = commands.map(({ name }) => name).filter((name) => name.includes(' '))
+  return `# fish completion of tunnel, made by \`tunnel completion fish\`
+
+# The command and its arguments so far, options aside.
+function __tunnel_words
+    set -l skip 0
+    for word in (commandline -opc)[2..-1]
+        if test $skip = 1
+            set skip 0
+        else if contains -- $word ${valued.join(' ')}
+            set skip 1
+        else if not string match -q -- '-*' $word
+            echo $word
+        end
+    end
+end
+
+function __tunnel_name
+    set -l words (__tunnel_words)
+    if contains -- "$words[1..2]" ${twoWords.map(quoted).join(' ')}
+        echo "$words[1..2]"
+    else
+        echo $words[1]
+    end
+end
+
+function __tunnel_is
+    test (__tunnel_name) = $argv[1]
+end
+
+function __tunnel_at
+    __tunnel_is $argv[1]; or return 1
+    set -l own (string split ' ' -- $argv[1])
+    test (math (count (__tunnel_words)) - (count $own)) = $argv[2]
+end
+
+function __tunnel_values
+    set -l access
+    set -l words (commandline -opc)
+    for at in (seq (math (count $words) - 1))
+        if contains -- $words[$at] --url --token --context --profile
+            set -a access $words[$at] $words[(math $at + 1)]
+        end
+    end
+    command -q tunnel; and tunnel completion --values $argv[1] $access 2>/dev/null
+end
+
+complete -c ssh-websocket-tunnel -w tunnel
+complete -c tunnel -f
+${first
+  .map(
+    ({ name, summary }) =>
+      `complete -c tunnel -n 'test (count (__tunnel_words)) = 0' -a ${name} -d ${quoted(summary)}`,
+  )
+  .join('\n')}
+${commands.flatMap((command) => [...command.options.map((option) => optionLine(command.name, option)), ...placeLines(command)]).join('\n')}
+`
+}

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict'
+import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { COMMANDS } from '../../cli/commands.ts'
+import { findProgram } from '../../cli/find-program.ts'
+import { COMPLETION_FILES } from '../../cli/reference/files.ts'
+import { run } from '../support/process.ts'
+import { startProxy } from '../support/proxy.ts'
+import { tempFolder } from '../support/tree.ts'
+import { isolated, TUNNEL, tunnel } from './tunnel.ts'
+
+const DIST = join(import.meta.dirname, '..', '..', 'dist')
+const MAN = join(DIST, 'man')
+
+test('every command has a man page, and man finds no fault with any', async (t) => {
+  const names = Object.keys(COMMANDS).map((name) => `tunnel-${name.replaceAll(' ', '-')}.1`)
+  assert.deepEqual(readdirSync(MAN).sort(), ['tunnel.1', ...names].sort())
+  if (findProgram('man') === undefined) return t.skip('there is no man')
+  for (const name of readdirSync(MAN)) {
+    const env = { ...process.env, MANWIDTH: '80', LC_ALL: 'C.UTF-8' }
+    const { code, stdout, stderr } = await run('man', ['--warnings', '-l', join(MAN, name)], { env })
+    assert.deepEqual([code, stderr], [0, ''], name)
+    for (const heading of ['NAME', 'SYNOPSIS', 'DESCRIPTION']) assert.ok(stdout.includes(heading), name)
+  }
+})
+
+test('help, man page and completion of a command have the same options', async () => {
+  const { stdout: help } = await tunnel(['install', '--help'])
+  const options = [...help.matchAll(/^ {2}(?:-\w, )?(--[\w-]+)/gm)].map(([, name = '']) => name)
+  assert.ok(options.includes('--token-file') && options.includes('--context'))
+  const page = readFileSync(join(MAN, 'tunnel-install.1'), 'utf8').replaceAll('\\-', '-')
+  const scripts = Object.values(COMPLETION_FILES).map((file) => readFileSync(join(DIST, file), 'utf8'))
+  for (const option of options) {
+    assert.ok(page.includes(option), option)
+    for (const script of scripts)
+      assert.ok(script.includes(option) || script.includes(`-l ${option.slice(2)}`))
+  }
+})
+
+test('a shell completes commands, options, and the names of machines, contexts and profiles', async (t) => {
+  const proxy = await startProxy(t)
+  for (const name of ['home', 'nas']) await proxy.startAgent(name, 'alice', '127.0.0.1:1')
+  const folder = await tempFolder(t)
+  const env = isolated(folder, { HOME: folder, TUNNEL_TOKEN: proxy.tokenOf('alice') })
+  for (const name of ['work', 'private']) await tunnel(['use', name, '--url', proxy.url], { env })
+  const file = join(folder, 'tunnel')
+  writeFileSync(file, `#!/bin/sh\nexec ${TUNNEL.map((word) => `'${word}'`).join(' ')} "$@"\n`)
+  chmodSync(file, 0o755)
+  env.PATH = `${folder}:${process.env.PATH}`
+
+  const lines: [line: string, completed: string[]][] = [
+    ['tunnel mach', ['machines']],
+    ['tunnel machines --pro', ['--profile']],
+    ['tunnel machines --profile st', ['stable-network']],
+    ['tunnel install s', ['server']],
+    ['tunnel agent en', ['enroll']],
+    ['tunnel agent enroll --ur', ['--url']],
+    ['tunnel use w', ['work']],
+    ['tunnel machines --context private --forget ', ['home', 'nas']],
+    ['tunnel ssh h', ['home']],
+    // Nobody there: nothing, and quickly.
+    ['tunnel machines --url http://127.0.0.1:1 --forget ', []],
+  ]
+  await t.test('bash', { skip: findProgram('bash') === undefined && 'there is no bash' }, async () => {
+    const script = join(DIST, COMPLETION_FILES.bash)
+    assert.deepEqual(await run('bash', ['-n', script]).then(({ code, stderr }) => [code, stderr]), [0, ''])
+    const calls = lines.map(
+      ([line]) => `COMP_LINE='${line}'; COMP_POINT=\${#COMP_LINE}; _tunnel; echo "\${COMPREPLY[*]}"`,
+    )
+    const { stdout, stderr } = await run('bash', ['-c', `. ${script}\n${calls.join('\n')}`], { env })
+    assert.deepEqual(
+      stdout
+        .trimEnd()
+        .split('\n')
+        .concat('')
+        .slice(0, lines.length)
+        .map((found) => found.split(' ').filter(Boolean).sort()),
+      lines.map(([, completed]) => completed),
+      stderr,
+    )
+    assert.equal(stderr, '')
+  })
+  await t.test('fish', { skip: findProgram('fish') === undefined && 'there is no fish' }, async () => {
+    const script = join(DIST, COMPLETION_FILES.fish)
+    assert.deepEqual(await run('fish', ['-n', script]).then(({ code, stderr }) => [code, stderr]), [0, ''])
+    const calls = lines.map(([line]) => `complete -C '${line}' | string replace -r '\\t.*' ''; echo .`)
+    const { stdout, stderr } = await run('fish', ['-N', '-c', `source ${script}; ${calls.join('; ')}`], {
+      env,
+    })
+    assert.deepEqual(
+      stdout
+        .split('.\n')
+        .slice(0, -1)
+        .map((found) => found.split('\n').filter(Boolean).sort()),
+      lines.map(([, completed]) => completed),
+      stderr,
+    )
+  })
+  await t.test('zsh', { skip: findProgram('zsh') === undefined && 'there is no zsh' }, async () => {
+    const script = join(DIST, COMPLETION_FILES.zsh)
+    assert.deepEqual(await run('zsh', ['-n', script]).then(({ code, stderr }) => [code, stderr]), [0, ''])
+    const line = `autoload -U compinit; compinit -D; source ${script}; print $_comps[tunnel]`
+    const { stdout, stderr } = await run('zsh', ['-f', '-c', line], { env: { ...env, fpath: '' } })
+    assert.deepEqual([stdout, stderr], ['_tunnel\n', ''])
+  })
+})
+
+test('the package takes the man pages along', () => {
+  const text = readFileSync(join(DIST, '..', 'package.json'), 'utf8')
+  const { directories, files } = JSON.parse(text) as { directories?: { man?: string }; files: string[] }
+  assert.equal(directories?.man, 'dist/man')
+  assert.ok(files.includes('dist') && existsSync(MAN))
+})
