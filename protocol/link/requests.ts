@@ -93,6 +93,11 @@ export class StreamRequests {
   }
 }
 
+/** Its opener counts as well, and may know of an end that is still on its way here. */
+const RETRY_AFTER_MS = 200
+
 function tooManyStreams(maxStreams: number): TunnelError {
-  return new TunnelError('TOO_MANY_STREAMS', `a link carries at most ${maxStreams} streams`)
+  return new TunnelError('TOO_MANY_STREAMS', `a link carries at most ${maxStreams} streams`, {
+    retryAfterMs: RETRY_AFTER_MS,
+  })
 }
