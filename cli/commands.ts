@@ -33,6 +33,7 @@ export const COMMANDS = {
     summary: 'a prompt on a machine, by the key that the proxy has for you',
     load: () => import('./commands/shell.ts'),
   },
+  cp: { summary: 'copy files to and from a machine', load: () => import('./commands/cp.ts') },
   up: { summary: 'keep a link that the other commands share', load: () => import('./commands/up.ts') },
   down: { summary: 'end that link', load: () => import('./commands/down.ts') },
   machines: { summary: 'what is on line', load: () => import('./commands/machines.ts') },

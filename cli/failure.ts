@@ -125,6 +125,7 @@ const MEANINGS: Record<ErrorCode, Meaning> = {
     advice: 'it may have been carried out: look before you send it again',
   },
   ABORTED: { status: EXIT.failure, advice: '' },
+  FILE_FAILED: { status: EXIT.failure, advice: '' },
   REQUEST_INVALID: { status: EXIT.failure, advice: 'use the same version at both ends' },
   ROUTE_UNKNOWN: {
     status: EXIT.failure,

@@ -7,8 +7,7 @@ import { EXIT, UsageError } from './failure.ts'
 /** What people type for what is called otherwise here, or is ssh's own: the rest of a sentence. */
 const POINTERS: ReadonlyMap<string, string> = new Map([
   ['connect', '`tunnel ssh MACHINE` gives a prompt'],
-  ['cp', '`tunnel ssh-config --write` lets `scp FILE MACHINE.tunnel:` work'],
-  ['scp', '`tunnel ssh-config --write` lets `scp FILE MACHINE.tunnel:` work'],
+  ['scp', '`tunnel cp FILE MACHINE:` copies files, and `tunnel ssh-config --write` lets scp itself work'],
   ['sftp', '`tunnel ssh-config --write` lets `sftp MACHINE.tunnel` work'],
   ['rsync', '`tunnel ssh-config --write` lets `rsync FILE MACHINE.tunnel:` work'],
   ['port-forward', '`tunnel forward PORT:MACHINE:HOST:PORT` forwards a port'],

@@ -1,6 +1,6 @@
 /**
  * The client library, for Node. Node-only: node.ts, network-watch.ts, profiles.ts, raw-stream.ts, joined-stream.ts, exec.ts,
- * shell.ts, http.ts (Buffer).
+ * shell.ts, sftp/, http.ts (Buffer).
  */
 
 export { addressesOf, addressOf, type ProxyAddress } from '../dial/addresses.ts'
@@ -26,5 +26,8 @@ export { loadSettings } from './profiles.ts'
 export type { RawStream } from './raw-stream.ts'
 export { type QueueState, RequestQueue } from './request-queue.ts'
 export { type TunnelEvents, TunnelService, type TunnelServiceOptions } from './service.ts'
+export { FileError, type FileProblem } from './sftp/errors.ts'
+export type { FileAttributes } from './sftp/packets.ts'
+export { type Handle, type ListedFile, OPEN, SftpSession } from './sftp/session.ts'
 export { Shell, type ShellExit, type ShellOptions } from './shell.ts'
 export type { BodyLike } from './upload.ts'

@@ -16,10 +16,11 @@ import { MetricsCollector } from './metrics.ts'
 import { platform as nodePlatform } from './node.ts'
 import type { ClientOverrides, ClientSettings } from './options.ts'
 import type { Platform } from './platform.ts'
-import { type DuplexPath, openRawStream, type RawStream } from './raw-stream.ts'
+import { type DuplexPath, openRawStream, type RawStream, type StreamOptions } from './raw-stream.ts'
 import type { RequestPath } from './request.ts'
 import { type QueueState, RequestQueue } from './request-queue.ts'
 import { Session } from './session.ts'
+import { SftpSession } from './sftp/session.ts'
 import { openShell, type Shell, type ShellOptions } from './shell.ts'
 
 export interface TunnelServiceOptions {
@@ -156,6 +157,11 @@ export class TunnelService extends Emitter<TunnelEvents> {
     const shell = await openShell(await this.#way(), machine, options)
     this.#keep(shell.stream)
     return shell
+  }
+
+  /** An SFTP session with the machine; it has to be closed. @throws {TunnelError} */
+  async sftp(machine: string, options?: StreamOptions): Promise<SftpSession> {
+    return SftpSession.begin(await this.open({ ...options, machine, kind: 'sftp' }), machine)
   }
 
   /**

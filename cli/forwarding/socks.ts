@@ -50,6 +50,7 @@ const REPLIES: Record<ErrorCode, Reply> = {
   OUTCOME_UNKNOWN: REPLY.failed,
   ABORTED: REPLY.failed,
   CONFIG_INVALID: REPLY.failed,
+  FILE_FAILED: REPLY.failed,
   REQUEST_INVALID: REPLY.failed,
   ROUTE_UNKNOWN: REPLY.failed,
 }

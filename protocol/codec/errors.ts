@@ -47,6 +47,8 @@ export const ERROR_KINDS = {
   OUTCOME_UNKNOWN: { category: 'network', status: 502 },
   ABORTED: { category: 'network', status: 499 },
   CONFIG_INVALID: { category: 'configuration', status: 500 },
+  // Of a client that copies files: nothing that crosses a link.
+  FILE_FAILED: { category: 'configuration', status: 500 },
   // Of routes alone: a request whose form is wrong, and one for which there is no route.
   REQUEST_INVALID: { category: 'protocol', status: 400 },
   ROUTE_UNKNOWN: { category: 'protocol', status: 404 },

@@ -12,7 +12,7 @@ import { tempFolder } from '../support/tree.ts'
 test('what people type by habit leads to the command that does it', async () => {
   for (const name of ['ls', 'list']) assert.equal(commandOf([name]).command, 'machines')
   for (const [word, command] of [
-    ['cp', 'scp'],
+    ['scp', 'tunnel cp'],
     ['port-forward', 'tunnel forward'],
     ['proxy', 'tunnel socks'],
   ] as const) {

@@ -1,0 +1,281 @@
+import { type FileAttributes, FileError, type Handle, OPEN, type SftpSession } from '../../client/index.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import { type Entry, type FileInfo, type Files, PERMISSIONS, type ReadEnd, type WriteEnd } from './files.ts'
+import type { Lanes } from './lanes.ts'
+
+const TYPE_BITS = 0o170_000
+const KINDS: ReadonlyMap<number, FileInfo['kind']> = new Map([
+  [0o100_000, 'file'],
+  [0o040_000, 'folder'],
+  [0o120_000, 'link'],
+])
+
+function infoOf({ size = 0, mode = 0o100_644, accessed = 0, modified = 0 }: FileAttributes): FileInfo {
+  const kind = KINDS.get(mode & TYPE_BITS) ?? 'other'
+  return { kind, size, mode: mode & PERMISSIONS, accessed, modified }
+}
+
+/** What moves no bytes. */
+const NOTHING = 0
+
+/** The files of a machine. Paths are absolute, or begin at the user's home folder. */
+export class FarFiles implements Files {
+  readonly isNear = false
+  readonly #machine: string
+  readonly #lanes: Lanes
+
+  constructor(machine: string, lanes: Lanes) {
+    this.#machine = machine
+    this.#lanes = lanes
+  }
+
+  told(path: string): string {
+    return `${this.#machine}:${path}`
+  }
+
+  join(folder: string, name: string): string {
+    return folder.endsWith('/') ? `${folder}${name}` : `${folder}/${name}`
+  }
+
+  baseName(path: string): string {
+    return path.replace(/\/+$/, '').split('/').at(-1) ?? ''
+  }
+
+  /** An absolute path for what a person typed behind `MACHINE:`, with `~` and without `..`. */
+  resolve(typed: string): Promise<string> {
+    return this.#ask(async (session) => {
+      const [first = '', ...rest] = typed.split('/')
+      if (!first.startsWith('~'))
+        return typed.startsWith('/') ? typed : this.join(await session.realPath('.'), typed)
+      const home = await session.realPath(first === '~' ? '.' : first)
+      return rest.length === 0 ? home : this.join(home, rest.join('/'))
+    })
+  }
+
+  realPath(path: string): Promise<string> {
+    return this.#ask((session) => session.realPath(path))
+  }
+
+  info(path: string): Promise<FileInfo | undefined> {
+    return this.#unlessMissing((session) => session.stat(path))
+  }
+
+  linkInfo(path: string): Promise<FileInfo | undefined> {
+    return this.#unlessMissing((session) => session.lstat(path))
+  }
+
+  async list(folder: string): Promise<Entry[]> {
+    const found = await this.#ask((session) => session.list(folder))
+    return found.map(({ name: bytes, attributes }) => {
+      const name = bytes.toString()
+      // What a machine calls its files decides where ours are written.
+      if (/^(\.{0,2}|.*[/\0].*)$/s.test(name))
+        throw new TunnelError('FRAME_INVALID', `${this.told(folder)} lists an impossible name`, {
+          hop: 'target',
+        })
+      const isText = Buffer.from(name).equals(bytes)
+      return { name: isText ? name : undefined, shown: name, info: infoOf(attributes) }
+    })
+  }
+
+  async makeFolder(path: string, mode: number): Promise<void> {
+    try {
+      await this.#ask((session) => session.makeFolder(path, mode))
+    } catch (error) {
+      if (!(error instanceof FileError)) throw error
+      const found = await this.linkInfo(path)
+      if (found?.kind !== 'folder') throw error
+    }
+  }
+
+  readLink(path: string): Promise<string> {
+    return this.#ask((session) => session.readLink(path))
+  }
+
+  async makeLink(path: string, to: string): Promise<void> {
+    const found = await this.linkInfo(path)
+    if (found !== undefined && found.kind !== 'folder') await this.remove(path)
+    await this.#ask(async (session, isAgain) => {
+      try {
+        await session.makeLink(path, to)
+      } catch (error) {
+        // It may have been made, and the answer been lost.
+        if (!isAgain || (await session.readLink(path).catch(() => undefined)) !== to) throw error
+      }
+    })
+  }
+
+  async openRead(path: string): Promise<ReadEnd> {
+    const handles = new Handles(this.#lanes, (session) => session.open(path, OPEN.READ))
+    await handles.first()
+    return {
+      read: (offset, byteCount) =>
+        handles.use(byteCount, (session, handle) => readWhole(session, handle, offset, byteCount, path)),
+      info: async () => infoOf(await handles.use(NOTHING, (session, handle) => session.fstat(handle, path))),
+      close: () => handles.close(),
+    }
+  }
+
+  async openWrite(path: string, mode: number): Promise<WriteEnd> {
+    const how = OPEN.WRITE | OPEN.CREATE
+    const handles = new Handles(this.#lanes, (session) => session.open(path, how, { mode }))
+    await handles.first()
+    return {
+      write: (offset, bytes) =>
+        handles.use(bytes.length, (session, handle) => this.#write(session, handle, offset, bytes, path)),
+      truncate: (size) => handles.use(NOTHING, (session, handle) => session.fsetstat(handle, { size }, path)),
+      close: () => handles.close(),
+    }
+  }
+
+  setMode(path: string, mode: number): Promise<void> {
+    return this.#ask((session) => session.setstat(path, { mode }))
+  }
+
+  setTimes(path: string, { accessed, modified }: { accessed: number; modified: number }): Promise<void> {
+    return this.#ask((session) => session.setstat(path, { accessed, modified }))
+  }
+
+  replace(from: string, to: string): Promise<void> {
+    return this.#ask(async (session, isAgain) => {
+      try {
+        await session.replace(from, to)
+      } catch (error) {
+        // It may have been done, and the answer been lost.
+        const isDone = isAgain && error instanceof FileError && error.problem === 'missing'
+        if (!isDone) throw error
+        await session.stat(to)
+      }
+    })
+  }
+
+  remove(path: string): Promise<void> {
+    return this.#ask(async (session, isAgain) => {
+      try {
+        await session.remove(path)
+      } catch (error) {
+        if (!isAgain || !(error instanceof FileError) || error.problem !== 'missing') throw error
+      }
+    })
+  }
+
+  /** A server tells of a full disk as of any failure. */
+  async #write(
+    session: SftpSession,
+    handle: Handle,
+    offset: number,
+    bytes: Buffer,
+    path: string,
+  ): Promise<void> {
+    const { transferBytes } = session
+    const parts: Promise<void>[] = []
+    for (let at = 0; at < bytes.length; at += transferBytes)
+      parts.push(session.write(handle, offset + at, bytes.subarray(at, at + transferBytes), path))
+    const results = await Promise.allSettled(parts)
+    const failure = results.find((result) => result.status === 'rejected')
+    if (failure === undefined) return
+    const { reason } = failure
+    const isVague = reason instanceof FileError && reason.problem === 'other'
+    const freeBytes = isVague ? await session.freeBytes(path).catch(() => undefined) : undefined
+    if (freeBytes === undefined || freeBytes >= bytes.length) throw reason
+    throw new FileError(`${this.told(path)} cannot be written`, 'full', { hop: 'target', cause: reason })
+  }
+
+  #ask<T>(request: (session: SftpSession, isAgain: boolean) => Promise<T>): Promise<T> {
+    return this.#lanes.run(NOTHING, request)
+  }
+
+  async #unlessMissing(
+    look: (session: SftpSession) => Promise<FileAttributes>,
+  ): Promise<FileInfo | undefined> {
+    try {
+      return infoOf(await this.#ask(look))
+    } catch (error) {
+      if (error instanceof FileError && error.problem === 'missing') return undefined
+      throw error
+    }
+  }
+}
+
+/** One open file, of which each session has a handle of its own, made when it is first used there. */
+class Handles {
+  readonly #lanes: Lanes
+  readonly #open: (session: SftpSession) => Promise<Handle>
+  readonly #handles = new Map<SftpSession, Promise<Handle>>()
+
+  constructor(lanes: Lanes, open: (session: SftpSession) => Promise<Handle>) {
+    this.#lanes = lanes
+    this.#open = open
+  }
+
+  /** Whether it can be opened at all. */
+  async first(): Promise<void> {
+    await this.use(NOTHING, async () => {})
+  }
+
+  use<T>(bytes: number, request: (session: SftpSession, handle: Handle) => Promise<T>): Promise<T> {
+    return this.#lanes.run(bytes, async (session) => request(session, await this.#on(session)))
+  }
+
+  async close(): Promise<void> {
+    const handles = [...this.#handles]
+    this.#handles.clear()
+    await Promise.all(
+      handles.map(async ([session, opening]) => {
+        // A session that is lost has closed it.
+        if (session.lost === undefined)
+          await opening.then((handle) => session.closeHandle(handle)).catch(() => {})
+      }),
+    )
+  }
+
+  #on(session: SftpSession): Promise<Handle> {
+    let opening = this.#handles.get(session)
+    if (opening === undefined) {
+      for (const known of this.#handles.keys()) if (known.lost !== undefined) this.#handles.delete(known)
+      opening = this.#open(session)
+      this.#handles.set(session, opening)
+    }
+    return opening
+  }
+}
+
+async function readWhole(
+  session: SftpSession,
+  handle: Handle,
+  offset: number,
+  byteCount: number,
+  path: string,
+): Promise<Buffer> {
+  const { transferBytes } = session
+  const parts: Promise<Buffer>[] = []
+  for (let at = 0; at < byteCount; at += transferBytes)
+    parts.push(readPart(session, handle, offset + at, Math.min(transferBytes, byteCount - at), path))
+  const read = await Promise.all(parts)
+  // Where one part is short the file ends there.
+  const end = read.findIndex(
+    (part, index) => part.length < Math.min(transferBytes, byteCount - index * transferBytes),
+  )
+  const whole = end === -1 ? read : read.slice(0, end + 1)
+  return whole.length === 1 ? (whole[0] as Buffer) : Buffer.concat(whole)
+}
+
+/** A server may answer with less than it was asked for. */
+async function readPart(
+  session: SftpSession,
+  handle: Handle,
+  offset: number,
+  byteCount: number,
+  path: string,
+): Promise<Buffer> {
+  const first = await session.read(handle, offset, byteCount, path)
+  if (first.length === byteCount || first.length === 0) return first
+  const parts = [first]
+  for (let at = first.length; at < byteCount; ) {
+    const more = await session.read(handle, offset + at, byteCount - at, path)
+    if (more.length === 0) break
+    parts.push(more)
+    at += more.length
+  }
+  return Buffer.concat(parts)
+}

@@ -1,0 +1,253 @@
+import { FileError } from '../../client/index.ts'
+import type { ByteWindow } from './byte-window.ts'
+import type { Checksums } from './checksums.ts'
+import {
+  type FileInfo,
+  type Files,
+  PIECE_BYTES,
+  PLAIN_PERMISSIONS,
+  type ReadEnd,
+  type WriteEnd,
+} from './files.ts'
+import { becameShorter, moveBytes, SPREAD_BYTES } from './move-bytes.ts'
+import { OrderedHash } from './ordered-hash.ts'
+
+/** What an unfinished copy is called behind the name that it will have. */
+export const PART_SUFFIX = '.tunnel-part'
+
+/** What all files of one copy have in common. */
+export interface CopyContext {
+  from: Files
+  to: Files
+  window: ByteWindow
+  /** Undefined where nothing is to be checked. */
+  checksums: Checksums | undefined
+  /** Modes and times are those of the source. */
+  preserve: boolean
+  signal: AbortSignal
+  /** Bytes of a file are there; negative where they are to be copied again. */
+  onMoved: (byteCount: number) => void
+  /** A checksum is being made. */
+  onChecking: (path: string) => void
+}
+
+/** How it is known that the copy is what the source was. */
+export type Checked =
+  /** Both sides have made the checksum themselves. */
+  | 'both sides'
+  /** The far side cannot: what it has was read again. */
+  | 'read back'
+  | 'not checked'
+
+export interface Copied {
+  bytes: number
+  sha256: string
+  checked: Checked
+  /** How much an earlier copy had left. */
+  resumedFrom: number
+  /** The source was written to meanwhile: what was copied may be neither the former nor the present state. */
+  changed: boolean
+}
+
+/** A copy that did not come to its end. */
+export class Unfinished extends Error {
+  override readonly name = 'Unfinished'
+  override readonly cause: unknown
+  /** What is left of it to go on from. */
+  readonly kept: { part: string; bytes: number } | undefined
+
+  constructor(cause: unknown, kept?: { part: string; bytes: number }) {
+    super('a copy did not come to its end')
+    this.cause = cause
+    this.kept = kept
+  }
+}
+
+interface Open {
+  source: string
+  part: string
+  info: FileInfo
+  reader: ReadEnd
+  writer: WriteEnd
+}
+
+/**
+ * Copies one file, to a part file that takes the target's place when all is there and right.
+ * @throws {Unfinished}
+ */
+export async function transfer(
+  context: CopyContext,
+  source: string,
+  target: string,
+  info: FileInfo,
+): Promise<Copied> {
+  try {
+    return await attempt(context, source, target, info, true)
+  } catch (error) {
+    if (error instanceof Unfinished) throw error
+    throw new Unfinished(error)
+  }
+}
+
+async function attempt(
+  context: CopyContext,
+  source: string,
+  target: string,
+  info: FileInfo,
+  mayResume: boolean,
+): Promise<Copied> {
+  const { from, to, signal, preserve } = context
+  const part = `${target}${PART_SUFFIX}`
+  const [old, left] = await Promise.all([to.info(target), to.linkInfo(part)])
+  if (old !== undefined && old.kind !== 'file') throw notAFile(to, target, old)
+  if (left !== undefined && left.kind !== 'file') throw notAFile(to, part, left)
+  const resumedFrom = mayResume ? resumeOffset(left, info, context) : 0
+  const reader = await from.openRead(source)
+  const writer = await to.openWrite(part, info.mode & PLAIN_PERMISSIONS).catch(async (error: unknown) => {
+    await reader.close()
+    throw error
+  })
+  const open: Open = { source, part, info, reader, writer }
+  // Bytes of another length would stay behind the end.
+  if (left !== undefined && left.size > info.size) await writer.truncate(resumedFrom)
+  const hash = new OrderedHash()
+  context.onMoved(resumedFrom)
+  const { doneTo, error } = await hashPrefix(open, context, hash, resumedFrom).then(
+    () =>
+      moveBytes({
+        ...{ reader, writer, window: context.window, hash, signal, onMoved: context.onMoved },
+        ...{ told: from.told(source), hop: from.isNear ? 'client' : 'target' },
+        ...{ from: resumedFrom, to: info.size },
+      }),
+    (error: unknown) => ({ doneTo: resumedFrom, error }),
+  )
+  if (error !== undefined || doneTo < info.size) throw await giveUp(open, context, doneTo, error)
+  const now = await reader.info()
+  await Promise.all([reader.close(), writer.close()])
+  const changed = now.size !== info.size || now.modified !== info.modified
+  const sha256 = hash.digest()
+  const { checked, isRight } = await check(context, open, sha256, changed)
+  const isDoubtful = checked !== 'both sides' && resumedFrom > 0 && left?.modified !== info.modified
+  if (!isRight || isDoubtful) {
+    context.onMoved(-info.size)
+    // What an earlier copy left was of something else.
+    if (resumedFrom > 0) return attempt(context, source, target, info, false)
+    await to.remove(part)
+    throw new FileError(`${to.told(target)} cannot be written`, 'other', {
+      hop: 'target',
+      detail: 'what arrived has another checksum than what was sent',
+    })
+  }
+  if (preserve) {
+    await to.setMode(part, info.mode)
+    await to.setTimes(part, info)
+  } else if (resumedFrom > 0) {
+    const seconds = Math.floor(Date.now() / 1_000)
+    await to.setTimes(part, { accessed: seconds, modified: seconds })
+  }
+  await to.replace(part, target)
+  return { bytes: info.size, sha256, checked, resumedFrom, changed }
+}
+
+/**
+ * From where an earlier copy can be gone on with. One that was ended in order is as long as what is right in it, and has
+ * the source's time; another one may have holes near its end, and only its checksum will say whether it is of this source.
+ */
+function resumeOffset(left: FileInfo | undefined, info: FileInfo, { checksums }: CopyContext): number {
+  if (left === undefined || left.size > info.size) return 0
+  if (left.modified === info.modified) return left.size
+  if (checksums === undefined) return 0
+  const safe = Math.floor((left.size - SPREAD_BYTES) / PIECE_BYTES) * PIECE_BYTES
+  return Math.max(0, safe)
+}
+
+/** What is not copied again is part of the checksum: it is read from this computer's side, whichever that is. */
+async function hashPrefix(
+  { reader, part, source }: Open,
+  { from, to, signal }: CopyContext,
+  hash: OrderedHash,
+  end: number,
+): Promise<void> {
+  if (end === 0) return
+  const near = from.isNear ? reader : await to.openRead(part)
+  try {
+    for (let at = 0; at < end && !signal.aborted; ) {
+      const bytes = await near.read(at, Math.min(PIECE_BYTES, end - at))
+      if (bytes.length === 0)
+        throw becameShorter(near === reader ? from.told(source) : to.told(part), 'client')
+      hash.add(at, bytes)
+      at += bytes.length
+    }
+  } finally {
+    if (near !== reader) await near.close()
+  }
+}
+
+async function check(
+  context: CopyContext,
+  { source, part, info }: Open,
+  sha256: string,
+  changed: boolean,
+): Promise<{ checked: Checked; isRight: boolean }> {
+  const { from, to, checksums } = context
+  if (checksums === undefined) return { checked: 'not checked', isRight: true }
+  const [near, farPath] = from.isNear ? [from, part] : [to, source]
+  context.onChecking(near === from ? source : part)
+  const far = await checksums.ask(farPath)
+  // Of a source that has changed there is nothing left to compare with.
+  const isComparable = far !== undefined && !(changed && near === to)
+  if (isComparable) return { checked: 'both sides', isRight: far === sha256 }
+  const readBack = new OrderedHash()
+  const reader = await to.openRead(part)
+  const hash = await hashOf(reader, readBack, info.size, context)
+  return { checked: 'read back', isRight: hash === sha256 }
+}
+
+async function hashOf(
+  reader: ReadEnd,
+  hash: OrderedHash,
+  size: number,
+  { window, signal }: CopyContext,
+): Promise<string> {
+  const nowhere: WriteEnd = { write: async () => {}, truncate: async () => {}, close: async () => {} }
+  const move = { reader, writer: nowhere, told: 'the copy', hop: 'target', window, hash, signal } as const
+  const { error } = await moveBytes({ ...move, from: 0, to: size, onMoved: () => {} })
+  await reader.close()
+  if (error !== undefined) throw error
+  return hash.digest()
+}
+
+/** Leaves a part file that can be gone on with, or none. */
+async function giveUp(
+  { part, info, reader, writer }: Open,
+  { to, signal }: CopyContext,
+  doneTo: number,
+  error: unknown,
+): Promise<Unfinished> {
+  const cause = error ?? signal.reason
+  // Where the way to the machine is gone nothing can be put in order there; the next copy takes that into account.
+  const isWayLost = error !== undefined && !(error instanceof FileError)
+  const bytes = Math.min(doneTo, info.size)
+  await reader.close()
+  if (isWayLost && !to.isNear) return new Unfinished(cause, bytes === 0 ? undefined : { part, bytes })
+  try {
+    if (bytes > 0) await writer.truncate(bytes)
+    await writer.close()
+    if (bytes === 0) {
+      await to.remove(part)
+      return new Unfinished(cause)
+    }
+    await to.setTimes(part, info)
+  } catch {
+    // It is as an end without a word leaves it.
+  }
+  return new Unfinished(cause, { part, bytes })
+}
+
+function notAFile(files: Files, path: string, { kind }: FileInfo): FileError {
+  const hop = files.isNear ? 'client' : 'target'
+  const tried = `${files.told(path)} cannot be written`
+  return kind === 'folder'
+    ? new FileError(tried, 'folder', { hop })
+    : new FileError(tried, 'other', { hop, detail: 'it is not a regular file' })
+}
