@@ -4,20 +4,12 @@ export function visible(text: string): string {
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, '\ufffd')
 }
 
-/** Rows as aligned columns, without trailing blanks. */
-export function table(given: string[][]): string {
-  const rows = given.map((row) => row.map(visible))
-  const widths: number[] = []
-  for (const row of rows) {
-    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length)
-  }
-  const line = (row: string[]): string =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column]!))
-      .join('  ')
-      .trimEnd()
-  return `${rows.map(line).join('\n')}\n`
+/** The columns of a terminal; what is no terminal gets what an ordinary one has. */
+export function columnsOf(stream: NodeJS.WriteStream = process.stdout): number {
+  return stream.isTTY ? Math.max(10, stream.columns || DEFAULT_COLUMNS) : DEFAULT_COLUMNS
 }
+
+const DEFAULT_COLUMNS = 80
 
 /** How long ago an ISO time was, in its largest unit: '3 min'. */
 export function age(since: string, now = Date.now()): string {

@@ -7,10 +7,18 @@ const strict = { additionalProperties: false }
 /** Requests that wait in the client because the link's streams are all in use. */
 export const QueueOptions = Type.Object(
   {
-    /** More than these wait nowhere: they are refused with QUEUE_FULL. */
-    maxRequests: Type.Integer({ default: 1_000, minimum: 1, maximum: 1_000_000 }),
-    /** The share of `maxRequests` at which 'backpressure' is emitted; 'drain' follows at half of that. */
-    backpressureAt: Type.Number({ default: 0.8, minimum: 0, maximum: 1 }),
+    maxRequests: Type.Integer({
+      description: 'Requests that may wait in the client; more are refused with QUEUE_FULL',
+      default: 1_000,
+      minimum: 1,
+      maximum: 1_000_000,
+    }),
+    backpressureAt: Type.Number({
+      description: "The share of `queue.maxRequests` at which 'backpressure' is emitted",
+      default: 0.8,
+      minimum: 0,
+      maximum: 1,
+    }),
   },
   strict,
 )
@@ -19,8 +27,12 @@ export type QueueOptions = Static<typeof QueueOptions>
 /** The client's part of the `request` section; the proxy's knows more. */
 export const RequestOptions = Type.Object(
   {
-    /** How long a request may take until its response head is there, its time in the queue included, in ms. */
-    timeoutMs: Type.Integer({ default: 30_000, minimum: 1, maximum: 86_400_000 }),
+    timeoutMs: Type.Integer({
+      description: 'For the head of a response; its body may take for ever',
+      default: 30_000,
+      minimum: 1,
+      maximum: 86_400_000,
+    }),
   },
   strict,
 )
@@ -29,10 +41,18 @@ export type RequestOptions = Static<typeof RequestOptions>
 /** How long a graceful end may take before what is left is cut. */
 export const ShutdownOptions = Type.Object(
   {
-    /** The proxy's drain, in ms. */
-    serverMs: Type.Integer({ default: 30_000, minimum: 0, maximum: 3_600_000 }),
-    /** How long a client's `disconnect()` waits for what is under way, in ms. */
-    clientMs: Type.Integer({ default: 10_000, minimum: 0, maximum: 3_600_000 }),
+    serverMs: Type.Integer({
+      description: "The proxy's drain, before what is left is cut",
+      default: 30_000,
+      minimum: 0,
+      maximum: 3_600_000,
+    }),
+    clientMs: Type.Integer({
+      description: "A client's `disconnect()`: how long what is under way may take to end",
+      default: 10_000,
+      minimum: 0,
+      maximum: 3_600_000,
+    }),
   },
   strict,
 )

@@ -17,6 +17,7 @@ export type { Explained, Sources } from './load.ts'
 export { PROFILES, type Profile } from './profiles.ts'
 export { type Settings, SettingsSchema } from './schema.ts'
 export { readSecrets } from './secrets.ts'
+export { type Setting, settingsNamed } from './setting.ts'
 
 const ROOT = SettingsSchema as unknown as SchemaNode
 

@@ -1,4 +1,5 @@
 import type { Hop } from '../protocol/codec/errors.ts'
+import { nearest } from '../protocol/nearest.ts'
 import { ConfigError, type Problem } from './errors.ts'
 import {
   type Assignment,
@@ -10,7 +11,6 @@ import {
   profileLayer,
   variableOf,
 } from './layers.ts'
-import { nearest } from './nearest.ts'
 import { hasSecret, isSecret, MASK, type SchemaNode, settingsOf, shown, type Tree } from './nodes.ts'
 import { type Resolved, resolve } from './resolve.ts'
 import { brokenRules } from './rules.ts'

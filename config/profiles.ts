@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { nearest } from '../protocol/nearest.ts'
 import type { Problem } from './errors.ts'
-import { nearest } from './nearest.ts'
 
 /** The profiles there are; each has its file in `profiles/` and holds only what differs from the defaults. */
 export const PROFILES = [

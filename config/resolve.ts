@@ -1,6 +1,6 @@
+import { nearest } from '../protocol/nearest.ts'
 import type { Problem } from './errors.ts'
 import { type Assignment, split } from './layers.ts'
-import { nearest } from './nearest.ts'
 import {
   isGroup,
   isSecret,

@@ -32,7 +32,10 @@ export const ServerOptions = Type.Object(
         {
           cert: Type.String({ minLength: 1, description: 'PEM file of the certificate and its chain' }),
           key: Type.String({ minLength: 1, description: 'PEM file of the private key' }),
-          minVersion: Type.Union([Type.Literal('TLSv1.2'), Type.Literal('TLSv1.3')], { default: 'TLSv1.3' }),
+          minVersion: Type.Union([Type.Literal('TLSv1.2'), Type.Literal('TLSv1.3')], {
+            description: 'The oldest TLS that is spoken',
+            default: 'TLSv1.3',
+          }),
         },
         { additionalProperties: false },
       ),

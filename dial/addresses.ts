@@ -1,4 +1,5 @@
 import { TunnelError } from '../protocol/codec/errors.ts'
+import { nearest } from '../protocol/nearest.ts'
 
 const API = '/api/tunnel'
 
@@ -16,7 +17,9 @@ export interface ProxyAddress {
 export function addressOf(base: string, route: 'connect' | 'agent' = 'connect'): ProxyAddress {
   const url = URL.canParse(base) ? new URL(base) : undefined
   if (url === undefined || !/^(http|ws)s?:$/.test(url.protocol)) {
-    const message = `${JSON.stringify(base)} is not a valid address of a proxy: it must look like http://127.0.0.1:3001 or wss://tunnel.example.com`
+    const meant = meantBy(base)
+    const hint = meant === undefined ? '' : `; did you mean ${meant}?`
+    const message = `${JSON.stringify(base)} is not a valid address of a proxy: it must look like http://127.0.0.1:3001 or wss://tunnel.example.com${hint}`
     throw new TunnelError('CONFIG_INVALID', message, { hop: 'client' })
   }
   // Never shown, never sent: a secret in an address ends in logs and lists of processes.
@@ -28,6 +31,20 @@ export function addressOf(base: string, route: 'connect' | 'agent' = 'connect'):
   const secure = url.protocol === 'https:' || url.protocol === 'wss:' ? 's' : ''
   const path = url.pathname.replace(new RegExp(`(${API}(/(connect|agent))?)?/*$`), '') + API
   return { link: `ws${secure}://${url.host}${path}/${route}`, api: `http${secure}://${url.host}${path}` }
+}
+
+const SCHEMES = ['https', 'http', 'wss', 'ws']
+
+/** The address with its scheme put right, or with the one that it lacks. */
+function meantBy(base: string): string | undefined {
+  const [, scheme, rest = base] = /^([a-z]+):\/*(?!\d)(.*)$/i.exec(base) ?? []
+  const usual = /^(localhost|127\.|\[::1\])/.test(rest) ? 'http' : 'https'
+  const known = scheme === undefined ? usual : nearest(scheme, SCHEMES)
+  const meant = `${known}://${rest}`
+  // Nothing that may hold a name or a password is said again.
+  return known !== undefined && /^[\w.:[\]-]+(\/[\w.-]+)*\/?$/.test(rest) && URL.canParse(meant)
+    ? meant
+    : undefined
 }
 
 /** @throws {TunnelError} CONFIG_INVALID */

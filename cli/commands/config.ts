@@ -1,10 +1,13 @@
-import { loadSettings } from '../../config/index.ts'
+import { type Explained, loadSettings, SettingsSchema, settingsNamed } from '../../config/index.ts'
+import { type SchemaNode, settingsOf } from '../../config/nodes.ts'
+import { nearest } from '../../protocol/nearest.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { type Definition, PROFILE_OPTION, SETTINGS_OPTIONS } from '../definition.ts'
-import { EXIT } from '../failure.ts'
-import { table } from '../output.ts'
+import { EXIT, UsageError } from '../failure.ts'
+import { table } from '../table.ts'
 
 interface ConfigFlags extends CommonOptions {
+  explain?: string
   config?: string
   set?: string[]
 }
@@ -18,10 +21,15 @@ export const definition: Definition = {
   examples: [
     'tunnel config',
     'tunnel config --profile unstable-network',
+    'tunnel config --explain heartbeat.intervalMs',
     'tunnel config --config tunnel.json --json',
   ],
   reaches: false,
-  options: [PROFILE_OPTION, ...SETTINGS_OPTIONS],
+  options: [
+    { flags: '--explain <key>', does: 'what a setting, or each of a section, means, and what set it' },
+    PROFILE_OPTION,
+    ...SETTINGS_OPTIONS,
+  ],
 }
 
 export async function run(argv: string[]): Promise<number> {
@@ -35,6 +43,7 @@ export async function run(argv: string[]): Promise<number> {
     secrets: 'leave',
   })
   const settings = loaded.explain()
+  if (flags.explain !== undefined) return explain(flags.explain, settings, flags.json === true)
   if (flags.json === true) {
     process.stdout.write(`${JSON.stringify({ profile: loaded.profile, settings }, null, 2)}\n`)
     return EXIT.ok
@@ -42,5 +51,36 @@ export async function run(argv: string[]): Promise<number> {
   const rows = settings.map(({ path, value, source }) => [path, JSON.stringify(value), source])
   process.stdout.write(`profile: ${loaded.profile}\n\n${table([['SETTING', 'VALUE', 'FROM'], ...rows])}`)
   for (const warning of loaded.warnings) process.stderr.write(`warning: ${warning}\n`)
+  return EXIT.ok
+}
+
+function explain(key: string, effective: readonly Explained[], json: boolean): number {
+  const found = settingsNamed(SettingsSchema as SchemaNode, key).map((setting) => {
+    const { value, source = 'default' } = effective.find(({ path }) => path === setting.path) ?? {}
+    return { ...setting, value: value ?? null, source }
+  })
+  if (found.length === 0) {
+    const names = [...settingsOf(SettingsSchema as SchemaNode)].map(([path]) => path.join('.'))
+    const meant = nearest(key, names)
+    const hint = meant === undefined ? '`tunnel config` lists them' : `did you mean ${meant}?`
+    throw new UsageError(`there is no setting "${key}"; ${hint}`)
+  }
+  const shown = (value: unknown): string => (value === undefined ? 'none' : JSON.stringify(value))
+  if (json) process.stdout.write(`${JSON.stringify(found, null, 2)}\n`)
+  else {
+    const texts = found.map((setting) =>
+      [
+        `${setting.path} = ${shown(setting.value)}`,
+        `  meaning   ${setting.meaning}`,
+        ...(setting.unit === undefined ? [] : [`  unit      ${setting.unit}`]),
+        `  default   ${shown(setting.default)}`,
+        `  allowed   ${setting.allowed}`,
+        `  from      ${setting.source}`,
+        `  variable  ${setting.variables.join(', ')}`,
+        '',
+      ].join('\n'),
+    )
+    process.stdout.write(texts.join('\n'))
+  }
   return EXIT.ok
 }

@@ -6,7 +6,9 @@ import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { checkMachine } from '../machine-name.ts'
-import { age, duration, table } from '../output.ts'
+import { age, duration } from '../output.ts'
+import { table } from '../table.ts'
+import { watch } from '../watch.ts'
 
 export function machineTable(machines: Machine[]): string {
   if (machines.length === 0) return 'no machine yet: run `tunnel agent --machine NAME` on one\n'
@@ -40,6 +42,7 @@ export const definition: Definition = {
     'tunnel machines --trust home',
   ],
   options: [
+    { flags: '--watch', does: 'show them again whenever something has changed, until Ctrl-C' },
     { flags: '--enroll <name>', does: 'make a code with which a machine gets the token of its agent' },
     {
       flags: '--trust <name>',
@@ -57,10 +60,12 @@ export const definition: Definition = {
 export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
-  const options = made.opts<CommonOptions & { trust?: string; forget?: string; enroll?: string }>()
+  const options = made.opts<
+    CommonOptions & { trust?: string; forget?: string; enroll?: string; watch?: boolean }
+  >()
   const { trust, forget, enroll } = options
-  if ([trust, forget, enroll].filter((given) => given !== undefined).length > 1)
-    throw new UsageError('give --enroll, --trust or --forget, and no two of them')
+  if ([trust, forget, enroll, options.watch].filter((given) => given !== undefined).length > 1)
+    throw new UsageError('give --watch, --enroll, --trust or --forget, and no two of them')
   const access = accessFrom(options)
   const show = (value: unknown, text: string): number => {
     process.stdout.write(options.json === true ? `${JSON.stringify(value, null, 2)}\n` : text)
@@ -78,6 +83,9 @@ export async function run(argv: string[]): Promise<number> {
     checkMachine(enroll)
     const made = await askCode(access, enroll)
     return show(made, enrolText(made, access.urls))
+  }
+  if (options.watch === true) {
+    return watch({ look: () => askMachines(access), json: options.json === true, text: machineTable })
   }
   const machines = await askMachines(access)
   return show(machines, machineTable(machines))

@@ -19,7 +19,7 @@ import { wordsOf } from '../contexts/words.ts'
 import { checkTokenFile } from '../credentials.ts'
 import { type Definition, PROFILE_OPTION } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
-import { table } from '../output.ts'
+import { table } from '../table.ts'
 
 export const definition: Definition = {
   name: 'use',

@@ -2,11 +2,11 @@ import { readFileSync, type Stats, statSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { configDir, homeFolder } from '../../config/folders.ts'
 import { JsonError, type JsonText, readJson } from '../../config/json-lines.ts'
-import { nearest } from '../../config/nearest.ts'
 import { isTree } from '../../config/nodes.ts'
 import { isProfile, unknownProfile } from '../../config/profiles.ts'
 import { addressOf } from '../../dial/addresses.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
+import { nearest } from '../../protocol/nearest.ts'
 import { updateFile } from '../replace-file.ts'
 
 /** One proxy as a person reaches it: `tunnel use NAME` chooses among these. */

@@ -118,7 +118,7 @@ export class MachineDirectory {
   /** The same. @throws {TunnelError} MACHINE_UNKNOWN */
   get(owner: string, name: string): Machine {
     const machine = this.find(owner, name)
-    if (machine === undefined) throw machineUnknown(name)
+    if (machine === undefined) throw machineUnknown(name, this.#names(owner))
     return machine
   }
 
@@ -150,7 +150,7 @@ export class MachineDirectory {
 
   #recordOf(owner: string, name: string): MachineRecord {
     const record = this.#records.get(owner, name)
-    if (record === undefined) throw machineUnknown(name)
+    if (record === undefined) throw machineUnknown(name, this.#names(owner))
     return record
   }
 

@@ -1,8 +1,15 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
+import { nearest } from '../../protocol/nearest.ts'
+
+/** Each costs time, and whoever asks for what is not there may ask often. */
+const MAX_LOOKED_AT = 50
 
 /** The same text whether no such machine exists or another user has it, so that it reveals nothing. */
-export function machineUnknown(name: string): TunnelError {
-  return new TunnelError('MACHINE_UNKNOWN', `you have no machine named ${name.slice(0, 80)}`, {
+/** @param own names of the caller's machines, of which one may be meant */
+export function machineUnknown(name: string, own: readonly string[]): TunnelError {
+  const meant = nearest(name.slice(0, 80), own.slice(0, MAX_LOOKED_AT))
+  const hint = meant === undefined ? '' : `; did you mean ${meant}?`
+  return new TunnelError('MACHINE_UNKNOWN', `you have no machine named ${name.slice(0, 80)}${hint}`, {
     hop: 'proxy',
   })
 }

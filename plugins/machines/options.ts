@@ -18,11 +18,12 @@ export const ConfiguredMachine = Type.Object(
 )
 export type ConfiguredMachine = Static<typeof ConfiguredMachine>
 
-/** By name; empty by default: machines come with their agents. */
+/** By name. */
 export const MachinesOptions = Type.Record(
   Type.String({ pattern: '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$' }),
   ConfiguredMachine,
   {
+    description: 'Machines that the proxy reaches by TCP, without an agent',
     default: {},
   },
 )

@@ -1,8 +1,8 @@
 import { type Static, Type } from 'typebox'
 import { MIN_SECRET_BYTES } from '../../protocol/node/secrets.ts'
 
-const algorithms = (defaults: string[]) =>
-  Type.Array(Type.String({ minLength: 1 }), { default: defaults, minItems: 1, maxItems: 32 })
+const algorithms = (description: string, defaults: string[]) =>
+  Type.Array(Type.String({ minLength: 1 }), { description, default: defaults, minItems: 1, maxItems: 32 })
 
 export const SshOptions = Type.Object(
   {
@@ -12,12 +12,21 @@ export const SshOptions = Type.Object(
       maximum: 86_400_000,
       description: 'From the first byte to a machine until its sshd has let the user in',
     }),
-    compression: Type.Boolean({ default: false }),
+    compression: Type.Boolean({ description: 'Zlib inside the SSH connection', default: false }),
     algorithms: Type.Object(
       {
-        kex: algorithms(['curve25519-sha256', 'curve25519-sha256@libssh.org', 'ecdh-sha2-nistp256']),
+        kex: algorithms('Key exchanges that are offered', [
+          'curve25519-sha256',
+          'curve25519-sha256@libssh.org',
+          'ecdh-sha2-nistp256',
+        ]),
         // The last two for servers without GCM, such as Dropbear.
-        cipher: algorithms(['aes256-gcm@openssh.com', 'aes128-gcm@openssh.com', 'aes256-ctr', 'aes128-ctr']),
+        cipher: algorithms('Ciphers that are offered', [
+          'aes256-gcm@openssh.com',
+          'aes128-gcm@openssh.com',
+          'aes256-ctr',
+          'aes128-ctr',
+        ]),
       },
       { additionalProperties: false, default: {}, description: 'In the order of preference' },
     ),

@@ -22,6 +22,16 @@ test('docs/CONFIGURATION.md has every setting with its default, and no other', a
   }
 })
 
+test('docs/CONFIGURATION.md begins the meaning of every setting with what `tunnel config --explain` says', async () => {
+  const rows = (await read('docs/CONFIGURATION.md')).matchAll(/^\| `([\w.]+)` \| .+? \| (.+) \|$/gm)
+  const documented = new Map([...rows].map(([, name = '', meaning = '']) => [name, meaning.toLowerCase()]))
+  for (const [path, { description }] of settingsOf(SettingsSchema as SchemaNode)) {
+    const name = path.join('.')
+    assert.ok(description !== undefined, `${name} has no description`)
+    assert.ok(documented.get(name)?.startsWith(description.toLowerCase()), `${name}: ${description}`)
+  }
+})
+
 test('README names every command and every profile', async () => {
   const text = await read('README.md')
   for (const name of Object.keys(COMMANDS)) assert.ok(text.includes(`tunnel ${name}`), name)

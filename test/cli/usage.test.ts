@@ -77,6 +77,18 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['server --config /nowhere.json', /\/nowhere\.json/],
   ['server --plugin /nowhere.ts', /the plugin \/nowhere\.ts does not exist/],
   ['config --profile nope', /"nope" is not a known profile/],
+  ['config --profile unstable-netwrk', /did you mean unstable-network\?/],
+  ['config --explain heartbeat.intervallMs', /did you mean heartbeat\.intervalMs\?/],
+  ['machines --token t --url htps://x.example', /did you mean https:\/\/x\.example\?/],
+  ['machines --token t --url x.example:3001', /did you mean https:\/\/x\.example:3001\?/],
+  ['machines --token t --context wrk', /there is no context "wrk"/],
+  ['machines --watch --enroll home', /no two of them/],
+  ['use a --remove b', /no two of them/],
+  ['use a/b --url http://x', /"a\/b" is not a valid name/],
+  ['use a --url', /argument missing/],
+  ['use --url http://x', /name the context/],
+  ['completion tcsh', /bash\|zsh\|fish/],
+  ['ssh-config HOME', /"HOME" is not a valid machine name/],
 ]
 
 test('a mistake in the command line is one line on stderr and status 2', { concurrency: 2 }, async (t) => {

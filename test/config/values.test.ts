@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type TSchema, Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { nearest } from '../../config/nearest.ts'
 import { isGroup, type SchemaNode, settingsOf } from '../../config/nodes.ts'
 import { SettingsSchema } from '../../config/schema.ts'
 import { allowedText, isAllowed, NOT_PARSED, parseText } from '../../config/values.ts'
+import { nearest } from '../../protocol/nearest.ts'
 
 const ROOT = SettingsSchema as unknown as SchemaNode
 

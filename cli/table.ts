@@ -1,0 +1,67 @@
+import { columnsOf, visible } from './output.ts'
+
+const GAP = 2
+/** What is left for the last column before rows become lists. */
+const MIN_LAST = 8
+
+/**
+ * Rows under the first one's headings, as aligned columns, without trailing blanks, in lines of at most `width` columns.
+ * Nothing is left out: a cell that is too long goes on to a line of its own, and where the columns do not fit at all,
+ * each row becomes a list of headings and values.
+ */
+export function table(given: readonly (readonly string[])[], width = columnsOf()): string {
+  const rows = given.map((row) => row.map(visible))
+  const starts = startsOf(rows, width)
+  const lines =
+    (starts.at(-1) ?? 0) + MIN_LAST > width
+      ? asLists(rows, width)
+      : rows.flatMap((row) => flow(row, starts, width))
+  return `${lines.map((line) => line.trimEnd()).join('\n')}\n`
+}
+
+/** Where each column begins. A cell of more than half a line is no measure for the others. */
+function startsOf(rows: readonly string[][], width: number): number[] {
+  const longest = Math.floor(width / 2)
+  const starts = [0]
+  for (let column = 0; column < (rows[0]?.length ?? 0) - 1; column++) {
+    const lengths = rows.map((row) => row[column]!.length).filter((length) => length <= longest)
+    starts.push(starts[column]! + Math.max(0, ...lengths) + GAP)
+  }
+  return starts
+}
+
+function flow(row: readonly string[], starts: readonly number[], width: number): string[] {
+  const lines: string[] = []
+  let line = ''
+  for (const [column, cell] of row.entries()) {
+    const start = starts[column]!
+    if (line.length > Math.max(0, start - GAP)) {
+      lines.push(line)
+      line = ''
+    }
+    if (start + cell.length <= width) line = line.padEnd(start) + cell
+    else {
+      if (line.trim() !== '') lines.push(line)
+      const pieces = wrapped(cell, width - GAP).map((piece) => ' '.repeat(column === 0 ? 0 : GAP) + piece)
+      lines.push(...pieces.slice(0, -1))
+      line = pieces.at(-1)!
+    }
+  }
+  return [...lines, line]
+}
+
+function asLists([headings = [], ...rows]: readonly string[][], width: number): string[] {
+  return rows.flatMap((row, index) => {
+    const fields = row.flatMap((cell, column) => {
+      const heading = headings[column] ?? ''
+      return wrapped(heading === '' ? cell : `${heading}: ${cell}`, width)
+    })
+    return index === 0 ? fields : ['', ...fields]
+  })
+}
+
+function wrapped(text: string, width: number): string[] {
+  const pieces = [text.slice(0, width)]
+  for (let at = width; at < text.length; at += width) pieces.push(text.slice(at, at + width))
+  return pieces
+}
