@@ -1,6 +1,6 @@
 // Compiles test files, with the sources that they import, into plain JavaScript that Node starts at once.
 // Doing it once costs a second; loading TypeScript in every test's process costs a third of the whole run.
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
@@ -61,6 +61,28 @@ export async function compileTests(files) {
     plugins: [packagesOutside, keepPlaces],
   })
   return { folder, compiled: files.map((file) => join(folder, file.replace(/\.ts$/, '.js'))), remove }
+}
+
+/**
+ * Files whose tests are quick share a process: starting one takes longer than most of them.
+ * @param {string} folder of the compiled files
+ * @param {string[]} compiled
+ * @param {RegExp[]} groups each matches the files of one process
+ * @returns {string[]} what to run in place of `compiled`
+ */
+export function grouped(folder, compiled, groups) {
+  const names = new Map()
+  for (const path of compiled) {
+    const index = groups.findIndex((group) => group.test(path))
+    const name = index === -1 ? path : join(folder, `group-${index + 1}.js`)
+    names.set(name, [...(names.get(name) ?? []), path])
+  }
+  for (const [name, paths] of names) {
+    if (names.get(name)[0] === name) continue
+    const imports = paths.map((path) => `import ${JSON.stringify(pathToFileURL(join(root, path)).href)}\n`)
+    writeFileSync(join(root, name), imports.join(''))
+  }
+  return [...names.keys()]
 }
 
 /** What a run that was killed could not remove. */

@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { compileTests } from './compile-tests.mjs'
+import { compileTests, grouped } from './compile-tests.mjs'
 import { Coverage, printCoverage } from './coverage.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -14,6 +14,13 @@ const TEST_TIMEOUT_MS = 240_000
 const COVERAGE_SLOWDOWN = 2
 /** A little under what docs/TESTING.md records, in percent of the lines. It holds for whole runs. */
 const COVERAGE_FLOOR = 89
+/** Folders of quick tests that need a process of their own for nothing. */
+const GROUPS = [
+  /\btest\/(protocol|dial)\//,
+  /\btest\/(client|config|agent|examples)\//,
+  /\btest\/plugins\/(api|audit|auth|breaker|dependencies|errors|health|logging|metrics|policy|ratelimit|state)\b/,
+  /\btest\/(cli\/(documentation|failure|pointers|ssh-arguments|terminal-notices|wait-out)|docs|imports|repository)\b/,
+]
 /** How long a process may take to follow its parent, in ms. */
 const LEAVE_MS = 3_000
 
@@ -82,7 +89,7 @@ const child = spawn(
     ...['--test-reporter=./scripts/test-reporter.mjs', '--test-reporter-destination=stdout'],
     ...['--test-concurrency=3', `--test-timeout=${TEST_TIMEOUT_MS * (withCoverage ? COVERAGE_SLOWDOWN : 1)}`],
     ...flags,
-    ...compiled,
+    ...(wanted.length === 0 ? grouped(folder, compiled, GROUPS) : compiled),
   ],
   {
     cwd: root,

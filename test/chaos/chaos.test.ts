@@ -9,10 +9,9 @@ import { PROGRAMS } from './programs/index.ts'
 
 const noNamespaces = await whyNoNamespaces()
 
-/** Each fault once, and the programs that differ most. */
+/** Each fault once. */
 const CELLS = [
   ['ssh', 'cuts'],
-  ['scp', 'cuts'],
   ['ssh', 'freeze'],
   ['ssh', 'address'],
   ['ssh', 'proxy-killed'],
@@ -51,10 +50,10 @@ describe('the short form of npm run chaos', { concurrency: 3 }, () => {
   test('links that are cut all at once all resume, and the proxy then holds no more than before', {
     skip: requireSystem('sshd'),
   }, async (t) => {
-    const result = await runHerd(t, 50, 'unstable-network')
+    const result = await runHerd(t, 30, 'unstable-network')
     t.diagnostic(`p50 ${result.p50Ms.toFixed(0)} ms, p95 ${result.p95Ms.toFixed(0)} ms`)
     t.diagnostic(`the proxy holds ${result.liveAfter - result.liveBefore} bytes more than before`)
-    assert.equal(result.intact, 50, result.detail)
+    assert.equal(result.intact, 30, result.detail)
     assert.ok(result.ok, result.detail)
   })
 })

@@ -9,35 +9,34 @@ import { isolated, startTunnel, tunnel } from './tunnel.ts'
 /** What the demo left. */
 const leftovers = (folder: string) => readdir(folder)
 
-for (const [name, flags, skip] of [
-  ['with OpenSSH', [], requireSystem('sshd', 'ssh')],
-  ['with the embedded SSH server and client', ['--embedded'], undefined],
-] as const) {
-  test(`the demo ${name} shows every step and leaves nothing behind`, { skip }, async (t) => {
-    const temporary = await tempFolder(t, 'demo-test')
-    const { code, stdout, stderr } = await tunnel(['demo', ...flags], {
-      env: isolated('/nowhere', { TMPDIR: temporary, npm_lifecycle_event: 'demo' }),
-    })
-    assert.equal(code, 0, stdout + stderr)
-    assert.match(stdout, /hello from/)
-    assert.match(stdout, /same checksum on both sides; \d+ MiB\/s/)
-    assert.match(stdout, /resumed after \d+\.\d s, nothing lost: 1 to 40, each once, exit status 0/)
-    assert.match(stdout, /home +on line/)
-    assert.match(stdout, /tunnel_bytes_total/)
-    assert.match(stdout, /npx tunnel ssh home/)
-    assert.equal(stdout.includes(String.fromCharCode(27)), false)
-    assert.deepEqual(await leftovers(temporary), [])
+test('the demo shows every step and leaves nothing behind', {
+  skip: requireSystem('sshd', 'ssh'),
+}, async (t) => {
+  const temporary = await tempFolder(t, 'demo-test')
+  const { code, stdout, stderr } = await tunnel(['demo'], {
+    env: isolated('/nowhere', { TMPDIR: temporary, npm_lifecycle_event: 'demo' }),
   })
-}
+  assert.equal(code, 0, stdout + stderr)
+  assert.match(stdout, /hello from/)
+  assert.match(stdout, /same checksum on both sides; \d+ MiB\/s/)
+  assert.match(stdout, /resumed after \d+\.\d s, nothing lost: 1 to 40, each once, exit status 0/)
+  assert.match(stdout, /home +on line/)
+  assert.match(stdout, /tunnel_bytes_total/)
+  assert.match(stdout, /npx tunnel ssh home/)
+  assert.equal(stdout.includes(String.fromCharCode(27)), false)
+  assert.deepEqual(await leftovers(temporary), [])
+})
 
-test('the demo tells a program what it found', async (t) => {
-  const env = isolated('/nowhere', { TMPDIR: await tempFolder(t, 'demo-test') })
+test('with the embedded SSH server and client it does the same, and tells a program what it found', async (t) => {
+  const temporary = await tempFolder(t, 'demo-test')
+  const env = isolated('/nowhere', { TMPDIR: temporary })
   const { code, stdout, stderr } = await tunnel(['demo', '--embedded', '--json'], { env })
   assert.equal(code, 0, stdout + stderr)
   const { ok, findings } = JSON.parse(stdout) as { ok: boolean; findings: { ok: boolean; text: string }[] }
   assert.equal(ok, true)
   assert.ok(findings.length >= 6 && findings.every((finding) => finding.ok))
   assert.ok(findings.some(({ text }) => /same checksum on both sides/.test(text)))
+  assert.deepEqual(await leftovers(temporary), [])
 })
 
 test('Ctrl-C ends the demo at any step, and nothing is left', async (t) => {

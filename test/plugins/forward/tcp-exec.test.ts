@@ -280,7 +280,7 @@ test('ten that run one command after the other against a stock sshd all have eac
   const rig = await startRig(t, { pool: { maxPerUser: 1 } })
   let failures = 0
   const worker = async (): Promise<void> => {
-    for (let count = 0; count < 20; count++) {
+    for (let count = 0; count < 10; count++) {
       const { closed, events } = exec(rig, 'true')
       await closed.catch(() => failures++)
       if (!isDeepStrictEqual(events, [{ exit: { code: 0 } }])) failures++
