@@ -1,4 +1,5 @@
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { type ProgramOptions, run, spawnProgram } from '../support/process.ts'
 import type { Scope } from '../support/scope.ts'
 import { TUNNEL_CLI } from '../support/topology.ts'
@@ -31,4 +32,20 @@ export function tunnel(args: readonly string[], options: Parameters<typeof run>[
 /** Starts the CLI; it ends with `scope`. */
 export function startTunnel(scope: Scope, args: readonly string[], options: ProgramOptions = {}) {
   return spawnProgram(scope, TUNNEL[0]!, [...TUNNEL.slice(1), ...args], options)
+}
+
+export interface Printed {
+  code: number
+  stdout: string
+  stderr: string
+}
+
+/** Runs many command lines, none of which waits for anything, in one process and one after the other. */
+export async function tunnelLines(lines: readonly string[][], env: NodeJS.ProcessEnv): Promise<Printed[]> {
+  const dispatch = pathToFileURL(join(dirname(TUNNEL_CLI), 'dispatch.js')).href
+  const runner = fileURLToPath(new URL('./many-lines.mjs', import.meta.url))
+  const input = JSON.stringify({ dispatch, lines })
+  const { code, stdout, stderr } = await run(process.execPath, [runner], { env, input })
+  if (code !== 0) throw new Error(stderr)
+  return JSON.parse(stdout)
 }

@@ -4,16 +4,20 @@ import test from 'node:test'
 import { COMMANDS } from '../../cli/commands.ts'
 import { run } from '../support/process.ts'
 import { tempFolder } from '../support/tree.ts'
-import { isolated, TUNNEL, tunnel } from './tunnel.ts'
+import { isolated, TUNNEL, tunnel, tunnelLines } from './tunnel.ts'
 
-test('every command shows its usage and an example', { concurrency: 2 }, async (t) => {
-  for (const name of Object.keys(COMMANDS)) {
-    await t.test(name, async () => {
-      const { code, stdout, stderr } = await tunnel([...name.split(' '), '--help'])
-      assert.equal(code, 0, stderr)
-      assert.match(stdout, new RegExp(`^Usage: tunnel ${name}\\b`))
-      assert.match(stdout, new RegExp(`^  \\$ .*(tunnel|npm run) ${name}`, 'm'))
-    })
+test('every command shows its usage and an example', async (t) => {
+  const names = Object.keys(COMMANDS)
+  const env = isolated(await tempFolder(t))
+  const printed = await tunnelLines(
+    names.map((name) => [...name.split(' '), '--help']),
+    env,
+  )
+  for (const [index, name] of names.entries()) {
+    const { code, stdout, stderr } = printed[index]!
+    assert.equal(code, 0, stderr)
+    assert.match(stdout, new RegExp(`^Usage: tunnel ${name}\\b`))
+    assert.match(stdout, new RegExp(`^  \\$ .*(tunnel|npm run) ${name}`, 'm'))
   }
 })
 
@@ -91,17 +95,21 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['ssh-config HOME', /"HOME" is not a valid machine name/],
 ]
 
-test('a mistake in the command line is one line on stderr and status 2', { concurrency: 2 }, async (t) => {
+test('a mistake in the command line is one line on stderr and status 2', async (t) => {
   const env = isolated(await tempFolder(t))
-  for (const [line, said] of MISTAKES) {
-    await t.test(`tunnel ${line}`, async () => {
-      const { code, stdout, stderr } = await tunnel(line.split(' ').filter(Boolean), { env })
-      assert.equal(code, 2, stderr)
-      assert.equal(stdout, '')
-      assert.match(stderr, said)
-      if (line !== '') assert.match(stderr, /^tunnel( [\w -]+)?: [^\n]+\n$/)
-    })
+  const printed = await tunnelLines(
+    MISTAKES.map(([line]) => line.split(' ').filter(Boolean)),
+    env,
+  )
+  for (const [index, [line, said]] of MISTAKES.entries()) {
+    const { code, stdout, stderr } = printed[index]!
+    assert.equal(code, 2, `tunnel ${line}: ${stdout}${stderr}`)
+    assert.equal(stdout, '', line)
+    assert.match(stderr, said)
+    if (line !== '') assert.match(stderr, /^tunnel( [\w -]+)?: [^\n]+\n$/)
   }
+  // The program itself passes the status on.
+  assert.equal((await tunnel(['servr'], { env })).code, 2)
 })
 
 test('an error with --json is JSON on stderr', async (t) => {

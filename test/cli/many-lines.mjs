@@ -1,0 +1,20 @@
+// Runs command lines one after the other in this process, which takes a second where a process for each takes a minute.
+// Reads { dispatch, lines } as JSON from stdin: the module, and the words of each line; writes what each printed.
+import { text } from 'node:stream/consumers'
+
+const asked = JSON.parse(await text(process.stdin))
+const { dispatch } = await import(asked.dispatch)
+const write = process.stdout.write.bind(process.stdout)
+const results = []
+for (const words of asked.lines) {
+  const result = { code: 0, stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr']) {
+    process[name].write = (chunk) => {
+      result[name] += chunk
+      return true
+    }
+  }
+  result.code = await dispatch(words)
+  results.push(result)
+}
+write(JSON.stringify(results), () => process.exit(0))
