@@ -1,4 +1,5 @@
 // Installs the system programs that tests, demo and benchmarks drive, where that is possible: as root, with apt-get.
+// With --firsthour also those that `npm run firsthour` drives and no test does.
 // Anywhere else it names what is missing, and the tests that need it are skipped with the same words.
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync } from 'node:fs'
@@ -17,6 +18,46 @@ const PROGRAMS = {
   ps: 'procps',
   zsh: 'zsh',
   fish: 'fish',
+  curl: 'curl',
+  openssl: 'openssl',
+  nginx: 'nginx-light',
+  caddy: 'caddy',
+  haproxy: 'haproxy',
+  ...(process.argv.includes('--firsthour') && {
+    ansible: 'ansible-core',
+    autossh: 'autossh',
+    borg: 'borgbackup',
+    dbclient: 'dropbear-bin',
+    lftp: 'lftp',
+    plink: 'putty-tools',
+    psql: 'postgresql',
+    'python3-asyncssh': 'python3-asyncssh',
+    'python3-paramiko': 'python3-paramiko',
+    rclone: 'rclone',
+    'redis-server': 'redis',
+    restic: 'restic',
+    sshfs: 'sshfs',
+    tmux: 'tmux',
+    vim: 'vim',
+    xauth: 'xauth',
+    xdpyinfo: 'x11-utils',
+    Xvfb: 'xvfb',
+  }),
+}
+/** What is no program, and where it is. */
+const FILES = {
+  'python3-asyncssh': '/usr/lib/python3/dist-packages/asyncssh',
+  'python3-paramiko': '/usr/lib/python3/dist-packages/paramiko',
+}
+
+/** Debian package → the units that it starts. */
+const SERVICES = {
+  'openssh-server': ['ssh.service', 'ssh.socket'],
+  'nginx-light': ['nginx.service'],
+  caddy: ['caddy.service'],
+  haproxy: ['haproxy.service'],
+  postgresql: ['postgresql.service'],
+  redis: ['redis-server.service'],
 }
 
 // A user's PATH often lacks the sbin folders, where sshd and ip live.
@@ -25,6 +66,7 @@ const folders = [...new Set([...(process.env.PATH ?? '').split(delimiter), '/usr
 )
 
 function isThere(program) {
+  if (program in FILES) return existsSync(FILES[program])
   return folders.some((folder) => {
     try {
       accessSync(join(folder, program), constants.X_OK)
@@ -57,9 +99,10 @@ if (missing.length > 0) {
     console.log(`installing for the tests: ${packages.join(' ')}`)
     apt('update', '-qq') &&
       apt('install', '-y', '-qq', '--no-install-recommends', '-o', 'Dpkg::Use-Pty=0', ...packages)
-    // Where systemd runs it may have started the new package's service all the same; nobody asked for one.
-    if (packages.includes('openssh-server') && existsSync('/run/systemd/system'))
-      spawnSync('systemctl', ['disable', '--now', 'ssh.service', 'ssh.socket'], { stdio: 'ignore' })
+    // Where systemd runs it may have started a new package's service all the same; nobody asked for one.
+    const units = packages.flatMap((name) => SERVICES[name] ?? [])
+    if (units.length > 0 && existsSync('/run/systemd/system'))
+      spawnSync('systemctl', ['disable', '--now', ...units], { stdio: 'ignore' })
   }
   const still = missingPrograms()
   if (still.length > 0) {

@@ -7,8 +7,12 @@ import { type Unit, unitText } from './unit.ts'
 const NAME = 'ssh-websocket-tunnel'
 const ETC = `/etc/${NAME}`
 const SYSTEM_UNITS = '/etc/systemd/system'
-/** What a proxy listens on until somebody writes more into its file. */
-const FIRST_SETTINGS = `${JSON.stringify({ server: { host: '127.0.0.1', port: 3001 } }, null, 2)}\n`
+/** What a proxy listens on, and whom it believes to stand in front, until somebody writes more into its file. */
+const FIRST_SETTINGS = `${JSON.stringify(
+  { server: { host: '127.0.0.1', port: 3001, trustProxy: ['127.0.0.1', '::1'] } },
+  null,
+  2,
+)}\n`
 /** A proxy lets its peers move and its streams end, and an agent ends at once, in s. */
 const STOP_SECONDS = { server: 45, agent: 15 }
 

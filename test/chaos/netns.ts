@@ -86,6 +86,25 @@ export class NetworkNamespace {
     if (plugged) await this.#inside('route', 'replace', 'default', 'via', this.hostAddress)
   }
 
+  /** A cable to another namespace: this end and that one, each with the address given, as `192.0.2.1/30`. */
+  async joinTo(other: NetworkNamespace, near: string, far: string): Promise<void> {
+    const [here, there] = [`tw${made++}`, `tw${made++}`]
+    await this.#inside('link', 'add', here, 'type', 'veth', 'peer', 'name', there, 'netns', other.name)
+    await this.#inside('addr', 'add', near, 'dev', here)
+    await this.#inside('link', 'set', here, 'up')
+    await other.#inside('addr', 'add', far, 'dev', there)
+    await other.#inside('link', 'set', there, 'up')
+  }
+
+  /** One more address of its own, on no cable. */
+  async addAddress(address: string): Promise<void> {
+    await this.#inside('addr', 'add', address, 'dev', 'lo')
+  }
+
+  async addRoute(to: string, via: string): Promise<void> {
+    await this.#inside('route', 'replace', to, 'via', via)
+  }
+
   async #setUp(): Promise<void> {
     const outside = `${this.name}h`
     await ip('netns', 'add', this.name)

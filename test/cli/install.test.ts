@@ -41,6 +41,11 @@ test('server and agent are installed below a folder, twice without a change, and
   const first = await install('server')
   assert.equal(first.code, 0, first.stderr)
   const before = secret()
+  // A reverse proxy on this host, or else all callers would have its address.
+  const settings = JSON.parse(readFileSync(join(root, ETC, 'server.json'), 'utf8')) as {
+    server: { trustProxy: string[] }
+  }
+  assert.deepEqual(settings.server.trustProxy, ['127.0.0.1', '::1'])
   for (const [words, outcomes] of [
     [['server'], ['kept', 'kept', 'kept', 'unchanged']],
     [agent, ['written', 'written']],

@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import test from 'node:test'
+import { whyNoNamespaces } from '../chaos/netns.ts'
+import { requireSystem } from '../support/system.ts'
+import { countsCallersApart, FRONTS, startFront } from './fronts.ts'
+import { setScene } from './scene.ts'
+import { walkSeveralHosts } from './several-hosts.ts'
+
+const skip =
+  requireSystem('sshd', 'ssh', 'nsenter', 'unshare', 'openssl', 'curl', ...FRONTS) ??
+  (await whyNoNamespaces())
+
+test('the first hour, from README.md alone, on clean accounts of hosts apart from each other', {
+  skip,
+}, async (t) => {
+  const scene = await setScene(t, join(import.meta.dirname, '..', '..'))
+  const { laptop } = scene.hosts
+  await scene.startSshd('machine')
+  const [first, ...others] = FRONTS
+  let front = await walkSeveralHosts(scene, first)
+  await countsCallersApart(scene)
+
+  const session = laptop.start('alice', 'ssh home cat', { stdin: 'pipe' })
+  for (const [index, name] of others.entries()) {
+    await t.test(`a session goes on when ${name} takes the place of ${FRONTS[index]}`, async () => {
+      await front.stop()
+      front = await startFront(scene, name)
+      session.write(`through ${name}\n`)
+      await session.line(`through ${name}`, 'stdout')
+      await countsCallersApart(scene)
+    })
+  }
+  session.end()
+  assert.deepEqual(await session.exit, { code: 0, signal: null })
+})

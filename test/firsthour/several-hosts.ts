@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict'
+import type { Program } from '../support/process.ts'
+import { type Front, startFront } from './fronts.ts'
+import { blocksOf } from './printed.ts'
+import type { Scene } from './scene.ts'
+import { startUnit } from './unit.ts'
+import { type WalkOptions, walk } from './walk.ts'
+
+/**
+ * What README.md says of several hosts, from the unit on the proxy's host to plain ssh on the laptop, with this front
+ * before the proxy. Gives the front.
+ */
+export async function walkSeveralHosts(
+  scene: Scene,
+  front: Front,
+  { typing }: Pick<WalkOptions, 'typing'> = {},
+): Promise<Program> {
+  const blocks = blocksOf('README.md').filter(({ section }) => section === 'On several hosts')
+  assert.deepEqual(
+    blocks.map(({ place }) => place),
+    ['proxy', 'laptop', 'machine', 'laptop'],
+  )
+  let started: Program | undefined
+  let token = ''
+  let enroll = ''
+  /** At a prompt: one command, and the end of the session. */
+  const atPrompt = {
+    input: () => 'hostname\nexit\n',
+    said: ({ stdout }: { stdout: string }) => assert.match(stdout, /^machine$/m),
+  }
+  const rules = [
+    { line: /^systemctl daemon-reload$/, instead: async () => {} },
+    {
+      line: /^systemctl enable --now (\S+)$/,
+      instead: async (_: Scene, line: string) => {
+        const proxy = await startUnit(scene.hosts.proxy, `${line.split(' ').at(-1)}.service`)
+        await proxy.line(/listening/i)
+        started = await startFront(scene, front)
+      },
+    },
+    {
+      line: / tunnel token /,
+      said: ({ stdout }: { stdout: string }) => {
+        token = stdout
+        assert.match(token, /^ey\S+\n$/)
+      },
+    },
+    { line: /^tunnel use /, input: () => token },
+    {
+      line: /^tunnel machines --enroll /,
+      said: ({ stdout }: { stdout: string }) => {
+        enroll = /^ {2}(tunnel agent enroll .*)$/m.exec(stdout)?.[1] ?? ''
+        assert.notEqual(enroll, '')
+      },
+    },
+    {
+      line: /^tunnel agent enroll /,
+      typed: (line: string) => {
+        // The document shows what the command shows, with another code.
+        assert.equal(line.replace(/enroll \S+/, ''), enroll.replace(/enroll \S+/, ''))
+        return enroll
+      },
+    },
+    // The key is confirmed as it is shown, which needs a terminal; here it is taken as it comes.
+    {
+      line: /^tunnel ssh home$/,
+      ...atPrompt,
+      typed: () => 'tunnel ssh -o StrictHostKeyChecking=accept-new home',
+    },
+    { line: /^ssh home$/, ...atPrompt },
+  ]
+  await walk(scene, blocks, { rules, ...(typing && { typing }) })
+  await comparesFingerprints(scene)
+  assert.ok(started)
+  return started
+}
+
+/** The three places where a person can see the machine's fingerprint agree. */
+async function comparesFingerprints({ hosts: { laptop, machine } }: Scene): Promise<void> {
+  const [shown, filed, own] = await Promise.all([
+    laptop.must('alice', 'tunnel machines'),
+    laptop.must('alice', 'ssh-keygen -lf ~/.ssh/known_hosts'),
+    machine.must('root', 'ssh-keygen -lf /etc/ssh/tunnel_test_host_key.pub'),
+  ])
+  const fingerprint = /SHA256:\S+/.exec(own)?.[0] ?? 'none'
+  assert.ok(shown.includes(fingerprint), shown)
+  assert.ok(filed.includes(fingerprint), filed)
+}
