@@ -152,7 +152,11 @@ class Server {
           target: leg.target,
           socket,
           signal: gone.signal,
-          accepted: () => accepted?.(),
+          accepted: () => {
+            // One whose OPEN was lost with the link is opened again, and not resumed.
+            path?.resumed()
+            accepted?.()
+          },
           suspended: () => path?.suspended(),
           resumed: () => path?.resumed(),
           abort: () => reset(socket),
