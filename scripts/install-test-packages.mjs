@@ -16,7 +16,6 @@ const PROGRAMS = {
   git: 'git',
   ip: 'iproute2',
   ps: 'procps',
-  curl: 'curl',
   'redis-server': 'redis-server',
   'redis-cli': 'redis-tools',
   zsh: 'zsh',
