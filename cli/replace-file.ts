@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import {
+  accessSync,
   chownSync,
   closeSync,
+  constants,
+  existsSync,
   fchmodSync,
   fsyncSync,
   mkdirSync,
@@ -55,12 +58,32 @@ export async function updateFile(
   }
 }
 
-function unwritable(path: string, cause: unknown): TunnelError {
-  const { code } = cause as NodeJS.ErrnoException
-  return new TunnelError('CONFIG_INVALID', `${path} cannot be written (${code ?? String(cause)})`, {
-    hop: 'client',
-    cause,
-  })
+const REASONS: Readonly<Record<string, string>> = {
+  EROFS: 'the disk is read-only',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  ENOSPC: 'the disk is full',
+}
+
+/** That a file of the person's cannot be written, and why. */
+export function unwritable(path: string, cause: unknown): TunnelError {
+  const code = codeOf(path, cause)
+  const reason = REASONS[code] === undefined ? code : `${REASONS[code]}, ${code}`
+  return new TunnelError('CONFIG_INVALID', `${path} cannot be written (${reason})`, { hop: 'client', cause })
+}
+
+/** Of a folder that cannot be made Node says that it is not there; what is above it knows better. */
+function codeOf(path: string, cause: unknown): string {
+  const { code = String(cause) } = cause as NodeJS.ErrnoException
+  if (code !== 'ENOENT') return code
+  let above = dirname(path)
+  while (!existsSync(above) && above !== dirname(above)) above = dirname(above)
+  try {
+    accessSync(above, constants.W_OK)
+    return code
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? code
+  }
 }
 
 /** Where a link leads, even when nothing is there yet. */

@@ -7,6 +7,7 @@ import { keepToken } from '../contexts/keep-token.ts'
 import { accessFrom } from '../credentials.ts'
 import { ACCESS_OPTIONS, type Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
+import { unwritable } from '../replace-file.ts'
 
 export const definition: Definition = {
   name: 'agent enroll',
@@ -57,6 +58,6 @@ function writablePath(): string {
     accessSync(dirname(path), constants.W_OK)
     return path
   } catch (error) {
-    throw refused(`${dirname(path)} cannot be written (${(error as NodeJS.ErrnoException).code})`, error)
+    throw unwritable(dirname(path), error)
   }
 }

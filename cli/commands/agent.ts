@@ -34,7 +34,10 @@ export const definition: Definition = {
     'tunnel agent --machine office --ssh 192.168.1.7:22 --allow 192.168.1.7:5900',
   ],
   options: [
-    { flags: '--machine <name>', does: 'the name under which this machine is reached (required)' },
+    {
+      flags: '--machine <name>',
+      does: 'the name under which it is reached (default: the one it was enrolled with)',
+    },
     { flags: '--ssh <host:port>', does: 'where its SSH server listens', default: '127.0.0.1:22' },
     {
       flags: '--allow <host:port>',

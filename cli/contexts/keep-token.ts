@@ -10,6 +10,7 @@ const MAX_BYTES = 16_384
 /** Keeps a token beside the configuration file, for its owner alone; answers where. @throws {TunnelError} TOKEN_INVALID */
 export async function keepToken(clientFile: string, name: string, from: Readable | string): Promise<string> {
   const text = typeof from === 'string' ? from : await readAll(from)
+  if (text.trim() === '') throw new UsageError('there is no token on stdin')
   const token = await askToken(text.trim())
   const file = keptToken(clientFile, name)
   await updateFile(file, () => `${token}\n`)

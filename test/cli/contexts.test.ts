@@ -19,7 +19,7 @@ import { askToken } from '../../dial/token.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { respond, startProxy } from '../client/proxy.ts'
 import { tempFolder } from '../support/tree.ts'
-import { isolated, tunnel } from './tunnel.ts'
+import { isolated, tunnel, tunnelLines } from './tunnel.ts'
 
 const WORK = 'https://work.example'
 
@@ -177,14 +177,24 @@ test('a token command is run without a shell, bounded in time and size, and what
 
 test('`tunnel use` makes, changes, lists and removes contexts, in a file of its owner alone', async (t) => {
   const { env, dir, file } = await home(t, undefined)
-  const use = (...words: string[]) => tunnel(['use', ...words], { env })
-  assert.match((await use('work')).stderr, /there is no context "work".*`tunnel use work --url URL` makes it/)
-  assert.match((await use('work', '--url', WORK)).stdout, /^work is used now: https:\/\/work\.example\n$/)
+  const use = (...all: string[][]) =>
+    tunnelLines(
+      all.map((words) => ['use', ...words]),
+      env,
+    )
+  const [unknown, made] = await use(['work'], ['work', '--url', WORK])
+  assert.match(unknown!.stderr, /there is no context "work".*`tunnel use work --url URL` makes it/)
+  assert.match(made!.stdout, /^work is used now: https:\/\/work\.example\n$/)
   assert.equal(statSync(file).mode & 0o777, 0o600)
-  await use('home', '--url', 'http://127.0.0.1:1', '--token-command', "pass show 'my token'")
-  await use('work', '--token-file', join(dir, 'work.token'))
-  const listed = JSON.parse((await use('--json')).stdout) as Record<string, unknown>
-  assert.deepEqual(listed, {
+  const [, , listed, mistyped, profile, removed] = await use(
+    ['home', '--url', 'http://127.0.0.1:1', '--token-command', "pass show 'my token'"],
+    ['work', '--token-file', join(dir, 'work.token')],
+    ['--json'],
+    ['hme'],
+    ['work', '--profile', 'nope'],
+    ['--remove', 'work'],
+  )
+  assert.deepEqual(JSON.parse(listed!.stdout), {
     file,
     current: 'work',
     contexts: {
@@ -192,13 +202,13 @@ test('`tunnel use` makes, changes, lists and removes contexts, in a file of its 
       home: { urls: ['http://127.0.0.1:1'], tokenCommand: ['pass', 'show', 'my token'] },
     },
   })
-  assert.match((await use('hme')).stderr, /there is no context "hme"; did you mean home\?/)
-  assert.match((await use('work', '--profile', 'nope')).stderr, /"nope" is not a known profile/)
-  assert.match((await use('--remove', 'work')).stdout, /work is forgotten; no context is used now/)
+  assert.match(mistyped!.stderr, /there is no context "hme"; did you mean home\?/)
+  assert.match(profile!.stderr, /"nope" is not a known profile/)
+  assert.match(removed!.stdout, /work is forgotten; no context is used now/)
   // What is broken is never overwritten.
   writeFileSync(file, '{')
-  const { code, stderr } = await use('new', '--url', WORK)
-  assert.deepEqual([code, readFileSync(file, 'utf8')], [2, '{'], stderr)
+  const [broken] = await use(['new', '--url', WORK])
+  assert.deepEqual([broken?.code, readFileSync(file, 'utf8')], [2, '{'], broken?.stderr)
 })
 
 test('tools that change the file at once lose nothing, and a link to it stays one', async (t) => {

@@ -24,7 +24,7 @@ test('a machine is enrolled with a code that its owner made, and its agent then 
     // What cannot be kept is not asked for: the code is still good.
     mkdirSync(dir, { recursive: true, mode: 0o500 })
     const readOnly = await tunnel(line.split(' '), { env: machine })
-    assert.match(readOnly.stderr, /cannot be written \(EACCES\)/)
+    assert.match(readOnly.stderr, /cannot be written \(permission denied, EACCES\)/)
     chmodSync(dir, 0o700)
   }
   const enrolled = await tunnel(line.split(' '), { env: machine })

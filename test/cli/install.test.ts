@@ -6,7 +6,7 @@ import { findProgram } from '../../cli/find-program.ts'
 import { isOurs, unitText } from '../../cli/install/unit.ts'
 import { run } from '../support/process.ts'
 import { tempFolder } from '../support/tree.ts'
-import { isolated, tunnel } from './tunnel.ts'
+import { isolated, tunnelLines } from './tunnel.ts'
 
 const UNITS = 'etc/systemd/system'
 const ETC = 'etc/ssh-websocket-tunnel'
@@ -34,31 +34,29 @@ test('server and agent are installed below a folder, twice without a change, and
   const env = isolated(join(root, 'home'))
   const token = join(root, 'token')
   writeFileSync(token, 'of-the-agent\n', { mode: 0o600 })
-  const install = (...words: string[]) => tunnel(['install', ...words, '--root', root, '--json'], { env })
+  const install = (...all: string[][]) =>
+    tunnelLines(
+      all.map((words) => ['install', ...words, '--root', root, '--json']),
+      env,
+    )
   const agent = ['agent', '--machine', 'home', '--url', 'https://t.example', '--token-file', token]
   const secret = () => readFileSync(join(root, ETC, 'jwt'), 'utf8')
 
-  const first = await install('server')
-  assert.equal(first.code, 0, first.stderr)
+  await install(['server'])
   const before = secret()
   // A reverse proxy on this host, or else all callers would have its address.
   const settings = JSON.parse(readFileSync(join(root, ETC, 'server.json'), 'utf8')) as {
     server: { trustProxy: string[] }
   }
   assert.deepEqual(settings.server.trustProxy, ['127.0.0.1', '::1'])
-  for (const [words, outcomes] of [
-    [['server'], ['kept', 'kept', 'kept', 'unchanged']],
-    [agent, ['written', 'written']],
-    [agent, ['unchanged', 'unchanged']],
-  ] as const) {
-    const { stdout, stderr } = await install(...words)
-    const { files } = JSON.parse(stdout) as { files: { outcome: string }[] }
-    assert.deepEqual(
-      files.map(({ outcome }) => outcome),
-      outcomes,
-      stderr,
-    )
-  }
+  const outcomes = (await install(['server'], agent, agent)).map(({ stdout }) =>
+    (JSON.parse(stdout) as { files: { outcome: string }[] }).files.map(({ outcome }) => outcome),
+  )
+  assert.deepEqual(outcomes, [
+    ['kept', 'kept', 'kept', 'unchanged'],
+    ['written', 'written'],
+    ['unchanged', 'unchanged'],
+  ])
   assert.equal(secret(), before)
   for (const name of ['jwt', 'master', 'agent.token'])
     assert.equal(statSync(join(root, ETC, name)).mode & 0o777, 0o600, name)
@@ -77,8 +75,8 @@ test('server and agent are installed below a folder, twice without a change, and
   })
 
   appendFileSync(unit, '# mine\n')
-  const refused = await install(...agent)
-  assert.equal(refused.code, 2)
+  const [refused] = await install(agent)
+  assert.equal(refused?.code, 2)
   assert.match(refused.stderr, /was changed since: it is left as it is/)
   assert.ok(readFileSync(unit, 'utf8').endsWith('# mine\n'))
 })
@@ -86,14 +84,15 @@ test('server and agent are installed below a folder, twice without a change, and
 test('a dry run prints and writes nothing, and no secret is printed', async (t) => {
   const root = await tempFolder(t)
   const env = isolated(join(root, 'home'), { TUNNEL_TOKEN: 'hunter2', HOME: root })
-  const { code, stdout } = await tunnel(['install', 'agent', '--machine', 'home', '--dry-run'], { env })
-  assert.equal(code, 0)
+  const dry = ['install', 'agent', '--machine', 'home', '--dry-run']
+  const [system, own] = await tunnelLines([dry, [...dry, '--user']], env)
+  assert.equal(system?.code, 0, system?.stderr)
+  const { stdout } = system!
   assert.match(stdout, /^### \/etc\/ssh-websocket-tunnel\/agent\.token \(0600\)\n\[a secret\]$/m)
   assert.match(stdout, /agent --machine home --url http:\/\/127\.0\.0\.1:3001$/m)
   assert.doesNotMatch(stdout, /hunter2/)
-  const own = await tunnel(['install', 'agent', '--user', '--machine', 'home', '--dry-run'], { env })
-  assert.match(own.stdout, /systemd\/user\/ssh-websocket-tunnel-agent\.service \(0644\)$/m)
-  assert.doesNotMatch(own.stdout, /DynamicUser|ProtectHome|hunter2/)
+  assert.match(own!.stdout, /systemd\/user\/ssh-websocket-tunnel-agent\.service \(0644\)$/m)
+  assert.doesNotMatch(own!.stdout, /DynamicUser|ProtectHome|hunter2/)
   assert.ok(!existsSync(join(root, ETC)))
 })
 
@@ -114,8 +113,9 @@ test('what stands in the way of an installation is one line, and nothing is writ
     [`sever --root ${root}`, /install server, or install agent/],
   ]
   if (!existsSync('/run/systemd/system')) wrong.push(['server', /not run by systemd/])
-  for (const [line, said] of wrong) {
-    const { code, stdout, stderr } = await tunnel(['install', ...line.split(' ')], { env })
+  const lines = wrong.map(([line]) => ['install', ...line.split(' ')])
+  for (const [index, { code, stdout, stderr }] of (await tunnelLines(lines, env)).entries()) {
+    const [line, said] = wrong[index]!
     assert.ok(code === 2 || code === 3, `${line}: ${code}`)
     assert.equal(stdout, '')
     assert.match(stderr, said)

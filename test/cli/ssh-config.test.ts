@@ -163,5 +163,5 @@ test('a configuration that is a link stays one', async (t) => {
   const { code, stderr } = await write()
   chmodSync(home, 0o700)
   assert.equal(code, 2)
-  assert.match(stderr, /cannot be written \(EACCES\)/)
+  assert.match(stderr, /cannot be written \(permission denied, EACCES\)/)
 })
