@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict'
-import test from 'node:test'
+import test, { type TestContext } from 'node:test'
 import { requireSystem } from '../support/sshd.ts'
 import { onTerminal, requirePty } from './on-terminal.ts'
 import { TUNNEL } from './tunnel.ts'
-import { buildWay } from './way.ts'
+import { buildWay, type Way } from './way.ts'
 
 const skip = requireSystem('sshd', 'ssh', 'script') ?? requirePty()
 
-test('on a terminal a person is told of a lost link and of its return', { skip }, async (t) => {
-  const way = await buildWay(t)
+/** Each by its sentence; they share a proxy, an agent and a sshd. */
+const SCENES: Record<string, (t: TestContext, way: Way) => Promise<void>> = {}
+
+SCENES['on a terminal a person is told of a lost link and of its return'] = async (t, way) => {
   const count = 'i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo n$i; sleep 0.1; done; exit 5'
   const ssh = onTerminal(t, [...TUNNEL, 'ssh', ...way.sshOptions, 'home', count], { env: way.env })
   await ssh.line(/^n5\b/)
@@ -23,12 +25,12 @@ test('on a terminal a person is told of a lost link and of its return', { skip }
     numbers,
     Array.from({ length: 50 }, (_, index) => index + 1),
   )
-})
+}
 
-test('at a prompt a lost link is told in the title of the window, and the screen stays as it was', {
-  skip,
-}, async (t) => {
-  const way = await buildWay(t)
+SCENES['at a prompt a lost link is told in the title of the window, and the screen stays as it was'] = async (
+  t,
+  way,
+) => {
   const words = [...TUNNEL, 'ssh', ...way.sshOptions, '-tt', 'home', 'echo up; exec cat']
   const env = { ...way.env, TERM: 'xterm' }
   const ssh = onTerminal(t, words, { env, stdin: 'pipe' })
@@ -45,22 +47,22 @@ test('at a prompt a lost link is told in the title of the window, and the screen
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is meant.
   const shown = ssh.stdout.slice(before).replaceAll(/\u001b\[2[23];2t|\u001b\]2;[^\u0007]*\u0007/g, '')
   assert.match(shown, /^[\r\n]*(typed[\r\n]*)*$/)
-})
+}
 
-test('a prompt: what is typed reaches a terminal on the machine, and its size does too', {
-  skip,
-}, async (t) => {
-  const way = await buildWay(t)
+SCENES['a prompt: what is typed reaches a terminal on the machine, and its size does too'] = async (
+  t,
+  way,
+) => {
   const words = [...TUNNEL, 'ssh', ...way.sshOptions, 'home']
   const ssh = onTerminal(t, words, { env: way.env, stdin: 'pipe' }, 'stty rows 33 cols 77; ')
   await ssh.line(/[#$] /)
   ssh.write('stty size; exit 6\n')
   await ssh.line(/\b33 77\b/)
   assert.equal((await ssh.exit).code, 6)
-})
+}
 
-test('on a terminal the proxy says what to type next, and Ctrl-C ends it', { skip }, async (t) => {
-  const { env } = await buildWay(t)
+SCENES['on a terminal the proxy says what to type next, and Ctrl-C ends it'] = async (t, way) => {
+  const { env } = way
   const other = {
     ...env,
     TUNNEL_STATE_DIR: `${env.TUNNEL_STATE_DIR}2`,
@@ -73,12 +75,16 @@ test('on a terminal the proxy says what to type next, and Ctrl-C ends it', { ski
   proxy.write('\u0003')
   assert.equal((await proxy.exit).code, 0)
   assert.equal(proxy.stdout.includes('"level":"INFO"'), false)
-})
+}
 
-test('tunnel stdio on a terminal ends when the machine ends', { skip }, async (t) => {
-  const way = await buildWay(t)
+SCENES['tunnel stdio on a terminal ends when the machine ends'] = async (t, way) => {
   const stdio = onTerminal(t, [...TUNNEL, 'stdio', 'home'], { env: way.env, stdin: 'pipe' })
   await stdio.line(/^SSH-2\.0-OpenSSH/)
   stdio.write('this is no SSH\n')
   assert.equal((await stdio.exit).code, 0)
+}
+
+test('on a terminal', { skip }, async (t) => {
+  const way = await buildWay(t)
+  for (const [sentence, scene] of Object.entries(SCENES)) await t.test(sentence, (t) => scene(t, way))
 })

@@ -15,6 +15,7 @@ export interface Way {
   url: string
   port: number
   env: NodeJS.ProcessEnv
+  /** The one that was started last. */
   proxy: Program
   agent: Program
   /** Options that make `tunnel ssh` use this sshd's keys and nothing of the person's own. */
@@ -46,7 +47,7 @@ export async function buildWay(
     await agent.line(/on line/)
     return agent
   }
-  const proxy = await startProxy()
+  const first = await startProxy()
   const key = await tunnel(['key'], { env })
   await sshd.authorize(key.stdout)
   const agent = await startAgent()
@@ -60,7 +61,14 @@ export async function buildWay(
     /^tunnel_(?:active_connections\{role="client"|streams\{kind="(?:http|exec|shell|sftp|tcp)"|ssh_pool_connections\{state="busy").*\} [1-9]/m
   const nothingLeft = () =>
     until(async () => !left.test(await (await fetch(`${url}/api/tunnel/metrics`)).text()))
-  return { sshd, url, port, env, proxy, agent, sshOptions, startProxy, startAgent, nothingLeft }
+  const way: Way = {
+    ...{ sshd, url, port, env, proxy: first, agent, sshOptions, startAgent, nothingLeft },
+    startProxy: async () => {
+      way.proxy = await startProxy()
+      return way.proxy
+    },
+  }
+  return way
 }
 
 export async function startService(scope: Scope, listener: RequestListener): Promise<number> {
