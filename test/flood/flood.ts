@@ -1,0 +1,99 @@
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import type { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { TunnelService } from '../../client/index.ts'
+import { signToken } from '../../plugins/auth/tokens.ts'
+import { spawnProgram } from '../support/process.ts'
+import { listenTcp } from '../support/proxy.ts'
+import type { Scope } from '../support/scope.ts'
+import { MACHINE, TUNNEL_CLI } from '../support/topology.ts'
+import { tempFolder } from '../support/tree.ts'
+
+const FLOODER = fileURLToPath(new URL('./flooder.mjs', import.meta.url))
+export const FLOODS = ['malformed OPEN', 'refused OPEN', 'unknown RESUME', 'AUTH', 'PING'] as const
+export type FloodKind = (typeof FLOODS)[number]
+/** Between two keystrokes of the innocent user, in ms. */
+const KEYSTROKE_MS = 15
+
+/** How long the innocent user's keystrokes took to come back, in ms. */
+export interface Echoes {
+  count: number
+  p50Ms: number
+  p95Ms: number
+  maxMs: number
+}
+
+/** A proxy and an agent as processes, an innocent user's session through them, and a flood by another user beside it. */
+export class Scene {
+  readonly #scope: Scope
+  readonly #url: string
+  readonly #token: string
+  readonly #session: Duplex
+
+  private constructor(scope: Scope, url: string, token: string, session: Duplex) {
+    this.#scope = scope
+    this.#url = url
+    this.#token = token
+    this.#session = session
+  }
+
+  static async start(scope: Scope): Promise<Scene> {
+    const folder = await tempFolder(scope, 'flood')
+    const secret = randomBytes(32).toString('hex')
+    const env = {
+      ...process.env,
+      HOME: folder,
+      TUNNEL_STATE_DIR: `${folder}/state`,
+      TUNNEL_JWT_SECRET: secret,
+      TUNNEL_MASTER_SECRET: randomBytes(32).toString('hex'),
+    }
+    const tokenOf = (sub: string) => signToken(secret, { sub, tier: 'free', ttlSeconds: 3_600 })
+    const program = (words: string[], more: NodeJS.ProcessEnv) =>
+      spawnProgram(scope, process.execPath, [TUNNEL_CLI, ...words], { env: { ...env, ...more } })
+    const proxy = program(['server', '--port', '0'], {})
+    const [, url = ''] = await proxy.line(/listening at (http:\S+?)"/)
+    const echo = await listenTcp(scope, (socket) => socket.setNoDelay(true).pipe(socket))
+    const token = tokenOf('innocent')
+    const agent = program(['agent', '--machine', MACHINE, '--ssh', echo, '--url', url], {
+      TUNNEL_TOKEN: token,
+    })
+    await agent.line(/on line/)
+    const tunnel = new TunnelService({ url, token })
+    await tunnel.connect()
+    scope.after(() => tunnel.disconnect(0))
+    const session = await tunnel.open({ machine: MACHINE, kind: 'ssh' })
+    return new Scene(scope, url, tokenOf('flooder'), session)
+  }
+
+  /** One keystroke after the other, for `ms`. */
+  async echoes(ms: number): Promise<Echoes> {
+    const took: number[] = []
+    const endMs = performance.now() + ms
+    while (performance.now() < endMs) {
+      const sentMs = performance.now()
+      this.#session.write('k')
+      await once(this.#session, 'data')
+      took.push(performance.now() - sentMs)
+      await sleep(KEYSTROKE_MS)
+    }
+    took.sort((a, b) => a - b)
+    const at = (part: number): number => took[Math.floor((took.length - 1) * part)]!
+    return { count: took.length, p50Ms: at(0.5), p95Ms: at(0.95), maxMs: at(1) }
+  }
+
+  /** The same beside a flood on so many links. */
+  async beside(kind: FloodKind, links: number, ms: number): Promise<Echoes> {
+    const flooder = spawnProgram(this.#scope, process.execPath, [FLOODER, this.#url, kind, String(links)], {
+      env: { ...process.env, FLOOD_TOKEN: this.#token },
+    })
+    await flooder.line('flooding')
+    try {
+      return await this.echoes(ms)
+    } finally {
+      flooder.kill('SIGKILL')
+      await flooder.exit
+    }
+  }
+}
