@@ -1,4 +1,5 @@
 import type { StreamDuplex, TunnelService } from '../client/index.ts'
+import { byteText } from './output.ts'
 
 /** How long a stream may take to find its other end over a new link before that is worth a word, in ms. */
 const PATIENCE_MS = 1_000
@@ -41,11 +42,13 @@ export function narrate(
         say(`${machine} is off line, waiting for it… (Enter ~ . gives up)`)
     }).unref()
   })
-  stream.on('resumed', () => {
+  stream.on('resumed', (replayedBytes) => {
     clearTimeout(waiting)
     // A stream that moved from one link to another was never missed.
     if (lostAtMs === undefined) return
-    say(`${machine}: resumed after ${((performance.now() - lostAtMs) / 1_000).toFixed(1)} s, nothing lost`)
+    const seconds = ((performance.now() - lostAtMs) / 1_000).toFixed(1)
+    const again = replayedBytes > 0 ? ` (${byteText(replayedBytes)} sent again)` : ''
+    say(`${machine}: resumed after ${seconds} s, nothing lost${again}`)
     lostAtMs = undefined
     audience.over()
   })

@@ -24,6 +24,19 @@ export function duration(ms: number): string {
   return `${Math.floor(seconds / 86_400)} d`
 }
 
+const UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const
+
+/** '12.3 MB'; decimal, as disks and networks are sold. */
+export function byteText(bytes: number): string {
+  let value = bytes
+  let unit = 0
+  while (value >= 999.5 && unit < UNITS.length - 1) {
+    value /= 1_000
+    unit++
+  }
+  return `${unit === 0 || value >= 99.95 ? value.toFixed(0) : value.toFixed(1)} ${UNITS[unit]}`
+}
+
 /** Colours where the stream is a terminal that wants them; plain text elsewhere. */
 export function paint(
   stream: NodeJS.WriteStream,

@@ -1,22 +1,9 @@
-import { visible } from '../output.ts'
+import { byteText, visible } from '../output.ts'
 
 /** Between two looks of a person at it, in ms. */
 const REDRAW_MS = 250
 /** The rate is that of the last few seconds, in ms. */
 const RATE_MS = 4_000
-
-const UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const
-
-/** '12.3 MB'; decimal, as disks and networks are sold. */
-export function byteText(bytes: number): string {
-  let value = bytes
-  let unit = 0
-  while (value >= 999.5 && unit < UNITS.length - 1) {
-    value /= 1_000
-    unit++
-  }
-  return `${unit === 0 || value >= 99.95 ? value.toFixed(0) : value.toFixed(1)} ${UNITS[unit]}`
-}
 
 /** '0:07', '12:34', '3:04:05'. */
 export function clockText(seconds: number): string {

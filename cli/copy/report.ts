@@ -1,10 +1,10 @@
 import { asTunnelError } from '../../protocol/codec/errors.ts'
 import { AdvisedError, describeFailure, EXIT, renderFailure } from '../failure.ts'
-import { visible } from '../output.ts'
+import { byteText, visible } from '../output.ts'
 import type { Checksums } from './checksums.ts'
 import type { CopyEvents, CopyRequest, CopyResult } from './copy.ts'
 import type { Lanes } from './lanes.ts'
-import { byteText, clockText, ProgressLine } from './progress.ts'
+import { clockText, ProgressLine } from './progress.ts'
 import { type Checked, Unfinished } from './transfer.ts'
 
 const NAME = 'tunnel cp'

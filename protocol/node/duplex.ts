@@ -20,7 +20,8 @@ function dropped(): TunnelError {
 interface StreamDuplexEvents {
   streamEvent: [event: StreamEvent]
   suspended: []
-  resumed: []
+  /** Bytes that may not have arrived, and are sent again. */
+  resumed: [replayedBytes: number]
 }
 
 /**
@@ -52,7 +53,7 @@ export class StreamDuplex extends Duplex {
         this.aux?.push(null)
       },
       suspended: () => this.emit('suspended'),
-      resumed: () => this.emit('resumed'),
+      resumed: (replayedBytes) => this.emit('resumed', replayedBytes),
       closed: (error) => this.#streamClosed(error),
     })
   }

@@ -18,8 +18,8 @@ export interface StreamHandlers {
   drained?(): void
   /** The path is gone; the stream waits for another. */
   suspended?(): void
-  /** The stream goes on where it stood. */
-  resumed?(): void
+  /** The stream goes on where it stood; so many bytes of ours may not have arrived, and are sent again. */
+  resumed?(replayedBytes: number): void
   /** Once, and last. Undefined: both sides have ended, and each knows that the other has everything. */
   closed?(error: TunnelError | undefined): void
 }
@@ -113,8 +113,8 @@ export class EventBuffer {
   suspended(): void {
     this.#handlers?.suspended?.()
   }
-  resumed(): void {
-    this.#handlers?.resumed?.()
+  resumed(replayedBytes: number): void {
+    this.#handlers?.resumed?.(replayedBytes)
   }
 }
 

@@ -64,9 +64,6 @@ export class SendHalf {
   get limit(): number {
     return this.#limit
   }
-  get unacknowledgedBytes(): number {
-    return this.#sent - this.#acknowledged
-  }
   get pendingBytes(): number {
     return this.#pendingBytes
   }
@@ -148,6 +145,11 @@ export class SendHalf {
   /** Nothing is kept and nothing waits. */
   #shrink(): void {
     if (this.#allowance.shrink()) this.#pool.clear()
+  }
+
+  /** What has been sent and may not have arrived; on a new link it goes again. */
+  get unacknowledgedBytes(): number {
+    return this.#sent - this.#acknowledged
   }
 
   /** The next frame for a link, under `stream` as its number there, or undefined when nothing can go now. */

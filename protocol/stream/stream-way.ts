@@ -192,7 +192,7 @@ export class StreamWay {
   }
 
   #goOn(): void {
-    this.deliveries.resumed()
+    this.deliveries.resumed(this.send.unacknowledgedBytes)
     this.path.seat?.wake()
     this.#afterAcknowledgement()
   }
