@@ -2,6 +2,8 @@ import { listMachines, type Machine } from '../client/machines.ts'
 import { addressesOf } from '../dial/addresses.ts'
 import { askPublicKey, callProxy, fetchFromProxy } from '../dial/api.ts'
 import type { EnrolledMachine, EnrolmentCode } from '../dial/enrolment.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
+import { isMachineName } from '../protocol/codec/heads.ts'
 import type { Access } from './credentials.ts'
 
 /** How long a plain question to the proxy may take, in ms. */
@@ -20,7 +22,10 @@ export function askCode(access: Access, machine: string): Promise<EnrolmentCode>
 /** A machine's token for a code; needs no token. @throws {TunnelError} TICKET_INVALID, RATE_LIMITED */
 export async function exchangeCode({ urls }: Pick<Access, 'urls'>, code: string): Promise<EnrolledMachine> {
   const question = { route: 'enrolments', method: 'POST', body: { code }, timeoutMs: QUESTION_MS }
-  return (await callProxy(addressesOf(urls), question)) as EnrolledMachine
+  const answer = (await callProxy(addressesOf(urls), question)) as EnrolledMachine
+  // It names a file.
+  if (typeof answer?.machine === 'string' && isMachineName(answer.machine)) return answer
+  throw new TunnelError('CONNECT_REFUSED', 'what answers there is not a tunnel proxy', { hop: 'proxy' })
 }
 
 /** @throws {TunnelError} */
@@ -31,6 +36,15 @@ export function askMachines({ urls, token }: Access): Promise<Machine[]> {
 /** A route that asks for no token, whatever it answers. @throws {TunnelError} */
 export function fetchOpen({ urls }: Access, route: string): Promise<Response> {
   return fetchFromProxy(addressesOf(urls), { route, timeoutMs: QUESTION_MS })
+}
+
+/**
+ * The names of the person's machines that can be names. They go into files and into lines of shells, and whoever has taken
+ * over a proxy may send others. @throws {TunnelError}
+ */
+export async function askMachineNames(access: Access, timeoutMs = QUESTION_MS): Promise<string[]> {
+  const machines = await listMachines(addressesOf(access.urls), access.token, timeoutMs)
+  return machines.map(({ name }) => name).filter((name) => typeof name === 'string' && isMachineName(name))
 }
 
 /** The public SSH key with which the proxy logs in for the caller. @throws {TunnelError} */

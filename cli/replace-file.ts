@@ -74,7 +74,7 @@ export function unwritable(path: string, cause: unknown): TunnelError {
 
 /** Of a folder that cannot be made Node says that it is not there; what is above it knows better. */
 function codeOf(path: string, cause: unknown): string {
-  const { code = String(cause) } = cause as NodeJS.ErrnoException
+  const { message, code = message } = cause as NodeJS.ErrnoException
   if (code !== 'ENOENT') return code
   let above = dirname(path)
   while (!existsSync(above) && above !== dirname(above)) above = dirname(above)
@@ -129,6 +129,7 @@ function replace(
   mode: number,
 ): boolean {
   const found = statSync(file, { throwIfNoEntry: false })
+  if (found?.isFile() === false) throw new Error('it is not a plain file')
   const before = found === undefined ? undefined : readFileSync(file)
   const after = change(before)
   if (after === undefined || before?.equals(Buffer.from(after)) === true) return false

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import { EXIT } from './failure.ts'
+import { visible } from './output.ts'
 import { stopSignal } from './stop.ts'
 
 /** Between two looks, in ms. */
@@ -57,5 +58,5 @@ function tellable<T>(
 ): string {
   if ('value' in found) return json ? `${JSON.stringify(found.value)}\n` : text(found.value)
   const { code, message } = found.error
-  return json ? `${JSON.stringify({ error: { code, message } })}\n` : `${message} (${code})\n`
+  return json ? `${JSON.stringify({ error: { code, message } })}\n` : `${visible(message)} (${code})\n`
 }

@@ -15,7 +15,8 @@ export interface ProxyAddress {
  * @throws {TunnelError} CONFIG_INVALID
  */
 export function addressOf(base: string, route: 'connect' | 'agent' = 'connect'): ProxyAddress {
-  const url = URL.canParse(base) ? new URL(base) : undefined
+  // URL takes white space out, and other readers of the same text do not.
+  const url = !/\s/.test(base) && URL.canParse(base) ? new URL(base) : undefined
   if (url === undefined || !/^(http|ws)s?:$/.test(url.protocol)) {
     const meant = meantBy(base)
     const hint = meant === undefined ? '' : `; did you mean ${meant}?`

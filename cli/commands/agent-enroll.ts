@@ -7,6 +7,7 @@ import { keepToken } from '../contexts/keep-token.ts'
 import { accessFrom } from '../credentials.ts'
 import { ACCESS_OPTIONS, type Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
+import { visible } from '../output.ts'
 import { unwritable } from '../replace-file.ts'
 
 export const definition: Definition = {
@@ -36,8 +37,8 @@ export async function run(argv: string[]): Promise<number> {
   }
   process.stdout.write(
     [
-      `This machine is ${machine} of ${user} at ${urls.join(', ')}. Its token is in ${tokenFile}`,
-      `until ${expiresAt.slice(0, 10)}. Next:`,
+      `This machine is ${machine} of ${visible(String(user))} at ${urls.join(', ')}. Its token is in ${tokenFile}`,
+      `until ${visible(String(expiresAt)).slice(0, 10)}. Next:`,
       '',
       '  tunnel agent             puts it on line now',
       '  tunnel install agent     puts it on line whenever it runs',

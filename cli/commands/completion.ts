@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { PROFILES } from '../../config/profiles.ts'
-import { askMachines } from '../api.ts'
+import { askMachineNames } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { clientFilePath, readClientFile } from '../contexts/client-file.ts'
 import { accessFrom } from '../credentials.ts'
@@ -66,8 +66,7 @@ async function namesOf(kind: (typeof KINDS)[number], options: CommonOptions): Pr
     const late = new Promise<never>((_, reject) => {
       setTimeout(() => reject(new Error('late')), PATIENCE_MS).unref()
     })
-    const machines = await Promise.race([askMachines(accessFrom(options)), late])
-    return machines.map(({ name }) => name)
+    return await Promise.race([askMachineNames(accessFrom(options), PATIENCE_MS), late])
   } catch {
     return []
   }

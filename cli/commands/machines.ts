@@ -6,7 +6,7 @@ import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { checkMachine } from '../machine-name.ts'
-import { age, duration } from '../output.ts'
+import { age, duration, visible } from '../output.ts'
 import { table } from '../table.ts'
 import { watch } from '../watch.ts'
 
@@ -97,7 +97,7 @@ function enrolText({ code, machine, expiresAt }: EnrolmentCode, urls: readonly s
   return [
     `Type this on ${machine} within ${left}; the code is good once:`,
     '',
-    `  tunnel agent enroll ${code}${where}`,
+    `  tunnel agent enroll ${visible(code)}${where}`,
     '',
     '',
   ].join('\n')

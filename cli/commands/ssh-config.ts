@@ -2,7 +2,7 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { homeFolder } from '../../config/folders.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
-import { askMachines } from '../api.ts'
+import { askMachineNames } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { refused } from '../contexts/client-file.ts'
 import { type Access, accessFrom, DEFAULT_URL, isLoopback } from '../credentials.ts'
@@ -47,7 +47,7 @@ export async function print(flags: CommonOptions, named: readonly string[]): Pro
   let machines = named
   if (named.length === 0) {
     try {
-      machines = (await machinesOf(access)).filter(mayStandAlone)
+      machines = (await askMachineNames(access)).filter(mayStandAlone)
     } catch (error) {
       if (!(error instanceof TunnelError)) throw error
       note(`no machine can be called by its name alone, for the proxy cannot be asked: ${error.message}`)
@@ -64,7 +64,7 @@ async function write(flags: CommonOptions, named: readonly string[]): Promise<nu
   const home = homeFolder()
   if (home === undefined) throw refused('there is no home folder with a ~/.ssh/config: set HOME')
   const file = join(home, '.ssh', 'config')
-  const listed = named.length === 0 ? await machinesOf(access) : []
+  const listed = named.length === 0 ? await askMachineNames(access) : []
   const notes: string[] = []
   let machines: string[] = []
   const changed = await updateFile(file, (before) => {
@@ -107,11 +107,6 @@ function told(file: string, changed: boolean, machines: readonly string[], { url
   const names = [...machines, 'MACHINE.tunnel'].join(', ')
   const what = changed ? `${file} is written` : `${file} is as it should be already`
   return `${what}: ${names} by ${urls[0]}; try \`ssh ${machines[0] ?? 'home.tunnel'}\``
-}
-
-/** What the person has at the proxy. */
-async function machinesOf(access: Access): Promise<string[]> {
-  return (await askMachines(access)).map(({ name }) => name)
 }
 
 /** What a proxy lists must not stand for another host, such as `github.com`, unless the person named it. */

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
-import { chmodSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { startProxy, until } from '../support/proxy.ts'
 import { tempFolder } from '../support/tree.ts'
-import { isolated, startTunnel, tunnel } from './tunnel.ts'
+import { isolated, startTunnel, tunnel, tunnelLines } from './tunnel.ts'
 
 test('a machine is enrolled with a code that its owner made, and its agent then needs no address and no token', async (t) => {
   const proxy = await startProxy(t)
@@ -42,4 +44,29 @@ test('a machine is enrolled with a code that its owner made, and its agent then 
   const again = await tunnel([...line.split(' '), '--json'], { env: machine })
   assert.equal(again.code, 3)
   assert.equal((JSON.parse(again.stderr) as { error: { code: string } }).error.code, 'TICKET_INVALID')
+})
+
+test('what a hostile proxy says reaches no file, no configuration of ssh and no line of a shell', async (t) => {
+  const names = ['home', 'x\nHost *', '$(touch pwned)', '../../x', 'A', 7]
+  const server = createServer((request, response) => {
+    const enrolled = { token: 'abc', user: '\u001b[2J', machine: '../../stolen', expiresAt: '2030' }
+    response.setHeader('content-type', 'application/json')
+    response.end(JSON.stringify(request.method === 'POST' ? enrolled : names.map((name) => ({ name }))))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.after(() => server.close())
+  const folder = await tempFolder(t)
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const env = isolated(folder, { TUNNEL_URL: url, TUNNEL_TOKEN: 'x', HOME: folder })
+  const [section, values, enrolled] = await tunnelLines(
+    [['ssh-config'], ['completion', '--values', 'machine'], ['agent', 'enroll', 'CODE']],
+    env,
+  )
+  assert.deepEqual(section?.stdout.match(/^Host .*$/gm), ['Host home home.tunnel', 'Host *.tunnel'])
+  assert.equal(values?.stdout, 'home\n')
+  assert.equal(enrolled?.code, 4, enrolled?.stderr)
+  assert.deepEqual(
+    readdirSync(folder, { recursive: true }).filter((name) => /stolen|token/.test(String(name))),
+    [],
+  )
 })
