@@ -1,3 +1,4 @@
+import { nearest } from '../protocol/nearest.ts'
 import type { CommandModule } from './command.ts'
 
 interface Entry {
@@ -73,6 +74,16 @@ export function commandOf(words: readonly string[]): { command: CommandName | un
   if (words.length > 1 && isCommandName(two)) return { command: two, rest: words.slice(2) }
   const [first = ''] = words
   return { command: isCommandName(first) ? first : ALIASES.get(first), rest: words.slice(1) }
+}
+
+/** What is wrong with the second word of a line, where it is nearly that of a command of two words. */
+export function mistypedPair(words: readonly string[]): string | undefined {
+  const [first = '', second = ''] = words
+  const seconds = Object.keys(COMMANDS).flatMap((name) =>
+    name.startsWith(`${first} `) ? name.slice(first.length + 1) : [],
+  )
+  const meant = second.startsWith('-') || seconds.includes(second) ? undefined : nearest(second, seconds)
+  return meant && `unknown command "${first} ${second}"; did you mean ${first} ${meant}?`
 }
 
 export function isCommandName(name: string): name is CommandName {

@@ -1,6 +1,6 @@
-import { COMMANDS, type CommandName, commandOf } from './commands.ts'
+import { COMMANDS, type CommandName, commandOf, mistypedPair } from './commands.ts'
 import { ACCESS_OPTIONS, namesOf, type OptionDefinition, OUTPUT_OPTIONS } from './definition.ts'
-import { describeFailure, EXIT, renderFailure } from './failure.ts'
+import { describeFailure, EXIT, renderFailure, UsageError } from './failure.ts'
 
 // Nothing heavy is imported here: each command loads what it needs, and `tunnel stdio` stands between ssh and its first byte.
 
@@ -29,6 +29,8 @@ export async function dispatch(argv: string[], outputIsGone = () => false): Prom
   const { leading, rest } = splitLeading(argv)
   const { command, rest: own } = commandOf(rest)
   try {
+    const mistyped = mistypedPair(rest)
+    if (mistyped !== undefined) throw new UsageError(mistyped)
     if (command === undefined) return await (await import('./overview.ts')).run(rest)
     const { run } = await COMMANDS[command].load()
     return await run([...leading, ...own])

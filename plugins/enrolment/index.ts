@@ -12,6 +12,9 @@ import * as schemas from './schemas.ts'
 /** Attempts with a code by one address: nobody mistypes more often, and 80 bits are not guessed. */
 const ATTEMPTS = { burst: 10, perMinute: 6 }
 
+/** Refusals in the audit trail, whose disk strangers must not fill from many addresses; the metric counts them all. */
+const AUDITED = { burst: 60, perMinute: 60 }
+
 /** One-time codes, so that no long token has to be typed on a machine. */
 async function enrolmentPlugin(app: FastifyInstance, options: EnrolmentOptions): Promise<void> {
   const codes = new EnrolmentCodes(app.state, options)
@@ -43,9 +46,10 @@ async function enrolmentPlugin(app: FastifyInstance, options: EnrolmentOptions):
     '/api/tunnel/enrolments',
     { schema: schemas.useCode, onRequest: limitAttempts },
     async ({ body, ip, id: correlationId }) => {
-      const { user, tier, machine } = await codes.use(body.code).catch((error: unknown) => {
+      const { user, tier, machine } = await codes.use(body.code).catch(async (error: unknown) => {
         app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error).code })
-        app.audit.record({ event: 'enrolment.refused', correlationId, details: { address: ip } })
+        const { allowed } = await app.state.takeToken('enrolment-refused', AUDITED)
+        if (allowed) app.audit.record({ event: 'enrolment.refused', correlationId, details: { address: ip } })
         throw error
       })
       const ttlSeconds = Math.floor(options.tokenMs / 1_000)

@@ -63,6 +63,8 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['ssh', /name the machine/],
   ['ssh --wat home', /unknown option '--wat'/],
   ['agent', /--machine/],
+  ['agent enrol ABCD', /unknown command "agent enrol"; did you mean agent enroll\?/],
+  ['agent enroll', /missing required argument/],
   ['agent --machine home --ssh nonsense --token t', /HOST:PORT/],
   ['agent --machine home --allow x:99999 --token t', /HOST:PORT/],
   ['token', /--sub/],
