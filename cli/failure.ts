@@ -1,5 +1,11 @@
 import { ConfigError } from '../config/errors.ts'
-import { asTunnelError, type ErrorCode, type Hop, TunnelError } from '../protocol/codec/errors.ts'
+import {
+  asTunnelError,
+  type ErrorCode,
+  type Hop,
+  TunnelError,
+  type TunnelErrorOptions,
+} from '../protocol/codec/errors.ts'
 import { visible } from './output.ts'
 
 /** What the shell is told; `docs/CONFIGURATION.md` lists the same. */
@@ -167,8 +173,8 @@ export function unusedProxy(env: NodeJS.ProcessEnv = process.env): string | unde
 export class AdvisedError extends TunnelError {
   readonly advice: string
 
-  constructor(code: ErrorCode, message: string, advice: string) {
-    super(code, message, { hop: 'client' })
+  constructor(code: ErrorCode, message: string, advice: string, options: TunnelErrorOptions = {}) {
+    super(code, message, { hop: 'client', ...options })
     this.advice = advice
   }
 }

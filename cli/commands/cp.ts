@@ -1,3 +1,4 @@
+import { collectInOneGo } from '../collector.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { withTunnel } from '../connect.ts'
 import { Checksums } from '../copy/checksums.ts'
@@ -50,6 +51,7 @@ export async function run(argv: string[]): Promise<number> {
   if (made === undefined) return EXIT.ok
   const flags = made.opts<CopyFlags>()
   const places = placesOf(made.args)
+  collectInOneGo()
   const abort = new AbortController()
   const report = new Report({ json: flags.json === true, abort })
   try {

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { FileError } from '../../client/index.ts'
 import { ByteWindow } from './byte-window.ts'
 import type { Checksums } from './checksums.ts'
@@ -30,6 +31,7 @@ export interface CopyEvents {
   began(item: Item): void
   moved(byteCount: number): void
   checking(path: string): void
+  restarted(target: string): void
   copied(item: Item, copied: Copied): void
   /** One thing could not be copied; others may be. */
   failed(error: unknown): void
@@ -57,6 +59,8 @@ export async function copy(request: CopyRequest, events: CopyEvents): Promise<Co
   for (const error of plan.failures) fail(error)
   // What one failure ends, the others at work end as well.
   const abort = new AbortController()
+  // Each file at work listens.
+  setMaxListeners(MAX_FILES * 2, abort.signal)
   const onAbort = (): void => abort.abort(signal.reason)
   signal.addEventListener('abort', onAbort)
   if (signal.aborted) onAbort()
@@ -65,6 +69,7 @@ export async function copy(request: CopyRequest, events: CopyEvents): Promise<Co
     window: new ByteWindow(WINDOW_BYTES),
     signal: abort.signal,
     onMoved: (byteCount) => events.moved(byteCount),
+    onRestart: (target) => events.restarted(target),
     onChecking: (path) => events.checking(path),
   }
   const unusable: string[] = []
@@ -158,6 +163,6 @@ function endsAll(error: unknown): boolean {
 function changed(from: Files, { source }: Item): FileError {
   return new FileError(`${from.told(source)} was copied`, 'other', {
     hop: from.isNear ? 'client' : 'target',
-    detail: 'but it changed meanwhile, and the copy may be neither the one nor the other state',
+    detail: 'it changed meanwhile, and the copy may be neither of its two states',
   })
 }

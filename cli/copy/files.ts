@@ -26,6 +26,8 @@ export interface Times {
 export interface ReadEnd {
   /** All of `byteCount`, or less where the file has become shorter. */
   read(offset: number, byteCount: number): Promise<Buffer>
+  /** What `read` gave is not needed any more. */
+  release?(bytes: Buffer): void
   /** As it is now. */
   info(): Promise<FileInfo>
   close(): Promise<void>

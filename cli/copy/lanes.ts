@@ -40,6 +40,8 @@ export class Lanes {
   readonly #options: LanesOptions
   readonly #lanes = new Set<Lane>()
   #opening: Promise<void> | undefined
+  /** Further sessions that are being opened. */
+  #widening = 0
   #isInterrupted = false
   #closed = false
   /** Why there will be no further session beside those that there are. */
@@ -108,18 +110,21 @@ export class Lanes {
     return best
   }
 
-  /** One session more, in the background; the others do without where it cannot be had. */
+  /** As many sessions more as there are, in the background; the others do without those that cannot be had. */
   #widen(): void {
-    if (this.#isLimited || this.#opening !== undefined || this.#lanes.size >= MAX_LANES) return
-    this.#opening = this.#options
-      .open()
-      .then((session) => void this.#add(session))
-      .catch(() => {
-        this.#isLimited = true
-      })
-      .finally(() => {
-        this.#opening = undefined
-      })
+    if (this.#isLimited || this.#widening > 0) return
+    this.#widening = Math.min(this.#lanes.size, MAX_LANES - this.#lanes.size)
+    for (let count = this.#widening; count > 0; count--) void this.#openMore()
+  }
+
+  async #openMore(): Promise<void> {
+    try {
+      this.#add(await this.#options.open())
+    } catch {
+      this.#isLimited = true
+    } finally {
+      this.#widening--
+    }
   }
 
   async #wait(): Promise<Lane> {

@@ -29,7 +29,8 @@ export interface Move {
  */
 export async function moveBytes(move: Move): Promise<{ doneTo: number; error?: unknown }> {
   const { reader, writer, window, hash, signal, to } = move
-  const written = new Map<number, number>()
+  /** What has been written ahead of something that has not. */
+  const written = new Map<number, Buffer>()
   let doneTo = move.from
   let next = move.from
   let running = 0
@@ -44,13 +45,15 @@ export async function moveBytes(move: Move): Promise<{ doneTo: number; error?: u
 
   async function piece(offset: number, byteCount: number): Promise<void> {
     const bytes = await reader.read(offset, byteCount)
-    if (bytes.length < byteCount) throw becameShorter(move.told, move.hop)
+    if (bytes.length < byteCount) throw new BecameShorter(move.told, move.hop)
     hash.add(offset, bytes)
     await writer.write(offset, bytes)
-    written.set(offset, byteCount)
-    for (let length = written.get(doneTo); length !== undefined; length = written.get(doneTo)) {
+    written.set(offset, bytes)
+    for (let first = written.get(doneTo); first !== undefined; first = written.get(doneTo)) {
       written.delete(doneTo)
-      doneTo += length
+      doneTo += first.length
+      // All before it has been read, and so it has been hashed as well.
+      reader.release?.(first)
     }
     move.onMoved(byteCount)
   }
@@ -80,6 +83,9 @@ export async function moveBytes(move: Move): Promise<{ doneTo: number; error?: u
   return { doneTo, ...failure }
 }
 
-export function becameShorter(told: string, hop: Move['hop']): FileError {
-  return new FileError(`${told} cannot be copied`, 'other', { hop, detail: 'it became shorter meanwhile' })
+/** A source that is not what it was when its copy began; what there is of that copy is of no use. */
+export class BecameShorter extends FileError {
+  constructor(told: string, hop: Move['hop']) {
+    super(`${told} cannot be copied`, 'other', { hop, detail: 'it became shorter meanwhile' })
+  }
 }

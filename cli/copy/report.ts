@@ -21,6 +21,7 @@ export interface ReportOptions {
 export class Report {
   readonly events: CopyEvents
   readonly #json: boolean
+  readonly #abort: AbortController
   readonly #progress: ProgressLine | undefined
   readonly #kept: { part: string; bytes: number }[] = []
   readonly #unchecked = new Map<Checked, number>()
@@ -37,6 +38,7 @@ export class Report {
 
   constructor({ json, abort }: ReportOptions) {
     this.#json = json
+    this.#abort = abort
     process.stdout.once('error', () => abort.abort())
     if (!json && process.stderr.isTTY)
       this.#progress = new ProgressLine(process.stderr, () => this.#standing())
@@ -57,6 +59,12 @@ export class Report {
       checking: (path) => {
         this.#isChecking = this.#doneBytes >= this.#totalBytes
         this.#name = path
+      },
+      restarted: (target) => {
+        this.#event('restarted', { target })
+        this.say(
+          `${NAME}: ${visible(this.#told(target))}: what an earlier copy left is of something else; all is copied again`,
+        )
       },
       copied: ({ source, target }, { bytes, sha256, checked, resumedFrom }) => {
         this.#resumedBytes += resumedFrom
@@ -91,7 +99,15 @@ export class Report {
     const { files, bytes, failures, kept } = result
     const resumes = this.#lanes?.resumes ?? 0
     const seconds = (performance.now() - this.#beganMs) / 1_000
-    this.#event('done', { files, bytes, failures, resumes, resumedBytes: this.#resumedBytes, kept, seconds })
+    this.#event(this.#abort.signal.aborted ? 'stopped' : 'done', {
+      files,
+      bytes,
+      failures,
+      resumes,
+      resumedBytes: this.#resumedBytes,
+      kept,
+      seconds,
+    })
     const parts = [
       `${files === 1 ? 'one file' : `${files} files`}, ${byteText(bytes)} in ${clockText(seconds)}`,
       ...(resumes > 0 ? [`resumed ${resumes === 1 ? 'once' : `${resumes} times`}`] : []),
@@ -112,8 +128,8 @@ export class Report {
     const error = thrown instanceof Unfinished ? thrown.cause : thrown
     if (kept !== undefined) this.#kept.push(kept)
     if (this.#kept.length === 0) return error
-    const { code, message } = asTunnelError(error)
-    return new AdvisedError(code, message, this.#keptText())
+    const { code, message, hop, cause } = asTunnelError(error)
+    return new AdvisedError(code, message, this.#keptText(), { ...(hop !== undefined && { hop }), cause })
   }
 
   /** It was ended by a signal. */
@@ -157,13 +173,17 @@ export class Report {
     return `no checksum from the machine (${visible(why)}): ${how}`
   }
 
+  #told(target: string): string {
+    return this.#request?.to.told(target) ?? target
+  }
+
   #tellKept(): void {
     if (this.#kept.length > 0) this.say(`${NAME}: ${this.#keptText()}`)
   }
 
   #keptText(): string {
     const [first] = this.#kept
-    const told = first === undefined ? '' : (this.#request?.to.told(first.part) ?? first.part)
+    const told = first === undefined ? '' : this.#told(first.part)
     if (this.#kept.length === 1 && first !== undefined)
       return `${byteText(first.bytes)} are kept in ${visible(told)}; the same command goes on from there`
     return `${this.#kept.length} part files are kept, such as ${visible(told)}; the same command goes on from there`

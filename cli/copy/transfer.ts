@@ -9,7 +9,7 @@ import {
   type ReadEnd,
   type WriteEnd,
 } from './files.ts'
-import { becameShorter, moveBytes, SPREAD_BYTES } from './move-bytes.ts'
+import { BecameShorter, moveBytes, SPREAD_BYTES } from './move-bytes.ts'
 import { OrderedHash } from './ordered-hash.ts'
 
 /** What an unfinished copy is called behind the name that it will have. */
@@ -27,6 +27,8 @@ export interface CopyContext {
   signal: AbortSignal
   /** Bytes of a file are there; negative where they are to be copied again. */
   onMoved: (byteCount: number) => void
+  /** What an earlier copy left turned out to be of something else: all of it is copied again. */
+  onRestart: (target: string) => void
   /** A checksum is being made. */
   onChecking: (path: string) => void
 }
@@ -130,8 +132,10 @@ async function attempt(
   const isDoubtful = checked !== 'both sides' && resumedFrom > 0 && left?.modified !== info.modified
   if (!isRight || isDoubtful) {
     context.onMoved(-info.size)
-    // What an earlier copy left was of something else.
-    if (resumedFrom > 0) return attempt(context, source, target, info, false)
+    if (resumedFrom > 0) {
+      context.onRestart(target)
+      return attempt(context, source, target, info, false)
+    }
     await to.remove(part)
     throw new FileError(`${to.told(target)} cannot be written`, 'other', {
       hop: 'target',
@@ -174,9 +178,10 @@ async function hashPrefix(
     for (let at = 0; at < end && !signal.aborted; ) {
       const bytes = await near.read(at, Math.min(PIECE_BYTES, end - at))
       if (bytes.length === 0)
-        throw becameShorter(near === reader ? from.told(source) : to.told(part), 'client')
+        throw new BecameShorter(near === reader ? from.told(source) : to.told(part), 'client')
       hash.add(at, bytes)
       at += bytes.length
+      near.release?.(bytes)
     }
   } finally {
     if (near !== reader) await near.close()
@@ -227,7 +232,7 @@ async function giveUp(
   const cause = error ?? signal.reason
   // Where the way to the machine is gone nothing can be put in order there; the next copy takes that into account.
   const isWayLost = error !== undefined && !(error instanceof FileError)
-  const bytes = Math.min(doneTo, info.size)
+  const bytes = error instanceof BecameShorter ? 0 : doneTo
   await reader.close()
   if (isWayLost && !to.isNear) return new Unfinished(cause, bytes === 0 ? undefined : { part, bytes })
   try {

@@ -169,7 +169,7 @@ export class Fields {
 }
 
 /** A field of a packet: a string (text is UTF-8), or bytes that go as they are. */
-type Field = string | Buffer | { raw: Buffer }
+export type Field = string | Buffer | { raw: Buffer }
 
 export function uint32(value: number): { raw: Buffer } {
   const raw = Buffer.allocUnsafe(4)
