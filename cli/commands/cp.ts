@@ -6,6 +6,7 @@ import { copy } from '../copy/copy.ts'
 import { FarFiles } from '../copy/far-files.ts'
 import { Lanes } from '../copy/lanes.ts'
 import { nearFiles } from '../copy/near-files.ts'
+import type { Plan } from '../copy/plan.ts'
 import { type Places, placesOf } from '../copy/places.ts'
 import { Report } from '../copy/report.ts'
 import type { Definition } from '../definition.ts'
@@ -99,7 +100,12 @@ async function execute(
           signal,
         }
         report.begin(request, lanes)
-        return report.result(await copy(request, report.events))
+        const { events } = report
+        const planned = (plan: Plan): void => {
+          events.planned(plan)
+          lanes.expect(plan.bytes)
+        }
+        return report.result(await copy(request, { ...events, planned }))
       } catch (error) {
         throw report.fatal(error)
       } finally {

@@ -67,6 +67,11 @@ export class Lanes {
     this.#add(await this.#options.open())
   }
 
+  /** So much is going to be moved: the sessions for it are opened at once. */
+  expect(bytes: number): void {
+    this.#widen(Math.floor(bytes / FULL_BYTES))
+  }
+
   /** The link was lost: the sessions wait for another. */
   interrupted(): void {
     this.#isInterrupted = true
@@ -106,14 +111,14 @@ export class Lanes {
       if (lane.session.lost !== undefined) this.#lost(lane)
       else if (best === undefined || lane.loadBytes < best.loadBytes) best = lane
     }
-    if (best !== undefined && best.loadBytes >= FULL_BYTES) this.#widen()
+    if (best !== undefined && best.loadBytes >= FULL_BYTES) this.#widen(this.#lanes.size)
     return best
   }
 
-  /** As many sessions more as there are, in the background; the others do without those that cannot be had. */
-  #widen(): void {
+  /** So many sessions more, in the background; the others do without those that cannot be had. */
+  #widen(more: number): void {
     if (this.#isLimited || this.#widening > 0) return
-    this.#widening = Math.min(this.#lanes.size, MAX_LANES - this.#lanes.size)
+    this.#widening = Math.min(more, MAX_LANES - this.#lanes.size)
     for (let count = this.#widening; count > 0; count--) void this.#openMore()
   }
 
