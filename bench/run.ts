@@ -2,8 +2,9 @@
 import { parseArgs } from 'node:util'
 import { Cleanup } from '../test/support/scope.ts'
 import { requireSystem } from '../test/support/system.ts'
-import { runBench } from './measure.ts'
+import { type BenchOptions, runBench } from './measure.ts'
 import { render } from './report.ts'
+import { measureStartup, renderStartup } from './startup.ts'
 
 const HELP = `Usage: npm run bench -- [options]
 
@@ -11,7 +12,9 @@ Options:
   --mib <n>          size of a bulk transfer (default: 256)
   --requests <n>     small requests in a run (default: 10000)
   --connections <n>  at once (default: 32)
-  --rounds <n>       interleaved; medians are printed (default: 5)
+  --rounds <n>       interleaved; medians are printed; 0: none of these (default: 5)
+  --starts <n>       starts of ssh, each way, with and without a delay; 0: none (default: 7)
+  --round-trip <ms>  of the delay (default: 200)
   --profile <name>   configuration profile of all parties
   --json             the whole report as JSON
 `
@@ -22,11 +25,25 @@ const { values } = parseArgs({
     requests: { type: 'string', default: '10000' },
     connections: { type: 'string', default: '32' },
     rounds: { type: 'string', default: '5' },
+    starts: { type: 'string', default: '7' },
+    'round-trip': { type: 'string', default: '200' },
     profile: { type: 'string' },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
   },
 })
+
+function bulkOptions(): Omit<BenchOptions, 'rounds'> {
+  return {
+    byteCount: Number(values.mib) * 1_048_576,
+    requests: Number(values.requests),
+    connections: Number(values.connections),
+    ...(values.profile !== undefined && { profile: values.profile }),
+    progress: (text) => {
+      if (process.stderr.isTTY) process.stderr.write(`${text}\n`)
+    },
+  }
+}
 
 async function main(): Promise<void> {
   const missing = requireSystem('sshd', 'ssh')
@@ -36,17 +53,14 @@ async function main(): Promise<void> {
     process.once(signal, () => void cleanup.close().finally(() => process.exit(130)))
   }
   try {
-    const report = await runBench(cleanup, {
-      byteCount: Number(values.mib) * 1_048_576,
-      requests: Number(values.requests),
-      connections: Number(values.connections),
-      rounds: Number(values.rounds),
-      ...(values.profile !== undefined && { profile: values.profile }),
-      progress: (text) => {
-        if (process.stderr.isTTY) process.stderr.write(`${text}\n`)
-      },
-    })
-    console.log(values.json ? JSON.stringify(report, null, 2) : render(report))
+    const rounds = Number(values.rounds)
+    const report = rounds === 0 ? undefined : await runBench(cleanup, { ...bulkOptions(), rounds })
+    const starts = Number(values.starts)
+    const roundTripMs = Number(values['round-trip'])
+    const startup = starts === 0 ? undefined : await measureStartup(cleanup, { rounds: starts, roundTripMs })
+    if (values.json) return console.log(JSON.stringify({ ...report, startup }, null, 2))
+    if (report !== undefined) console.log(render(report))
+    if (startup !== undefined) console.log(renderStartup(startup))
   } finally {
     await cleanup.close()
   }

@@ -24,6 +24,8 @@ export interface RawStream extends StreamOptions {
   kind: 'ssh' | 'tcp' | 'sftp'
   /** `host:port` on the machine's side; needed for `tcp`. */
   target?: string
+  /** Leaves with the wish for the stream, and so a round trip earlier than what is written later; 65,536 bytes at most. */
+  first?: Uint8Array
 }
 
 /** What streams of any kind are opened with. */
@@ -35,7 +37,7 @@ export interface DuplexPath {
 
 /** Resolves when the far side has accepted. @throws {TunnelError} */
 export async function openRawStream(way: DuplexPath, request: RawStream): Promise<StreamDuplex> {
-  return openDuplex(way, rawHead(request), request)
+  return openDuplex(way, rawHead(request), request, false, request.first)
 }
 
 /** @throws {TunnelError} CONFIG_INVALID */
@@ -45,18 +47,24 @@ export function rawHead({ machine, kind, target }: RawStream): Omit<NewStreamHea
   return target === undefined ? { kind, machine } : { kind, machine, target }
 }
 
-/** @param aux whether its second channel is wanted. @throws {TunnelError} */
+/**
+ * @param aux whether its second channel is wanted
+ * @param first leaves with OPEN
+ * @throws {TunnelError}
+ */
 export function openDuplex(
   way: DuplexPath,
   head: Omit<NewStreamHead, 'priority'>,
   options: StreamOptions,
   aux = false,
+  first?: Uint8Array,
 ): Promise<StreamDuplex> {
-  return openStream(way, head, options, async (stream, place) => {
+  const take = async (stream: TunnelStream, place: StreamPlace): Promise<StreamDuplex> => {
     const duplex = await StreamDuplex.accepted(stream, { aux, accepted: () => place.accepted() })
     duplex.once('close', () => place.over())
     return duplex
-  })
+  }
+  return openStream(way, head, options, take, first)
 }
 
 /** What whoever has a new stream says of it. */
@@ -76,12 +84,13 @@ export async function openStream<T>(
   head: Omit<NewStreamHead, 'priority'>,
   { priority = 'normal', signal, timeoutMs = defaultTimeoutMs }: StreamOptions,
   take: (stream: TunnelStream, place: StreamPlace) => Promise<T>,
+  first?: Uint8Array,
 ): Promise<T> {
   const asked = head.target ?? 'the SSH server'
   const deadline = new Deadline(path.clock, signal, timeoutMs, `${asked} on ${head.machine} did not answer`)
   try {
     return await inPlace(path.queue, priority, deadline, (release) => {
-      const stream = opener().open({ ...head, priority })
+      const stream = opener().open({ ...head, priority }, first)
       deadline.onGivenUp(() => stream.reset(deadline.reason as TunnelError))
       return take(stream, {
         accepted: () => deadline.stopTimer(),

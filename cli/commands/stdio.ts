@@ -2,6 +2,7 @@ import type { Readable, Writable } from 'node:stream'
 import { isatty } from 'node:tty'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import type { TunnelService } from '../../client/index.ts'
+import { MAX_DATA_BYTES } from '../../protocol/codec/frames.ts'
 import { parseTarget } from '../../protocol/codec/target.ts'
 import type { StreamDuplex } from '../../protocol/node/duplex.ts'
 import { collectInOneGo } from '../collector.ts'
@@ -73,13 +74,16 @@ export async function run(argv: string[]): Promise<number> {
     if (isTerminal) process.stderr.write(`\r\ntunnel: ${line}\r\n`)
   }
   const request = { machine, kind: 'ssh', ...(target !== undefined && { target }) } as const
+  const input = standardInput()
+  // ssh says its version at once: that is here before there is a link.
+  if (!isatty(0)) input.read(0)
   const carry = async (tunnel: TunnelService): Promise<number> => {
-    const stream = await waitOut(() => tunnel.open(request), say)
+    const first = firstOf(input)
+    const stream = await waitOut(() => tunnel.open({ ...request, ...(first && { first }) }), say)
     const stopped = stopSignal()
     if (isTerminal) narrate(tunnel, stream, machine, new Notices())
     // An SSH server that has ended listens no longer, and a person has no reason to type on. Other protocols half-close.
     const isWhole = target === undefined || isatty(0)
-    const input = standardInput()
     // Whoever types waits for an answer.
     input.on('data', () => {
       if (tunnel.state === 'reconnecting') tunnel.retryNow()
@@ -92,6 +96,12 @@ export async function run(argv: string[]): Promise<number> {
     return EXIT.ok
   }
   return withTunnel(values, carry, { say })
+}
+
+/** What has been read already, as much of it as fits on an OPEN. */
+function firstOf(input: Readable): Buffer | undefined {
+  const byteCount = Math.min(input.readableLength, MAX_DATA_BYTES)
+  return byteCount === 0 ? undefined : (input.read(byteCount) ?? undefined)
 }
 
 /** How long the far side has to end a stream whose `ssh` has ended, in ms. */

@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import { StreamDuplex } from '../../protocol/node/duplex.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { startProxy } from '../client/proxy.ts'
@@ -49,6 +50,25 @@ test('tunnel stdio says nothing in a pipe, whatever becomes of its link', async 
   assert.deepEqual(await stdio.exit, { code: 0, signal: null })
   assert.deepEqual([stdio.stdout, stdio.stderr], ['one\ntwo\nthree\n', ''])
   assert.ok(proxy.links.length > 1)
+})
+
+test('what ssh says at once leaves with the wish for the stream, and nothing of it is lost or doubled', async (t) => {
+  const early: string[] = []
+  const proxy = await startProxy(t, {
+    onStream: (stream) => {
+      // Before it is accepted, only what came with it can be here.
+      stream.handle({ data: (bytes) => early.push(Buffer.from(bytes).toString()) })
+      stream.reset(new TunnelError('POLICY_DENIED', 'enough'))
+    },
+  })
+  const env = isolated(await tempFolder(t), { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: 'token' })
+  const input = 'SSH-2.0-OpenSSH_9.9\r\n'
+  assert.equal((await tunnel(['stdio', 'home'], { env, input })).code, 5)
+  assert.deepEqual(early, [input])
+  const echoing = await startProxy(t, { onStream: echo })
+  const long = 'x'.repeat(200_000)
+  const whole = await tunnel(['stdio', 'home'], { env: { ...env, TUNNEL_URL: echoing.url }, input: long })
+  assert.equal(whole.stdout, long)
 })
 
 test('tunnel stdio loads no package but the WebSocket, and no server: ssh waits for it', async (t) => {
