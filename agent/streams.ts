@@ -9,6 +9,7 @@ import { Budget } from '../protocol/stream/budget.ts'
 import type { TunnelStream } from '../protocol/stream/stream.ts'
 import { TokenBucket } from '../protocol/token-bucket.ts'
 import { dialTarget } from './dial.ts'
+import { greeted } from './greeting.ts'
 import type { AgentLog } from './options.ts'
 
 export interface AgentStreamsOptions {
@@ -76,6 +77,7 @@ export class AgentStreams {
       if (wanted === undefined || !this.#allowed.has(wanted.authority)) throw notAllowed(target)
       const join = new Join(stream, {})
       const socket = await dialTarget(wanted)
+      if (target === this.#ssh) await greeted(socket, target)
       // It may have been given up while we dialled.
       if (join.over) {
         socket.destroy()

@@ -27,7 +27,7 @@ export async function withTunnel<T>(
   const tunnel = new TunnelService({ url: urls, token, platform, ...settings })
   let failed = true
   try {
-    await waitOut(() => tunnel.connect(), say)
+    await waitOut(() => tunnel.connect(), say, true)
     const result = await use(tunnel)
     failed = false
     return result

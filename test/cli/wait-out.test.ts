@@ -37,3 +37,20 @@ test('a wait that is too long or of unknown length, and a machine that is off li
     assert.equal(tries, 1)
   }
 })
+
+test('a proxy that does not answer a dial in time is dialled again; what else takes too long is not', async () => {
+  const silent = new TunnelError('TIMEOUT', 'the proxy did not answer within 10 s', { hop: 'proxy' })
+  let tries = 0
+  const attempt = async () => {
+    if (++tries < 2) throw silent
+    return 'in'
+  }
+  const said: string[] = []
+  assert.equal(await waitOut(attempt, (line) => said.push(line), true), 'in')
+  assert.deepEqual(said, ['the proxy did not answer within 10 s; trying again in 1 s'])
+  tries = 0
+  await assert.rejects(
+    waitOut(attempt, () => {}),
+    silent,
+  )
+})

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import test from 'node:test'
-import { listenTcp, readAll, startProxy } from '../support/proxy.ts'
+import { waitOut } from '../../cli/wait-out.ts'
+import { drop, listenTcp, readAll, startProxy } from '../support/proxy.ts'
+import { requireSystem, startSshd } from '../support/sshd.ts'
 
 test('a hundred parallel sessions of one user go through, with the default limits of the lowest tier', async (t) => {
   const proxy = await startProxy(t)
@@ -19,4 +22,27 @@ test('a hundred parallel sessions of one user go through, with the default limit
     answers,
     Array.from({ length: 100 }, (_, index) => `${index}`),
   )
+})
+
+test('fifty parallel logins go through where sshd takes ten at once, and say that they wait', {
+  skip: requireSystem('sshd'),
+}, async (t) => {
+  const [proxy, sshd] = await Promise.all([
+    startProxy(t),
+    startSshd(t, { config: ['MaxStartups 10:100:10'] }),
+  ])
+  await proxy.startAgent('home', 'alice', sshd)
+  const tunnel = await proxy.connect('alice')
+  const said: string[] = []
+  const greetings = await Promise.all(
+    Array.from({ length: 50 }, async () => {
+      const open = () => tunnel.open({ machine: 'home', kind: 'ssh' })
+      const stream = await waitOut(open, (line) => said.push(line))
+      const [greeting = 'no greeting'] = await Promise.race([once(stream, 'data'), once(stream, 'end')])
+      drop(stream)
+      return String(greeting)
+    }),
+  )
+  for (const greeting of greetings) assert.match(greeting, /^SSH-2\.0-/)
+  assert.match(said[0] ?? '', /too many are logging in \(its MaxStartups\).*; trying again in \d s$/)
 })

@@ -1,0 +1,41 @@
+import type { Socket } from 'node:net'
+import { TunnelError } from '../protocol/codec/errors.ts'
+
+/** How long an SSH server has for its first byte before it is taken for one that lets its client speak first, in ms. */
+const GREETING_MS = 1_000
+/** When those may come again that sshd has turned away, in ms: spread, because they were too many at once. */
+const RETRY_MS = { least: 500, most: 2_500 }
+/** What sshd says, in versions that say anything, before it hangs up on more logins at once than MaxStartups allows. */
+const REFUSAL = 'Exceeded MaxStartups'
+
+/**
+ * Resolves when the SSH server has begun to speak, or is silent; what it has said is still to be read.
+ * @throws {TunnelError} TOO_MANY_CONNECTIONS when it hangs up instead: its client has been sent nothing, and may ask again
+ */
+export function greeted(socket: Socket, target: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const settle = (isRefused: boolean): void => {
+      clearTimeout(timer)
+      socket.off('readable', onReadable).off('end', onEnd).off('error', onEnd).off('close', onEnd)
+      if (!isRefused) return resolve()
+      socket.on('error', () => {}).destroy()
+      reject(tooManyLogins(target))
+    }
+    const timer = setTimeout(() => settle(false), GREETING_MS)
+    const onEnd = (): void => settle(true)
+    const onReadable = (): void => {
+      const bytes = socket.read() as Buffer | null
+      // Null: nothing more will come, and 'end' follows.
+      if (bytes === null) return
+      socket.unshift(bytes)
+      settle(bytes.toString('latin1', 0, REFUSAL.length) === REFUSAL)
+    }
+    socket.on('readable', onReadable).once('end', onEnd).once('error', onEnd).once('close', onEnd)
+  })
+}
+
+function tooManyLogins(target: string): TunnelError {
+  const text = `the SSH server at ${target} hung up at once: too many are logging in (its MaxStartups), or it is shutting down`
+  const retryAfterMs = Math.round(RETRY_MS.least + Math.random() * (RETRY_MS.most - RETRY_MS.least))
+  return new TunnelError('TOO_MANY_CONNECTIONS', text, { hop: 'agent', retryAfterMs })
+}
