@@ -289,8 +289,9 @@ export class Passage {
     if (error?.code === 'INTERNAL' && !error.fromPeer) log.error({ ...told, err: error }, 'a stream failed')
     else if (!this.#admitted) log.info(told, 'stream refused')
     else log[head.kind === 'http' ? 'debug' : 'info'](told, 'stream over')
-    if (!this.#admitted) return
-    void this.#shared.hooks.notify('onClose', { ...this.context, error, durationMs })
+    const { hooks } = this.#shared
+    if (!this.#admitted || !hooks.has('onClose')) return
+    void hooks.notify('onClose', { ...this.context, error, durationMs })
   }
 
   #sinceBeginMs(): number {
