@@ -236,16 +236,28 @@ export class Passage {
   /** Once: the stream has ended, by `error` or in order. Later calls do nothing. */
   over(error?: TunnelError): void {
     if (this.#stage === 'over') return
-    const { kind } = this.context.head
-    const { tunnelMetrics } = this.#shared.services
-    const metricKind = { kind }
-    tunnelMetrics.requests.inc({ ...metricKind, outcome: error?.code ?? 'ok' })
-    if (error === undefined && !this.#answered && !this.context.moved) {
-      tunnelMetrics.requestLatencyMs.observe(metricKind, this.#sinceBeginMs())
-    }
-    if (error !== undefined && !NO_ERRORS.has(error.code)) tunnelMetrics.countError(error)
+    this.#contained(() => this.#measure(error))
     this.#end(error, this.#admitted ? 'stream.closed' : 'stream.refused')
     this.#onLeft(error)
+  }
+
+  #measure(error: TunnelError | undefined): void {
+    const { kind } = this.context.head
+    const { tunnelMetrics } = this.#shared.services
+    tunnelMetrics.requests.inc({ kind, outcome: error?.code ?? 'ok' })
+    if (error === undefined && !this.#answered && !this.context.moved) {
+      tunnelMetrics.requestLatencyMs.observe({ kind }, this.#sinceBeginMs())
+    }
+    if (error !== undefined && !NO_ERRORS.has(error.code)) tunnelMetrics.countError(error)
+  }
+
+  /** A plugin's own metrics or audit sink that throws must not keep the stream from ending. */
+  #contained(record: () => void): void {
+    try {
+      record()
+    } catch (thrown) {
+      this.context.log.error({ err: thrown }, 'the end of a stream could not be recorded')
+    }
   }
 
   /** A stream that came from another proxy is not there any more: nothing was here that could end. */
@@ -279,12 +291,8 @@ export class Passage {
       bytesIn: this.#bytesIn,
       bytesOut: this.#bytesOut,
     }
-    try {
-      this.#shared.services.audit.record({ event, userId: user.sub, machine, correlationId, details })
-    } catch (thrown) {
-      // A custom audit sink that throws must not keep the stream from ending.
-      log.error({ err: thrown }, 'a stream could not be recorded in the audit trail')
-    }
+    const { audit } = this.#shared.services
+    this.#contained(() => audit.record({ event, userId: user.sub, machine, correlationId, details }))
     const told = { context: { machine, ...details } }
     if (error?.code === 'INTERNAL' && !error.fromPeer) log.error({ ...told, err: error }, 'a stream failed')
     else if (!this.#admitted) log.info(told, 'stream refused')
