@@ -152,6 +152,8 @@ const RESTARTED: Partial<Record<Hop, string>> = {
 /** Where a code alone does not say what helps. */
 function adviceFor({ code, hop }: TunnelError): string | undefined {
   if (code === 'UNKNOWN_STREAM' && hop !== undefined) return RESTARTED[hop]
+  // What another program's server answers is no question of our versions.
+  if (code === 'FRAME_INVALID' && hop === 'target') return ''
   if (code === 'TOKEN_INVALID' && hop === 'client') return SIGN_TOKEN
   if (code === 'CONNECT_REFUSED' && hop === 'proxy')
     return 'see that the proxy runs there (`tunnel server` starts one), or give its address with --url'

@@ -1,11 +1,12 @@
 import { asTunnelError } from '../../protocol/codec/errors.ts'
 import { AdvisedError, describeFailure, EXIT, renderFailure } from '../failure.ts'
 import { byteText, visible } from '../output.ts'
+import type { Checked } from './check.ts'
 import type { Checksums } from './checksums.ts'
 import type { CopyEvents, CopyRequest, CopyResult } from './copy.ts'
 import type { Lanes } from './lanes.ts'
 import { clockText, ProgressLine } from './progress.ts'
-import { type Checked, Unfinished } from './transfer.ts'
+import { PART_SUFFIX, Unfinished } from './transfer.ts'
 
 const NAME = 'tunnel cp'
 /** Between two events of progress in JSON, in ms. */
@@ -24,6 +25,8 @@ export class Report {
   readonly #abort: AbortController
   readonly #progress: ProgressLine | undefined
   readonly #kept: { part: string; bytes: number }[] = []
+  /** Targets of files that are at work. */
+  readonly #begun = new Set<string>()
   readonly #unchecked = new Map<Checked, number>()
   readonly #beganMs = performance.now()
   #lanes: Lanes | undefined
@@ -49,8 +52,9 @@ export class Report {
         for (const path of skipped)
           this.say(`${NAME}: ${visible(path)} is an unfinished copy, and is left out`)
       },
-      began: ({ source }) => {
+      began: ({ source, target }) => {
         this.#isChecking = false
+        this.#begun.add(target)
         this.#name = source
       },
       moved: (byteCount) => {
@@ -68,6 +72,7 @@ export class Report {
       },
       copied: ({ source, target }, { bytes, sha256, checked, resumedFrom }) => {
         this.#resumedBytes += resumedFrom
+        this.#begun.delete(target)
         this.#unchecked.set(checked, (this.#unchecked.get(checked) ?? 0) + 1)
         this.#event('copied', { source, target, bytes, sha256, checked, resumedFrom })
       },
@@ -135,7 +140,14 @@ export class Report {
   /** It was ended by a signal. */
   stopped(): void {
     this.#progress?.end()
-    if (this.#kept.length === 0) this.say(`${NAME}: stopped`)
+    if (this.#kept.length > 0) return
+    // There was no time to put them in order.
+    const [first] = this.#begun
+    const left =
+      first === undefined
+        ? ''
+        : `; ${visible(this.#told(first + PART_SUFFIX))} may be left, and the same command goes on from there`
+    this.say(`${NAME}: stopped${left}`)
   }
 
   end(): void {

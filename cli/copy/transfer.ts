@@ -1,5 +1,6 @@
 import { FileError } from '../../client/index.ts'
 import type { ByteWindow } from './byte-window.ts'
+import { type Checked, check, orAborted } from './check.ts'
 import type { Checksums } from './checksums.ts'
 import {
   type FileInfo,
@@ -32,14 +33,6 @@ export interface CopyContext {
   /** A checksum is being made. */
   onChecking: (path: string) => void
 }
-
-/** How it is known that the copy is what the source was. */
-export type Checked =
-  /** Both sides have made the checksum themselves. */
-  | 'both sides'
-  /** The far side cannot: what it has was read again. */
-  | 'read back'
-  | 'not checked'
 
 export interface Copied {
   bytes: number
@@ -112,6 +105,8 @@ async function attempt(
   const open: Open = { source, part, info, reader, writer }
   // Bytes of another length would stay behind the end.
   if (left !== undefined && left.size > info.size) await writer.truncate(resumedFrom)
+  // The machine reads its file while we do.
+  const early = from.isNear ? undefined : context.checksums?.ask(source)
   const hash = new OrderedHash()
   context.onMoved(resumedFrom)
   const { doneTo, error } = await hashPrefix(open, context, hash, resumedFrom).then(
@@ -125,10 +120,15 @@ async function attempt(
   )
   if (error !== undefined || doneTo < info.size) throw await giveUp(open, context, doneTo, error)
   const now = await reader.info()
-  await Promise.all([reader.close(), writer.close()])
   const changed = now.size !== info.size || now.modified !== info.modified
   const sha256 = hash.digest()
-  const { checked, isRight } = await check(context, open, sha256, changed)
+  const { checked, isRight } = await orAborted(
+    check(context, { source, part, size: info.size, sha256, changed, early }),
+    signal,
+  ).catch(async (error: unknown) => {
+    throw await giveUp(open, context, info.size, signal.aborted ? undefined : error)
+  })
+  await Promise.all([reader.close(), writer.close()])
   const isDoubtful = checked !== 'both sides' && resumedFrom > 0 && left?.modified !== info.modified
   if (!isRight || isDoubtful) {
     context.onMoved(-info.size)
@@ -186,40 +186,6 @@ async function hashPrefix(
   } finally {
     if (near !== reader) await near.close()
   }
-}
-
-async function check(
-  context: CopyContext,
-  { source, part, info }: Open,
-  sha256: string,
-  changed: boolean,
-): Promise<{ checked: Checked; isRight: boolean }> {
-  const { from, to, checksums } = context
-  if (checksums === undefined) return { checked: 'not checked', isRight: true }
-  const [near, farPath] = from.isNear ? [from, part] : [to, source]
-  context.onChecking(near === from ? source : part)
-  const far = await checksums.ask(farPath)
-  // Of a source that has changed there is nothing left to compare with.
-  const isComparable = far !== undefined && !(changed && near === to)
-  if (isComparable) return { checked: 'both sides', isRight: far === sha256 }
-  const readBack = new OrderedHash()
-  const reader = await to.openRead(part)
-  const hash = await hashOf(reader, readBack, info.size, context)
-  return { checked: 'read back', isRight: hash === sha256 }
-}
-
-async function hashOf(
-  reader: ReadEnd,
-  hash: OrderedHash,
-  size: number,
-  { window, signal }: CopyContext,
-): Promise<string> {
-  const nowhere: WriteEnd = { write: async () => {}, truncate: async () => {}, close: async () => {} }
-  const move = { reader, writer: nowhere, told: 'the copy', hop: 'target', window, hash, signal } as const
-  const { error } = await moveBytes({ ...move, from: 0, to: size, onMoved: () => {} })
-  await reader.close()
-  if (error !== undefined) throw error
-  return hash.digest()
 }
 
 /** Leaves a part file that can be gone on with, or none. */

@@ -46,6 +46,15 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['request --token t -X', /argument missing/],
   ['exec --token t home --token u -- true', /put --token before the machine/],
   ['exec --token t HOME -- true', /"HOME" is not a valid machine name/],
+  ['cp', /missing required argument|name what to copy/],
+  ['cp --token t a', /name what to copy and where to/],
+  ['cp --token t a b', /neither side is a machine/],
+  ['cp --token t home:a nas:b', /one side has to be this computer/],
+  ['cp --token t home:a nas:b c', /all sources have to be on one machine/],
+  ['cp --token t a home:b c', /all sources have to be on one machine/],
+  ['cp --token t me@home:a b', /leave out "me@"/],
+  ['cp --token t HOME:a b', /"HOME" is not a valid machine name/],
+  ['cp --token t ./home:a /x:y', /neither side is a machine/],
   ['shell --token t HOME', /"HOME" is not a valid machine name/],
   ['stdio --token t HOME', /"HOME" is not a valid machine name/],
   ['machines --token t --forget ..', /"\.\." is not a valid machine name/],
@@ -135,6 +144,7 @@ test('nobody at the address is status 4, and for ssh and exec 255', async (t) =>
     ['request http://home:80/', 4],
     ['exec home -- true', 255],
     ['shell home', 255],
+    ['cp home:a b', 4],
   ]
   for (const [line, status] of lines) {
     const { code, stderr } = await tunnel(line.split(' '), { env })
