@@ -1,10 +1,11 @@
 import type { Socket } from 'node:net'
 import type { Machine, TunnelService } from '../../client/index.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
+import { nearest } from '../../protocol/nearest.ts'
 import { collectInOneGo } from '../collector.ts'
 import type { CommonOptions } from '../command.ts'
 import { withTunnel } from '../connect.ts'
-import { EXIT } from '../failure.ts'
+import { EXIT, LocalError } from '../failure.ts'
 import { stopSignal } from '../stop.ts'
 import { waitOut } from '../wait-out.ts'
 import { Listener } from './listener.ts'
@@ -73,7 +74,7 @@ class Server {
   async listen(service: Service): Promise<void> {
     const listener = await Listener.open(service.listen, {
       connection: (socket) => void this.#serve(service, socket),
-      error: (error) => this.#report.failed(error),
+      error: (error) => this.#report.failed(notAccepted(error)),
     })
     this.#listeners.push({ listener, service })
   }
@@ -123,8 +124,7 @@ class Server {
     if (machines === undefined) return
     for (const name of new Set(this.#listeners.map(({ service }) => service.machine))) {
       const machine = machines.find((each) => each.name === name)
-      if (machine === undefined)
-        throw new TunnelError('MACHINE_UNKNOWN', `you have no machine named ${name}`, { hop: 'proxy' })
+      if (machine === undefined) throw machineUnknown(name, machines)
       if (!machine.online)
         this.#report.warn('MACHINE_OFFLINE', `${name} is off line now; connections fail until it is back`)
     }
@@ -180,4 +180,19 @@ class Server {
       if (!socket.writableEnded) reset(socket)
     }
   }
+}
+
+function machineUnknown(name: string, machines: readonly Machine[]): TunnelError {
+  const meant = nearest(
+    name,
+    machines.map((machine) => machine.name),
+  )
+  const hint = meant === undefined ? '' : `; did you mean ${meant}?`
+  return new TunnelError('MACHINE_UNKNOWN', `you have no machine named ${name}${hint}`, { hop: 'proxy' })
+}
+
+/** Newer versions of Node say so; others close the connection without a word. */
+function notAccepted(error: NodeJS.ErrnoException): LocalError {
+  const text = `a local connection could not be accepted (${error.code ?? error.message})`
+  return new LocalError('ACCEPT_FAILED', text, '', error)
 }

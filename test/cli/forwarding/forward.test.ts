@@ -185,7 +185,7 @@ test('tunnel forward', { skip }, async (t) => {
     assert.deepEqual([code, stdout], [4, ''])
     assert.match(
       stderr,
-      /^tunnel forward: you have no machine named hoem \(proxy, MACHINE_UNKNOWN\)[^\n]+\n$/,
+      /^tunnel forward: you have no machine named hoem; did you mean home\? \(proxy, MACHINE_UNKNOWN\)[^\n]+\n$/,
     )
   })
 
