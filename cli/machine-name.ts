@@ -6,3 +6,9 @@ export function checkMachine(name: string): void {
   if (isMachineName(name)) return
   throw new UsageError(`"${name}" is not a valid machine name: ${MACHINE_NAME_RULE}`)
 }
+
+/** The name of an account on a machine. @throws {UsageError} */
+export function checkAccount(name: string): string {
+  if (/^[^\s\p{C}]{1,128}$/u.test(name)) return name
+  throw new UsageError(`"${name}" is not the name of an account`)
+}

@@ -5,7 +5,8 @@ import { type CommonOptions, command, parse, parseTarget } from '../command.ts'
 import { enrolledMachine } from '../contexts/enrolled.ts'
 import { agentAccessFrom, isLoopback, ownName } from '../credentials.ts'
 import { type Definition, SETTINGS_OPTIONS } from '../definition.ts'
-import { EXIT, UsageError, unusedProxy } from '../failure.ts'
+import { EXIT, unusedProxy } from '../failure.ts'
+import { checkAccount } from '../machine-name.ts'
 import { visible } from '../output.ts'
 import { stopSignal } from '../stop.ts'
 
@@ -69,7 +70,7 @@ export async function run(argv: string[]): Promise<number> {
     token: access.token,
     ssh: parseTarget(flags.ssh),
     allow: (flags.allow ?? []).map(parseTarget),
-    sshUser: userOf(flags.user),
+    sshUser: flags.user === undefined ? ownName() : checkAccount(flags.user),
     authorize: flags.authorize === true,
     settings,
     log,
@@ -90,12 +91,6 @@ export async function run(argv: string[]): Promise<number> {
   } finally {
     await agent.close()
   }
-}
-
-function userOf(given: string | undefined): string {
-  if (given === undefined) return ownName()
-  if (/^[^\s\p{C}]{1,128}$/u.test(given)) return given
-  throw new UsageError('--user takes the name of an account')
 }
 
 function logJson(level: Level, message: string, context: Record<string, unknown> = {}): void {

@@ -5,13 +5,13 @@ import { askToken } from '../../dial/token.ts'
 import { type CommonOptions, command, parse, parseTarget } from '../command.ts'
 import { clientFilePath, readClientFile, refused } from '../contexts/client-file.ts'
 import { enrolledMachine } from '../contexts/enrolled.ts'
-import { agentAccessFrom, checkTokenFile } from '../credentials.ts'
+import { agentAccessFrom, checkTokenFile, ownName } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { below, carryOut, checkPlan, type PlannedFile } from '../install/plan.ts'
 import { hiddenFromServices } from '../install/reachable.ts'
 import { type Service, systemAgent, systemServer, userAgent, userServer } from '../install/services.ts'
-import { checkMachine } from '../machine-name.ts'
+import { checkAccount, checkMachine } from '../machine-name.ts'
 import { selfCommand } from '../self.ts'
 
 export const definition: Definition = {
@@ -37,6 +37,10 @@ export const definition: Definition = {
     { flags: '--token-file <file>', does: "where the agent's token is (agent)", values: 'file' },
     { flags: '--ssh <host:port>', does: 'where its SSH server listens (agent)' },
     { flags: '--allow <host:port>', does: 'another address that may be dialled (agent)', repeats: true },
+    {
+      flags: '--login <name>',
+      does: 'whom the proxy logs in as for requests and commands (agent; default: you)',
+    },
     { flags: '--authorize', does: "let the proxy's key for you in (agent, with --user)" },
   ],
 }
@@ -50,10 +54,21 @@ interface InstallFlags extends CommonOptions {
   tokenFile?: string
   ssh?: string
   allow?: string[]
+  login?: string
   authorize?: boolean
 }
 
-const OF_AGENT = ['machine', 'tokenFile', 'ssh', 'allow', 'authorize', 'url', 'token', 'context'] as const
+const OF_AGENT = [
+  'machine',
+  'tokenFile',
+  'ssh',
+  'allow',
+  'login',
+  'authorize',
+  'url',
+  'token',
+  'context',
+] as const
 
 export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
@@ -124,6 +139,9 @@ async function agentOf(flags: InstallFlags): Promise<Service> {
     return values.flatMap((value) => [`--${option}`, parseTarget(value)])
   })
   if (flags.authorize === true) more.push('--authorize')
+  // Of a service of the system it would be the service's own account.
+  if (flags.user !== true || flags.login !== undefined)
+    more.push('--user', checkAccount(flags.login ?? (process.env.SUDO_USER || ownName())))
   const choice = { machine, urls, more, profile }
   if (flags.user === true) {
     // Whichever is chosen later.

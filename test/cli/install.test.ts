@@ -84,12 +84,12 @@ test('server and agent are installed below a folder, twice without a change, and
 test('a dry run prints and writes nothing, and no secret is printed', async (t) => {
   const root = await tempFolder(t)
   const env = isolated(join(root, 'home'), { TUNNEL_TOKEN: 'hunter2', HOME: root })
-  const dry = ['install', 'agent', '--machine', 'home', '--dry-run']
+  const dry = ['install', 'agent', '--machine', 'home', '--login', 'somebody', '--dry-run']
   const [system, own] = await tunnelLines([dry, [...dry, '--user']], env)
   assert.equal(system?.code, 0, system?.stderr)
   const { stdout } = system!
   assert.match(stdout, /^### \/etc\/ssh-websocket-tunnel\/agent\.token \(0600\)\n\[a secret\]$/m)
-  assert.match(stdout, /agent --machine home --url http:\/\/127\.0\.0\.1:3001$/m)
+  assert.match(stdout, /agent --machine home --user somebody --url http:\/\/127\.0\.0\.1:3001$/m)
   assert.doesNotMatch(stdout, /hunter2/)
   assert.match(own!.stdout, /systemd\/user\/ssh-websocket-tunnel-agent\.service \(0644\)$/m)
   assert.doesNotMatch(own!.stdout, /DynamicUser|ProtectHome|hunter2/)
