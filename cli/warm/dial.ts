@@ -1,9 +1,11 @@
 import { connect, type Socket } from 'node:net'
 import type { Dial } from '../../protocol/link/transport.ts'
 import { LocalTransport } from '../../protocol/node/local-transport.ts'
-import { isOwn, socketPath } from './place.ts'
+import { isOwn, socketPath, WELCOME } from './place.ts'
 
 const BEARER = 'Bearer '
+/** How long a process that keeps a link has to let a program in, in ms; then the proxy itself is dialled. */
+const WELCOME_MS = 1_000
 
 /** Dials over the link that `tunnel up` keeps to the proxy at `base`, where there is one, and by `cold` otherwise. */
 export function warmDial(base: string, cold: Dial): Dial {
@@ -15,16 +17,24 @@ export function warmDial(base: string, cold: Dial): Dial {
   }
 }
 
-/** Undefined where nobody listens. */
+/** Undefined where nobody listens, or nobody is let in, or whoever listens does not answer. */
 export function connectLocal(path: string): Promise<Socket | undefined> {
   if (process.platform === 'win32' || !isOwn(path)) return Promise.resolve(undefined)
   return new Promise((resolve) => {
     const socket = connect(path)
-    const failed = (): void => resolve(undefined)
-    socket.once('error', failed)
-    socket.once('connect', () => {
-      socket.off('error', failed)
-      resolve(socket)
-    })
+    const settle = (found: Socket | undefined): void => {
+      clearTimeout(timer)
+      socket.off('error', failed).off('close', failed).off('readable', readable)
+      if (found === undefined) socket.on('error', () => {}).destroy()
+      resolve(found)
+    }
+    const failed = (): void => settle(undefined)
+    const readable = (): void => {
+      const welcome = socket.read(WELCOME.length) as Buffer | null
+      if (welcome !== null) settle(welcome.equals(WELCOME) ? socket : undefined)
+    }
+    // The kernel takes connections for a process that is stopped.
+    const timer = setTimeout(failed, WELCOME_MS)
+    socket.once('error', failed).once('close', failed).on('readable', readable)
   })
 }

@@ -16,11 +16,14 @@ import { LocalTransport } from '../../protocol/node/local-transport.ts'
 import { dialWebSocket } from '../../protocol/node/websocket.ts'
 import { Relay } from '../../protocol/stream/relay.ts'
 import { RelayMemory } from '../../protocol/stream/relay-memory.ts'
+import { WELCOME } from './place.ts'
 
 /** How often the hub makes sure that its socket is where others look for it, in ms. */
 const LOOK_MS = 30_000
 /** How long streams that cannot move have on the link to a proxy that leaves, in ms. */
 const MOVE_MS = 10_000
+/** The part of the link's streams at which further programs are sent to the proxy. */
+const FULL = 0.75
 /** Programs at once. */
 const MAX_PROGRAMS = 1_024
 
@@ -141,7 +144,7 @@ export class Hub {
   #accept(socket: Socket): void {
     // Whoever is not let in dials the proxy itself, and hears from it what is wrong.
     const upstream = this.#connection.link
-    if (upstream === undefined) return void socket.destroy()
+    if (upstream === undefined || this.#isFull(upstream)) return void socket.destroy()
     const link: Link = new Link({
       transport: new LocalTransport(socket, this.#options.settings.limits.maxFrameBytes),
       dialler: false,
@@ -153,7 +156,14 @@ export class Hub {
       },
     })
     this.#links.add(link)
+    socket.write(WELCOME)
     socket.resume()
+  }
+
+  /** A program may open several streams, and one that finds no room here would have found it on a link of its own. */
+  #isFull({ peer, streamCount }: Link): boolean {
+    const most = FULL * (peer?.limits.maxStreams ?? 0)
+    return Math.max(streamCount, this.#links.size) >= most
   }
 
   #linked(link: Link): void {

@@ -5,6 +5,9 @@ import { join } from 'node:path'
 import { addressOf } from '../../dial/addresses.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 
+/** What a program that is let in reads first, before any frame. */
+export const WELCOME = Buffer.from([1])
+
 /** Claims of a token by which the proxy decides what it may do: programs that share a link have the same. */
 const CLAIMS = ['iss', 'sub', 'tier', 'roles'] as const
 

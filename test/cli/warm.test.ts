@@ -16,8 +16,8 @@ interface Scene {
 }
 
 /** Proxies on one state, an agent at each whose SSH server answers with what it gets, and where `tunnel up` would listen. */
-async function scene(t: TestContext, count = 1): Promise<Scene> {
-  const first = await startProxy(t)
+async function scene(t: TestContext, count = 1, set: string[] = []): Promise<Scene> {
+  const first = await startProxy(t, { set })
   const proxies = [first]
   while (proxies.length < count) proxies.push(await startProxy(t, { sharing: first }))
   const urls = proxies.map(({ url }) => url)
@@ -57,6 +57,31 @@ test('what `tunnel up` keeps carries other commands, and when it ends their stre
   assert.deepEqual(await stdio.exit, { code: 0, signal: null })
   assert.deepEqual([stdio.stdout, stdio.stderr], ['one\ntwo\n', ''])
   assert.match((await tunnel(['down'], { env })).stdout, /^not up: /)
+})
+
+test('where the shared link is full, further commands have links of their own', async (t) => {
+  const { proxies, env } = await scene(t, 1, ['streams.maxPerLink=4'])
+  const [proxy] = proxies as [TestProxy]
+  assert.equal((await tunnel(['up'], { env })).code, 0)
+  for (let count = 1; count <= 5; count++) {
+    const stdio = startTunnel(t, ['stdio', 'home'], { env, stdin: 'pipe' })
+    stdio.write('in\n')
+    await stdio.line('in')
+    assert.equal(clientLinks(proxy), count <= 3 ? 1 : count - 2)
+  }
+})
+
+test('a process that keeps a link and is stopped holds nobody up', async (t) => {
+  const { proxies, env } = await scene(t)
+  const { pid } = JSON.parse((await tunnel(['up', '--json'], { env })).stdout) as { pid: number }
+  process.kill(pid, 'SIGSTOP')
+  t.after(() => process.kill(pid, 'SIGCONT'))
+  const stdio = startTunnel(t, ['stdio', 'home'], { env, stdin: 'pipe' })
+  stdio.write('in\n')
+  await stdio.line('in')
+  assert.equal(clientLinks(proxies[0]!), 2)
+  stdio.end()
+  await stdio.exit
 })
 
 test('streams over the shared link go on through another proxy when theirs drains', async (t) => {
