@@ -63,7 +63,6 @@ export class Host {
   readonly name: string
   readonly network: NetworkNamespace
   readonly #pid: number
-  readonly #scope: Scope
 
   static async start(scope: Scope, options: HostOptions): Promise<Host> {
     const { name, network, stage, packageFolder, hosts } = options
@@ -77,11 +76,10 @@ export class Host {
     const first = new Program(command, args)
     scope.after(() => first.kill('SIGKILL'))
     await first.line('ready')
-    return new Host(scope, name, network, first.pid)
+    return new Host(name, network, first.pid)
   }
 
-  private constructor(scope: Scope, name: string, network: NetworkNamespace, pid: number) {
-    this.#scope = scope
+  private constructor(name: string, network: NetworkNamespace, pid: number) {
     this.name = name
     this.network = network
     this.#pid = pid
@@ -126,11 +124,10 @@ export class Host {
     throw new Error(`${this.name}: ${line}: ${signal ?? `status ${code}`}\n${stdout}${stderr}`)
   }
 
-  /** Starts a line of shell that keeps running; in its own place, so that what is stopped is the program. */
+  /** Starts a line of shell that keeps running, until the host goes with its network. */
   start(user: User, line: string, options: ProgramOptions = {}): Program {
-    const program = new Program(...this.#words(user, /[;|&\n]/.test(line) ? line : `exec ${line}`), options)
-    this.#scope.after(() => program.stop())
-    return program
+    // In the shell's place, so that what is stopped is the program.
+    return new Program(...this.#words(user, /[;|&\n]/.test(line) ? line : `exec ${line}`), options)
   }
 
   /** Writes a file, and its folder where there is none. */
