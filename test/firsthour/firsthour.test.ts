@@ -4,6 +4,7 @@ import test from 'node:test'
 import { whyNoNamespaces } from '../chaos/netns.ts'
 import { requireSystem } from '../support/system.ts'
 import { countsCallersApart, FRONTS, startFront } from './fronts.ts'
+import { printedRecipes, RECIPE_NAMES } from './recipes.ts'
 import { setScene } from './scene.ts'
 import { walkSeveralHosts } from './several-hosts.ts'
 
@@ -18,7 +19,7 @@ test('the first hour, from README.md alone, on clean accounts of hosts apart fro
   const { laptop } = scene.hosts
   await scene.startSshd('machine')
   const [first, ...others] = FRONTS
-  let front = await walkSeveralHosts(scene, first)
+  let { front } = await walkSeveralHosts(scene, first)
   await countsCallersApart(scene)
 
   const session = laptop.start('alice', 'ssh home cat', { stdin: 'pipe' })
@@ -33,4 +34,8 @@ test('the first hour, from README.md alone, on clean accounts of hosts apart fro
   }
   session.end()
   assert.deepEqual(await session.exit, { code: 0, signal: null })
+})
+
+test('every recipe of docs/RECIPES.md is one that npm run firsthour runs', () => {
+  assert.deepEqual(printedRecipes(), RECIPE_NAMES)
 })

@@ -31,6 +31,8 @@ for each in etc var; do
 done
 for each in home root run; do mount --bind "$each" "/$each"; done
 mount --rbind opt /opt
+# As udev sets it up; containers leave it to root.
+if [ -e /dev/fuse ] && mknod -m 666 fuse c 10 229; then mount --bind fuse /dev/fuse; fi
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 chmod 700 /root
 mkdir -p /run/sshd /run/systemd/system

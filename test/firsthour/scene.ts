@@ -15,6 +15,16 @@ const HOSTS = [`${PUBLIC.proxy} ${PROXY_NAME}`, `${PUBLIC.cloud} cloud bastion`]
 export const HOST_NAMES = ['laptop', 'proxy', 'machine', 'cloud'] as const
 export type HostName = (typeof HOST_NAMES)[number]
 
+/** Other names of hosts in the documents. */
+const ALIASES: Readonly<Record<string, HostName>> = { bastion: 'cloud' }
+
+/** The host that a document means. */
+export function hostNamed(place: string): HostName {
+  const name = ALIASES[place] ?? HOST_NAMES.find((each) => each === place)
+  if (name === undefined) throw new Error(`there is no host "${place}"`)
+  return name
+}
+
 /** The hosts, apart from each other: laptop, machine and cloud reach the proxy, and nobody reaches the machine. */
 export interface Scene {
   hosts: Record<HostName, Host>
@@ -91,7 +101,11 @@ async function startSshd(host: Host, publicKey: string): Promise<Program> {
   const config = [
     ...['HostKey /etc/ssh/tunnel_test_host_key', 'PidFile none', 'UsePAM no', 'PasswordAuthentication no'],
     ...['KbdInteractiveAuthentication no', 'X11Forwarding yes', 'MaxStartups 200', 'MaxSessions 200'],
-    ...['Subsystem sftp internal-sftp', 'PrintMotd no', 'SetEnv PATH=/opt/bin:/usr/bin:/bin:/usr/sbin'],
+    ...[
+      'Subsystem sftp internal-sftp',
+      'PrintMotd no',
+      `SetEnv PATH=/opt/bin:/usr/bin:/bin:/usr/sbin NODE_EXTRA_CA_CERTS=${AUTHORITY}`,
+    ],
   ]
   await host.must('root', "ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/tunnel_test_host_key")
   await host.write('root', '/etc/ssh/sshd_config', `${config.join('\n')}\n`)

@@ -8,13 +8,13 @@ import { type WalkOptions, walk } from './walk.ts'
 
 /**
  * What README.md says of several hosts, from the unit on the proxy's host to plain ssh on the laptop, with this front
- * before the proxy. Gives the front.
+ * before the proxy. Gives the front, and alice's token.
  */
 export async function walkSeveralHosts(
   scene: Scene,
   front: Front,
   { typing }: Pick<WalkOptions, 'typing'> = {},
-): Promise<Program> {
+): Promise<{ front: Program; token: string }> {
   const blocks = blocksOf('README.md').filter(({ section }) => section === 'On several hosts')
   assert.deepEqual(
     blocks.map(({ place }) => place),
@@ -72,7 +72,7 @@ export async function walkSeveralHosts(
   await walk(scene, blocks, { rules, ...(typing && { typing }) })
   await comparesFingerprints(scene)
   assert.ok(started)
-  return started
+  return { front: started, token }
 }
 
 /** The three places where a person can see the machine's fingerprint agree. */

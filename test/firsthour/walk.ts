@@ -1,7 +1,7 @@
 import type { Program } from '../support/process.ts'
 import type { Said, User } from './host.ts'
 import { type Block, commandsOf } from './printed.ts'
-import type { HostName, Scene } from './scene.ts'
+import { type HostName, hostNamed, type Scene } from './scene.ts'
 
 /** What a person does at a printed line besides typing it. */
 export interface Rule {
@@ -33,7 +33,8 @@ const TIMEOUT_MS = 60_000
 const RUNNING: readonly Rule[] = [
   { line: /^tunnel (forward|socks) /, until: /listen|ready|->|→/i },
   { line: /^tunnel agent (?!enroll)/, until: /is on line/ },
-  { line: /^tunnel up\b/, until: /./ },
+  // It goes into the background with its outputs, which nobody would see the end of.
+  { line: /^ssh -f /, typed: (line) => `${line} > /dev/null 2>&1` },
 ]
 
 /** What blocks of a document say, done line by line. A line that fails ends the walk with what it said. */
@@ -49,7 +50,7 @@ export async function walk(
 ): Promise<Program[]> {
   const running: Program[] = []
   for (const block of blocks) {
-    const place = block.place as HostName
+    const place = hostNamed(block.place)
     const host = scene.hosts[place]
     if (block.path !== undefined) {
       await host.write(user(place), block.path, block.text)

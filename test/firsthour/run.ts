@@ -1,0 +1,124 @@
+// `npm run firsthour`: README, docs/DEPLOYMENT.md and docs/RECIPES.md done as printed, and the programs that go through.
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { whyNoNamespaces } from '../chaos/netns.ts'
+import { mustRun } from '../support/process.ts'
+import { Cleanup, type Scope } from '../support/scope.ts'
+import { requireSystem } from '../support/system.ts'
+import { tempFolder } from '../support/tree.ts'
+import { countsCallersApart, FRONTS, type Front } from './fronts.ts'
+import { runProgram, STOCK_PROGRAMS, whyNotProgram } from './programs.ts'
+import { printedRecipes, startServices, walkRecipe, whyNotRecipe } from './recipes.ts'
+import { type Scene, setScene } from './scene.ts'
+import { walkSeveralHosts } from './several-hosts.ts'
+
+const ROOT = join(import.meta.dirname, '..', '..')
+const HELP = `Usage: npm run firsthour -- [options]
+
+Does what README.md, docs/DEPLOYMENT.md and docs/RECIPES.md print, on clean accounts of hosts apart from each other
+(network and mount namespaces; needs root), with the packed file installed as README says. Then stock programs, one by one.
+
+Options:
+  --fronts <names>   of ${FRONTS.join(',')} (default: all; the last one stays for what follows)
+  --parts <names>    of recipes,programs, after README itself (default: both)
+  --only <text>      recipes and programs whose name has this in it
+  --built            dist/ of this folder, and not the packed file
+  --verbose          show each line before it is typed
+`
+
+const { values } = parseArgs({
+  options: {
+    fronts: { type: 'string', default: FRONTS.join(',') },
+    parts: { type: 'string', default: 'recipes,programs' },
+    only: { type: 'string', default: '' },
+    built: { type: 'boolean', default: false },
+    verbose: { type: 'boolean', default: false },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
+})
+const typing = (host: string, line: string): void => {
+  if (values.verbose) console.error(`  ${host}$ ${line}`)
+}
+const interrupted = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
+
+let failed = 0
+
+/** One row of the output; a failure is told and the rest goes on. */
+async function row(name: string, skipped: string | undefined, work: () => Promise<void>): Promise<void> {
+  if (interrupted.signal.aborted) return
+  const beganMs = performance.now()
+  const show = (result: string) => {
+    const seconds = ((performance.now() - beganMs) / 1_000).toFixed(1)
+    console.log(`${name.padEnd(60)} ${seconds.padStart(6)} s  ${result}`)
+  }
+  if (skipped !== undefined) return show(`skipped: ${skipped}`)
+  try {
+    await work()
+    show('ok')
+  } catch (error) {
+    failed++
+    show(`FAILED\n${(error as Error).message}`)
+  }
+}
+
+/** As README says, but into a folder of its own: this computer keeps its commands. */
+async function install(scope: Scope): Promise<string> {
+  const folder = await tempFolder(scope, 'firsthour-package')
+  await mustRun('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: ROOT })
+  await mustRun('sh', ['-c', 'npm install --silent -g --prefix "$0" "$0"/*.tgz', folder], { cwd: folder })
+  return join(folder, 'lib', 'node_modules', 'ssh-websocket-tunnel')
+}
+
+async function newScene(scope: Scope, packageFolder: string): Promise<Scene> {
+  const scene = await setScene(scope, packageFolder)
+  await scene.startSshd('machine')
+  return scene
+}
+
+async function main(scope: Scope): Promise<void> {
+  const reason =
+    requireSystem('sshd', 'ssh', 'nsenter', 'unshare', 'openssl', 'curl') ?? (await whyNoNamespaces())
+  if (reason !== undefined) {
+    console.log(`skipped: ${reason}`)
+    return
+  }
+  const packageFolder = values.built ? ROOT : await install(scope)
+  const fronts = values.fronts.split(',').map((name) => {
+    const front = FRONTS.find((each) => each === name)
+    if (front === undefined) throw new Error(`there is no "${name}"; there are ${FRONTS.join(', ')}`)
+    return front
+  })
+  let scene: Scene | undefined
+  let token = ''
+  const withFront = async (front: Front): Promise<void> => {
+    // From nothing, each time.
+    const fresh = await newScene(scope, packageFolder)
+    const walked = await walkSeveralHosts(fresh, front, { typing })
+    await countsCallersApart(fresh)
+    scene = fresh
+    token = walked.token
+  }
+  for (const front of fronts)
+    await row(`README on several hosts, behind ${front}`, requireSystem(front), () => withFront(front))
+  if (scene === undefined) return
+  const here: Scene = scene
+  await startServices(here)
+  const parts = values.parts.split(',')
+  const chosen = (part: string, name: string) => parts.includes(part) && name.includes(values.only)
+  for (const name of printedRecipes().filter((each) => chosen('recipes', each)))
+    await row(`recipe: ${name}`, whyNotRecipe(name), () => walkRecipe(here, name, token, { typing }))
+  for (const program of STOCK_PROGRAMS.filter(({ name }) => chosen('programs', name)))
+    await row(program.name, whyNotProgram(program), () => runProgram(here, program))
+}
+
+if (values.help) process.stdout.write(HELP)
+else {
+  const cleanup = new Cleanup()
+  try {
+    await main(cleanup)
+  } finally {
+    await cleanup.close()
+  }
+  process.exitCode = failed === 0 && !interrupted.signal.aborted ? 0 : 1
+}
