@@ -12,7 +12,7 @@ const isRaw = /^(ssh|stdio)$/.test(name)
 // A log that is not read, or that fills the disk, must not take a machine or a proxy off line.
 const isService = /^(agent|forward|server|socks|up)$/.test(name)
 // These hear of it as an error of what they copy, and tell the machine before they end.
-const endsItself = /^(exec|request|shell)$/.test(name)
+const endsItself = /^(cp|exec|request|shell)$/.test(name)
 let outputError: NodeJS.ErrnoException | undefined
 if (!isRaw) {
   for (const output of [process.stdout, process.stderr]) {

@@ -42,7 +42,8 @@ interface CopyFlags extends CommonOptions {
   check: boolean
 }
 
-/** How long a copy that is ended has to leave part files in order, in ms. */
+/** How long a copy that is stopped has to leave part files in order, and how long to end altogether, in ms. */
+const ORDER_MS = 2_500
 const END_MS = 4_000
 /** How long sessions are tried to be had again where the proxy says nothing of its window, in ms. */
 const PATIENCE_MS = 120_000
@@ -81,6 +82,11 @@ async function execute(
         isOver: () => tunnel.state === 'disconnected' || tunnel.state === 'closed',
       })
       tunnel.on('link-lost', () => lanes.interrupted())
+      let late: NodeJS.Timeout | undefined
+      const onAbort = (): void => {
+        late = setTimeout(() => lanes.close(), ORDER_MS)
+      }
+      signal.addEventListener('abort', onAbort)
       try {
         await waitOut(() => lanes.begin(), say)
         const far = new FarFiles(machine, lanes)
@@ -109,6 +115,8 @@ async function execute(
       } catch (error) {
         throw report.fatal(error)
       } finally {
+        clearTimeout(late)
+        signal.removeEventListener('abort', onAbort)
         lanes.close()
       }
     },

@@ -1,12 +1,18 @@
+/** Bounds of the window, in bytes. The upper one is what a path of 120 ms holds at 130 MB/s, and what it costs in memory. */
+const MIN_BYTES = 1_048_576
+export const MAX_BYTES = 16_777_216
+/** As much is under way as has lately been moved in this time, in ms: a copy that is stopped need not wait for more. */
+const HORIZON_MS = 1_000
+/** How long the rate is measured, in ms. */
+const MEASURE_MS = 100
+
 /** How many bytes all files together may have under way: what is read and not yet written is in memory. */
 export class ByteWindow {
-  readonly #maxBytes: number
   readonly #waiting: { byteCount: number; resolve: () => void }[] = []
+  #maxBytes = MIN_BYTES
   #usedBytes = 0
-
-  constructor(maxBytes: number) {
-    this.#maxBytes = maxBytes
-  }
+  #movedBytes = 0
+  #sinceMs = performance.now()
 
   /** Waits for room, in turn. */
   take(byteCount: number): Promise<void> {
@@ -16,9 +22,23 @@ export class ByteWindow {
     })
   }
 
+  /** They have been moved. */
   give(byteCount: number): void {
     this.#usedBytes -= byteCount
+    this.#measure(byteCount)
     this.#serve()
+  }
+
+  #measure(byteCount: number): void {
+    this.#movedBytes += byteCount
+    const nowMs = performance.now()
+    const tookMs = nowMs - this.#sinceMs
+    if (tookMs < MEASURE_MS) return
+    const wantedBytes = (this.#movedBytes / tookMs) * HORIZON_MS
+    // A moment in which nothing came says little.
+    this.#maxBytes = Math.min(MAX_BYTES, Math.max(MIN_BYTES, this.#maxBytes / 2, wantedBytes))
+    this.#movedBytes = 0
+    this.#sinceMs = nowMs
   }
 
   #serve(): void {

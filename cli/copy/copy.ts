@@ -8,8 +8,6 @@ import { type Copied, type CopyContext, transfer, Unfinished } from './transfer.
 
 /** Files at once: a small one waits for round trips. */
 const MAX_FILES = 24
-/** All files together, in bytes: what a path of 120 ms holds at 130 MB/s, and what it costs in memory. */
-const WINDOW_BYTES = 16_777_216
 /** A folder that is being filled can be written to. */
 const OWN = 0o700
 
@@ -66,7 +64,7 @@ export async function copy(request: CopyRequest, events: CopyEvents): Promise<Co
   if (signal.aborted) onAbort()
   const context: CopyContext = {
     ...{ from, to, preserve, checksums },
-    window: new ByteWindow(WINDOW_BYTES),
+    window: new ByteWindow(),
     signal: abort.signal,
     onMoved: (byteCount) => events.moved(byteCount),
     onRestart: (target) => events.restarted(target),

@@ -1,5 +1,5 @@
 import { FileError } from '../../client/index.ts'
-import type { ByteWindow } from './byte-window.ts'
+import { type ByteWindow, MAX_BYTES } from './byte-window.ts'
 import { PIECE_BYTES, type ReadEnd, type WriteEnd } from './files.ts'
 import type { OrderedHash } from './ordered-hash.ts'
 
@@ -7,7 +7,7 @@ import type { OrderedHash } from './ordered-hash.ts'
  * How far the last byte that was written may be ahead of the first that was not, in bytes. So much is copied again of a
  * file whose copy ended without a word.
  */
-export const SPREAD_BYTES = 16_777_216
+export const SPREAD_BYTES = MAX_BYTES
 
 export interface Move {
   reader: ReadEnd
