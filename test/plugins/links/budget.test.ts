@@ -32,6 +32,7 @@ test('the inspected streams of a user hold his budget of the proxy, and not that
   // None is refused for anything else, nor does one end.
   proxy.app.machines.resolve = async (owner, name) => ({ owner, name, source: 'agent' }) as AgentRoute
   proxy.app.pool.open = () => new Promise(() => {})
+  proxy.app.pool.acquire = () => new Promise(() => {})
   const raw = async (user: string) => new RawClient(t, { url: proxy.url, token: proxy.tokenOf(user) }).hello()
   const [alice, bob] = [await raw('alice'), await raw('bob')]
   const head = { kind: 'tcp', machine: 'home', target: '127.0.0.1:22' }
