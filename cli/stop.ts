@@ -31,12 +31,13 @@ export function stopSignal({
 
 /**
  * Answers as `work` does, or with the status of the signal that ended it before.
- * @param abort is told to give up at the first signal; what it starts has `graceMs` to end
+ * @param abort is told to give up at the first signal
+ * @param graceMs how long `work` then has to end, asked for at the signal
  */
 export async function untilStopped(
   work: Promise<number>,
   abort: AbortController,
-  graceMs: number,
+  graceMs: () => number,
 ): Promise<number> {
   const stopped = stopSignal()
   const signal = await Promise.race([work.then(nothing, nothing), stopped])
@@ -44,7 +45,7 @@ export async function untilStopped(
   abort.abort()
   let timer: NodeJS.Timeout | undefined
   const late = new Promise((resolve) => {
-    timer = setTimeout(resolve, graceMs)
+    timer = setTimeout(resolve, graceMs())
   })
   await Promise.race([work.catch(nothing), late])
   clearTimeout(timer)

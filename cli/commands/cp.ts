@@ -45,6 +45,8 @@ interface CopyFlags extends CommonOptions {
 /** How long a copy that is stopped has to leave part files in order, and how long to end altogether, in ms. */
 const ORDER_MS = 2_500
 const END_MS = 4_000
+/** The same of one that is not connected yet, and has nothing to put in order. */
+const BRIEF_MS = 300
 /** How long sessions are tried to be had again where the proxy says nothing of its window, in ms. */
 const PATIENCE_MS = 120_000
 
@@ -58,7 +60,7 @@ export async function run(argv: string[]): Promise<number> {
   const report = new Report({ json: flags.json === true, abort })
   try {
     const work = execute(flags, places, abort.signal, report)
-    const status = await untilStopped(work, abort, END_MS)
+    const status = await untilStopped(work, abort, () => (report.hasBegun ? END_MS : BRIEF_MS))
     if (abort.signal.aborted) report.stopped()
     return status
   } finally {

@@ -28,7 +28,7 @@ export const definition: Definition = {
 }
 
 /** How long the far side has to be told that we end, in ms. */
-const END_MS = 1_000
+const END_MS = 500
 
 export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
@@ -47,7 +47,7 @@ export async function run(argv: string[]): Promise<number> {
     },
     { say },
   )
-  return untilStopped(work, abort, END_MS)
+  return untilStopped(work, abort, () => END_MS)
 }
 
 function terminal(term = process.env.TERM ?? ''): Terminal {

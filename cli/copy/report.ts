@@ -91,6 +91,11 @@ export class Report {
     ).unref()
   }
 
+  /** Something may have been written. */
+  get hasBegun(): boolean {
+    return this.#request !== undefined
+  }
+
   /** A line for a person. */
   say(text: string): void {
     if (this.#progress !== undefined) this.#progress.say(text)
