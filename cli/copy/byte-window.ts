@@ -1,5 +1,7 @@
 /** Bounds of the window, in bytes. The upper one is what a path of 120 ms holds at 130 MB/s, and what it costs in memory. */
 const MIN_BYTES = 1_048_576
+/** What is tried before anything is known of the path. */
+const FIRST_BYTES = 4_194_304
 export const MAX_BYTES = 16_777_216
 /** As much is under way as has lately been moved in this time, in ms: a copy that is stopped need not wait for more. */
 const HORIZON_MS = 1_000
@@ -9,10 +11,10 @@ const MEASURE_MS = 100
 /** How many bytes all files together may have under way: what is read and not yet written is in memory. */
 export class ByteWindow {
   readonly #waiting: { byteCount: number; resolve: () => void }[] = []
-  #maxBytes = MIN_BYTES
+  #maxBytes = FIRST_BYTES
   #usedBytes = 0
   #movedBytes = 0
-  #sinceMs = performance.now()
+  #sinceMs: number | undefined
 
   /** Waits for room, in turn. */
   take(byteCount: number): Promise<void> {
@@ -30,8 +32,13 @@ export class ByteWindow {
   }
 
   #measure(byteCount: number): void {
-    this.#movedBytes += byteCount
     const nowMs = performance.now()
+    // The first bytes begin the measure.
+    if (this.#sinceMs === undefined) {
+      this.#sinceMs = nowMs
+      return
+    }
+    this.#movedBytes += byteCount
     const tookMs = nowMs - this.#sinceMs
     if (tookMs < MEASURE_MS) return
     const wantedBytes = (this.#movedBytes / tookMs) * HORIZON_MS
