@@ -27,7 +27,7 @@ test('the repository holds what its readers expect', async () => {
   for (const path of expected) await assert.doesNotReject(access(join(root, path)), path)
   await assert.doesNotReject(access(join(root, '.ci/run'), constants.X_OK), '.ci/run is executable')
   const { scripts } = JSON.parse(await read('package.json')) as { scripts: Record<string, string> }
-  for (const name of ['prepare', 'lint', 'types', 'test', 'demo', 'bench', 'chaos', 'fuzz'])
+  for (const name of ['prepare', 'lint', 'types', 'test', 'demo', 'bench', 'chaos', 'fuzz', 'firsthour'])
     assert.ok(scripts[name], name)
 })
 

@@ -1,16 +1,14 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import test from 'node:test'
-import { whyNoNamespaces } from '../chaos/netns.ts'
 import { requireSystem } from '../support/system.ts'
 import { countsCallersApart, FRONTS, startFront } from './fronts.ts'
+import { whyNoHosts } from './host.ts'
 import { printedRecipes, RECIPE_NAMES } from './recipes.ts'
 import { setScene } from './scene.ts'
 import { walkSeveralHosts } from './several-hosts.ts'
 
-const skip =
-  requireSystem('sshd', 'ssh', 'nsenter', 'unshare', 'openssl', 'curl', ...FRONTS) ??
-  (await whyNoNamespaces())
+const skip = requireSystem(...FRONTS) ?? (await whyNoHosts())
 
 test('the first hour, from README.md alone, on clean accounts of hosts apart from each other', {
   skip,

@@ -1,8 +1,8 @@
 import { mkdir } from 'node:fs/promises'
-import type { NetworkNamespace } from '../chaos/netns.ts'
+import { type NetworkNamespace, whyNoNamespaces } from '../chaos/netns.ts'
 import { Program, type ProgramOptions, run } from '../support/process.ts'
 import type { Scope } from '../support/scope.ts'
-import { findProgram } from '../support/system.ts'
+import { findProgram, requireSystem } from '../support/system.ts'
 
 export type User = 'root' | 'alice'
 
@@ -46,6 +46,21 @@ hostname "$name"
 echo ready
 exec sleep infinity
 `
+
+/** What a host is made with; the kernel may keep any of it from a container. */
+const TRIAL = `
+mount -t tmpfs tmpfs /mnt && mkdir /mnt/upper /mnt/work &&
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc && hostname trial
+`
+
+/** Why hosts cannot be made here, or undefined when they can. */
+export async function whyNoHosts(): Promise<string | undefined> {
+  const missing = requireSystem('ssh', 'sshd', 'nsenter', 'unshare', 'setpriv', 'hostname', 'openssl', 'curl')
+  const reason = missing ?? (await whyNoNamespaces())
+  if (reason !== undefined) return reason
+  const { code, stderr } = await run('unshare', ['--mount', '--uts', 'sh', '-c', TRIAL])
+  return code === 0 ? undefined : `mount namespaces are not allowed here: ${stderr.trim()}`
+}
 
 export interface HostOptions {
   name: string

@@ -1,12 +1,12 @@
 // `npm run firsthour`: README, docs/DEPLOYMENT.md and docs/RECIPES.md done as printed, and the programs that go through.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { whyNoNamespaces } from '../chaos/netns.ts'
 import { mustRun } from '../support/process.ts'
 import { Cleanup, type Scope } from '../support/scope.ts'
 import { requireSystem } from '../support/system.ts'
 import { tempFolder } from '../support/tree.ts'
 import { countsCallersApart, FRONTS, type Front } from './fronts.ts'
+import { whyNoHosts } from './host.ts'
 import { runProgram, STOCK_PROGRAMS, whyNotProgram } from './programs.ts'
 import { printedRecipes, startServices, walkRecipe, whyNotRecipe } from './recipes.ts'
 import { type Scene, setScene } from './scene.ts'
@@ -77,8 +77,7 @@ async function newScene(scope: Scope, packageFolder: string): Promise<Scene> {
 }
 
 async function main(scope: Scope): Promise<void> {
-  const reason =
-    requireSystem('sshd', 'ssh', 'nsenter', 'unshare', 'openssl', 'curl') ?? (await whyNoNamespaces())
+  const reason = await whyNoHosts()
   if (reason !== undefined) {
     console.log(`skipped: ${reason}`)
     return
