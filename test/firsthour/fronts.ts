@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Program } from '../support/process.ts'
 import { AUTHORITY, type Host } from './host.ts'
-import { blocksOf } from './printed.ts'
+import { type Block, blocksOf } from './printed.ts'
 import { PROXY_NAME, type Scene } from './scene.ts'
 import { walk } from './walk.ts'
 
@@ -17,13 +17,19 @@ const COMMANDS: Record<Front, string> = {
   haproxy: 'haproxy -W -f /etc/haproxy/haproxy.cfg',
 }
 
+/** What docs/DEPLOYMENT.md has under a heading. */
+export function deploymentOf(heading: string): Block[] {
+  const blocks = blocksOf('docs/DEPLOYMENT.md').filter(({ section }) => section === heading)
+  assert.notEqual(blocks.length, 0, heading)
+  return blocks
+}
+
 /** Ends well as soon as somebody listens. */
 const LISTENS = 'for i in $(seq 200); do (: < /dev/tcp/127.0.0.1/443) 2>&- && exit; sleep 0.05; done; exit 1'
 
 /** Sets up what docs/DEPLOYMENT.md says of it on the proxy's host, and starts it there. */
 export async function startFront(scene: Scene, front: Front): Promise<Program> {
-  const blocks = blocksOf('docs/DEPLOYMENT.md').filter(({ section }) => section === HEADINGS[front])
-  await walk(scene, blocks, {})
+  await walk(scene, deploymentOf(HEADINGS[front]), {})
   const { proxy } = scene.hosts
   const program = proxy.start('root', COMMANDS[front])
   const listens = proxy.must('root', LISTENS)

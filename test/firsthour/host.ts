@@ -144,7 +144,7 @@ export class Host {
   /** Starts a line of shell that keeps running, until the host goes with its network. */
   start(user: User, line: string, options: ProgramOptions = {}): Program {
     // In the shell's place, so that what is stopped is the program.
-    return new Program(...this.#words(user, /[;|&\n]/.test(line) ? line : `exec ${line}`), options)
+    return new Program(...this.#words(user, /[;|&\n]/.test(line) ? line : `exec env ${line}`), options)
   }
 
   /** Writes a file, and its folder where there is none. */

@@ -10,8 +10,10 @@ import { whyNoHosts } from './host.ts'
 import { runProgram, STOCK_PROGRAMS, whyNotProgram } from './programs.ts'
 import { printedRecipes, startServices, walkRecipe, whyNotRecipe } from './recipes.ts'
 import { type Scene, setScene } from './scene.ts'
-import { walkSeveralHosts } from './several-hosts.ts'
+import { walkSeveralHosts, walkWithoutSystemd } from './several-hosts.ts'
 
+/** The last one stays for what follows. */
+const WAYS = ['none', ...FRONTS] as const
 const ROOT = join(import.meta.dirname, '..', '..')
 const HELP = `Usage: npm run firsthour -- [options]
 
@@ -19,7 +21,7 @@ Does what README.md, docs/DEPLOYMENT.md and docs/RECIPES.md print, on clean acco
 (network and mount namespaces; needs root), with the packed file installed as README says. Then stock programs, one by one.
 
 Options:
-  --fronts <names>   of ${FRONTS.join(',')} (default: all; the last one stays for what follows)
+  --fronts <names>   of ${WAYS.join(',')}, before the proxy (default: all; the last one stays for what follows)
   --parts <names>    of recipes,programs, after README itself (default: both)
   --only <text>      recipes and programs whose name has this in it
   --built            dist/ of this folder, and not the packed file
@@ -28,7 +30,7 @@ Options:
 
 const { values } = parseArgs({
   options: {
-    fronts: { type: 'string', default: FRONTS.join(',') },
+    fronts: { type: 'string', default: WAYS.join(',') },
     parts: { type: 'string', default: 'recipes,programs' },
     only: { type: 'string', default: '' },
     built: { type: 'boolean', default: false },
@@ -84,13 +86,13 @@ async function main(scope: Scope): Promise<void> {
   }
   const packageFolder = values.built ? ROOT : await install(scope)
   const fronts = values.fronts.split(',').map((name) => {
-    const front = FRONTS.find((each) => each === name)
-    if (front === undefined) throw new Error(`there is no "${name}"; there are ${FRONTS.join(', ')}`)
+    const front = WAYS.find((each) => each === name)
+    if (front === undefined) throw new Error(`there is no "${name}"; there are ${WAYS.join(', ')}`)
     return front
   })
   let scene: Scene | undefined
   let token = ''
-  const withFront = async (front: Front): Promise<void> => {
+  const withFront = async (front: Front | 'none'): Promise<void> => {
     // From nothing, each time.
     const fresh = await newScene(scope, packageFolder)
     const walked = await walkSeveralHosts(fresh, front, { typing })
@@ -99,7 +101,14 @@ async function main(scope: Scope): Promise<void> {
     token = walked.token
   }
   for (const front of fronts)
-    await row(`README on several hosts, behind ${front}`, requireSystem(front), () => withFront(front))
+    await row(
+      `README on several hosts, ${front === 'none' ? 'with TLS of its own' : `behind ${front}`}`,
+      front === 'none' ? undefined : requireSystem(front),
+      () => withFront(front),
+    )
+  await row('docs/DEPLOYMENT.md without systemd', undefined, async () =>
+    walkWithoutSystemd(await setScene(scope, packageFolder), { typing }),
+  )
   if (scene === undefined) return
   const here: Scene = scene
   await startServices(here)

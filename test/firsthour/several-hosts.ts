@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Program } from '../support/process.ts'
-import { type Front, startFront } from './fronts.ts'
+import { deploymentOf, type Front, startFront } from './fronts.ts'
+import type { Said } from './host.ts'
 import { blocksOf } from './printed.ts'
 import type { Scene } from './scene.ts'
 import { startUnit } from './unit.ts'
@@ -8,11 +9,11 @@ import { type WalkOptions, walk } from './walk.ts'
 
 /**
  * What README.md says of several hosts, from the unit on the proxy's host to plain ssh on the laptop, with this front
- * before the proxy. Gives the front, and alice's token.
+ * before the proxy, or with none. Gives what is in front, and alice's token.
  */
 export async function walkSeveralHosts(
   scene: Scene,
-  front: Front,
+  front: Front | 'none',
   { typing }: Pick<WalkOptions, 'typing'> = {},
 ): Promise<{ front: Program; token: string }> {
   const blocks = blocksOf('README.md').filter(({ section }) => section === 'On several hosts')
@@ -20,13 +21,14 @@ export async function walkSeveralHosts(
     blocks.map(({ place }) => place),
     ['proxy', 'laptop', 'machine', 'laptop'],
   )
+  if (front === 'none') await walk(scene, deploymentOf('Without a reverse proxy'), {})
   let started: Program | undefined
   let token = ''
   let enroll = ''
   /** At a prompt: one command, and the end of the session. */
   const atPrompt = {
     input: () => 'hostname\nexit\n',
-    said: ({ stdout }: { stdout: string }) => assert.match(stdout, /^machine$/m),
+    said: ({ stdout }: Said) => assert.match(stdout, /^machine$/m),
   }
   const rules = [
     { line: /^systemctl daemon-reload$/, instead: async () => {} },
@@ -35,12 +37,12 @@ export async function walkSeveralHosts(
       instead: async (_: Scene, line: string) => {
         const proxy = await startUnit(scene.hosts.proxy, `${line.split(' ').at(-1)}.service`)
         await proxy.line(/listening/i)
-        started = await startFront(scene, front)
+        started = front === 'none' ? proxy : await startFront(scene, front)
       },
     },
     {
       line: / tunnel token /,
-      said: ({ stdout }: { stdout: string }) => {
+      said: ({ stdout }: Said) => {
         token = stdout
         assert.match(token, /^ey\S+\n$/)
       },
@@ -48,7 +50,7 @@ export async function walkSeveralHosts(
     { line: /^tunnel use /, input: () => token },
     {
       line: /^tunnel machines --enroll /,
-      said: ({ stdout }: { stdout: string }) => {
+      said: ({ stdout }: Said) => {
         enroll = /^ {2}(tunnel agent enroll .*)$/m.exec(stdout)?.[1] ?? ''
         assert.notEqual(enroll, '')
       },
@@ -85,4 +87,16 @@ async function comparesFingerprints({ hosts: { laptop, machine } }: Scene): Prom
   const fingerprint = /SHA256:\S+/.exec(own)?.[0] ?? 'none'
   assert.ok(shown.includes(fingerprint), shown)
   assert.ok(filed.includes(fingerprint), filed)
+}
+
+/** docs/DEPLOYMENT.md for hosts without systemd: a proxy that runs, and signs tokens. */
+export async function walkWithoutSystemd(
+  scene: Scene,
+  options: Pick<WalkOptions, 'typing'> = {},
+): Promise<void> {
+  const rules = [
+    { line: / tunnel server /, until: /listening/i },
+    { line: / tunnel token /, said: ({ stdout }: Said) => assert.match(stdout, /^ey\S+\n$/) },
+  ]
+  await walk(scene, deploymentOf('Without systemd'), { ...options, user: () => 'alice', rules })
 }

@@ -3,7 +3,8 @@ import type { Host } from './host.ts'
 
 /** Runs a service as its unit says: this scene has no systemd. Its account and restrictions are systemd's own matter. */
 export async function startUnit(host: Host, unitName: string): Promise<Program> {
-  const unit = await host.must('root', `cat /etc/systemd/system/${unitName}`)
+  const path = `/etc/systemd/system/${unitName}`
+  const unit = await host.must('root', `cat ${path} $(ls ${path}.d/*.conf 2>&-)`)
   const values = (key: string) =>
     [...unit.matchAll(new RegExp(`^${key}=(.*)$`, 'gm'))].map(([, value = '']) => value)
   const credentials = `/run/credentials/${unitName}`
