@@ -109,7 +109,7 @@ async function main(scope: Scope): Promise<void> {
   await row('docs/DEPLOYMENT.md without systemd', undefined, async () =>
     walkWithoutSystemd(await setScene(scope, packageFolder), { typing }),
   )
-  if (scene === undefined) return
+  if (scene === undefined || interrupted.signal.aborted) return
   const here: Scene = scene
   await startServices(here)
   const parts = values.parts.split(',')
@@ -120,13 +120,18 @@ async function main(scope: Scope): Promise<void> {
     await row(program.name, whyNotProgram(program), () => runProgram(here, program))
 }
 
-if (values.help) process.stdout.write(HELP)
-else {
+async function runAll(): Promise<number> {
   const cleanup = new Cleanup()
   try {
     await main(cleanup)
+    return failed === 0 && !interrupted.signal.aborted ? 0 : 1
+  } catch (error) {
+    console.error(interrupted.signal.aborted ? 'interrupted' : (error as Error).message)
+    return 1
   } finally {
     await cleanup.close()
   }
-  process.exitCode = failed === 0 && !interrupted.signal.aborted ? 0 : 1
 }
+
+if (values.help) process.stdout.write(HELP)
+else process.exitCode = await runAll()
