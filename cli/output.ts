@@ -4,9 +4,9 @@ export function visible(text: string): string {
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, '\ufffd')
 }
 
-/** The columns of a terminal; what is no terminal gets what an ordinary one has. */
+/** The columns of a terminal; what is no terminal has no end of them. */
 export function columnsOf(stream: NodeJS.WriteStream = process.stdout): number {
-  return stream.isTTY ? Math.max(10, stream.columns || DEFAULT_COLUMNS) : DEFAULT_COLUMNS
+  return stream.isTTY ? Math.max(10, stream.columns || DEFAULT_COLUMNS) : Number.POSITIVE_INFINITY
 }
 
 const DEFAULT_COLUMNS = 80

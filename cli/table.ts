@@ -1,16 +1,22 @@
 import { columnsOf, visible } from './output.ts'
 
 const GAP = 2
+/** In a pipe, what is longer than half of it does not move the columns of the other rows. */
+const PIPE_COLUMNS = 80
 /** What is left for the last column before rows become lists. */
 const MIN_LAST = 8
 
 /**
  * Rows under the first one's headings, as aligned columns, without trailing blanks, in lines of at most `width` columns.
  * Nothing is left out: a cell that is too long goes on to a line of its own, and where the columns do not fit at all,
- * each row becomes a list of headings and values.
+ * each row becomes a list of headings and values. In a pipe each row is one line, however long, for grep and its like.
  */
 export function table(given: readonly (readonly string[])[], width = columnsOf()): string {
   const rows = given.map((row) => row.map(visible))
+  if (width === Number.POSITIVE_INFINITY) {
+    const starts = startsOf(rows, PIPE_COLUMNS)
+    return `${rows.map((row) => inLine(row, starts).trimEnd()).join('\n')}\n`
+  }
   const starts = startsOf(rows, width)
   const lines =
     (starts.at(-1) ?? 0) + MIN_LAST > width
@@ -28,6 +34,13 @@ function startsOf(rows: readonly string[][], width: number): number[] {
     starts.push(starts[column]! + Math.max(0, ...lengths) + GAP)
   }
   return starts
+}
+
+function inLine(row: readonly string[], starts: readonly number[]): string {
+  return row.reduce((line, cell, column) => {
+    const gap = column === 0 ? '' : ' '.repeat(GAP)
+    return line.padEnd(Math.max(0, starts[column]! - GAP)) + gap + cell
+  }, '')
 }
 
 function flow(row: readonly string[], starts: readonly number[], width: number): string[] {

@@ -21,6 +21,19 @@ test('a table fits whatever width there is, and leaves nothing out', () => {
   }
 })
 
+test('in a pipe each row is one line, whatever is in it', () => {
+  const long = 'x'.repeat(200)
+  const lines = table(
+    [
+      ['NAME', 'VALUE', 'FROM'],
+      ['a', long, 'b'],
+      ['c', 'd', 'e'],
+    ],
+    Number.POSITIVE_INFINITY,
+  )
+  assert.equal(lines, `NAME  VALUE  FROM\na     ${long}  b\nc     d      e\n`)
+})
+
 test('where there is room each row is a line, and at 80 columns a long last cell has one of its own', () => {
   const wide = table(ROWS, 120).trimEnd().split('\n')
   assert.equal(wide.length, 3)
