@@ -19,7 +19,7 @@ export async function walkSeveralHosts(
   const blocks = blocksOf('README.md').filter(({ section }) => section === 'On several hosts')
   assert.deepEqual(
     blocks.map(({ place }) => place),
-    ['proxy', 'laptop', 'machine', 'laptop'],
+    ['proxy', 'laptop', 'laptop', 'machine', 'laptop', 'laptop'],
   )
   if (front === 'none') await walk(scene, deploymentOf('Without a reverse proxy'), {})
   let started: Program | undefined

@@ -56,11 +56,15 @@ export async function walk(
       await host.write(user(place), block.path, block.text)
       continue
     }
-    for (const printed of commandsOf(block)) {
+    const commands = commandsOf(block)
+    for (const [index, printed] of commands.entries()) {
       typing?.(place, printed)
       const asRoot = printed.startsWith('sudo ')
       const plain = asRoot ? printed.slice('sudo '.length) : printed
       const rule = [...rules, ...RUNNING].find(({ line }) => line.test(plain))
+      const swallows = rule?.until !== undefined || rule?.input !== undefined
+      if (swallows && index < commands.length - 1)
+        throw new Error(`${block.section}: "${printed}" would read what is pasted behind it`)
       if (rule?.instead !== undefined) {
         await rule.instead(scene, plain)
         continue
