@@ -36,7 +36,7 @@ export interface CompressionChoice {
 
 export interface DialOptions {
   headers?: Record<string, string>
-  /** For the whole dial: name, connection, TLS and upgrade, in ms. */
+  /** For the name and the connection, in ms; TLS and the upgrade have twice as long, since somebody is there. */
   timeoutMs: number
   maxFrameBytes: number
   signal?: AbortSignal

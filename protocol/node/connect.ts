@@ -99,16 +99,21 @@ interface RequestOptions {
   servername?: string | undefined
 }
 
-/** For `createConnection` of a request by http or https: the socket is given to `done`. */
-export function createConnection(isTls: boolean, onSocket: (cancel: () => void) => void) {
+/**
+ * For `createConnection` of a request by http or https: the socket is given to `done`.
+ * @param begun is given what calls the attempt off
+ * @param connected TCP has connected
+ */
+export function createConnection(isTls: boolean, begun: (cancel: () => void) => void, connected: () => void) {
   return (options: RequestOptions, done: Done): undefined => {
     const host = (options.hostname ?? options.host ?? 'localhost').replace(/^\[(.*)\]$/, '$1')
     const port = Number(options.port ?? (isTls ? 443 : 80))
     const cancel = connectToAny({ host, port }, (error, socket) => {
+      if (socket !== undefined) connected()
       if (error !== null || socket === undefined || !isTls) return done(error, socket)
       const servername = options.servername ?? (isIP(host) === 0 ? host : '')
       done(null, connectTls({ ...(options as object), socket, servername }))
     })
-    onSocket(cancel)
+    begun(cancel)
   }
 }

@@ -151,6 +151,9 @@ function own(frame: Buffer): Uint8Array {
   return frame.length * MAX_PINNED < frame.buffer.byteLength ? copyFrame(frame) : frame
 }
 
+/** A proxy that has taken the connection may be busy with a hundred others, and dialling it again is more work for it. */
+const BUSY_FACTOR = 2
+
 /**
  * Dials a WebSocket of the subprotocol tunnel.v1.
  * @throws {TunnelError} what a refused upgrade's problem document says, or CONNECT_REFUSED, DNS_FAILED, TIMEOUT, ABORTED
@@ -165,18 +168,23 @@ export function dialWebSocket(url: string, options: DialOptions): Promise<Transp
       ...(headers === undefined ? {} : { headers }),
       maxPayload: maxFrameBytes,
       perMessageDeflate: compression === undefined ? false : { threshold: compression.thresholdBytes },
-      createConnection: createConnection(url.startsWith('wss:'), (cancel) => {
-        callOff = cancel
-      }) as unknown as typeof connect,
+      createConnection: createConnection(
+        url.startsWith('wss:'),
+        (cancel) => {
+          callOff = cancel
+        },
+        () => wait(BUSY_FACTOR * timeoutMs),
+      ) as unknown as typeof connect,
     })
     const onAbort = (): void => fail(aborted())
     signal?.addEventListener('abort', onAbort, { once: true })
-    const timer = setTimeout(() => {
-      const host = new URL(url).host
-      fail(
-        new TunnelError('TIMEOUT', `${host} did not answer within ${timeoutMs / 1_000} s`, { hop: 'proxy' }),
-      )
-    }, timeoutMs)
+    let timer: NodeJS.Timeout | undefined
+    const wait = (ms: number): void => {
+      clearTimeout(timer)
+      const text = `${new URL(url).host} did not answer within ${ms / 1_000} s`
+      timer = setTimeout(() => fail(new TunnelError('TIMEOUT', text, { hop: 'proxy' })), ms)
+    }
+    wait(timeoutMs)
     const settle = (): void => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', onAbort)
