@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { hash as digest, randomUUID } from 'node:crypto'
 import {
   closeSync,
   createWriteStream,
@@ -48,8 +48,10 @@ export class AuditTrail {
   readonly #chain = randomUUID()
   #sequence = 0
   #previous: string
+  /** Lines of this turn of the event loop, which are written at its end together. */
+  #pending = ''
 
-  /** @param failed told when a line could not be written */
+  /** @param failed told when lines could not be written */
   constructor(file: string, failed: (error: Error) => void) {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
     this.#file = file
@@ -79,15 +81,24 @@ export class AuditTrail {
     const json = JSON.stringify(line)
     const hash = sha256(json)
     this.#previous = hash
+    if (this.#pending === '') setImmediate(() => this.#write())
+    this.#pending += `${json.slice(0, -1)},"hash":"${hash}"}\n`
+  }
+
+  #write(): void {
+    const lines = this.#pending
+    if (lines === '') return
+    this.#pending = ''
     // A full disk ends a stream for good; it may have room again. The gap in the chain tells what is missing.
     if (this.#stream.destroyed) this.#stream = this.#open()
-    this.#stream.write(`${json.slice(0, -1)},"hash":"${hash}"}\n`, (error) => {
+    this.#stream.write(lines, (error) => {
       if (error) this.#failed(error)
     })
   }
 
   /** Resolves when everything is written. */
   close(): Promise<void> {
+    this.#write()
     return new Promise((resolve) => {
       if (this.#stream.destroyed) resolve()
       else this.#stream.end(() => resolve())
@@ -125,7 +136,7 @@ function tailOf(file: string, maxBytes: number): string {
 }
 
 function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex')
+  return digest('sha256', text)
 }
 
 /** The first line that does not fit, from 0, or undefined when every chain is whole and follows on one that is there. */
