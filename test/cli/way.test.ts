@@ -88,7 +88,7 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
   })
 
   await t.test('commands in a row leave no stream and no channel behind', async () => {
-    for (let turn = 0; turn < 12; turn++) {
+    for (let turn = 0; turn < 6; turn++) {
       const { code, stderr } = await tunnel(['exec', 'home', '--', 'true'], { env })
       assert.equal(code, 0, stderr)
     }
