@@ -91,15 +91,16 @@ async function inBackground(
     env,
   })
   closeSync(descriptor)
-  const status = await new Promise<number>((resolve, reject) => {
+  /** Undefined: it is up. */
+  const status = await new Promise<number | undefined>((resolve, reject) => {
     child.once('error', reject)
-    child.once('message', () => resolve(EXIT.ok))
+    child.once('message', () => resolve(undefined))
     child.once('exit', (code) => resolve(code ?? EXIT.failure))
     process.once('SIGINT', () => child.kill('SIGINT'))
   })
   child.disconnect?.()
   child.unref()
-  if (status === EXIT.ok) ready(child.pid!)
+  if (status === undefined) ready(child.pid!)
   else process.stderr.write(readFileSync(log))
-  return status
+  return status ?? EXIT.ok
 }

@@ -46,17 +46,19 @@ export class Hub {
   readonly #connection: Connection
   readonly #memory: RelayMemory
   readonly #server: Server
-  readonly #links = new Set<Link>()
+  /** The links of the programs, and the proxy that each has been told of: what one has begun, another must not begin again. */
+  readonly #links = new Map<Link, string | undefined>()
   readonly #relays = new Set<Relay>()
   /** Passes on each relay that waits for a link. */
   readonly #waiting = new Map<Relay, (link: Link) => void>()
   readonly #stopWatch: () => void
-  /** The proxy that the programs have been told of: what it has begun, another must not begin again. */
+  /** The proxy of the last link. */
   #instance: string | undefined
   /** Since the last link. */
   #isLost = false
   #inode: number | undefined
   #lookTimer: NodeJS.Timeout | undefined
+  #gone: (error: TunnelError) => void = () => {}
 
   constructor(options: HubOptions) {
     this.#options = options
@@ -70,7 +72,7 @@ export class Hub {
       clock: systemClock,
       random: Math.random,
       backoff,
-      streams: () => this.#relays.size + this.#waiting.size,
+      streams: () => this.#relays.size,
       provenMs: heartbeat.intervalMs,
       compression: compression.enabled ? { thresholdBytes: compression.thresholdBytes } : undefined,
     })
@@ -85,10 +87,7 @@ export class Hub {
       this.#server.on('error', (cause) => {
         resolve(new TunnelError('INTERNAL', `the socket ${options.path} failed`, { cause, hop: 'client' }))
       })
-      this.#lookTimer = setInterval(() => {
-        const error = new TunnelError('ABORTED', `the socket ${options.path} is gone`, { hop: 'client' })
-        if (inodeOf(options.path) !== this.#inode) resolve(error)
-      }, LOOK_MS).unref()
+      this.#gone = resolve
     })
     this.#stopWatch = watchNetwork(() => this.#connection.check())
   }
@@ -139,6 +138,10 @@ export class Hub {
     }
     await once(this.#server, 'listening')
     this.#inode = inodeOf(path)
+    this.#lookTimer = setInterval(() => {
+      if (inodeOf(path) === this.#inode) return
+      this.#gone(new TunnelError('ABORTED', `the socket ${path} is gone`, { hop: 'client' }))
+    }, LOOK_MS).unref()
   }
 
   #accept(socket: Socket): void {
@@ -155,7 +158,7 @@ export class Hub {
         closed: () => this.#links.delete(link),
       },
     })
-    this.#links.add(link)
+    this.#links.set(link, upstream.peer?.instance)
     socket.write(WELCOME)
     socket.resume()
   }
@@ -171,7 +174,7 @@ export class Hub {
     if (instance !== this.#instance) {
       this.#instance = instance
       // Their streams come back by new links, which name the proxy that is there now.
-      for (const program of [...this.#links]) {
+      for (const program of [...this.#links.keys()]) {
         if (this.#isLost) program.close(moved())
         else program.goaway({ ...moved().toWire(), deadlineMs: MOVE_MS })
       }
@@ -192,6 +195,8 @@ export class Hub {
     })
     this.#relays.add(relay)
     const { link } = this.#connection
+    // A program that has not left yet since the proxy is another: it asks again by a link that names the new one.
+    if (this.#links.get(incoming.link) !== this.#instance) return relay.suspend()
     if (link !== undefined) return relay.connect(link, incoming.head)
     this.#waiting.set(relay, (next) => relay.connect(next, incoming.head))
     // Somebody waits.
@@ -209,7 +214,7 @@ export class Hub {
     const error = new TunnelError('SHUTTING_DOWN', '`tunnel up` has ended', { hop: 'client' })
     // The proxy first: then its programs are told that their streams have no way, and not the proxy that they have no user.
     await this.#connection.close()
-    const links = [...this.#links]
+    const links = [...this.#links.keys()]
     for (const link of links) link.close(error)
     await Promise.all(links.map((link) => link.gone))
   }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { lstatSync, mkdirSync } from 'node:fs'
-import { tmpdir, userInfo } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { addressOf } from '../../dial/addresses.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
@@ -14,7 +14,10 @@ const CLAIMS = ['iss', 'sub', 'tier', 'roles'] as const
 /** The folder of this user's sockets, which no other user may enter. */
 function folder(env: NodeJS.ProcessEnv): string {
   const own = env.XDG_RUNTIME_DIR
-  return own ? join(own, 'ssh-websocket-tunnel') : join(tmpdir(), `ssh-websocket-tunnel-${userInfo().uid}`)
+  // By number: in a container a user id may have no name, and asking for it would throw.
+  return own
+    ? join(own, 'ssh-websocket-tunnel')
+    : join(tmpdir(), `ssh-websocket-tunnel-${process.getuid?.()}`)
 }
 
 /**

@@ -4,7 +4,10 @@ import { chmodSync, readdirSync, statSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { connectLocal } from '../../cli/warm/dial.ts'
+import { encodeHead, encodeJson, FrameType } from '../../protocol/codec/frames.ts'
 import { LocalTransport } from '../../protocol/node/local-transport.ts'
+import { helloOf, idOf } from '../plugins/links/raw-client.ts'
 import { listenTcp, startProxy, type TestProxy, until } from '../support/proxy.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, startTunnel, tunnel } from './tunnel.ts'
@@ -98,6 +101,33 @@ test('streams over the shared link go on through another proxy when theirs drain
   assert.equal(clientLinks(staying), 1)
   stdio.end()
   assert.deepEqual(await stdio.exit, { code: 0, signal: null })
+})
+
+test('a program that stays on its link when the proxy is another one begins nothing there', async (t) => {
+  const { proxies, env, folder } = await scene(t, 2)
+  const [leaving, staying] = proxies as [TestProxy, TestProxy]
+  assert.equal((await tunnel(['up'], { env })).code, 0)
+  const [name] = readdirSync(folder).filter((each) => each.endsWith('.sock'))
+  const socket = await connectLocal(join(folder, name!))
+  const transport = new LocalTransport(socket!, 1_048_576)
+  t.after(() => transport.terminate())
+  const came: number[] = []
+  transport.receiver = {
+    message: (frame) => void came.push(frame[0]!),
+    text: () => {},
+    drained: () => {},
+    closed: () => {},
+  }
+  transport.send(encodeJson(FrameType.HELLO, 0, helloOf()))
+  await until(() => came.includes(FrameType.HELLO))
+  await leaving.app.lifecycle.drain(10_000)
+  await until(() => came.includes(FrameType.GOAWAY))
+  const asked: string[] = []
+  staying.app.tunnel.addHook('preOpen', async ({ head }) => void asked.push(head.kind))
+  const head = { id: idOf(1), kind: 'exec', machine: 'home', window: 65_536, exec: { command: 'true' } }
+  transport.send(encodeHead(FrameType.OPEN, 1, head))
+  await until(() => came.includes(FrameType.SUSPEND))
+  assert.deepEqual(asked, [])
 })
 
 test('a socket that nobody listens at is replaced, and a folder of others is not used', async (t) => {
