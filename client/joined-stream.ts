@@ -1,6 +1,7 @@
 import { TunnelError } from '../protocol/codec/errors.ts'
 import { Join, type Joined } from '../protocol/node/join.ts'
-import { type DuplexPath, openStream, type RawStream, rawHead } from './raw-stream.ts'
+import type { DuplexPath } from './opening.ts'
+import { openStream, type RawStream, rawHead } from './raw-stream.ts'
 
 /** What a stream that is joined with a socket tells whoever joined them. */
 export interface JoinEvents {

@@ -1,6 +1,8 @@
 import type { AskedHead, Priority } from '../protocol/codec/heads.ts'
+import type { StreamOpener } from '../protocol/stream/opener.ts'
 import type { Deadline } from './deadline.ts'
 import type { ExchangeStream } from './exchange.ts'
+import type { RequestPath } from './request.ts'
 import type { RequestQueue } from './request-queue.ts'
 import { type BodyLike, inMemory, Upload } from './upload.ts'
 
@@ -8,6 +10,13 @@ export type NewStreamHead = Omit<AskedHead, 'id' | 'window'>
 
 /** Opens a stream; `first` with `ends` is the whole of our direction, and rides on OPEN. */
 export type OpenStream = (head: NewStreamHead, first?: Uint8Array, ends?: boolean) => ExchangeStream
+
+/** What streams of any kind are opened with. */
+export interface DuplexPath {
+  path: RequestPath
+  opener: () => StreamOpener
+  defaultTimeoutMs: number
+}
 
 /** A body up to this rides on OPEN, in bytes: one frame each way for a small request. */
 export const MAX_RIDING_BYTES = 32_768

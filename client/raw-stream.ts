@@ -1,11 +1,9 @@
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { Priority } from '../protocol/codec/heads.ts'
 import { StreamDuplex } from '../protocol/node/duplex.ts'
-import type { StreamOpener } from '../protocol/stream/opener.ts'
 import type { TunnelStream } from '../protocol/stream/stream.ts'
 import { Deadline } from './deadline.ts'
-import { inPlace, type NewStreamHead } from './opening.ts'
-import type { RequestPath } from './request.ts'
+import { type DuplexPath, inPlace, type NewStreamHead } from './opening.ts'
 
 /** What any byte stream may be asked with. */
 export interface StreamOptions {
@@ -26,13 +24,6 @@ export interface RawStream extends StreamOptions {
   target?: string
   /** Leaves with the wish for the stream, and so a round trip earlier than what is written later; 65,536 bytes at most. */
   first?: Uint8Array
-}
-
-/** What streams of any kind are opened with. */
-export interface DuplexPath {
-  path: RequestPath
-  opener: () => StreamOpener
-  defaultTimeoutMs: number
 }
 
 /** Resolves when the far side has accepted. @throws {TunnelError} */

@@ -1,7 +1,8 @@
 import type { Readable } from 'node:stream'
 import type { StreamEvent, Terminal, TerminalSize } from '../protocol/codec/heads.ts'
 import type { StreamDuplex } from '../protocol/node/duplex.ts'
-import { type DuplexPath, openDuplex, type StreamOptions } from './raw-stream.ts'
+import type { DuplexPath } from './opening.ts'
+import { openDuplex, type StreamOptions } from './raw-stream.ts'
 
 /** With `columns`, `rows` and `term` the shell runs on a terminal of that size; with none of them it has plain pipes. */
 export interface ShellOptions extends StreamOptions, Partial<Terminal> {}

@@ -81,7 +81,7 @@ async function execute(
       const lanes = new Lanes({
         open: () => tunnel.sftp(machine),
         patienceMs: tunnel.link?.peer?.resumeMs ?? PATIENCE_MS,
-        isOver: () => tunnel.state === 'disconnected' || tunnel.state === 'closed',
+        isOver: () => tunnel.state === 'closed',
       })
       tunnel.on('link-lost', () => lanes.interrupted())
       let late: NodeJS.Timeout | undefined

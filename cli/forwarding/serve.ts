@@ -82,7 +82,7 @@ class Server {
   async run(tunnel: TunnelService, stopped: Promise<unknown>): Promise<number> {
     const failed = new Promise<never>((_resolve, reject) => {
       tunnel.on('error', (error) => {
-        if (tunnel.state === 'disconnected') reject(error)
+        if (tunnel.state === 'closed') reject(error)
         // The link stands: the token could not be renewed yet, and is asked for again.
         else this.#report.warn(error.code, error.message)
       })

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { buffer } from 'node:stream/consumers'
 import { test } from 'node:test'
-import type { Redial } from '../../client/index.ts'
+import type { Redial, TunnelStatus } from '../../client/index.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { StreamDuplex } from '../../protocol/node/duplex.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
@@ -31,6 +31,34 @@ test('a client connects, says its state, and is closed for good', async (t) => {
   await assert.rejects(tunnel.exec('home', 'true'), { code: 'ABORTED' })
 })
 
+test('the status has what is known in each state: the next dial while it reconnects, the reason when it gave up', async (t) => {
+  const proxy = await startProxy(t, { onStream: echo })
+  const { port } = proxy
+  const settings = { backoff: { baseMs: 1, maxMs: 2, maxAttempts: 3 } }
+  const tunnel = clientOf(t, proxy.url, { settings })
+  const seen: TunnelStatus[] = []
+  tunnel.on('state', (state, status) => {
+    assert.equal(status.state, state)
+    seen.push(status)
+  })
+  assert.deepEqual(tunnel.status, { state: 'disconnected' })
+  await tunnel.connect()
+  const over = next<TunnelError>((listener) => tunnel.once('error', listener))
+  await proxy.close()
+  const reason = await over
+  const [connecting, connected, reconnecting, closed] = seen
+  assert.deepEqual([connecting?.state, connected?.state], ['connecting', 'connected'])
+  assert.ok(reconnecting?.state === 'reconnecting' && reconnecting.error.code === 'LINK_LOST')
+  assert.deepEqual([reconnecting.attempt, reconnecting.nextDialMs <= Date.now()], [1, true])
+  assert.deepEqual(closed, { state: 'closed', reason, final: false })
+  assert.equal(tunnel.status, closed)
+  await startProxy(t, { onStream: echo }, port)
+  await tunnel.connect()
+  assert.equal(tunnel.state, 'connected')
+  await tunnel[Symbol.asyncDispose]()
+  assert.ok(tunnel.status.state === 'closed' && tunnel.status.final)
+})
+
 test('a stream that ends in the same breath as it is taken rejects the open, and ends no process', async (t) => {
   const proxy = await startProxy(t, {
     onStream: (stream) => {
@@ -51,7 +79,7 @@ test('nobody at the address, and wrong settings, are told at once by category', 
   await proxy.close()
   const tunnel = clientOf(t, url)
   await assert.rejects(tunnel.connect(), { code: 'CONNECT_REFUSED', category: 'network' })
-  assert.equal(tunnel.state, 'disconnected')
+  assert.equal(tunnel.state, 'closed')
   const wrong = clientOf(t, url, { settings: { heartbeat: { intervalMs: -1 } } })
   await assert.rejects(wrong.connect(), { code: 'CONFIG_INVALID' })
 })
@@ -127,7 +155,7 @@ test('when no dial succeeds the streams end, the client says why, and can connec
   assert.equal((await told).code, 'CONNECT_REFUSED')
   // Its window is over, and so is the waiting for a link that it needed: either may be told first.
   assert.match(((await failed)[0] as TunnelError).code, /^(RESUME_EXPIRED|CONNECT_REFUSED)$/)
-  assert.equal(tunnel.state, 'disconnected')
+  assert.equal(tunnel.state, 'closed')
   await startProxy(t, { onStream: echo }, port)
   await tunnel.connect()
   const fresh = await tunnel.open({ machine: 'home', kind: 'ssh' })
@@ -152,7 +180,7 @@ test('a refused token is asked for once more, and then given up', async (t) => {
   proxy.cut()
   assert.equal((await told).code, 'TOKEN_EXPIRED')
   assert.deepEqual(proxy.tokens, ['first', 'second', 'third', 'fourth'])
-  assert.equal(tunnel.state, 'disconnected')
+  assert.equal(tunnel.state, 'closed')
   const fixed = clientOf(t, proxy.url, { token: 'wrong' })
   await assert.rejects(fixed.connect(), { code: 'TOKEN_EXPIRED', category: 'authentication' })
 })

@@ -58,7 +58,7 @@ async function ground(t: TestContext, set: string[] = []): Promise<Ground> {
     const lanes = new Lanes({
       open: () => tunnel.sftp('home'),
       patienceMs: 30_000,
-      isOver: () => tunnel.state === 'disconnected',
+      isOver: () => tunnel.state === 'closed',
     })
     const interrupted = (): void => lanes.interrupted()
     tunnel.on('link-lost', interrupted)

@@ -1,0 +1,47 @@
+import type { Redial } from '../dial/connection.ts'
+import type { TokenProvider } from '../dial/token.ts'
+import type { TunnelError } from '../protocol/codec/errors.ts'
+import type { ClientOverrides, ClientSettings } from './options.ts'
+import type { Platform } from './platform.ts'
+import type { QueueState } from './request-queue.ts'
+import type { TunnelState, TunnelStatus } from './status.ts'
+
+export interface TunnelServiceOptions {
+  /** The proxy's base, http(s) or ws(s); of several the next is tried when one fails. */
+  url: string | readonly string[]
+  token: TokenProvider
+  /** @default 'default' */
+  profile?: string
+  /** What differs from the profile. Wrong ones make `connect()` reject with CONFIG_INVALID. */
+  settings?: ClientOverrides
+  /** In place of profile and settings; not checked, and quicker to start with. */
+  resolvedSettings?: ClientSettings
+  /** `connect()` goes on dialling, by the backoff, where dialling again may help. @default false */
+  retryFirst?: boolean
+  /** In place of the platform's own, in whole or in part. */
+  platform?: Partial<Platform>
+}
+
+export interface Reconnected {
+  /** Since the link was lost, in ms. */
+  afterMs: number
+  /** Those that were waiting for the link. */
+  streams: number
+}
+
+export interface TunnelEvents {
+  state: [TunnelState, TunnelStatus]
+  /** The link is gone; streams wait for another. */
+  'link-lost': [TunnelError]
+  /** A dial is about to be made. */
+  reconnecting: [Redial]
+  /** There is a link again; each stream tells by its own event `resumed` when it goes on. */
+  reconnected: [Reconnected]
+  /** The older name of `reconnected`. */
+  resumed: [Reconnected]
+  /** Requests pile up: slow down until 'drain'. */
+  backpressure: [QueueState]
+  drain: [QueueState]
+  /** The connection was given up, or the token could not be renewed. */
+  error: [TunnelError]
+}
