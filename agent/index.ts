@@ -164,7 +164,7 @@ export class Agent {
         pending--
         // The last one ends the start.
         const others = this.urlsOnline.length > 0 || pending > 0
-        if (others) this.#failed(connection, asTunnelError(error))
+        if (others) this.#failed(connection, asTunnelError(error, 'agent'))
         throw error
       }
     })
@@ -208,10 +208,10 @@ export class Agent {
     try {
       publicKey = await askPublicKey(addressesOf(urls), token, timeoutMs)
     } catch (error) {
-      if (isFinal(asTunnelError(error))) throw error
+      if (isFinal(asTunnelError(error, 'agent'))) throw error
       // The machine is on line: that is worth more than the key.
-      const text = `the proxy's key for you was not added: ${asTunnelError(error).message}; run \`tunnel key --authorize\``
-      return this.#log('warn', text, { code: asTunnelError(error).code })
+      const text = `the proxy's key for you was not added: ${asTunnelError(error, 'agent').message}; run \`tunnel key --authorize\``
+      return this.#log('warn', text, { code: asTunnelError(error, 'agent').code })
     }
     const added = await authorizeKey(publicKey)
     const where = authorizedKeysFile()

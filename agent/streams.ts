@@ -87,7 +87,7 @@ export class AgentStreams {
       stream.accept()
       join.attach(socket, { failed: (error) => lost(target, error), unread: () => closed(target) })
     } catch (thrown) {
-      const error = asTunnelError(thrown)
+      const error = asTunnelError(thrown, 'agent')
       // A peer may ask for what is refused without end.
       if (this.#refusals.take()) {
         const context = { code: error.code, userId: subject }

@@ -16,7 +16,7 @@ import {
   refused,
   unknownContext,
 } from './contexts/client-file.ts'
-import { AdvisedError, UsageError } from './failure.ts'
+import { UsageError } from './failure.ts'
 
 export const DEFAULT_URL = 'http://127.0.0.1:3001'
 
@@ -150,9 +150,9 @@ function contextToken(urls: readonly string[], chosen: Chosen | undefined): Toke
   if (!areOf(urls, chosen.context)) {
     const whose = chosen.name === undefined ? 'this machine' : `the context "${chosen.name}"`
     const message = `the token of ${whose} is not for ${urls.join(', ')}`
-    const advice = 'leave --url out, or give the token for it'
+    const suggestion = 'leave --url out, or give the token for it'
     return async () => {
-      throw new AdvisedError('TOKEN_MISSING', message, advice)
+      throw new TunnelError('TOKEN_MISSING', message, { hop: 'client', suggestion })
     }
   }
   if (tokenCommand === undefined) return async () => readTokenFile(tokenFile!, exposure(tokenFile!))
@@ -215,7 +215,8 @@ function signOwnToken(urls: string[], env: NodeJS.ProcessEnv): string {
   }
   if (secrets === undefined) {
     const message = `no token was given, and you have not run a proxy on this computer (there is no secret in ${dir})`
-    throw new AdvisedError('TOKEN_MISSING', message, 'start `tunnel server` first, or give --url and --token')
+    const suggestion = 'start `tunnel server` first, or give --url and --token'
+    throw new TunnelError('TOKEN_MISSING', message, { hop: 'client', suggestion })
   }
   return signToken(secrets.jwtSecret, {
     sub: ownName(env),

@@ -66,7 +66,7 @@ export async function exec(
       (release) => new Command(path, head, options, deadline, release).result,
     )
   } catch (error) {
-    throw asTunnelError(error)
+    throw asTunnelError(error, 'client')
   } finally {
     deadline.end()
   }

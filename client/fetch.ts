@@ -186,7 +186,7 @@ function readableOf(answer: HttpAnswer, signal?: AbortSignal): ReadableStream<Ui
         }
       },
       cancel(reason) {
-        answer.reset(asTunnelError(reason ?? 'the body was cancelled', 'ABORTED', 'client'))
+        answer.reset(asTunnelError(reason ?? 'the body was cancelled', 'client', 'ABORTED'))
       },
     },
     { highWaterMark: 0 },

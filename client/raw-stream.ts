@@ -93,6 +93,6 @@ export async function openStream<T>(
     })
   } catch (error) {
     deadline.end()
-    throw asTunnelError(error)
+    throw asTunnelError(error, 'client')
   }
 }

@@ -83,7 +83,7 @@ export async function sendRequest(path: RequestPath, request: HttpRequest): Prom
         path.metrics.answered(path.clock.now() - startedAtMs)
         return { head: answer, body: responseBody, reset: (error) => stream.reset(error) }
       } catch (error) {
-        const failed = asTunnelError(error)
+        const failed = asTunnelError(error, 'client')
         if (deadline.reason !== undefined) throw failed
         const decision = retryDecision({
           error: failed,
@@ -99,7 +99,7 @@ export async function sendRequest(path: RequestPath, request: HttpRequest): Prom
     }
   } catch (error) {
     deadline.end()
-    const failed = asTunnelError(error)
+    const failed = asTunnelError(error, 'client')
     path.metrics.failed(failed)
     throw failed
   }

@@ -121,7 +121,7 @@ export class Upload {
       this.#finished = true
       this.#target.end()
     } catch (error) {
-      this.#target.reset(asTunnelError(error, 'ABORTED', 'client'))
+      this.#target.reset(asTunnelError(error, 'client', 'ABORTED'))
     }
   }
 

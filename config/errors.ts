@@ -22,6 +22,7 @@ export class ConfigError extends TunnelError {
     const count = problems.length === 1 ? 'a mistake' : `${problems.length} mistakes`
     super('CONFIG_INVALID', `${count} in the configuration: ${problems.map(problemText).join('; ')}`, {
       hop,
+      suggestion: '`tunnel config` shows the settings and where each came from',
     })
     this.problems = problems
   }

@@ -65,7 +65,7 @@ export async function callProxy(
     const text = await textOf(response)
     body = text === '' ? undefined : JSON.parse(text)
   } catch (error) {
-    if (response.ok) throw noProxy(response, asTunnelError(error))
+    if (response.ok) throw noProxy(response, asTunnelError(error, 'client'))
   }
   if (response.ok) return body
   const problem = (body ?? {}) as Record<string, unknown>

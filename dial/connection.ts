@@ -105,7 +105,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       const wait: Wait = (attempt, error) => this.#waits.first(attempt, error)
       this.#adopt(await keepProcessAlive(() => this.#dialUntil(wait)))
     } catch (error) {
-      const failed = asTunnelError(error)
+      const failed = asTunnelError(error, 'client')
       if (this.#abort.signal.aborted) throw failed
       if (!patient || isFinal(failed)) {
         this.#to('disconnected')
@@ -160,7 +160,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       try {
         return await this.#dial(isWanted)
       } catch (failure) {
-        error = asTunnelError(failure)
+        error = asTunnelError(failure, 'client')
         if (this.#abort.signal.aborted || !isWanted()) throw error
       }
     }
@@ -250,7 +250,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     try {
       this.#adopt(await keepProcessAlive(() => this.#dialUntil(wait)))
     } catch (error) {
-      this.#giveUp(asTunnelError(error))
+      this.#giveUp(asTunnelError(error, 'client'))
     }
   }
 

@@ -68,7 +68,7 @@ export class TokenRefresh {
       fresh = await askToken(this.#provider)
       if (this.#link === link && fresh !== token) link.sendAuth(fresh)
     } catch (error) {
-      if (this.#link === link) this.#failed(asTunnelError(error))
+      if (this.#link === link) this.#failed(asTunnelError(error, 'client'))
     }
     if (this.#link !== link) return
     // Whether it is really over, the proxy says when something is opened.

@@ -101,7 +101,8 @@ test('a custom plugin sees every service, and its hooks hold for the routes of t
     assert.ok(app.auth && app.state && app.health)
     app.health.addCheck('mine', () => undefined)
     app.addHook('onRequest', async (request) => {
-      if (request.headers['x-refuse'] !== undefined) throw new TunnelError('POLICY_DENIED', 'not today')
+      if (request.headers['x-refuse'] !== undefined)
+        throw new TunnelError('POLICY_DENIED', 'not today', { hop: 'client' })
     })
   })
   const { app } = await build(t, { plugins: [refuse] })
@@ -126,7 +127,7 @@ test('a custom plugin of the usual kind adds its routes without any wrapper', as
 test('a server that does not start leaves nothing open: the same state folder serves the next one', async (t) => {
   const settings = settingsIn(folder(t))
   const broken = async () => {
-    throw new TunnelError('CONFIG_INVALID', 'this plugin does not like the weather')
+    throw new TunnelError('CONFIG_INVALID', 'this plugin does not like the weather', { hop: 'client' })
   }
   const quiet = { write: () => {} }
   await assert.rejects(

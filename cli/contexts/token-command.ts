@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { AdvisedError } from '../failure.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 
 /** How long it may take: a password manager may have to ask its owner, in ms. */
 const PATIENCE_MS = 60_000
@@ -7,18 +7,21 @@ const PATIENCE_MS = 60_000
 const MAX_BYTES = 16_384
 /** What it leaves running may keep its output open; that is not waited for, in ms. */
 const LEFT_OPEN_MS = 500
-const ADVICE = 'run it by hand to see what it does'
+const SUGGESTION = 'run it by hand to see what it does'
 
 /**
  * The token that a program prints. It is run as it is given, by no shell, without our stdin, which may be ssh's.
- * @throws {AdvisedError} TOKEN_MISSING, with what the program said on stderr, and never with what it printed
+ * @throws {TunnelError} TOKEN_MISSING, with what the program said on stderr, and never with what it printed
  */
 export function tokenOfCommand(
   [program = '', ...words]: readonly string[],
   timeoutMs = PATIENCE_MS,
 ): Promise<string> {
   const fail = (why: string) =>
-    new AdvisedError('TOKEN_MISSING', `the token command ${program} ${why}`, ADVICE)
+    new TunnelError('TOKEN_MISSING', `the token command ${program} ${why}`, {
+      hop: 'client',
+      suggestion: SUGGESTION,
+    })
   return new Promise((resolve, reject) => {
     const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'pipe'], windowsHide: true })
     const printed = new Gathered(child, 'stdout')

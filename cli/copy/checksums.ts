@@ -92,7 +92,7 @@ export class Checksums {
       try {
         return await this.#run(line)
       } catch (thrown) {
-        const error = asTunnelError(thrown)
+        const error = asTunnelError(thrown, 'client')
         const mayPass = error.category === 'network' || error.category === 'server'
         if (!mayPass || error.code === 'ABORTED' || tries === MAX_TRIES) {
           this.#missing = error.message

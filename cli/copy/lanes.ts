@@ -151,7 +151,7 @@ export class Lanes {
         this.#add(await this.#options.open())
         return
       } catch (thrown) {
-        const error = asTunnelError(thrown)
+        const error = asTunnelError(thrown, 'client')
         const nextMs = Math.max(waitMs, error.retryAfterMs ?? 0)
         if (!this.#mayGoOn(error) || performance.now() + nextMs > untilMs) throw error
         await delay(nextMs)

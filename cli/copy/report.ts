@@ -1,5 +1,5 @@
-import { asTunnelError } from '../../protocol/codec/errors.ts'
-import { AdvisedError, describeFailure, EXIT, renderFailure } from '../failure.ts'
+import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
+import { describeFailure, EXIT, renderFailure } from '../failure.ts'
 import { byteText, visible } from '../output.ts'
 import type { Checked } from './check.ts'
 import type { Checksums } from './checksums.ts'
@@ -138,8 +138,8 @@ export class Report {
     const error = thrown instanceof Unfinished ? thrown.cause : thrown
     if (kept !== undefined) this.#kept.push(kept)
     if (this.#kept.length === 0) return error
-    const { code, message, hop, cause } = asTunnelError(error)
-    return new AdvisedError(code, message, this.#keptText(), { ...(hop !== undefined && { hop }), cause })
+    const { code, message, hop, cause } = asTunnelError(error, 'client')
+    return new TunnelError(code, message, { hop, cause, suggestion: this.#keptText() })
   }
 
   /** It was ended by a signal. */

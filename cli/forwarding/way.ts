@@ -74,10 +74,10 @@ function isBeyondAgent(error: unknown): boolean {
 
 /** Either of the two may be what the person can put right. */
 function bothFailed(refusal: TunnelError, failed: unknown): TunnelError {
-  const { code, message, hop, retryAfterMs } = asTunnelError(failed)
+  const { code, message, hop, retryAfterMs } = asTunnelError(failed, 'client')
   return new TunnelError(code, `${message}; and sealed: ${refusal.message}`, {
     cause: failed,
-    ...(hop === undefined ? {} : { hop }),
+    hop,
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
   })
 }

@@ -98,7 +98,7 @@ export default fp<AuthOptions>(
           }
           return userOf(claims, options.clockToleranceMs)
         } catch (error) {
-          app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error).code })
+          app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error, 'proxy').code })
           throw error
         }
       },
@@ -110,7 +110,7 @@ export default fp<AuthOptions>(
         try {
           return bearerOf(request.headers.authorization)
         } catch (error) {
-          app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error).code })
+          app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error, 'proxy').code })
           throw error
         }
       },

@@ -47,7 +47,7 @@ async function enrolmentPlugin(app: FastifyInstance, options: EnrolmentOptions):
     { schema: schemas.useCode, onRequest: limitAttempts },
     async ({ body, ip, id: correlationId }) => {
       const { user, tier, machine } = await codes.use(body.code).catch(async (error: unknown) => {
-        app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error).code })
+        app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error, 'proxy').code })
         const { allowed } = await app.state.takeToken('enrolment-refused', AUDITED)
         if (allowed) app.audit.record({ event: 'enrolment.refused', correlationId, details: { address: ip } })
         throw error

@@ -42,7 +42,7 @@ export class Carriage {
       else if (route.source === 'configured') await serveConfigured(stream, route, context)
       else throw notCarried(kind)
     } catch (thrown) {
-      stream.reset(asTunnelError(thrown))
+      stream.reset(asTunnelError(thrown, 'proxy'))
     }
   }
 

@@ -121,7 +121,7 @@ export function outcomeUnknown(target: string, cause: Error): TunnelError {
 export function exchangeFailed(error: Error, target: string): TunnelError {
   if (error instanceof ResponseError)
     return new TunnelError('CONNECT_REFUSED', `${target} ${error.message}`, { hop: 'target', cause: error })
-  return asTunnelError(error, 'INTERNAL', 'proxy')
+  return asTunnelError(error, 'proxy')
 }
 
 export function shuttingDown(): TunnelError {

@@ -308,7 +308,7 @@ export class Passage {
 }
 
 function unlessUnknown(thrown: unknown): undefined {
-  const error = asTunnelError(thrown)
+  const error = asTunnelError(thrown, 'proxy')
   if (error.code !== 'MACHINE_UNKNOWN') throw error
 }
 

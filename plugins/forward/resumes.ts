@@ -89,7 +89,7 @@ export class Resumes {
       if (passage.isOver) return this.resume(opener, session, resume)
       this.#relay(opener, session, passage, resume, held.error, route)
     } catch (thrown) {
-      const error = asTunnelError(thrown)
+      const error = asTunnelError(thrown, 'proxy')
       if (error.code === 'UNKNOWN_STREAM' && this.#isForeign(resume, session))
         this.#recordForeign(opener, resume)
       this.#count(error.code)

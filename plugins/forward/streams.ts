@@ -136,7 +136,7 @@ export class Streams {
       session.memory.take(cost)
     } catch (error) {
       this.#countRefusal(session, open.link)
-      passage.over(asTunnelError(error))
+      passage.over(asTunnelError(error, 'proxy'))
       throw error
     }
     const held = new HeldSeat(open.link, open.number)
@@ -194,7 +194,7 @@ export class Streams {
       if (isRelayed) await this.#relay(session, passage, open, route)
       else this.#acceptHere(session, passage, open, route)
     } catch (thrown) {
-      const error = asTunnelError(thrown)
+      const error = asTunnelError(thrown, 'proxy')
       this.#countRefusal(session, open.link)
       if (passage.newest === held) passage.over(error)
       if (handedOver) open.link.refuse(open.number, error)
@@ -229,7 +229,7 @@ export class Streams {
       })
     } catch (thrown) {
       this.#countRefusal(session, open.link)
-      relay.reset(asTunnelError(thrown))
+      relay.reset(asTunnelError(thrown, 'proxy'))
     }
   }
 

@@ -141,7 +141,7 @@ export class LinkDoor {
     try {
       handler.accepted(accepted)
     } catch (error) {
-      link.close(asTunnelError(error))
+      link.close(asTunnelError(error, 'proxy'))
     }
   }
 
@@ -152,7 +152,7 @@ export class LinkDoor {
       await handler.ready?.(accepted, peer)
       context.log.info({ context: { role: context.role, software: peer.software } }, 'link open')
     } catch (thrown) {
-      const error = asTunnelError(thrown)
+      const error = asTunnelError(thrown, 'proxy')
       link.close(error)
       throw error
     }
@@ -166,7 +166,7 @@ export class LinkDoor {
       if (context.machine !== undefined) checkMachine(user, context.machine)
       context.user = user
     } catch (thrown) {
-      const error = asTunnelError(thrown, 'TOKEN_INVALID')
+      const error = asTunnelError(thrown, 'proxy', 'TOKEN_INVALID')
       link.close(error)
       throw error
     }

@@ -238,7 +238,7 @@ export class UserPool<Connection extends PooledConnection> {
       (error: unknown) => {
         if (!this.#places.has(place)) return
         this.#remove(place)
-        this.#rejectPromised(line, asTunnelError(error, 'SSH_HANDSHAKE_FAILED', 'ssh'))
+        this.#rejectPromised(line, asTunnelError(error, 'ssh', 'SSH_HANDSHAKE_FAILED'))
         this.#serve()
         this.#rejectOverdue(line)
       },

@@ -82,7 +82,7 @@ export class SSHTunnelManager {
         },
         (error: unknown) => {
           deadline.removeEventListener('abort', onAbort)
-          reject(asTunnelError(error, 'CONNECT_REFUSED', 'ssh'))
+          reject(asTunnelError(error, 'ssh', 'CONNECT_REFUSED'))
         },
       )
     })

@@ -35,7 +35,7 @@ const NEVER_FURTHER: ReadonlySet<string> = new Set([...VOUCHED, 'further'])
 const MAX_TEXT = 300
 
 function invalid(what: string): TunnelError {
-  return new TunnelError('FRAME_INVALID', what)
+  return new TunnelError('FRAME_INVALID', what, { hop: 'link' })
 }
 
 function offset(value: unknown, name: string): number {
@@ -92,7 +92,8 @@ function pick(json: Json, known: ReadonlySet<string>): Json {
   if (further === undefined) return head
   const text = JSON.stringify(further)
   // Read and written again, 1e20 is five times as long.
-  if (text.length > MAX_JSON_BYTES) throw new TunnelError('FRAME_TOO_LARGE', "the stream's head is too long")
+  if (text.length > MAX_JSON_BYTES)
+    throw new TunnelError('FRAME_TOO_LARGE', "the stream's head is too long", { hop: 'link' })
   head.further = text
   return head
 }

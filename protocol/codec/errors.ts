@@ -1,3 +1,5 @@
+import { suggestionFor } from './suggestions.ts'
+
 /** Who can do something about an error; a client recovers by category. */
 export type ErrorCategory = 'network' | 'authentication' | 'configuration' | 'server' | 'protocol'
 
@@ -56,8 +58,11 @@ export const ERROR_KINDS = {
 
 export type ErrorCode = keyof typeof ERROR_KINDS
 
-/** Where on the way an error arose; shown to the user beside its code. */
-export type Hop = 'client' | 'proxy' | 'agent' | 'ssh' | 'target'
+/**
+ * Where on the way an error arose; shown to the user beside its code. `link` is between two parties: a connection that was
+ * cut or fell silent, or what came over it and is no valid frame.
+ */
+export type Hop = 'client' | 'link' | 'proxy' | 'agent' | 'ssh' | 'target'
 
 /** What of an error crosses a link: the body of RESET and GOAWAY. */
 export interface WireError {
@@ -70,13 +75,15 @@ export interface WireError {
 }
 
 export interface TunnelErrorOptions {
+  hop: Hop
   cause?: unknown
-  hop?: Hop
   /** When trying again may succeed, in ms from now. */
   retryAfterMs?: number
   rememberedMs?: number
   /** A peer has said so: what went wrong is in that party's log. */
   fromPeer?: boolean
+  /** What a person may try, where the code's usual advice would not help; see `TunnelError.suggestion`. */
+  suggestion?: string
 }
 
 const INTERNAL_TEXT = 'something unexpected went wrong; the log of the party that says so has more'
@@ -87,18 +94,20 @@ const BRAND = Symbol.for('ssh-websocket-tunnel.error')
 export class TunnelError extends Error {
   override readonly name = 'TunnelError'
   readonly code: ErrorCode
-  readonly hop: Hop | undefined
+  readonly hop: Hop
   readonly retryAfterMs: number | undefined
   readonly rememberedMs: number | undefined
   readonly fromPeer: boolean
+  readonly #suggestion: string | undefined
 
-  constructor(code: ErrorCode, message: string, options: TunnelErrorOptions = {}) {
+  constructor(code: ErrorCode, message: string, options: TunnelErrorOptions) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code
     this.hop = options.hop
     this.retryAfterMs = options.retryAfterMs
     this.rememberedMs = options.rememberedMs
     this.fromPeer = options.fromPeer === true
+    this.#suggestion = options.suggestion
   }
 
   /** True also for an error of another copy of this module: a plugin's in TypeScript, beside our compiled one. */
@@ -115,6 +124,20 @@ export class TunnelError extends Error {
 
   get category(): ErrorCategory {
     return ERROR_KINDS[this.code].category
+  }
+
+  /**
+   * The same call may succeed later, although nobody has done anything about it, and does no harm: of the categories
+   * network and server all but what may have been carried out, and what its caller called off.
+   */
+  get retryable(): boolean {
+    if (this.code === 'OUTCOME_UNKNOWN' || this.code === 'ABORTED') return false
+    return this.category === 'network' || this.category === 'server'
+  }
+
+  /** What a person may try, as the rest of a sentence; empty where nothing is known to help. */
+  get suggestion(): string {
+    return this.#suggestion ?? suggestionFor(this.code, this.hop)
   }
 
   /** The HTTP status of this error; also read by Fastify. */
@@ -134,8 +157,7 @@ export class TunnelError extends Error {
   }
 
   toWire(): WireError {
-    const wire: WireError = { code: this.code, message: this.publicMessage }
-    if (this.hop !== undefined) wire.hop = this.hop
+    const wire: WireError = { code: this.code, message: this.publicMessage, hop: this.hop }
     if (this.retryAfterMs !== undefined) wire.retryAfterMs = this.retryAfterMs
     if (this.rememberedMs !== undefined) wire.rememberedMs = this.rememberedMs
     return wire
@@ -154,7 +176,7 @@ export function isDuration(value: unknown): value is number {
   return typeof value === 'number' && value >= 0 && value <= MAX_TIMER_MS
 }
 
-const HOPS: ReadonlySet<unknown> = new Set<Hop>(['client', 'proxy', 'agent', 'ssh', 'target'])
+const HOPS: ReadonlySet<unknown> = new Set<Hop>(['client', 'link', 'proxy', 'agent', 'ssh', 'target'])
 
 /** The longest text of a peer's error that is kept, in characters. */
 const MAX_MESSAGE = 1_024
@@ -165,12 +187,12 @@ function cut(text: string): string {
   return new TextDecoder().decode(new TextEncoder().encode(text.slice(0, MAX_MESSAGE)))
 }
 
-/** Reads a peer's error. A code this version does not know becomes INTERNAL and keeps its text. */
+/** Reads a peer's error. A code this version does not know becomes INTERNAL and keeps its text; so it is with the hop, `link`. */
 export function errorFromWire(value: unknown): TunnelError {
   const wire = (typeof value === 'object' && value !== null ? value : {}) as Partial<WireError>
   const message = typeof wire.message === 'string' ? cut(wire.message) : 'the peer gave no reason'
-  const options: TunnelErrorOptions = { fromPeer: true }
-  if (HOPS.has(wire.hop)) options.hop = wire.hop as Hop
+  const hop = HOPS.has(wire.hop) ? (wire.hop as Hop) : 'link'
+  const options: TunnelErrorOptions = { hop, fromPeer: true }
   if (isDuration(wire.retryAfterMs)) options.retryAfterMs = wire.retryAfterMs
   if (isDuration(wire.rememberedMs)) options.rememberedMs = wire.rememberedMs
   return isErrorCode(wire.code)
@@ -182,11 +204,10 @@ export function errorFromWire(value: unknown): TunnelError {
       )
 }
 
-/** Any thrown value as a TunnelError; one that is none yet becomes `code`, with the value as its cause. */
-export function asTunnelError(error: unknown, code: ErrorCode = 'INTERNAL', hop?: Hop): TunnelError {
+/** Any thrown value as a TunnelError; one that is none yet becomes `code` at `hop`, with the value as its cause. */
+export function asTunnelError(error: unknown, hop: Hop, code: ErrorCode = 'INTERNAL'): TunnelError {
   if (error instanceof TunnelError) return error
-  const message = error instanceof Error ? error.message : String(error)
-  return new TunnelError(code, message, hop === undefined ? { cause: error } : { cause: error, hop })
+  return new TunnelError(code, error instanceof Error ? error.message : String(error), { hop, cause: error })
 }
 
 const CODE_OF_CLOSE: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
@@ -208,7 +229,9 @@ const CODE_OF_CLOSE: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>
  */
 export function errorFromClose(closeCode: number, reason: string): TunnelError {
   const named = reason.split(':', 1)[0]
-  if (isErrorCode(named)) return new TunnelError(named, reason.slice(named.length + 1).trim() || named)
+  if (isErrorCode(named))
+    return new TunnelError(named, reason.slice(named.length + 1).trim() || named, { hop: 'link' })
   const code = CODE_OF_CLOSE.get(closeCode) ?? 'LINK_LOST'
-  return new TunnelError(code, `the link closed (${closeCode}${reason === '' ? '' : `, ${reason}`})`)
+  const text = `the link closed (${closeCode}${reason === '' ? '' : `, ${reason}`})`
+  return new TunnelError(code, text, { hop: 'link' })
 }

@@ -148,10 +148,12 @@ export function decodeHead(frame: Uint8Array): {
   headBytes: number
   first: Uint8Array
 } {
-  if (frame.length < HEADER_BYTES + 4) throw new TunnelError('FRAME_INVALID', 'a head needs its length')
+  if (frame.length < HEADER_BYTES + 4)
+    throw new TunnelError('FRAME_INVALID', 'a head needs its length', { hop: 'link' })
   const length = new DataView(frame.buffer, frame.byteOffset).getUint32(HEADER_BYTES)
   const start = HEADER_BYTES + 4
-  if (length > frame.length - start) throw new TunnelError('FRAME_INVALID', 'a head is longer than its frame')
+  if (length > frame.length - start)
+    throw new TunnelError('FRAME_INVALID', 'a head is longer than its frame', { hop: 'link' })
   const head = parseObject(frame.subarray(start, start + length))
   return { head, headBytes: length, first: frame.subarray(start + length) }
 }
@@ -176,7 +178,9 @@ export function encodeWindow(stream: number, { received, limit }: WindowUpdate):
 /** @throws {TunnelError} FRAME_INVALID when the body has another length. */
 export function decodeWindow(frame: Uint8Array): WindowUpdate {
   if (frame.length !== HEADER_BYTES + WINDOW_BODY_BYTES) {
-    throw new TunnelError('FRAME_INVALID', `a WINDOW has a body of ${frame.length - HEADER_BYTES} bytes`)
+    throw new TunnelError('FRAME_INVALID', `a WINDOW has a body of ${frame.length - HEADER_BYTES} bytes`, {
+      hop: 'link',
+    })
   }
   const view = new DataView(frame.buffer, frame.byteOffset)
   return {

@@ -65,6 +65,7 @@ export function checkHello(body: Record<string, unknown>): Hello {
     throw new TunnelError(
       'VERSION_UNSUPPORTED',
       `version ${said} is not supported; this end speaks version ${PROTOCOL_VERSION}`,
+      { hop: 'link' },
     )
   }
   const hello = body as unknown as Hello
@@ -81,7 +82,8 @@ export function checkHello(body: Record<string, unknown>): Hello {
     Number.isSafeInteger(hello.resumeMs) &&
     hello.resumeMs >= 0 &&
     (hello.enrol === undefined || isEnrolment(hello.enrol))
-  if (!valid) throw new TunnelError('FRAME_INVALID', 'HELLO lacks a field or has one of another type')
+  if (!valid)
+    throw new TunnelError('FRAME_INVALID', 'HELLO lacks a field or has one of another type', { hop: 'link' })
   return known(hello)
 }
 

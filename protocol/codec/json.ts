@@ -24,17 +24,19 @@ const CLOSE_OBJECT = 0x7d
  */
 export function parseObject(bytes: Uint8Array): Record<string, unknown> {
   if (bytes.length > MAX_JSON_BYTES) {
-    throw new TunnelError('FRAME_INVALID', `a JSON body of ${bytes.length} bytes is over ${MAX_JSON_BYTES}`)
+    throw new TunnelError('FRAME_INVALID', `a JSON body of ${bytes.length} bytes is over ${MAX_JSON_BYTES}`, {
+      hop: 'link',
+    })
   }
   checkForm(bytes)
   let value: unknown
   try {
     value = JSON.parse(decoder.decode(bytes))
   } catch (error) {
-    throw new TunnelError('FRAME_INVALID', 'a body is not JSON in UTF-8', { cause: error })
+    throw new TunnelError('FRAME_INVALID', 'a body is not JSON in UTF-8', { hop: 'link', cause: error })
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new TunnelError('FRAME_INVALID', 'a JSON body is not an object')
+    throw new TunnelError('FRAME_INVALID', 'a JSON body is not an object', { hop: 'link' })
   }
   return value as Record<string, unknown>
 }
@@ -60,5 +62,5 @@ function checkForm(bytes: Uint8Array): void {
 }
 
 function tooMuch(what: string): TunnelError {
-  return new TunnelError('FRAME_INVALID', `a JSON body is ${what}`)
+  return new TunnelError('FRAME_INVALID', `a JSON body is ${what}`, { hop: 'link' })
 }

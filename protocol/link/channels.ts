@@ -56,8 +56,10 @@ export class LinkChannels {
 
   /** @throws {TunnelError} FRAME_INVALID for a number that the peer may not begin a stream with */
   takePeerNumber(number: number): void {
-    if (!this.#isPeers(number)) throw new TunnelError('FRAME_INVALID', `stream ${number} is ours to number`)
-    if (number <= this.#peerNumber) throw new TunnelError('FRAME_INVALID', `stream ${number} was used before`)
+    if (!this.#isPeers(number))
+      throw new TunnelError('FRAME_INVALID', `stream ${number} is ours to number`, { hop: 'link' })
+    if (number <= this.#peerNumber)
+      throw new TunnelError('FRAME_INVALID', `stream ${number} was used before`, { hop: 'link' })
     this.#peerNumber = number
   }
 

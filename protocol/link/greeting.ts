@@ -30,7 +30,7 @@ export class Greeting {
     this.#options = options
     const { clock, dialler, fail, greet } = options
     this.#timer = clock.setTimer(() => {
-      fail(new TunnelError('TIMEOUT', `no HELLO came within ${HELLO_MS / 1_000} s`))
+      fail(new TunnelError('TIMEOUT', `no HELLO came within ${HELLO_MS / 1_000} s`, { hop: 'link' }))
     }, HELLO_MS)
     if (dialler) greet()
   }
@@ -45,7 +45,7 @@ export class Greeting {
 
   /** @throws {TunnelError} FRAME_INVALID */
   receive(hello: Hello): void {
-    if (this.#peer !== undefined) throw new TunnelError('FRAME_INVALID', 'a second HELLO')
+    if (this.#peer !== undefined) throw new TunnelError('FRAME_INVALID', 'a second HELLO', { hop: 'link' })
     this.stop()
     this.#peer = hello
     const { ready, hold, unhold, fail } = this.#options
@@ -57,7 +57,7 @@ export class Greeting {
         unhold()
         this.#welcome()
       },
-      (error: unknown) => fail(asTunnelError(error)),
+      (error: unknown) => fail(asTunnelError(error, 'link')),
     )
   }
 

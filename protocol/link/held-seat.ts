@@ -45,7 +45,7 @@ export class HeldSeat extends Seat {
     // A relay on the way has lost its opener's link: so have we.
     if (type === FrameType.SUSPEND) return this.release()
     if (type !== FrameType.RESET) {
-      throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer')
+      throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer', { hop: 'link' })
     }
     this.#error = errorFromWire(decodeJson(frame))
     this.release()

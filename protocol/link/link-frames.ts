@@ -28,9 +28,10 @@ export class LinkFrames {
 
   /** @throws {TunnelError} for what ends the link */
   dispatch(frame: Uint8Array): void {
-    if (frame.length < HEADER_BYTES) throw new TunnelError('FRAME_INVALID', 'a frame has no header')
+    if (frame.length < HEADER_BYTES)
+      throw new TunnelError('FRAME_INVALID', 'a frame has no header', { hop: 'link' })
     if (frame.length > this.#parts.maxFrameBytes) {
-      throw new TunnelError('FRAME_TOO_LARGE', `a frame of ${frame.length} bytes`)
+      throw new TunnelError('FRAME_TOO_LARGE', `a frame of ${frame.length} bytes`, { hop: 'link' })
     }
     const typeByte = frame[0]!
     const type = typeByte & frames.TYPE_MASK
@@ -46,10 +47,10 @@ export class LinkFrames {
     }
     if (!frames.isKnownType(typeByte)) throw unknownType(typeByte)
     if (this.#parts.greeting.peer === undefined && type !== FrameType.HELLO) {
-      throw new TunnelError('FRAME_INVALID', 'the first frame is not HELLO')
+      throw new TunnelError('FRAME_INVALID', 'the first frame is not HELLO', { hop: 'link' })
     }
     if ((number === 0) !== type < FrameType.OPEN) {
-      throw new TunnelError('FRAME_INVALID', `a frame of type ${type} on stream ${number}`)
+      throw new TunnelError('FRAME_INVALID', `a frame of type ${type} on stream ${number}`, { hop: 'link' })
     }
     if (number === 0) this.#linkFrame(type, frame)
     else this.#unboundFrame(typeByte, number, frame)
@@ -66,7 +67,8 @@ export class LinkFrames {
         return greeting.receive(checkHello(frames.decodeJson(frame)))
       case FrameType.AUTH: {
         const { token } = frames.decodeJson(frame)
-        if (typeof token !== 'string') throw new TunnelError('FRAME_INVALID', 'AUTH has no token')
+        if (typeof token !== 'string')
+          throw new TunnelError('FRAME_INVALID', 'AUTH has no token', { hop: 'link' })
         return handlers.auth?.(token)
       }
       default: {
@@ -85,11 +87,15 @@ export class LinkFrames {
       channels.takePeerNumber(number)
       requests.receive(typeByte, number, frame)
     } else if (!channels.wasUsed(number)) {
-      throw new TunnelError('FRAME_INVALID', `stream ${number} was never opened on this link`)
+      throw new TunnelError('FRAME_INVALID', `stream ${number} was never opened on this link`, {
+        hop: 'link',
+      })
     }
   }
 }
 
 function unknownType(typeByte: number): TunnelError {
-  return new TunnelError('FRAME_INVALID', `0x${typeByte.toString(16)} is not a frame type with its flags`)
+  return new TunnelError('FRAME_INVALID', `0x${typeByte.toString(16)} is not a frame type with its flags`, {
+    hop: 'link',
+  })
 }

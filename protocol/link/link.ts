@@ -71,7 +71,7 @@ export class Link {
     })
     transport.receiver = {
       message: (frame) => this.#message(frame),
-      text: () => fail(new TunnelError('FRAME_INVALID', 'text messages are not supported')),
+      text: () => fail(new TunnelError('FRAME_INVALID', 'text messages are not supported', { hop: 'link' })),
       drained: () => outlet.drained(),
       closed: (code, reason) => this.#transportClosed(code, reason),
     }
@@ -153,7 +153,7 @@ export class Link {
   /** Ends the link, telling the peer why; its streams are suspended. Without an error: a normal closure (1000). */
   close(error?: TunnelError): void {
     if (error !== undefined) this.#fail(error)
-    else this.#end(new TunnelError('ABORTED', 'the link was closed on this side'), 1000, '')
+    else this.#end(new TunnelError('ABORTED', 'the link was closed on this side', { hop: 'link' }), 1000, '')
   }
 
   /** Closes normally when nothing stands on the link any more, or when `deadlineMs` is over. */
@@ -180,7 +180,9 @@ export class Link {
   takeNumber(): number {
     // Nothing leaves under a number that there is not: the streams go on over the next link.
     if (this.#channels.usedUp) {
-      this.#fail(new TunnelError('TOO_MANY_STREAMS', 'this link has used up its stream numbers'))
+      this.#fail(
+        new TunnelError('TOO_MANY_STREAMS', 'this link has used up its stream numbers', { hop: 'link' }),
+      )
     }
     return this.#channels.takeNumber()
   }
@@ -233,6 +235,7 @@ export class Link {
   fault(): void {
     if (this.#work?.fault() === false) {
       throw new TunnelError('RATE_LIMITED', 'the peer sent too much that is not valid', {
+        hop: 'link',
         retryAfterMs: 5_000,
       })
     }
@@ -245,7 +248,9 @@ export class Link {
   }
 
   #lost(silentMs: number): void {
-    const error = new TunnelError('TIMEOUT', `nothing was heard for ${Math.round(silentMs)} ms`)
+    const error = new TunnelError('TIMEOUT', `nothing was heard for ${Math.round(silentMs)} ms`, {
+      hop: 'link',
+    })
     this.#end(error, error.closeCode, `${error.code}: ${error.publicMessage}`)
     this.#transport.terminate()
   }
@@ -264,7 +269,7 @@ export class Link {
       const cost = costOfFrame(frame)
       if (cost > 0) this.#inbox.charge(cost)
     } catch (error) {
-      this.#fail(asTunnelError(error))
+      this.#fail(asTunnelError(error, 'link'))
     }
   }
 

@@ -69,14 +69,16 @@ export class Liveness {
 
   /** @throws {TunnelError} FRAME_INVALID */
   ping(frame: Uint8Array): void {
-    if (frame.length !== HEADER_BYTES + 8) throw new TunnelError('FRAME_INVALID', 'PING is not 8 bytes')
+    if (frame.length !== HEADER_BYTES + 8)
+      throw new TunnelError('FRAME_INVALID', 'PING is not 8 bytes', { hop: 'link' })
     frame[0] = FrameType.PONG
     this.#options.send(frame)
   }
 
   /** @throws {TunnelError} FRAME_INVALID */
   pong(frame: Uint8Array): void {
-    if (frame.length !== HEADER_BYTES + 8) throw new TunnelError('FRAME_INVALID', 'PONG is not 8 bytes')
+    if (frame.length !== HEADER_BYTES + 8)
+      throw new TunnelError('FRAME_INVALID', 'PONG is not 8 bytes', { hop: 'link' })
     const sentAtMs = new DataView(frame.buffer, frame.byteOffset).getFloat64(HEADER_BYTES)
     const now = this.#options.clock.now()
     // Not one of ours.

@@ -45,7 +45,7 @@ export class StreamRequests {
     if (this.#isFull) return link.refuse(number, tooManyStreams(this.#maxStreams))
     if (first.length > frames.MAX_DATA_BYTES) {
       const most = `${frames.MAX_DATA_BYTES} first bytes at most fit on an OPEN`
-      return link.refuse(number, new TunnelError('FRAME_TOO_LARGE', most))
+      return link.refuse(number, new TunnelError('FRAME_TOO_LARGE', most, { hop: 'link' }))
     }
     const ends = (typeByte & frames.END_FLAG) !== 0
     const { open } = this.#handlers
@@ -60,7 +60,10 @@ export class StreamRequests {
   #receiveResume(number: number, frame: Uint8Array): void {
     const link = this.#link
     if (!this.#resumes.take()) {
-      throw new TunnelError('RATE_LIMITED', 'too many resumes on one link', { retryAfterMs: 1_000 })
+      throw new TunnelError('RATE_LIMITED', 'too many resumes on one link', {
+        hop: 'link',
+        retryAfterMs: 1_000,
+      })
     }
     const json = frames.decodeJson(frame)
     const headBytes = frame.length - frames.HEADER_BYTES
@@ -83,10 +86,11 @@ export class StreamRequests {
 
   #offer(number: number, handle: (() => void) | undefined): void {
     try {
-      if (handle === undefined) throw new TunnelError('FORBIDDEN', 'no streams are accepted on this link')
+      if (handle === undefined)
+        throw new TunnelError('FORBIDDEN', 'no streams are accepted on this link', { hop: 'link' })
       handle()
     } catch (thrown) {
-      const error = asTunnelError(thrown)
+      const error = asTunnelError(thrown, 'link')
       this.#link.refuse(number, error)
       if (error.code === 'FRAME_INVALID' || error.code === 'FRAME_TOO_LARGE') this.#link.fault()
     }
@@ -98,6 +102,7 @@ const RETRY_AFTER_MS = 200
 
 function tooManyStreams(maxStreams: number): TunnelError {
   return new TunnelError('TOO_MANY_STREAMS', `a link carries at most ${maxStreams} streams`, {
+    hop: 'link',
     retryAfterMs: RETRY_AFTER_MS,
   })
 }

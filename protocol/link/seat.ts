@@ -87,7 +87,7 @@ export abstract class Seat implements LinkChannel {
     try {
       this.receive(typeByte, frame)
     } catch (error) {
-      this.failed(asTunnelError(error))
+      this.failed(asTunnelError(error, 'link'))
     }
   }
 

@@ -14,7 +14,7 @@ export interface StreamDuplexOptions {
 const WRITE_AHEAD_BYTES = 131_072
 
 function dropped(): TunnelError {
-  return new TunnelError('ABORTED', 'the stream was destroyed before its end')
+  return new TunnelError('ABORTED', 'the stream was destroyed before its end', { hop: 'link' })
 }
 
 interface StreamDuplexEvents {
@@ -141,7 +141,7 @@ export class StreamDuplex extends Duplex {
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     if (!this.#closed) {
       const reason = error ?? dropped()
-      this.stream.reset(asTunnelError(reason, 'ABORTED'))
+      this.stream.reset(asTunnelError(reason, 'link', 'ABORTED'))
     }
     // After an orderly end what waits in it may still be read.
     if (error !== null || !this.#closed) this.aux?.destroy()

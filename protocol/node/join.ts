@@ -256,5 +256,5 @@ function afterAll(sides: readonly Readable[], done: () => void): void {
 
 /** What an error of a socket or channel is, where nothing better is known. */
 export function farFailed(error: unknown): TunnelError {
-  return asTunnelError(error, 'AGENT_LOST', 'ssh')
+  return asTunnelError(error, 'ssh', 'AGENT_LOST')
 }

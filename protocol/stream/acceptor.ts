@@ -15,7 +15,7 @@ export interface AcceptorOptions {
   /** The memory of one subject's streams; the same object for the same subject. */
   budgetOf?(subject: string | undefined): Budget | undefined
   /** Where this acceptor is, for the errors that it makes itself. */
-  hop?: Hop
+  hop: Hop
   /** A new stream: `accept` or `reset` it, now or later. */
   onStream?: OnStream
   /** Someone asked for a stream that belongs to somebody else. */
@@ -108,16 +108,16 @@ export class StreamAcceptor {
         },
       })
     } catch (thrown) {
-      const { code, message } = asTunnelError(thrown)
       const { hop } = this.#options
-      return refuse(new TunnelError(code, message, { cause: thrown, ...(hop && { hop }) }))
+      const { code, message } = asTunnelError(thrown, hop)
+      return refuse(new TunnelError(code, message, { cause: thrown, hop }))
     }
     this.#streams.set(head.id, { stream, subject })
     stream.acceptOn(link, number)
     try {
       onStream?.(stream, subject)
     } catch (error) {
-      stream.reset(asTunnelError(error))
+      stream.reset(asTunnelError(error, this.#options.hop))
     }
     return undefined
   }
@@ -158,10 +158,9 @@ export class StreamAcceptor {
 
   /** UNKNOWN_STREAM, with how long this acceptor has been remembering. */
   unknown(): TunnelError {
-    const { hop } = this.#options
     return new TunnelError('UNKNOWN_STREAM', 'the stream is not known here', {
+      hop: this.#options.hop,
       rememberedMs: Math.floor(this.#over.rememberedMs),
-      ...(hop && { hop }),
     })
   }
 
@@ -193,5 +192,5 @@ function isSame(stream: Address, resume: Address): boolean {
 }
 
 function stale(): TunnelError {
-  return new TunnelError('TAKEN_OVER', 'a later attempt has this stream')
+  return new TunnelError('TAKEN_OVER', 'a later attempt has this stream', { hop: 'link' })
 }

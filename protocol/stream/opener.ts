@@ -58,11 +58,15 @@ export class StreamOpener {
   open(head: Omit<RoutedHead, 'id' | 'window'>, first?: Uint8Array, end = false): TunnelStream {
     if (this.#closed !== undefined) throw this.#closed
     if (first !== undefined && first.length > MAX_DATA_BYTES)
-      throw new TunnelError('FRAME_TOO_LARGE', `${first.length} first bytes are too many for an OPEN`)
+      throw new TunnelError('FRAME_TOO_LARGE', `${first.length} first bytes are too many for an OPEN`, {
+        hop: 'link',
+      })
     const link = this.#usable()
     // Those that wait for a path on this link have their places on it too.
     if (link !== undefined && link.openableStreams <= this.#retries.size) {
-      throw new TunnelError('TOO_MANY_STREAMS', 'the link carries as many streams as the peer allows')
+      throw new TunnelError('TOO_MANY_STREAMS', 'the link carries as many streams as the peer allows', {
+        hop: 'link',
+      })
     }
     const { windowBytes, maxWindowBytes, resumeMs } = this.#settings
     const stream: TunnelStream = new TunnelStream({

@@ -42,7 +42,7 @@ export class Opening {
     const frame = frames.encodeHeadText(type, 0, headText({ ...this.#head, ...more }), this.#first)
     const firstBytes = this.#first?.length ?? 0
     if (frame.length - firstBytes > frames.MAX_JSON_BYTES || frame.length > seat.link.maxFrameBytes) {
-      throw new TunnelError('FRAME_TOO_LARGE', "the stream's head is too long")
+      throw new TunnelError('FRAME_TOO_LARGE', "the stream's head is too long", { hop: 'link' })
     }
     frames.setStreamNumber(frame, seat.number)
     if (this.#sentAtMs === undefined) {

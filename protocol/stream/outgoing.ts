@@ -80,5 +80,5 @@ export class Outgoing {
 }
 
 function tooLong(what: string): TunnelError {
-  return new TunnelError('FRAME_TOO_LARGE', `${what} is too long`)
+  return new TunnelError('FRAME_TOO_LARGE', `${what} is too long`, { hop: 'link' })
 }

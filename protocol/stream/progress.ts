@@ -19,6 +19,8 @@ export class Progress {
   check(nowMs: number, readToMs: number): boolean {
     if (nowMs - this.#sinceMs < NO_PROGRESS_MS) return false
     if (readToMs - this.#sinceMs < NO_PROGRESS_MS) return true
-    throw new TunnelError('TIMEOUT', `the peer acknowledged nothing for ${NO_PROGRESS_MS / 1_000} s`)
+    throw new TunnelError('TIMEOUT', `the peer acknowledged nothing for ${NO_PROGRESS_MS / 1_000} s`, {
+      hop: 'link',
+    })
   }
 }

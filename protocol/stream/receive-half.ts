@@ -33,7 +33,9 @@ export class ReceiveHalf {
     this.#toldLimit = limits.windowBytes
     this.#reserved = limits.windowBytes + (limits.headBytes ?? 0)
     if (limits.budget?.take(this.#reserved) === false) {
-      throw new TunnelError('TOO_MANY_STREAMS', "the user's streams hold all the memory that they may")
+      throw new TunnelError('TOO_MANY_STREAMS', "the user's streams hold all the memory that they may", {
+        hop: 'link',
+      })
     }
   }
 
@@ -63,10 +65,11 @@ export class ReceiveHalf {
    * @throws {TunnelError} FRAME_INVALID when it goes beyond the limit, or follows an END.
    */
   frame(frameBytes: number, heldBytes: number, ends: boolean): void {
-    if (this.#ended) throw new TunnelError('FRAME_INVALID', 'a frame follows the END of its direction')
+    if (this.#ended)
+      throw new TunnelError('FRAME_INVALID', 'a frame follows the END of its direction', { hop: 'link' })
     if (this.#received + frameBytes > this.#limit) {
       const over = this.#received + frameBytes - this.#limit
-      throw new TunnelError('FRAME_INVALID', `a frame goes ${over} bytes beyond the window`)
+      throw new TunnelError('FRAME_INVALID', `a frame goes ${over} bytes beyond the window`, { hop: 'link' })
     }
     this.#received += frameBytes
     this.#consumed += frameBytes - heldBytes

@@ -38,7 +38,9 @@ export class RelayMemory {
    */
   take(bytes: number): void {
     if (this.#takenBytes + bytes > this.#limitBytes / 2) {
-      throw new TunnelError('TOO_MANY_STREAMS', "the user's streams hold all the memory that they may")
+      throw new TunnelError('TOO_MANY_STREAMS', "the user's streams hold all the memory that they may", {
+        hop: 'link',
+      })
     }
     this.#takenBytes += bytes
   }

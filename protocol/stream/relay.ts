@@ -164,7 +164,7 @@ export class Relay {
     const type = typeByte & frames.TYPE_MASK
     const fromOpener = from === this.#opener
     if (!(fromOpener ? FROM_OPENER : FROM_ACCEPTOR).has(type)) {
-      throw new TunnelError('FRAME_INVALID', `a frame of type ${type} does not go this way`)
+      throw new TunnelError('FRAME_INVALID', `a frame of type ${type} does not go this way`, { hop: 'link' })
     }
     const to = fromOpener ? this.#acceptor : this.#opener
     if (to === undefined) return this.#early(type, frame)
@@ -179,7 +179,8 @@ export class Relay {
   /** Nothing but the end of its opener's interest, or way, can come before the stream has been passed on. */
   #early(type: number, frame: Uint8Array): void {
     if (type === FrameType.SUSPEND) return this.#finish(undefined, false)
-    if (type !== FrameType.RESET) throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer')
+    if (type !== FrameType.RESET)
+      throw new TunnelError('FRAME_INVALID', 'a frame comes before the answer', { hop: 'link' })
     this.#giveUpEarly(resetOf(frame))
   }
 
@@ -243,5 +244,7 @@ function resetOf(frame: Uint8Array): TunnelError {
 }
 
 function tooLarge(): TunnelError {
-  return new TunnelError('FRAME_TOO_LARGE', 'a frame is too long for the other side of a relay')
+  return new TunnelError('FRAME_TOO_LARGE', 'a frame is too long for the other side of a relay', {
+    hop: 'link',
+  })
 }

@@ -118,15 +118,19 @@ export class SendHalf {
    */
   acknowledge(received: number, limit: number): void {
     if (received < this.#acknowledged) {
-      throw new TunnelError('FRAME_INVALID', `received runs back from ${this.#acknowledged} to ${received}`)
+      throw new TunnelError('FRAME_INVALID', `received runs back from ${this.#acknowledged} to ${received}`, {
+        hop: 'link',
+      })
     }
     if (received > this.#sent) {
-      throw new TunnelError('FRAME_INVALID', `received is ${received}, but only ${this.#sent} was sent`)
+      throw new TunnelError('FRAME_INVALID', `received is ${received}, but only ${this.#sent} was sent`, {
+        hop: 'link',
+      })
     }
     if (limit < this.#limit) {
-      throw new TunnelError('FRAME_INVALID', `limit shrinks from ${this.#limit} to ${limit}`)
+      throw new TunnelError('FRAME_INVALID', `limit shrinks from ${this.#limit} to ${limit}`, { hop: 'link' })
     }
-    if (limit > MAX_OFFSET) throw new TunnelError('FRAME_INVALID', 'limit is past 2^48')
+    if (limit > MAX_OFFSET) throw new TunnelError('FRAME_INVALID', 'limit is past 2^48', { hop: 'link' })
     let last = this.#acknowledged
     for (let oldest = this.#kept.at(0); oldest !== undefined && oldest.endOffset <= received; ) {
       last = oldest.endOffset
@@ -136,7 +140,8 @@ export class SendHalf {
       if (this.#replay > 0) this.#replay--
       oldest = this.#kept.at(0)
     }
-    if (last !== received) throw new TunnelError('FRAME_INVALID', `received ${received} is inside a frame`)
+    if (last !== received)
+      throw new TunnelError('FRAME_INVALID', `received ${received} is inside a frame`, { hop: 'link' })
     this.#acknowledged = received
     this.#limit = limit
     if (this.#sent === received && this.#pendingBytes === 0) this.#shrink()

@@ -69,7 +69,9 @@ export class StreamFrames {
       case FrameType.RESUMED:
         return this.#resumed(frame)
       default:
-        throw new TunnelError('FRAME_INVALID', `a frame of type ${type} has no place on an open stream`)
+        throw new TunnelError('FRAME_INVALID', `a frame of type ${type} has no place on an open stream`, {
+          hop: 'link',
+        })
     }
   }
 
@@ -101,7 +103,7 @@ export class StreamFrames {
   #accept(frame: Uint8Array, ends: boolean): void {
     const { receive, deliveries, opening, resumeWindow, send, path } = this.#parts
     if (opening === undefined || this.#stream.state() !== 'opening') {
-      throw new TunnelError('FRAME_INVALID', 'a second ACCEPT, or one from the opener')
+      throw new TunnelError('FRAME_INVALID', 'a second ACCEPT, or one from the opener', { hop: 'link' })
     }
     const { head: json, first } = frames.decodeHead(frame)
     const head = checkAcceptHead(json)
@@ -122,7 +124,7 @@ export class StreamFrames {
     // An OPEN that was sent again is answered like a RESUME when the first one arrived after all.
     const openAsked = opening?.sentAtMs !== undefined && !opening.answered
     if (path.at !== 'resuming' && !openAsked) {
-      throw new TunnelError('FRAME_INVALID', 'RESUMED without a RESUME')
+      throw new TunnelError('FRAME_INVALID', 'RESUMED without a RESUME', { hop: 'link' })
     }
     const { received, limit } = checkResumed(frames.decodeJson(frame))
     send.resume(received, limit)

@@ -177,7 +177,7 @@ export class StreamWay {
     this.#attempt = resume.attempt
     // Frees the older path, relays included; an opener that moved has left it already.
     if (older !== undefined && !older.link.closed) {
-      const moved = new TunnelError('TAKEN_OVER', 'the stream goes on elsewhere')
+      const moved = new TunnelError('TAKEN_OVER', 'the stream goes on elsewhere', { hop: 'link' })
       older.send(frames.encodeJson(FrameType.RESET, older.number, moved.toWire()))
     }
     this.acceptOn(link, number)
@@ -215,7 +215,9 @@ export class StreamWay {
 
   #expire(): void {
     const window = `${this.resumeWindow.lengthMs / 1_000} s`
-    this.reset(new TunnelError('RESUME_EXPIRED', `no path to the peer came back within ${window}`))
+    this.reset(
+      new TunnelError('RESUME_EXPIRED', `no path to the peer came back within ${window}`, { hop: 'link' }),
+    )
   }
 
   nextFrame(seat: StreamSeat, maxDataBytes: number): Uint8Array | undefined {
@@ -251,7 +253,8 @@ export class StreamWay {
   }
 
   #acknowledged(received: number, limit: number): void {
-    if (this.path.at === 'resuming') throw new TunnelError('FRAME_INVALID', 'a WINDOW comes before RESUMED')
+    if (this.path.at === 'resuming')
+      throw new TunnelError('FRAME_INVALID', 'a WINDOW comes before RESUMED', { hop: 'link' })
     if (received > this.send.acknowledgedOffset) this.#progress.made(this.#clock.now())
     this.send.acknowledge(received, limit)
     this.path.seat?.wake()
@@ -284,7 +287,7 @@ export class StreamWay {
     try {
       return this.#progress.check(nowMs, readToMs)
     } catch (error) {
-      this.reset(asTunnelError(error))
+      this.reset(asTunnelError(error, 'link'))
       return false
     }
   }

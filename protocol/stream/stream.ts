@@ -65,7 +65,7 @@ export class TunnelStream extends StreamWay implements ByteStream {
       write()
       return this.#more()
     } catch (error) {
-      this.reset(asTunnelError(error))
+      this.reset(asTunnelError(error, 'link'))
       return false
     }
   }

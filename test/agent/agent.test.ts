@@ -152,7 +152,7 @@ test('an agent whose token is refused reads it again by and by; one that was giv
   const fixed = await proxy.startAgent('office', 'alice', '127.0.0.1:1', { token: proxy.tokenOf('alice') })
   const itsEnds = endOf(fixed)
   proxy.app.auth.verify = async () => {
-    throw new TunnelError('TOKEN_REVOKED', 'no more')
+    throw new TunnelError('TOKEN_REVOKED', 'no more', { hop: 'agent' })
   }
   proxy.cut('agent')
   await until(() => itsEnds.length === 1)

@@ -14,7 +14,6 @@ import { parseClientFile } from '../../cli/contexts/client-file.ts'
 import { tokenOfCommand } from '../../cli/contexts/token-command.ts'
 import { wordsOf } from '../../cli/contexts/words.ts'
 import { type AccessOptions, accessFrom, agentAccessFrom } from '../../cli/credentials.ts'
-import { AdvisedError } from '../../cli/failure.ts'
 import { askToken } from '../../dial/token.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { respond, startProxy } from '../client/proxy.ts'
@@ -166,7 +165,7 @@ test('a token command is run without a shell, bounded in time and size, and what
   for (const [words, said] of fails) {
     const sleeps = words.at(-1)?.includes('sleep 9')
     await assert.rejects(tokenOfCommand(words, sleeps ? 1_000 : undefined), (error) => {
-      assert.ok(error instanceof AdvisedError)
+      assert.ok(error instanceof TunnelError)
       assert.equal(error.code, 'TOKEN_MISSING')
       assert.match(error.message, said)
       assert.doesNotMatch(error.message, /hunter2/)

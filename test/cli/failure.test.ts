@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { describeFailure, renderFailure, UsageError } from '../../cli/failure.ts'
-import { ERROR_KINDS, type ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
+import { ERROR_KINDS, type ErrorCode, type Hop, TunnelError } from '../../protocol/codec/errors.ts'
 
 test('every code has an exit status by what the person can do about it', () => {
-  const statusOf = (code: ErrorCode) => describeFailure('tunnel x', new TunnelError(code, 'no')).exitStatus
+  const statusOf = (code: ErrorCode) =>
+    describeFailure('tunnel x', new TunnelError(code, 'no', { hop: 'client' })).exitStatus
   for (const code of Object.keys(ERROR_KINDS) as ErrorCode[])
     assert.ok(statusOf(code) >= 1 && statusOf(code) <= 5, code)
   assert.deepEqual(
@@ -25,11 +26,11 @@ test('an error is one line: what, where, its code, what to try, and when', () =>
 })
 
 test('a stream that is unknown tells who was restarted', () => {
-  const adviceOf = (hop?: 'agent' | 'proxy') =>
-    describeFailure('tunnel x', new TunnelError('UNKNOWN_STREAM', 'no such stream', hop && { hop })).advice
+  const adviceOf = (hop: Hop) =>
+    describeFailure('tunnel x', new TunnelError('UNKNOWN_STREAM', 'no such stream', { hop })).advice
   assert.match(adviceOf('agent'), /^the agent on the machine was restarted/)
   assert.match(adviceOf('proxy'), /^the proxy was restarted/)
-  assert.match(adviceOf(), /^the other end was restarted/)
+  assert.match(adviceOf('link'), /^the other end was restarted/)
 })
 
 test('what a peer says cannot move the cursor, and makes no second line', () => {

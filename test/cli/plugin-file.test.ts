@@ -22,7 +22,7 @@ test('a plugin from the command line refuses a stream, and its words reach the p
     `import { TunnelError } from './errors.ts'
      export default async function refuse(app: { tunnel: { addHook(name: string, hook: (context: { head: { kind: string } }) => void): void } }) {
        app.tunnel.addHook('preOpen', ({ head }) => {
-         if (head.kind === 'exec') throw new TunnelError('POLICY_DENIED', 'no commands at night')
+         if (head.kind === 'exec') throw new TunnelError('POLICY_DENIED', 'no commands at night', { hop: 'client' })
        })
      }`,
   )

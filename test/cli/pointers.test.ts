@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { commandOf } from '../../cli/commands.ts'
 import { accessFrom } from '../../cli/credentials.ts'
-import { AdvisedError, describeFailure, UsageError, unusedProxy } from '../../cli/failure.ts'
+import { describeFailure, UsageError, unusedProxy } from '../../cli/failure.ts'
 import { missingSpeedUps } from '../../cli/native.ts'
 import { run } from '../../cli/overview.ts'
 import { terminalLog } from '../../cli/terminal-log.ts'
@@ -31,7 +31,7 @@ test('before any proxy has run here, what is missing is named as the next step',
   await assert.rejects(
     async () => token(),
     (error) => {
-      assert.ok(error instanceof AdvisedError)
+      assert.ok(error instanceof TunnelError)
       const { code, exitStatus, advice } = describeFailure('tunnel ssh', error)
       assert.deepEqual([code, exitStatus], ['TOKEN_MISSING', 3])
       assert.match(advice, /^start `tunnel server` first/)

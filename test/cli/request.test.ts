@@ -36,7 +36,7 @@ test('--priority is what the stream is opened with: normal, unless another is na
 })
 
 test('a POST whose fate is unknown is sent again with --idempotent, and never without', async (t) => {
-  const lost = new TunnelError('UNKNOWN_STREAM', 'what was that?')
+  const lost = new TunnelError('UNKNOWN_STREAM', 'what was that?', { hop: 'client' })
   let tries = 0
   const { seen, request } = await setUp(t, (stream) => {
     if (++tries % 2 === 1) stream.reset(lost)

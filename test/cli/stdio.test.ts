@@ -58,7 +58,7 @@ test('what ssh says at once leaves with the wish for the stream, and nothing of 
     onStream: (stream) => {
       // Before it is accepted, only what came with it can be here.
       stream.handle({ data: (bytes) => early.push(Buffer.from(bytes).toString()) })
-      stream.reset(new TunnelError('POLICY_DENIED', 'enough'))
+      stream.reset(new TunnelError('POLICY_DENIED', 'enough', { hop: 'client' }))
     },
   })
   const env = isolated(await tempFolder(t), { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: 'token' })

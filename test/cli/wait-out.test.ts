@@ -5,6 +5,7 @@ import { TunnelError } from '../../protocol/codec/errors.ts'
 
 const busy = (retryAfterMs?: number) =>
   new TunnelError('TOO_MANY_CONNECTIONS', 'a user has 32 links at most', {
+    hop: 'client',
     ...(retryAfterMs !== undefined && { retryAfterMs }),
   })
 
@@ -23,8 +24,16 @@ test('a refusal that says when to come back is waited out, and told', async () =
 })
 
 test('a wait that is too long or of unknown length, and a machine that is off line, are not waited out', async () => {
-  const offline = new TunnelError('MACHINE_OFFLINE', 'home is not on line', { retryAfterMs: 10 })
-  for (const error of [busy(31_000), busy(), offline, new TunnelError('TOKEN_INVALID', 'no')]) {
+  const offline = new TunnelError('MACHINE_OFFLINE', 'home is not on line', {
+    hop: 'client',
+    retryAfterMs: 10,
+  })
+  for (const error of [
+    busy(31_000),
+    busy(),
+    offline,
+    new TunnelError('TOKEN_INVALID', 'no', { hop: 'client' }),
+  ]) {
     let tries = 0
     const attempt = async () => {
       tries++

@@ -135,7 +135,7 @@ test('more output than fits in memory, an abort, and a lost path are errors', as
     stream.accept()
     const { command } = stream.head.exec!
     if (command === 'much') stream.write(Buffer.alloc(2_000))
-    if (command === 'lost') stream.reset(new TunnelError('RESUME_EXPIRED', 'gone'))
+    if (command === 'lost') stream.reset(new TunnelError('RESUME_EXPIRED', 'gone', { hop: 'client' }))
   })
   await assert.rejects(tunnel.exec('home', 'much', { maxBufferBytes: 1_000 }), { code: 'ABORTED' })
   await assert.rejects(tunnel.exec('home', 'lost'), { code: 'OUTCOME_UNKNOWN' })

@@ -289,7 +289,7 @@ async function tunnelOf(t: TestContext): Promise<TunnelService> {
   const proxy = await startProxy(t, {
     onStream: (stream) => void origins.serve(stream, context(stream.head.target ?? '')),
   })
-  t.after(() => origins.close(new TunnelError('SHUTTING_DOWN', 'the test is over')))
+  t.after(() => origins.close(new TunnelError('SHUTTING_DOWN', 'the test is over', { hop: 'client' })))
   const tunnel = clientOf(t, proxy.url)
   await tunnel.connect()
   return tunnel

@@ -113,7 +113,7 @@ test('an idempotent request whose stream the proxy has forgotten is sent again, 
       const { method } = stream.head.http!
       seen.push(method)
       if (seen.filter((one) => one === method).length > 1) respond(stream, 200, 'second')
-      else stream.reset(new TunnelError('UNKNOWN_STREAM', 'the proxy was restarted'))
+      else stream.reset(new TunnelError('UNKNOWN_STREAM', 'the proxy was restarted', { hop: 'client' }))
     },
   })
   const tunnel = clientOf(t, proxy.url)

@@ -14,7 +14,8 @@ function collector() {
 test('percentiles are of the last requests, and the success rate of all', () => {
   const { metrics } = collector()
   for (let latencyMs = 1; latencyMs <= 100; latencyMs++) metrics.answered(latencyMs)
-  for (let index = 0; index < 25; index++) metrics.failed(new TunnelError('TIMEOUT', 'late'))
+  for (let index = 0; index < 25; index++)
+    metrics.failed(new TunnelError('TIMEOUT', 'late', { hop: 'client' }))
   const { latency, successRate, requests, errors } = metrics.snapshot()
   assert.deepEqual(latency, { average: 50.5, p50: 50, p95: 95, p99: 99 })
   assert.equal(requests, 125)

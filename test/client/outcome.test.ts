@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { isIdempotent, MAX_TRIES, retryDecision } from '../../client/outcome.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 
-const lost = new TunnelError('RESUME_EXPIRED', 'gone')
+const lost = new TunnelError('RESUME_EXPIRED', 'gone', { hop: 'client' })
 const failed = { error: lost, tries: 1, sent: true, idempotent: false, replayable: true, final: false }
 
 test('a request whose outcome is unknown says so, and keeps the cause', () => {
@@ -24,16 +24,19 @@ test('one that never left is sent again whatever it is', () => {
 })
 
 test('one that was refused for want of a place was not executed', () => {
-  assert.equal(retryDecision({ ...failed, error: new TunnelError('TOO_MANY_STREAMS', 'full') }), 'retry')
+  assert.equal(
+    retryDecision({ ...failed, error: new TunnelError('TOO_MANY_STREAMS', 'full', { hop: 'client' }) }),
+    'retry',
+  )
 })
 
 test('an answer of the far side is the answer', () => {
-  const refused = new TunnelError('CONNECT_REFUSED', 'nobody listens')
+  const refused = new TunnelError('CONNECT_REFUSED', 'nobody listens', { hop: 'client' })
   assert.equal(retryDecision({ ...failed, error: refused, idempotent: true }), refused)
 })
 
 test('when no link is coming, what was sent has an unknown outcome and nothing is sent again', () => {
-  const expired = new TunnelError('TOKEN_EXPIRED', 'too old')
+  const expired = new TunnelError('TOKEN_EXPIRED', 'too old', { hop: 'client' })
   const decision = retryDecision({ ...failed, error: expired, final: true })
   assert.equal((decision as TunnelError).code, 'OUTCOME_UNKNOWN')
   assert.equal(retryDecision({ ...failed, error: expired, idempotent: true, final: true }), expired)

@@ -40,7 +40,8 @@ export class TestProxy {
   constructor(options: ProxyOptions) {
     this.#options = options
     const { streams } = resolveSettings({}, 'default', options.settings)
-    this.acceptor = options.acceptor ?? new StreamAcceptor({ settings: streams, onStream: options.onStream })
+    this.acceptor =
+      options.acceptor ?? new StreamAcceptor({ hop: 'agent', settings: streams, onStream: options.onStream })
     this.#server = createServer((_request, response) => {
       response.writeHead(200, { 'content-type': 'application/json' })
       response.end(JSON.stringify([{ name: 'home', online: true }]))

@@ -59,7 +59,7 @@ test('a caller that gives up leaves the queue, and what is cleared is turned awa
   abort.abort()
   await assert.rejects(given, { code: 'ABORTED' })
   assert.equal(queue.size, 1)
-  queue.clear(new TunnelError('LINK_LOST', 'no link'))
+  queue.clear(new TunnelError('LINK_LOST', 'no link', { hop: 'client' }))
   await assert.rejects(cleared, { code: 'LINK_LOST' })
   assert.equal(queue.size, 0)
 })

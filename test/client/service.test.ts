@@ -64,7 +64,7 @@ test('a stream that ends in the same breath as it is taken rejects the open, and
     onStream: (stream) => {
       stream.accept()
       // Behind the ACCEPT that leaves in a microtask, and in the same system call.
-      queueMicrotask(() => stream.reset(new TunnelError('CONNECT_REFUSED', 'after all')))
+      queueMicrotask(() => stream.reset(new TunnelError('CONNECT_REFUSED', 'after all', { hop: 'client' })))
     },
   })
   const tunnel = clientOf(t, proxy.url)
@@ -168,7 +168,7 @@ test('a refused token is asked for once more, and then given up', async (t) => {
   const proxy = await startProxy(t, {
     onStream: echo,
     authorise: (token) => {
-      if (token !== valid) throw new TunnelError('TOKEN_EXPIRED', 'too old')
+      if (token !== valid) throw new TunnelError('TOKEN_EXPIRED', 'too old', { hop: 'client' })
     },
   })
   const tokens = ['first', 'second', 'third', 'fourth', 'fifth']
@@ -268,7 +268,8 @@ test('the machines are told by the proxy', async (t) => {
 })
 
 test('with retryFirst a second connect() waits for the same first link', async (t) => {
-  const refused = () => Promise.reject(new TunnelError('CONNECT_REFUSED', 'nobody listens'))
+  const refused = () =>
+    Promise.reject(new TunnelError('CONNECT_REFUSED', 'nobody listens', { hop: 'client' }))
   const tunnel = clientOf(t, 'http://127.0.0.1:1', { retryFirst: true, platform: { dial: refused } })
   const first = tunnel.connect()
   await next((listener) => tunnel.once('reconnecting', listener))

@@ -17,7 +17,7 @@ const hello: Hello = {
   limits: { maxFrameBytes: 1_048_576, maxStreams: 256 },
   resumeMs: 120_000,
 }
-const refused = () => new TunnelError('CONNECT_REFUSED', 'nobody listens')
+const refused = () => new TunnelError('CONNECT_REFUSED', 'nobody listens', { hop: 'client' })
 
 /** A connection over memory, in a time that the test moves. `refuse` answers a dial with an error. */
 function setUp(t: TestContext, options: Partial<ConnectionOptions> = {}) {
@@ -148,7 +148,7 @@ test('a proxy that accepts links only to throw them out is not dialled without p
   const { connection, connect, dials, proxyLinks, run } = setUp(t)
   await connect()
   for (let round = 0; round < 4; round++) {
-    proxyLinks.at(-1)!.close(new TunnelError('TOO_MANY_CONNECTIONS', 'one too many'))
+    proxyLinks.at(-1)!.close(new TunnelError('TOO_MANY_CONNECTIONS', 'one too many', { hop: 'client' }))
     await run(20_000)
   }
   assert.equal(connection.state, 'disconnected')
@@ -158,7 +158,7 @@ test('a proxy that accepts links only to throw them out is not dialled without p
 test('a proxy that says when to come back is not dialled before', async (t) => {
   const { control, connect, dials, pairs, run, clock } = setUp(t)
   await connect()
-  control.refuse = () => new TunnelError('RATE_LIMITED', 'slowly', { retryAfterMs: 30_000 })
+  control.refuse = () => new TunnelError('RATE_LIMITED', 'slowly', { hop: 'client', retryAfterMs: 30_000 })
   const lostAtMs = clock.now()
   pairs[0]!.cut()
   await run(29_000)
@@ -242,7 +242,7 @@ test('one who was taken over stops, and does not fight back', async (t) => {
   await connect()
   const errors: TunnelError[] = []
   connection.on('failed', (error) => errors.push(error))
-  proxyLinks[0]!.close(new TunnelError('TAKEN_OVER', 'a newer one is here'))
+  proxyLinks[0]!.close(new TunnelError('TAKEN_OVER', 'a newer one is here', { hop: 'client' }))
   await run(60_000)
   assert.equal(dials.length, 1)
   assert.equal(errors[0]?.code, 'TAKEN_OVER')
@@ -254,12 +254,12 @@ test('a proxy that leaves and has no successor yet is kept until it goes, and th
   const states: string[] = []
   await connect()
   connection.on('state', (state) => states.push(state))
-  control.refuse = () => new TunnelError('SHUTTING_DOWN', 'leaving', { retryAfterMs: 1_000 })
+  control.refuse = () => new TunnelError('SHUTTING_DOWN', 'leaving', { hop: 'client', retryAfterMs: 1_000 })
   proxyLinks[0]!.goaway({ code: 'SHUTTING_DOWN', message: 'leaving', deadlineMs: 5_000 })
   await run(5_000)
   assert.deepEqual(states, [])
   assert.ok(dials.length > 3)
-  proxyLinks[0]!.close(new TunnelError('SHUTTING_DOWN', 'gone'))
+  proxyLinks[0]!.close(new TunnelError('SHUTTING_DOWN', 'gone', { hop: 'client' }))
   await run(100)
   control.refuse = undefined
   await run(20_000)
@@ -287,7 +287,7 @@ test('a link that ends while another takes over from it is followed by one dial,
   control.hang = true
   proxyLinks[0]!.goaway({ code: 'SHUTTING_DOWN', message: 'leaving', deadlineMs: 30_000 })
   await run(100)
-  proxyLinks[0]!.close(new TunnelError('SHUTTING_DOWN', 'gone'))
+  proxyLinks[0]!.close(new TunnelError('SHUTTING_DOWN', 'gone', { hop: 'client' }))
   control.hang = false
   await run(60_000)
   assert.equal(dials.length, 3)
@@ -334,7 +334,7 @@ test('a link that is ended for its token is dialled once more, with a fresh one,
   const failed: string[] = []
   connection.on('failed', (error) => failed.push(error.code))
   for (const number of [0, 1]) {
-    proxyLinks[number]!.close(new TunnelError('TOKEN_REVOKED', 'not any more'))
+    proxyLinks[number]!.close(new TunnelError('TOKEN_REVOKED', 'not any more', { hop: 'client' }))
     await run(5_000)
   }
   assert.equal(asked, 2)

@@ -9,7 +9,7 @@ export function consume(
   heldBytes: Map<TunnelStream, number>,
   ended: (error: TunnelError | undefined) => void,
 ): void {
-  if (random.chance(0.1)) return stream.reset(new TunnelError('CONNECT_REFUSED', 'refused'))
+  if (random.chance(0.1)) return stream.reset(new TunnelError('CONNECT_REFUSED', 'refused', { hop: 'link' }))
   if (random.chance(0.8)) stream.accept()
   // One that never gets handlers keeps what comes.
   if (random.chance(0.1)) return
@@ -17,14 +17,14 @@ export function consume(
   const take = (bytes: Uint8Array): void => {
     if (slow) heldBytes.set(stream, (heldBytes.get(stream) ?? 0) + bytes.length)
     else stream.consumed(bytes.length)
-    if (random.chance(0.02)) stream.reset(new TunnelError('ABORTED', 'in the midst of it'))
+    if (random.chance(0.02)) stream.reset(new TunnelError('ABORTED', 'in the midst of it', { hop: 'link' }))
     else if (random.chance(0.1)) stream.write(random.bytes(random.below(2_000)))
   }
   stream.handle({
     data: take,
     aux: take,
     accepted: () => {
-      if (random.chance(0.05)) stream.reset(new TunnelError('ABORTED', 'after all'))
+      if (random.chance(0.05)) stream.reset(new TunnelError('ABORTED', 'after all', { hop: 'link' }))
     },
     event: () => {
       if (random.chance(0.5)) stream.event({ exit: { code: 1 } })

@@ -75,8 +75,8 @@ export class MemoryTarget implements Target {
       else consume(stream, random, this.#heldBytes, (error) => this.#ended(error))
     }
     const clock = this.#clock
-    this.#here = new StreamAcceptor({ settings: SETTINGS, clock, budgetOf, onStream })
-    this.#agent = new StreamAcceptor({ settings: SETTINGS, clock, budgetOf, onStream })
+    this.#here = new StreamAcceptor({ hop: 'agent', settings: SETTINGS, clock, budgetOf, onStream })
+    this.#agent = new StreamAcceptor({ hop: 'agent', settings: SETTINGS, clock, budgetOf, onStream })
     this.#opener = new StreamOpener({ settings: SETTINGS, clock, budget: this.#budgets[ATTACKER] })
   }
 
@@ -211,7 +211,7 @@ export class MemoryTarget implements Target {
     for (const stream of this.#opened) {
       if (random.chance(0.05)) stream.write(random.bytes(random.below(3_000)))
       if (random.chance(0.02)) stream.end()
-      if (random.chance(0.01)) stream.reset(new TunnelError('ABORTED', 'given up'))
+      if (random.chance(0.01)) stream.reset(new TunnelError('ABORTED', 'given up', { hop: 'link' }))
     }
   }
 
@@ -244,7 +244,7 @@ export class MemoryTarget implements Target {
   }
 
   async settle(): Promise<void> {
-    for (const stream of this.#opened) stream.reset(new TunnelError('ABORTED', 'settled'))
+    for (const stream of this.#opened) stream.reset(new TunnelError('ABORTED', 'settled', { hop: 'link' }))
     this.#opened.clear()
     // A client's last words are for a link that lives.
     this.#opener.link?.close()

@@ -161,6 +161,7 @@ export class Parties {
       budget: this.openerBudget,
     })
     this.acceptor = new StreamAcceptor({
+      hop: 'agent',
       settings: { ...SETTINGS, ...options.acceptorSettings },
       clock,
       budgetOf: () => this.acceptorBudget,

@@ -52,14 +52,16 @@ export class Network {
         }
         const aborted = (): void => {
           end()
-          reject(new TunnelError('ABORTED', 'the dial was called off'))
+          reject(new TunnelError('ABORTED', 'the dial was called off', { hop: 'link' }))
         }
         const answer = (): void => {
           end()
-          if (isLost) return reject(new TunnelError('TIMEOUT', `${url} did not answer`))
+          if (isLost) return reject(new TunnelError('TIMEOUT', `${url} did not answer`, { hop: 'link' }))
           const proxy = this.proxies.get(url)
-          if (proxy === undefined) return reject(new TunnelError('LINK_LOST', `nobody listens at ${url}`))
-          if (proxy.draining) return reject(new TunnelError('SHUTTING_DOWN', `${url} is shutting down`))
+          if (proxy === undefined)
+            return reject(new TunnelError('LINK_LOST', `nobody listens at ${url}`, { hop: 'link' }))
+          if (proxy.draining)
+            return reject(new TunnelError('SHUTTING_DOWN', `${url} is shutting down`, { hop: 'link' }))
           const latencyMs = (): number => oneWayMs + Math.floor(this.#random() * 5)
           const pair = new MemoryPair({ clock: this.#clock, latencyMs })
           this.#lines.add({ role, proxy, pair })

@@ -147,7 +147,7 @@ export class World {
     this.talkers.push(talker)
     talker.start()
     // Some are given up by whoever opened them.
-    const givenUp = new TunnelError('ABORTED', 'given up')
+    const givenUp = new TunnelError('ABORTED', 'given up', { hop: 'link' })
     if (random() >= 0.1) return
     plan.isGivenUp = true
     this.clock.setTimer(() => stream.reset(givenUp), Math.floor(random() * 8_000))
@@ -207,7 +207,7 @@ export class World {
 
   /** Client and agent leave. */
   async end(): Promise<void> {
-    const left = new TunnelError('ABORTED', 'the simulation is over')
+    const left = new TunnelError('ABORTED', 'the simulation is over', { hop: 'link' })
     const ends = [this.client.end(left), ...this.machine.connections.map((connection) => connection.close())]
     this.machine.acceptor.close(left)
     await this.clock.run(this.clock.now() + 10_000)

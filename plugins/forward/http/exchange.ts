@@ -307,7 +307,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
     try {
       send()
     } catch (error) {
-      this.fail(asTunnelError(error, 'INTERNAL', 'proxy'))
+      this.fail(asTunnelError(error, 'proxy'))
       if (this.#state === 'queued') this.#free()
     }
   }

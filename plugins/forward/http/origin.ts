@@ -136,7 +136,7 @@ export class HttpOrigin {
       },
       (thrown: unknown) => {
         this.#opening--
-        const error = asTunnelError(thrown, 'CHANNEL_OPEN_FAILED', 'ssh')
+        const error = asTunnelError(thrown, 'ssh', 'CHANNEL_OPEN_FAILED')
         for (const request of this.#failedBy(error, waited)) this.#fail(request, error)
         this.#pump()
       },

@@ -12,7 +12,7 @@ function setUp(options = {}) {
   return { circuits: new Circuits(settings, clock), pass: (ms: number) => clock.run(clock.now() + ms) }
 }
 
-const failing = (code: ErrorCode) => () => Promise.reject(new TunnelError(code, code))
+const failing = (code: ErrorCode) => () => Promise.reject(new TunnelError(code, code, { hop: 'proxy' }))
 
 async function fail(
   circuits: Circuits,
@@ -106,7 +106,10 @@ test('more requests may wait for the verdict of a probe', async () => {
   let refuse: () => void = () => {}
   const probe = circuits.run(
     KEY,
-    () => new Promise<void>((_, reject) => (refuse = () => reject(new TunnelError('AGENT_LOST', 'gone')))),
+    () =>
+      new Promise<void>(
+        (_, reject) => (refuse = () => reject(new TunnelError('AGENT_LOST', 'gone', { hop: 'proxy' }))),
+      ),
   )
   const behind = circuits.run(KEY, async () => {})
   await assert.rejects(

@@ -39,7 +39,7 @@ async function start(t: TestContext, routes: (app: FastifyInstance) => void | Pr
 test('every error code is answered as the problem document that the contract gives it', async (t) => {
   const { app } = await start(t, (app) => {
     app.get<{ Params: { code: ErrorCode } }>('/fail/:code', async (request) => {
-      throw new TunnelError(request.params.code, 'what happened')
+      throw new TunnelError(request.params.code, 'what happened', { hop: 'proxy' })
     })
   })
   for (const [code, kind] of Object.entries(ERROR_KINDS)) {
@@ -71,7 +71,10 @@ test('every error code is answered as the problem document that the contract giv
 test('how long to wait is told in the document in ms and in Retry-After in whole seconds, never 0', async (t) => {
   const { app } = await start(t, (app) => {
     app.get<{ Querystring: { ms: string } }>('/busy', async (request) => {
-      throw new TunnelError('RATE_LIMITED', 'slow down', { retryAfterMs: Number(request.query.ms) })
+      throw new TunnelError('RATE_LIMITED', 'slow down', {
+        hop: 'proxy',
+        retryAfterMs: Number(request.query.ms),
+      })
     })
   })
   for (const [ms, seconds] of [
@@ -92,6 +95,7 @@ test('what is thrown by accident says nothing outside and everything in the log,
     })
     app.get('/wrapped', async () => {
       throw new TunnelError('INTERNAL', 'cannot read /etc/passwd of alice', {
+        hop: 'proxy',
         cause: new Error('the inner cause'),
       })
     })
@@ -180,7 +184,7 @@ test("a route's response schema does not thin out the problem", async (t) => {
 test('every refusal is counted by category and code', async (t) => {
   const { app } = await start(t, (app) => {
     app.get('/fail', async () => {
-      throw new TunnelError('TOKEN_EXPIRED', 'over')
+      throw new TunnelError('TOKEN_EXPIRED', 'over', { hop: 'proxy' })
     })
   })
   for (let i = 0; i < 3; i++) await app.inject('/fail')

@@ -65,6 +65,7 @@ class Scene {
     const { clock } = this
     const agentPair = new MemoryPair({ clock })
     const acceptor = new StreamAcceptor({
+      hop: 'agent',
       settings: STREAMS,
       clock,
       onStream: (stream) => {
@@ -104,7 +105,8 @@ class Scene {
       },
       machines: {
         resolve: async (): Promise<Route> => {
-          if (this.unknownFor-- > 0) throw new TunnelError('MACHINE_UNKNOWN', 'no such machine')
+          if (this.unknownFor-- > 0)
+            throw new TunnelError('MACHINE_UNKNOWN', 'no such machine', { hop: 'proxy' })
           return route
         },
         whenOnline: (_owner: string, _name: string, go: (link: Link) => void) => {
@@ -212,7 +214,7 @@ test('a second OPEN of a stream whose first is being admitted is asked all that 
   const numbers = [client.open(), client.open()]
   await scene.turn()
   assert.deepEqual(scene.agentStreams, [])
-  gate.refuse(new TunnelError('POLICY_DENIED', 'not today'))
+  gate.refuse(new TunnelError('POLICY_DENIED', 'not today', { hop: 'proxy' }))
   await scene.turn()
   assert.deepEqual(scene.agentStreams, [])
   for (const number of numbers) assert.deepEqual(client.types(number), [FrameType.RESET])
@@ -223,7 +225,7 @@ test('a second OPEN of a stream whose first is being admitted is asked all that 
 test('a RESUME does not make the OPEN beside it one that was admitted', async () => {
   const scene = new Scene()
   scene.hooks.addHook('preOpen', () => {
-    throw new TunnelError('POLICY_DENIED', 'not today')
+    throw new TunnelError('POLICY_DENIED', 'not today', { hop: 'proxy' })
   })
   const client = await scene.client()
   client.resume()
@@ -238,7 +240,7 @@ test('a stream whose RESUME was faster than its OPEN is one that began here: its
   const told: string[] = []
   scene.hooks.addHook('onOpen', () => {
     told.push('onOpen')
-    throw new TunnelError('FORBIDDEN', 'not now')
+    throw new TunnelError('FORBIDDEN', 'not now', { hop: 'proxy' })
   })
   scene.hooks.addHook('onClose', ({ error }) => void told.push(`onClose ${error?.code}`))
   const gate = new Gate()
@@ -297,7 +299,7 @@ test('nobody passes while the hook onOpen that holds the stream has not answered
   const numbers = [client.open(), client.open()]
   await scene.turn()
   assert.deepEqual(scene.agentStreams, [])
-  gate.refuse(new TunnelError('POLICY_DENIED', 'not today'))
+  gate.refuse(new TunnelError('POLICY_DENIED', 'not today', { hop: 'proxy' }))
   await scene.turn()
   assert.deepEqual(scene.agentStreams, [])
   for (const number of numbers) assert.deepEqual(client.types(number), [FrameType.RESET])
@@ -354,7 +356,7 @@ test('an older attempt that is refused late does not end what a newer one carrie
   const newer = client.open()
   await scene.turn()
   assert.deepEqual(client.types(newer), [FrameType.ACCEPT])
-  gate.refuse(new TunnelError('POLICY_DENIED', 'too late'))
+  gate.refuse(new TunnelError('POLICY_DENIED', 'too late', { hop: 'proxy' }))
   await scene.turn()
   assert.deepEqual(scene.ends, [])
   assert.equal(scene.counted, 1)
@@ -371,7 +373,7 @@ test('a stream that comes from another proxy is not carried unseen when one of t
   const carried = client.resume()
   await scene.turn()
   scene.onPolicy = async () => {
-    throw new TunnelError('POLICY_DENIED', 'not this one')
+    throw new TunnelError('POLICY_DENIED', 'not this one', { hop: 'proxy' })
   }
   const refused = client.resume()
   await scene.turn()

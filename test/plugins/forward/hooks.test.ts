@@ -61,7 +61,7 @@ test('a hook refuses with its own error, a broken one is INTERNAL, and one that 
     plugins: [(app) => app.tunnel.addHook('preOpen', () => hook())],
   })
   const tryOpen = () => rig.open({ ...GET, target: '127.0.0.1:1' }, undefined, true).closed
-  hook = () => Promise.reject(new TunnelError('TIER_REQUIRED', 'pay first'))
+  hook = () => Promise.reject(new TunnelError('TIER_REQUIRED', 'pay first', { hop: 'proxy' }))
   await assert.rejects(tryOpen(), hasCode('TIER_REQUIRED'))
   hook = () => Promise.reject(new Error('a secret detail'))
   await assert.rejects(tryOpen(), (error: unknown) => {
@@ -83,7 +83,7 @@ test('an error of onOpen ends the stream before anything is sent', async (t) => 
     plugins: [
       (app) =>
         app.tunnel.addHook('onOpen', () => {
-          throw new TunnelError('FORBIDDEN', 'not now')
+          throw new TunnelError('FORBIDDEN', 'not now', { hop: 'proxy' })
         }),
     ],
   })

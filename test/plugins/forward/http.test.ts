@@ -293,7 +293,7 @@ test('a reset by the client ends the request at the service', async (t) => {
   })
   const opened = request(rig, target)
   await opened.until(() => opened.text === 'begun')
-  opened.stream.reset(new TunnelError('ABORTED', 'not wanted any more'))
+  opened.stream.reset(new TunnelError('ABORTED', 'not wanted any more', { hop: 'proxy' }))
   await closed
   const next = request(rig, target, { path: '/ok' })
   await next.closed
@@ -356,9 +356,10 @@ test('a client that goes away while its request waits leaves no waiter behind', 
   const third = streaming(rig, '127.0.0.1:1', { method: 'GET' })
   await third.accepted
   while (rig.app.pool.waiting('ada') === 0) await new Promise(setImmediate)
-  for (const opened of [second, third]) opened.stream.reset(new TunnelError('ABORTED', 'enough'))
+  for (const opened of [second, third])
+    opened.stream.reset(new TunnelError('ABORTED', 'enough', { hop: 'proxy' }))
   while (rig.app.pool.waiting('ada') > 0) await new Promise(setImmediate)
-  first.stream.reset(new TunnelError('ABORTED', 'enough'))
+  first.stream.reset(new TunnelError('ABORTED', 'enough', { hop: 'proxy' }))
   await rig.settled()
   while (rig.app.pool.states('ada').busy > 0) await new Promise(setImmediate)
 })

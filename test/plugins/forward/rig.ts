@@ -76,7 +76,8 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
   const machines = {
     onForgotten() {},
     async resolve(owner: string, name: string): Promise<ConfiguredRoute> {
-      if (name !== 'home') throw new TunnelError('MACHINE_UNKNOWN', `no machine is named ${name}`)
+      if (name !== 'home')
+        throw new TunnelError('MACHINE_UNKNOWN', `no machine is named ${name}`, { hop: 'proxy' })
       return {
         ...{ owner, name, source: 'configured', sshUser: sshd.user },
         hostKeys: async () => (embedded === undefined ? sshd.hostKeys : [embedded.hostKey]),

@@ -158,7 +158,7 @@ test('a client that resets its TCP stream closes the connection to the service',
       const opened = rig.open({ kind: 'tcp', target })
       void opened
         .until(() => opened.text === 'hi')
-        .then(() => opened.stream.reset(new TunnelError('ABORTED', 'enough')))
+        .then(() => opened.stream.reset(new TunnelError('ABORTED', 'enough', { hop: 'proxy' })))
     }, assert.ifError)
   })
   await gone
@@ -239,7 +239,7 @@ test('a client that goes away frees the channel', async (t) => {
   const rig = await startRig(t, { pool: { maxPerUser: 1, channelsPerConnection: 1 } })
   const opened = exec(rig, 'echo ready; sleep 60', undefined, false)
   await opened.until(() => opened.text === 'ready\n')
-  opened.stream.reset(new TunnelError('ABORTED', 'enough'))
+  opened.stream.reset(new TunnelError('ABORTED', 'enough', { hop: 'proxy' }))
   const next = exec(rig, 'echo next')
   await next.closed
   assert.equal(next.text, 'next\n')
@@ -251,9 +251,9 @@ test('a client that goes away while it waits for a channel leaves no waiter behi
   await first.until(() => first.text === 'ready\n')
   const second = exec(rig, 'echo never')
   while (rig.app.pool.waiting('ada') === 0) await new Promise(setImmediate)
-  second.stream.reset(new TunnelError('ABORTED', 'enough'))
+  second.stream.reset(new TunnelError('ABORTED', 'enough', { hop: 'proxy' }))
   while (rig.app.pool.waiting('ada') > 0) await new Promise(setImmediate)
-  first.stream.reset(new TunnelError('ABORTED', 'enough'))
+  first.stream.reset(new TunnelError('ABORTED', 'enough', { hop: 'proxy' }))
   await rig.settled()
 })
 

@@ -278,7 +278,7 @@ test('of a link that has closed nothing is kept, though what it asked for is ref
   proxy.app.machines.resolve = async (owner, name) => ({ owner, name }) as Route
   proxy.app.policy.check = async () => {
     await new Promise<void>((resolve) => judged.push(resolve))
-    throw new TunnelError('POLICY_DENIED', 'not you')
+    throw new TunnelError('POLICY_DENIED', 'not you', { hop: 'proxy' })
   }
   for (let count = 0; count < 5; count++) {
     const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()

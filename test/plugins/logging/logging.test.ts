@@ -64,7 +64,10 @@ test('levels are the five of the contract, in capitals', () => {
 test('an error is logged with its code, its stack and every cause', () => {
   const { logger, last } = captured()
   const cause = new Error('read ECONNRESET')
-  logger.error({ err: new TunnelError('AGENT_LOST', 'the agent went away', { cause }) }, 'stream over')
+  logger.error(
+    { err: new TunnelError('AGENT_LOST', 'the agent went away', { hop: 'proxy', cause }) },
+    'stream over',
+  )
   const err = last().context?.err as Record<string, unknown>
   assert.equal(err.code, 'AGENT_LOST')
   assert.match(String(err.stack), /logging\.test\.ts/)

@@ -124,7 +124,7 @@ test('a hook never sees a subject, an owner or an asked target of the client', a
   const proxy = await startProxy(t)
   proxy.app.tunnel.addHook('preOpen', ({ head }) => {
     heads.push(head)
-    throw new TunnelError('POLICY_DENIED', 'enough')
+    throw new TunnelError('POLICY_DENIED', 'enough', { hop: 'proxy' })
   })
   const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
   const claims = { subject: 'root', owner: 'root', asked: 'localhost:22' }

@@ -51,7 +51,7 @@ test('every metric of the contract is there under its name and with exactly its 
   its.requests.inc({ kind: 'http', outcome: 'ok' })
   its.requestLatencyMs.observe({ kind: 'http' }, 12)
   its.activeConnections.inc({ role: 'agent' })
-  its.countError(new TunnelError('AGENT_LOST', 'gone'))
+  its.countError(new TunnelError('AGENT_LOST', 'gone', { hop: 'proxy' }))
   its.queueSize.set({ priority: 'high' }, 3)
   its.circuits.set({ state: 'open' }, 1)
   its.bytes.inc({ direction: 'in', mode: 'sealed' }, 4_096)
@@ -371,7 +371,7 @@ test('SSH connections, what waits for one, and what goes over it are counted', {
 
 test('circuits are counted by their state', async (t) => {
   const proxy = await startProxy(t, { set: ['breaker.failures=1'] })
-  const lost = () => Promise.reject(new TunnelError('AGENT_LOST', 'gone'))
+  const lost = () => Promise.reject(new TunnelError('AGENT_LOST', 'gone', { hop: 'proxy' }))
   for (const [user, machine] of [
     ['alice', 'home'],
     ['alice', 'office'],

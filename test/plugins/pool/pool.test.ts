@@ -24,7 +24,7 @@ class Connection {
   end(): void {
     this.die(undefined)
   }
-  die(error: TunnelError | undefined = new TunnelError('AGENT_LOST', 'gone')): void {
+  die(error: TunnelError | undefined = new TunnelError('AGENT_LOST', 'gone', { hop: 'proxy' })): void {
     if (this.closed) return
     this.closed = true
     for (const listener of this.#listeners) listener(error)
@@ -110,7 +110,7 @@ test('an attempt that fails fails all who counted on it', async (t) => {
   const { connecting, acquire } = setUp(t, {}, true)
   const all = [acquire(), acquire(), acquire()]
   await turn()
-  connecting[0]!.fail(new TunnelError('MACHINE_OFFLINE', 'off line'))
+  connecting[0]!.fail(new TunnelError('MACHINE_OFFLINE', 'off line', { hop: 'proxy' }))
   for (const one of all) await assert.rejects(one, hasCode('MACHINE_OFFLINE'))
   const next = acquire()
   await turn()
@@ -342,7 +342,7 @@ test('what waits is served by weight between priorities, so that none starves', 
 /** A server that takes so many channels at once, and says so in its own way. */
 function withServer(t: TestContext, takes: number, options: Partial<PoolOptions> = {}) {
   const parts = setUp(t, { maxPerUser: 1, channelsPerConnection: 4, ...options })
-  const full = new TunnelError('CHANNEL_OPEN_FAILED', 'full')
+  const full = new TunnelError('CHANNEL_OPEN_FAILED', 'full', { hop: 'proxy' })
   const open = new Map<Connection, number>()
   const channel = () =>
     parts.pool.open({ userId: 'ada', route: routeTo('home') }, async (connection) => {
@@ -471,7 +471,7 @@ test("the end of a machine ends its connections and its waits, and nobody else's
   await acquire('a')
   await acquire('b')
   const waiting = [acquire('a'), acquire('b')]
-  pool.endMachine('ada', 'a', new TunnelError('MACHINE_UNKNOWN', 'forgotten'))
+  pool.endMachine('ada', 'a', new TunnelError('MACHINE_UNKNOWN', 'forgotten', { hop: 'proxy' }))
   await assert.rejects(waiting[0]!, hasCode('MACHINE_UNKNOWN'))
   assert.deepEqual([made[0]!.closed, made[1]!.closed], [true, false])
   // And its place is free for the other.
@@ -548,13 +548,14 @@ test('whatever happens, limits hold and everyone is served or told', async (t) =
         } else if (it.do === 'abort' && aborts.length > 0) aborts[it.at % aborts.length]!.abort()
         else if (it.do === 'die' && live.size > 0) [...live][it.at % live.size]!.die()
         else if (it.do === 'connect') connecting.shift()?.done()
-        else if (it.do === 'refuse') connecting.shift()?.fail(new TunnelError('TIMEOUT', 'late'))
+        else if (it.do === 'refuse')
+          connecting.shift()?.fail(new TunnelError('TIMEOUT', 'late', { hop: 'proxy' }))
         await turn()
         assert.ok(live.size <= 2, `${live.size} connections`)
         for (const connection of live) assert.ok(load(connection) <= 2)
       }
       while (connecting.length > 0) {
-        connecting.shift()!.fail(new TunnelError('TIMEOUT', 'late'))
+        connecting.shift()!.fail(new TunnelError('TIMEOUT', 'late', { hop: 'proxy' }))
         await turn()
       }
       t.mock.timers.tick(600)

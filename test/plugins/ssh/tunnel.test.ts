@@ -233,7 +233,7 @@ test('something that is no SSH server is SSH_HANDSHAKE_FAILED', async (t) => {
 })
 
 test('what ends the way to the machine is told by its own code', async (t) => {
-  const offline = new TunnelError('MACHINE_OFFLINE', 'home is off line')
+  const offline = new TunnelError('MACHINE_OFFLINE', 'home is off line', { hop: 'proxy' })
   const { manager, route } = await setUp(t, { access: { dial: () => Promise.reject(offline) } })
   await assert.rejects(manager.connect({ userId: 'ada', route }), offline)
 })
@@ -254,7 +254,7 @@ test('a cut connection fails its channels and never ends them as if their peer h
   await once(channel, 'data')
   const failed = once(channel, 'error')
   const closed = new Promise((resolve) => connection.onClose(resolve))
-  sockets[0]!.destroy(new TunnelError('AGENT_LOST', 'the agent went away'))
+  sockets[0]!.destroy(new TunnelError('AGENT_LOST', 'the agent went away', { hop: 'proxy' }))
   assert.equal((await failed.catch((error: unknown) => [error]))[0].code, 'AGENT_LOST')
   assert.equal(((await closed) as TunnelError).code, 'AGENT_LOST')
   await assert.rejects(connection.openTcp('127.0.0.1', port, CHANNEL), hasCode('AGENT_LOST'))

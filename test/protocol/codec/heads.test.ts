@@ -225,7 +225,9 @@ test('the stricter heartbeat holds, but nobody can make us ping without pause', 
 test("a peer's error is read whatever it holds, and no duration of it overflows a timer", () => {
   assert.equal(errorFromWire({ code: 'TIMEOUT', message: 'm', hop: 'agent' }).hop, 'agent')
   assert.equal(errorFromWire({ code: 'NEWER', message: 'm' }).code, 'INTERNAL')
-  assert.ok(errorFromWire({ code: 'NEWER' }).fromPeer && !new TunnelError('INTERNAL', 'm').fromPeer)
+  assert.ok(
+    errorFromWire({ code: 'NEWER' }).fromPeer && !new TunnelError('INTERNAL', 'm', { hop: 'link' }).fromPeer,
+  )
   assert.equal(errorFromWire({ code: 'toString', message: 'm' }).code, 'INTERNAL')
   for (const retryAfterMs of [-1, 1e300, Number.POSITIVE_INFINITY, 2 ** 31, '1']) {
     assert.equal(errorFromWire({ code: 'RATE_LIMITED', retryAfterMs }).retryAfterMs, undefined)

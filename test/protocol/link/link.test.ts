@@ -64,7 +64,7 @@ test('a listener that admits its peer later says HELLO when it has, and before w
 test('a listener that does not admit its peer says why in place of HELLO', async () => {
   const parties = new Parties()
   const pair = parties.newPair()
-  const refused = new TunnelError('POLICY_DENIED', 'not you')
+  const refused = new TunnelError('POLICY_DENIED', 'not you', { hop: 'link' })
   const far = linkOf(pair.b, parties.clock, false, { ready: () => Promise.reject(refused) })
   const near = linkOf(pair.a, parties.clock, true, { ready: () => assert.fail('it was admitted') })
   await parties.pass(100)
@@ -436,13 +436,13 @@ test('GOAWAY and AUTH reach their handlers, and a deadline is one that can be wa
     auth: (token) => tokens.push(token),
   })
   peer.json(FrameType.AUTH, 0, { token: 'fresh' })
-  peer.json(FrameType.GOAWAY, 0, { code: 'SHUTTING_DOWN', message: 'm', deadlineMs: 5_000 })
+  peer.json(FrameType.GOAWAY, 0, { code: 'SHUTTING_DOWN', message: 'm', hop: 'proxy', deadlineMs: 5_000 })
   peer.json(FrameType.GOAWAY, 0, { code: 'SHUTTING_DOWN', message: 'm', deadlineMs: 1e300 })
   await parties.pass(10)
   assert.deepEqual(tokens, ['fresh'])
   assert.deepEqual(goaways, [
-    { code: 'SHUTTING_DOWN', message: 'm', deadlineMs: 5_000 },
-    { code: 'SHUTTING_DOWN', message: 'm', deadlineMs: 0 },
+    { code: 'SHUTTING_DOWN', message: 'm', hop: 'proxy', deadlineMs: 5_000 },
+    { code: 'SHUTTING_DOWN', message: 'm', hop: 'link', deadlineMs: 0 },
   ])
 })
 

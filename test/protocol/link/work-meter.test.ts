@@ -108,7 +108,9 @@ test('streams that will be refused are decided on in slices, and those that are 
     assert.equal(seats.length, 100)
     return atOnce
   }
-  const refused = await flooded((held) => held.refuse(new TunnelError('MACHINE_UNKNOWN', 'no such machine')))
+  const refused = await flooded((held) =>
+    held.refuse(new TunnelError('MACHINE_UNKNOWN', 'no such machine', { hop: 'link' })),
+  )
   assert.ok(refused > 0 && refused <= 14, `${refused} at once`)
   assert.equal(await flooded((held) => held.grant()), 100)
 })

@@ -36,7 +36,7 @@ test('a write that waits hears of the end of its stream, whichever side ends it'
     const duplex = await duplexOf(parties)
     const failed = new Promise<unknown>((resolve) => duplex.write(new Uint8Array(MIB), resolve))
     await parties.pass(100)
-    const error = new TunnelError('CONNECT_REFUSED', 'gone')
+    const error = new TunnelError('CONNECT_REFUSED', 'gone', { hop: 'link' })
     if (end === 'there') parties.accepted.at(-1)!.stream.reset(error)
     else duplex.destroy()
     await parties.pass(100)

@@ -52,8 +52,8 @@ function slowFar(): { far: Duplex; taken: string[]; take(): void } {
 }
 
 const END = {
-  failed: (cause: Error) => new TunnelError('AGENT_LOST', 'lost', { cause }),
-  unread: () => new TunnelError('CONNECT_REFUSED', 'unread'),
+  failed: (cause: Error) => new TunnelError('AGENT_LOST', 'lost', { hop: 'link', cause }),
+  unread: () => new TunnelError('CONNECT_REFUSED', 'unread', { hop: 'link' }),
 }
 
 function joined(far: Duplex): { stream: PlayedStream; join: Join; over: (TunnelError | undefined)[] } {
@@ -95,7 +95,7 @@ test('an error ends both sides at once', async () => {
   const first = slowFar()
   const one = joined(first.far)
   one.stream.handlers.data?.(Buffer.from('one'))
-  one.stream.reset(new TunnelError('ABORTED', 'enough'))
+  one.stream.reset(new TunnelError('ABORTED', 'enough', { hop: 'link' }))
   assert.equal(first.far.destroyed, true)
   assert.equal(one.over[0]?.code, 'ABORTED')
 

@@ -215,7 +215,7 @@ test('a RESET crosses and frees both sides', async () => {
     await parties.pass(10)
     const far = parties.accepted.at(-1)!
     const [from, to] = side === 'opener' ? [near, far] : [far, near]
-    from.stream.reset(new TunnelError('ABORTED', 'given up'))
+    from.stream.reset(new TunnelError('ABORTED', 'given up', { hop: 'link' }))
     await parties.pass(10)
     assert.equal(to.error?.code, 'ABORTED')
   }
@@ -296,7 +296,7 @@ test('a RESET that follows a RESUME at once is passed on when the path is there'
   const near = parties.open()
   await parties.pass(10)
   relayed.clientPair!.cut()
-  near.stream.reset(new TunnelError('ABORTED', 'given up'))
+  near.stream.reset(new TunnelError('ABORTED', 'given up', { hop: 'link' }))
   await relayed.connectClient()
   await parties.pass(1_000)
   assert.equal(parties.accepted[0]!.error?.code, 'ABORTED')

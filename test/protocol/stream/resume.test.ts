@@ -186,7 +186,7 @@ test('an OPEN older than what the acceptor remembers is not sent again: nothing 
   pair.cut()
   await parties.pass(10_000)
   // The acceptor's process is another: it remembers less than the OPEN is old.
-  const restarted = new StreamAcceptor({ settings: SETTINGS, clock: parties.clock })
+  const restarted = new StreamAcceptor({ hop: 'agent', settings: SETTINGS, clock: parties.clock })
   await parties.pass(5_000)
   Object.defineProperty(parties, 'acceptor', { value: restarted })
   await parties.connect()
@@ -202,7 +202,7 @@ test('a stream whose acceptor was killed ends with UNKNOWN_STREAM, soon', async 
   await parties.pass(10)
   pair.cut()
   Object.defineProperty(parties, 'acceptor', {
-    value: new StreamAcceptor({ settings: SETTINGS, clock: parties.clock }),
+    value: new StreamAcceptor({ hop: 'agent', settings: SETTINGS, clock: parties.clock }),
   })
   await parties.connect()
   assert.equal(near.error?.code, 'UNKNOWN_STREAM')
@@ -302,7 +302,7 @@ test('a stream that is over answers a resume with its final offsets, or with its
   await parties.pass(10)
   const sent = orderly.stream.sentOffset
   peer.send(encodeWindow(1, { received: sent, limit: SETTINGS.windowBytes }))
-  broken.stream.reset(new TunnelError('CONNECT_REFUSED', 'no'))
+  broken.stream.reset(new TunnelError('CONNECT_REFUSED', 'no', { hop: 'link' }))
   await parties.pass(10)
   assert.ok(orderly.closed && broken.closed)
   const { peer: next } = await rawClient(parties)
@@ -369,7 +369,7 @@ test("the opener's RESET, lost with its link or made without one, is told again"
     const near = parties.open()
     await parties.pass(100)
     if (when === 'without one') pair.cut()
-    near.stream.reset(new TunnelError('ABORTED', 'given up'))
+    near.stream.reset(new TunnelError('ABORTED', 'given up', { hop: 'link' }))
     if (when === 'with its link') pair.cut()
     await parties.pass(5_000)
     const { near: link, far } = await parties.connect()
@@ -386,7 +386,7 @@ test("the acceptor's RESET, lost with its link, is told when the opener asks aga
   await parties.pass(100)
   const near = parties.open()
   await parties.pass(100)
-  parties.accepted[0]!.stream.reset(new TunnelError('CONNECT_REFUSED', 'no'))
+  parties.accepted[0]!.stream.reset(new TunnelError('CONNECT_REFUSED', 'no', { hop: 'link' }))
   pair.cut()
   await parties.connect()
   await parties.pass(100)
@@ -493,7 +493,7 @@ test('an opener that is closed ends its streams, tells the peer, and opens nothi
   const { near: link } = await parties.connect()
   const near = parties.open()
   await parties.pass(10)
-  const error = new TunnelError('ABORTED', 'disconnected')
+  const error = new TunnelError('ABORTED', 'disconnected', { hop: 'link' })
   parties.opener.close(error)
   assert.equal(near.error, error)
   assert.throws(() => parties.open(), error)
@@ -509,7 +509,7 @@ test('an acceptor that is closed ends its streams and refuses what comes with th
   const { parties, peer } = await rawClient()
   peer.open(1)
   await parties.pass(10)
-  parties.acceptor.close(new TunnelError('SHUTTING_DOWN', 'leaving'))
+  parties.acceptor.close(new TunnelError('SHUTTING_DOWN', 'leaving', { hop: 'link' }))
   peer.open(3)
   await parties.pass(10)
   assert.equal(peer.resetCode(1), 'SHUTTING_DOWN')
@@ -552,7 +552,12 @@ test("an inspected stream's OPEN that another proxy had is not sent again, whate
   const parties = new Parties()
   const executed: string[] = []
   const proxyOf = (name: string) =>
-    new StreamAcceptor({ settings: SETTINGS, clock: parties.clock, onStream: () => executed.push(name) })
+    new StreamAcceptor({
+      hop: 'agent',
+      settings: SETTINGS,
+      clock: parties.clock,
+      onStream: () => executed.push(name),
+    })
   const [first, second] = [proxyOf('first'), proxyOf('second')]
   // Both have known this user for a while.
   await parties.pass(60_000)
@@ -630,7 +635,7 @@ test('a last word that was cut in its midst is said again as a later attempt', a
   await parties.pass(50)
   pair.cut()
   await parties.pass(10)
-  given.stream.reset(new TunnelError('ABORTED', 'Ctrl-C'))
+  given.stream.reset(new TunnelError('ABORTED', 'Ctrl-C', { hop: 'link' }))
   const half = parties.newPair()
   parties.listen(half.b)
   const { receiver } = half.b
@@ -651,12 +656,12 @@ test('a consumer may reset in `suspended`, and the opener asks for nothing more'
   const parties = new Parties()
   const { far } = await parties.connect()
   const stream = parties.opener.open({ kind: 'ssh', machine: 'home' })
-  stream.handle({ suspended: () => stream.reset(new TunnelError('ABORTED', 'not waiting')) })
+  stream.handle({ suspended: () => stream.reset(new TunnelError('ABORTED', 'not waiting', { hop: 'link' })) })
   await parties.pass(10)
   far.send(encodeFrame(FrameType.SUSPEND, 1))
   await parties.pass(SETTINGS.resumeMs * 2)
   assert.equal(parties.opener.size, 0)
-  parties.opener.close(new TunnelError('ABORTED', 'over'))
+  parties.opener.close(new TunnelError('ABORTED', 'over', { hop: 'link' }))
 })
 
 test('streams that wait for their path keep their places on the link', async () => {

@@ -24,7 +24,7 @@ import {
   SETTINGS,
 } from '../parties.ts'
 
-const ABORTED = new TunnelError('ABORTED', 'given up')
+const ABORTED = new TunnelError('ABORTED', 'given up', { hop: 'link' })
 
 test('any chunking and interleaving, with cuts in between, gives the same bytes both ways', async () => {
   const step = fc.oneof(

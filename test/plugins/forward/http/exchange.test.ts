@@ -110,7 +110,7 @@ test('a request whose client is gone offers its place after a while, and keeps i
   assert.equal(offers.size, 1)
   back.handlers.resumed?.(0)
   assert.equal(offers.size, 0)
-  back.reset(new TunnelError('ABORTED', 'enough'))
+  back.reset(new TunnelError('ABORTED', 'enough', { hop: 'proxy' }))
   assert.equal(held(), 0)
 })
 
@@ -125,7 +125,9 @@ test('a request that waits for a place asks for none while its client is gone', 
     acquire: (signal) => {
       asked.push(signal)
       return new Promise((resolve, reject) => {
-        signal.addEventListener('abort', () => reject(new TunnelError('ABORTED', 'the wait was given up')))
+        signal.addEventListener('abort', () =>
+          reject(new TunnelError('ABORTED', 'the wait was given up', { hop: 'proxy' })),
+        )
         grant = () => resolve(context(target).acquire(signal))
       })
     },
@@ -151,7 +153,7 @@ test('a shutdown tells the requests that are under way, and those that come', as
   const request = new GatewayRequest(target, '/')
   const served = origins.serve(request, context(target))
   while (request.text !== 'begun') await new Promise(setImmediate)
-  origins.close(new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down'))
+  origins.close(new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy' }))
   await served
   assert.equal(request.error?.code, 'SHUTTING_DOWN')
   assert.equal(held(), 0)

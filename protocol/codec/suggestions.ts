@@ -1,0 +1,67 @@
+import type { ErrorCode, Hop } from './errors.ts'
+
+const SIGN_TOKEN =
+  'sign a token with `tunnel token --sub NAME` on the proxy and give it as --token or TUNNEL_TOKEN'
+const AGENT = 'start `tunnel agent --machine NAME` on that machine; `tunnel machines` lists what is on line'
+const SAME_VERSION = 'use the same version at both ends'
+
+/** What helps a person, as the rest of a sentence; of library, agent and command alike. */
+const SUGGESTIONS: Record<ErrorCode, string> = {
+  TOKEN_MISSING: SIGN_TOKEN,
+  TOKEN_INVALID: `the proxy did not sign this token: ${SIGN_TOKEN}`,
+  TOKEN_EXPIRED: SIGN_TOKEN,
+  TOKEN_REVOKED: SIGN_TOKEN,
+  TICKET_INVALID: 'it is good for one use within a short time: ask for another',
+  FORBIDDEN: 'use a token with the roles that this needs, and no other',
+  POLICY_DENIED: 'ask the operator of the proxy, or the owner of the machine, to allow it',
+  TIER_REQUIRED: 'this needs a token of a higher tier',
+  MACHINE_UNKNOWN: AGENT,
+  MACHINE_OFFLINE: AGENT,
+  AGENT_LOST: 'see whether the agent still runs on that machine, then try again',
+  CONNECT_REFUSED: 'see that the other end runs and listens at that address',
+  DNS_FAILED: 'check the host name',
+  TIMEOUT: 'check the network and the address, then try again',
+  LINK_LOST: 'check the network, then try again',
+  RATE_LIMITED: 'wait, or use a token of a higher tier',
+  TOO_MANY_CONNECTIONS: 'end some of your other connections',
+  TOO_MANY_STREAMS: 'wait for some of your streams to end',
+  POOL_EXHAUSTED: 'end some of them',
+  CIRCUIT_OPEN: 'the machine failed several times in a row: wait, and see that its sshd answers',
+  SHUTTING_DOWN: 'the proxy is restarting: try again in a moment',
+  INTERNAL: 'see the log of the proxy; --verbose shows the causes',
+  SSH_HANDSHAKE_FAILED: 'see that an SSH server listens where the agent looks (--ssh HOST:PORT)',
+  SSH_AUTH_FAILED: '',
+  HOST_KEY_CHANGED:
+    'if the machine was set up again, accept its key with `tunnel machines --trust NAME`; otherwise somebody may be intercepting the connection',
+  CHANNEL_OPEN_FAILED: 'see that something listens at that address on the machine',
+  FRAME_INVALID: SAME_VERSION,
+  FRAME_TOO_LARGE: SAME_VERSION,
+  VERSION_UNSUPPORTED: SAME_VERSION,
+  UNKNOWN_STREAM: 'the other end was restarted, and this session is over: connect again',
+  RESUME_EXPIRED: 'the path was gone for longer than streams.resumeMs: connect again',
+  TAKEN_OVER: 'stop one of the two, or give it another name; after --forget, start the agent again',
+  QUEUE_FULL: 'send less at once',
+  OUTCOME_UNKNOWN: 'it may have been carried out: look before you send it again',
+  ABORTED: '',
+  FILE_FAILED: '',
+  REQUEST_INVALID: SAME_VERSION,
+  ROUTE_UNKNOWN: 'see that the address is that of a proxy, of the same version as this command',
+  CONFIG_INVALID: '',
+}
+
+/** Where a code alone does not say what helps. */
+const AT_HOP: Partial<Record<`${ErrorCode} ${Hop}`, string>> = {
+  // Whoever does not know a stream has been restarted since; its hop says who that is.
+  'UNKNOWN_STREAM agent': 'the agent on the machine was restarted, and this session is over: connect again',
+  'UNKNOWN_STREAM proxy':
+    'the proxy was restarted, and what ended at it is over: send it again where that does no harm',
+  // What another program's server answers is no question of our versions.
+  'FRAME_INVALID target': '',
+  'TOKEN_INVALID client': SIGN_TOKEN,
+  'CONNECT_REFUSED proxy':
+    'see that the proxy runs there (`tunnel server` starts one), or give its address with --url',
+}
+
+export function suggestionFor(code: ErrorCode, hop: Hop): string {
+  return AT_HOP[`${code} ${hop}`] ?? SUGGESTIONS[code]
+}
