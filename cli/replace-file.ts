@@ -20,12 +20,10 @@ import {
 import { dirname, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { TunnelError } from '../protocol/codec/errors.ts'
+import { inTurn } from './turn.ts'
 
 /** How long another program's turn is waited for, in ms. */
 const WAIT_MS = 10_000
-/** A turn takes a few ms: older than this, what marks it was left behind by a process that was killed, in ms. */
-const STALE_MS = 5_000
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /**
  * Changes a file of the person's, whole or not at all; of several processes that do so at once each sees what the one
@@ -97,29 +95,6 @@ function targetOf(path: string): string {
     return resolve(dirname(path), readlinkSync(path))
   } catch {
     return resolve(path)
-  }
-}
-
-/** Does `work` while nobody else does; undefined when it is somebody else's turn. What is begun is not interrupted. */
-function inTurn<T>(lock: string, work: () => T): T | undefined {
-  const wait = (): void => {}
-  for (const signal of SIGNALS) process.on(signal, wait)
-  try {
-    try {
-      closeSync(openSync(lock, 'wx', 0o600))
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-      const since = statSync(lock, { throwIfNoEntry: false })?.mtimeMs
-      if (since !== undefined && Date.now() - since > STALE_MS) rmSync(lock, { force: true })
-      return undefined
-    }
-    try {
-      return work()
-    } finally {
-      rmSync(lock, { force: true })
-    }
-  } finally {
-    for (const signal of SIGNALS) process.off(signal, wait)
   }
 }
 
