@@ -33,6 +33,8 @@ export interface AuditLine extends AuditEvent {
 }
 
 const NOTHING_BEFORE = '0'.repeat(64)
+/** How often the file is written to at the most, in ms: under load a write for each line would cost more than the line. */
+const WRITE_MS = 20
 /** No line is longer; what is left of a longer file is not read at the start. */
 const MAX_LINE_BYTES = 65_536
 
@@ -48,8 +50,10 @@ export class AuditTrail {
   readonly #chain = randomUUID()
   #sequence = 0
   #previous: string
-  /** Lines of this turn of the event loop, which are written at its end together. */
+  /** Lines that are written together: at the end of this turn of the event loop, or WRITE_MS after the last write. */
   #pending = ''
+  #wroteAtMs = Number.NEGATIVE_INFINITY
+  #timer: ReturnType<typeof setTimeout> | undefined
 
   /** @param failed told when lines could not be written */
   constructor(file: string, failed: (error: Error) => void) {
@@ -81,14 +85,21 @@ export class AuditTrail {
     const json = JSON.stringify(line)
     const hash = sha256(json)
     this.#previous = hash
-    if (this.#pending === '') setImmediate(() => this.#write())
+    if (this.#pending === '') this.#writeSoon()
     this.#pending += `${json.slice(0, -1)},"hash":"${hash}"}\n`
+  }
+
+  #writeSoon(): void {
+    const waitMs = this.#wroteAtMs + WRITE_MS - performance.now()
+    if (waitMs > 0) this.#timer = setTimeout(() => this.#write(), waitMs).unref()
+    else setImmediate(() => this.#write())
   }
 
   #write(): void {
     const lines = this.#pending
     if (lines === '') return
     this.#pending = ''
+    this.#wroteAtMs = performance.now()
     // A full disk ends a stream for good; it may have room again. The gap in the chain tells what is missing.
     if (this.#stream.destroyed) this.#stream = this.#open()
     this.#stream.write(lines, (error) => {
@@ -98,6 +109,7 @@ export class AuditTrail {
 
   /** Resolves when everything is written. */
   close(): Promise<void> {
+    clearTimeout(this.#timer)
     this.#write()
     return new Promise((resolve) => {
       if (this.#stream.destroyed) resolve()

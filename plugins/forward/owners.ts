@@ -1,4 +1,5 @@
 import type { Clock } from '../../protocol/clock.ts'
+import { Recent } from '../../protocol/recent.ts'
 
 /** Streams that have left and are remembered at once; the oldest are forgotten first. */
 const MAX_FORMER = 65_536
@@ -8,14 +9,12 @@ const MAX_FORMER = 65_536
  * nothing: whether a stream is somebody's is for its acceptor to say.
  */
 export class StreamOwners {
-  readonly #keepMs: number
-  readonly #clock: Clock
   readonly #present = new Map<string, { userId: string; relays: number }>()
-  readonly #former = new Map<string, { userId: string; atMs: number }>()
+  /** Whose they were. */
+  readonly #former: Recent<string>
 
   constructor(keepMs: number, clock: Clock) {
-    this.#keepMs = keepMs
-    this.#clock = clock
+    this.#former = new Recent(clock, keepMs, MAX_FORMER)
   }
 
   /** Its acceptor has taken the stream: it is this user's. Call what is returned when it has left. */
@@ -28,25 +27,13 @@ export class StreamOwners {
       present.relays--
       if (present.relays > 0) return
       this.#present.delete(id)
-      this.#remember(id, userId)
-    }
-  }
-
-  #remember(id: string, userId: string): void {
-    const now = this.#clock.now()
-    this.#former.delete(id)
-    this.#former.set(id, { userId, atMs: now })
-    for (const [oldest, { atMs }] of this.#former) {
-      if (now - atMs <= this.#keepMs && this.#former.size <= MAX_FORMER) return
-      this.#former.delete(oldest)
+      this.#former.add(id, userId)
     }
   }
 
   /** Whether a stream of this id is, or was of late, somebody else's. */
   isForeign(id: string, userId: string): boolean {
-    const former = this.#former.get(id)
-    const isRecent = former !== undefined && this.#clock.now() - former.atMs <= this.#keepMs
-    const owner = this.#present.get(id) ?? (isRecent ? former : undefined)
-    return owner !== undefined && owner.userId !== userId
+    const owner = this.#present.get(id)?.userId ?? this.#former.get(id)
+    return owner !== undefined && owner !== userId
   }
 }

@@ -127,17 +127,18 @@ export class MachineDirectory {
    * @throws {TunnelError} MACHINE_UNKNOWN, in the same words whether nobody has such a machine or somebody else has
    */
   async resolve(userId: string, name: string): Promise<Route> {
-    const { owner, source, sshUser } = this.get(userId, name)
+    const owner = userId
     const configured = this.#configuredOf(owner, name)
-    if (source === 'configured' && configured !== undefined) {
-      const { host, port, hostKey } = configured
+    if (configured !== undefined) {
+      const { host, port, hostKey, user: sshUser } = configured
       return {
-        ...{ owner, name, source, sshUser },
+        ...{ owner, name, source: 'configured', sshUser },
         hostKeys: async () => [hostKey],
         hostKeyShown: () => {},
         dial: () => dialTcp(host, port),
       }
     }
+    const { sshUser } = this.#recordOf(owner, name)
     return {
       ...{ owner, name, source: 'agent', sshUser },
       hostKeys: () => this.#hostKeys(owner, name),

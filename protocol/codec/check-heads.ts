@@ -27,9 +27,12 @@ const priorities: ReadonlySet<unknown> = new Set(PRIORITIES)
 
 const VOUCHED = ['subject', 'asked', 'owner'] as const
 const COMMON = ['id', 'kind', 'machine', 'target', 'priority', 'traceparent', 'attempt'] as const
-const OPEN_FIELDS: ReadonlySet<string> = new Set([...COMMON, 'window', 'http', 'exec', 'shell'])
+const OPEN_FIELDS: ReadonlySet<string> = new Set([...COMMON, 'window'])
 const RESUME_FIELDS: ReadonlySet<string> = new Set([...COMMON, 'received', 'limit', 'end'])
 const NEVER_FURTHER: ReadonlySet<string> = new Set([...VOUCHED, 'further'])
+/** What a head of its kind alone has: taken apart from the rest. */
+const OF_A_KIND: ReadonlySet<string> = new Set(['http', 'exec', 'shell'])
+const NONE: ReadonlySet<string> = new Set()
 
 /** The longest `target`, and any other text in a head that has no reason to be longer, in characters. */
 const MAX_TEXT = 300
@@ -77,13 +80,17 @@ function isHeaderList(value: unknown): value is HeaderList {
   )
 }
 
-/** The fields of `json` that are in `known`, in their order; the others as one text, which costs no more than it is long. */
-function pick(json: Json, known: ReadonlySet<string>): Json {
+/**
+ * The fields of `json` that are in `known`, in their order; the others, but for those `apart`, as one text, which costs
+ * no more than it is long.
+ */
+function pick(json: Json, known: ReadonlySet<string>, apart: ReadonlySet<string>): Json {
   const head: Json = {}
   let further: Json | undefined
-  for (const [name, value] of Object.entries(json)) {
+  for (const name of Object.keys(json)) {
+    const value = json[name]
     if (known.has(name)) head[name] = value
-    else if (!NEVER_FURTHER.has(name)) {
+    else if (!NEVER_FURTHER.has(name) && !apart.has(name)) {
       // No prototype: `__proto__` is a name like any other.
       further ??= Object.create(null) as Json
       further[name] = value
@@ -140,10 +147,7 @@ function shellHead(value: unknown): { terminal?: Terminal } {
 export function checkStreamHead(json: Json): AskedHead {
   checkAddress(json)
   offset(json.window, 'window')
-  const head = pick(json, OPEN_FIELDS)
-  delete head.http
-  delete head.exec
-  delete head.shell
+  const head = pick(json, OPEN_FIELDS, OF_A_KIND)
   if (json.kind === 'http') head.http = requestHead(json.http)
   if (json.kind === 'exec') {
     const { command } = (json.exec ?? {}) as { command?: unknown }
@@ -161,7 +165,7 @@ export function checkResumeHead(json: Json): Omit<ResumeHead, keyof Vouched> {
   offset(json.limit, 'limit')
   offset(json.attempt, 'attempt')
   if (json.end !== undefined) offset(json.end, 'end')
-  return pick(json, RESUME_FIELDS) as unknown as ResumeHead
+  return pick(json, RESUME_FIELDS, NONE) as unknown as ResumeHead
 }
 
 /** What a proxy vouches for, from a link on which it may. @throws {TunnelError} FRAME_INVALID */

@@ -174,7 +174,7 @@ export class StreamAcceptor {
   #onOver(stream: TunnelStream, subject: string | undefined, error: TunnelError | undefined): void {
     this.#streams.delete(stream.id)
     if (this.#closed !== undefined) return
-    this.#over.add(stream.id, {
+    this.#over.add({
       subject,
       error: error?.toWire(),
       resume: stream.resumeHead(),

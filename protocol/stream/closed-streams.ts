@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts'
 import type { WireError } from '../codec/errors.ts'
 import type { ResumeHead } from '../codec/heads.ts'
 import type { Link } from '../link/link.ts'
+import { Recent } from '../recent.ts'
 
 /** What is remembered of a stream that is over. */
 export interface ClosedStream {
@@ -10,26 +11,24 @@ export interface ClosedStream {
   error: WireError | undefined
   /** What its RESUME would say: its final offsets. */
   resume: ResumeHead
-  atMs: number
   /** The link that carried its last word, which may have been lost with it; no reason to keep one that is gone. */
   link: WeakRef<Link> | undefined
 }
 
 /**
  * Streams that are over, for the resume window and within a bound, so that a last acknowledgement that was lost with
- * its link can be given again. The oldest are forgotten first, and the table knows since when it remembers all.
+ * its link can be given again. The table knows since when it remembers all.
  */
 export class ClosedStreams {
   readonly #clock: Clock
   readonly #keepMs: number
-  readonly #max: number
-  readonly #records = new Map<string, ClosedStream>()
+  readonly #records: Recent<ClosedStream>
   #rememberingSinceMs: number
 
   constructor(clock: Clock, keepMs: number, max: number) {
     this.#clock = clock
     this.#keepMs = keepMs
-    this.#max = max
+    this.#records = new Recent(clock, keepMs, max)
     this.#rememberingSinceMs = clock.now()
   }
 
@@ -42,29 +41,17 @@ export class ClosedStreams {
     return Math.min(this.#keepMs, this.#clock.now() - this.#rememberingSinceMs)
   }
 
-  add(id: string, record: Omit<ClosedStream, 'atMs'>): void {
-    const now = this.#clock.now()
-    this.#records.set(id, { ...record, atMs: now })
-    for (const [oldest, { atMs }] of this.#records) {
-      const expired = now - atMs > this.#keepMs
-      if (!expired && this.#records.size <= this.#max) return
-      this.#records.delete(oldest)
-      if (!expired) this.#rememberingSinceMs = atMs
-    }
+  add(record: ClosedStream): void {
+    this.#rememberingSinceMs = this.#records.add(record.resume.id, record) ?? this.#rememberingSinceMs
   }
 
   get(id: string): ClosedStream | undefined {
     return this.#records.get(id)
   }
 
-  delete(id: string): void {
-    this.#records.delete(id)
-  }
-
-  /** Those that are young enough to matter still. */
-  *recent(): Generator<[string, ClosedStream]> {
-    const oldest = this.#clock.now() - this.#keepMs
-    for (const entry of this.#records) if (entry[1].atMs >= oldest) yield entry
+  /** All of them. */
+  values(): Generator<ClosedStream> {
+    return this.#records.values()
   }
 
   clear(): void {

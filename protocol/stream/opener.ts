@@ -121,7 +121,7 @@ export class StreamOpener {
 
   /** The last words of streams that ended on a link that may have lost them. */
   #sayAgain(link: Link): void {
-    for (const [, over] of [...this.#over.recent()]) {
+    for (const over of [...this.#over.values()]) {
       if (over.link?.deref() === link) continue
       over.link = new WeakRef(link)
       // What was said before may have arrived: only a later attempt counts.
@@ -139,7 +139,7 @@ export class StreamOpener {
     const usable = this.#usable()
     const told = error === undefined || usable === undefined || usable === stream.lastLink
     const link = told ? stream.lastLink : usable
-    this.#over.add(stream.id, { subject: undefined, error, resume, link: link && new WeakRef(link) })
+    this.#over.add({ subject: undefined, error, resume, link: link && new WeakRef(link) })
     if (!told) new FinalAck(usable, resume, error)
   }
 

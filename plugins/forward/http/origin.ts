@@ -27,6 +27,8 @@ export interface OriginContext {
 
 /** Channels that are being opened at once. */
 const MAX_OPENING = 32
+/** Given with an abort: without a reason each makes a DOMException, with the stack that it was made on. */
+const NOBODY_WAITS = 'nobody waits for it'
 /** How long a connection may go on serving this origin alone while others of the user wait, in ms. */
 const FAIR_SHARE_MS = 1_000
 
@@ -186,7 +188,7 @@ export class HttpOrigin {
   }
 
   #giveUpAcquiring(): void {
-    for (const abort of [...this.#acquires]) abort.abort()
+    for (const abort of [...this.#acquires]) abort.abort(NOBODY_WAITS)
   }
 
   #fail(request: Waiting, error: TunnelError): void {

@@ -2,30 +2,30 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ClosedStreams } from '../../../protocol/stream/closed-streams.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
-import { idOf } from '../parties.ts'
 
-const RECORD = {
-  subject: undefined,
-  error: undefined,
-  link: undefined,
-  resume: { id: idOf(1), kind: 'ssh', machine: 'home', received: 0, limit: 0, attempt: 1 },
-} as const
+const recordOf = (id: string) =>
+  ({
+    subject: undefined,
+    error: undefined,
+    link: undefined,
+    resume: { id, kind: 'ssh', machine: 'home', received: 0, limit: 0, attempt: 1 },
+  }) as const
 
 test('what is over is remembered for its time, and the oldest are forgotten first', async () => {
   const clock = new VirtualClock()
   const over = new ClosedStreams(clock, 1_000, 3)
-  over.add('a', RECORD)
+  over.add(recordOf('a'))
   await clock.run(900)
-  over.add('b', RECORD)
+  over.add(recordOf('b'))
   await clock.run(1_100)
-  over.add('c', RECORD)
+  over.add(recordOf('c'))
   assert.equal(over.get('a'), undefined)
   assert.deepEqual(
-    [...over.recent()].map(([id]) => id),
+    [...over.values()].map(({ resume }) => resume.id),
     ['b', 'c'],
   )
-  over.add('d', RECORD)
-  over.add('e', RECORD)
+  over.add(recordOf('d'))
+  over.add(recordOf('e'))
   assert.equal(over.size, 3)
   assert.equal(over.get('b'), undefined)
 })
@@ -37,10 +37,10 @@ test('it says for how long it has been remembering everything: since it began, a
   assert.equal(over.rememberedMs, 400)
   await clock.run(5_000)
   assert.equal(over.rememberedMs, 1_000)
-  over.add('a', RECORD)
+  over.add(recordOf('a'))
   await clock.run(5_300)
-  over.add('b', RECORD)
-  over.add('c', RECORD)
+  over.add(recordOf('b'))
+  over.add(recordOf('c'))
   // `a` was forgotten before its time: what was opened before it ended may have been here.
   assert.equal(over.rememberedMs, 300)
 })
