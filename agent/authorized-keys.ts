@@ -7,13 +7,16 @@ import { TunnelError } from '../protocol/codec/errors.ts'
 export interface AuthorizeOptions {
   /** @default ~/.ssh/authorized_keys of the user that runs this process */
   file?: string
-  /** Addresses from which sshd accepts the key; empty = any. The agent dials from its own machine. @default loopback */
+  /** Addresses and networks from which sshd accepts the key; empty = any. @default loopback, all of it */
   from?: string[]
 }
 
 /** What the proxy's key may do: channels to addresses and a terminal, no agent, X11 or tunnel device. */
 const RESTRICTIONS = 'restrict,port-forwarding,pty'
-const LOOPBACK = ['127.0.0.1', '::1']
+/** The agent dials from another address for each user (source-address.ts). */
+const LOOPBACK = ['127.0.0.0/8', '::1']
+/** As earlier versions wrote it: such a line lets nobody in who comes from another address. */
+const ONE_ADDRESS = `${RESTRICTIONS},from="127.0.0.1,::1"`
 /** Far beyond any real file; a larger file is not a list of keys. */
 const MAX_FILE_BYTES = 4_194_304
 
@@ -29,7 +32,8 @@ interface PublicKey {
 
 /**
  * Lets `publicKey` ('ssh-ed25519 AAAA… comment') in, restricted, once: a key whose blob is already there on any line,
- * with whatever options its owner gave it, changes nothing. Answers whether a line was added.
+ * with whatever options its owner gave it, changes nothing (sshd tries all lines of a key: an own one that names a single
+ * address gets another beside it). Answers whether a line was added.
  * Throws CONFIG_INVALID when the key is not valid, or the file is not one that sshd would trust.
  */
 export async function authorizeKey(publicKey: string, options: AuthorizeOptions = {}): Promise<boolean> {
@@ -41,7 +45,7 @@ export async function authorizeKey(publicKey: string, options: AuthorizeOptions 
   })
   const owner = await checkFolder(folder)
   const line = authorizedLine(key, options.from ?? LOOPBACK)
-  return await appendOnce(file, owner, (text) => (holdsKey(text, key) ? undefined : line))
+  return await appendOnce(file, owner, (text) => (letsIn(text, key) ? undefined : line))
 }
 
 /** Where sshd looks for this account; HOME counts where it is a folder of this account's, as it is not under `sudo`. */
@@ -80,8 +84,9 @@ export function parsePublicKey(text: string): PublicKey {
 
 const KEY_TYPE = /^(ssh-(ed25519|rsa|dss)|ecdsa-sha2-nistp\d+|sk-\S+@openssh\.com)$/
 
-function holdsKey(text: string, key: PublicKey): boolean {
+function letsIn(text: string, key: PublicKey): boolean {
   return text.split('\n').some((line) => {
+    if (line.startsWith(`${ONE_ADDRESS} `)) return false
     const words = line.trim().split(/\s+/)
     // What is named in another line's comment lets nobody in: the first type outside of the options counts.
     const at = words.findIndex((word) => KEY_TYPE.test(word))

@@ -2,6 +2,7 @@ import type { Enrolment } from '../protocol/codec/hello.ts'
 import type { Target } from '../protocol/codec/target.ts'
 import type { AgentLog } from './options.ts'
 import { scanHostKey } from './scan-host-key.ts'
+import { OWN, type SourceAddresses } from './source-address.ts'
 
 /** How often an SSH server that did not answer is asked again for its host key, in ms; doubles up to the second. */
 const RESCAN_MS = 5_000
@@ -13,6 +14,7 @@ export interface MachineKeysOptions {
   ssh: Target
   sshUser: string
   log: AgentLog
+  sources: SourceAddresses
   /** The SSH server shows another key than before, or the first. */
   changed: () => void
 }
@@ -37,12 +39,16 @@ export class MachineKeys {
     }
   }
 
+  get hasHostKey(): boolean {
+    return this.#hostKey !== undefined
+  }
+
   /** Reads the key; when nobody answers, again later. */
   async scan(): Promise<void> {
     this.#scannedAtMs = performance.now()
     clearTimeout(this.#rescan)
-    const { ssh, log, changed } = this.#options
-    const hostKey = await scanHostKey(ssh.host, ssh.port, this.#hostKey)
+    const { ssh, log, changed, sources } = this.#options
+    const hostKey = await scanHostKey(ssh, sources.addressFor(OWN), this.#hostKey)
     if (this.#closed) return
     if (hostKey !== undefined) {
       const isNew = hostKey !== this.#hostKey

@@ -6,32 +6,44 @@ const GREETING_MS = 1_000
 /** When those may come again that sshd has turned away, in ms: spread, because they were too many at once. */
 const RETRY_MS = { least: 500, most: 2_500 }
 /** What sshd says, in versions that say anything, before it hangs up on more logins at once than MaxStartups allows. */
-const REFUSAL = 'Exceeded MaxStartups'
+const TOO_MANY = 'Exceeded MaxStartups'
+/** And on an address from which too many have failed (PerSourcePenalties, since 9.8). */
+const PENALTY = 'Not allowed at this time'
+/** Penalties last 15 s at least unless configured otherwise: who asks is told to come back by and by, in ms. */
+const PENALTY_RETRY_MS = 5_000
 
 /**
  * Resolves when the SSH server has begun to speak, or is silent; what it has said is still to be read.
- * @throws {TunnelError} TOO_MANY_CONNECTIONS when it hangs up instead: its client has been sent nothing, and may ask again
+ * @throws {TunnelError} TOO_MANY_CONNECTIONS or RATE_LIMITED when it hangs up instead: its client has been sent nothing,
+ * and may ask again
  */
 export function greeted(socket: Socket, target: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    const settle = (isRefused: boolean): void => {
+    const settle = (refusal?: TunnelError): void => {
       clearTimeout(timer)
       socket.off('readable', onReadable).off('end', onEnd).off('error', onEnd).off('close', onEnd)
-      if (!isRefused) return resolve()
+      if (refusal === undefined) return resolve()
       socket.on('error', () => {}).destroy()
-      reject(tooManyLogins(target))
+      reject(refusal)
     }
-    const timer = setTimeout(() => settle(false), GREETING_MS)
-    const onEnd = (): void => settle(true)
+    const timer = setTimeout(() => settle(), GREETING_MS)
+    const onEnd = (): void => settle(tooManyLogins(target))
     const onReadable = (): void => {
       const bytes = socket.read() as Buffer | null
       // Null: nothing more will come, and 'end' follows.
       if (bytes === null) return
       socket.unshift(bytes)
-      settle(bytes.toString('latin1', 0, REFUSAL.length) === REFUSAL)
+      const said = bytes.toString('latin1', 0, 64)
+      if (said.startsWith(TOO_MANY)) settle(tooManyLogins(target))
+      else settle(said.startsWith(PENALTY) ? penalised(target) : undefined)
     }
     socket.on('readable', onReadable).once('end', onEnd).once('error', onEnd).once('close', onEnd)
   })
+}
+
+function penalised(target: string): TunnelError {
+  const text = `the SSH server at ${target} takes no login from this user for a while: too many have failed (its PerSourcePenalties)`
+  return new TunnelError('RATE_LIMITED', text, { hop: 'agent', retryAfterMs: PENALTY_RETRY_MS })
 }
 
 function tooManyLogins(target: string): TunnelError {

@@ -15,6 +15,7 @@ import { dialWebSocket } from '../protocol/node/websocket.ts'
 import { authorizedKeysFile, authorizeKey } from './authorized-keys.ts'
 import { MachineKeys } from './enrolment.ts'
 import type { AgentLog, AgentOptions } from './options.ts'
+import { isLoopback, SourceAddresses } from './source-address.ts'
 import { AgentStreams } from './streams.ts'
 
 export { type AuthorizeOptions, authorizeKey } from './authorized-keys.ts'
@@ -56,11 +57,16 @@ export class Agent {
     this.done = new Promise((resolve) => {
       this.#finish = resolve
     })
-    this.#streams = new AgentStreams({ machine, ssh, allow, settings: settings.streams, log })
+    const sources = new SourceAddresses(options.oneSource !== true)
+    this.#streams = new AgentStreams({
+      ...{ machine, ssh, allow, settings: settings.streams, log, sources },
+      isSshServer: () => this.#keys.hasHostKey,
+    })
     this.#keys = new MachineKeys({
       ssh: this.#ssh,
       sshUser: this.#sshUser,
       log,
+      sources,
       // The key is told when a link begins. Streams outlive the change.
       changed: () => {
         for (const { link } of this.#connections) link?.close()
@@ -195,7 +201,7 @@ export class Agent {
       const message = `--authorize: run the agent as ${this.#sshUser}, whose file it is`
       throw new TunnelError('CONFIG_INVALID', message, { hop: 'agent' })
     }
-    if (!isLoopback(this.#ssh)) {
+    if (!isLoopback(this.#ssh.host)) {
       const message = `--authorize is for this machine's own sshd at loopback, not for ${this.#ssh.authority}: put the line that \`tunnel key --line\` prints into authorized_keys there, with its from="…" as that machine sees this one`
       throw new TunnelError('CONFIG_INVALID', message, { hop: 'agent' })
     }
@@ -259,11 +265,6 @@ export class Agent {
     await Promise.all(this.#connections.map((connection) => connection.close()))
     this.#finish(error)
   }
-}
-
-/** Whether sshd sees this process at loopback when it is dialled there. */
-function isLoopback({ host }: Target): boolean {
-  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
 }
 
 function stopped(): TunnelError {

@@ -38,6 +38,12 @@ export interface AgentOptions {
   sshUser?: string
   /** Adds the user's public key to authorized_keys, restricted, once. @default false */
   authorize?: boolean
+  /**
+   * Dials the SSH server from 127.0.0.1 for everybody. Otherwise each user has an address of loopback, where the system
+   * has more than one (Linux).
+   * @default false
+   */
+  oneSource?: boolean
   settings: AgentSettings
   log?: AgentLog
 }

@@ -1,5 +1,8 @@
 import { Client } from 'ssh2'
+import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
+import type { Target } from '../protocol/codec/target.ts'
 import { keyTypeOf } from '../protocol/node/host-keys.ts'
+import { dialTarget } from './dial.ts'
 
 /**
  * The server shows the first of these that it has. One connection for a scan, although it shows one key alone: an SSH
@@ -15,27 +18,37 @@ const ALGORITHMS = [
 const TIMEOUT_MS = 5_000
 
 /**
- * The public host key that the SSH server at `host:port` shows, as `ssh-ed25519 AAAA…`; undefined when nobody answers.
+ * The public host key that the SSH server shows, as `ssh-ed25519 AAAA…`; undefined when nobody answers.
+ * @param source the address of loopback to dial from
  * @param before the key that it showed before: one of the same type is asked for first
  */
-export function scanHostKey(host: string, port: number, before?: string): Promise<string | undefined> {
+export async function scanHostKey(
+  ssh: Target,
+  source: string | undefined,
+  before?: string,
+): Promise<string | undefined> {
   const type = before?.split(' ', 1)[0]
   const isSame = (algorithm: string) =>
     type === 'ssh-rsa' ? algorithm.startsWith('rsa-') : algorithm === type
   const serverHostKey = [...ALGORITHMS].sort((a, b) => Number(isSame(b)) - Number(isSame(a)))
+  const sock = await dialTarget(ssh, source).catch(asTunnelError)
+  if (sock instanceof TunnelError) return undefined
   return new Promise((resolve) => {
     const client = new Client()
-    client.on('error', () => resolve(undefined))
-    client.on('close', () => resolve(undefined))
+    const over = (hostKey?: string): void => {
+      resolve(hostKey)
+      sock.destroy()
+    }
+    client.on('error', () => over()).on('end', () => over())
+    client.on('close', () => over())
     client.connect({
-      host,
-      port,
+      sock,
       username: 'host-key-scan',
       readyTimeout: TIMEOUT_MS,
       algorithms: { serverHostKey },
       // The key is all that is wanted: the handshake ends when it is there.
       hostVerifier: (key: Buffer) => {
-        resolve(`${keyTypeOf(key)} ${key.toString('base64')}`)
+        over(`${keyTypeOf(key)} ${key.toString('base64')}`)
         return false
       },
     })

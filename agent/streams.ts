@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { systemClock } from '../protocol/clock.ts'
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
-import { parseTarget } from '../protocol/codec/target.ts'
+import { parseTarget, type Target } from '../protocol/codec/target.ts'
 import { Join } from '../protocol/node/join.ts'
 import type { StreamsOptions } from '../protocol/options.ts'
 import { StreamAcceptor } from '../protocol/stream/acceptor.ts'
@@ -10,7 +10,9 @@ import type { TunnelStream } from '../protocol/stream/stream.ts'
 import { TokenBucket } from '../protocol/token-bucket.ts'
 import { dialTarget } from './dial.ts'
 import { greeted } from './greeting.ts'
+import { type Login, Logins, watchLogin } from './logins.ts'
 import type { AgentLog } from './options.ts'
+import { OWN, type SourceAddresses } from './source-address.ts'
 
 export interface AgentStreamsOptions {
   machine: string
@@ -20,6 +22,10 @@ export interface AgentStreamsOptions {
   allow: readonly string[]
   settings: StreamsOptions
   log: AgentLog
+  /** Where each user's connections to the SSH server come from. */
+  sources: SourceAddresses
+  /** Whether it has shown that it is one: to what is not, nobody logs in. */
+  isSshServer(): boolean
 }
 
 /** The streams that come in, from whichever proxy, and what they are joined to on this machine. */
@@ -29,11 +35,16 @@ export class AgentStreams {
   readonly #ssh: string
   readonly #allowed: ReadonlySet<string | undefined>
   readonly #log: AgentLog
+  readonly #sources: SourceAddresses
+  readonly #isSshServer: () => boolean
+  readonly #logins = new Logins()
   /** Refusals that are worth a line of the log: a burst of 50, then one a second. */
   readonly #refusals = new TokenBucket(systemClock, 1, 50)
 
-  constructor({ machine, ssh, allow, settings, log }: AgentStreamsOptions) {
+  constructor({ machine, ssh, allow, settings, log, sources, isSshServer }: AgentStreamsOptions) {
     this.#machine = machine
+    this.#sources = sources
+    this.#isSshServer = isSshServer
     this.#ssh = ssh
     this.#allowed = new Set([ssh, ...allow].map((target) => parseTarget(target)?.authority))
     this.#log = log
@@ -52,7 +63,11 @@ export class AgentStreams {
   #watch(stream: TunnelStream, socket: Socket, target: string): void {
     const startedAtMs = performance.now()
     const { subject } = stream.head
-    const context = { machine: this.#machine, target, userId: subject, streamId: stream.id }
+    const context = {
+      ...{ machine: this.#machine, target, userId: subject, streamId: stream.id },
+      // By this a line of sshd's log is somebody's.
+      source: `${socket.localAddress}:${socket.localPort}`,
+    }
     this.#log('debug', `a stream to ${target} begins`, context)
     socket.once('close', () => {
       const durationMs = Math.round(performance.now() - startedAtMs)
@@ -68,6 +83,21 @@ export class AgentStreams {
     })
   }
 
+  /** @throws {TunnelError} also TOO_MANY_CONNECTIONS where too many log in, this user's or everybody's */
+  async #dialSsh(ssh: Target, whose = OWN, gone: AbortSignal): Promise<Socket> {
+    let login: Login | undefined
+    try {
+      if (this.#isSshServer()) login = await this.#logins.begin(whose, gone)
+      const socket = await dialTarget(ssh, this.#sources.addressFor(whose))
+      await greeted(socket, ssh.authority)
+      if (login !== undefined) watchLogin(socket, login)
+      return socket
+    } catch (error) {
+      login?.over()
+      throw error
+    }
+  }
+
   async #serve(stream: TunnelStream): Promise<void> {
     const { kind, target = this.#ssh, subject } = stream.head
     try {
@@ -75,9 +105,10 @@ export class AgentStreams {
         throw new TunnelError('POLICY_DENIED', `an agent carries no ${kind} streams`, { hop: 'agent' })
       const wanted = parseTarget(target)
       if (wanted === undefined || !this.#allowed.has(wanted.authority)) throw notAllowed(target)
-      const join = new Join(stream, {})
-      const socket = await dialTarget(wanted)
-      if (target === this.#ssh) await greeted(socket, target)
+      const gone = new AbortController()
+      const join = new Join(stream, { closed: () => gone.abort() })
+      const socket =
+        target === this.#ssh ? await this.#dialSsh(wanted, subject, gone.signal) : await dialTarget(wanted)
       // It may have been given up while we dialled.
       if (join.over) {
         socket.destroy()
@@ -86,6 +117,7 @@ export class AgentStreams {
       this.#watch(stream, socket, target)
       stream.accept()
       join.attach(socket, { failed: (error) => lost(target, error), unread: () => closed(target) })
+      socket.resume()
     } catch (thrown) {
       const error = asTunnelError(thrown, 'agent')
       // A peer may ask for what is refused without end.

@@ -4,6 +4,7 @@
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import { installNewerOpenSsh } from './install-newer-openssh.mjs'
 
 /** Program → Debian package. */
 const PROGRAMS = {
@@ -112,3 +113,4 @@ if (missing.length > 0) {
     console.log(`missing: ${still.join(', ')}; tests that need them are skipped (apt-get install ${names})`)
   }
 }
+installNewerOpenSsh()

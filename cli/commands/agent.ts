@@ -19,6 +19,7 @@ interface AgentFlags extends Omit<CommonOptions, 'url'> {
   allow?: string[]
   user?: string
   authorize?: boolean
+  oneSource?: boolean
   config?: string
   set?: string[]
 }
@@ -50,6 +51,10 @@ export const definition: Definition = {
       flags: '--authorize',
       does: "let the proxy's key for you in: one restricted line in ~/.ssh/authorized_keys",
     },
+    {
+      flags: '--one-source',
+      does: 'dial the SSH server from 127.0.0.1 for everybody, not from an address for each user',
+    },
     ...SETTINGS_OPTIONS,
   ],
 }
@@ -72,6 +77,7 @@ export async function run(argv: string[]): Promise<number> {
     allow: (flags.allow ?? []).map(parseTarget),
     sshUser: flags.user === undefined ? ownName() : checkAccount(flags.user),
     authorize: flags.authorize === true,
+    oneSource: flags.oneSource === true,
     settings,
     log,
   })

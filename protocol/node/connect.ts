@@ -84,7 +84,8 @@ function interleaved(addresses: readonly Address[]): Address[] {
     .concat(others.slice(ours.length))
 }
 
-function lookupAll(host: string): Promise<readonly Address[]> {
+/** The addresses of a name, in the order of preference. */
+export function lookupAll(host: string): Promise<readonly Address[]> {
   const family = isIP(host)
   if (family !== 0) return Promise.resolve([{ address: host, family }])
   return new Promise((resolve, reject) => {

@@ -32,10 +32,22 @@ test('a key is added once, restricted to loopback, in a folder and file that onl
   const key = newKey()
   assert.equal(await authorizeKey(key, { file }), true)
   assert.equal(await authorizeKey(key, { file }), false)
-  assert.equal(await readFile(file, 'utf8'), `restrict,port-forwarding,pty,from="127.0.0.1,::1" ${key}\n`)
+  assert.equal(await readFile(file, 'utf8'), `restrict,port-forwarding,pty,from="127.0.0.0/8,::1" ${key}\n`)
   assert.equal((await stat(file)).mode & 0o777, 0o600)
   assert.equal((await stat(join(home, '.ssh'))).mode & 0o777, 0o700)
   assert.deepEqual(await readdir(join(home, '.ssh')), ['authorized_keys'])
+})
+
+test('a line of an earlier version, which names one address, gets one beside it that names them all', async (t) => {
+  const { home, file } = await place(t)
+  await mkdir(join(home, '.ssh'), { mode: 0o700 })
+  const key = newKey()
+  const earlier = `restrict,port-forwarding,pty,from="127.0.0.1,::1" ${key}\n`
+  await writeFile(file, earlier)
+  assert.equal(await authorizeKey(key, { file }), true)
+  assert.equal(await authorizeKey(key, { file }), false)
+  const wider = `restrict,port-forwarding,pty,from="127.0.0.0/8,::1" ${key}\n`
+  assert.equal(await readFile(file, 'utf8'), `${earlier}${wider}`)
 })
 
 test('the lines that were there stay as they are, also where the last has no newline', async (t) => {

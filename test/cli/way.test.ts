@@ -136,7 +136,7 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
     const other = startTunnel(t, ['agent', '--machine', 'other', '--authorize', '--ssh', ssh], { env: own })
     await other.line(/on line/)
     const file = await readFile(join(home, '.ssh', 'authorized_keys'), 'utf8')
-    assert.equal(file, `restrict,port-forwarding,pty,from="127.0.0.1,::1" ${key}\n`)
+    assert.equal(file, `restrict,port-forwarding,pty,from="127.0.0.0/8,::1" ${key}\n`)
     await other.stop()
   })
 
@@ -153,7 +153,7 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
     const { stdout: key } = await tunnel(['key'], { env })
     assert.match(key, /^ssh-ed25519 \S+/)
     const { stdout: line } = await tunnel(['key', '--line'], { env })
-    assert.equal(line, `restrict,port-forwarding,pty,from="127.0.0.1,::1" ${key}`)
+    assert.equal(line, `restrict,port-forwarding,pty,from="127.0.0.0/8,::1" ${key}`)
   })
 
   await t.test('a token of somebody else sees nothing', async () => {

@@ -24,7 +24,7 @@ test('a hundred parallel sessions of one user go through, with the default limit
   )
 })
 
-test('fifty parallel logins go through where sshd takes ten at once, and say that they wait', {
+test('fifty parallel logins of one user go through where sshd takes ten at once, and none is turned away', {
   skip: requireSystem('sshd'),
 }, async (t) => {
   const [proxy, sshd] = await Promise.all([
@@ -44,5 +44,5 @@ test('fifty parallel logins go through where sshd takes ten at once, and say tha
     }),
   )
   for (const greeting of greetings) assert.match(greeting, /^SSH-2\.0-/)
-  assert.match(said[0] ?? '', /too many are logging in \(its MaxStartups\).*; trying again in \d s$/)
+  assert.deepEqual(said, [])
 })

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { appendFile, chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
@@ -38,11 +39,38 @@ const HOST_KEY_TYPES = ['ed25519', 'ecdsa'] as const
 export interface SshdOptions {
   /** More lines of sshd_config; an earlier line wins in sshd, so these come first. */
   config?: string[]
+  /** @default the system's */
+  program?: SshdProgram | undefined
+}
+
+export interface SshdProgram {
+  path: string
+  /** Lines of sshd_config that it needs where it was not installed in its place. */
+  config: string[]
+}
+
+/** Where scripts/install-test-packages.mjs puts an OpenSSH that is newer than the system's. */
+const NEWER = '/opt/tunnel-tests/openssh/usr'
+
+/** An sshd that punishes addresses (PerSourcePenalties): OpenSSH 9.8 or newer; undefined where there is none. */
+export function penalisingSshd(): SshdProgram | undefined {
+  const helpers = ['Session', 'Auth'].map(
+    (name) => `Sshd${name}Path ${NEWER}/lib/openssh/sshd-${name.toLowerCase()}`,
+  )
+  const programs = [
+    { path: findProgram('sshd') ?? '', config: [] },
+    { path: `${NEWER}/sbin/sshd`, config: helpers },
+  ]
+  return programs.find(({ path }) => {
+    const { stdout = '', stderr = '' } = spawnSync(path, ['-V'], { encoding: 'utf8' })
+    const [, major, minor] = /OpenSSH_(\d+)\.(\d+)/.exec(`${stdout}${stderr}`) ?? []
+    return Number(major) * 100 + Number(minor) >= 908
+  })
 }
 
 /** Starts OpenSSH's own sshd on loopback, with keys and files of its own. It goes with `scope`. */
 export async function startSshd(scope: Scope, options: SshdOptions = {}): Promise<Sshd> {
-  const program = findProgram('sshd')
+  const program = options.program?.path ?? findProgram('sshd')
   if (program === undefined) throw new Error('sshd is not installed (node scripts/install-test-packages.mjs)')
   const folder = await tempFolder(scope, 'sshd')
   const file = (name: string) => join(folder, name)
@@ -65,6 +93,7 @@ export async function startSshd(scope: Scope, options: SshdOptions = {}): Promis
 
   const { listening, port } = await listen(program, file('sshd_config'), async (port) => [
     ...(options.config ?? []),
+    ...(options.program?.config ?? []),
     ...[`ListenAddress 127.0.0.1:${port}`, 'PidFile none', 'LogLevel INFO'],
     ...HOST_KEY_TYPES.map((type) => `HostKey ${file(`host-${type}`)}`),
     `AuthorizedKeysFile ${file('authorized_keys')}`,

@@ -1,0 +1,101 @@
+import type { Socket } from 'node:net'
+import { TunnelError } from '../protocol/codec/errors.ts'
+import { LoginWatch } from './login-watch.ts'
+
+/** Logins of one user that are under way at once: fewer than the ten from which sshd turns others away (MaxStartups). */
+const MAX_LOGINS = 8
+/** Those of one user that may wait for their turn. */
+const MAX_WAITING = 256
+/** How long one waits before it is told to come back, in ms. */
+const WAIT_MS = 15_000
+/** When it may, in ms. */
+const RETRY_MS = 1_000
+/** Until then sshd has hung up on whoever has not logged in (its LoginGraceTime), in ms. */
+const LOGIN_GRACE_MS = 120_000
+
+interface Subject {
+  logins: number
+  /** Served in their order. */
+  waiting: Set<() => void>
+}
+
+/** A login that is under way; `over` is safe to call twice. */
+export interface Login {
+  over(): void
+}
+
+/**
+ * Who logs in to the machine's sshd. sshd counts everybody together there, so that a user with ten connections that do
+ * not log in would keep all others out.
+ */
+export class Logins {
+  readonly #subjects = new Map<string, Subject>()
+
+  /**
+   * Resolves when it is this user's turn.
+   * @param gone whoever asks has given up
+   * @throws {TunnelError} TOO_MANY_CONNECTIONS, ABORTED
+   */
+  begin(whose: string, gone: AbortSignal): Promise<Login> {
+    const subject = this.#subjects.get(whose) ?? { logins: 0, waiting: new Set() }
+    this.#subjects.set(whose, subject)
+    if (subject.logins < MAX_LOGINS) return Promise.resolve(this.#admit(whose, subject))
+    if (subject.waiting.size >= MAX_WAITING) return Promise.reject(tooManyLogins())
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        clearTimeout(timer)
+        gone.removeEventListener('abort', onGone)
+        subject.waiting.delete(turn)
+      }
+      const turn = (): void => {
+        leave()
+        resolve(this.#admit(whose, subject))
+      }
+      const onGone = (): void => {
+        leave()
+        reject(new TunnelError('ABORTED', 'the stream was given up', { hop: 'agent' }))
+      }
+      const timer = setTimeout(() => {
+        leave()
+        reject(tooManyLogins())
+      }, WAIT_MS).unref()
+      gone.addEventListener('abort', onGone, { once: true })
+      subject.waiting.add(turn)
+    })
+  }
+
+  #admit(whose: string, subject: Subject): Login {
+    subject.logins++
+    let isOver = false
+    const over = (): void => {
+      if (isOver) return
+      isOver = true
+      subject.logins--
+      const [next] = subject.waiting
+      if (next !== undefined) next()
+      else if (subject.logins === 0) this.#subjects.delete(whose)
+    }
+    return { over }
+  }
+}
+
+/** Ends `login` when the paused `socket` has closed, or shows or has lasted so long that its client is logged in. */
+export function watchLogin(socket: Socket, login: Login): void {
+  const watch = new LoginWatch()
+  const end = (): void => {
+    clearTimeout(timer)
+    socket.off('data', onData).off('close', end)
+    login.over()
+  }
+  const onData = (bytes: Buffer): void => {
+    if (watch.feed(bytes)) end()
+  }
+  const timer = setTimeout(end, LOGIN_GRACE_MS).unref()
+  // Listening alone would set it flowing, before anybody else listens.
+  socket.pause().on('data', onData).once('close', end)
+}
+
+function tooManyLogins(): TunnelError {
+  const text = `${MAX_LOGINS} of your connections to this machine's SSH server are logging in, and many wait`
+  return new TunnelError('TOO_MANY_CONNECTIONS', text, { hop: 'agent', retryAfterMs: RETRY_MS })
+}
