@@ -31,7 +31,7 @@ export async function scanHostKey(
   const isSame = (algorithm: string) =>
     type === 'ssh-rsa' ? algorithm.startsWith('rsa-') : algorithm === type
   const serverHostKey = [...ALGORITHMS].sort((a, b) => Number(isSame(b)) - Number(isSame(a)))
-  const sock = await dialTarget(ssh, source).catch(asTunnelError)
+  const sock = await dialTarget(ssh, source).catch((error: unknown) => asTunnelError(error, 'agent'))
   if (sock instanceof TunnelError) return undefined
   return new Promise((resolve) => {
     const client = new Client()
