@@ -38,6 +38,10 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
   get capacity(): number {
     return this.#capacity
   }
+  /** By priority. */
+  get waiting(): Record<Priority, number> {
+    return this.#waiting.sizes
+  }
   get size(): number {
     return this.#waiting.size
   }

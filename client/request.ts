@@ -4,7 +4,7 @@ import type { HeaderList, HttpResponseHead, Priority } from '../protocol/codec/h
 import { Deadline } from './deadline.ts'
 import { Exchange } from './exchange.ts'
 import { withContentLength } from './headers.ts'
-import type { MetricsCollector } from './metrics.ts'
+import type { MetricsCollector } from './metrics/collector.ts'
 import { inPlace, type NewStreamHead, type OpenStream } from './opening.ts'
 import { isIdempotent, retryDecision } from './outcome.ts'
 import type { RequestQueue } from './request-queue.ts'

@@ -1,4 +1,5 @@
 import { Connection } from '../dial/connection.ts'
+import type { LinkWatch } from '../dial/dialler.ts'
 import type { TokenProvider } from '../dial/token.ts'
 import type { TunnelError } from '../protocol/codec/errors.ts'
 import { type Hello, PROTOCOL_VERSION } from '../protocol/codec/hello.ts'
@@ -12,6 +13,7 @@ export interface SessionOptions {
   token: TokenProvider
   settings: ClientSettings
   platform: Platform
+  watch?: LinkWatch & { resumed(): void }
 }
 
 /** From one `connect()` until it is given up or closed: the way to the proxy, and the streams that go it. */
@@ -20,7 +22,7 @@ export class Session {
   readonly opener: StreamOpener
   readonly #stopWatch: () => void
 
-  constructor({ urls, token, settings, platform }: SessionOptions) {
+  constructor({ urls, token, settings, platform, watch }: SessionOptions) {
     const { clock, random, dial, software } = platform
     const { heartbeat, backoff, streams, compression, limits } = settings
     const hello: Hello = {
@@ -31,7 +33,8 @@ export class Session {
       limits: { maxFrameBytes: limits.maxFrameBytes, maxStreams: streams.maxPerLink },
       resumeMs: streams.resumeMs,
     }
-    this.opener = new StreamOpener({ settings: streams, clock, budget: new Budget(streams.userBudgetBytes) })
+    const budget = new Budget(streams.userBudgetBytes)
+    this.opener = new StreamOpener({ settings: streams, clock, budget, onResumed: () => watch?.resumed() })
     this.connection = new Connection({
       urls,
       token,
@@ -41,6 +44,7 @@ export class Session {
       random,
       backoff,
       streams: () => this.opener.size,
+      watch,
       provenMs: heartbeat.intervalMs,
       compression: compression.enabled ? { thresholdBytes: compression.thresholdBytes } : undefined,
     })

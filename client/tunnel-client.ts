@@ -6,7 +6,7 @@ import type { StreamOpener } from '../protocol/stream/opener.ts'
 import { type FetchInit, tunnelFetch } from './fetch.ts'
 import { type ForwardRequest, type ForwardResponse, forwardRequest } from './http.ts'
 import { listMachines, type Machine } from './machines.ts'
-import { MetricsCollector } from './metrics.ts'
+import { MetricsCollector } from './metrics/collector.ts'
 import type { DuplexPath } from './opening.ts'
 import type { ClientSettings } from './options.ts'
 import type { Platform } from './platform.ts'
@@ -44,7 +44,7 @@ export class TunnelClient extends Emitter<TunnelEvents> {
     this.#options = options
     this.#platform = { ...platform, ...options.platform }
     this.#addresses = addressesOf(options.url)
-    this.metrics = new MetricsCollector(this.#platform.clock, () => this.link?.rttMs)
+    this.metrics = new MetricsCollector(this.#platform.clock)
   }
 
   get state(): TunnelState {
@@ -155,6 +155,7 @@ export class TunnelClient extends Emitter<TunnelEvents> {
     const { resolvedSettings, profile, settings: overrides } = this.#options
     const settings = resolvedSettings ?? (await this.#platform.loadSettings(profile, overrides))
     const queue = new RequestQueue(settings.queue)
+    this.metrics.watchQueue(() => queue.waiting)
     queue.on('backpressure', (state) => this.emit('backpressure', state))
     queue.on('drain', (state) => this.emit('drain', state))
     const path: RequestPath = {
@@ -191,7 +192,13 @@ export class TunnelClient extends Emitter<TunnelEvents> {
 
   #newSession({ settings, queue }: Parts): Session {
     const urls = this.#addresses.map(({ link }) => link)
-    const session = new Session({ urls, token: this.#options.token, settings, platform: this.#platform })
+    const session = new Session({
+      urls,
+      token: this.#options.token,
+      settings,
+      platform: this.#platform,
+      watch: this.metrics,
+    })
     const { connection } = session
     connection.on('link', (link) => this.#linked(session, link, queue))
     connection.on('lost', (error) => this.#lost(error))

@@ -3,6 +3,7 @@ import { type ErrorCode, TunnelError } from '../protocol/codec/errors.ts'
 import type { Hello } from '../protocol/codec/hello.ts'
 import type { Goaway, LinkHandlers } from '../protocol/link/handlers.ts'
 import { Link } from '../protocol/link/link.ts'
+import type { Traffic } from '../protocol/link/traffic.ts'
 import type { CompressionChoice, Dial, DialOptions } from '../protocol/link/transport.ts'
 import { askToken, type TokenProvider } from './token.ts'
 
@@ -16,6 +17,14 @@ export interface DiallerOptions {
   compression?: CompressionChoice | undefined
   /** What the proxy may ask for on every link; an agent accepts streams. */
   accept?: Pick<LinkHandlers, 'open' | 'resume'>
+  /** Is told of the links: what they carry, and how long a heartbeat takes. */
+  watch?: LinkWatch | undefined
+}
+
+export interface LinkWatch {
+  /** One sum for all links. */
+  traffic: Traffic
+  rtt(ms: number): void
 }
 
 interface DialledHandlers {
@@ -83,7 +92,7 @@ export class Dialler {
   }
 
   async #dialOnce(url: string, handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
-    const { dial, clock, compression, accept = {} } = this.#options
+    const { dial, clock, compression, accept = {}, watch } = this.#options
     const hello = this.#options.hello()
     const token = await within(askToken(this.#options.token), clock, signal)
     const options: DialOptions = {
@@ -102,8 +111,10 @@ export class Dialler {
         dialler: true,
         hello,
         clock,
+        traffic: watch?.traffic,
         handlers: {
           ...accept,
+          rtt: (ms) => watch?.rtt(ms),
           ready: () => {
             ready = true
             signal.removeEventListener('abort', abort)

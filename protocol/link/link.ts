@@ -37,7 +37,7 @@ export class Link {
   #closing: TunnelError | undefined
   constructor(options: LinkOptions) {
     const { transport, dialler, hello, handlers, clock = systemClock } = options
-    const { trust = dialler ? 'replica' : 'user' } = options
+    const { trust = dialler ? 'replica' : 'user', traffic = { sentBytes: 0, receivedBytes: 0 } } = options
     this.gone = new Promise((resolve) => {
       this.#onGone = resolve
     })
@@ -50,7 +50,7 @@ export class Link {
     const hold = (): void => this.hold()
     const unhold = (): void => this.unhold()
     const channels = new LinkChannels(dialler)
-    const outlet = new LinkWriter({ transport, clock, isShared: () => channels.size > 1 })
+    const outlet = new LinkWriter({ transport, clock, isShared: () => channels.size > 1, traffic })
     this.#channels = channels
     this.#outlet = outlet
     this.#inbox = new Inbox({
@@ -70,7 +70,10 @@ export class Link {
       rtt: (ms) => handlers.rtt?.(ms),
     })
     transport.receiver = {
-      message: (frame) => this.#message(frame),
+      message: (frame) => {
+        traffic.receivedBytes += frame.length
+        this.#message(frame)
+      },
       text: () => fail(new TunnelError('FRAME_INVALID', 'text messages are not supported', { hop: 'link' })),
       drained: () => outlet.drained(),
       closed: (code, reason) => this.#transportClosed(code, reason),

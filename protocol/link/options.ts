@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts'
 import type { LinkTrust } from '../codec/heads.ts'
 import type { Hello } from '../codec/hello.ts'
 import type { LinkHandlers } from './handlers.ts'
+import type { Traffic } from './traffic.ts'
 import type { Transport } from './transport.ts'
 import type { Work } from './work-meter.ts'
 
@@ -19,4 +20,6 @@ export interface LinkOptions {
   trust?: LinkTrust
   /** Who counts what the peer causes; one for all links of a user. @default nobody: a peer that is trusted */
   work?: Work
+  /** Where this link counts its bytes. @default nowhere */
+  traffic?: Traffic | undefined
 }

@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts'
 import { MAX_DATA_BYTES } from '../codec/frames.ts'
 import type { LinkChannel } from './channels.ts'
 import { Scheduler } from './scheduler.ts'
+import type { Traffic } from './traffic.ts'
 import type { Transport } from './transport.ts'
 
 /** Unsent bytes below which another frame is handed to the transport: what a keystroke may have to wait behind. */
@@ -21,6 +22,7 @@ export interface LinkWriterOptions {
   clock: Clock
   /** Whether several streams share the link. */
   isShared(): boolean
+  traffic: Traffic
 }
 
 /** The sending side of a link: whose frame goes next, and how far what leaves slowly holds up what is read. */
@@ -28,6 +30,7 @@ export class LinkWriter {
   readonly #transport: Transport
   readonly #clock: Clock
   readonly #isShared: () => boolean
+  readonly #traffic: Traffic
   readonly #scheduler = new Scheduler()
   readonly #acknowledgements = new Set<LinkChannel>()
   #acknowledgeTimer: unknown
@@ -41,7 +44,8 @@ export class LinkWriter {
   #holds = 0
   #interactiveUntilMs = 0
 
-  constructor({ transport, clock, isShared }: LinkWriterOptions) {
+  constructor({ transport, clock, isShared, traffic }: LinkWriterOptions) {
+    this.#traffic = traffic
     this.#transport = transport
     this.#clock = clock
     this.#isShared = isShared
@@ -81,6 +85,7 @@ export class LinkWriter {
       this.#beforeHello.push(frame)
       return
     }
+    this.#traffic.sentBytes += frame.length
     this.#transport.send(frame)
     if (this.#reading && this.#transport.bufferedBytes > HIGH_MARK_BYTES) {
       this.#reading = false
@@ -148,6 +153,7 @@ export class LinkWriter {
       const frame = this.#scheduler.next(shared ? SHARED_DATA_BYTES : MAX_DATA_BYTES)
       if (frame === undefined) return
       if (frame.length < SMALL_FRAME_BYTES) this.#interactiveUntilMs = now + INTERACTIVE_MS
+      this.#traffic.sentBytes += frame.length
       this.#transport.send(frame, this.#scheduler.compressible)
     }
   }

@@ -13,6 +13,8 @@ export interface OpenerOptions {
   settings: StreamsOptions
   clock?: Clock
   budget?: Budget
+  /** A stream goes on over another link, or over the same one again. */
+  onResumed?: (() => void) | undefined
 }
 
 /** Streams that are over and whose last word may have to be said again, at most. */
@@ -26,13 +28,15 @@ export class StreamOpener {
   readonly #settings: StreamsOptions
   readonly #clock: Clock
   readonly #budget: Budget | undefined
+  readonly #resumed: (() => void) | undefined
   readonly #streams = new Map<string, TunnelStream>()
   readonly #over: ClosedStreams
   readonly #retries = new Map<TunnelStream, { timer: unknown; delayMs: number }>()
   #link: Link | undefined
   #closed: TunnelError | undefined
 
-  constructor({ settings, clock = systemClock, budget }: OpenerOptions) {
+  constructor({ settings, clock = systemClock, budget, onResumed }: OpenerOptions) {
+    this.#resumed = onResumed
     this.#settings = settings
     this.#clock = clock
     this.#budget = budget
@@ -79,7 +83,10 @@ export class StreamOpener {
       firstEnds: end,
       onOver: (error) => this.#onOver(stream, error),
       onSuspended: () => this.#onSuspended(stream),
-      onResumed: () => this.#forgetRetry(stream),
+      onResumed: () => {
+        this.#forgetRetry(stream)
+        this.#resumed?.()
+      },
       onUnknown: (error) => this.#onUnknown(stream, error),
     })
     this.#streams.set(stream.id, stream)
