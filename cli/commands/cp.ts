@@ -93,8 +93,8 @@ async function execute(
         await waitOut(() => lanes.begin(), say)
         const far = new FarFiles(machine, lanes)
         const isUpload = direction === 'to machine'
-        const checksums = new Checksums(async (line) => {
-          const { stdout } = await tunnel.exec(machine, line, { signal })
+        const checksums = new Checksums(async (line, stdin, given = signal) => {
+          const { stdout } = await tunnel.exec(machine, line, { signal: given, ...(stdin && { stdin }) })
           return stdout.toString()
         })
         const request = {

@@ -19,7 +19,7 @@ export interface CheckRequest {
   sha256: string
   /** The source was written to meanwhile. */
   changed: boolean
-  /** The machine's sum of its file, where that was asked for before. */
+  /** The machine's sum of its file, where that was begun before. */
   early: Promise<string | undefined> | undefined
 }
 
@@ -31,7 +31,9 @@ export async function check(
   const { from, to, checksums } = context
   if (checksums === undefined) return { checked: 'not checked', isRight: true }
   context.onChecking(from.isNear ? source : part)
-  const far = await (early ?? checksums.ask(part))
+  let far = await (early ?? checksums.ask(part))
+  // One that was made while the file was written says nothing but that it is right.
+  if (far !== sha256 && early !== undefined && from.isNear) far = await checksums.ask(part)
   // Of a source that has changed there is nothing left to compare with.
   const isComparable = far !== undefined && !(changed && to.isNear)
   if (isComparable) return { checked: 'both sides', isRight: far === sha256 }

@@ -1,6 +1,8 @@
+import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { shellWord } from '../../client/shell-words.ts'
 import { asTunnelError } from '../../protocol/codec/errors.ts'
+import { GrowingChecksum } from './growing-checksum.ts'
 
 /** Programs that read stdin and print its SHA-256 first, one of which nearly every machine has. */
 const PROGRAMS = ['sha256sum', 'shasum -a 256', 'sha256 -q', 'openssl dgst -sha256 -r'] as const
@@ -10,6 +12,11 @@ const MAX_LINE = 16_384
 /** Tries of one command whose connection was lost. */
 const MAX_TRIES = 4
 const RETRY_MS = 500
+/** Files of at least this size are worth a command of their own while they are written, in bytes. */
+const GROWING_BYTES = 33_554_432
+
+/** Runs a line of the machine's shell, without input unless there is one, and answers with what it wrote. */
+export type RunLine = (line: string, input?: Readable, signal?: AbortSignal) => Promise<string>
 
 interface Asked {
   path: string
@@ -21,15 +28,16 @@ interface Asked {
  * that cannot be had is undefined, and `missing` says why.
  */
 export class Checksums {
-  /** Runs a line of the machine's shell, and answers with what it wrote. */
-  readonly #run: (line: string) => Promise<string>
+  readonly #run: RunLine
   #queue: Asked[] = []
   #working = false
   #programs: readonly string[] = PROGRAMS
   #isKnown = false
   #missing: string | undefined
+  /** Files whose sums are made while they are written: each keeps a channel of the machine's connection. */
+  #growing = 0
 
-  constructor(run: (line: string) => Promise<string>) {
+  constructor(run: RunLine) {
     this.#run = run
   }
 
@@ -46,6 +54,17 @@ export class Checksums {
       // Whoever asks in the same turn is answered by the same command.
       setImmediate(() => void this.#work())
     })
+  }
+
+  /** The sum of a file that `size` bytes will be written to; undefined where it had better be asked for at the end. */
+  whileItGrows(path: string, size: number): GrowingChecksum | undefined {
+    if (size < GROWING_BYTES || this.#growing > 0 || this.#missing !== undefined) return undefined
+    this.#growing++
+    return new GrowingChecksum(path, PROGRAMS, (line, input, signal) =>
+      this.#run(line, input, signal).finally(() => {
+        this.#growing--
+      }),
+    )
   }
 
   async #work(): Promise<void> {

@@ -114,10 +114,11 @@ export class FarFiles implements Files {
     }
   }
 
-  async openWrite(path: string, mode: number): Promise<WriteEnd> {
-    const how = OPEN.WRITE | OPEN.CREATE
+  async openWrite(path: string, mode: number, isNew: boolean): Promise<WriteEnd> {
+    let how = OPEN.WRITE | OPEN.CREATE | (isNew ? OPEN.EXCLUSIVE : 0)
     const handles = new Handles(this.#lanes, (session) => session.open(path, how, { mode }))
     await handles.first()
+    how = OPEN.WRITE
     return {
       write: (offset, bytes) =>
         handles.use(bytes.length, (session, handle) => this.#write(session, handle, offset, bytes, path)),

@@ -62,8 +62,11 @@ export interface Files {
   /** Takes the place of a link or file that is there. */
   makeLink(path: string, to: string): Promise<void>
   openRead(path: string): Promise<ReadEnd>
-  /** Makes it with `mode`, less the umask, where it is not there; what it holds stays. */
-  openWrite(path: string, mode: number): Promise<WriteEnd>
+  /**
+   * Makes it with `mode`, less the umask, where it is not there; what it holds stays.
+   * @param isNew it must not be there: of several copies at once one makes it
+   */
+  openWrite(path: string, mode: number, isNew: boolean): Promise<WriteEnd>
   setMode(path: string, mode: number): Promise<void>
   setTimes(path: string, times: Times): Promise<void>
   replace(from: string, to: string): Promise<void>

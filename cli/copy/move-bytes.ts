@@ -21,6 +21,8 @@ export interface Move {
   hash: OrderedHash
   signal: AbortSignal
   onMoved: (byteCount: number) => void
+  /** All before this offset is written. */
+  onWritten?: ((offset: number) => void) | undefined
 }
 
 /**
@@ -55,6 +57,7 @@ export async function moveBytes(move: Move): Promise<{ doneTo: number; error?: u
       // All before it has been read, and so it has been hashed as well.
       reader.release?.(first)
     }
+    move.onWritten?.(doneTo)
     move.onMoved(byteCount)
   }
 

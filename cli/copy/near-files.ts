@@ -88,10 +88,11 @@ export const nearFiles: Files = {
       await fs.symlink(to, path)
     }),
   openRead: (path) => attempt(`${path} cannot be read`, async () => readEnd(path, await fs.open(path, 'r'))),
-  openWrite: (path, mode) =>
+  openWrite: (path, mode, isNew) =>
     attempt(`${path} cannot be written`, async () => {
-      const { O_CREAT, O_NOFOLLOW, O_WRONLY } = fs.constants
-      return writeEnd(path, await fs.open(path, O_WRONLY | O_CREAT | O_NOFOLLOW, mode))
+      const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = fs.constants
+      const how = O_WRONLY | O_CREAT | O_NOFOLLOW | (isNew ? O_EXCL : 0)
+      return writeEnd(path, await fs.open(path, how, mode))
     }),
   setMode: (path, mode) => attempt(`${path} cannot be changed`, () => fs.chmod(path, mode)),
   setTimes: (path, { accessed, modified }) =>

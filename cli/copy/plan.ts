@@ -1,6 +1,6 @@
 import { FileError } from '../../client/index.ts'
 import type { FileInfo, Files } from './files.ts'
-import { PART_SUFFIX } from './transfer.ts'
+import { PART_SUFFIX } from './part-file.ts'
 
 /** Folders that are read at once. */
 const MAX_READING = 16

@@ -5,8 +5,9 @@ import type { Checked } from './check.ts'
 import type { Checksums } from './checksums.ts'
 import type { CopyEvents, CopyRequest, CopyResult } from './copy.ts'
 import type { Lanes } from './lanes.ts'
+import { PART_SUFFIX } from './part-file.ts'
 import { clockText, ProgressLine } from './progress.ts'
-import { PART_SUFFIX, Unfinished } from './transfer.ts'
+import { Unfinished } from './transfer.ts'
 
 const NAME = 'tunnel cp'
 /** Between two events of progress in JSON, in ms. */

@@ -10,11 +10,10 @@ import {
   type ReadEnd,
   type WriteEnd,
 } from './files.ts'
-import { BecameShorter, moveBytes, SPREAD_BYTES } from './move-bytes.ts'
+import type { GrowingChecksum } from './growing-checksum.ts'
+import { BecameShorter, moveBytes } from './move-bytes.ts'
 import { OrderedHash } from './ordered-hash.ts'
-
-/** What an unfinished copy is called behind the name that it will have. */
-export const PART_SUFFIX = '.tunnel-part'
+import { PART_SUFFIX, refuseWhileWritten, resumeOffset, underWay } from './part-file.ts'
 
 /** What all files of one copy have in common. */
 export interface CopyContext {
@@ -91,45 +90,36 @@ async function attempt(
   info: FileInfo,
   mayResume: boolean,
 ): Promise<Copied> {
-  const { from, to, signal, preserve } = context
+  const { from, to } = context
   const part = `${target}${PART_SUFFIX}`
   const [old, left] = await Promise.all([to.info(target), to.linkInfo(part)])
   if (old !== undefined && old.kind !== 'file') throw notAFile(to, target, old)
   if (left !== undefined && left.kind !== 'file') throw notAFile(to, part, left)
+  // One that was ended in order has the source's time; in this one somebody may be writing.
+  if (mayResume && left !== undefined && left.modified !== info.modified)
+    await refuseWhileWritten(context, target, part, left)
   const resumedFrom = mayResume ? resumeOffset(left, info, context) : 0
   const reader = await from.openRead(source)
-  const writer = await to.openWrite(part, info.mode & PLAIN_PERMISSIONS).catch(async (error: unknown) => {
+  const mode = info.mode & PLAIN_PERMISSIONS
+  const writer = await to.openWrite(part, mode, left === undefined).catch(async (error: unknown) => {
     await reader.close()
-    throw error
+    const wasMade = left === undefined && (await to.linkInfo(part)) !== undefined
+    throw wasMade ? underWay(to, target) : error
   })
   const open: Open = { source, part, info, reader, writer }
   // Bytes of another length would stay behind the end.
   if (left !== undefined && left.size > info.size) await writer.truncate(resumedFrom)
-  // The machine reads its file while we do.
+  // The machine reads its file while we do, or while we write.
   const early = from.isNear ? undefined : context.checksums?.ask(source)
-  const hash = new OrderedHash()
-  context.onMoved(resumedFrom)
-  const { doneTo, error } = await hashPrefix(open, context, hash, resumedFrom).then(
-    () =>
-      moveBytes({
-        ...{ reader, writer, window: context.window, hash, signal, onMoved: context.onMoved },
-        ...{ told: from.told(source), hop: from.isNear ? 'client' : 'target' },
-        ...{ from: resumedFrom, to: info.size },
-      }),
-    (error: unknown) => ({ doneTo: resumedFrom, error }),
-  )
-  if (error !== undefined || doneTo < info.size) throw await giveUp(open, context, doneTo, error)
-  const now = await reader.info()
-  const changed = now.size !== info.size || now.modified !== info.modified
-  const sha256 = hash.digest()
-  const { checked, isRight } = await orAborted(
-    check(context, { source, part, size: info.size, sha256, changed, early }),
-    signal,
-  ).catch(async (error: unknown) => {
-    throw await giveUp(open, context, info.size, signal.aborted ? undefined : error)
-  })
-  await Promise.all([reader.close(), writer.close()])
-  const isDoubtful = checked !== 'both sides' && resumedFrom > 0 && left?.modified !== info.modified
+  const growing = from.isNear ? context.checksums?.whileItGrows(part, info.size) : undefined
+  let isRight: boolean
+  const copied: Copied = { bytes: info.size, sha256: '', checked: 'not checked', resumedFrom, changed: false }
+  try {
+    isRight = await moveAndCheck(context, open, copied, { early, growing })
+  } finally {
+    growing?.stop()
+  }
+  const isDoubtful = copied.checked !== 'both sides' && resumedFrom > 0 && left?.modified !== info.modified
   if (!isRight || isDoubtful) {
     context.onMoved(-info.size)
     if (resumedFrom > 0) {
@@ -142,7 +132,7 @@ async function attempt(
       detail: 'what arrived has another checksum than what was sent',
     })
   }
-  if (preserve) {
+  if (context.preserve) {
     await to.setMode(part, info.mode)
     await to.setTimes(part, info)
   } else if (resumedFrom > 0) {
@@ -150,19 +140,49 @@ async function attempt(
     await to.setTimes(part, { accessed: seconds, modified: seconds })
   }
   await to.replace(part, target)
-  return { bytes: info.size, sha256, checked, resumedFrom, changed }
+  return copied
 }
 
-/**
- * From where an earlier copy can be gone on with. One that was ended in order is as long as what is right in it, and has
- * the source's time; another one may have holes near its end, and only its checksum will say whether it is of this source.
- */
-function resumeOffset(left: FileInfo | undefined, info: FileInfo, { checksums }: CopyContext): number {
-  if (left === undefined || left.size > info.size) return 0
-  if (left.modified === info.modified) return left.size
-  if (checksums === undefined) return 0
-  const safe = Math.floor((left.size - SPREAD_BYTES) / PIECE_BYTES) * PIECE_BYTES
-  return Math.max(0, safe)
+interface FarSums {
+  early: Promise<string | undefined> | undefined
+  growing: GrowingChecksum | undefined
+}
+
+/** Fills in what `copied` tells. @returns whether what is in the part file is right @throws {Unfinished} */
+async function moveAndCheck(
+  context: CopyContext,
+  open: Open,
+  copied: Copied,
+  { early, growing }: FarSums,
+): Promise<boolean> {
+  const { from, signal } = context
+  const { source, part, info, reader, writer } = open
+  const hash = new OrderedHash()
+  context.onMoved(copied.resumedFrom)
+  const { doneTo, error } = await hashPrefix(open, context, hash, copied.resumedFrom).then(
+    () =>
+      moveBytes({
+        ...{ reader, writer, window: context.window, hash, signal, onMoved: context.onMoved },
+        onWritten: (offset) => growing?.grown(offset),
+        ...{ told: from.told(source), hop: from.isNear ? 'client' : 'target' },
+        ...{ from: copied.resumedFrom, to: info.size },
+      }),
+    (error: unknown) => ({ doneTo: copied.resumedFrom, error }),
+  )
+  if (error !== undefined || doneTo < info.size) throw await giveUp(open, context, doneTo, error)
+  const now = await reader.info()
+  copied.changed = now.size !== info.size || now.modified !== info.modified
+  copied.sha256 = hash.digest()
+  const { sha256, changed } = copied
+  const { checked, isRight } = await orAborted(
+    check(context, { source, part, size: info.size, sha256, changed, early: early ?? growing?.whole() }),
+    signal,
+  ).catch(async (error: unknown) => {
+    throw await giveUp(open, context, info.size, signal.aborted ? undefined : error)
+  })
+  copied.checked = checked
+  await Promise.all([reader.close(), writer.close()])
+  return isRight
 }
 
 /** What is not copied again is part of the checksum: it is read from this computer's side, whichever that is. */

@@ -12,7 +12,7 @@ const MAX_TRANSFER_BYTES = 131_072
 const MAX_ENTRIES = 1_000_000
 
 /** How a file is opened (section 6.3). */
-export const OPEN = { READ: 1, WRITE: 2, CREATE: 8 } as const
+export const OPEN = { READ: 1, WRITE: 2, CREATE: 8, EXCLUSIVE: 32 } as const
 
 export interface ListedFile {
   name: Buffer

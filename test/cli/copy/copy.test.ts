@@ -11,7 +11,8 @@ import { PIECE_BYTES } from '../../../cli/copy/files.ts'
 import { Lanes } from '../../../cli/copy/lanes.ts'
 import { SPREAD_BYTES } from '../../../cli/copy/move-bytes.ts'
 import { nearFiles } from '../../../cli/copy/near-files.ts'
-import { type Copied, PART_SUFFIX, type Unfinished } from '../../../cli/copy/transfer.ts'
+import { PART_SUFFIX } from '../../../cli/copy/part-file.ts'
+import type { Copied, Unfinished } from '../../../cli/copy/transfer.ts'
 import type { FileError, TunnelService } from '../../../client/index.ts'
 import { startProxy, type TestProxy, until } from '../../support/proxy.ts'
 import { requireSystem, startSshd } from '../../support/sshd.ts'
@@ -26,6 +27,8 @@ interface Outcome extends CopyResult {
   errors: FileError[]
   restarts: number
   resumes: number
+  /** What the machine's shell ran for checksums. */
+  lines: string[]
 }
 
 type Way = 'up' | 'down'
@@ -61,17 +64,22 @@ async function ground(t: TestContext, set: string[] = []): Promise<Ground> {
       isOver: () => tunnel.state === 'closed',
     })
     const interrupted = (): void => lanes.interrupted()
+    const lines: string[] = []
+    const { signal = new AbortController().signal } = more
     tunnel.on('link-lost', interrupted)
     try {
       await lanes.begin()
       const far = new FarFiles('home', lanes)
-      const checksums = new Checksums(async (line) => String((await tunnel.exec('home', line)).stdout))
+      const checksums = new Checksums(async (line, stdin, abort = signal) => {
+        lines.push(line)
+        return String((await tunnel.exec('home', line, { signal: abort, ...(stdin && { stdin }) })).stdout)
+      })
       const sides = way === 'up' ? { from: nearFiles, to: far } : { from: far, to: nearFiles }
       const heard = { copied: [] as Copied[], errors: [] as FileError[], restarts: 0 }
       const result = await copy(
         {
           ...{ ...sides, checksums, sources: [join(folder, source)], target: join(folder, target) },
-          ...{ intoFolder: false, recursive: true, preserve: false, signal: new AbortController().signal },
+          ...{ intoFolder: false, recursive: true, preserve: false, signal },
           ...more,
         },
         {
@@ -84,7 +92,7 @@ async function ground(t: TestContext, set: string[] = []): Promise<Ground> {
           failed: (error) => void heard.errors.push(error as FileError),
         },
       )
-      return { ...result, ...heard, resumes: lanes.resumes }
+      return { ...result, ...heard, lines, resumes: lanes.resumes }
     } finally {
       lanes.close()
     }
@@ -265,6 +273,48 @@ test('copies with a machine', { skip }, async (t) => {
     await restarting
     assert.deepEqual([copied[0]?.sha256, resumes], [sum, 1])
     assert.ok((await fs.readFile(path('restart'))).equals(big))
+  })
+
+  await t.test(
+    'a large file that is sent is summed up while it grows, also behind what was there',
+    async () => {
+      const huge = Buffer.concat([large, large.subarray(0, SPREAD_BYTES), big])
+      await write('huge', huge)
+      await fs.writeFile(path(`grown${PART_SUFFIX}`), huge.subarray(0, 3 * MIB))
+      await fs.utimes(path(`grown${PART_SUFFIX}`), HOUR_AGO, HOUR_AGO)
+      const { copied, lines } = await run('up', 'huge', 'grown')
+      assert.deepEqual([copied[0]?.resumedFrom, copied[0]?.checked], [3 * MIB, 'both sides'])
+      assert.deepEqual(
+        lines.map((line) => line.includes('read n')),
+        [true],
+      )
+      assert.ok((await fs.readFile(path('grown'))).equals(huge))
+    },
+  )
+
+  await t.test('of two copies to one target at once one is made, and the other one is told', async () => {
+    await write('small', 'small')
+    for (const way of ['up', 'down'] as const) {
+      const target = `both-${way}`
+      let late: Promise<Outcome> | undefined
+      let moved = 0
+      const begin = (): void => {
+        if (++moved === 5) late = run(way, 'small', target)
+      }
+      const outcomes = await Promise.all([
+        run(way, 'large', target, {}, begin),
+        run(way, 'large', target, {}, begin),
+      ])
+      outcomes.push(await late!)
+      assert.deepEqual(outcomes.map(({ files }) => files).sort(), [0, 0, 1])
+      for (const { files, errors } of outcomes)
+        if (files === 0)
+          assert.match(
+            errors[0]?.message ?? '',
+            /both-\w+ cannot be written: another copy to it is under way$/,
+          )
+      assert.ok((await fs.readFile(path(target))).equals(large))
+    }
   })
 
   await t.test('after an end without a word as much is copied again as may have holes', async () => {
