@@ -57,6 +57,8 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     frameworkErrors: answerUnrouted,
     clientErrorHandler: answerClientError,
     bodyLimit: MAX_BODY_BYTES,
+    // What a route does not know is refused, and not taken out in silence: it may have been mistyped.
+    ajv: { customOptions: { removeAdditional: false } },
     trustProxy: server.trustProxy,
   })
   const own = new Map(plugins.map((plugin) => [nameOf(plugin), plugin]))
@@ -101,7 +103,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-forward', forward, { request: settings.request, streams: settings.streams })
     for (const plugin of plugins) if (!replaced.has(plugin)) await registerCustom(app, plugin)
     // The doors.
-    const linkOptions = { heartbeat, streams, limits, compression, shutdown }
+    const linkOptions = { heartbeat, streams, limits, compression, shutdown, origins: server.origins }
     await use('tunnel-links', links, linkOptions)
     await use('tunnel-api', api, {})
     await use('tunnel-enrolment', enrolment, settings.enrolment)

@@ -57,6 +57,7 @@ const EXIT_OF: Record<ErrorCode, number> = {
   POOL_EXHAUSTED: EXIT.refused,
   CIRCUIT_OPEN: EXIT.refused,
   SHUTTING_DOWN: EXIT.unreachable,
+  STATE_UNAVAILABLE: EXIT.unreachable,
   INTERNAL: EXIT.failure,
   SSH_HANDSHAKE_FAILED: EXIT.unreachable,
   SSH_AUTH_FAILED: EXIT.authentication,

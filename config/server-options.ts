@@ -14,6 +14,10 @@ export const ServerOptions = Type.Object(
       description:
         'whose x-forwarded-* headers are believed: nobody, everybody, or these addresses and networks',
     }),
+    origins: Type.Array(Type.String({ minLength: 1 }), {
+      default: [],
+      description: "origins whose pages may open links, beside the proxy's own",
+    }),
     maxSockets: Type.Optional(
       Type.Integer({
         minimum: 1,

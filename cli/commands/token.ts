@@ -1,4 +1,6 @@
 import { loadSettings } from '../../config/index.ts'
+import { firstRefreshToken } from '../../plugins/auth/refresh-tokens.ts'
+import { isSubject, SUBJECT_RULE } from '../../plugins/auth/subject.ts'
 import { signToken, TIERS } from '../../plugins/auth/tokens.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
@@ -22,6 +24,7 @@ interface TokenFlags extends CommonOptions {
   tier: string
   role?: string[]
   ttl: string
+  refresh?: boolean
   config?: string
   set?: string[]
 }
@@ -41,6 +44,10 @@ export const definition: Definition = {
       values: KNOWN_ROLES,
     },
     { flags: '--ttl <time>', does: 'how long it lives: 90s, 15m, 1h, 30d', default: '1h' },
+    {
+      flags: '--refresh',
+      does: 'a refresh token instead, for POST auth/refresh; it lives as auth.refreshTtlMs says',
+    },
     PROFILE_OPTION,
     ...SETTINGS_OPTIONS,
   ],
@@ -51,8 +58,7 @@ export async function run(argv: string[]): Promise<number> {
   if (made === undefined) return EXIT.ok
   const flags = made.opts<TokenFlags>()
   if (flags.sub === undefined) throw new UsageError('say whose token it is: --sub USER')
-  if (!/^[\x21-\x7e]{1,128}$/.test(flags.sub))
-    throw new UsageError('--sub takes 1 to 128 visible ASCII characters')
+  if (!isSubject(flags.sub)) throw new UsageError(`--sub: ${SUBJECT_RULE}`)
   if (!TIERS.some((tier) => tier === flags.tier)) {
     throw new UsageError(`--tier is one of ${TIERS.join(', ')}, not "${flags.tier}"`)
   }
@@ -75,18 +81,15 @@ export async function run(argv: string[]): Promise<number> {
     throw new TunnelError('CONFIG_INVALID', `${message}, and TUNNEL_JWT_SECRET is not set`, { hop: 'client' })
   }
   const { sub, tier, role: roles = [] } = flags
-  const token = signToken(auth.secret, {
-    sub,
-    tier,
-    roles,
-    ttlSeconds,
-    issuer: auth.issuer,
-    audience: auth.audience,
-  })
-  const expiresAt = new Date(Date.now() + ttlSeconds * 1_000).toISOString()
-  process.stdout.write(
-    flags.json === true ? `${JSON.stringify({ token, sub, tier, roles, expiresAt })}\n` : `${token}\n`,
-  )
+  const bearer = { sub, tier, roles }
+  const isRefresh = flags.refresh === true
+  const lifeMs = isRefresh ? auth.refreshTtlMs : ttlSeconds * 1_000
+  const token = isRefresh
+    ? firstRefreshToken(auth, bearer)
+    : signToken(auth.secret, { ...bearer, ttlSeconds, issuer: auth.issuer, audience: auth.audience })
+  const expiresAt = new Date(Date.now() + lifeMs).toISOString()
+  const told = { [isRefresh ? 'refreshToken' : 'token']: token, ...bearer, expiresAt }
+  process.stdout.write(flags.json === true ? `${JSON.stringify(told)}\n` : `${token}\n`)
   return EXIT.ok
 }
 

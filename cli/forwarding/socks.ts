@@ -32,6 +32,7 @@ const REPLIES: Record<ErrorCode, Reply> = {
   AGENT_LOST: REPLY.networkUnreachable,
   LINK_LOST: REPLY.networkUnreachable,
   SHUTTING_DOWN: REPLY.networkUnreachable,
+  STATE_UNAVAILABLE: REPLY.networkUnreachable,
   CIRCUIT_OPEN: REPLY.networkUnreachable,
   SSH_HANDSHAKE_FAILED: REPLY.networkUnreachable,
   RATE_LIMITED: REPLY.failed,

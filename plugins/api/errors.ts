@@ -1,5 +1,15 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
 
+export function agentMayNotConnect(): TunnelError {
+  const message = 'a token with the role agent opens no client links, and gets no ticket for one'
+  return new TunnelError('FORBIDDEN', message, { hop: 'proxy' })
+}
+
+export function tooManyCredentials(retryAfterMs: number): TunnelError {
+  const message = 'too many such requests within a minute'
+  return new TunnelError('RATE_LIMITED', message, { hop: 'proxy', retryAfterMs })
+}
+
 export function agentMayNotChange(): TunnelError {
   return new TunnelError(
     'FORBIDDEN',

@@ -1,12 +1,18 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { credentialRoutes } from './credentials.ts'
 import { agentMayNotChange } from './errors.ts'
 import * as schemas from './schemas.ts'
 
-/** What users may ask about their own machines and key; everything is of the caller, by construction. */
 async function apiPlugin(app: FastifyInstance): Promise<void> {
   app.addHook('onRequest', app.limitByIp)
+  await app.register(credentialRoutes)
+  await app.register(ownRoutes)
+}
+
+/** What users may ask about their own machines and key; everything is of the caller, by construction. */
+async function ownRoutes(app: FastifyInstance): Promise<void> {
   app.addHook('onRequest', app.requireUser)
   const routes = app.withTypeProvider<TypeBoxTypeProvider>()
 
@@ -55,5 +61,13 @@ export default fp(apiPlugin, {
   name: 'tunnel-api',
   fastify: '5.x',
   encapsulate: true,
-  dependencies: ['tunnel-audit', 'tunnel-auth', 'tunnel-ratelimit', 'tunnel-machines', 'tunnel-ssh'],
+  dependencies: [
+    'tunnel-audit',
+    'tunnel-metrics',
+    'tunnel-state',
+    'tunnel-auth',
+    'tunnel-ratelimit',
+    'tunnel-machines',
+    'tunnel-ssh',
+  ],
 })

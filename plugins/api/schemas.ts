@@ -28,3 +28,38 @@ export const sshKey = {
     200: Type.Object({ publicKey: Type.String({ description: 'a line for authorized_keys' }) }),
   },
 }
+
+export const makeTicket = {
+  summary:
+    'A ticket for connect?ticket=, good for one use within 30 s: browsers send no header with a WebSocket',
+  response: { 201: Type.Object({ ticket: Type.String(), expiresAt: Type.String() }) },
+}
+export const refresh = {
+  summary: 'The next token for a refresh token, which is used up by it',
+  body: Type.Object(
+    {
+      refreshToken: Type.String({ maxLength: 8_192 }),
+      requestId: Type.Optional(
+        Type.String({
+          pattern: '^[\\w-]{8,64}$',
+          description: 'of your making; with the same one an answer that was lost is given again within 30 s',
+        }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  response: {
+    200: Type.Object({ token: Type.String(), refreshToken: Type.String(), expiresAt: Type.String() }),
+  },
+}
+export const revoke = {
+  summary: "Ends tokens with their links and streams: this one, another of one's own, or all of a user",
+  body: Type.Object(
+    {
+      token: Type.Optional(Type.String({ maxLength: 8_192, description: 'a token or refresh token' })),
+      sub: Type.Optional(Type.String({ maxLength: 128, description: "a user's id; another's for an admin" })),
+    },
+    { additionalProperties: false },
+  ),
+  response: { 204: Type.Null() },
+}

@@ -1,29 +1,37 @@
 import { isMachineName } from '../../protocol/codec/heads.ts'
 import { tokenInvalid } from './errors.ts'
-import { TIERS, type Tier, type User } from './tokens.ts'
+import { isSubject, SUBJECT_RULE } from './subject.ts'
+import { credentialId, TIERS, type Tier, type User } from './tokens.ts'
+import type { Claims } from './verifier.ts'
 
-/** Printable ASCII without spaces: it goes into logs, key comments and authorized_keys. */
-const SUBJECT = /^[\x21-\x7e]{1,128}$/
 const ROLE = /^[\w:.-]{1,64}$/
 const MAX_ROLES = 32
+const SESSION = /^[\w-]{8,64}$/
 
-/** The user of claims whose signature and times have been checked. Throws TOKEN_INVALID. */
-export function userOf(claims: unknown, clockToleranceMs: number): User {
-  if (typeof claims !== 'object' || claims === null) throw tokenInvalid('its payload is not an object')
-  const { sub, exp, tier, roles, machine } = claims as Record<string, unknown>
-  if (typeof sub !== 'string' || !SUBJECT.test(sub)) {
-    throw tokenInvalid('its sub must be 1 to 128 visible ASCII characters')
-  }
+/** The user of a token whose signature and times have been checked. Throws TOKEN_INVALID. */
+export function userOf(token: string, claims: Claims, clockToleranceMs: number): User {
+  const { exp, iat, sid } = claims
   if (typeof exp !== 'number' || !Number.isFinite(exp)) throw tokenInvalid('it never expires (no exp)')
-  const user: User = {
-    sub,
-    tier: tierOf(tier),
-    roles: rolesOf(roles),
+  const session = typeof sid === 'string' && SESSION.test(sid) ? sid : undefined
+  return {
+    ...bearerOf(claims),
     expiresAtMs: exp * 1_000 + clockToleranceMs,
+    credential: {
+      id: credentialId(token),
+      issuedAtMs: typeof iat === 'number' ? iat * 1_000 : 0,
+      ...(session !== undefined && { session }),
+    },
   }
-  if (machine === undefined) return user
+}
+
+/** What claims say of whoever has the token. Throws TOKEN_INVALID. */
+export function bearerOf(claims: Claims): Pick<User, 'sub' | 'tier' | 'roles' | 'machine'> {
+  const { sub, tier, roles, machine } = claims
+  if (!isSubject(sub)) throw tokenInvalid(`its sub is none: ${SUBJECT_RULE}`)
+  const bearer = { sub, tier: tierOf(tier), roles: rolesOf(roles) }
+  if (machine === undefined) return bearer
   if (typeof machine !== 'string' || !isMachineName(machine)) throw tokenInvalid('its machine is not a name')
-  return { ...user, machine }
+  return { ...bearer, machine }
 }
 
 function tierOf(tier: unknown): Tier {

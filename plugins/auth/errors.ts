@@ -17,6 +17,46 @@ export function tokenExpired(): TunnelError {
   return new TunnelError('TOKEN_EXPIRED', 'the token has expired; get a new one', { hop: 'proxy' })
 }
 
+export function tokenRevoked(): TunnelError {
+  return new TunnelError('TOKEN_REVOKED', 'the token was revoked; get a new one', { hop: 'proxy' })
+}
+
+/** The same words whether it was used, has expired, or never was: whoever guesses learns nothing. */
+export function ticketInvalid(): TunnelError {
+  const message = 'this ticket is not valid: it was used, has expired, or never was'
+  return new TunnelError('TICKET_INVALID', message, { hop: 'proxy' })
+}
+
+export function refreshInvalid(): TunnelError {
+  return new TunnelError('TOKEN_INVALID', 'the refresh token is not valid; log in anew', { hop: 'proxy' })
+}
+
+/** A refresh token came for the second time: its session has ended. */
+export class RefreshReused extends TunnelError {
+  readonly sub: string
+  readonly session: string
+
+  constructor(sub: string, session: string) {
+    const message = 'the refresh token was used before, so its session has ended; log in anew'
+    super('TOKEN_REVOKED', message, { hop: 'proxy' })
+    this.sub = sub
+    this.session = session
+  }
+}
+
+export function twoRevocations(): TunnelError {
+  return new TunnelError('REQUEST_INVALID', 'give token or sub, not both of them', { hop: 'proxy' })
+}
+
+export function tokenUnknown(): TunnelError {
+  return new TunnelError('REQUEST_INVALID', 'that is nothing that this proxy could revoke', { hop: 'proxy' })
+}
+
+export function notYours(): TunnelError {
+  const message = "only an admin may revoke what is another user's, and no agent all of its owner's tokens"
+  return new TunnelError('FORBIDDEN', message, { hop: 'proxy' })
+}
+
 export function roleMissing(role: string): TunnelError {
   return new TunnelError('FORBIDDEN', `this needs the role "${role}"`, { hop: 'proxy' })
 }

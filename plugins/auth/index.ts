@@ -1,23 +1,41 @@
-import fastifyJwt from '@fastify/jwt'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import { MIN_SECRET_BYTES } from '../../protocol/node/secrets.ts'
 import { bearerOf, checkShape } from './bearer.ts'
 import { userOf } from './claims.ts'
-import { roleMissing, secretUnfit, tokenExpired, tokenInvalid } from './errors.ts'
+import { roleMissing, secretUnfit, tokenExpired, tokenRevoked } from './errors.ts'
 import type { AuthOptions } from './options.ts'
+import { Revocations } from './revocations.ts'
+import { type Revocation, Revoker } from './revoker.ts'
+import { type Refreshed, Sessions } from './sessions.ts'
+import { Tickets } from './tickets.ts'
 import { signToken, type TokenRequest, type User } from './tokens.ts'
+import { verifierOf } from './verifier.ts'
 
-export type { Tier, User } from './tokens.ts'
+export type { Revocation } from './revoker.ts'
+export type { Refreshed } from './sessions.ts'
+export type { Credential, Tier, User } from './tokens.ts'
 
 export interface Auth {
-  /** Throws TOKEN_INVALID or TOKEN_EXPIRED. */
+  /** Throws TOKEN_INVALID, TOKEN_EXPIRED or TOKEN_REVOKED. */
   verify(token: string): Promise<User>
+  /** Whether a user who was verified may go on: throws TOKEN_EXPIRED or TOKEN_REVOKED. */
+  check(user: User): void
   /** A token that this proxy verifies. */
   sign(request: Omit<TokenRequest, 'issuer' | 'audience'>): string
   /** The token of the Authorization header; throws TOKEN_MISSING or TOKEN_INVALID. */
   bearer(request: FastifyRequest): string
+  /** A ticket for `connect?ticket=`, good for one use within seconds. */
+  makeTicket(user: User): Promise<{ ticket: string; expiresAtMs: number }>
+  /** The user of a ticket, which is used up. Throws TICKET_INVALID, TOKEN_EXPIRED or TOKEN_REVOKED. */
+  useTicket(ticket: string): Promise<User>
+  /** The next token and refresh token. With the same `requestId` an answer that was lost is given again. */
+  refresh(refreshToken: string, requestId?: string): Promise<Refreshed>
+  /** Ends tokens in the name of `user`; returns what was ended. Throws FORBIDDEN, REQUEST_INVALID. */
+  revoke(user: User, what: Revocation): Promise<Record<string, string>>
+  /** Calls `listener` for each revocation, with what says whom it concerns; returns what ends that. */
+  onRevoked(listener: (isRevoked: (user: User) => boolean, error: TunnelError) => void): () => void
 }
 
 /** A hook for `onRequest` or `preHandler` of a route. */
@@ -28,108 +46,105 @@ declare module 'fastify' {
     auth: Auth
     /** Sets `request.user`, or refuses. */
     requireUser: AuthHook
+    /** The same for a WebSocket: a browser has no header to send, and brings `?ticket=`. */
+    requireUserOrTicket: AuthHook
     /** Refuses with FORBIDDEN a user who lacks the role; includes `requireUser`. */
     requireRole(role: string): AuthHook
   }
-}
-
-declare module '@fastify/jwt' {
-  interface FastifyJWT {
-    payload: Record<string, unknown>
-    /** Of a route with the hook `requireUser`; unset anywhere else. */
+  interface FastifyRequest {
+    /** Of a route with one of the hooks above; unset anywhere else. */
     user: User
   }
 }
 
-type Verify = (token: string) => unknown
+async function authPlugin(app: FastifyInstance, options: AuthOptions): Promise<void> {
+  const { secret, clockToleranceMs, issuer, audience } = options
+  const byteLength = Buffer.byteLength(secret)
+  if (byteLength < MIN_SECRET_BYTES) throw secretUnfit(byteLength)
+  const verify = verifierOf(secret, ['HS256'], options)
+  const revocations = new Revocations(app.state)
+  const sessions = new Sessions(app.state, revocations, options)
+  const tickets = new Tickets(app.state.volatile)
+  const revoker = new Revoker(revocations, sessions, clockToleranceMs)
+  const stop = await revocations.follow((error) =>
+    app.log.error({ err: error }, 'the revoked tokens could not be read'),
+  )
+  app.addHook('onClose', async () => stop())
 
-/** @fastify/jwt in a scope of its own: only verified users leave it, and none of its decorators do. */
-async function tokenVerifier(app: FastifyInstance, options: AuthOptions): Promise<Verify> {
-  const required = ['sub', 'exp']
-  if (options.issuer !== '') required.push('iss')
-  if (options.audience !== '') required.push('aud')
-  let verify: Verify | undefined
-  await app.register(async (scope) => {
-    await scope.register(fastifyJwt, {
-      secret: options.secret,
-      decoratorName: 'tokenClaims',
-      verify: {
-        algorithms: ['HS256'],
-        clockTolerance: options.clockToleranceMs,
-        // fast-jwt checks a value only where there is one.
-        requiredClaims: required,
-        ...(options.issuer === '' ? {} : { allowedIss: options.issuer }),
-        ...(options.audience === '' ? {} : { allowedAud: options.audience }),
-      },
-    })
-    verify = (token) => scope.jwt.verify(token)
-  })
-  if (verify === undefined) throw new Error('@fastify/jwt did not start')
-  return verify
-}
-
-/** Errors of fast-jwt by their code; its texts can hold claims, so they stay in the cause. */
-function refusal(error: unknown): TunnelError {
-  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined
-  if (code === 'FAST_JWT_EXPIRED') return tokenExpired()
-  if (code === 'FAST_JWT_INACTIVE') return tokenInvalid('it is not valid yet (nbf)')
-  if (code === 'FAST_JWT_MISSING_REQUIRED_CLAIM')
-    return tokenInvalid('sub, exp, or a configured iss or aud is missing')
-  if (code === 'FAST_JWT_INVALID_CLAIM_VALUE')
-    return tokenInvalid('iss or aud is not the one this proxy takes')
-  return tokenInvalid('its signature or form is wrong')
-}
-
-export default fp<AuthOptions>(
-  async (app, options) => {
-    const byteLength = Buffer.byteLength(options.secret)
-    if (byteLength < MIN_SECRET_BYTES) throw secretUnfit(byteLength)
-    const verify = await tokenVerifier(app, options)
-
-    const auth: Auth = {
-      async verify(token) {
-        try {
-          checkShape(token)
-          let claims: unknown
-          try {
-            claims = verify(token)
-          } catch (error) {
-            throw refusal(error)
-          }
-          return userOf(claims, options.clockToleranceMs)
-        } catch (error) {
-          app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error, 'proxy').code })
-          throw error
-        }
-      },
-      sign: (request) => {
-        const { issuer, audience } = options
-        return signToken(options.secret, { ...request, issuer, audience })
-      },
-      bearer(request) {
-        try {
-          return bearerOf(request.headers.authorization)
-        } catch (error) {
-          app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error, 'proxy').code })
-          throw error
-        }
-      },
+  /** Every refusal of a credential is counted, whatever it was. */
+  const counted = async <T>(check: () => T | Promise<T>): Promise<T> => {
+    try {
+      return await check()
+    } catch (error) {
+      app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error, 'proxy').code })
+      throw error
     }
+  }
+  const check = (user: User): void => {
+    if (user.expiresAtMs <= Date.now()) throw tokenExpired()
+    revocations.check(user)
+  }
+  const read = (token: string): User => {
+    checkShape(token)
+    return userOf(token, verify(token), clockToleranceMs)
+  }
+  const auth: Auth = {
+    verify: (token) =>
+      counted(() => {
+        const user = read(token)
+        revocations.check(user)
+        return user
+      }),
+    check,
+    sign: (request) => signToken(secret, { ...request, issuer, audience }),
+    bearer(request) {
+      try {
+        return bearerOf(request.headers.authorization)
+      } catch (error) {
+        app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error, 'proxy').code })
+        throw error
+      }
+    },
+    makeTicket: (user) => tickets.make(user),
+    useTicket: (ticket) =>
+      counted(async () => {
+        const user = await tickets.use(ticket)
+        check(user)
+        return user
+      }),
+    refresh: (refreshToken, requestId) => counted(() => sessions.refresh(refreshToken, requestId)),
+    revoke: (user, what) => revoker.revoke(user, what, async (token) => read(token)),
+    onRevoked: (listener) => revocations.onRevoked((isRevoked) => listener(isRevoked, tokenRevoked())),
+  }
 
-    app.decorateRequest('user')
-    app.decorate('auth', auth)
-    app.decorate('requireUser', async (request: FastifyRequest) => {
-      request.user = await app.auth.verify(app.auth.bearer(request))
-      request.log = request.log.child({ userId: request.user.sub })
-    })
-    app.decorate(
-      'requireRole',
-      (role: string): AuthHook =>
-        async (request) => {
-          await app.requireUser(request)
-          if (!request.user.roles.includes(role)) throw roleMissing(role)
-        },
-    )
-  },
-  { name: 'tunnel-auth', fastify: '5.x', dependencies: ['tunnel-metrics'] },
-)
+  const identify = (request: FastifyRequest, user: User): void => {
+    request.user = user
+    request.log = request.log.child({ userId: user.sub })
+  }
+  const requireUser: AuthHook = async (request) =>
+    identify(request, await app.auth.verify(app.auth.bearer(request)))
+
+  app.decorateRequest('user')
+  app.decorate('auth', auth)
+  app.decorate('requireUser', requireUser)
+  app.decorate('requireUserOrTicket', async (request: FastifyRequest) => {
+    const { ticket } = request.query as { ticket?: unknown }
+    if (ticket === undefined || request.headers.authorization !== undefined) return app.requireUser(request)
+    // One that was given twice is a list, and no ticket.
+    identify(request, await app.auth.useTicket(String(ticket)))
+  })
+  app.decorate(
+    'requireRole',
+    (role: string): AuthHook =>
+      async (request) => {
+        await app.requireUser(request)
+        if (!request.user.roles.includes(role)) throw roleMissing(role)
+      },
+  )
+}
+
+export default fp(authPlugin, {
+  name: 'tunnel-auth',
+  fastify: '5.x',
+  dependencies: ['tunnel-metrics', 'tunnel-state'],
+})

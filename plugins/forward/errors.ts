@@ -12,12 +12,6 @@ export function hookFailed(name: string, cause: unknown): TunnelError {
   return new TunnelError('INTERNAL', `a plugin's ${name} hook failed`, { hop: 'proxy', cause })
 }
 
-export function tokenOver(): TunnelError {
-  return new TunnelError('TOKEN_EXPIRED', 'the token of this link has expired; send a new one', {
-    hop: 'proxy',
-  })
-}
-
 export function targetMissing(kind: string): TunnelError {
   return new TunnelError('FRAME_INVALID', `${kind} needs a target: host:port on the machine's side`, {
     hop: 'proxy',

@@ -31,7 +31,7 @@ export interface ForwardOptions {
 export default fp<ForwardOptions>(
   async (app, { request, streams }) => {
     const hooks = new TunnelHooks(request.hookMs)
-    const forward = new Streams({ request, streams, clock: systemClock, wallMs: Date.now }, app, hooks)
+    const forward = new Streams({ request, streams, clock: systemClock }, app, hooks)
     app.decorate('tunnel', hooks)
     app.decorate('forward', forward)
     app.lifecycle.onDrain('close', () => forward.close(shuttingDown()))
@@ -52,6 +52,7 @@ export default fp<ForwardOptions>(
       'tunnel-lifecycle',
       'tunnel-audit',
       'tunnel-metrics',
+      'tunnel-auth',
       'tunnel-policy',
       'tunnel-ratelimit',
       'tunnel-machines',

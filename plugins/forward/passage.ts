@@ -5,11 +5,13 @@ import type { AuditEvent } from '../audit/index.ts'
 import type { User } from '../auth/index.ts'
 import type { Route } from '../machines/index.ts'
 import type { TunnelMetrics } from '../metrics/index.ts'
-import { goneElsewhere, targetOf, tokenOver, windowOver } from './errors.ts'
-import type { OpenContext, TunnelHooks } from './hooks.ts'
+import { goneElsewhere, targetOf, windowOver } from './errors.ts'
+import type { LinkContext, OpenContext, TunnelHooks } from './hooks.ts'
 
 /** What a stream's way is built on; read at each use, so that a custom plugin may replace any of it. */
 export interface PassageServices {
+  /** Throws TOKEN_EXPIRED or TOKEN_REVOKED for a user who may not go on. */
+  readonly auth: { check(user: User): void }
   readonly policy: {
     check(
       request: Pick<OpenContext, 'user' | 'machine' | 'mode' | 'target'> & {
@@ -29,8 +31,6 @@ export interface PassageShared {
   readonly services: PassageServices
   readonly hooks: TunnelHooks
   readonly clock: Clock
-  /** Wall time in ms, by which tokens expire. */
-  readonly wallMs: () => number
   /** An answer that took longer than this is logged, in ms. */
   readonly slowMs: number
   /** Payload since it was last counted: no metric is counted for each frame. */
@@ -40,6 +40,15 @@ export interface PassageShared {
 /** `asking`: not admitted yet. `admitted`: the way to the machine is being made. The rest is as `tunnel_streams` has it. */
 export type PassageStage = 'asking' | 'admitted' | 'open' | 'suspended' | 'over'
 
+/** Between whom a stream is. */
+export interface StreamParties {
+  /** Whose token it stands on now. */
+  readonly user: User
+  readonly machine: string
+  /** The machine's owner, once it is known. */
+  readonly owner: string | undefined
+}
+
 /** Ends that are nobody's fault: a user gave the stream up, or it goes on elsewhere. */
 const NO_ERRORS: ReadonlySet<string> = new Set(['ABORTED', 'TAKEN_OVER'])
 
@@ -47,7 +56,7 @@ const NO_ERRORS: ReadonlySet<string> = new Set(['ABORTED', 'TAKEN_OVER'])
  * The life of one stream at this proxy, whatever carries it and over however many links. Nothing else counts, times,
  * audits or logs a stream, or runs its hooks.
  */
-export class Passage {
+export class Passage implements StreamParties {
   readonly context: OpenContext
   readonly #shared: PassageShared
   readonly #onLeft: (error?: TunnelError) => void
@@ -67,6 +76,9 @@ export class Passage {
   #bytesOut = 0
   /** The newest of those that ask for the stream: the failure of an older one is not the stream's. */
   newest: unknown
+  /** The link of whoever asked last, whose user AUTH renews. */
+  #opener: LinkContext | undefined
+  #owner: string | undefined
 
   /**
    * `onLeft` is called once, when the stream is over or has gone to another proxy. With an error, whatever still carries
@@ -99,6 +111,22 @@ export class Passage {
     return this.#mayOpenAgain
   }
 
+  /** Whoever has this link asks for the stream, and is who it is judged by. */
+  askedBy(opener: LinkContext): void {
+    this.#opener = opener
+    this.context.user = opener.user
+  }
+
+  get owner(): string | undefined {
+    return this.#owner
+  }
+  get machine(): string {
+    return this.context.machine
+  }
+  get user(): User {
+    return this.#opener?.user ?? this.context.user
+  }
+
   /** Whether `head` asks for this stream: what was authorised under its id counts for nothing else. */
   isFor(head: RoutedHead): boolean {
     const { kind, machine, target } = this.context.head
@@ -118,12 +146,13 @@ export class Passage {
     const { context } = this
     const { services, hooks } = this.#shared
     await hooks.run('preOpen', context)
-    this.#checkToken()
+    services.auth.check(context.user)
     // First: guessing at the names of machines uses up the same tokens.
     await services.rateLimits.takeStream(context.user)
     const route = await services.machines.resolve(context.user.sub, context.machine)
     const target = await this.#checkPolicy(route.owner, context.target ?? context.head.target)
     if (target !== undefined) context.target = target
+    this.#owner = route.owner
     this.#mayOpenAgain = true
     this.#nowAdmitted()
     return route
@@ -136,15 +165,12 @@ export class Passage {
    */
   async readmit(named: string | undefined): Promise<Route | undefined> {
     const { user, machine } = this.context
-    this.#checkToken()
+    this.#shared.services.auth.check(user)
     const route = await this.#shared.services.machines.resolve(user.sub, machine).catch(unlessUnknown)
+    this.#owner = route?.owner ?? this.#owner
     await this.#checkPolicy(route?.owner ?? user.sub, named)
     this.#nowAdmitted()
     return route
-  }
-
-  #checkToken(): void {
-    if (this.context.user.expiresAtMs <= this.#shared.wallMs()) throw tokenOver()
   }
 
   /** Answers with the target as it is dialled, which is what policy is asked about: no other spelling avoids a rule. */

@@ -61,7 +61,7 @@ export class Resumes {
 
   async #admit(opener: OpenerLink, passage: Passage, { head }: IncomingResume): Promise<Route | undefined> {
     await opener.admitted
-    passage.context.user = opener.context.user
+    passage.askedBy(opener.context)
     return passage.readmit(head.target)
   }
 

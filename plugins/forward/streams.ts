@@ -15,7 +15,13 @@ import { goneElsewhere, idInUse, tooManyRefusals, tooManyStreams } from './error
 import type { LinkContext, TunnelHooks } from './hooks.ts'
 import type { RequestOptions } from './options.ts'
 import { StreamOwners } from './owners.ts'
-import { openContext, Passage, type PassageServices, type PassageShared } from './passage.ts'
+import {
+  openContext,
+  Passage,
+  type PassageServices,
+  type PassageShared,
+  type StreamParties,
+} from './passage.ts'
 import { Resumes } from './resumes.ts'
 import { Relays } from './sealed/relays.ts'
 import { type Session, Sessions } from './sessions.ts'
@@ -39,8 +45,6 @@ export interface StreamsConfig {
   streams: StreamsOptions
   request: RequestOptions
   clock: Clock
-  /** Wall time in ms, by which tokens expire. */
-  wallMs: () => number
 }
 
 /** A stream is `suspended` while its client has no link here. */
@@ -68,14 +72,13 @@ export class Streams {
   readonly #carriage: Carriage
 
   constructor(config: StreamsConfig, services: StreamServices, hooks: TunnelHooks) {
-    const { clock, wallMs, streams, request } = config
+    const { clock, streams, request } = config
     this.#config = config
     this.#services = services
     this.#shared = {
       services,
       hooks,
       clock,
-      wallMs,
       slowMs: request.slowMs,
       bytes: { sealed: { in: 0, out: 0 }, inspected: { in: 0, out: 0 } },
     }
@@ -172,7 +175,7 @@ export class Streams {
   /** `isAgain`: its opener asks once more for a stream that was admitted before and never reached its machine. */
   async #admit(opener: OpenerLink, passage: Passage, isAgain: boolean, open: IncomingOpen): Promise<Route> {
     await opener.admitted
-    passage.context.user = opener.context.user
+    passage.askedBy(opener.context)
     return (isAgain ? await passage.readmit(open.head.target) : undefined) ?? (await passage.admit())
   }
 
@@ -293,6 +296,13 @@ export class Streams {
       bytes.inc({ direction: 'out', mode }, carried.out)
       carried.in = 0
       carried.out = 0
+    }
+  }
+
+  /** Ends the streams that `isMeant` picks, whether or not they have a link now. */
+  end(isMeant: (stream: StreamParties) => boolean, error: TunnelError): void {
+    for (const { passages } of this.#sessions.all()) {
+      for (const passage of [...passages.values()]) if (isMeant(passage)) passage.over(error)
     }
   }
 

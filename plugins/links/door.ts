@@ -9,7 +9,8 @@ import { Link } from '../../protocol/link/link.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
 import type { User } from '../auth/index.ts'
 import type { LinkContext } from '../forward/index.ts'
-import { otherMachine, otherUser, wrongRole } from './errors.ts'
+import { LinkCredential } from './credential.ts'
+import { agentRevoked, wrongRole } from './errors.ts'
 import type { WebSocketPluginOptions } from './options.ts'
 import { UserWork } from './work.ts'
 
@@ -46,7 +47,7 @@ export class LinkDoor {
   readonly #options: WebSocketPluginOptions
   /** Tells a peer whether two links end at the same proxy. */
   readonly #instance = randomUUID()
-  readonly links = new Map<Link, 'client' | 'agent'>()
+  readonly links = new Map<Link, LinkContext>()
   readonly #work = new UserWork()
 
   constructor(app: FastifyInstance, options: WebSocketPluginOptions) {
@@ -103,7 +104,7 @@ export class LinkDoor {
         ready: (peer) => {
           if (peer.role !== role) throw wrongRole(peer.role, role)
           if (peer.machine !== undefined) context.machine = peer.machine
-          const admission = this.#admit(accepted, peer, handler)
+          const admission = this.#admit(accepted, credential, peer, handler)
           admit(admission)
           return admission
         },
@@ -112,11 +113,12 @@ export class LinkDoor {
         rtt: (ms) => metrics.heartbeatRttMs.observe({}, ms),
         auth: (token) => {
           // What comes after it is opened with it.
-          accepted.admitted = accepted.admitted.then(() => this.#renew(accepted, token))
+          accepted.admitted = credential.renew(token, accepted.admitted)
           accepted.admitted.catch(() => {})
         },
         closed: (error) => {
           this.links.delete(link)
+          credential.close()
           this.#work.leave(userId)
           if (role === 'client' && --this.#clients === 0) this.#onLastClientGone?.()
           metrics.activeConnections.dec({ role })
@@ -135,19 +137,27 @@ export class LinkDoor {
     // Nobody may be waiting for it: the link was closed with the same error.
     admitted.catch(() => {})
     const accepted: AcceptedLink = { link, context, admitted }
-    this.links.set(link, role)
+    this.links.set(link, context)
     if (role === 'client') this.#clients++
     metrics.activeConnections.inc({ role })
+    const credential = new LinkCredential(app.auth, context, (error) => link.close(error))
     try {
       handler.accepted(accepted)
+      credential.watch()
     } catch (error) {
       link.close(asTunnelError(error, 'proxy'))
     }
   }
 
-  async #admit(accepted: AcceptedLink, peer: Hello, handler: RoleHandler): Promise<void> {
+  async #admit(
+    accepted: AcceptedLink,
+    credential: LinkCredential,
+    peer: Hello,
+    handler: RoleHandler,
+  ): Promise<void> {
     const { link, context } = accepted
     try {
+      credential.check()
       await this.#app.tunnel.run('onConnect', context)
       await handler.ready?.(accepted, peer)
       context.log.info({ context: { role: context.role, software: peer.software } }, 'link open')
@@ -158,17 +168,16 @@ export class LinkDoor {
     }
   }
 
-  /** A fresh token for a link that lives longer than its first one. */
-  async #renew({ link, context }: AcceptedLink, token: string): Promise<void> {
-    try {
-      const user: User = await this.#app.auth.verify(token)
-      if (user.sub !== context.user.sub) throw otherUser()
-      if (context.machine !== undefined) checkMachine(user, context.machine)
-      context.user = user
-    } catch (thrown) {
-      const error = asTunnelError(thrown, 'proxy', 'TOKEN_INVALID')
+  /** Ends what stands on tokens that were revoked: streams, also those without a link now, and links. */
+  revoked(isRevoked: (user: User) => boolean, error: TunnelError): void {
+    const { forward, machines } = this.#app
+    forward.end(({ user }) => isRevoked(user), error)
+    for (const [link, { user, machine }] of [...this.links]) {
+      if (!isRevoked(user)) continue
       link.close(error)
-      throw error
+      // An agent that has no other link: what goes to its machine is not kept until somebody brings it back.
+      if (machine === undefined || machines.find(user.sub, machine)?.online === true) continue
+      forward.end((stream) => stream.owner === user.sub && stream.machine === machine, agentRevoked(machine))
     }
   }
 
@@ -216,9 +225,4 @@ export function unsentBytes(links: Iterable<Link>): number {
   let bytes = 0
   for (const link of links) bytes += link.bufferedBytes
   return bytes
-}
-
-/** @throws {TunnelError} FORBIDDEN for another machine than the one that the token was given out for */
-export function checkMachine({ machine }: User, name: string): void {
-  if (machine !== undefined && machine !== name) throw otherMachine(machine, name)
 }

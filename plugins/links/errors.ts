@@ -43,16 +43,6 @@ export function agentMayNotOpen(): TunnelError {
   )
 }
 
-export function tokenExpired(): TunnelError {
-  return new TunnelError(
-    'TOKEN_EXPIRED',
-    "the link's token has expired: send a fresh one (AUTH) or dial again",
-    {
-      hop: 'proxy',
-    },
-  )
-}
-
 /** The token was given out for one machine alone. */
 export function otherMachine(bound: string, name: string): TunnelError {
   const message = `this token is for the machine ${bound} alone, and not for ${name.slice(0, 80)}`
@@ -63,6 +53,15 @@ export function otherUser(): TunnelError {
   return new TunnelError('TOKEN_INVALID', 'the fresh token belongs to another user than the link', {
     hop: 'proxy',
   })
+}
+
+export function agentRevoked(machine: string): TunnelError {
+  return new TunnelError('AGENT_LOST', `the token of the agent of ${machine} was revoked`, { hop: 'proxy' })
+}
+
+export function originRefused(origin: string): TunnelError {
+  const message = `pages of ${origin.slice(0, 80)} may not connect (server.origins)`
+  return new TunnelError('FORBIDDEN', message, { hop: 'proxy' })
 }
 
 export function shuttingDown(): TunnelError {

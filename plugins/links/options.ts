@@ -10,6 +10,8 @@ export interface WebSocketPluginOptions {
   streams: StreamsOptions
   limits: LimitsOptions
   compression: CompressionOptions
+  /** Origins whose pages may connect beside the proxy's own, such as `https://tunnel.example.com`. */
+  origins: readonly string[]
   /** How long the proxy waits for its peers to move elsewhere, in ms. */
   shutdown: { serverMs: number }
 }

@@ -5,7 +5,6 @@ import { isMachineName } from '../../protocol/codec/heads.ts'
 import type { Enrolment } from '../../protocol/codec/hello.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
-import type { State } from '../state/index.ts'
 import { type AgentLink, Agents } from './agents.ts'
 import { dialTcp } from './dial-tcp.ts'
 import {
@@ -19,7 +18,7 @@ import {
 } from './errors.ts'
 import { describe, hasChanged, hostKeysOf, lineOf } from './host-keys.ts'
 import type { ConfiguredMachine, MachinesOptions } from './options.ts'
-import { type MachineRecord, MachineRecords } from './records.ts'
+import { type MachineRecord, MachineRecords, type MachineState } from './records.ts'
 import type { Route } from './route.ts'
 
 const MAX_MACHINES_PER_USER = 1_000
@@ -32,10 +31,10 @@ export class MachineDirectory {
   readonly #configured: MachinesOptions
   readonly #agents: Agents
   readonly #records: MachineRecords
-  readonly #state: State
+  readonly #state: MachineState
   readonly #onForgotten: ForgottenListener[] = []
 
-  constructor(configured: MachinesOptions, streams: StreamsOptions, state: State, clock?: Clock) {
+  constructor(configured: MachinesOptions, streams: StreamsOptions, state: MachineState, clock?: Clock) {
     this.#configured = configured
     this.#agents = new Agents(streams, clock)
     this.#records = new MachineRecords(state)

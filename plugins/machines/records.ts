@@ -11,6 +11,9 @@ export interface MachineRecord {
   sshUser: string
 }
 
+/** What of the proxy's state the machines need. */
+export type MachineState = Pick<State, 'loss' | 'put' | 'delete' | 'list'>
+
 const NAMESPACE = 'machine'
 /** Read at once at the start. */
 const PAGE = 10_000
@@ -23,12 +26,12 @@ export const keyOf = (owner: string, name: string): string => `${owner} ${name}`
 
 /** The records of all machines, in memory and durable behind it. */
 export class MachineRecords {
-  readonly #state: State
+  readonly #state: MachineState
   readonly #owners = new Map<string, Map<string, MachineRecord>>()
   /** Not stored yet: an equal one is confirmed only when it has been stored itself. */
   readonly #pending = new WeakSet<MachineRecord>()
 
-  constructor(state: State) {
+  constructor(state: MachineState) {
     this.#state = state
   }
 

@@ -49,7 +49,10 @@ export interface TunnelMetrics {
   /** `tunnel_ssh_connect_ms`: dialling, handshake and authentication of one SSH connection. */
   readonly sshConnectMs: Spread<NoLabels>
   /** `tunnel_rate_limited_total`: refusals by a limit. `tier` is `none` where no user is known yet. */
-  readonly rateLimited: Count<{ scope: 'ip' | 'socket' | 'stream' | 'link' | 'enrolment'; tier: string }>
+  readonly rateLimited: Count<{
+    scope: 'ip' | 'socket' | 'stream' | 'link' | 'enrolment' | 'auth'
+    tier: string
+  }>
   /** `tunnel_auth_failures_total` */
   readonly authFailures: Count<{ code: ErrorCode }>
   /** `tunnel_heartbeat_rtt_ms` */

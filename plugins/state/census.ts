@@ -33,9 +33,9 @@ export class Census {
     return this.save()
   }
 
-  removed(): Promise<void> {
-    this.#counted--
-    this.#expected--
+  removed(count: number): Promise<void> {
+    this.#counted -= count
+    this.#expected -= count
     return this.save()
   }
 

@@ -4,30 +4,36 @@ import { ClassicLevel } from 'classic-level'
 import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { Buckets } from './buckets.ts'
 import { Census } from './census.ts'
-import { folderInUse, folderUnusable, handedOver } from './errors.ts'
-import type { BucketLimit, Json, State, StateLoss, TokenAnswer } from './state.ts'
+import { folderInUse, folderUnusable } from './errors.ts'
+import { LevelRecords, unwrapped } from './level-records.ts'
+import { MemoryRecords } from './memory-records.ts'
+import type { BucketLimit, Json, RecordOptions, State, StateLoss, TokenAnswer, Watcher } from './state.ts'
+import { Watchers } from './watchers.ts'
 
-const NAMESPACE = /^[a-z][a-z0-9-]*$/
-
-/** Memory for the buckets, LevelDB in `<dir>/db` for the records: what one replica needs, and nothing to set up. */
+/** Memory for what may be lost with the process, LevelDB in `<dir>/db` for the rest: what one replica needs, and nothing to set up. */
 export class EmbeddedState implements State {
-  readonly #store: ClassicLevel<string, Json>
+  readonly volatile: MemoryRecords
+  readonly #records: LevelRecords
   readonly #census: Census
   readonly #buckets: Buckets
-  /** The last write begun: one goes after the other, also so that check and write of `create` are one. */
-  #lastWrite: Promise<unknown> = Promise.resolve()
-  /** A write has failed, so that it is not known what the log holds. */
-  #isDoubtful = false
-  #closed: Promise<void> | undefined
+  readonly #watchers = new Watchers()
 
-  private constructor(level: ClassicLevel<string, Json>, census: Census, clock: Clock) {
-    this.#store = level
+  private constructor(records: LevelRecords, census: Census, clock: Clock, nowMs: () => number) {
+    this.#records = records
     this.#census = census
     this.#buckets = new Buckets(clock)
+    this.volatile = new MemoryRecords(nowMs)
   }
 
-  /** Throws CONFIG_INVALID, with the folder's name, where another process has it or it cannot be used. */
-  static async open(dir: string, clock: Clock = systemClock): Promise<EmbeddedState> {
+  /**
+   * Throws CONFIG_INVALID, with the folder's name, where another process has it or it cannot be used.
+   * @param nowMs wall time, by which records end, because a restart is no reason to keep them longer
+   */
+  static async open(
+    dir: string,
+    clock: Clock = systemClock,
+    nowMs: () => number = Date.now,
+  ): Promise<EmbeddedState> {
     try {
       await mkdir(dir, { recursive: true, mode: 0o700 })
       const path = join(dir, 'db')
@@ -35,7 +41,9 @@ export class EmbeddedState implements State {
       await chmod(path, 0o700)
       const level = new ClassicLevel<string, Json>(path, { valueEncoding: 'json' })
       await level.open()
-      return new EmbeddedState(level, new Census(dir, await countOf(level)), clock)
+      const { count, ends } = await readAll(level)
+      const census = new Census(dir, count)
+      return new EmbeddedState(new LevelRecords(level, census, nowMs, ends), census, clock, nowMs)
     } catch (error) {
       throw isLocked(error) ? folderInUse(dir, error) : folderUnusable(dir, error)
     }
@@ -46,80 +54,47 @@ export class EmbeddedState implements State {
     return records === 0 ? undefined : { records, file }
   }
 
-  /** Throws SHUTTING_DOWN when the folder has been let go of. */
-  get #level(): ClassicLevel<string, Json> {
-    if (this.#closed !== undefined) throw handedOver()
-    return this.#store
+  get(namespace: string, key: string): Promise<Json | undefined> {
+    return this.#records.get(namespace, key)
   }
 
-  async get(namespace: string, key: string): Promise<Json | undefined> {
-    return this.#level.get(recordKey(namespace, key))
+  async put(namespace: string, key: string, value: Json, options?: RecordOptions): Promise<void> {
+    await this.#records.put(namespace, key, value, options)
+    this.#watchers.written(namespace, key, value)
   }
 
-  async put(namespace: string, key: string, value: Json): Promise<void> {
-    const record = recordKey(namespace, key)
-    await this.#write(async () => this.#put(record, value, (await this.#store.get(record)) === undefined))
+  async create(namespace: string, key: string, value: Json, options?: RecordOptions): Promise<boolean> {
+    const isNew = await this.#records.create(namespace, key, value, options)
+    if (isNew) this.#watchers.written(namespace, key, value)
+    return isNew
   }
 
-  async create(namespace: string, key: string, value: Json): Promise<boolean> {
-    const record = recordKey(namespace, key)
-    return this.#write(async () => {
-      if ((await this.#store.get(record)) !== undefined) return false
-      await this.#put(record, value, true)
-      return true
-    })
-  }
-
-  async delete(namespace: string, key: string): Promise<void> {
-    const record = recordKey(namespace, key)
-    await this.#write(async () => {
-      if ((await this.#store.get(record)) === undefined) return
-      await this.#store.del(record, { sync: true })
-      await this.#census.removed()
-    })
-  }
-
-  async #put(record: string, value: Json, isNew: boolean): Promise<void> {
-    // Records are few and precious (a pinned host key): each is on disk before its write is acknowledged.
-    await this.#store.put(record, value, { sync: true })
-    await (isNew ? this.#census.added() : this.#census.save())
-  }
-
-  /**
-   * One write after the other. LevelDB goes on after one that failed (a full disk) with a log that it cannot read at
-   * the next start, and would acknowledge what is lost then: so it is opened again before the next.
-   */
-  async #write<T>(write: () => Promise<T>): Promise<T> {
-    if (this.#closed !== undefined) throw handedOver()
-    const mine = this.#lastWrite.then(async () => {
-      if (this.#isDoubtful) {
-        await this.#store.close()
-        await this.#store.open()
-        this.#isDoubtful = false
-      }
-      try {
-        return await write()
-      } catch (error) {
-        this.#isDoubtful = true
-        throw error
-      }
-    })
-    this.#lastWrite = mine.catch(() => {})
-    return mine
-  }
-
-  async list(
+  async replace(
     namespace: string,
-    prefix = '',
-    limit = 1_000,
-    after?: string,
-  ): Promise<[key: string, value: Json][]> {
-    const start = `${checkedNamespace(namespace)}!`
-    // The last code point sorts after every other, in LevelDB's order of bytes too.
-    const from = after === undefined ? { gte: start + prefix } : { gt: start + after }
-    const range = { ...from, lt: `${start}${prefix}\u{10FFFF}`, limit }
-    const records = await this.#level.iterator(range).all()
-    return records.map(([record, value]) => [record.slice(start.length), value])
+    key: string,
+    before: Json,
+    value: Json,
+    options?: RecordOptions,
+  ): Promise<boolean> {
+    const isReplaced = await this.#records.replace(namespace, key, before, value, options)
+    if (isReplaced) this.#watchers.written(namespace, key, value)
+    return isReplaced
+  }
+
+  take(namespace: string, key: string): Promise<Json | undefined> {
+    return this.#records.take(namespace, key)
+  }
+
+  delete(namespace: string, key: string): Promise<void> {
+    return this.#records.delete(namespace, key)
+  }
+
+  list(namespace: string, prefix?: string, limit?: number, after?: string): Promise<[string, Json][]> {
+    return this.#records.list(namespace, prefix, limit, after)
+  }
+
+  watch(namespace: string, watcher: Watcher): () => void {
+    return this.#watchers.add(namespace, watcher)
   }
 
   async takeToken(bucket: string, limit: BucketLimit, cost = 1): Promise<TokenAnswer> {
@@ -127,25 +102,20 @@ export class EmbeddedState implements State {
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#lastWrite.then(() => this.#store.close())
-    return this.#closed
+    return this.#records.close()
   }
 }
 
-async function countOf(level: ClassicLevel<string, Json>): Promise<number> {
+/** How many records there are, and when those end that do. */
+async function readAll(level: ClassicLevel<string, Json>) {
+  const ends = new Map<string, number>()
   let count = 0
-  for await (const _key of level.keys()) count++
-  return count
-}
-
-function checkedNamespace(namespace: string): string {
-  if (!NAMESPACE.test(namespace)) throw new RangeError(`"${namespace}" is not a namespace (${NAMESPACE})`)
-  return namespace
-}
-
-function recordKey(namespace: string, key: string): string {
-  if (key === '') throw new RangeError('a record needs a key')
-  return `${checkedNamespace(namespace)}!${key}`
+  for await (const [name, stored] of level.iterator()) {
+    count++
+    const { untilMs } = unwrapped(stored)
+    if (Number.isFinite(untilMs)) ends.set(name, untilMs)
+  }
+  return { count, ends }
 }
 
 function isLocked(error: unknown): boolean {

@@ -17,3 +17,9 @@ export function handedOver(): TunnelError {
   const text = 'the proxy is shutting down: its state belongs to its successor already'
   return new TunnelError('SHUTTING_DOWN', text, { hop: 'proxy', retryAfterMs: 1_000 })
 }
+
+/** Tickets and the like wait for their end: until then there is no room for another. */
+export function stateFull(): TunnelError {
+  const text = 'too many short-lived records are kept already'
+  return new TunnelError('STATE_UNAVAILABLE', text, { hop: 'proxy', retryAfterMs: 5_000 })
+}

@@ -5,7 +5,16 @@ import { EmbeddedState } from './embedded.ts'
 import type { StateOptions } from './options.ts'
 import type { State, StateLoss } from './state.ts'
 
-export type { BucketLimit, Json, State, StateLoss, TokenAnswer } from './state.ts'
+export type {
+  BucketLimit,
+  Json,
+  RecordOptions,
+  Records,
+  State,
+  StateLoss,
+  TokenAnswer,
+  Watcher,
+} from './state.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -33,6 +33,7 @@ export const ERROR_KINDS = {
   POOL_EXHAUSTED: { category: 'server', status: 503 },
   CIRCUIT_OPEN: { category: 'server', status: 503 },
   SHUTTING_DOWN: { category: 'server', status: 503, close: 1012 },
+  STATE_UNAVAILABLE: { category: 'server', status: 503 },
   INTERNAL: { category: 'server', status: 500, close: 1011 },
   SSH_HANDSHAKE_FAILED: { category: 'protocol', status: 502 },
   SSH_AUTH_FAILED: { category: 'protocol', status: 502 },

@@ -3,7 +3,7 @@ import { shuttingDown } from '../../plugins/forward/errors.ts'
 import type { LinkContext } from '../../plugins/forward/hooks.ts'
 import { type OpenerLink, Streams } from '../../plugins/forward/streams.ts'
 import { MachineDirectory } from '../../plugins/machines/directory.ts'
-import type { State } from '../../plugins/state/index.ts'
+import type { MachineState } from '../../plugins/machines/records.ts'
 import type { Hello } from '../../protocol/codec/hello.ts'
 import { Link } from '../../protocol/link/link.ts'
 import { WorkMeter } from '../../protocol/link/work-meter.ts'
@@ -38,7 +38,7 @@ export class ProxyProcess {
   draining = false
   killed = false
 
-  constructor(world: World, instance: string, state: State) {
+  constructor(world: World, instance: string, state: MachineState) {
     this.#world = world
     this.#instance = instance
     const clock = new ProcessClock(world.clock)
@@ -53,9 +53,9 @@ export class ProxyProcess {
         streams: SETTINGS.streams,
         request: { timeoutMs: 30_000, slowMs: 5_000, hookMs: 5_000 },
         clock,
-        wallMs: () => clock.now(),
       },
       {
+        auth: { check() {} },
         policy: { check: () => this.#pause() },
         rateLimits: { takeStream: async () => {} },
         machines: this.#machines,

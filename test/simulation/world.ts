@@ -1,5 +1,6 @@
 import type { Session } from '../../client/session.ts'
-import type { Json, State } from '../../plugins/state/index.ts'
+import type { MachineState } from '../../plugins/machines/records.ts'
+import type { Json } from '../../plugins/state/index.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { Random } from '../support/seeded-random.ts'
@@ -25,18 +26,14 @@ const FAULTS = [
 type Fault = (typeof FAULTS)[number]
 
 /** What a proxy keeps on disk. The machine has been on line there at some time: it is no unknown one. */
-function memoryState(): State {
+function memoryState(): MachineState {
   const records = new Map<string, Json>([
     ['ada home', { hostKeys: [], changedKeys: [], formerKeys: [], sshUser: 'ada' }],
   ])
   return {
-    get: async (_namespace, key) => records.get(key),
     put: async (_namespace, key, value) => void records.set(key, value),
-    create: async (_namespace, key, value) => !records.has(key) && records.set(key, value) !== undefined,
     delete: async (_namespace, key) => void records.delete(key),
     list: async () => [...records],
-    takeToken: async () => ({ allowed: true, remaining: 1, retryAfterMs: 0 }),
-    close: async () => {},
   }
 }
 

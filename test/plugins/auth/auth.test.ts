@@ -5,9 +5,9 @@ import Fastify from 'fastify'
 import { Value } from 'typebox/value'
 import auth from '../../../plugins/auth/index.ts'
 import { AuthOptions } from '../../../plugins/auth/options.ts'
-import { signToken } from '../../../plugins/auth/tokens.ts'
-import metrics from '../../../plugins/metrics/index.ts'
+import { DEFAULT_NAME, signToken } from '../../../plugins/auth/tokens.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
+import { registerGround } from '../ground.ts'
 
 const SECRET = 'a secret of a test that is long enough'
 
@@ -15,7 +15,7 @@ async function start(t: TestContext, options: Partial<AuthOptions> = {}) {
   const app = Fastify()
   t.after(() => app.close())
   const settings = Value.Default(AuthOptions, {}) as AuthOptions
-  await app.register(metrics)
+  await registerGround(t, app)
   await app.register(auth, { ...settings, secret: SECRET, ...options })
   app.setErrorHandler((error, _request, reply) => {
     const code = error instanceof TunnelError ? error.code : 'OTHER'
@@ -34,7 +34,7 @@ function token(
   { header = { alg: 'HS256', typ: 'JWT' } as object, secret = SECRET } = {},
 ): string {
   const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
-  const input = `${encode(header)}.${encode(claims)}`
+  const input = `${encode(header)}.${encode({ iss: DEFAULT_NAME, aud: DEFAULT_NAME, ...claims })}`
   return `${input}.${createHmac('sha256', secret).update(input).digest('base64url')}`
 }
 

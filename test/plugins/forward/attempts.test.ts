@@ -98,6 +98,7 @@ class Scene {
           return this.onPolicy(target)
         },
       },
+      auth: { check() {} },
       rateLimits: {
         takeStream: async () => {
           this.taken++
@@ -124,7 +125,7 @@ class Scene {
     }
     const request = { timeoutMs: 10_000, slowMs: 10_000, hookMs: 10_000 }
     this.streams = new Streams(
-      { streams: STREAMS, request, clock, wallMs: () => 0 },
+      { streams: STREAMS, request, clock },
       services as never as StreamServices,
       this.hooks,
     )

@@ -7,7 +7,8 @@ import ssh2, { type Session } from 'ssh2'
 import type { TSchema } from 'typebox'
 import { Value } from 'typebox/value'
 import audit from '../../../plugins/audit/index.ts'
-import type { User } from '../../../plugins/auth/index.ts'
+import auth, { type User } from '../../../plugins/auth/index.ts'
+import { AuthOptions } from '../../../plugins/auth/options.ts'
 import breaker from '../../../plugins/breaker/index.ts'
 import { BreakerOptions } from '../../../plugins/breaker/options.ts'
 import forward from '../../../plugins/forward/index.ts'
@@ -100,7 +101,10 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
   await app.register(
     fp(async (it) => void it.decorate('machines', machines as never), { name: 'tunnel-machines' }),
   )
-  await app.register(fp(async () => {}, { name: 'tunnel-auth' }))
+  await app.register(
+    auth,
+    settings<AuthOptions>(AuthOptions, { secret: 'the secret of a test rig'.padEnd(40, '.') }),
+  )
   await app.register(policy, settings<PolicyOptions>(PolicyOptions))
   await app.register(breaker, settings<BreakerOptions>(BreakerOptions, options.breaker))
   await app.register(

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Buckets } from '../../../plugins/state/buckets.ts'
 import { EmbeddedState } from '../../../plugins/state/embedded.ts'
+import { MemoryRecords } from '../../../plugins/state/memory-records.ts'
 import type { Clock } from '../../../protocol/clock.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { stateSuite } from './suite.ts'
@@ -30,9 +31,47 @@ function handClock() {
 
 stateSuite('embedded', async (t) => {
   const { clock, advance } = handClock()
-  const state = await EmbeddedState.open(await folder(t), clock)
+  const state = await EmbeddedState.open(await folder(t), clock, clock.now)
   t.after(() => state.close())
   return { state, advance }
+})
+
+test('a record ends at its time across a restart, and leaves the disk with the writes that follow', async (t) => {
+  const dir = await folder(t)
+  const { clock, advance } = handClock()
+  const reopened = async (): Promise<EmbeddedState> => {
+    const state = await EmbeddedState.open(dir, clock, clock.now)
+    t.after(() => state.close())
+    return state
+  }
+  const first = await reopened()
+  for (let index = 0; index < 20; index++) await first.put('revoked', `r${index}`, index, { ttlMs: 1_000 })
+  await first.put('pin', 'looks like one that ends', { $untilMs: 1, value: 'x' })
+  await first.close()
+  advance(999)
+  const second = await reopened()
+  assert.equal((await second.list('revoked')).length, 20)
+  assert.deepEqual(await second.get('pin', 'looks like one that ends'), { $untilMs: 1, value: 'x' })
+  advance(1)
+  assert.deepEqual(await second.list('revoked'), [])
+  for (let index = 0; index < 10; index++) await second.put('pin', 'home', index)
+  await second.close()
+  const counted = Number(await readFile(join(dir, 'db.records'), 'utf8'))
+  assert.equal(counted, 2)
+  assert.equal((await reopened()).loss, undefined)
+})
+
+test('the volatile records never outgrow their bound: what is over goes, and then a new one is refused', async () => {
+  const { clock, advance } = handClock()
+  const records = new MemoryRecords(clock.now, 100)
+  for (let index = 0; index < 100; index++) await records.put('ticket', `t${index}`, index, { ttlMs: 1_000 })
+  await assert.rejects(records.put('ticket', 'one more', 1, { ttlMs: 1_000 }), { code: 'STATE_UNAVAILABLE' })
+  assert.equal(await records.get('ticket', 't99'), 99)
+  advance(1_000)
+  await records.put('ticket', 'one more', 1, { ttlMs: 1_000 })
+  for (let index = 0; index < 60; index++) await records.put('ticket', 'again', 1, { ttlMs: 1_000 })
+  assert.equal(records.size, 2)
+  await assert.rejects(records.put('ticket', 'endless', 1), RangeError)
 })
 
 test('a record that was acknowledged survives the SIGKILL of its process', async (t) => {

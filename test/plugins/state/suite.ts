@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { suite, type TestContext, test } from 'node:test'
-import type { State } from '../../../plugins/state/index.ts'
+import type { Json, Records, State } from '../../../plugins/state/index.ts'
 
-/** A state with nothing in it, and a way to let its clock run; the test's end closes it. */
-export type OpenState = (t: TestContext) => Promise<{ state: State; advance(ms: number): void }>
+/** A state with nothing in it, and a way to let its clocks run; the test's end closes it. */
+export type OpenState = (
+  t: TestContext,
+) => Promise<{ state: State; advance(ms: number): void | Promise<void> }>
 
 /** What every implementation of `State` has to do. */
 export function stateSuite(name: string, open: OpenState): void {
@@ -82,6 +84,92 @@ export function stateSuite(name: string, open: OpenState): void {
         ['alice/b', 'alicia/a'],
       )
       assert.deepEqual(await state.list('pin', 'alice/', 9, 'alice/b'), [])
+    })
+
+    for (const kind of ['durable', 'volatile'] as const) {
+      const openRecords = async (t: TestContext) => {
+        const { state, advance } = await open(t)
+        const records: Records = kind === 'durable' ? state : state.volatile
+        return { records, advance }
+      }
+      const brief = { ttlMs: 500 }
+      const long = { ttlMs: 60_000 }
+
+      test(`a ${kind} record with an end is gone then, for every way to ask`, async (t) => {
+        const { records, advance } = await openRecords(t)
+        await records.put('ticket', 'a', 1, brief)
+        await records.put('ticket', 'b', { for: 'ever' }, long)
+        assert.equal(await records.get('ticket', 'a'), 1)
+        assert.equal(await records.create('ticket', 'a', 2, brief), false)
+        await advance(600)
+        assert.equal(await records.get('ticket', 'a'), undefined)
+        assert.equal(await records.take('ticket', 'a'), undefined)
+        assert.equal(await records.replace('ticket', 'a', 1, 2, brief), false)
+        assert.deepEqual(await records.list('ticket'), [['b', { for: 'ever' }]])
+        assert.equal(await records.create('ticket', 'a', 3, long), true)
+        assert.equal(await records.get('ticket', 'a'), 3)
+      })
+
+      test(`a write gives a ${kind} record the end that it names`, async (t) => {
+        const { records, advance } = await openRecords(t)
+        await records.put('ticket', 'a', 1, brief)
+        await records.put('ticket', 'a', 2, long)
+        await records.put('ticket', 'b', 1, long)
+        await records.replace('ticket', 'b', 1, 2, brief)
+        await advance(600)
+        assert.deepEqual(await records.list('ticket'), [['a', 2]])
+      })
+
+      test(`of many takers of one ${kind} record exactly one gets it`, async (t) => {
+        const { records } = await openRecords(t)
+        await records.put('ticket', 'a', { sub: 'alice' }, long)
+        const taken = await Promise.all(Array.from({ length: 20 }, () => records.take('ticket', 'a')))
+        assert.deepEqual(
+          taken.filter((value) => value !== undefined),
+          [{ sub: 'alice' }],
+        )
+        assert.equal(await records.get('ticket', 'a'), undefined)
+      })
+
+      test(`of many that replace the same ${kind} record exactly one does`, async (t) => {
+        const { records } = await openRecords(t)
+        const before = { next: 1, requestId: null }
+        await records.put('ticket', 'a', before, long)
+        const read = (await records.get('ticket', 'a')) as Json
+        const won = await Promise.all(
+          Array.from({ length: 20 }, (_, at) => records.replace('ticket', 'a', read, { next: at }, long)),
+        )
+        assert.deepEqual(
+          won.filter((isMine) => isMine),
+          [true],
+        )
+        assert.deepEqual(await records.get('ticket', 'a'), { next: won.indexOf(true) })
+        assert.equal(await records.replace('ticket', 'none', before, 1, long), false)
+      })
+    }
+
+    test('who watches a namespace is told what is written there, until the watch ends', async (t) => {
+      const { state, advance } = await open(t)
+      const told: [string, Json][] = []
+      const stop = state.watch('revoked', {
+        written: (key, value) => void told.push([key, value]),
+        missed() {},
+      })
+      await state.put('revoked', 'a', { at: 1 }, { ttlMs: 60_000 })
+      await state.put('other', 'b', 2)
+      assert.equal(await state.create('revoked', 'c', 3), true)
+      assert.equal(await state.create('revoked', 'c', 4), false)
+      await state.replace('revoked', 'c', 3, 5)
+      await advance(0)
+      assert.deepEqual(told, [
+        ['a', { at: 1 }],
+        ['c', 3],
+        ['c', 5],
+      ])
+      stop()
+      await state.put('revoked', 'd', 6)
+      await advance(0)
+      assert.equal(told.length, 3)
     })
 
     test('a bucket gives its burst at once, then refuses and says exactly when to come again', async (t) => {

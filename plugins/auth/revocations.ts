@@ -1,0 +1,130 @@
+import type { Json, State } from '../state/index.ts'
+import { tokenRevoked } from './errors.ts'
+import type { User } from './tokens.ts'
+
+const NAMESPACE = 'revoked'
+/** Read at once at the start. */
+const PAGE = 10_000
+/** Revocations that are looked at on each new one: more than one, so that they go faster than they come. */
+const SWEPT_PER_WRITE = 4
+
+/** What of a user is looked at to know whether it is revoked. */
+export type Bearer = Pick<User, 'sub' | 'credential'>
+
+type Revoked =
+  | { kind: 'token' | 'session'; id: string; untilMs: number }
+  /** All that was issued to the user up to then. */
+  | { kind: 'user'; id: string; issuedUntilMs: number }
+
+/**
+ * Which tokens hold no more: one of them, those of one session, or all of a user so far. In memory, so that the check is
+ * a look-up, and durable behind it; a revocation holds when its promise resolves.
+ */
+export class Revocations {
+  readonly #state: State
+  readonly #nowMs: () => number
+  /** By `kind:id`, until when. */
+  readonly #until = new Map<string, number>()
+  /** By user: what was issued up to then is revoked. */
+  readonly #issuedUntil = new Map<string, number>()
+  readonly #listeners = new Set<(isRevoked: (bearer: Bearer) => boolean) => void>()
+  #sweeper: Iterator<[string, number]>
+
+  constructor(state: State, nowMs: () => number = Date.now) {
+    this.#state = state
+    this.#nowMs = nowMs
+    this.#sweeper = this.#until.entries()
+  }
+
+  /** Reads them all, and keeps up with those to come; returns what ends that. */
+  async follow(failed: (error: unknown) => void): Promise<() => void> {
+    const stop = this.#state.watch(NAMESPACE, {
+      written: (_key, value) => this.#add(value),
+      missed: () => void this.#readAll().catch(failed),
+    })
+    await this.#readAll()
+    return stop
+  }
+
+  async #readAll(): Promise<void> {
+    let after: string | undefined
+    do {
+      const page: [string, Json][] = await this.#state.list(NAMESPACE, '', PAGE, after)
+      for (const [, value] of page) this.#add(value)
+      after = page.length < PAGE ? undefined : page.at(-1)?.[0]
+    } while (after !== undefined)
+  }
+
+  /** Calls `listener` for each new revocation, with what says whom it concerns; returns what ends that. */
+  onRevoked(listener: (isRevoked: (bearer: Bearer) => boolean) => void): () => void {
+    this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
+  }
+
+  /** @throws {TunnelError} TOKEN_REVOKED */
+  check(bearer: Bearer): void {
+    if (this.isRevoked(bearer)) throw tokenRevoked()
+  }
+
+  isRevoked({ sub, credential }: Bearer): boolean {
+    const issuedUntilMs = this.#issuedUntil.get(sub)
+    if (issuedUntilMs !== undefined && (credential?.issuedAtMs ?? 0) <= issuedUntilMs) return true
+    if (credential === undefined) return false
+    const { id, session } = credential
+    return this.#holds(`token:${id}`) || (session !== undefined && this.#holds(`session:${session}`))
+  }
+
+  #holds(key: string): boolean {
+    return (this.#until.get(key) ?? 0) > this.#nowMs()
+  }
+
+  /** One token, which ends by itself at `untilMs`. */
+  revokeToken(id: string, untilMs: number): Promise<void> {
+    return this.#revoke({ kind: 'token', id, untilMs })
+  }
+
+  /** All tokens of a session, the last of which ends by itself at `untilMs`. */
+  revokeSession(id: string, untilMs: number): Promise<void> {
+    return this.#revoke({ kind: 'session', id, untilMs })
+  }
+
+  /** All tokens that were issued to the user up to now. */
+  revokeUser(sub: string, clockToleranceMs: number): Promise<void> {
+    // Tokens tell their time in whole seconds, and by their issuer's clock.
+    return this.#revoke({ kind: 'user', id: sub, issuedUntilMs: this.#nowMs() + clockToleranceMs })
+  }
+
+  async #revoke(revoked: Revoked): Promise<void> {
+    const key = `${revoked.kind}:${revoked.id}`
+    if (revoked.kind === 'user') return this.#state.put(NAMESPACE, key, { ...revoked })
+    const ttlMs = revoked.untilMs - this.#nowMs()
+    if (ttlMs > 0) await this.#state.put(NAMESPACE, key, { ...revoked }, { ttlMs })
+  }
+
+  #add(value: Json): void {
+    const revoked = value as Revoked
+    if (revoked.kind === 'user') {
+      if ((this.#issuedUntil.get(revoked.id) ?? 0) >= revoked.issuedUntilMs) return
+      this.#issuedUntil.set(revoked.id, revoked.issuedUntilMs)
+    } else {
+      this.#sweep()
+      const key = `${revoked.kind}:${revoked.id}`
+      if ((this.#until.get(key) ?? 0) >= revoked.untilMs) return
+      this.#until.set(key, revoked.untilMs)
+    }
+    for (const listener of this.#listeners) listener((bearer) => this.isRevoked(bearer))
+  }
+
+  /** Each call goes on where the one before has stopped. */
+  #sweep(): void {
+    for (let looked = 0; looked < SWEPT_PER_WRITE; looked++) {
+      const next = this.#sweeper.next()
+      if (next.done) {
+        this.#sweeper = this.#until.entries()
+        return
+      }
+      const [key, untilMs] = next.value
+      if (untilMs <= this.#nowMs()) this.#until.delete(key)
+    }
+  }
+}
