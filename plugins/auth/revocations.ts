@@ -1,3 +1,4 @@
+import { Sweep } from '../../protocol/sweep.ts'
 import type { Json, State } from '../state/index.ts'
 import { tokenRevoked } from './errors.ts'
 import type { User } from './tokens.ts'
@@ -25,15 +26,14 @@ export class Revocations {
   readonly #nowMs: () => number
   /** By `kind:id`, until when. */
   readonly #until = new Map<string, number>()
+  readonly #sweep = new Sweep(this.#until, SWEPT_PER_WRITE)
   /** By user: what was issued up to then is revoked. */
   readonly #issuedUntil = new Map<string, number>()
   readonly #listeners = new Set<(isRevoked: (bearer: Bearer) => boolean) => void>()
-  #sweeper: Iterator<[string, number]>
 
   constructor(state: State, nowMs: () => number = Date.now) {
     this.#state = state
     this.#nowMs = nowMs
-    this.#sweeper = this.#until.entries()
   }
 
   /** Reads them all, and keeps up with those to come; returns what ends that. */
@@ -107,24 +107,11 @@ export class Revocations {
       if ((this.#issuedUntil.get(revoked.id) ?? 0) >= revoked.issuedUntilMs) return
       this.#issuedUntil.set(revoked.id, revoked.issuedUntilMs)
     } else {
-      this.#sweep()
+      for (const [over, untilMs] of this.#sweep.some()) if (untilMs <= this.#nowMs()) this.#until.delete(over)
       const key = `${revoked.kind}:${revoked.id}`
       if ((this.#until.get(key) ?? 0) >= revoked.untilMs) return
       this.#until.set(key, revoked.untilMs)
     }
     for (const listener of this.#listeners) listener((bearer) => this.isRevoked(bearer))
-  }
-
-  /** Each call goes on where the one before has stopped. */
-  #sweep(): void {
-    for (let looked = 0; looked < SWEPT_PER_WRITE; looked++) {
-      const next = this.#sweeper.next()
-      if (next.done) {
-        this.#sweeper = this.#until.entries()
-        return
-      }
-      const [key, untilMs] = next.value
-      if (untilMs <= this.#nowMs()) this.#until.delete(key)
-    }
   }
 }

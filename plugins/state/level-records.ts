@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ClassicLevel } from 'classic-level'
+import { Sweep } from '../../protocol/sweep.ts'
 import type { Census } from './census.ts'
 import { handedOver } from './errors.ts'
 import { nameOf, startOf } from './names.ts'
@@ -17,8 +18,8 @@ export class LevelRecords implements Records {
   readonly #census: Census
   readonly #nowMs: () => number
   /** When each record that has an end is gone, in epoch ms. */
-  readonly #ends = new Map<string, number>()
-  #sweeper: Iterator<[string, number]>
+  readonly #ends: Map<string, number>
+  readonly #sweep: Sweep<string, number>
   /** The last write begun: one goes after the other, also so that check and write are one. */
   #lastWrite: Promise<unknown> = Promise.resolve()
   /** A write has failed, so that it is not known what the log holds. */
@@ -36,7 +37,7 @@ export class LevelRecords implements Records {
     this.#census = census
     this.#nowMs = nowMs
     this.#ends = new Map(ends)
-    this.#sweeper = this.#ends.entries()
+    this.#sweep = new Sweep(this.#ends, SWEPT_PER_WRITE)
   }
 
   /** Throws SHUTTING_DOWN when the folder has been let go of. */
@@ -137,7 +138,8 @@ export class LevelRecords implements Records {
     if (untilMs === undefined) this.#ends.delete(name)
     else this.#ends.set(name, untilMs)
     await (stored === undefined ? this.#census.added() : this.#census.save())
-    await this.#remove(this.#over())
+    const over = [...this.#sweep.some()].filter(([, endMs]) => endMs <= this.#nowMs())
+    await this.#remove(over.map(([each]) => each))
   }
 
   async #remove(names: string[]): Promise<void> {
@@ -148,21 +150,6 @@ export class LevelRecords implements Records {
     )
     for (const name of names) this.#ends.delete(name)
     await this.#census.removed(names.length)
-  }
-
-  /** Some that are over; each write goes on where the one before has stopped. */
-  #over(): string[] {
-    const over: string[] = []
-    for (let looked = 0; looked < SWEPT_PER_WRITE; looked++) {
-      const next = this.#sweeper.next()
-      if (next.done) {
-        this.#sweeper = this.#ends.entries()
-        return over
-      }
-      const [name, untilMs] = next.value
-      if (untilMs <= this.#nowMs()) over.push(name)
-    }
-    return over
   }
 
   /**

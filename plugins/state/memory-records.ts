@@ -1,10 +1,11 @@
 import { isDeepStrictEqual } from 'node:util'
+import { Sweep } from '../../protocol/sweep.ts'
 import { stateFull } from './errors.ts'
 import { nameOf, startOf } from './names.ts'
 import type { Json, RecordOptions, Records } from './state.ts'
 
 const DEFAULT_MAX_RECORDS = 100_000
-/** The oldest records that are looked at on each write: more than one, so that they go faster than they come. */
+/** Records that are looked at on each write: more than one, so that they go faster than they come. */
 const SWEPT_PER_WRITE = 2
 
 interface Entry {
@@ -17,8 +18,8 @@ interface Entry {
 export class MemoryRecords implements Records {
   readonly #nowMs: () => number
   readonly #maxRecords: number
-  /** The oldest first. */
   readonly #entries = new Map<string, Entry>()
+  readonly #sweep = new Sweep(this.#entries, SWEPT_PER_WRITE)
 
   constructor(nowMs: () => number, maxRecords = DEFAULT_MAX_RECORDS) {
     this.#nowMs = nowMs
@@ -85,10 +86,6 @@ export class MemoryRecords implements Records {
     return found.sort(([one], [other]) => inOrder(one, other)).slice(0, limit)
   }
 
-  clear(): void {
-    this.#entries.clear()
-  }
-
   #read(name: string): Json | undefined {
     const entry = this.#entries.get(name)
     return entry !== undefined && entry.untilMs > this.#nowMs() ? structuredClone(entry.value) : undefined
@@ -99,18 +96,14 @@ export class MemoryRecords implements Records {
     if (ttlMs === undefined) throw new RangeError('a record that is volatile needs a ttlMs')
     const nowMs = this.#nowMs()
     this.#entries.delete(name)
-    this.#sweep(nowMs, SWEPT_PER_WRITE)
-    if (this.#entries.size >= this.#maxRecords) this.#sweep(nowMs, this.#entries.size)
+    this.#drop(nowMs, this.#sweep.some())
+    if (this.#entries.size >= this.#maxRecords) this.#drop(nowMs, this.#entries)
     if (this.#entries.size >= this.#maxRecords) throw stateFull()
     this.#entries.set(name, { value: structuredClone(value), untilMs: nowMs + ttlMs })
   }
 
-  #sweep(nowMs: number, count: number): void {
-    let looked = 0
-    for (const [name, { untilMs }] of this.#entries) {
-      if (looked++ === count) return
-      if (untilMs <= nowMs) this.#entries.delete(name)
-    }
+  #drop(nowMs: number, entries: Iterable<[string, Entry]>): void {
+    for (const [name, { untilMs }] of entries) if (untilMs <= nowMs) this.#entries.delete(name)
   }
 }
 
