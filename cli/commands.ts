@@ -39,6 +39,10 @@ export const COMMANDS = {
   down: { summary: 'end that link', load: () => import('./commands/down.ts') },
   machines: { summary: 'what is on line', load: () => import('./commands/machines.ts') },
   status: { summary: 'how the proxy is', load: () => import('./commands/status.ts') },
+  diagnose: {
+    summary: 'try every hop of the way, and name the first that fails',
+    load: () => import('./commands/diagnose.ts'),
+  },
   token: { summary: "sign a token with this server's secret", load: () => import('./commands/token.ts') },
   key: { summary: 'the public SSH key that the proxy uses for you', load: () => import('./commands/key.ts') },
   install: {

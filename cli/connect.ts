@@ -38,9 +38,9 @@ export async function withTunnel<T>(
 }
 
 /** A profile alone is there resolved already; what the environment sets is checked, which takes a moment longer. */
-async function settingsOf(
+export async function settingsOf(
   profile: string | undefined,
-  persistent: boolean,
+  persistent = false,
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<Pick<TunnelServiceOptions, 'profile' | 'settings' | 'resolvedSettings'>> {
   const backoff = { maxAttempts: NEVER_GIVE_UP }

@@ -11,6 +11,12 @@ export function columnsOf(stream: NodeJS.WriteStream = process.stdout): number {
 
 const DEFAULT_COLUMNS = 80
 
+/** Whether a terminal of this locale (POSIX, section 8.2) shows `text` as it is meant. */
+export function canShow(text: string, env: NodeJS.ProcessEnv = process.env): boolean {
+  const locale = env.LC_ALL || env.LC_CTYPE || env.LANG || ''
+  return /utf-?8/i.test(locale) || /^[\x20-\x7e]*$/.test(text)
+}
+
 /** How long ago an ISO time was, in its largest unit: '3 min'. */
 export function age(since: string, now = Date.now()): string {
   return duration(Math.max(0, now - Date.parse(since)))

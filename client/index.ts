@@ -13,6 +13,13 @@ export { type ErrorCategory, type ErrorCode, type Hop, TunnelError } from '../pr
 export type { Priority } from '../protocol/codec/heads.ts'
 export type { Dial } from '../protocol/link/transport.ts'
 export type { StreamDuplex } from '../protocol/node/duplex.ts'
+export {
+  DIAGNOSTIC_STEPS,
+  type DiagnosticName,
+  type DiagnosticOptions,
+  type DiagnosticReport,
+  type DiagnosticStep,
+} from './diagnostics/report.ts'
 export { commandLine, type ExecOptions, type ExecResult } from './exec.ts'
 export type { FetchInit } from './fetch.ts'
 export type { HeadersLike } from './headers.ts'

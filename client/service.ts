@@ -1,6 +1,10 @@
+import { addressesOf } from '../dial/addresses.ts'
+import type { TokenProvider } from '../dial/token.ts'
 import type { TunnelError } from '../protocol/codec/errors.ts'
+import type { Dial } from '../protocol/link/transport.ts'
 import type { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { Joined } from '../protocol/node/join.ts'
+import type { DiagnosticOptions, DiagnosticReport } from './diagnostics/report.ts'
 import { type ExecOptions, type ExecResult, exec } from './exec.ts'
 import { type JoinEvents, joinStream } from './joined-stream.ts'
 import { platform as nodePlatform } from './node.ts'
@@ -12,6 +16,7 @@ import type { TunnelServiceOptions } from './tunnel-options.ts'
 
 /** A client's way to its machines: one link to the proxy, and the streams on it, which outlive the link. For Node. */
 export class TunnelService extends TunnelClient {
+  readonly #options: TunnelServiceOptions
   /** Streams of `open` that are not over. */
   readonly #duplexes = new Set<StreamDuplex>()
   /** Sockets of `join` that are not closed. */
@@ -20,6 +25,7 @@ export class TunnelService extends TunnelClient {
   /** @throws {TunnelError} CONFIG_INVALID for an address that is none */
   constructor(options: TunnelServiceOptions) {
     super(options, nodePlatform)
+    this.#options = options
   }
 
   /** Runs a command: a shell's line, or words that the shell leaves as they are. @throws {TunnelError} */
@@ -59,6 +65,28 @@ export class TunnelService extends TunnelClient {
     if (socket.destroyed) return
     this.#joined.add(socket)
     socket.once('close', () => this.#joined.delete(socket))
+  }
+
+  /**
+   * Tries every hop of the way, on a link of its own, whatever state this client is in; stops at nothing that can still be
+   * tried. A hop that fails rejects nothing: it is in the report.
+   * @throws {TunnelError} CONFIG_INVALID for settings, ABORTED
+   */
+  async runDiagnostics(options: DiagnosticOptions = {}): Promise<DiagnosticReport> {
+    const { diagnose } = await import('./diagnostics/run.ts')
+    const { url, token, platform, profile, settings, resolvedSettings } = this.#options
+    const rest = {
+      ...(profile !== undefined && { profile }),
+      ...(settings !== undefined && { settings }),
+      ...(resolvedSettings !== undefined && { resolvedSettings }),
+    }
+    const subject = {
+      token,
+      dial: platform?.dial ?? nodePlatform.dial,
+      newClient: (url: string, token: TokenProvider, dial: Dial) =>
+        new TunnelService({ ...rest, url, token, platform: { ...platform, dial } }),
+    }
+    return diagnose(addressesOf(url), subject, options)
   }
 
   protected override endStreams(all: boolean, error: TunnelError): void {

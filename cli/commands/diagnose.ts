@@ -1,0 +1,105 @@
+import type { DiagnosticName, DiagnosticReport, DiagnosticStep } from '../../client/diagnostics/report.ts'
+import { TunnelService } from '../../client/index.ts'
+import { type CommonOptions, command, parse, parseTarget } from '../command.ts'
+import { settingsOf } from '../connect.ts'
+import { accessFrom } from '../credentials.ts'
+import type { Definition } from '../definition.ts'
+import { EXIT } from '../failure.ts'
+import { checkMachine } from '../machine-name.ts'
+import { canShow, paint, visible } from '../output.ts'
+
+/** What the shell is told of the first step that fails; `docs/CONFIGURATION.md` lists the same. */
+export const STATUS: Record<DiagnosticName, number> = {
+  dns: 11,
+  'http-proxy': 12,
+  tcp: 13,
+  tls: 14,
+  upgrade: 15,
+  authentication: 16,
+  hello: 17,
+  'round-trip': 18,
+  agent: 21,
+  sshd: 22,
+  'host-key': 23,
+  'ssh-authentication': 24,
+  request: 25,
+  throughput: 26,
+}
+
+export const definition: Definition = {
+  name: 'diagnose',
+  usage: '[options] [MACHINE [HOST:PORT]]',
+  does: [
+    'Tries every hop of the way in its order, on a link of its own: the name of the proxy, TCP, TLS, the WebSocket, the token,',
+    'the round trip; and with a machine its agent, its SSH server, the host key, whether the proxy can log in there, a real',
+    'request and how much the way carries. It says which hop fails first, and what to do.',
+  ].join(' '),
+  examples: ['tunnel diagnose', 'tunnel diagnose home', 'tunnel diagnose home 127.0.0.1:8080 --json'],
+  arguments: [
+    { name: '[machine]', does: 'its name', values: 'machine' },
+    { name: '[host:port]', does: 'a service that the machine reaches, for the real request' },
+  ],
+  notes: [
+    [
+      'Exit status: 0 when nothing failed, else that of the first hop that did:',
+      ...columns(Object.entries(STATUS).map(([name, status]) => `${status} ${name}`)),
+    ].join('\n'),
+  ],
+}
+
+function columns(words: string[]): string[] {
+  const rows: string[] = []
+  for (let at = 0; at < words.length; at += 4)
+    rows.push(
+      `  ${words
+        .slice(at, at + 4)
+        .map((word) => word.padEnd(23))
+        .join('')
+        .trimEnd()}`,
+    )
+  return rows
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(command(definition), argv)
+  if (made === undefined) return EXIT.ok
+  const options = made.opts<CommonOptions>()
+  const [machine, address] = made.args
+  if (machine !== undefined) checkMachine(machine)
+  const target = address === undefined ? undefined : parseTarget(address)
+  const { urls, token, profile } = accessFrom(options)
+  // Not over the link of `tunnel up`: what is to be found out is whether another can be made.
+  const tunnel = new TunnelService({ url: urls, token, ...(await settingsOf(profile)) })
+  const show = options.json === true ? () => {} : (step: DiagnosticStep) => process.stdout.write(lineOf(step))
+  const report = await tunnel.runDiagnostics({
+    ...(machine !== undefined && { machine }),
+    ...(target !== undefined && { target }),
+    onStep: show,
+  })
+  const { firstFailure } = report
+  const exitStatus = firstFailure === undefined ? EXIT.ok : STATUS[firstFailure.name]
+  if (options.json === true) process.stdout.write(`${JSON.stringify({ ...report, exitStatus }, null, 2)}\n`)
+  else process.stdout.write(`\n${conclusion(report, machine)}\n`)
+  return exitStatus
+}
+
+const MARKS = { ok: ['✓', 'ok'], failed: ['✗', 'FAILED'], skipped: ['–', '-'] } as const
+const NAME_COLUMNS = 19
+
+function lineOf({ name, status, ms, detail, suggestion, address, code }: DiagnosticStep): string {
+  const colours = paint(process.stdout)
+  const [sign, word] = MARKS[status]
+  const mark = canShow(sign) ? sign : word.padEnd(6)
+  const colour = { ok: colours.green, failed: colours.red, skipped: colours.dim }[status]
+  const took = status === 'skipped' || ms < 0.05 ? '' : ` (${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms)`
+  const where = address === undefined ? '' : ` [${address}]`
+  const text = `${name.padEnd(NAME_COLUMNS)}${visible(detail)}${code === undefined ? '' : ` (${code})`}${took}${where}`
+  const advice = suggestion ? `${' '.repeat(mark.length + 1 + NAME_COLUMNS)}${visible(suggestion)}\n` : ''
+  return `${colour(mark)} ${status === 'skipped' ? colours.dim(text) : text}\n${advice}`
+}
+
+function conclusion({ firstFailure }: DiagnosticReport, machine: string | undefined): string {
+  if (firstFailure !== undefined)
+    return `The first hop that fails: ${firstFailure.name} (${firstFailure.hop}).`
+  return machine === undefined ? 'The way to the proxy is good.' : `The way to ${machine} is good.`
+}

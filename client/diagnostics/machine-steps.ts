@@ -1,0 +1,191 @@
+import { randomBytes } from 'node:crypto'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import type { StreamDuplex } from '../../protocol/node/duplex.ts'
+import type { ExecOptions, ExecResult } from '../exec.ts'
+import type { RawStream } from '../raw-stream.ts'
+import type { TunnelClient } from '../tunnel-client.ts'
+import { msText, spanText } from './proxy-steps.ts'
+import type { DiagnosticName } from './report.ts'
+import type { Steps } from './steps.ts'
+
+/** A client that can do more than requests. */
+export interface MachineClient extends TunnelClient {
+  open(request: RawStream): Promise<StreamDuplex>
+  exec(machine: string, command: string, options?: ExecOptions): Promise<ExecResult>
+}
+
+export const MACHINE_STEPS = [
+  'agent',
+  'sshd',
+  'host-key',
+  'ssh-authentication',
+  'request',
+  'throughput',
+] as const satisfies readonly DiagnosticName[]
+
+/** A line that is longer is no greeting of an SSH server (RFC 4253, section 4.2), in bytes. */
+const MAX_GREETING = 255
+/** What is sent and fetched at most to measure, in bytes, and for how long, in ms. */
+const MEASURED_BYTES = 2_097_152
+const MEASURED_MS = 3_000
+
+/** From the agent to a service on the machine. */
+export async function tryMachine(
+  client: MachineClient,
+  machine: string,
+  target: string | undefined,
+  steps: Steps,
+): Promise<void> {
+  const found = await tellAgent(client, machine, steps)
+  if (found === 'off line') return steps.skip(MACHINE_STEPS.slice(1), 'the machine is off line')
+  await steps.run('sshd', (signal) => greetingOf(client, machine, signal))
+  if (!(await tellLogin(client, machine, found, steps)))
+    return steps.skip(['request', 'throughput'], 'the proxy cannot log in there')
+  await steps.run('request', (signal) =>
+    target === undefined
+      ? runCommand(client, machine, signal)
+      : askTarget(client, machine, target, steps.stepMs),
+  )
+  await steps.run('throughput', () => measure(client, machine))
+}
+
+/** What the proxy knows of the machine; `off line` when that was told as the failure. */
+async function tellAgent(
+  client: MachineClient,
+  machine: string,
+  steps: Steps,
+): Promise<{ hostKeyChanged: boolean; hostKey: string | undefined } | 'off line'> {
+  let found: { hostKeyChanged: boolean; hostKey: string | undefined } | undefined
+  const isThere = await steps.run('agent', async () => {
+    const machines = await client.machines()
+    const entry = machines.find(({ name }) => name === machine)
+    if (entry === undefined) {
+      const names = machines.map(({ name }) => name).slice(0, 8)
+      const known = names.length === 0 ? 'you have no machine yet' : `yours: ${names.join(', ')}`
+      throw new TunnelError('MACHINE_UNKNOWN', `there is no machine "${machine}" (${known})`, {
+        hop: 'proxy',
+      })
+    }
+    const sinceMs = entry.since === undefined ? undefined : Date.now() - Date.parse(entry.since)
+    const since = sinceMs === undefined ? '' : ` for ${spanText(Math.max(0, sinceMs))}`
+    if (!entry.online)
+      throw new TunnelError('MACHINE_OFFLINE', `${machine} is off line${since}`, { hop: 'agent' })
+    found = { hostKeyChanged: entry.hostKeyChanged, hostKey: entry.hostKeys[0]?.fingerprint }
+    if (entry.source === 'configured') return 'a host of the proxy, which needs no agent'
+    return `on line${since}${entry.agentVersion === undefined ? '' : `, ${entry.agentVersion}`}`
+  })
+  return isThere && found !== undefined ? found : 'off line'
+}
+
+/** The SSH server's first line, over a sealed stream: what `tunnel ssh` would get. */
+async function greetingOf(client: MachineClient, machine: string, signal: AbortSignal): Promise<string> {
+  const stream = await client.open({ machine, kind: 'ssh', signal })
+  try {
+    let text = ''
+    for await (const chunk of stream) {
+      text += String(chunk)
+      if (text.includes('\n') || text.length > MAX_GREETING) break
+    }
+    const [line = ''] = text.split('\n')
+    if (line.startsWith('SSH-')) return line.trim()
+    const what = line === '' ? 'it ended at once' : 'what answers there is something else'
+    throw new TunnelError('SSH_HANDSHAKE_FAILED', `no SSH server greets: ${what}`, { hop: 'ssh' })
+  } finally {
+    stream.on('error', () => {}).destroy()
+  }
+}
+
+/** The steps `host-key` and `ssh-authentication`, which one log-in of the proxy shows. Whether it got in. */
+async function tellLogin(
+  client: MachineClient,
+  machine: string,
+  {
+    hostKeyChanged,
+    hostKey = 'no key is pinned yet',
+  }: { hostKeyChanged: boolean; hostKey: string | undefined },
+  steps: Steps,
+): Promise<boolean> {
+  const startedAtMs = performance.now()
+  let failure: unknown
+  try {
+    await client.exec(machine, 'true', { timeoutMs: steps.stepMs })
+  } catch (error) {
+    failure = error
+  }
+  const ms = performance.now() - startedAtMs
+  const code = failure instanceof TunnelError ? failure.code : undefined
+  if (code === 'HOST_KEY_CHANGED') steps.fail('host-key', failure, ms)
+  else if (hostKeyChanged) {
+    const text = `${machine} shows another key than the pinned one`
+    steps.fail('host-key', new TunnelError('HOST_KEY_CHANGED', text, { hop: 'ssh' }))
+  } else if (failure === undefined || code === 'SSH_AUTH_FAILED') steps.done('host-key', hostKey)
+  else steps.skip('host-key', 'the proxy has not come so far')
+  if (failure === undefined) steps.done('ssh-authentication', "the proxy's key for you is let in", ms)
+  else if (code === 'HOST_KEY_CHANGED')
+    steps.skip('ssh-authentication', 'the proxy does not log in where the key is another')
+  else steps.fail('ssh-authentication', failure, ms)
+  return failure === undefined
+}
+
+async function runCommand(client: MachineClient, machine: string, signal: AbortSignal): Promise<string> {
+  const { stdout } = await client.exec(machine, 'echo tunnel', { signal })
+  const text = stdout.toString().trim()
+  if (text === 'tunnel') return 'a command ran there'
+  throw new TunnelError('INTERNAL', 'a command ran there, and its output is another than its own', {
+    hop: 'target',
+  })
+}
+
+async function askTarget(
+  client: MachineClient,
+  machine: string,
+  target: string,
+  timeoutMs: number,
+): Promise<string> {
+  const startedAtMs = performance.now()
+  try {
+    const response = await client.fetch(`http://${machine}/`, { method: 'HEAD', target, timeoutMs })
+    await response.body?.cancel()
+    return `${target} answered ${response.status} after ${msText(performance.now() - startedAtMs)}`
+  } catch (error) {
+    // Who answers has been reached; what it speaks is another question.
+    if (error instanceof TunnelError && error.code === 'FRAME_INVALID' && error.hop === 'target')
+      return `something answers at ${target}, and it does not speak HTTP`
+    throw error
+  }
+}
+
+/** Random bytes both ways, so that nothing on the way makes fewer of them. */
+async function measure(client: MachineClient, machine: string): Promise<string> {
+  const down = await rateOf(client, 'receivedBytes', (signal) =>
+    client.exec(machine, `head -c ${MEASURED_BYTES} /dev/urandom`, { signal }),
+  )
+  const up = await rateOf(client, 'sentBytes', (signal) =>
+    client.exec(machine, 'cat >/dev/null', { stdin: randomBytes(MEASURED_BYTES), signal }),
+  )
+  return `${rateText(down)} down, ${rateText(up)} up`
+}
+
+/** Bytes in a second while `work` runs, or is cut because it has shown enough. */
+async function rateOf(
+  client: MachineClient,
+  direction: 'sentBytes' | 'receivedBytes',
+  work: (signal: AbortSignal) => Promise<ExecResult>,
+): Promise<number> {
+  const { traffic } = client.metrics
+  const [startedAtMs, before] = [performance.now(), traffic[direction]]
+  const enough = AbortSignal.timeout(MEASURED_MS)
+  try {
+    const { exitCode } = await work(enough)
+    if (exitCode !== 0)
+      throw new TunnelError('INTERNAL', 'the machine has no program to measure with', { hop: 'target' })
+  } catch (error) {
+    if (!enough.aborted) throw error
+  }
+  return ((traffic[direction] - before) * 1_000) / (performance.now() - startedAtMs)
+}
+
+function rateText(bytesPerSecond: number): string {
+  const megabytes = bytesPerSecond / 1_000_000
+  return `${megabytes < 10 ? megabytes.toFixed(1) : Math.round(megabytes)} MB/s`
+}

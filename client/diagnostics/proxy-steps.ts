@@ -1,0 +1,246 @@
+import type { ProxyAddress } from '../../dial/addresses.ts'
+import { fetchFromProxy } from '../../dial/api.ts'
+import { expiryOf, type TokenProvider } from '../../dial/token.ts'
+import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
+import type { Dial } from '../../protocol/link/transport.ts'
+import type { TunnelClient } from '../tunnel-client.ts'
+import type { Steps } from './steps.ts'
+
+/** A clock that differs more than this from the proxy's is told, in ms. */
+const SKEW_MS = 30_000
+const PINGS = 5
+
+/** What a diagnosis makes a client of, for one address; it disconnects it. */
+export interface Subject<Client extends TunnelClient = TunnelClient> {
+  token: TokenProvider
+  dial: Dial
+  newClient(url: string, token: TokenProvider, dial: Dial): Client
+}
+
+/** How the parts of one dial ended, as the client's own dial went through them. */
+interface Watched {
+  tokenError?: TunnelError
+  token?: string
+  dialMs?: number
+  dialledAtMs?: number
+  dialError?: TunnelError
+}
+
+/** From the WebSocket to the round trip. Answers with the connected client, or nothing. */
+export async function tryLink<Client extends TunnelClient>(
+  address: ProxyAddress,
+  subject: Subject<Client>,
+  steps: Steps,
+): Promise<Client | undefined> {
+  const seen: Watched = {}
+  const client = subject.newClient(
+    address.link,
+    watchToken(subject.token, seen),
+    watchDial(subject.dial, seen),
+  )
+  let failure: TunnelError | undefined
+  let isLate = false
+  const late = setTimeout(() => {
+    isLate = true
+    void client.disconnect(0)
+  }, 2 * steps.stepMs)
+  try {
+    await client.connect()
+  } catch (error) {
+    const text = `there was no link after ${(2 * steps.stepMs) / 1_000} s`
+    failure = isLate ? new TunnelError('TIMEOUT', text, { hop: 'link' }) : asTunnelError(error, 'client')
+    if (isLate && seen.dialError !== undefined) seen.dialError = failure
+  }
+  clearTimeout(late)
+  // A setting is wrong: nothing was tried.
+  if (failure?.code === 'CONFIG_INVALID') throw failure
+  await tellDial(address, subject, seen, failure, steps)
+  if (failure !== undefined) {
+    await client.disconnect(0)
+    return undefined
+  }
+  await tellLink(client, performance.now() - (seen.dialledAtMs ?? 0), steps)
+  return client
+}
+
+/** A text stays one: what is given as text is not asked for a second time. */
+function watchToken(token: TokenProvider, seen: Watched): TokenProvider {
+  if (typeof token === 'string') {
+    seen.token = token
+    return token
+  }
+  return async () => {
+    try {
+      seen.token = await token()
+      return seen.token
+    } catch (error) {
+      seen.tokenError = asTunnelError(error, 'client', 'TOKEN_MISSING')
+      throw error
+    }
+  }
+}
+
+function watchDial(dial: Dial, seen: Watched): Dial {
+  return async (url, options) => {
+    const startedAtMs = performance.now()
+    delete seen.dialError
+    try {
+      const transport = await dial(url, options)
+      seen.dialledAtMs = performance.now()
+      return transport
+    } catch (error) {
+      seen.dialError = asTunnelError(error, 'link')
+      throw error
+    } finally {
+      seen.dialMs = performance.now() - startedAtMs
+    }
+  }
+}
+
+/** The steps `upgrade`, `authentication` and, of a link that there is not, `hello`. */
+async function tellDial(
+  address: ProxyAddress,
+  subject: Subject,
+  seen: Watched,
+  failure: TunnelError | undefined,
+  steps: Steps,
+): Promise<void> {
+  const { dialMs, dialError } = seen
+  const noLink = () => steps.skip(['hello', 'round-trip'], 'there is no link')
+  if (failure !== undefined && dialMs === undefined) {
+    // The token: that a WebSocket passes can be seen without one, by the proxy's refusal.
+    await steps.run('upgrade', async (signal) => {
+      const refusal = await refusalOf(subject.dial, address.link, steps.stepMs, signal)
+      if (refusal !== undefined && !isProxysWord(refusal)) throw refusal
+      return 'the proxy answers, and wants a token'
+    })
+    steps.fail('authentication', seen.tokenError ?? failure)
+    return noLink()
+  }
+  if (dialError !== undefined && !isProxysWord(dialError)) {
+    steps.fail('upgrade', dialError, dialMs)
+    steps.skip('authentication', 'the proxy was not reached')
+    return noLink()
+  }
+  steps.done('upgrade', dialError === undefined ? address.link : 'the proxy answers', dialMs)
+  if (dialError !== undefined && dialError.category !== 'authentication') {
+    steps.skip('authentication', 'the proxy turned us away before')
+    steps.fail('hello', dialError)
+    return steps.skip('round-trip', 'there is no link')
+  }
+  const clock = await skewOf(address, steps.stepMs)
+  if (dialError !== undefined) {
+    steps.fail('authentication', dialError, 0, adviceOf(seen.token, clock))
+    return noLink()
+  }
+  steps.done('authentication', [expiryText(seen.token), clock?.text].filter(Boolean).join('; '))
+  if (failure === undefined) return
+  steps.fail('hello', failure)
+  steps.skip('round-trip', 'there is no link')
+}
+
+/** What a tunnel proxy itself has answered: so it was reached. */
+function isProxysWord(error: TunnelError): boolean {
+  return error.fromPeer || error.category === 'authentication'
+}
+
+async function refusalOf(
+  dial: Dial,
+  url: string,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<TunnelError | undefined> {
+  try {
+    const transport = await dial(url, { timeoutMs, maxFrameBytes: 65_536, signal })
+    transport.terminate()
+    return undefined
+  } catch (error) {
+    return asTunnelError(error, 'link')
+  }
+}
+
+interface Clock {
+  /** How far this computer's clock is ahead of the proxy's, in ms. */
+  aheadMs: number
+  /** Of one that is told. */
+  text: string | undefined
+}
+
+/** By the header Date (RFC 9110, section 6.6.1), which is of whole seconds. */
+async function skewOf(address: ProxyAddress, timeoutMs: number): Promise<Clock | undefined> {
+  try {
+    const response = await fetchFromProxy([address], { route: 'health', timeoutMs })
+    const theirsMs = Date.parse(response.headers.get('date') ?? '')
+    await response.body?.cancel()
+    if (Number.isNaN(theirsMs)) return undefined
+    const aheadMs = Date.now() - theirsMs
+    const isFar = Math.abs(aheadMs) > SKEW_MS
+    const where = aheadMs > 0 ? 'ahead of' : 'behind'
+    const text = `this computer's clock is ${spanText(Math.abs(aheadMs))} ${where} the proxy's`
+    return { aheadMs, text: isFar ? text : undefined }
+  } catch {
+    return undefined
+  }
+}
+
+function adviceOf(token: string | undefined, clock: Clock | undefined): { suggestion?: string } {
+  if (clock?.text !== undefined) return { suggestion: `${clock.text}: set the clocks right` }
+  const expiresAtMs = token === undefined ? undefined : expiryOf(token)
+  if (expiresAtMs === undefined || expiresAtMs > Date.now()) return {}
+  return { suggestion: `the token expired ${spanText(Date.now() - expiresAtMs)} ago` }
+}
+
+function expiryText(token: string | undefined): string {
+  const expiresAtMs = token === undefined ? undefined : expiryOf(token)
+  if (expiresAtMs === undefined) return 'the proxy takes the token'
+  const leftMs = expiresAtMs - Date.now()
+  return leftMs > 0 ? `the token is good for ${spanText(leftMs)}` : 'the proxy takes the token'
+}
+
+/** In its largest unit: '3 min'. */
+export function spanText(ms: number): string {
+  const [unit, size] = (
+    [
+      ['d', 86_400_000],
+      ['h', 3_600_000],
+      ['min', 60_000],
+    ] as const
+  ).find(([, size]) => ms >= 2 * size) ?? ['s', 1_000]
+  return `${Math.floor(ms / size)} ${unit}`
+}
+
+async function tellLink(client: TunnelClient, helloMs: number, steps: Steps): Promise<void> {
+  const { link } = client
+  const peer = link?.peer
+  if (link === undefined || peer === undefined) {
+    steps.fail('hello', new TunnelError('LINK_LOST', 'the link was lost again', { hop: 'link' }), helloMs)
+    return steps.skip('round-trip', 'there is no link')
+  }
+  const heartbeat = `heartbeat ${peer.heartbeat.intervalMs / 1_000} s`
+  steps.done('hello', `${peer.software}, protocol ${peer.version}, ${heartbeat}`, helloMs)
+  await steps.run('round-trip', async (signal) => {
+    const allMs: number[] = []
+    while (allMs.length < PINGS) {
+      const answered = new Promise<void>((resolve, reject) => {
+        const end = client.metrics.subscribe(() => {
+          end()
+          resolve()
+        }, 0)
+        signal.addEventListener('abort', () => {
+          end()
+          reject(signal.reason as Error)
+        })
+      })
+      link.probe(steps.stepMs)
+      await answered
+      if (link.closedWith !== undefined) throw link.closedWith
+      allMs.push(link.rttMs ?? 0)
+    }
+    const [least, most] = [Math.min(...allMs), Math.max(...allMs)]
+    return `${msText(least)} to ${msText(most)}`
+  })
+}
+
+export function msText(ms: number): string {
+  return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`
+}
