@@ -25,6 +25,8 @@ export const MACHINE_STEPS = [
 
 /** A line that is longer is no greeting of an SSH server (RFC 4253, section 4.2), in bytes. */
 const MAX_GREETING = 255
+/** How long a service has to answer an HTTP request: it may speak another language, in ms. */
+const HTTP_MS = 2_000
 /** What is sent and fetched at most to measure, in bytes, and for how long, in ms. */
 const MEASURED_BYTES = 2_097_152
 const MEASURED_MS = 3_000
@@ -42,9 +44,7 @@ export async function tryMachine(
   if (!(await tellLogin(client, machine, found, steps)))
     return steps.skip(['request', 'throughput'], 'the proxy cannot log in there')
   await steps.run('request', (signal) =>
-    target === undefined
-      ? runCommand(client, machine, signal)
-      : askTarget(client, machine, target, steps.stepMs),
+    target === undefined ? runCommand(client, machine, signal) : askTarget(client, machine, target, signal),
   )
   await steps.run('throughput', () => measure(client, machine))
 }
@@ -136,22 +136,23 @@ async function runCommand(client: MachineClient, machine: string, signal: AbortS
   })
 }
 
+/** That it takes a connection decides; an answer to an HTTP request is told where there is one. */
 async function askTarget(
   client: MachineClient,
   machine: string,
   target: string,
-  timeoutMs: number,
+  signal: AbortSignal,
 ): Promise<string> {
+  const stream = await client.open({ machine, kind: 'tcp', target, signal })
+  stream.on('error', () => {}).destroy()
   const startedAtMs = performance.now()
   try {
-    const response = await client.fetch(`http://${machine}/`, { method: 'HEAD', target, timeoutMs })
+    const patience = { timeoutMs: HTTP_MS, signal }
+    const response = await client.fetch(`http://${machine}/`, { method: 'HEAD', target, ...patience })
     await response.body?.cancel()
     return `${target} answered ${response.status} after ${msText(performance.now() - startedAtMs)}`
-  } catch (error) {
-    // Who answers has been reached; what it speaks is another question.
-    if (error instanceof TunnelError && error.code === 'FRAME_INVALID' && error.hop === 'target')
-      return `something answers at ${target}, and it does not speak HTTP`
-    throw error
+  } catch {
+    return `${target} takes connections, and answers no HTTP request`
   }
 }
 

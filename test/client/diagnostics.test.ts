@@ -94,7 +94,7 @@ test('each hop that fails is named, with all that can be tried behind it', { ski
       failsAt(closed, 'request', 'CONNECT_REFUSED', ['agent', 'sshd', 'ssh-authentication', 'throughput'])
       const other = await listenTcp(t, (socket) => socket.write('220 mail ready\r\n'))
       const { firstFailure } = await diagnose(proxy, { machine: 'home', target: other })
-    assert.equal(firstFailure, undefined)
+      assert.equal(firstFailure, undefined)
     },
   )
 
