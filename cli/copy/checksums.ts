@@ -4,8 +4,11 @@ import { shellWord } from '../../client/shell-words.ts'
 import { asTunnelError } from '../../protocol/codec/errors.ts'
 import { GrowingChecksum } from './growing-checksum.ts'
 
-/** Programs that read stdin and print its SHA-256 first, one of which nearly every machine has. */
-const PROGRAMS = ['sha256sum', 'shasum -a 256', 'sha256 -q', 'openssl dgst -sha256 -r'] as const
+/**
+ * Programs that read stdin and print its SHA-256 first, one of which nearly every machine has. OpenSSL comes first: it uses
+ * the processor's own instructions, and is several times as fast.
+ */
+const PROGRAMS = ['openssl dgst -sha256 -r', 'sha256sum', 'shasum -a 256', 'sha256 -q'] as const
 /** Of one command, in files and in characters. */
 const MAX_FILES = 64
 const MAX_LINE = 16_384
