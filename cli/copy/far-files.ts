@@ -16,6 +16,10 @@ function infoOf({ size = 0, mode = 0o100_644, accessed = 0, modified = 0 }: File
   return { kind, size, mode: mode & PERMISSIONS, accessed, modified }
 }
 
+function parentOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/')) || '/'
+}
+
 /** The files of a machine. Paths are absolute, or begin at the user's home folder. */
 export class FarFiles implements Files {
   readonly isNear = false
@@ -78,7 +82,13 @@ export class FarFiles implements Files {
 
   async makeFolder(path: string, mode: number): Promise<void> {
     try {
-      await this.#ask((session) => session.makeFolder(path, mode))
+      await this.#ask(async (session) => {
+        try {
+          await session.makeFolder(path, mode)
+        } catch (error) {
+          throw await this.#explained(session, path, error)
+        }
+      })
     } catch (error) {
       if (!(error instanceof FileError)) throw error
       const found = await this.linkInfo(path)
@@ -116,7 +126,13 @@ export class FarFiles implements Files {
 
   async openWrite(path: string, mode: number, isNew: boolean): Promise<WriteEnd> {
     let how = OPEN.WRITE | OPEN.CREATE | (isNew ? OPEN.EXCLUSIVE : 0)
-    const handles = new Handles(this.#lanes, (session) => session.open(path, how, { mode }))
+    const handles = new Handles(this.#lanes, async (session) => {
+      try {
+        return await session.open(path, how, { mode })
+      } catch (error) {
+        throw await this.#explained(session, path, error)
+      }
+    })
     await handles.first()
     how = OPEN.WRITE
     return {
@@ -158,7 +174,6 @@ export class FarFiles implements Files {
     })
   }
 
-  /** A server tells of a full disk as of any failure. */
   async #write(
     session: SftpSession,
     handle: Handle,
@@ -172,12 +187,20 @@ export class FarFiles implements Files {
       parts.push(session.write(handle, offset + at, bytes.subarray(at, at + transferBytes), path))
     const results = await Promise.allSettled(parts)
     const failure = results.find((result) => result.status === 'rejected')
-    if (failure === undefined) return
-    const { reason } = failure
-    const isVague = reason instanceof FileError && reason.problem === 'other'
-    const freeBytes = isVague ? await session.freeBytes(path).catch(() => undefined) : undefined
-    if (freeBytes === undefined || freeBytes >= bytes.length) throw reason
-    throw new FileError(`${this.told(path)} cannot be written`, 'full', { hop: 'target', cause: reason })
+    if (failure !== undefined) throw await this.#explained(session, path, failure.reason, bytes.length)
+  }
+
+  /** A server tells of a disk that is full or read-only as of any failure. */
+  async #explained(session: SftpSession, path: string, error: unknown, byteCount = 1): Promise<unknown> {
+    if (!(error instanceof FileError) || error.problem !== 'other') return error
+    const found = await session.fileSystem(parentOf(path)).catch(() => undefined)
+    const tried = `${this.told(path)} cannot be written`
+    if (found?.isReadOnly) {
+      const detail = 'the disk is read-only'
+      return new FileError(tried, 'other', { hop: 'target', cause: error, detail })
+    }
+    if (found === undefined || found.freeBytes >= byteCount) return error
+    return new FileError(tried, 'full', { hop: 'target', cause: error })
   }
 
   #ask<T>(request: (session: SftpSession, isAgain: boolean) => Promise<T>): Promise<T> {

@@ -14,6 +14,14 @@ const MAX_ENTRIES = 1_000_000
 /** How a file is opened (section 6.3). */
 export const OPEN = { READ: 1, WRITE: 2, CREATE: 8, EXCLUSIVE: 32 } as const
 
+/** Of the flags of statvfs@openssh.com (section 4.5 of OpenSSH's PROTOCOL). */
+const READ_ONLY = 1
+
+export interface FileSystem {
+  freeBytes: number
+  isReadOnly: boolean
+}
+
 export interface ListedFile {
   name: Buffer
   attributes: FileAttributes
@@ -190,8 +198,8 @@ export class SftpSession {
     await this.#channel.done(PACKET.SYMLINK, [to, path], `${this.#channel.told(path)} cannot be made`)
   }
 
-  /** Bytes that a user may still write where `path` is; undefined where the server cannot say. */
-  async freeBytes(path: string): Promise<number | undefined> {
+  /** The file system that `path` is on, as a user may write to it; undefined where the server cannot say. */
+  async fileSystem(path: string): Promise<FileSystem | undefined> {
     if (!this.#channel.hasExtension('statvfs@openssh.com')) return undefined
     const { type, fields } = await this.#channel.extended('statvfs@openssh.com', [path])
     if (type !== PACKET.EXTENDED_REPLY) return undefined
@@ -199,7 +207,12 @@ export class SftpSession {
     const blockBytes = fields.uint64()
     fields.uint64()
     fields.uint64()
-    return blockBytes * fields.uint64()
+    const freeBytes = blockBytes * fields.uint64()
+    for (let inodes = 3; inodes > 0; inodes--) fields.uint64()
+    // The id of the file system is no number.
+    fields.uint32()
+    fields.uint32()
+    return { freeBytes, isReadOnly: (fields.uint64() & READ_ONLY) !== 0 }
   }
 
   async #askLimits(): Promise<void> {

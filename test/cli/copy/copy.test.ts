@@ -377,18 +377,14 @@ test('where commands are refused, what arrived is read back, and it is said why'
   }
 })
 
-test('a full disk ends the copy, and is said on either side', {
-  skip: skip ?? (process.getuid?.() === 0 ? undefined : 'a small disk can be made by root alone'),
+test('a disk that is full or read-only, and a folder that nobody may write to, are said on either side', {
+  skip: skip ?? (process.getuid?.() === 0 ? undefined : 'these can be made by root alone'),
 }, async (t) => {
   const { folder, run } = await ground(t)
+  const messages = async (way: Way, source: string, target: string): Promise<string[]> =>
+    (await run(way, source, target)).errors.map(({ message }) => message)
   const small = join(folder, 'small')
-  await fs.mkdir(small)
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', small], { stdio: 'pipe' })
-  } catch (error) {
-    return t.skip(`no small disk can be made: ${(error as Error).message}`)
-  }
-  try {
+  async function onSmallDisk(): Promise<void> {
     await fs.writeFile(join(folder, 'a'), randomBytes(3 * MIB))
     for (const way of ['up', 'down'] as const) {
       await assert.rejects(run(way, 'a', 'small/a'), ({ cause, kept }: Unfinished) => {
@@ -398,7 +394,42 @@ test('a full disk ends the copy, and is said on either side', {
       })
       await fs.rm(join(small, `a${PART_SUFFIX}`))
     }
+    execFileSync('mount', ['-o', 'remount,ro', small])
+    await fs.mkdir(join(folder, 'tree'))
+    for (const way of ['up', 'down'] as const) {
+      assert.match(
+        (await messages(way, 'a', 'small/a')).join(),
+        /small\/a\S* cannot be written: the disk is read-only$/,
+      )
+      assert.match((await messages(way, 'tree', 'small')).join(), /the disk is read-only$/)
+    }
+  }
+
+  await fs.mkdir(small)
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', small], { stdio: 'pipe' })
+  } catch (error) {
+    return t.skip(`no small disk can be made: ${(error as Error).message}`)
+  }
+  try {
+    await onSmallDisk()
   } finally {
     execFileSync('umount', [small])
+  }
+  const locked = join(folder, 'locked')
+  await fs.mkdir(locked)
+  try {
+    execFileSync('chattr', ['+i', locked], { stdio: 'pipe' })
+  } catch (error) {
+    return t.diagnostic(`no folder can be locked here: ${(error as Error).message}`)
+  }
+  try {
+    for (const way of ['up', 'down'] as const)
+      assert.match(
+        (await messages(way, 'a', 'locked/a')).join(),
+        /locked\/a\S* cannot be written: permission denied$/,
+      )
+  } finally {
+    execFileSync('chattr', ['-i', locked])
   }
 })
