@@ -12,12 +12,16 @@ export class Checks {
   readonly #settings: Settings
   readonly #sources: ReadonlyMap<string, string>
 
-  /** @param sources of settings, by path */
-  constructor(settings: Settings, sources: ReadonlyMap<string, string>) {
+  /**
+   * @param sources of settings, by path
+   * @param profile what may be left open in `development` may not elsewhere
+   */
+  constructor(settings: Settings, sources: ReadonlyMap<string, string>, profile: string) {
     this.#settings = settings
     this.#sources = sources
     this.#tls()
     this.#trustProxy()
+    this.#issuer(profile)
     this.#exposures()
   }
 
@@ -63,6 +67,21 @@ export class Checks {
     this.#refuse('server.trustProxy', trustProxy, `${wrong.join(', ')} is not an ${allowed}`)
   }
 
+  #issuer(profile: string): void {
+    const { issuer, audience, jwks } = this.#settings.auth
+    const isChecked = profile !== 'development'
+    const names = { issuer, audience }
+    for (const [name, value] of Object.entries(names)) {
+      if (value !== '' || !isChecked) continue
+      this.#refuse(`auth.${name}`, value, 'must say what tokens have to, except with the profile development')
+    }
+    if (jwks.url === '') return
+    if (!isIssuerUrl(jwks.url))
+      this.#refuse('auth.jwks.url', jwks.url, 'must be an https address, or one on this machine')
+    if (!this.#sources.has('auth.issuer'))
+      this.#refuse('auth.issuer', issuer, 'must name the issuer whose keys auth.jwks.url has')
+  }
+
   #exposures(): void {
     const { server, auth, ssh } = this.#settings
     if (!LOOPBACK.test(server.host) && server.tls === undefined && server.trustProxy === false) {
@@ -78,6 +97,15 @@ export class Checks {
 
 const LOOPBACK = /^(127\.|::1$|localhost$)/
 const NAMED_NETWORKS: ReadonlySet<string> = new Set(['loopback', 'linklocal', 'uniquelocal'])
+
+/** Whoever can change what it answers can make tokens. */
+function isIssuerUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false
+  const { protocol, hostname, username, password } = new URL(text)
+  const isHere = /^(127(\.\d+){3}|\[::1\]|localhost)$/.test(hostname)
+  const isPrivate = protocol === 'https:' || (protocol === 'http:' && isHere)
+  return isPrivate && username === '' && password === ''
+}
 
 function isNetwork(text: string): boolean {
   const [address = '', bits, ...more] = text.split('/')

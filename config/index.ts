@@ -59,7 +59,7 @@ export function loadSettings(from: LoadOptions = {}): LoadedSettings {
 
   const warnings: string[] = []
   fillSecrets(settings, profile, from.secrets ?? 'make', sources, problems, warnings)
-  const checks = new Checks(settings, sources)
+  const checks = new Checks(settings, sources, profile)
   refuse([...problems, ...checks.problems], 'proxy')
   warnings.push(...checks.warnings)
   return {

@@ -8,11 +8,14 @@ const ROLE = /^[\w:.-]{1,64}$/
 const MAX_ROLES = 32
 const SESSION = /^[\w-]{8,64}$/
 
-/** The user of a token whose signature and times have been checked. Throws TOKEN_INVALID. */
-export function userOf(token: string, claims: Claims, clockToleranceMs: number): User {
+/**
+ * The user of a token whose signature and times have been checked. Throws TOKEN_INVALID.
+ * @param isOwn this server has signed it: an issuer's `sid` is another kind of session
+ */
+export function userOf(token: string, claims: Claims, clockToleranceMs: number, isOwn: boolean): User {
   const { exp, iat, sid } = claims
   if (typeof exp !== 'number' || !Number.isFinite(exp)) throw tokenInvalid('it never expires (no exp)')
-  const session = typeof sid === 'string' && SESSION.test(sid) ? sid : undefined
+  const session = isOwn && typeof sid === 'string' && SESSION.test(sid) ? sid : undefined
   return {
     ...bearerOf(claims),
     expiresAtMs: exp * 1_000 + clockToleranceMs,

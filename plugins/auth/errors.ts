@@ -17,6 +17,12 @@ export function tokenExpired(): TunnelError {
   return new TunnelError('TOKEN_EXPIRED', 'the token has expired; get a new one', { hop: 'proxy' })
 }
 
+/** The issuer does not answer, and its keys were never read or are too old. */
+export function keysUnavailable(retryAfterMs: number): TunnelError {
+  const message = "the keys of the tokens' issuer cannot be read just now"
+  return new TunnelError('STATE_UNAVAILABLE', message, { hop: 'proxy', retryAfterMs })
+}
+
 export function tokenRevoked(): TunnelError {
   return new TunnelError('TOKEN_REVOKED', 'the token was revoked; get a new one', { hop: 'proxy' })
 }

@@ -1,17 +1,18 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { systemClock } from '../../protocol/clock.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import { MIN_SECRET_BYTES } from '../../protocol/node/secrets.ts'
-import { bearerOf, checkShape } from './bearer.ts'
-import { userOf } from './claims.ts'
+import { bearerOf } from './bearer.ts'
 import { roleMissing, secretUnfit, tokenExpired, tokenRevoked } from './errors.ts'
+import { IssuerKeys } from './issuer-keys.ts'
 import type { AuthOptions } from './options.ts'
 import { Revocations } from './revocations.ts'
 import { type Revocation, Revoker } from './revoker.ts'
 import { type Refreshed, Sessions } from './sessions.ts'
 import { Tickets } from './tickets.ts'
+import { TokenReader } from './token-reader.ts'
 import { signToken, type TokenRequest, type User } from './tokens.ts'
-import { verifierOf } from './verifier.ts'
 
 export type { Revocation } from './revoker.ts'
 export type { Refreshed } from './sessions.ts'
@@ -57,11 +58,20 @@ declare module 'fastify' {
   }
 }
 
+/** Those of the issuer that is configured, if one is. */
+function issuerKeys(app: FastifyInstance, options: AuthOptions): IssuerKeys | undefined {
+  const { url, ...times } = options.jwks
+  if (url === '') return undefined
+  return new IssuerKeys({ url, ...times }, options, systemClock, (error) =>
+    app.log.error({ err: error }, "the keys of the tokens' issuer could not be read"),
+  )
+}
+
 async function authPlugin(app: FastifyInstance, options: AuthOptions): Promise<void> {
   const { secret, clockToleranceMs, issuer, audience } = options
   const byteLength = Buffer.byteLength(secret)
   if (byteLength < MIN_SECRET_BYTES) throw secretUnfit(byteLength)
-  const verify = verifierOf(secret, ['HS256'], options)
+  const reader = new TokenReader(secret, issuerKeys(app, options), options)
   const revocations = new Revocations(app.state)
   const sessions = new Sessions(app.state, revocations, options)
   const tickets = new Tickets(app.state.volatile)
@@ -84,14 +94,10 @@ async function authPlugin(app: FastifyInstance, options: AuthOptions): Promise<v
     if (user.expiresAtMs <= Date.now()) throw tokenExpired()
     revocations.check(user)
   }
-  const read = (token: string): User => {
-    checkShape(token)
-    return userOf(token, verify(token), clockToleranceMs)
-  }
   const auth: Auth = {
     verify: (token) =>
-      counted(() => {
-        const user = read(token)
+      counted(async () => {
+        const user = await reader.read(token)
         revocations.check(user)
         return user
       }),
@@ -113,7 +119,7 @@ async function authPlugin(app: FastifyInstance, options: AuthOptions): Promise<v
         return user
       }),
     refresh: (refreshToken, requestId) => counted(() => sessions.refresh(refreshToken, requestId)),
-    revoke: (user, what) => revoker.revoke(user, what, async (token) => read(token)),
+    revoke: (user, what) => revoker.revoke(user, what, (token) => reader.read(token)),
     onRevoked: (listener) => revocations.onRevoked((isRevoked) => listener(isRevoked, tokenRevoked())),
   }
 

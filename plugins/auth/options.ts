@@ -26,6 +26,33 @@ export const AuthOptions = Type.Object(
       maximum: 300_000,
       description: 'Difference of clocks that exp and nbf forgive',
     }),
+    jwks: Type.Object(
+      {
+        url: Type.String({
+          default: '',
+          description: "Where the issuer's keys are (its jwks_uri); empty = only this server signs tokens",
+        }),
+        maxAgeMs: Type.Integer({
+          default: 600_000,
+          minimum: 1_000,
+          maximum: DAY_MS,
+          description: 'Keys are read anew when they are this old; one that was withdrawn holds as long',
+        }),
+        holdMs: Type.Integer({
+          default: DAY_MS,
+          minimum: 1_000,
+          maximum: 30 * DAY_MS,
+          description: 'How long keys hold while the issuer does not answer',
+        }),
+        cooldownMs: Type.Integer({
+          default: 30_000,
+          minimum: 1_000,
+          maximum: 3_600_000,
+          description: 'At most one request to the issuer in this time, whatever tokens come',
+        }),
+      },
+      { additionalProperties: false, default: {} },
+    ),
     accessTtlMs: Type.Integer({
       default: 900_000,
       minimum: 60_000,

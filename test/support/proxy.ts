@@ -10,7 +10,7 @@ import { type ClientOverrides, TunnelService, type TunnelServiceOptions } from '
 import { resolveSettings } from '../../client/settings.ts'
 import { loadSettings, type Settings } from '../../config/index.ts'
 import { signToken, type TokenRequest } from '../../plugins/auth/tokens.ts'
-import { buildServer } from '../../server.ts'
+import { type BuildOptions, buildServer } from '../../server.ts'
 import type { Scope } from './scope.ts'
 import type { Sshd } from './sshd.ts'
 import { tempFolder } from './tree.ts'
@@ -40,6 +40,8 @@ export interface ProxyOptions {
   machines?: Settings['machines']
   /** Secrets of another proxy, whose tokens then hold here too. */
   sharing?: TestProxy
+  /** Custom plugins. */
+  plugins?: BuildOptions['plugins']
 }
 
 /** The whole proxy inside the test's process, on a port of its own, with users, agents and clients at hand. */
@@ -49,12 +51,14 @@ export class TestProxy {
   readonly log: LogLine[] = []
   readonly #scope: Scope
   readonly #sockets = { client: new Set<WebSocket>(), agent: new Set<WebSocket>() }
+  readonly #plugins: NonNullable<BuildOptions['plugins']>
   #app!: FastifyInstance
   #port = 0
 
-  constructor(scope: Scope, settings: Settings) {
+  constructor(scope: Scope, settings: Settings, plugins: BuildOptions['plugins'] = []) {
     this.#scope = scope
     this.settings = settings
+    this.#plugins = plugins
   }
 
   get app(): FastifyInstance {
@@ -69,7 +73,7 @@ export class TestProxy {
 
   async start(): Promise<void> {
     const logStream = { write: (line: string) => void this.log.push(JSON.parse(line) as LogLine) }
-    const app = await buildServer({ settings: this.settings, logStream })
+    const app = await buildServer({ settings: this.settings, plugins: this.#plugins, logStream })
     app.websocketServer.on('connection', (socket: WebSocket, request: IncomingMessage) => {
       const sockets = this.#sockets[request.url?.includes('/agent') ? 'agent' : 'client']
       sockets.add(socket)
@@ -97,8 +101,9 @@ export class TestProxy {
   }
 
   tokenOf(user: string, more: Partial<TokenRequest> = {}): string {
-    const { secret } = this.settings.auth
-    return signToken(secret, { sub: user, tier: 'enterprise', ttlSeconds: TOKEN_TTL_SECONDS, ...more })
+    const { secret, issuer, audience } = this.settings.auth
+    const usual = { tier: 'enterprise', ttlSeconds: TOKEN_TTL_SECONDS, issuer, audience }
+    return signToken(secret, { sub: user, ...usual, ...more })
   }
 
   /**
@@ -188,7 +193,7 @@ export async function startProxy(scope: Scope, options: ProxyOptions = {}): Prom
     settings.ssh.masterSecret = options.sharing.settings.ssh.masterSecret
   }
   if (options.machines !== undefined) settings.machines = options.machines
-  const proxy = new TestProxy(scope, settings)
+  const proxy = new TestProxy(scope, settings, options.plugins)
   await proxy.start()
   scope.after(() => proxy.close())
   return proxy

@@ -1,0 +1,41 @@
+import { checkShape } from './bearer.ts'
+import { userOf } from './claims.ts'
+import { tokenInvalid } from './errors.ts'
+import type { IssuerKeys } from './issuer-keys.ts'
+import type { User } from './tokens.ts'
+import { type Demands, type Verify, verifierOf } from './verifier.ts'
+
+/** The one algorithm of this server's own secret; no key of an issuer's is ever used with it. */
+const OWN_ALGORITHM = 'HS256'
+
+/** Reads tokens: those that this server's secret has signed, and those of the issuer where one is configured. */
+export class TokenReader {
+  readonly #own: Verify
+  readonly #issuer: IssuerKeys | undefined
+  readonly #clockToleranceMs: number
+
+  constructor(secret: string, issuer: IssuerKeys | undefined, demands: Demands) {
+    this.#own = verifierOf(secret, [OWN_ALGORITHM], demands)
+    this.#issuer = issuer
+    this.#clockToleranceMs = demands.clockToleranceMs
+  }
+
+  /** @throws {TunnelError} TOKEN_INVALID, TOKEN_EXPIRED; STATE_UNAVAILABLE where the issuer's keys are not known */
+  async read(token: string): Promise<User> {
+    checkShape(token)
+    const { alg, kid } = headerOf(token)
+    const isOwn = this.#issuer === undefined || alg === OWN_ALGORITHM
+    const verify = isOwn ? this.#own : await this.#issuer.verifierFor(kid, alg)
+    return userOf(token, verify(token), this.#clockToleranceMs, isOwn)
+  }
+}
+
+function headerOf(token: string): { alg?: unknown; kid?: unknown } {
+  try {
+    const header: unknown = JSON.parse(Buffer.from(token.split('.', 1)[0] ?? '', 'base64url').toString())
+    if (typeof header === 'object' && header !== null) return header
+  } catch {
+    // Told below.
+  }
+  throw tokenInvalid('its header is not an object')
+}
