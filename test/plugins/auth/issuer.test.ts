@@ -13,6 +13,8 @@ import {
   tokenBy,
 } from '../../support/issuer.ts'
 
+import { until } from '../../support/proxy.ts'
+
 const SECRET = 'a secret of a test that is long enough'
 const DEMANDS = { issuer: 'https://id.example', audience: 'tunnel', clockToleranceMs: 1_000 }
 const MINUTE_MS = 60_000
@@ -100,7 +102,7 @@ test('a key that is new at the issuer is found, and one that was withdrawn holds
   server.keys = []
   advance(TIMES.maxAgeMs)
   assert.equal(await codeOf(tokenBy(after, claims())), 'alice')
-  assert.equal(server.asked.length, 3)
+  await until(() => server.asked.length === 3)
 })
 
 test('a flood of key ids that there are not costs the issuer one request in the stated time', async (t) => {

@@ -1,0 +1,394 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import type { FastifyInstance, LightMyRequestResponse, RouteOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { firstRefreshToken } from '../plugins/auth/refresh-tokens.ts'
+import lifecycle from '../plugins/lifecycle/index.ts'
+import * as frames from '../protocol/codec/frames.ts'
+import { FrameType } from '../protocol/codec/frames.ts'
+import { helloOf, idOf, RawClient } from './plugins/links/raw-client.ts'
+import { forgeries } from './support/forgeries.ts'
+import { jwkOf, signingKey, startKeyServer, tokenBy } from './support/issuer.ts'
+import { listenTcp, startProxy, type TestProxy } from './support/proxy.ts'
+
+const ISSUER = 'https://id.example'
+const AUDIENCE = 'tunnel'
+const KEYS = {
+  RS256: signingKey('RS256', 'rsa'),
+  PS256: signingKey('PS256', 'pss'),
+  ES256: signingKey('ES256', 'ec'),
+  EdDSA: signingKey('EdDSA', 'ed'),
+}
+
+interface Entry {
+  /** `none`: whoever may connect. `metrics`, `body`: what it asks for is not a user's token in a header. */
+  asks: 'user' | 'metrics' | 'body' | 'none'
+  /** Its path with everything filled in, alice's machine `home` where it has one. */
+  path: string
+  body?: object
+  /** What a user gets who has nothing here; a code where it is refused. */
+  other?: string | number
+  /** What an agent of alice's gets. */
+  agent?: string | number
+}
+
+const API = '/api/tunnel'
+const OK = 200
+
+/** Every route, and what each kind of caller gets. A route that is not here fails the test. */
+const ROUTES: Record<string, Entry> = {
+  'GET /connect': { asks: 'user', path: '/connect', other: 'REQUEST_INVALID', agent: 'REQUEST_INVALID' },
+  'GET /agent': { asks: 'user', path: '/agent', other: 'REQUEST_INVALID', agent: 'REQUEST_INVALID' },
+  'GET /machines': { asks: 'user', path: '/machines', other: OK, agent: OK },
+  'GET /machines/:machine': { asks: 'user', path: '/machines/home', other: 'MACHINE_UNKNOWN', agent: OK },
+  'DELETE /machines/:machine': {
+    ...{ asks: 'user', path: '/machines/home', other: 'MACHINE_UNKNOWN', agent: 'FORBIDDEN' },
+  },
+  'POST /machines/:machine/trust': {
+    ...{ asks: 'user', path: '/machines/home/trust', other: 'MACHINE_UNKNOWN', agent: 'FORBIDDEN' },
+  },
+  // A name of one's own: the machine that it makes is the caller's.
+  'POST /machines/:machine/enrolment': {
+    ...{ asks: 'user', path: '/machines/home/enrolment', other: 201, agent: 'FORBIDDEN' },
+  },
+  'POST /enrolments': {
+    ...{
+      asks: 'body',
+      path: '/enrolments',
+      body: { code: 'wrong' },
+      other: 'TICKET_INVALID',
+      agent: 'TICKET_INVALID',
+    },
+  },
+  'GET /ssh/key': { asks: 'user', path: '/ssh/key', other: OK, agent: OK },
+  'POST /auth/ticket': { asks: 'user', path: '/auth/ticket', other: 201, agent: 'FORBIDDEN' },
+  'POST /auth/refresh': {
+    ...{ asks: 'body', path: '/auth/refresh', body: { refreshToken: 'a.b.c' } },
+    ...{ other: 'TOKEN_INVALID', agent: 'TOKEN_INVALID' },
+  },
+  'POST /auth/revoke': {
+    ...{ asks: 'user', path: '/auth/revoke', body: { sub: 'alice' }, other: 'FORBIDDEN', agent: 'FORBIDDEN' },
+  },
+  'GET /health': { asks: 'none', path: '/health' },
+  'GET /health/ready': { asks: 'none', path: '/health/ready' },
+  'GET /metrics': { asks: 'metrics', path: '/metrics', other: 'TOKEN_INVALID', agent: 'TOKEN_INVALID' },
+}
+
+/** What a frame on another's stream, in another's name, comes to; alice's stream goes on whatever it is. */
+type Outcome = 'ignored' | 'answered' | 'refused' | 'closed'
+const FRAMES: Record<keyof typeof FrameType, { client: Outcome; agent: Outcome; body: () => Uint8Array }> = {
+  HELLO: { client: 'closed', agent: 'closed', body: () => frames.encodeJson(FrameType.HELLO, 0, helloOf()) },
+  PING: {
+    client: 'answered',
+    agent: 'answered',
+    body: () => frames.encodeFrame(FrameType.PING, 0, Buffer.alloc(8)),
+  },
+  PONG: {
+    client: 'ignored',
+    agent: 'ignored',
+    body: () => frames.encodeFrame(FrameType.PONG, 0, Buffer.alloc(8)),
+  },
+  // Of the other user, whom the link does not belong to.
+  AUTH: { client: 'closed', agent: 'closed', body: () => new Uint8Array() },
+  GOAWAY: {
+    ...{ client: 'ignored', agent: 'ignored' },
+    body: () =>
+      frames.encodeJson(FrameType.GOAWAY, 0, { code: 'SHUTTING_DOWN', message: '', deadlineMs: 1_000 }),
+  },
+  OPEN: {
+    ...{ client: 'refused', agent: 'refused' },
+    body: () => frames.encodeHead(FrameType.OPEN, 1, { ...NAMED, window: 65_536 }),
+  },
+  ACCEPT: {
+    client: 'closed',
+    agent: 'closed',
+    body: () => frames.encodeHead(FrameType.ACCEPT, 1, { window: 1 }),
+  },
+  DATA: {
+    client: 'closed',
+    agent: 'closed',
+    body: () => frames.encodeFrame(FrameType.DATA, 1, Buffer.from('x')),
+  },
+  AUX: {
+    client: 'closed',
+    agent: 'closed',
+    body: () => frames.encodeFrame(FrameType.AUX, 1, Buffer.from('x')),
+  },
+  EVENT: {
+    client: 'closed',
+    agent: 'closed',
+    body: () => frames.encodeJson(FrameType.EVENT, 1, { signal: 'KILL' }),
+  },
+  END: { client: 'closed', agent: 'closed', body: () => frames.encodeFrame(FrameType.END, 1) },
+  WINDOW: {
+    client: 'closed',
+    agent: 'closed',
+    body: () => frames.encodeFrame(FrameType.WINDOW, 1, Buffer.alloc(12)),
+  },
+  RESET: {
+    ...{ client: 'closed', agent: 'closed' },
+    body: () => frames.encodeJson(FrameType.RESET, 1, { code: 'ABORTED', message: '' }),
+  },
+  SUSPEND: { client: 'closed', agent: 'closed', body: () => frames.encodeFrame(FrameType.SUSPEND, 1) },
+  RESUME: {
+    ...{ client: 'refused', agent: 'refused' },
+    body: () => frames.encodeJson(FrameType.RESUME, 1, { ...NAMED, received: 0, limit: 65_536, attempt: 9 }),
+  },
+  RESUMED: {
+    ...{ client: 'closed', agent: 'closed' },
+    body: () => frames.encodeJson(FrameType.RESUMED, 1, { received: 0, limit: 1 }),
+  },
+}
+/** Alice's stream, by its id, as a peer might name it. */
+const NAMED = { id: idOf(1), kind: 'ssh', machine: 'home', subject: 'alice', owner: 'alice' }
+
+interface Scene {
+  proxy: TestProxy
+  routes: Set<string>
+  /** Everything that a caller was told. */
+  told: string[]
+  /** Every secret that was used. */
+  secrets: Set<string>
+  token(user: string, more?: Parameters<TestProxy['tokenOf']>[1]): string
+  forged: Record<string, string>
+  ask(entry: Entry & { method: string }, token?: string): Promise<LightMyRequestResponse>
+}
+
+async function startScene(t: TestContext): Promise<Scene> {
+  const server = await startKeyServer(
+    t,
+    Object.values(KEYS).map((key) => jwkOf(key)),
+  )
+  const routes = new Set<string>()
+  // In the place of the first built-in: it sees all routes that come after it.
+  const watch = fp(
+    async (app: FastifyInstance) => {
+      app.addHook('onRoute', ({ method, url }: RouteOptions) => {
+        for (const name of [method].flat()) if (name !== 'HEAD') routes.add(`${name} ${url.replace(API, '')}`)
+      })
+      await (lifecycle as (app: FastifyInstance) => Promise<void>)(app)
+    },
+    { name: 'tunnel-lifecycle' },
+  )
+  const metricsToken = 'a token for the metrics alone'
+  const set = [
+    ...[`auth.issuer=${ISSUER}`, `auth.audience=${AUDIENCE}`, `auth.jwks.url=${server.url}`],
+    ...['log.level=trace', `metrics.token=${metricsToken}`],
+  ]
+  const proxy = await startProxy(t, { set, plugins: [watch] })
+  const { secret } = proxy.settings.auth
+  const now = Math.floor(Date.now() / 1_000)
+  const claims = { sub: 'alice', iss: ISSUER, aud: AUDIENCE, iat: now, exp: now + 3_600 }
+  const forged = forgeries({ claims, secret, keys: KEYS, keysUrl: server.url })
+  const secrets = new Set([secret, proxy.settings.ssh.masterSecret, metricsToken])
+  const told: string[] = []
+  return {
+    ...{ proxy, routes, told, secrets, forged },
+    token(user, more) {
+      const token = proxy.tokenOf(user, more)
+      secrets.add(token)
+      return token
+    },
+    async ask({ method, path, body }, token) {
+      if (token !== undefined) secrets.add(token)
+      const answer = await proxy.app.inject({
+        method: method as 'GET',
+        url: API + path,
+        // Not of this machine, for the metrics.
+        remoteAddress: '192.0.2.1',
+        headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+        ...(body !== undefined && { payload: body }),
+      })
+      if (answer.statusCode >= 400) told.push(JSON.stringify(answer.headers), answer.body)
+      return answer
+    },
+  }
+}
+
+function codeOf(answer: LightMyRequestResponse): string | number {
+  return answer.statusCode < 400 ? answer.statusCode : (answer.json() as { code: string }).code
+}
+
+test('whoever you are not, you get in nowhere', async (t) => {
+  const scene = await startScene(t)
+  const agentOf = (t: TestContext, machine: string, token: string) =>
+    new RawClient(t, { url: scene.proxy.url, token, route: 'agent' }).hello({
+      ...{ role: 'agent', machine, enrol: { hostKeys: [], sshUser: 'me' } },
+    })
+
+  const entries = () =>
+    Object.entries(ROUTES).map(([name, entry]) => ({ name, method: name.split(' ')[0] ?? '', ...entry }))
+  const ofUsers = () => entries().filter(({ asks }) => asks === 'user')
+
+  await agentOf(t, 'home', scene.token('alice'))
+
+  await t.test('every way in is in the table, and nothing that is not there any more', () => {
+    assert.deepEqual([...scene.routes].sort(), Object.keys(ROUTES).sort())
+    assert.deepEqual(Object.keys(FRAMES).sort(), Object.keys(FrameType).sort())
+    assert.ok(Object.keys(scene.forged).length >= 60)
+  })
+
+  await t.test('a stranger gets into no route', async () => {
+    for (const entry of ofUsers()) assert.equal(codeOf(await scene.ask(entry)), 'TOKEN_MISSING', entry.name)
+    for (const entry of entries()) {
+      if (entry.asks === 'metrics') assert.equal(codeOf(await scene.ask(entry)), 'TOKEN_MISSING', entry.name)
+      const head = await scene.proxy.app.inject({
+        method: 'HEAD',
+        url: API + entry.path,
+        remoteAddress: '192.0.2.1',
+      })
+      if (entry.asks !== 'none')
+        assert.ok(head.statusCode >= 400, `HEAD of ${entry.name} is ${head.statusCode}`)
+    }
+  })
+
+  await t.test(
+    "an expired, a revoked and a foreign token get into no route, nor does a token's other form",
+    async () => {
+      const admin = scene.token('root', { roles: ['admin'] })
+      const revoked = scene.token('alice')
+      const revoke = await scene.ask(
+        { ...ROUTES['POST /auth/revoke']!, method: 'POST', body: { token: revoked } },
+        admin,
+      )
+      assert.equal(revoke.statusCode, 204)
+      const { secret, refreshTtlMs } = scene.proxy.settings.auth
+      const bad: Record<string, [token: string, code: string]> = {
+        expired: [scene.token('alice', { ttlSeconds: -60 }), 'TOKEN_EXPIRED'],
+        revoked: [revoked, 'TOKEN_REVOKED'],
+        foreign: [scene.token('alice', { issuer: 'https://other.example' }), 'TOKEN_INVALID'],
+        'for another service': [scene.token('alice', { audience: 'other' }), 'TOKEN_INVALID'],
+        'a refresh token': [firstRefreshToken({ secret, refreshTtlMs }, { sub: 'alice' }), 'TOKEN_INVALID'],
+        'a megabyte': [`${'a'.repeat(1_048_576)}.b.c`, 'TOKEN_INVALID'],
+      }
+      for (const [what, [token, code]] of Object.entries(bad)) {
+        for (const entry of ofUsers())
+          assert.equal(codeOf(await scene.ask(entry, token)), code, `${what}: ${entry.name}`)
+      }
+    },
+  )
+
+  await t.test('no forgery gets into any route', async () => {
+    for (const [what, token] of Object.entries(scene.forged)) {
+      for (const entry of ofUsers()) {
+        const code = codeOf(await scene.ask(entry, token))
+        assert.ok(code === 'TOKEN_INVALID' || code === 'TOKEN_MISSING', `${what}: ${entry.name} is ${code}`)
+      }
+    }
+    // They would be taken if they were right.
+    const now = Math.floor(Date.now() / 1_000)
+    const right = tokenBy(KEYS.PS256, { sub: 'alice', iss: ISSUER, aud: AUDIENCE, exp: now + 60 })
+    assert.equal(codeOf(await scene.ask({ ...ROUTES['GET /machines']!, method: 'GET' }, right)), OK)
+  })
+
+  await t.test("another user and an agent get what the table says, and nothing of alice's", async () => {
+    const other = scene.token('mallory')
+    const agent = scene.token('alice', { roles: ['agent'], machine: 'home' })
+    for (const entry of entries().filter(({ asks }) => asks !== 'none')) {
+      const answer = await scene.ask(entry, other)
+      assert.equal(codeOf(answer), entry.other, `another user: ${entry.name}`)
+      if (entry.asks === 'user') assert.ok(!answer.body.includes('alice'), `${entry.name}: ${answer.body}`)
+      assert.equal(codeOf(await scene.ask(entry, agent)), entry.agent, `an agent: ${entry.name}`)
+    }
+    const mine = await scene.ask(
+      { ...ROUTES['GET /machines/:machine']!, method: 'GET' },
+      scene.token('alice'),
+    )
+    assert.equal(mine.json().online, true)
+  })
+
+  await t.test(
+    "no frame of another's link reaches a stream of alice's, and each comes to what the table says",
+    async (t) => {
+      const target = await listenTcp(t, (socket) => socket.pipe(socket))
+      const agent = await scene.proxy.startAgent('desk', 'alice', target, { token: scene.token('alice') })
+      t.after(() => agent.close())
+      const alice = await scene.proxy.connect('alice', { token: scene.token('alice') })
+      const stream = await alice.open({ machine: 'desk', kind: 'ssh' })
+      stream.on('error', () => {})
+      const echo = async (text: string) => {
+        stream.write(text)
+        const [chunk] = (await once(stream, 'data')) as [Buffer]
+        assert.equal(String(chunk), text)
+      }
+      await echo('before')
+      Object.assign(NAMED, { id: stream.stream.id, machine: 'desk' })
+      const links = {
+        client: () => new RawClient(t, { url: scene.proxy.url, token: scene.token('mallory') }).hello(),
+        agent: () => agentOf(t, 'mine', scene.token('mallory')),
+      }
+      for (const [type, entry] of Object.entries(FRAMES)) {
+        const body =
+          type === 'AUTH'
+            ? frames.encodeJson(FrameType.AUTH, 0, { token: scene.token('alice') })
+            : entry.body()
+        for (const role of ['client', 'agent'] as const) {
+          const raw = await links[role]()
+          assert.equal(
+            await outcomeOf(raw, body.slice()),
+            entry[role],
+            `${type} of ${role === 'agent' ? 'an' : 'a'} ${role}`,
+          )
+          raw.socket.terminate()
+          await echo(`${type} ${role}`)
+        }
+      }
+    },
+  )
+
+  await t.test('no forgery renews a link, and none opens one', async (t) => {
+    for (const [what, token] of Object.entries(scene.forged)) {
+      scene.secrets.add(token)
+      const raw = await new RawClient(t, { url: scene.proxy.url, token: scene.token('alice') }).hello()
+      raw.json(FrameType.AUTH, 0, { token })
+      const { code, reason } = await raw.closed
+      scene.told.push(reason)
+      assert.equal(code, 4401, what)
+    }
+  })
+
+  await t.test(
+    'no secret stands in any log, answer, close reason, metric or line of the audit trail',
+    async () => {
+      const { proxy, told, secrets } = scene
+      const metrics = await (await fetch(`${proxy.url}${API}/metrics`)).text()
+      await proxy.close()
+      const audit = await readFile(join(proxy.settings.state.dir, 'audit.log'), 'utf8')
+      const printed = [...proxy.log.map((line) => JSON.stringify(line)), ...told, metrics, audit].join('\n')
+      assert.ok(proxy.log.length > 100 && secrets.size > 100)
+      for (const secret of secrets) {
+        // Of a token the signature alone would be enough to use it.
+        const parts = [secret, ...(secret.length > 100 ? [secret.slice(secret.lastIndexOf('.') + 1)] : [])]
+        for (const part of parts.filter(({ length }) => length > 20)) {
+          assert.ok(!printed.includes(part), `${part.slice(0, 12)}… was printed`)
+        }
+      }
+      // No user is a label.
+      assert.ok(!/alice|mallory/.test(metrics))
+    },
+  )
+})
+
+/** What comes of a frame: its link is closed, a stream on it refused, something answered, or nothing. */
+async function outcomeOf(raw: RawClient, frame: Uint8Array): Promise<Outcome> {
+  const before = raw.received.length
+  raw.send(frame)
+  // Frames are answered in their order: after this PING comes nothing of what was before it.
+  raw.send(frames.encodeFrame(FrameType.PING, 0, Buffer.from('the last')))
+  const isLast = (each: Buffer) => each[0] === FrameType.PONG && each.subarray(5).toString() === 'the last'
+  // A token is judged beside what follows it.
+  if (frame[0] === FrameType.AUTH) return raw.closed.then(() => 'closed')
+  try {
+    await raw.frame(isLast)
+  } catch {
+    return 'closed'
+  }
+  const isRefusal = (each: Buffer) => each[0] === FrameType.RESET
+  if (frame[0] === FrameType.OPEN || frame[0] === FrameType.RESUME) await raw.frame(isRefusal)
+  const since = raw.received.slice(before).filter((each) => !isLast(each) && each[0] !== FrameType.PING)
+  if (since.some(isRefusal)) return 'refused'
+  return since.length > 0 ? 'answered' : 'ignored'
+}
