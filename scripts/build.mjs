@@ -5,6 +5,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { bundle } from './bundle.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const require = createRequire(import.meta.url)
@@ -46,7 +47,6 @@ const compiled = spawnSync(program, [...words, '-p', join(root, 'tsconfig.build.
   env: { ...process.env, npm_config_omit: '', npm_config_local_prefix: '' },
 })
 if (compiled.status !== 0) process.exit(compiled.status ?? 1)
-await bundleTypeBox()
 cpSync(join(root, 'config', 'profiles'), join(root, 'dist', 'config', 'profiles'), { recursive: true })
 
 // Every profile's client settings, so that `tunnel stdio` starts without TypeBox (client/profiles.ts reads them).
@@ -61,8 +61,6 @@ writeFileSync(
   JSON.stringify(Object.fromEntries(resolved)),
 )
 
-chmodSync(join(root, 'dist', 'cli', 'main.js'), 0o755)
-
 // Man pages and completions are made from the same definitions as --help.
 const { referenceFiles } = await import(
   pathToFileURL(join(root, 'dist', 'cli', 'reference', 'files.js')).href
@@ -73,45 +71,45 @@ for (const [name, text] of await referenceFiles()) {
   writeFileSync(file, text)
 }
 
+await bundleCode()
+chmodSync(join(root, 'dist', 'cli', 'main.js'), 0o755)
+
 /**
- * TypeBox is several hundred small modules, and loading them takes as long as everything else of a command's start.
- * So dist/ has it as one file; its schemas are plain objects, the same for whoever made them.
+ * A start that loads hundreds of modules takes twice as long as the same code in a few files. Of the packages those are
+ * inside that a command of a person needs at once; the others stay where npm updates them and where tools that trace
+ * them find them.
  */
-async function bundleTypeBox() {
+async function bundleCode() {
   // A production install has no bundler: its commands start a little later.
   const { build } = await import('esbuild').catch(() => ({}))
   if (build === undefined) return
   const dist = join(root, 'dist')
-  const vendor = join(dist, 'vendor')
-  const bundling = build({
-    absWorkingDir: root,
-    entryPoints: { typebox: 'typebox', 'typebox-value': 'typebox/value' },
-    outdir: vendor,
-    bundle: true,
-    splitting: true,
-    format: 'esm',
-    platform: 'neutral',
-    target: 'node20',
-    logLevel: 'silent',
+  const { exports, bin } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const entries = [...Object.values(exports), ...Object.values(bin)]
+  const bundling = bundle({
+    ...{ build, outdir: dist, placesIn: dist, placesAs: '.js', isMovable: true },
+    entryPoints: [...new Set(entries)].map((path) =>
+      relative(dist, join(root, path)).replace(/\.js$/, '.ts'),
+    ),
+    isInside: (name) => /^(commander|typebox|ws)(\/|$)/.test(name),
   })
+  let bundled
   try {
-    await bundling
+    bundled = await bundling
   } catch (error) {
     // Its native part is an optional dependency, which may be left out.
-    console.warn(`TypeBox is not bundled: ${String(error).split('\n', 1)[0]}`)
+    console.warn(`dist/ is not bundled: ${String(error).split('\n', 1)[0]}`)
     return
   }
-  cpSync(join(dirname(dirname(require.resolve('typebox'))), 'license'), join(vendor, 'typebox.license'))
-  const vendored = { typebox: 'typebox.js', 'typebox/value': 'typebox-value.js' }
   for (const name of readdirSync(dist, { recursive: true })) {
-    if (!name.endsWith('.js') || name.startsWith('vendor')) continue
-    const path = join(dist, name)
-    const code = readFileSync(path, 'utf8')
-    const bundled = code.replace(/(?<=^(?:import|export)\b.* from )'(typebox[^']*)'/gm, (_, specifier) => {
-      const file = vendored[specifier]
-      if (file === undefined) throw new Error(`${name} imports ${specifier}, which is not bundled`)
-      return `'${relative(dirname(path), join(vendor, file)).replace(/^(?!\.)/, './')}'`
-    })
-    if (bundled !== code) writeFileSync(path, bundled)
+    if (/\.js(\.map)?$/.test(name)) rmSync(join(dist, name))
   }
+  bundled.write()
+  writeFileSync(join(dist, 'THIRD-PARTY-LICENSES'), bundled.packages.map(licenseOf).join('\n'))
+}
+
+function licenseOf(folder) {
+  const { name, version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+  const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry))
+  return `${name} ${version}\n\n${readFileSync(join(folder, file), 'utf8')}`
 }

@@ -1,66 +1,51 @@
 // Compiles test files, with the sources that they import, into plain JavaScript that Node starts at once.
 // Doing it once costs a second; loading TypeScript in every test's process costs a third of the whole run.
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
+import { bundle } from './bundle.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
-/** Packages stay where they are, except TypeBox: its several hundred modules take longer to load than all others. */
-const packagesOutside = {
-  name: 'packages-outside',
-  setup(build) {
-    build.onResolve({ filter: /^[^./]/ }, ({ kind, path }) =>
-      kind === 'entry-point' || /^typebox(\/|$)/.test(path) ? undefined : { path, external: true },
-    )
-  },
-}
-
-/** Modules keep the place of their source: they read files beside it, and tests start others from there. */
-const keepPlaces = {
-  name: 'keep-places',
-  setup(build) {
-    build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
-      const places = { url: pathToFileURL(path).href, dirname: dirname(path), filename: path }
-      const source = readFileSync(path, 'utf8')
-      const contents = source.replace(/\bimport\.meta\.(url|dirname|filename)\b/g, (_, name) =>
-        JSON.stringify(places[name]),
-      )
-      return { contents, loader: 'ts' }
-    })
-  },
-}
-
 /** Below the root, so that the packages are found. */
 const OUT = '.tests'
+const COMMAND = 'command'
+/** Modules that programs import which tests write and start (test/support/compiled.ts). */
+const FOR_PROGRAMS = ['config/secrets.ts', 'plugins/state/embedded.ts']
+
+/** Programs of their own, which the tests start and do not contain. */
+const OUTSIDE = /^(esbuild|playwright-core|tsx|typescript)(\/|$)/
 
 /**
- * Modules that several files share are compiled once, and stay one module within a process.
+ * Modules that several files share are compiled once, and stay one module within a process. So is the command, with
+ * the packages that dist/ leaves outside: tests start it hundreds of times.
  * @param {string[]} files from the root
- * @returns {Promise<{ folder: string, compiled: string[], remove: () => void }>} paths from the root
+ * @returns {Promise<{ folder: string, compiled: string[], command: string, remove: () => void }>} paths from the root
  */
 export async function compileTests(files) {
   removeLeftovers()
   const folder = join(OUT, String(process.pid))
   const remove = () => rmSync(join(root, folder), { recursive: true, force: true })
   remove()
-  await build({
-    absWorkingDir: root,
-    entryPoints: files,
-    outdir: folder,
-    outbase: root,
-    bundle: true,
-    splitting: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20',
-    sourcemap: true,
-    sourcesContent: false,
-    logLevel: 'warning',
-    plugins: [packagesOutside, keepPlaces],
-  })
-  return { folder, compiled: files.map((file) => join(folder, file.replace(/\.ts$/, '.js'))), remove }
+  const isInside = (name) => !OUTSIDE.test(name)
+  const bundles = await Promise.all([
+    bundle({
+      ...{ build, isInside, outdir: folder, entryPoints: [...files, ...FOR_PROGRAMS] },
+      ...{ placesIn: root, placesAs: '.ts', isMovable: false },
+    }),
+    bundle({
+      ...{ build, isInside, outdir: join(folder, COMMAND), entryPoints: ['cli/main.ts', 'cli/dispatch.ts'] },
+      ...{ placesIn: join(root, 'dist'), placesAs: '.js', isMovable: false },
+    }),
+  ])
+  for (const { write } of bundles) write()
+  return {
+    folder,
+    compiled: files.map((file) => join(folder, file.replace(/\.ts$/, '.js'))),
+    command: join(folder, COMMAND, 'cli', 'main.js'),
+    remove,
+  }
 }
 
 /**

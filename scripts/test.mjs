@@ -44,9 +44,13 @@ function buildIsStale() {
     .filter((folder) => changedAtMs(folder) > 0)
     .flatMap((folder) => filesUnder(folder, (name) => name.endsWith('.ts') || name.endsWith('.json')))
   const builtAtMs = changedAtMs(join(root, 'dist', 'cli', 'main.js'))
-  const builders = ['server.ts', 'package-lock.json', 'tsconfig.json', 'scripts/build.mjs'].map((file) =>
-    join(root, file),
-  )
+  const builders = [
+    'server.ts',
+    'package-lock.json',
+    'tsconfig.json',
+    'scripts/build.mjs',
+    'scripts/bundle.mjs',
+  ].map((file) => join(root, file))
   return [...builders, ...sources].some((path) => changedAtMs(path) > builtAtMs)
 }
 
@@ -77,7 +81,7 @@ if (files.length === 0) {
 
 run('install-test-packages.mjs')
 if (buildIsStale()) run('build.mjs')
-const { folder, compiled, remove } = await compileTests(files)
+const { folder, compiled, command, remove } = await compileTests(files)
 process.on('exit', remove)
 const coverage = withCoverage ? new Coverage(root, join(folder, 'coverage')) : undefined
 
@@ -95,7 +99,12 @@ const child = spawn(
     cwd: root,
     stdio: ['ignore', 'inherit', 'inherit'],
     detached: true,
-    env: { ...process.env, ...(coverage && { NODE_V8_COVERAGE: coverage.folder }) },
+    env: {
+      ...process.env,
+      TUNNEL_TEST_COMPILED: join(root, folder),
+      TUNNEL_TEST_CLI: process.env.TUNNEL_TEST_CLI ?? join(root, command),
+      ...(coverage && { NODE_V8_COVERAGE: coverage.folder }),
+    },
   },
 )
 

@@ -1,25 +1,25 @@
 import assert from 'node:assert/strict'
-import { copyFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'node:test'
+import { pathToFileURL } from 'node:url'
 import { requireSystem } from '../support/sshd.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, startTunnel, tunnel } from './tunnel.ts'
 import { buildWay } from './way.ts'
 
-const ERRORS = new URL('../../protocol/codec/errors.ts', import.meta.url)
+/** In a bundle of its own, so that its TunnelError is another class than the proxy's. */
+const PROTOCOL = pathToFileURL(join(import.meta.dirname, '../../dist/protocol/index.js')).href
 
 test('a plugin from the command line refuses a stream, and its words reach the person', {
   skip: requireSystem('sshd', 'ssh'),
 }, async (t) => {
   const way = await buildWay(t)
   const folder = await tempFolder(t)
-  // A copy, as in a package of its own: its TunnelError is another class than the proxy's.
-  await copyFile(ERRORS, join(folder, 'errors.ts'))
   await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
   await writeFile(
     join(folder, 'refuse.ts'),
-    `import { TunnelError } from './errors.ts'
+    `import { TunnelError } from '${PROTOCOL}'
      export default async function refuse(app: { tunnel: { addHook(name: string, hook: (context: { head: { kind: string } }) => void): void } }) {
        app.tunnel.addHook('preOpen', ({ head }) => {
          if (head.kind === 'exec') throw new TunnelError('POLICY_DENIED', 'no commands at night', { hop: 'client' })

@@ -18,6 +18,7 @@ import { type TestContext, test } from 'node:test'
 import { ConfigError, type LoadOptions, loadSettings } from '../../config/index.ts'
 import { readOrMakeSecrets, readSecrets } from '../../config/secrets.ts'
 import { mistrustOf } from '../../config/trust.ts'
+import { compiledModule } from '../support/compiled.ts'
 
 const LONG = 'long enough to be a secret, surely'
 
@@ -217,18 +218,15 @@ test('files of TLS that are not there are refused at the start', () => {
 
 test('of processes that start at once one makes the secrets and all have the same', async (t) => {
   const stateDir = join(folder(t), 'deep', 'state')
-  const root = join(import.meta.dirname, '../..')
   const program = `
-    const { readOrMakeSecrets } = await import(${JSON.stringify(join(root, 'dist/config/secrets.js'))})
+    const { readOrMakeSecrets } = await import(${JSON.stringify(compiledModule('config/secrets.ts'))})
     process.stdin.once('data', () => {
       process.stdout.write(readOrMakeSecrets(process.argv[1]).jwtSecret)
       process.exit()
     })
     process.stderr.write('ready')`
   const children = Array.from({ length: 4 }, () =>
-    spawn(process.execPath, ['--input-type=module', '-e', program, stateDir], {
-      cwd: root,
-    }),
+    spawn(process.execPath, ['--input-type=module', '-e', program, stateDir]),
   )
   t.after(() => children.forEach((child) => void child.kill('SIGKILL')))
   await Promise.all(children.map((child) => once(child.stderr, 'data')))

@@ -11,9 +11,10 @@ import { type Sshd, shellLine, startSshd } from './sshd.ts'
 import { freePort } from './system.ts'
 import { tempFolder } from './tree.ts'
 
-/** The compiled command, as a user runs it. */
-export const TUNNEL_CLI =
-  process.env.TUNNEL_TEST_CLI ?? fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+/** The command as a user has it. */
+export const BUILT_CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+/** The command of `npm test`, which starts sooner because more packages are bundled into it; elsewhere that of a user. */
+export const TUNNEL_CLI = process.env.TUNNEL_TEST_CLI ?? BUILT_CLI
 export const MACHINE = 'home'
 const SUBJECT = 'somebody'
 const TOKEN_TTL_SECONDS = 12 * 3_600

@@ -10,9 +10,10 @@ import { EmbeddedState } from '../../../plugins/state/embedded.ts'
 import { MemoryRecords } from '../../../plugins/state/memory-records.ts'
 import type { Clock } from '../../../protocol/clock.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
+import { compiledModule } from '../../support/compiled.ts'
 import { stateSuite } from './suite.ts'
 
-const MODULE = join(import.meta.dirname, '../../../dist/plugins/state/embedded.js')
+const MODULE = compiledModule('plugins/state/embedded.ts')
 
 async function folder(t: TestContext): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'tunnel-state-'))
