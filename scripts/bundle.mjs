@@ -61,17 +61,22 @@ export async function bundle({ build, entryPoints, outdir, placesIn, placesAs, i
   }
 }
 
+/** Marks a question of ours to esbuild, which asks us again. */
+const ASKED = Symbol('asked')
+
 /** Inside are what our sources ask for and `isInside` names, with all that it needs itself; never what is native. */
 function choosePackages(isInside) {
   return {
     name: 'choose-packages',
-    setup({ onResolve }) {
-      onResolve({ filter: /^[^./]|\.node$/ }, ({ kind, path, importer, resolveDir }) => {
-        if (kind === 'entry-point') return undefined
+    setup({ onResolve, resolve }) {
+      onResolve({ filter: /^[^./]|\.node$/ }, async ({ kind, path, importer, resolveDir, pluginData }) => {
+        if (kind === 'entry-point' || pluginData === ASKED) return undefined
         if (NATIVE.test(path))
           return { path: path.startsWith('.') ? join(resolveDir, path) : path, external: true }
-        const isOurs = !importer.includes('node_modules')
-        return isOurs && !isInside(path) ? { path, external: true } : undefined
+        if (!importer.includes('node_modules')) return isInside(path) ? undefined : { path, external: true }
+        // A package may name one that it can do without.
+        const found = await resolve(path, { kind, importer, resolveDir, pluginData: ASKED })
+        return found.errors.length > 0 ? { path, external: true } : found
       })
     },
   }
