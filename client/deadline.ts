@@ -1,5 +1,5 @@
 import type { Clock } from '../protocol/clock.ts'
-import { TunnelError } from '../protocol/codec/errors.ts'
+import { MAX_TIMER_MS, TunnelError } from '../protocol/codec/errors.ts'
 
 /**
  * How long a caller waits: until its signal says stop, or for a time, which can be called off. Every request has one,
@@ -8,29 +8,41 @@ import { TunnelError } from '../protocol/codec/errors.ts'
 export class Deadline {
   readonly #outer: AbortSignal | undefined
   readonly #clock: Clock
-  readonly #timeoutMs: number
   readonly #what: string
   readonly #listeners = new Set<() => void>()
+  #timeoutMs = 0
   #timer: unknown
-  #movedAtMs: number | undefined
+  /** By the clock; undefined where it is when the timer fires. */
+  #untilMs: number | undefined
   #reason: TunnelError | undefined
+  #isCallers = false
 
-  constructor(clock: Clock, outer: AbortSignal | null | undefined, timeoutMs: number, what: string) {
+  /** @param timeoutMs absent: without end, until `limit` says another thing */
+  constructor(
+    clock: Clock,
+    outer: AbortSignal | null | undefined,
+    timeoutMs: number | undefined,
+    what: string,
+  ) {
     this.#clock = clock
-    this.#timeoutMs = timeoutMs
     this.#what = what
     this.#outer = outer ?? undefined
     if (this.#outer?.aborted === true) {
-      this.#reason = aborted(this.#outer)
+      this.#callerGaveUp(aborted(this.#outer))
       return
     }
     this.#outer?.addEventListener('abort', this.#abort, { once: true })
-    this.#timer = clock.setTimer(this.#timeUp, timeoutMs)
+    this.limit(timeoutMs)
   }
 
   /** Why the caller no longer waits; undefined while it waits. */
   get reason(): TunnelError | undefined {
     return this.#reason
+  }
+
+  /** It was the caller who gave up, by its signal or because its time is over. */
+  get isCallers(): boolean {
+    return this.#isCallers
   }
 
   /** Calls `listener` once, when the caller no longer waits; at once where it has given up already. */
@@ -43,9 +55,18 @@ export class Deadline {
     this.#listeners.delete(listener)
   }
 
+  /** The time begins again, with another length; without end when that is absent. */
+  limit(timeoutMs: number | undefined): void {
+    this.stopTimer()
+    if (timeoutMs === undefined || this.#reason !== undefined) return
+    this.#timeoutMs = timeoutMs
+    this.#untilMs = timeoutMs > MAX_TIMER_MS ? this.#clock.now() + timeoutMs : undefined
+    this.#setTimer(timeoutMs)
+  }
+
   /** Something has moved: the time begins again. */
   moved(): void {
-    this.#movedAtMs = this.#clock.now()
+    this.#untilMs = this.#clock.now() + this.#timeoutMs
   }
 
   /** From here on only the caller's own signal counts. */
@@ -59,21 +80,28 @@ export class Deadline {
     this.#listeners.clear()
   }
 
-  /** No timer is set each time that something moves, which is often: one that fires looks when that was. */
-  readonly #timeUp = () => {
-    const movedAtMs = this.#movedAtMs
-    this.#movedAtMs = undefined
-    if (movedAtMs !== undefined) {
-      this.#timer = this.#clock.setTimer(this.#timeUp, movedAtMs + this.#timeoutMs - this.#clock.now())
-      return
-    }
-    const text = `${this.#what} within ${this.#timeoutMs} ms`
-    this.#giveUp(new TunnelError('TIMEOUT', text, { hop: 'client' }))
+  #setTimer(ms: number): void {
+    this.#timer = this.#clock.setTimer(this.#timeUp, Math.min(ms, MAX_TIMER_MS))
   }
 
-  readonly #abort = () => this.#giveUp(aborted(this.#outer))
+  /** No timer is set each time that something moves, which is often: one that fires looks when the time is over. */
+  readonly #timeUp = () => {
+    const leftMs = this.#untilMs === undefined ? 0 : this.#untilMs - this.#clock.now()
+    if (leftMs >= 1) return this.#setTimer(leftMs)
+    const text = `${this.#what} within ${this.#timeoutMs} ms`
+    this.#callerGaveUp(new TunnelError('TIMEOUT', text, { hop: 'client' }))
+  }
 
-  #giveUp(reason: TunnelError): void {
+  readonly #abort = () => this.#callerGaveUp(aborted(this.#outer))
+
+  #callerGaveUp(reason: TunnelError): void {
+    this.#isCallers = this.#reason === undefined || this.#isCallers
+    this.giveUp(reason)
+  }
+
+  /** Ends the wait for a reason that is not the caller's. */
+  giveUp(reason: TunnelError): void {
+    if (this.#reason !== undefined) return
     this.#reason = reason
     const listeners = [...this.#listeners]
     this.#listeners.clear()

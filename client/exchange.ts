@@ -54,6 +54,11 @@ export class Exchange {
     return !this.#upload.finished
   }
 
+  /** Its head has come, whatever became of the rest. */
+  get isAnswered(): boolean {
+    return this.#headSeen
+  }
+
   #handlers(rides: boolean): StreamHandlers {
     return {
       accepted: (head: AcceptHead) => {

@@ -3,7 +3,7 @@ import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { StreamEvent } from '../protocol/codec/heads.ts'
 import { Deadline } from './deadline.ts'
 import type { ExchangeStream } from './exchange.ts'
-import { inPlace, type NewStreamHead, openWithBody } from './opening.ts'
+import { type NewStreamHead, openInPlace, openWithBody } from './opening.ts'
 import { retryDecision } from './outcome.ts'
 import type { RequestPath } from './request.ts'
 import { shellWord } from './shell-words.ts'
@@ -59,7 +59,7 @@ export async function exec(
     `the command on ${machine} did not begin`,
   )
   try {
-    return await inPlace(
+    return await openInPlace(
       path.queue,
       'normal',
       deadline,

@@ -1,12 +1,12 @@
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { HeaderList, Priority } from '../protocol/codec/heads.ts'
 import { formBlob } from './form-data.ts'
-import { headerList } from './headers.ts'
-import { targetOf } from './http.ts'
+import { targetOf } from './forward-request.ts'
+import { headerList, withIdempotencyKey } from './headers.ts'
 import { checkIntegrity } from './integrity.ts'
 import { MAX_RIDING_BYTES } from './opening.ts'
 import { type HttpHop, MAX_REDIRECTS, redirected } from './redirect.ts'
-import { type HttpAnswer, type RequestPath, sendRequest } from './request.ts'
+import { type HttpAnswer, type HttpRequest, type RequestPath, sendRequest } from './request.ts'
 import { type BodyLike, inMemory, isBlob } from './upload.ts'
 
 /** `fetch`'s own, and what a tunnel adds. */
@@ -53,12 +53,12 @@ export async function tunnelFetch(
   let hop: HttpHop = {
     url: first,
     method: request.method,
-    headers: headerList(request.headers),
+    headers: withIdempotencyKey(headerList(request.headers), request.method, idempotent),
     body: await bodyOf(request, standard.body),
   }
   try {
     for (let redirects = 0; ; redirects++) {
-      const answer = await sendRequest(path, {
+      const wire: HttpRequest = {
         ...addressOf(hop.url, target, first.port),
         method: hop.method,
         headers: hop.headers,
@@ -67,7 +67,8 @@ export async function tunnelFetch(
         idempotent,
         signal,
         timeoutMs,
-      })
+      }
+      const answer = await sendRequest(path, wire, (head) => head)
       const next = request.redirect === 'manual' ? undefined : redirected(hop, answer.head)
       if (next === undefined) {
         const response = responseOf(answer, hop, redirects > 0, signal)

@@ -1,6 +1,7 @@
 import { TunnelError } from '../protocol/codec/errors.ts'
 import { hasHeader } from '../protocol/codec/headers.ts'
 import type { HeaderList } from '../protocol/codec/heads.ts'
+import { isIdempotent } from './outcome.ts'
 
 /** Headers as programs write them. */
 export type HeadersLike = Headers | HeaderList | Record<string, string | readonly string[] | undefined>
@@ -50,4 +51,24 @@ export function withContentLength(
     return headers
   if (byteCount === 0 && !METHODS_WITH_BODY.has(method)) return headers
   return [...headers, ['content-length', String(byteCount)]]
+}
+
+const IDEMPOTENCY_KEY = 'idempotency-key'
+
+/**
+ * Adds the key by which a service tells a repetition from a second request, which stays the same over all tries
+ * (draft-ietf-httpapi-idempotency-key-header, section 2: a string of a structured field). A request has one when a key
+ * is given, or when its method is not idempotent and the caller says that it may be sent again.
+ */
+export function withIdempotencyKey(
+  headers: HeaderList,
+  method: string,
+  idempotent: boolean | undefined,
+  given?: string,
+  id: string = crypto.randomUUID(),
+): HeaderList {
+  const isWanted = given !== undefined || (idempotent === true && !isIdempotent(method))
+  if (!isWanted || hasHeader(headers, IDEMPOTENCY_KEY)) return headers
+  const quoted = (given ?? id).replace(/["\\]/g, '\\$&')
+  return [...headers, checked('Idempotency-Key', `"${quoted}"`)]
 }

@@ -1,6 +1,6 @@
 /**
  * The client library, for Node. Node-only: node.ts, network-watch.ts, profiles.ts, raw-stream.ts, joined-stream.ts, exec.ts,
- * shell.ts, sftp/, http.ts (Buffer).
+ * shell.ts, sftp/, queue/level-store.ts, queue/spool.ts.
  */
 
 export { addressesOf, addressOf, type ProxyAddress } from '../dial/addresses.ts'
@@ -22,8 +22,9 @@ export {
 } from './diagnostics/report.ts'
 export { commandLine, type ExecOptions, type ExecResult } from './exec.ts'
 export type { FetchInit } from './fetch.ts'
+export type { ForwardRequest } from './forward-request.ts'
+export { ForwardResponse } from './forward-response.ts'
 export type { HeadersLike } from './headers.ts'
-export { type ForwardRequest, ForwardResponse } from './http.ts'
 export type { JoinEvents } from './joined-stream.ts'
 export type { Machine } from './machines.ts'
 export { MetricsCollector, type MetricsSnapshot } from './metrics/collector.ts'
@@ -32,8 +33,14 @@ export type { HistoryPoint } from './metrics/timeline.ts'
 export type { ClientOverrides, ClientSettings } from './options.ts'
 export type { Platform } from './platform.ts'
 export { loadSettings } from './profiles.ts'
+export type { SetAside } from './queue/journal.ts'
+export type { KeepOptions } from './queue/kept-requests.ts'
+export { MemoryStore } from './queue/memory-store.ts'
+export { QueuedRequest, RestoredRequest } from './queue/queued-request.ts'
+export type { StoredRequest } from './queue/record.ts'
+export { type QueueState, RequestQueue } from './queue/request-queue.ts'
+export type { QueueStore, StoreChange, Take } from './queue/store.ts'
 export type { RawStream } from './raw-stream.ts'
-export { type QueueState, RequestQueue } from './request-queue.ts'
 export { TunnelService } from './service.ts'
 export { FileError, type FileProblem } from './sftp/errors.ts'
 export type { FileAttributes } from './sftp/packets.ts'

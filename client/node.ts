@@ -10,6 +10,9 @@ export const platform: Platform = {
   dial: dialWebSocket,
   watchNetwork: (changed) => watchNetwork(changed),
   loadSettings,
+  // Loaded when a queue is kept: its native part takes longer than all the rest of a command's start.
+  openStore: async (dir) => (await import('./queue/level-store.ts')).LevelStore.open(dir),
+  handOver: async (dir, record) => (await import('./queue/spool.ts')).leaveInSpool(dir, record),
   clock: systemClock,
   random: Math.random,
   software: softwareOf('client'),

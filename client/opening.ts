@@ -2,8 +2,8 @@ import type { AskedHead, Priority } from '../protocol/codec/heads.ts'
 import type { StreamOpener } from '../protocol/stream/opener.ts'
 import type { Deadline } from './deadline.ts'
 import type { ExchangeStream } from './exchange.ts'
+import type { Queued, RequestQueue } from './queue/request-queue.ts'
 import type { RequestPath } from './request.ts'
-import type { RequestQueue } from './request-queue.ts'
 import { type BodyLike, inMemory, Upload } from './upload.ts'
 
 export type NewStreamHead = Omit<AskedHead, 'id' | 'window'>
@@ -58,15 +58,26 @@ export function openWithBody(
  */
 export async function inPlace<T>(
   queue: RequestQueue,
-  priority: Priority | undefined,
-  deadline: Deadline,
+  queued: Queued,
   open: (release: () => void) => T | Promise<T>,
 ): Promise<T> {
-  const release = await queue.acquire(priority, deadline)
+  const release = await queue.turn(queued)
   try {
     return await open(release)
   } catch (error) {
     release()
     throw error
   }
+}
+
+/** The same, for what holds no memory while it waits and is accepted when it enters. */
+export async function openInPlace<T>(
+  queue: RequestQueue,
+  priority: Priority,
+  deadline: Deadline,
+  open: (release: () => void) => T | Promise<T>,
+): Promise<T> {
+  const queued: Queued = { priority, bytes: 0, deadline }
+  queue.enter(queued)
+  return inPlace(queue, queued, open)
 }

@@ -4,20 +4,49 @@ import { CompressionOptions, HeartbeatOptions, LimitsOptions, StreamsOptions } f
 
 const strict = { additionalProperties: false }
 
-/** Requests that wait in the client because the link's streams are all in use. */
+/** Requests that wait in the client: for a place on the link, or for a link. */
 export const QueueOptions = Type.Object(
   {
     maxRequests: Type.Integer({
-      description: 'Requests that may wait in the client; more are refused with QUEUE_FULL',
+      description:
+        'Requests that may wait in the client; more are refused with QUEUE_FULL, or `queue.whenFull`',
       default: 1_000,
       minimum: 1,
       maximum: 1_000_000,
     }),
+    maxBytes: Type.Integer({
+      description: 'What the bodies of waiting requests may hold in memory together; as `queue.maxRequests`',
+      default: 67_108_864,
+      minimum: 1,
+      maximum: 17_179_869_184,
+    }),
     backpressureAt: Type.Number({
-      description: "The share of `queue.maxRequests` at which 'backpressure' is emitted",
+      description:
+        "The share of `queue.maxRequests`, or of `queue.maxBytes`, at which 'backpressure' is emitted",
       default: 0.8,
       minimum: 0,
       maximum: 1,
+    }),
+    drainAt: Type.Number({
+      description: "The share of both below which 'drain' follows; less than `queue.backpressureAt`",
+      default: 0.4,
+      minimum: 0,
+      maximum: 1,
+    }),
+    whenFull: Type.Union([Type.Literal('refuse'), Type.Literal('shed')], {
+      description:
+        '`refuse` a request that finds the queue full, or `shed` what waits there with a lower priority, the lowest and oldest first',
+      default: 'refuse',
+    }),
+    persist: Type.Union([Type.Literal('high'), Type.Literal('all'), Type.Literal('none')], {
+      description:
+        'Which requests of `forwardRequest` and `enqueue` are on disk before they are accepted, and sent after a crash: those of priority `high`, `all` or `none`',
+      default: 'high',
+    }),
+    dir: Type.String({
+      description:
+        'The folder they are kept in, of one program at a time; empty: none, and nothing is kept. In a browser the name of a database',
+      default: '',
     }),
   },
   strict,

@@ -1,6 +1,7 @@
 import type { Clock } from '../protocol/clock.ts'
 import type { Dial } from '../protocol/link/transport.ts'
 import type { ClientOverrides, ClientSettings } from './options.ts'
+import type { QueueStore } from './queue/store.ts'
 
 /** What differs between Node and a browser, and what a test holds in its hand. */
 export interface Platform {
@@ -9,6 +10,13 @@ export interface Platform {
   watchNetwork(changed: () => void): () => void
   /** @throws {TunnelError} CONFIG_INVALID */
   loadSettings(profile: string | undefined, overrides: ClientOverrides | undefined): Promise<ClientSettings>
+  /**
+   * Where the requests of `queue.dir` are kept.
+   * @throws {TunnelError} QUEUE_LOCKED where another program has it, STORE_FAILED
+   */
+  openStore(dir: string): Promise<QueueStore>
+  /** Leaves a request for the program that has the queue; resolves when it is on disk. @throws {TunnelError} STORE_FAILED */
+  handOver(dir: string, record: Uint8Array): Promise<void>
   clock: Clock
   /** In [0, 1). */
   random(): number

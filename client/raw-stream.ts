@@ -3,7 +3,7 @@ import type { Priority } from '../protocol/codec/heads.ts'
 import { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { TunnelStream } from '../protocol/stream/stream.ts'
 import { Deadline } from './deadline.ts'
-import { type DuplexPath, inPlace, type NewStreamHead } from './opening.ts'
+import { type DuplexPath, type NewStreamHead, openInPlace } from './opening.ts'
 
 /** What any byte stream may be asked with. */
 export interface StreamOptions {
@@ -80,7 +80,7 @@ export async function openStream<T>(
   const asked = head.target ?? 'the SSH server'
   const deadline = new Deadline(path.clock, signal, timeoutMs, `${asked} on ${head.machine} did not answer`)
   try {
-    return await inPlace(path.queue, priority, deadline, (release) => {
+    return await openInPlace(path.queue, priority, deadline, (release) => {
       const stream = opener().open({ ...head, priority }, first)
       deadline.onGivenUp(() => stream.reset(deadline.reason as TunnelError))
       return take(stream, {

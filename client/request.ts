@@ -6,8 +6,8 @@ import { Exchange } from './exchange.ts'
 import { withContentLength } from './headers.ts'
 import type { MetricsCollector } from './metrics/collector.ts'
 import { inPlace, type NewStreamHead, type OpenStream } from './opening.ts'
-import { isIdempotent, retryDecision } from './outcome.ts'
-import type { RequestQueue } from './request-queue.ts'
+import { isIdempotent, retryDecision, stillQueued } from './outcome.ts'
+import type { Queued, RequestQueue } from './queue/request-queue.ts'
 import type { ResponseBody } from './response-body.ts'
 import { type BodyLike, inMemory, knownSize } from './upload.ts'
 
@@ -27,6 +27,24 @@ export interface HttpRequest {
   signal?: AbortSignal | null | undefined
   /** Until the response head is there; the time in which the body moves does not count. */
   timeoutMs: number
+  /** From now on, its waits included, in ms. */
+  expiresInMs?: number | undefined
+  kept?: Kept | undefined
+  /** It has its place in the queue, and is on disk where it is kept. */
+  onAccepted?: (() => void) | undefined
+}
+
+/** A request that is on disk: its `timeoutMs` counts from when it is sent, because its waits may outlive the program. */
+export interface Kept {
+  /** It was accepted in another life of the program. */
+  readonly isRestored: boolean
+  /** Resolves when it is on disk. Rejects when it could not be written, and it is not sent then. */
+  accept(): Promise<void>
+  /**
+   * Its turn to be sent, after those before it. For one that must not be sent twice the disk then knows that it may have
+   * been sent.
+   */
+  sending(mayRepeat: boolean): Promise<void>
 }
 
 export interface HttpAnswer {
@@ -46,95 +64,178 @@ export interface RequestPath {
   readonly final: () => boolean
 }
 
-/** Before another try, in ms; doubles. The opener itself waits for a link, so this is for a proxy that refuses. */
-const RETRY_MS = 100
+/** Before another try, in ms; doubles. The queue itself waits for a link, so this is for a proxy that refuses. */
+const RETRY_MS = { first: 100, most: 30_000 }
 
 /**
- * Sends a request and resolves at its response head. What was certainly not executed, and what may be executed twice,
- * is tried again.
- * @throws {TunnelError} among others TIMEOUT, ABORTED, QUEUE_FULL, OUTCOME_UNKNOWN
+ * Sends a request. What was certainly not executed, and what may be executed twice, is tried again.
+ * @param take makes of the answer what is wanted; while it does, a lost answer counts as one that did not come
+ * @throws {TunnelError} among others TIMEOUT, ABORTED, QUEUE_FULL, OUTCOME_UNKNOWN, and STILL_QUEUED for one that is kept
  */
-export async function sendRequest(path: RequestPath, request: HttpRequest): Promise<HttpAnswer> {
-  const startedAtMs = path.clock.now()
-  const { signal, timeoutMs, method, machine } = request
-  const deadline = new Deadline(path.clock, signal, timeoutMs, `${method} to ${machine} was not answered`)
-  // Encoded once, however often it is sent.
-  const body = request.body === undefined ? undefined : (inMemory(request.body) ?? request.body)
-  const size = knownSize(body)
-  const head: NewStreamHead = {
-    kind: 'http',
-    machine,
-    target: request.target,
-    priority: request.priority ?? 'normal',
-    http: {
-      method,
-      path: request.path,
-      headers: withContentLength(request.headers, method, size),
-    },
-  }
+export async function sendRequest<T>(
+  path: RequestPath,
+  request: HttpRequest,
+  take: (answer: HttpAnswer) => T | Promise<T>,
+): Promise<T> {
   try {
-    for (let tries = 1; ; tries++) {
-      let attempt: Exchange | undefined
-      try {
-        attempt = await start(path, head, body, deadline)
-        const { stream, body: responseBody } = attempt
-        const answer = await attempt.head
-        deadline.stopTimer()
-        path.metrics.answered(path.clock.now() - startedAtMs)
-        return { head: answer, body: responseBody, reset: (error) => stream.reset(error) }
-      } catch (error) {
-        const failed = asTunnelError(error, 'client')
-        if (deadline.reason !== undefined) throw failed
-        const decision = retryDecision({
-          error: failed,
-          tries,
-          sent: attempt?.stream.openedAtMs !== undefined,
-          idempotent: request.idempotent ?? isIdempotent(method),
-          replayable: size !== undefined,
-          final: path.final(),
-        })
-        if (decision !== 'retry') throw decision
-        await pause(path.clock, failed.retryAfterMs ?? RETRY_MS * 2 ** (tries - 1), deadline)
-      }
-    }
+    return await new Sending(path, request).run(take)
   } catch (error) {
-    deadline.end()
     const failed = asTunnelError(error, 'client')
     path.metrics.failed(failed)
     throw failed
   }
 }
 
-/** Takes a place and opens the stream; the place comes back when the stream is over. */
-function start(
-  path: RequestPath,
-  head: NewStreamHead,
-  body: BodyLike | undefined,
-  deadline: Deadline,
-): Promise<Exchange> {
-  return inPlace(path.queue, head.priority, deadline, (release) => {
+/** One request on its way to its answer, in as many tries as it takes. */
+class Sending {
+  readonly #path: RequestPath
+  readonly #request: HttpRequest
+  readonly #head: NewStreamHead
+  /** Encoded once, however often it is sent. */
+  readonly #body: BodyLike | undefined
+  readonly #size: number | undefined
+  readonly #idempotent: boolean
+  readonly #deadline: Deadline
+  readonly #expiresAtMs: number
+  readonly #startedAtMs: number
+  /** What the caller wanted has been made of the answer; what is left of it is still the caller's to read. */
+  #isTaken = false
+
+  constructor(path: RequestPath, request: HttpRequest) {
+    const { machine, target, method, priority = 'normal', headers, kept, expiresInMs } = request
+    this.#path = path
+    this.#request = request
+    this.#startedAtMs = path.clock.now()
+    this.#expiresAtMs = this.#startedAtMs + (expiresInMs ?? Number.POSITIVE_INFINITY)
+    this.#idempotent = request.idempotent ?? isIdempotent(method)
+    this.#body = request.body === undefined ? undefined : (inMemory(request.body) ?? request.body)
+    this.#size = knownSize(this.#body)
+    const http = { method, path: request.path, headers: withContentLength(headers, method, this.#size) }
+    this.#head = { kind: 'http', machine, target, priority, http }
+    const waitMs = kept === undefined ? this.#limitMs : this.#leftMs
+    const what = `${method} to ${machine} was not answered`
+    this.#deadline = new Deadline(path.clock, request.signal, waitMs, what)
+  }
+
+  async run<T>(take: (answer: HttpAnswer) => T | Promise<T>): Promise<T> {
+    const { kept } = this.#request
+    const { queue } = this.#path
+    const { priority = 'normal' } = this.#head
+    const queued: Queued = { priority, bytes: this.#size ?? 0, deadline: this.#deadline }
+    try {
+      queue.enter(queued, kept?.isRestored)
+      if (kept !== undefined) await kept.accept()
+      this.#request.onAccepted?.()
+      for (let tries = 1; ; tries++) {
+        let attempt: Attempt | undefined
+        try {
+          attempt = await inPlace(queue, queued, (release) => this.#start(release))
+          return await this.#answer(attempt, take)
+        } catch (error) {
+          const waitMs = this.#afterFailure(asTunnelError(error, 'client'), tries, attempt)
+          // It waits again; there is room for what has been accepted.
+          queue.enter(queued, true)
+          await this.#pause(waitMs)
+        }
+      }
+    } catch (error) {
+      queue.leave(queued)
+      this.#deadline.end()
+      throw error
+    }
+  }
+
+  async #answer<T>(attempt: Attempt, take: (answer: HttpAnswer) => T | Promise<T>): Promise<T> {
+    const { stream, body } = attempt.exchange
+    const head = await attempt.exchange.head
+    const latencyMs = this.#path.clock.now() - this.#startedAtMs
+    this.#deadline.stopTimer()
+    const taken = await take({ head, body, reset: (error) => stream.reset(error) })
+    this.#isTaken = true
+    if (attempt.isOver) this.#deadline.end()
+    this.#path.metrics.answered(latencyMs)
+    return taken
+  }
+
+  /** Opens the stream in the place that was got; the place comes back when the stream is over. */
+  async #start(release: () => void): Promise<Attempt> {
+    const deadline = this.#deadline
+    const { kept } = this.#request
+    if (kept !== undefined) {
+      await kept.sending(this.#idempotent)
+      if (deadline.reason !== undefined) throw deadline.reason
+      deadline.limit(this.#limitMs)
+    }
     const giveUp = () => exchange.stream.reset(deadline.reason as TunnelError)
-    const onOver = (answered: boolean) => {
+    const attempt: { exchange: Exchange; isOver: boolean } = { exchange: undefined as never, isOver: false }
+    const onOver = () => {
+      attempt.isOver = true
       release()
       deadline.offGivenUp(giveUp)
-      if (answered) deadline.end()
+      if (this.#isTaken) deadline.end()
     }
-    const exchange = new Exchange(path.open, head, body, onOver, () => deadline.moved())
+    const exchange = new Exchange(this.#path.open, this.#head, this.#body, onOver, () => deadline.moved())
+    attempt.exchange = exchange
     deadline.onGivenUp(giveUp)
-    return exchange
-  })
+    return attempt
+  }
+
+  /** How long to wait before the next try, in ms. @throws {TunnelError} what the request ends with */
+  #afterFailure(error: TunnelError, tries: number, attempt: Attempt | undefined): number {
+    const { kept } = this.#request
+    const final = this.#path.final()
+    const isGivenUp = this.#deadline.reason !== undefined && (this.#deadline.isCallers || !final)
+    if (isGivenUp) throw error
+    const isAnswered = attempt?.exchange.isAnswered === true
+    const decision = retryDecision({
+      error,
+      tries,
+      sent: attempt?.exchange.stream.openedAtMs !== undefined,
+      idempotent: this.#idempotent,
+      replayable: this.#size !== undefined,
+      final,
+      kept: kept !== undefined,
+    })
+    if (decision !== 'retry') {
+      if (kept === undefined || !final || decision.code === 'OUTCOME_UNKNOWN') throw decision
+      throw stillQueued(decision)
+    }
+    // Its waits do not count, or it had been answered in time.
+    if (kept !== undefined) this.#deadline.limit(this.#leftMs)
+    else if (isAnswered) this.#deadline.limit(this.#limitMs)
+    return error.retryAfterMs ?? Math.min(RETRY_MS.most, RETRY_MS.first * 2 ** Math.min(tries - 1, 16))
+  }
+
+  /** Until it expires, in ms; undefined where it does not. */
+  get #leftMs(): number | undefined {
+    const leftMs = this.#expiresAtMs - this.#path.clock.now()
+    return leftMs === Number.POSITIVE_INFINITY ? undefined : Math.max(0, leftMs)
+  }
+
+  /** For the response head, in ms. */
+  get #limitMs(): number {
+    return Math.min(this.#request.timeoutMs, this.#leftMs ?? Number.POSITIVE_INFINITY)
+  }
+
+  #pause(ms: number): Promise<void> {
+    const deadline = this.#deadline
+    const { clock } = this.#path
+    if (deadline.reason !== undefined) return Promise.reject(deadline.reason)
+    return new Promise((resolve, reject) => {
+      const timer = clock.setTimer(() => {
+        deadline.offGivenUp(giveUp)
+        resolve()
+      }, ms)
+      const giveUp = () => {
+        clock.clearTimer(timer)
+        reject(deadline.reason)
+      }
+      deadline.onGivenUp(giveUp)
+    })
+  }
 }
 
-function pause(clock: Clock, ms: number, deadline: Deadline): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = clock.setTimer(() => {
-      deadline.offGivenUp(giveUp)
-      resolve()
-    }, ms)
-    const giveUp = () => {
-      clock.clearTimer(timer)
-      reject(deadline.reason)
-    }
-    deadline.onGivenUp(giveUp)
-  })
+interface Attempt {
+  readonly exchange: Exchange
+  readonly isOver: boolean
 }

@@ -70,7 +70,7 @@ export class ResponseBody {
    * All of it, in memory.
    * @param tooLarge what to end with when there is more than `maxBytes`
    */
-  async collect(maxBytes: number, tooLarge: () => TunnelError): Promise<Uint8Array[]> {
+  async collect(maxBytes: number, tooLarge: () => TunnelError): Promise<Uint8Array> {
     const chunks: Uint8Array[] = []
     let size = 0
     for (let chunk = await this.read(); chunk !== undefined; chunk = await this.read()) {
@@ -82,7 +82,7 @@ export class ResponseBody {
       }
       chunks.push(chunk)
     }
-    return chunks
+    return joined(chunks, size)
   }
 
   #hand(bytes: Uint8Array): void {
@@ -91,4 +91,16 @@ export class ResponseBody {
     this.#source.consumed(bytes.length)
     waiting?.take(bytes)
   }
+}
+
+function joined(chunks: readonly Uint8Array[], size: number): Uint8Array {
+  const [only] = chunks
+  if (chunks.length === 1 && only !== undefined) return only
+  const whole = new Uint8Array(size)
+  let at = 0
+  for (const chunk of chunks) {
+    whole.set(chunk, at)
+    at += chunk.length
+  }
+  return whole
 }

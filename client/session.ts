@@ -12,7 +12,9 @@ export interface SessionOptions {
   urls: readonly string[]
   token: TokenProvider
   settings: ClientSettings
-  platform: Platform
+  platform: Pick<Platform, 'clock' | 'random' | 'dial' | 'software' | 'watchNetwork'>
+  /** How many wait for a link without a stream yet. @default none, ever */
+  waiting?: () => number
   watch?: LinkWatch & { resumed(): void }
 }
 
@@ -22,7 +24,7 @@ export class Session {
   readonly opener: StreamOpener
   readonly #stopWatch: () => void
 
-  constructor({ urls, token, settings, platform, watch }: SessionOptions) {
+  constructor({ urls, token, settings, platform, watch, waiting = () => 0 }: SessionOptions) {
     const { clock, random, dial, software } = platform
     const { heartbeat, backoff, streams, compression, limits } = settings
     const hello: Hello = {
@@ -43,7 +45,7 @@ export class Session {
       clock,
       random,
       backoff,
-      streams: () => this.opener.size,
+      streams: () => this.opener.size + waiting(),
       watch,
       provenMs: heartbeat.intervalMs,
       compression: compression.enabled ? { thresholdBytes: compression.thresholdBytes } : undefined,

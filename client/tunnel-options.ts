@@ -3,7 +3,10 @@ import type { TokenProvider } from '../dial/token.ts'
 import type { TunnelError } from '../protocol/codec/errors.ts'
 import type { ClientOverrides, ClientSettings } from './options.ts'
 import type { Platform } from './platform.ts'
-import type { QueueState } from './request-queue.ts'
+import type { SetAside } from './queue/journal.ts'
+import type { KeepOptions } from './queue/kept-requests.ts'
+import type { RestoredRequest } from './queue/queued-request.ts'
+import type { QueueState } from './queue/request-queue.ts'
 import type { TunnelState, TunnelStatus } from './status.ts'
 
 export interface TunnelServiceOptions {
@@ -18,6 +21,8 @@ export interface TunnelServiceOptions {
   resolvedSettings?: ClientSettings
   /** `connect()` goes on dialling, by the backoff, where dialling again may help. @default false */
   retryFirst?: boolean
+  /** How requests are kept on disk, beside the settings of the section `queue`. */
+  queue?: KeepOptions
   /** In place of the platform's own, in whole or in part. */
   platform?: Partial<Platform>
 }
@@ -42,6 +47,13 @@ export interface TunnelEvents {
   /** Requests pile up: slow down until 'drain'. */
   backpressure: [QueueState]
   drain: [QueueState]
-  /** The connection was given up, or the token could not be renewed. */
+  /** Requests of an earlier start, or of another program; they are sent after this event, in this order. */
+  restored: [RestoredRequest[]]
+  /** What was among the requests on disk and is none: it is kept under another key. */
+  'set-aside': [SetAside[]]
+  /**
+   * The connection was given up, the token could not be renewed, the queue's folder is another program's, or a queued
+   * request failed whose promise nobody has asked for.
+   */
   error: [TunnelError]
 }

@@ -48,6 +48,10 @@ export const ERROR_KINDS = {
   QUEUE_FULL: { category: 'server', status: 503 },
   LINK_LOST: { category: 'network', status: 502 },
   OUTCOME_UNKNOWN: { category: 'network', status: 502 },
+  // Of a client's queue on disk: nothing that crosses a link.
+  STILL_QUEUED: { category: 'network', status: 503 },
+  QUEUE_LOCKED: { category: 'configuration', status: 503 },
+  STORE_FAILED: { category: 'configuration', status: 507 },
   ABORTED: { category: 'network', status: 499 },
   CONFIG_INVALID: { category: 'configuration', status: 500 },
   // Of a client that copies files: nothing that crosses a link.
@@ -170,7 +174,7 @@ export function isErrorCode(value: unknown): value is ErrorCode {
 }
 
 /** The longest time that a timer can be set to, in ms; one that is set to more fires at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1
+export const MAX_TIMER_MS = 2 ** 31 - 1
 
 /** Whether a peer's number is one of milliseconds that can be waited for. */
 export function isDuration(value: unknown): value is number {

@@ -14,7 +14,15 @@ test('without profile and overrides every setting has the default of the contrac
     maxMs: 60_000,
     maxAttempts: 10,
   })
-  assert.deepEqual(settings.queue, { maxRequests: 1_000, backpressureAt: 0.8 })
+  assert.deepEqual(settings.queue, {
+    maxRequests: 1_000,
+    maxBytes: 67_108_864,
+    backpressureAt: 0.8,
+    drainAt: 0.4,
+    whenFull: 'refuse',
+    persist: 'high',
+    dir: '',
+  })
   assert.deepEqual(settings.request, { timeoutMs: 30_000 })
   assert.equal(settings.shutdown.clientMs, 10_000)
   assert.equal(settings.streams.resumeMs, 120_000)

@@ -79,7 +79,7 @@ test('HTTP through the inspected path', { skip }, async (t) => {
           body,
         })
         const right =
-          answer.status === 200 && answer.headers.get('x-echo') === `/${index}` && answer.body.equals(body)
+          answer.status === 200 && answer.headers.get('x-echo') === `/${index}` && body.equals(answer.body)
         if (!right) wrong++
       }),
     )

@@ -44,7 +44,6 @@ export function newClient(world: World, clock: ProcessClock): Session {
     platform: {
       dial: world.network.dialOf('client', clock),
       watchNetwork: () => () => {},
-      loadSettings: async () => SETTINGS,
       clock,
       random: world.random,
       software: SOFTWARE,

@@ -1,0 +1,254 @@
+import { addressesOf, type ProxyAddress } from '../dial/addresses.ts'
+import { Emitter } from '../dial/emitter.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
+import type { Link } from '../protocol/link/link.ts'
+import type { StreamOpener } from '../protocol/stream/opener.ts'
+import { MetricsCollector } from './metrics/collector.ts'
+import { makeParts, type Parts } from './parts.ts'
+import type { Platform } from './platform.ts'
+import type { RequestQueue } from './queue/request-queue.ts'
+import { Session } from './session.ts'
+import type { TunnelState, TunnelStatus } from './status.ts'
+import type { TunnelEvents, TunnelServiceOptions } from './tunnel-options.ts'
+
+/**
+ * A client's life: one link to the proxy, dialled, kept and given up, as a state machine. A subclass says what goes
+ * over it, and ends streams of its own in `endStreams`.
+ */
+export abstract class Lifecycle extends Emitter<TunnelEvents> {
+  readonly metrics: MetricsCollector
+  protected readonly options: TunnelServiceOptions
+  protected readonly platform: Platform
+  protected readonly addresses: ProxyAddress[]
+  #status: TunnelStatus = { state: 'disconnected' }
+  #parts: Promise<Parts> | undefined
+  #session: Session | undefined
+  #connecting: Promise<void> | undefined
+  #closing: Promise<void> | undefined
+  #lostAtMs: number | undefined
+  /** `disconnect()` waits no longer. */
+  #isCut = false
+
+  /** @throws {TunnelError} CONFIG_INVALID for an address that is none */
+  constructor(options: TunnelServiceOptions, platform: Platform) {
+    super()
+    this.options = options
+    this.platform = { ...platform, ...options.platform }
+    this.addresses = addressesOf(options.url)
+    this.metrics = new MetricsCollector(this.platform.clock)
+  }
+
+  get state(): TunnelState {
+    return this.#status.state
+  }
+  /** The state with what is known in it. */
+  get status(): TunnelStatus {
+    return this.#status
+  }
+  /** The present link, while there is one. */
+  get link(): Link | undefined {
+    return this.#session?.connection.link
+  }
+
+  /**
+   * Dials; resolves when the client is usable. Calling it again while it dials waits for the same dial. After the
+   * connection was given up it starts afresh.
+   * @throws {TunnelError} by category: authentication and configuration want a person, network and server another try
+   */
+  connect(): Promise<void> {
+    if (this.#closing !== undefined) return Promise.reject(disconnected())
+    // With `retryFirst` it may be dialling again and never have been connected.
+    if (this.#connecting !== undefined) return this.#connecting
+    if (this.state === 'connected' || this.state === 'reconnecting') return Promise.resolve()
+    this.#connecting = this.#connect().finally(() => {
+      this.#connecting = undefined
+    })
+    return this.#connecting
+  }
+
+  /** Somebody waits: where the next dial is being waited for, it is made now. */
+  retryNow(): void {
+    this.#session?.connection.hurry()
+  }
+
+  /**
+   * Lets what waits and what is under way finish, for a while, and closes; streams of `open` that were not ended are
+   * destroyed, and so is what is joined. What was not sent in time goes to `queue.dir`, where there is one, for the next
+   * start, and rejects with STILL_QUEUED. Nothing can be sent from its call on.
+   * @param graceMs default settings.shutdown.clientMs; 0 cuts at once
+   */
+  disconnect(graceMs?: number): Promise<void> {
+    this.#closing ??= this.#disconnect(graceMs)
+    return this.#closing
+  }
+
+  /** `await using tunnel = …`: the same as `disconnect()`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.disconnect()
+  }
+
+  /** Settings and queue, once. A failure is not kept: a profile may be put right. @throws {TunnelError} CONFIG_INVALID */
+  protected prepare(): Promise<Parts> {
+    this.#parts ??= makeParts(this.options, this.platform, {
+      metrics: this.metrics,
+      opener: () => this.opener(),
+      final: () => this.#isOver || this.#isCut,
+      emit: (name, ...args) => this.emit(name, ...args),
+    }).catch((error: unknown) => {
+      this.#parts = undefined
+      throw error
+    })
+    return this.#parts
+  }
+
+  /** @throws {TunnelError} when nothing can be sent */
+  protected async usable(): Promise<Parts> {
+    if (this.#closing !== undefined) throw disconnected()
+    if (this.#isOver) throw this.#notConnected()
+    return this.prepare()
+  }
+
+  protected opener(): StreamOpener {
+    if (this.#session !== undefined) return this.#session.opener
+    throw this.#notConnected()
+  }
+
+  /**
+   * The client disconnects: streams whose owner still writes end first, and when its grace is over the others too.
+   * @param all the grace is over
+   */
+  protected endStreams(_all: boolean, _error: TunnelError): void {}
+
+  async #connect(): Promise<void> {
+    this.#to({ state: 'connecting' })
+    let session: Session | undefined
+    try {
+      const parts = await this.prepare()
+      await this.#startKept(parts)
+      if (this.#closing !== undefined) throw disconnected()
+      session = this.#session = this.#newSession(parts)
+      await session.connection.connect(this.options.retryFirst)
+    } catch (error) {
+      const failed = error as TunnelError
+      this.metrics.errored(failed)
+      this.#to({ state: 'closed', reason: failed, final: false })
+      if (session !== undefined) await this.#end(session, failed)
+      throw failed
+    }
+  }
+
+  /** Where another program has the folder the client works without it, and says so. */
+  async #startKept({ kept }: Parts): Promise<void> {
+    try {
+      await kept?.start()
+    } catch (error) {
+      if ((error as TunnelError).code !== 'QUEUE_LOCKED') throw error
+      this.emit('error', error as TunnelError)
+    }
+  }
+
+  /** No link is coming. */
+  get #isOver(): boolean {
+    return this.state === 'disconnected' || this.state === 'closed'
+  }
+
+  #notConnected(): TunnelError {
+    const cause = this.#status.state === 'closed' ? this.#status.reason : undefined
+    const options = { cause, hop: 'client' } as const
+    return new TunnelError('LINK_LOST', 'the client is not connected: call connect() first', options)
+  }
+
+  #newSession({ settings, queue }: Parts): Session {
+    const urls = this.addresses.map(({ link }) => link)
+    const { platform } = this
+    const { token } = this.options
+    const waiting = () => queue.size
+    const session = new Session({ urls, token, settings, platform, waiting, watch: this.metrics })
+    const { connection } = session
+    connection.on('link', (link) => this.#linked(session, link, queue))
+    connection.on('lost', (error) => this.#lost(error, queue))
+    connection.on('redial', ({ attempt, delayMs, error }) => {
+      this.#to({ state: 'reconnecting', attempt, nextDialMs: Date.now() + delayMs, error })
+      this.emit('reconnecting', { attempt, delayMs, error })
+    })
+    connection.on('tokenFailed', (error) => this.emit('error', error))
+    connection.on('failed', (error) => void this.#gaveUp(session, error))
+    return session
+  }
+
+  #linked({ opener }: Session, link: Link, queue: RequestQueue): void {
+    this.metrics.connected()
+    this.#to({ state: 'connected', sinceMs: Date.now() })
+    queue.setCapacity(link.peer?.limits.maxStreams ?? 1)
+    if (this.#lostAtMs === undefined) return
+    const reconnected = { afterMs: this.platform.clock.now() - this.#lostAtMs, streams: opener.size }
+    this.#lostAtMs = undefined
+    this.emit('reconnected', reconnected)
+    this.emit('resumed', reconnected)
+  }
+
+  #lost(error: TunnelError, queue: RequestQueue): void {
+    queue.setCapacity(0) // What waits is data, and not a stream.
+    this.#lostAtMs ??= this.platform.clock.now()
+    this.metrics.lost()
+    this.metrics.errored(error)
+    this.emit('link-lost', error)
+  }
+
+  async #gaveUp(session: Session, error: TunnelError): Promise<void> {
+    if (session !== this.#session) return
+    this.#to({ state: 'closed', reason: error, final: false })
+    await this.#end(session, error)
+    this.emit('error', error)
+  }
+
+  /** Ends all that waits or runs with `error`. */
+  async #end(session: Session, error: TunnelError): Promise<void> {
+    this.#lostAtMs = undefined
+    this.metrics.disconnected()
+    const { queue } = await this.prepare()
+    queue.setCapacity(0)
+    queue.clear(error)
+    if (this.#session === session) this.#session = undefined
+    await session.end(error)
+  }
+
+  async #disconnect(graceMs: number | undefined): Promise<void> {
+    const session = this.#session
+    const parts = await this.#parts?.catch(() => undefined)
+    if (session !== undefined && parts !== undefined) {
+      this.endStreams(false, disconnected())
+      await within(parts.queue.idle(), graceMs ?? parts.settings.shutdown.clientMs)
+      this.endStreams(true, disconnected())
+    }
+    const cut = new TunnelError('ABORTED', 'this client disconnects', { hop: 'client' })
+    this.#isCut = true
+    parts?.forwarding.keepRest(cut)
+    parts?.queue.clear(cut)
+    if (session !== undefined) await this.#end(session, cut)
+    await parts?.forwarding.close()
+    this.#to({ state: 'closed', reason: disconnected(), final: true })
+  }
+
+  #to(status: TunnelStatus): void {
+    const before = this.#status
+    if (before.state === 'closed' && before.final) return
+    this.#status = status
+    if (status.state !== before.state) this.emit('state', status.state, status)
+  }
+}
+
+function disconnected(): TunnelError {
+  return new TunnelError('ABORTED', 'this client was disconnected', { hop: 'client' })
+}
+
+/** Waits, but not longer than `ms`. Its timer keeps the process: what it waits for may have nothing else that does. */
+function within(waited: Promise<void>, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms)
+    void waited.then(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}

@@ -1,0 +1,59 @@
+import type { StreamOpener } from '../protocol/stream/opener.ts'
+import type { MetricsCollector } from './metrics/collector.ts'
+import type { ClientSettings } from './options.ts'
+import type { Platform } from './platform.ts'
+import { Forwarding } from './queue/forwarding.ts'
+import { KeptRequests } from './queue/kept-requests.ts'
+import { RequestQueue } from './queue/request-queue.ts'
+import type { RequestPath } from './request.ts'
+import type { TunnelEvents, TunnelServiceOptions } from './tunnel-options.ts'
+
+/** What is made of a client's settings, once they are known. */
+export interface Parts {
+  settings: ClientSettings
+  queue: RequestQueue
+  path: RequestPath
+  /** Absent where nothing is kept on disk. */
+  kept: KeptRequests | undefined
+  forwarding: Forwarding
+}
+
+/** What the parts need of the client. */
+export interface PartsOwner {
+  metrics: MetricsCollector
+  /** @throws {TunnelError} while there is none */
+  opener(): StreamOpener
+  /** No link is coming any more. */
+  final(): boolean
+  emit<Name extends keyof TunnelEvents>(name: Name, ...args: TunnelEvents[Name]): void
+}
+
+/** @throws {TunnelError} CONFIG_INVALID */
+export async function makeParts(
+  options: TunnelServiceOptions,
+  platform: Platform,
+  owner: PartsOwner,
+): Promise<Parts> {
+  const settings =
+    options.resolvedSettings ?? (await platform.loadSettings(options.profile, options.settings))
+  const queue = new RequestQueue(settings.queue)
+  owner.metrics.watchQueue(() => queue.sizes)
+  queue.on('backpressure', (state) => owner.emit('backpressure', state))
+  queue.on('drain', (state) => owner.emit('drain', state))
+  const path: RequestPath = {
+    clock: platform.clock,
+    queue,
+    metrics: owner.metrics,
+    open: (head, first, ends) => owner.opener().open(head, first, ends),
+    final: () => owner.final(),
+  }
+  const { dir, persist } = settings.queue
+  const inFolder = dir === '' ? undefined : () => platform.openStore(dir)
+  const store = options.queue?.store ?? inFolder
+  const isKept = store !== undefined && persist !== 'none'
+  const kept = isKept ? new KeptRequests(path, { ...options.queue, store }) : undefined
+  kept?.on('restored', (requests) => owner.emit('restored', requests))
+  kept?.on('set-aside', (entries) => owner.emit('set-aside', entries))
+  kept?.on('error', (error) => owner.emit('error', error))
+  return { settings, queue, path, kept, forwarding: new Forwarding(path, settings, kept) }
+}

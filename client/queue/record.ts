@@ -1,0 +1,85 @@
+import type { HeaderList, Priority } from '../../protocol/codec/heads.ts'
+
+/** A request as it is kept: plain data, without what must not be on a disk. */
+export interface StoredRequest {
+  /** The same over restarts. */
+  id: string
+  machine: string
+  target: string
+  method: string
+  path: string
+  headers: HeaderList
+  /** Names of headers that it was accepted with and that are not on disk. */
+  withheld: string[]
+  body: Uint8Array | undefined
+  priority: Priority
+  idempotent: boolean
+  timeoutMs: number
+  maxBodyBytes: number
+  /** Milliseconds of `Date.now()`. */
+  acceptedAtMs: number
+  expiresAtMs: number | undefined
+}
+
+/** Credentials: they are good for more than the one request, and a disk is read by others. */
+const CREDENTIALS: ReadonlySet<string> = new Set([
+  'authorization',
+  'proxy-authorization',
+  'x-target-authorization',
+  'cookie',
+])
+
+/** What of `headers` may be on disk, and the names of the others. */
+export function withoutCredentials(headers: HeaderList): { kept: HeaderList; withheld: string[] } {
+  const isKept = ([name]: [string, string]) => !CREDENTIALS.has(name.toLowerCase())
+  return {
+    kept: headers.filter(isKept),
+    withheld: headers.filter((pair) => !isKept(pair)).map(([name]) => name.toLowerCase()),
+  }
+}
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { fatal: true })
+/** What a record begins with: "TQ", then the version of its form. */
+const MAGIC = 0x5451
+const VERSION = 1
+/** Magic, version, checksum, length of the head. */
+const HEADER_BYTES = 12
+
+/** `TQ`, version u16, CRC-32 of the rest u32, length of the head u32, the head as JSON, the body. */
+export function encodeRecord({ body, ...head }: StoredRequest): Uint8Array {
+  const json = encoder.encode(JSON.stringify({ ...head, hasBody: body !== undefined }))
+  const record = new Uint8Array(HEADER_BYTES + json.length + (body?.length ?? 0))
+  const view = new DataView(record.buffer)
+  view.setUint16(0, MAGIC)
+  view.setUint16(2, VERSION)
+  view.setUint32(8, json.length)
+  record.set(json, HEADER_BYTES)
+  if (body !== undefined) record.set(body, HEADER_BYTES + json.length)
+  view.setUint32(4, crc32(record.subarray(8)))
+  return record
+}
+
+/** @throws {Error} what is wrong with it */
+export function decodeRecord(record: Uint8Array): StoredRequest {
+  const view = new DataView(record.buffer, record.byteOffset, record.byteLength)
+  if (record.length < HEADER_BYTES || view.getUint16(0) !== MAGIC) throw new Error('it is not a request')
+  if (view.getUint16(2) !== VERSION) throw new Error(`its form ${view.getUint16(2)} is not known`)
+  if (view.getUint32(4) !== crc32(record.subarray(8))) throw new Error('its checksum is wrong')
+  const bodyAt = HEADER_BYTES + view.getUint32(8)
+  const json = decoder.decode(record.subarray(HEADER_BYTES, bodyAt))
+  const { hasBody, ...head } = JSON.parse(json) as Omit<StoredRequest, 'body'> & { hasBody: boolean }
+  return { ...head, expiresAtMs: head.expiresAtMs, body: hasBody ? record.slice(bodyAt) : undefined }
+}
+
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let value = byte
+  for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1
+  return value
+})
+
+function crc32(bytes: Uint8Array): number {
+  let crc = 0xffffffff
+  for (let at = 0; at < bytes.length; at++) crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ bytes[at]!) & 0xff]!
+  return (crc ^ 0xffffffff) >>> 0
+}

@@ -1,0 +1,90 @@
+import { randomUUID } from 'node:crypto'
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { storeFailed } from './errors.ts'
+import type { Take } from './store.ts'
+
+/** How often the owner of a queue looks for what others have left, in ms. */
+const LOOK_MS = 500
+const SUFFIX = '.request'
+/** A file that is being written. */
+const UNFINISHED = '.part'
+
+/** Requests that other programs leave for the one that has the queue: a file each, in a folder beside the store. */
+export class Spool {
+  readonly #folder: string
+  #timer: ReturnType<typeof setInterval> | undefined
+  #looking: Promise<void> | undefined
+
+  constructor(dir: string) {
+    this.#folder = join(dir, 'spool')
+  }
+
+  /** Resolves when the request is on disk, and so the other program's. */
+  async leave(value: Uint8Array): Promise<void> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 })
+    // In the order in which they were left; a name is used once.
+    const name = join(this.#folder, `${String(Date.now()).padStart(14, '0')}-${randomUUID()}`)
+    const file = await open(name + UNFINISHED, 'wx', 0o600)
+    try {
+      await file.writeFile(value)
+      await file.sync()
+    } catch (error) {
+      await rm(name + UNFINISHED, { force: true })
+      throw error
+    } finally {
+      await file.close()
+    }
+    await rename(name + UNFINISHED, name + SUFFIX)
+    await syncFolder(this.#folder)
+  }
+
+  /** Looks now, and again and again; what `take` rejects is asked for again. */
+  receive(take: Take): void {
+    const look = () => {
+      this.#looking ??= this.#look(take).finally(() => {
+        this.#looking = undefined
+      })
+    }
+    this.#timer = setInterval(look, LOOK_MS).unref()
+    look()
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer)
+    await this.#looking
+  }
+
+  async #look(take: Take): Promise<void> {
+    const names = await readdir(this.#folder).catch(() => [])
+    for (const name of names.filter((each) => each.endsWith(SUFFIX)).sort()) {
+      const path = join(this.#folder, name)
+      try {
+        const taken = await take(name.slice(0, -SUFFIX.length), await readFile(path))
+        await rm(path, { force: true })
+        await syncFolder(this.#folder)
+        taken()
+      } catch {
+        // A disk that is full now; it is looked at again.
+      }
+    }
+  }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path)
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
+
+/** @throws {TunnelError} STORE_FAILED */
+export async function leaveInSpool(dir: string, record: Uint8Array): Promise<void> {
+  try {
+    await new Spool(dir).leave(record)
+  } catch (error) {
+    throw storeFailed(`a request cannot be left in ${dir}`, error)
+  }
+}
