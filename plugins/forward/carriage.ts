@@ -1,12 +1,14 @@
 import type { Clock } from '../../protocol/clock.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
-import type { StreamKind } from '../../protocol/codec/heads.ts'
+import type { RoutedHead, StreamKind } from '../../protocol/codec/heads.ts'
+import type { Target } from '../../protocol/codec/target.ts'
 import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import type { Route } from '../machines/index.ts'
-import type { Pool } from '../pool/index.ts'
+import type { AcquireRequest, ChannelLease, OpenChannel, Pool } from '../pool/index.ts'
 import { notCarried } from './errors.ts'
 import { HttpOrigins } from './http/origins.ts'
 import { type Carrier, carriersOf } from './kinds.ts'
+import type { Log } from './log.ts'
 import type { Passage } from './passage.ts'
 import { serveConfigured } from './sealed/configured.ts'
 import type { ServeContext } from './serve.ts'
@@ -34,7 +36,7 @@ export class Carriage {
 
   /** Carries a stream that has been admitted, to its end. Never throws: what fails resets the stream. */
   async carry(stream: ByteStream, passage: Passage, route: Route): Promise<void> {
-    const context = this.#serveContext(stream, passage, route)
+    const context = new Carried(passage, route, stream.head, this.#services, this.#clock, this.#timeoutMs)
     const { kind } = stream.head
     const carrier = this.#carriers[kind]
     try {
@@ -46,28 +48,6 @@ export class Carriage {
     }
   }
 
-  #serveContext(stream: ByteStream, passage: Passage, route: Route): ServeContext {
-    const { user, machine, log, target = stream.head.target, headers = {} } = passage.context
-    const { priority = 'normal' } = stream.head
-    return {
-      userId: user.sub,
-      machine,
-      target,
-      headers,
-      timeoutMs: this.#timeoutMs,
-      clock: this.#clock,
-      log,
-      acquire: (signal) => this.#services.pool.acquire({ userId: user.sub, route, priority, signal }),
-      open: (signal, open) => this.#services.pool.open({ userId: user.sub, route, priority, signal }, open),
-      onOpen: () => passage.opened(),
-      onAccepted: () => passage.carrying(),
-      onHead: () => passage.answered(),
-      carried: (direction, byteCount) => passage.carried(direction, byteCount),
-      suspended: () => passage.suspended(),
-      resumed: () => passage.resumed(),
-    }
-  }
-
   /** Requests that wait for a connection, by priority. */
   waiting(): ReturnType<HttpOrigins['waiting']> {
     return this.#origins.waiting()
@@ -75,5 +55,81 @@ export class Carriage {
 
   close(error: TunnelError): void {
     this.#origins.close(error)
+  }
+}
+
+const NO_HEADERS: Record<string, string> = {}
+
+/** What the carrier of one stream is given. */
+class Carried implements ServeContext {
+  readonly timeoutMs: number
+  readonly clock: Clock
+  readonly #passage: Passage
+  readonly #route: Route
+  readonly #head: RoutedHead
+  readonly #services: PooledServices
+
+  constructor(
+    passage: Passage,
+    route: Route,
+    head: RoutedHead,
+    services: PooledServices,
+    clock: Clock,
+    timeoutMs: number,
+  ) {
+    this.#passage = passage
+    this.#route = route
+    this.#head = head
+    this.#services = services
+    this.clock = clock
+    this.timeoutMs = timeoutMs
+  }
+
+  get userId(): string {
+    return this.#passage.context.user.sub
+  }
+  get machine(): string {
+    return this.#passage.context.machine
+  }
+  get target(): Target | undefined {
+    return this.#passage.target
+  }
+  get headers(): Record<string, string> {
+    return this.#passage.context.headers ?? NO_HEADERS
+  }
+  get log(): Log {
+    return this.#passage.context.log
+  }
+
+  acquire(signal: AbortSignal): Promise<ChannelLease> {
+    return this.#services.pool.acquire(this.#wish(signal))
+  }
+  open<Channel>(
+    signal: AbortSignal,
+    open: (connection: ChannelLease['connection']) => Promise<Channel>,
+  ): Promise<OpenChannel<ChannelLease['connection'], Channel>> {
+    return this.#services.pool.open(this.#wish(signal), open)
+  }
+  #wish(signal: AbortSignal): AcquireRequest {
+    return { userId: this.userId, route: this.#route, priority: this.#head.priority ?? 'normal', signal }
+  }
+
+  onOpen(): Promise<void> | undefined {
+    return this.#passage.opened()
+  }
+  onAccepted(): void {
+    this.#passage.carrying()
+  }
+  onHead(): void {
+    this.#passage.answered()
+  }
+  carried(direction: 'in' | 'out', byteCount: number): void {
+    this.#passage.carried(direction, byteCount)
+  }
+  suspended(): void {
+    this.#passage.suspended()
+  }
+  resumed(): void {
+    this.#passage.resumed()
   }
 }

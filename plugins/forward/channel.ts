@@ -12,6 +12,8 @@ export interface OpenedChannel<Channel extends Joined> {
 }
 
 export interface ChannelOptions<Channel extends Joined> {
+  /** Where the channel gets its place. Default: one of its own, of the pool. */
+  at?: ServeContext['open']
   /** Opens the channel; rejects with what the stream is reset with. */
   open(connection: ChannelLease['connection'], signal: AbortSignal): Promise<OpenedChannel<Channel>>
   /** An event of the stream, before and after there is a channel. */
@@ -24,7 +26,7 @@ export interface ChannelOptions<Channel extends Joined> {
 export async function serveChannel<Channel extends Joined>(
   stream: ByteStream,
   context: ServeContext,
-  { open, event, accepted }: ChannelOptions<Channel>,
+  { at = (signal, open) => context.open(signal, open), open, event, accepted }: ChannelOptions<Channel>,
 ): Promise<void> {
   const { clock } = context
   const gone = new AbortController()
@@ -57,7 +59,7 @@ export async function serveChannel<Channel extends Joined>(
     },
   })
   try {
-    const opened = await context.open(gone.signal, (connection) => open(connection, gone.signal))
+    const opened = await at(gone.signal, (connection) => open(connection, gone.signal))
     lease = opened.lease
     channel = opened.channel.channel
     await context.onOpen()

@@ -1,4 +1,5 @@
 import type { Clock } from '../../protocol/clock.ts'
+import type { Target } from '../../protocol/codec/target.ts'
 import type { ChannelLease } from '../pool/index.ts'
 import type { Log } from './log.ts'
 
@@ -9,7 +10,7 @@ export const AWAY_MS = 5_000
 export interface ServeContext {
   readonly userId: string
   readonly machine: string
-  readonly target: string | undefined
+  readonly target: Target | undefined
   readonly headers: Record<string, string>
   /** For sshd's answer to a channel, and for the head of a response. */
   readonly timeoutMs: number

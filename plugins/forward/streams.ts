@@ -1,30 +1,25 @@
 import type { Clock } from '../../protocol/clock.ts'
-import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
-import { STREAM_KINDS, type StreamKind } from '../../protocol/codec/heads.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
+import type { StreamKind } from '../../protocol/codec/heads.ts'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
-import { HeldSeat } from '../../protocol/link/held-seat.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
-import { incomingCost } from '../../protocol/stream/relay-memory.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
-import type { AgentRoute, MachineDirectory, Route } from '../machines/index.ts'
+import type { MachineDirectory } from '../machines/index.ts'
 import type { TunnelMetrics } from '../metrics/index.ts'
 import type { Pool } from '../pool/index.ts'
 import { Carriage } from './carriage.ts'
-import { goneElsewhere, idInUse, tooManyRefusals, tooManyStreams } from './errors.ts'
+import { type CountedState, countStreams } from './counts.ts'
+import { tooManyStreams } from './errors.ts'
 import type { LinkContext, TunnelHooks } from './hooks.ts'
+import { Opens } from './opens.ts'
 import type { RequestOptions } from './options.ts'
 import { StreamOwners } from './owners.ts'
-import {
-  openContext,
-  Passage,
-  type PassageServices,
-  type PassageShared,
-  type StreamParties,
-} from './passage.ts'
+import { openContext, Passage, type StreamParties } from './passage.ts'
 import { Resumes } from './resumes.ts'
 import { Relays } from './sealed/relays.ts'
 import { type Session, Sessions } from './sessions.ts'
+import type { PassageServices, PassageShared } from './shared.ts'
 
 /** A link on which streams are asked for, as its door hands it over. */
 export interface OpenerLink {
@@ -47,10 +42,6 @@ export interface StreamsConfig {
   clock: Clock
 }
 
-/** A stream is `suspended` while its client has no link here. */
-export const STREAM_STATES = ['opening', 'open', 'suspended'] as const
-export type CountedState = (typeof STREAM_STATES)[number]
-
 /** Streams of one user at once, those that may come back included. */
 const MAX_PASSAGES = 16_384
 
@@ -61,19 +52,17 @@ const NO_LINKS: ReadonlySet<Link> = new Set()
  * (inspected, and sealed to a configured host). Knows nothing of Fastify, nor by which door a link came.
  */
 export class Streams {
-  readonly #config: StreamsConfig
   readonly #services: StreamServices
   readonly #shared: PassageShared
   readonly #sessionOf = new Map<Link, Session>()
   readonly #sessions: Sessions
-  readonly #owners: StreamOwners
   readonly #relays: Relays
+  readonly #opens: Opens
   readonly #resumes: Resumes
   readonly #carriage: Carriage
 
   constructor(config: StreamsConfig, services: StreamServices, hooks: TunnelHooks) {
     const { clock, streams, request } = config
-    this.#config = config
     this.#services = services
     this.#shared = {
       services,
@@ -83,16 +72,23 @@ export class Streams {
       bytes: { sealed: { in: 0, out: 0 }, inspected: { in: 0, out: 0 } },
     }
     this.#sessions = new Sessions(streams, clock)
-    this.#owners = new StreamOwners(streams.resumeMs, clock)
-    this.#relays = new Relays(this.#owners, streams.resumeMs)
+    const owners = new StreamOwners(streams.resumeMs, clock)
+    this.#relays = new Relays(owners, streams.resumeMs)
+    this.#carriage = new Carriage(services, clock, request.timeoutMs)
+    this.#opens = new Opens({
+      owners,
+      relays: this.#relays,
+      carriage: this.#carriage,
+      resumeMs: streams.resumeMs,
+      passageOf: (opener, session, head) => this.#passage(opener, session, head, false),
+    })
     this.#resumes = new Resumes({
       services,
       clock,
-      owners: this.#owners,
+      owners,
       relays: this.#relays,
       passageOf: (opener, session, head) => this.#passage(opener, session, head, true),
     })
-    this.#carriage = new Carriage(services, clock, request.timeoutMs)
   }
 
   /** The link's streams are its user's from here on. */
@@ -128,30 +124,8 @@ export class Streams {
   open(opener: OpenerLink, open: IncomingOpen): void {
     const session = this.#sessionOf.get(open.link)
     if (session === undefined) return
-    const { id } = open.head
-    if (session.acceptor.knows(id)) return this.#resumes.resume(opener, session, asResume(open))
-    const known = session.passages.get(id)
-    if (known?.isFor(open.head) === false) throw idInUse()
-    const passage = known ?? this.#passage(opener, session, open.head, false)
-    if (!passage.wasCarried) passage.beginHere()
-    const cost = incomingCost(open)
-    try {
-      session.memory.take(cost)
-    } catch (error) {
-      this.#countRefusal(session, open.link)
-      passage.over(asTunnelError(error, 'proxy'))
-      throw error
-    }
-    const held = new HeldSeat(open.link, open.number)
-    passage.newest = held
-    const admission = this.#admit(opener, passage, known?.mayOpenAgain === true, open)
-    void this.#open(
-      session,
-      passage,
-      admission.finally(() => session.memory.give(cost)),
-      open,
-      held,
-    )
+    if (session.acceptor.knows(open.head.id)) this.#resumes.resume(opener, session, asResume(open))
+    else this.#opens.open(opener, session, open)
   }
 
   resume(opener: OpenerLink, resume: IncomingResume): void {
@@ -172,90 +146,6 @@ export class Streams {
     return passage
   }
 
-  /** `isAgain`: its opener asks once more for a stream that was admitted before and never reached its machine. */
-  async #admit(opener: OpenerLink, passage: Passage, isAgain: boolean, open: IncomingOpen): Promise<Route> {
-    await opener.admitted
-    passage.askedBy(opener.context)
-    return (isAgain ? await passage.readmit(open.head.target) : undefined) ?? (await passage.admit())
-  }
-
-  async #open(
-    session: Session,
-    passage: Passage,
-    admission: Promise<Route>,
-    open: IncomingOpen,
-    held: HeldSeat,
-  ): Promise<void> {
-    let handedOver = false
-    try {
-      const route = await admission
-      if (held.gone) return this.#goneEarly(session, passage, held)
-      if (passage.isOver) return held.refuse(goneElsewhere())
-      held.grant()
-      handedOver = true
-      const isRelayed = passage.context.mode === 'sealed' && route.source === 'agent'
-      if (isRelayed) await this.#relay(session, passage, open, route)
-      else this.#acceptHere(session, passage, open, route)
-    } catch (thrown) {
-      const error = asTunnelError(thrown, 'proxy')
-      this.#countRefusal(session, open.link)
-      if (passage.newest === held) passage.over(error)
-      if (handedOver) open.link.refuse(open.number, error)
-      else held.refuse(error)
-    }
-  }
-
-  /** Before it was admitted its opener gave it up, or lost the link and may ask again. */
-  #goneEarly({ acceptor }: Session, passage: Passage, held: HeldSeat): void {
-    if (held.error !== undefined) return passage.over(held.error)
-    const isElsewhere = passage.newest !== held || this.#relays.has(passage) || acceptor.knows(passage.id)
-    if (!isElsewhere) passage.suspended(this.#config.streams.resumeMs)
-  }
-
-  #countRefusal({ refusals }: Session, link: Link): void {
-    if (!refusals.take()) link.close(tooManyRefusals())
-  }
-
-  async #relay(session: Session, passage: Passage, open: IncomingOpen, route: AgentRoute): Promise<void> {
-    const relay = this.#relays.add(session, passage, open)
-    try {
-      const link = await route.link()
-      await passage.opened()
-      if (relay.over) return
-      const { head } = open
-      const { target, user } = passage.context
-      const isOther = target !== undefined && target !== head.target
-      relay.connect(link, {
-        ...head,
-        subject: user.sub,
-        ...(isOther ? { target, asked: head.target ?? '' } : {}),
-      })
-    } catch (thrown) {
-      this.#countRefusal(session, open.link)
-      relay.reset(asTunnelError(thrown, 'proxy'))
-    }
-  }
-
-  #acceptHere(session: Session, passage: Passage, open: IncomingOpen, route: Route): void {
-    // An OPEN beside this one was admitted first: this one asks to go on with what that has begun.
-    if (session.acceptor.knows(passage.id)) {
-      session.acceptor.open(open, session.userId)
-      return
-    }
-    const disown = this.#owners.add(passage.id, session.userId)
-    const refused = session.acceptor.open(open, session.userId, {
-      onStream: (stream) => void this.#carriage.carry(stream, passage, route),
-      onOver: (error) => {
-        disown()
-        passage.over(error)
-      },
-    })
-    if (refused === undefined) return
-    disown()
-    this.#countRefusal(session, open.link)
-    passage.over(refused)
-  }
-
   /** What all users together have here, memory in bytes; nothing of it outlives the resume window. */
   held(): { sessions: number; passages: number; relayed: number; bytes: number } {
     const held = { sessions: 0, passages: 0, relayed: this.#relays.size, bytes: 0 }
@@ -273,18 +163,8 @@ export class Streams {
   }
 
   /** How many streams there are, by kind and state; those of which there are none as well. */
-  *counts(): Generator<[StreamKind, CountedState, number]> {
-    const counts = new Map(STREAM_KINDS.map((kind) => [kind, { opening: 0, open: 0, suspended: 0 }]))
-    for (const { passages } of this.#sessions.all()) {
-      for (const { context, stage } of passages.values()) {
-        const ofKind = counts.get(context.head.kind)
-        if (ofKind === undefined || stage === 'over') continue
-        ofKind[stage === 'open' || stage === 'suspended' ? stage : 'opening']++
-      }
-    }
-    for (const [kind, states] of counts) {
-      for (const state of STREAM_STATES) yield [kind, state, states[state]]
-    }
+  counts(): Generator<[StreamKind, CountedState, number]> {
+    return countStreams(this.#sessions.all())
   }
 
   /** Brings `tunnel_bytes_total` up to date: what a session carries is counted long before its end. */

@@ -42,11 +42,13 @@ export class TcpPlaces {
     }
   }
 
-  #placeOf({ userId, machine, acquire }: Opening): SharedPlace {
+  #placeOf(context: Opening): SharedPlace {
+    const { userId, machine } = context
     const key = JSON.stringify([userId, machine])
     const places = this.#places.get(key) ?? new Set()
     this.#places.set(key, places)
     for (const place of places) if (place.hasRoom) return place
+    const acquire: ServeContext['acquire'] = (signal) => context.acquire(signal)
     const place: SharedPlace = new SharedPlace(acquire, () => {
       places.delete(place)
       if (places.size === 0 && this.#places.get(key) === places) this.#places.delete(key)

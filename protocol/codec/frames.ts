@@ -75,6 +75,14 @@ export const allocate: (size: number) => Uint8Array =
   nodeBuffer === undefined ? (size) => new Uint8Array(size) : (size) => nodeBuffer.allocUnsafeSlow(size)
 
 const encoder = new TextEncoder()
+/** Most texts fit: then no memory is taken for them but that of their frame. */
+const scratch = new Uint8Array(8_192)
+
+/** A text in UTF-8, to be copied before the next one. */
+function encoded(text: string): Uint8Array {
+  const { read, written } = encoder.encodeInto(text, scratch)
+  return read === text.length ? scratch.subarray(0, written) : encoder.encode(text)
+}
 
 export function streamNumber(frame: Uint8Array): number {
   return ((frame[1]! << 24) | (frame[2]! << 16) | (frame[3]! << 8) | frame[4]!) >>> 0
@@ -114,7 +122,7 @@ export function encodeJson(type: FrameType, stream: number, value: unknown): Uin
 
 /** A frame whose body is JSON already. */
 export function encodeText(type: FrameType, stream: number, json: string): Uint8Array {
-  return encodeFrame(type, stream, encoder.encode(json))
+  return encodeFrame(type, stream, encoded(json))
 }
 
 /** OPEN and ACCEPT: `u32 length | JSON head | first bytes of data`. */
@@ -129,7 +137,7 @@ export function encodeHeadText(
   head: string,
   first?: Uint8Array,
 ): Uint8Array {
-  const json = encoder.encode(head)
+  const json = encoded(head)
   const frame = newFrame(typeByte, stream, 4 + json.length + (first?.length ?? 0))
   new DataView(frame.buffer, frame.byteOffset).setUint32(HEADER_BYTES, json.length)
   frame.set(json, HEADER_BYTES + 4)

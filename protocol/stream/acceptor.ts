@@ -102,9 +102,11 @@ export class StreamAcceptor {
         clock: this.#clock,
         first: open.first,
         firstEnds: open.ends,
-        onOver: (error) => {
-          this.#onOver(stream, subject, error)
-          taker.onOver?.(error)
+        owner: {
+          onOver: (error) => {
+            this.#onOver(stream, subject, error)
+            taker.onOver?.(error)
+          },
         },
       })
     } catch (thrown) {

@@ -81,13 +81,15 @@ export class StreamOpener {
       clock: this.#clock,
       first,
       firstEnds: end,
-      onOver: (error) => this.#onOver(stream, error),
-      onSuspended: () => this.#onSuspended(stream),
-      onResumed: () => {
-        this.#forgetRetry(stream)
-        this.#resumed?.()
+      owner: {
+        onOver: (error) => this.#onOver(stream, error),
+        onSuspended: () => this.#onSuspended(stream),
+        onResumed: () => {
+          this.#forgetRetry(stream)
+          this.#resumed?.()
+        },
+        onUnknown: (error) => this.#onUnknown(stream, error),
       },
-      onUnknown: (error) => this.#onUnknown(stream, error),
     })
     this.#streams.set(stream.id, stream)
     if (link !== undefined) stream.openOn(link)

@@ -9,27 +9,26 @@ const MAX_FIRST_BYTES = 16_384
 /** The longest JSON of an event or a head; with MAX_FIRST_BYTES it fits the smallest window. */
 const MAX_EVENT_BYTES = 49_000
 
-const encoder = new TextEncoder()
-
 /** What a stream's consumer writes, and what it is told of it. */
 export class Outgoing {
   readonly #send: SendHalf
-  readonly #drained: () => void
+  readonly #writer: { drained(): void }
   #drainWanted = false
   #onFramed: (() => void) | undefined
 
-  /** @param drained called after `write` returned false, when there is room again */
-  constructor(send: SendHalf, drained: () => void) {
+  /** @param writer told after `write` returned false, when there is room again */
+  constructor(send: SendHalf, writer: { drained(): void }) {
     this.#send = send
-    this.#drained = drained
+    this.#writer = writer
   }
 
   /** @throws {TunnelError} FRAME_TOO_LARGE */
   accept(answer: AcceptHead, first: Uint8Array | undefined, end: boolean): void {
     const riding = first !== undefined && first.length <= MAX_FIRST_BYTES ? first : undefined
-    const body = frames.encodeHead(FrameType.ACCEPT, 0, answer, riding).subarray(HEADER_BYTES)
-    if (body.length > MAX_EVENT_BYTES + (riding?.length ?? 0)) throw tooLong('the head of the answer')
-    this.#send.write(FrameType.ACCEPT, body)
+    const frame = frames.encodeHead(FrameType.ACCEPT, 0, answer, riding)
+    const mostBytes = HEADER_BYTES + MAX_EVENT_BYTES + (riding?.length ?? 0)
+    if (frame.length > mostBytes) throw tooLong('the head of the answer')
+    this.#send.writeFrame(frame)
     if (first !== undefined && riding === undefined) this.#send.write(FrameType.DATA, first)
     if (end) this.#send.end()
   }
@@ -43,9 +42,9 @@ export class Outgoing {
 
   /** @throws {TunnelError} FRAME_TOO_LARGE */
   event(event: StreamEvent): void {
-    const bytes = encoder.encode(JSON.stringify(event))
-    if (bytes.length > MAX_EVENT_BYTES) throw tooLong('the event')
-    this.#send.write(FrameType.EVENT, bytes)
+    const frame = frames.encodeJson(FrameType.EVENT, 0, event)
+    if (frame.length > HEADER_BYTES + MAX_EVENT_BYTES) throw tooLong('the event')
+    this.#send.writeFrame(frame)
   }
 
   end(bytes: Uint8Array | undefined): void {
@@ -63,7 +62,7 @@ export class Outgoing {
     const frame = this.#send.next(number, maxDataBytes)
     if (this.#drainWanted && this.#send.belowLowWater) {
       this.#drainWanted = false
-      this.#drained()
+      this.#writer.drained()
     }
     if (this.#onFramed !== undefined && this.#send.pendingBytes === 0) {
       const onFramed = this.#onFramed

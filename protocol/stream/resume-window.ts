@@ -1,16 +1,22 @@
 import type { Clock } from '../clock.ts'
 
+/** Whose window it is. */
+export interface WindowOwner {
+  /** The window is over, and no path has come back. */
+  expired(): void
+}
+
 /** How long one end keeps a stream that has no path to its peer. */
 export class ResumeWindow {
   readonly #clock: Clock
-  readonly #expired: () => void
+  readonly #owner: WindowOwner
   #lengthMs: number
   #timer: unknown
 
-  constructor(clock: Clock, lengthMs: number, expired: () => void) {
+  constructor(clock: Clock, lengthMs: number, owner: WindowOwner) {
     this.#clock = clock
     this.#lengthMs = lengthMs
-    this.#expired = expired
+    this.#owner = owner
   }
 
   get lengthMs(): number {
@@ -24,7 +30,7 @@ export class ResumeWindow {
 
   /** Runs on where it runs already. */
   start(): void {
-    this.#timer ??= this.#clock.setTimer(this.#expired, this.#lengthMs)
+    this.#timer ??= this.#clock.setTimer(() => this.#owner.expired(), this.#lengthMs)
   }
 
   stop(): void {

@@ -13,9 +13,9 @@ import { Fifo } from '../fifo.ts'
 import { FramePool } from '../link/frame-pool.ts'
 import { Allowance, type SendLimits } from './allowance.ts'
 
-/** A counted frame that is written but not yet framed. DATA of several writes may leave in one frame. */
+/** What is written and has not left: payload, of which several writes may leave in one frame, or a frame as it leaves. */
 interface Pending {
-  type: typeof FrameType.DATA | typeof FrameType.AUX | typeof FrameType.EVENT | typeof FrameType.ACCEPT
+  type: typeof FrameType.DATA | typeof FrameType.AUX | 'whole'
   bytes: Uint8Array
 }
 
@@ -85,10 +85,18 @@ export class SendHalf {
     return this.#pendingBytes <= LOW_WATER_BYTES
   }
 
-  write(type: Pending['type'], bytes: Uint8Array): void {
-    if (bytes.length === 0 && type !== FrameType.ACCEPT) return
-    this.#pending.push({ type, bytes })
-    this.#pendingBytes += bytes.length
+  write(type: typeof FrameType.DATA | typeof FrameType.AUX, bytes: Uint8Array): void {
+    if (bytes.length > 0) this.#add({ type, bytes })
+  }
+
+  /** A head or an event, under any number: its own is set when it leaves. */
+  writeFrame(frame: Uint8Array): void {
+    this.#add({ type: 'whole', bytes: frame })
+  }
+
+  #add(pending: Pending): void {
+    this.#pending.push(pending)
+    this.#pendingBytes += pending.bytes.length
   }
 
   end(): void {
@@ -173,15 +181,12 @@ export class SendHalf {
       this.#endSent = true
       return this.#keep(encodeFrame(FrameType.END, stream))
     }
-    const mergeable = first.type === FrameType.DATA || first.type === FrameType.AUX
-    // A head or an event goes whole.
-    if (!mergeable && room < HEADER_BYTES + first.bytes.length) return undefined
+    if (first.type === 'whole') {
+      return room < first.bytes.length ? undefined : this.#keep(this.#wholeFrame(first.bytes, stream))
+    }
     if (room <= HEADER_BYTES) return undefined
-    return this.#keep(
-      mergeable
-        ? this.#mergedFrame(first.type, stream, Math.min(maxDataBytes, room - HEADER_BYTES), room)
-        : this.#wholeFrame(first, stream),
-    )
+    const maxBytes = Math.min(maxDataBytes, room - HEADER_BYTES)
+    return this.#keep(this.#mergedFrame(first.type, stream, maxBytes, room))
   }
 
   #room(): number {
@@ -191,12 +196,15 @@ export class SendHalf {
     return Math.min(granted, this.#allowance.bytes - this.unacknowledgedBytes)
   }
 
-  #wholeFrame(item: Pending, stream: number): Uint8Array {
+  #wholeFrame(frame: Uint8Array, stream: number): Uint8Array {
     this.#pending.shift()
-    this.#pendingBytes -= item.bytes.length
-    const ends = item.type === FrameType.ACCEPT && this.#isLast()
-    if (ends) this.#endSent = true
-    return encodeFrame(ends ? item.type | END_FLAG : item.type, stream, item.bytes)
+    this.#pendingBytes -= frame.length
+    setStreamNumber(frame, stream)
+    if (frame[0] === FrameType.ACCEPT && this.#isLast()) {
+      this.#endSent = true
+      frame[0] |= END_FLAG
+    }
+    return frame
   }
 
   #mergedFrame(type: number, stream: number, maxBytes: number, room: number): Uint8Array {

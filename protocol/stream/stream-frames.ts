@@ -23,7 +23,7 @@ export interface StreamParts {
 
 /** What a frame may do to the stream as a whole. */
 export interface StreamMoves {
-  state(): StreamState
+  readonly state: StreamState
   /** The acceptor has taken the stream. */
   opened(): void
   acknowledged(received: number, limit: number): void
@@ -41,6 +41,10 @@ export class StreamFrames {
   constructor(parts: StreamParts, stream: StreamMoves) {
     this.#parts = parts
     this.#stream = stream
+  }
+
+  get #isClosed(): boolean {
+    return this.#stream.state === 'closed'
   }
 
   /** @throws {TunnelError} what the stream is to be reset with */
@@ -85,7 +89,7 @@ export class StreamFrames {
       else deliveries.aux(bytes)
     }
     // Its consumer may have reset it.
-    if (this.#stream.state() === 'closed') return
+    if (this.#isClosed) return
     if ((typeByte & frames.BLOCKED_FLAG) !== 0) receive.blocked()
     if (ends) deliveries.ended()
   }
@@ -102,7 +106,7 @@ export class StreamFrames {
 
   #accept(frame: Uint8Array, ends: boolean): void {
     const { receive, deliveries, opening, resumeWindow, send, path } = this.#parts
-    if (opening === undefined || this.#stream.state() !== 'opening') {
+    if (opening === undefined || this.#stream.state !== 'opening') {
       throw new TunnelError('FRAME_INVALID', 'a second ACCEPT, or one from the opener', { hop: 'link' })
     }
     const { head: json, first } = frames.decodeHead(frame)
@@ -115,7 +119,7 @@ export class StreamFrames {
     deliveries.accepted(head)
     if (first.length > 0) deliveries.data(first)
     if (ends) deliveries.ended()
-    if (this.#stream.state() === 'closed') return
+    if (this.#isClosed) return
     this.#stream.acknowledged(send.acknowledgedOffset, Math.max(head.window, send.limit))
   }
 

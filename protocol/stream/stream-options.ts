@@ -15,7 +15,8 @@ export interface StreamOwner {
   onUnknown?(error: TunnelError): boolean
 }
 
-export interface StreamOptions extends StreamOwner {
+export interface StreamOptions {
+  owner: StreamOwner
   side: 'opener' | 'acceptor'
   head: RoutedHead
   limits: ReceiveLimits

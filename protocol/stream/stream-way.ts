@@ -4,6 +4,7 @@ import * as frames from '../codec/frames.ts'
 import { FrameType } from '../codec/frames.ts'
 import { headText, type ResumeHead, type RoutedHead, resumeHeadOf } from '../codec/heads.ts'
 import type { Link } from '../link/link.ts'
+import { Acknowledger } from './acknowledger.ts'
 import type { StreamState } from './byte-stream.ts'
 import { EventBuffer } from './event-buffer.ts'
 import { Opening } from './opening.ts'
@@ -11,10 +12,10 @@ import { Outgoing } from './outgoing.ts'
 import { StreamPath } from './path.ts'
 import { Progress } from './progress.ts'
 import { ReceiveHalf } from './receive-half.ts'
-import { ResumeWindow } from './resume-window.ts'
+import { ResumeWindow, type WindowOwner } from './resume-window.ts'
 import { StreamSeat } from './seat.ts'
 import { SendHalf } from './send-half.ts'
-import { StreamFrames } from './stream-frames.ts'
+import { StreamFrames, type StreamMoves } from './stream-frames.ts'
 import type { StreamOptions, StreamOwner } from './stream-options.ts'
 
 /**
@@ -22,7 +23,7 @@ import type { StreamOptions, StreamOwner } from './stream-options.ts'
  * only visits links: a link that dies leaves it suspended, with all that the peer may still lack, until the next link
  * or the end of the resume window.
  */
-export class StreamWay {
+export class StreamWay implements StreamMoves, WindowOwner {
   readonly side: 'opener' | 'acceptor'
   readonly head: RoutedHead
   readonly #owner: StreamOwner
@@ -39,22 +40,22 @@ export class StreamWay {
   #state: StreamState = 'opening'
   #attempt: number
   readonly #progress = new Progress()
-  /** A frame is being delivered: what the consumer does meanwhile is told to the peer after it. */
-  #delivering = false
+  readonly #acknowledger: Acknowledger
   #lastLink: Link | undefined
 
   /** @throws {TunnelError} TOO_MANY_STREAMS when the user's memory budget is used up. */
   constructor(options: StreamOptions) {
-    const { side, head, limits, resumeMs, clock, first, firstEnds = false, ...owner } = options
+    const { side, head, limits, resumeMs, clock, owner, first, firstEnds = false } = options
     this.side = side
     this.head = head
     this.#owner = owner
     this.#clock = clock
-    this.resumeWindow = new ResumeWindow(clock, resumeMs, () => this.#expire())
+    this.resumeWindow = new ResumeWindow(clock, resumeMs, this)
     this.#attempt = head.attempt ?? 0
     this.incoming = new ReceiveHalf(limits)
+    this.#acknowledger = new Acknowledger(this.incoming, this.path)
     this.send = new SendHalf(limits)
-    this.outgoing = new Outgoing(this.send, () => this.deliveries.drained())
+    this.outgoing = new Outgoing(this.send, this.deliveries)
     if (side === 'acceptor') {
       this.send.acknowledge(0, head.window)
       if (first !== undefined && first.length > 0) this.deliveries.data(first)
@@ -67,33 +68,8 @@ export class StreamWay {
       if (firstEnds) this.send.endOnOpen()
       this.resumeWindow.start()
     }
-    this.#frames = this.#reader()
-  }
-
-  #reader(): StreamFrames {
-    const parts = {
-      path: this.path,
-      send: this.send,
-      receive: this.incoming,
-      deliveries: this.deliveries,
-      resumeWindow: this.resumeWindow,
-      opening: this.opening,
-    }
-    return new StreamFrames(parts, {
-      state: () => this.#state,
-      opened: () => this.opened(),
-      acknowledged: (received, limit) => this.#acknowledged(received, limit),
-      consumed: (byteCount) => this.consumed(byteCount),
-      suspend: () => this.suspend(),
-      resumed: () => {
-        this.#owner.onResumed?.()
-        this.#goOn()
-      },
-      ended: (error) => {
-        const isUnknown = error.code === 'UNKNOWN_STREAM' && this.path.at === 'resuming'
-        if (!isUnknown || this.#owner.onUnknown?.(error) !== true) this.#finish(error)
-      },
-    })
+    const { path, send, incoming: receive, deliveries, resumeWindow, opening } = this
+    this.#frames = new StreamFrames({ path, send, receive, deliveries, resumeWindow, opening }, this)
   }
 
   get id(): string {
@@ -133,7 +109,7 @@ export class StreamWay {
   }
 
   /** The acceptor has taken the stream. */
-  protected opened(): void {
+  opened(): void {
     this.#state = 'open'
   }
 
@@ -191,6 +167,18 @@ export class StreamWay {
     this.#goOn()
   }
 
+  /** The peer has taken the stream back (opener). */
+  resumed(): void {
+    this.#owner.onResumed?.()
+    this.#goOn()
+  }
+
+  /** The peer has ended the stream. */
+  ended(error: TunnelError): void {
+    const isUnknown = error.code === 'UNKNOWN_STREAM' && this.path.at === 'resuming'
+    if (!isUnknown || this.#owner.onUnknown?.(error) !== true) this.#finish(error)
+  }
+
   #goOn(): void {
     this.deliveries.resumed(this.send.unacknowledgedBytes)
     this.path.seat?.wake()
@@ -213,7 +201,7 @@ export class StreamWay {
     if (this.state !== 'closed') this.#owner.onSuspended?.()
   }
 
-  #expire(): void {
+  expired(): void {
     const window = `${this.resumeWindow.lengthMs / 1_000} s`
     this.reset(
       new TunnelError('RESUME_EXPIRED', `no path to the peer came back within ${window}`, { hop: 'link' }),
@@ -243,16 +231,17 @@ export class StreamWay {
 
   /** One frame from this stream's present seat. @throws {TunnelError} what the stream is to be reset with */
   receive(type: number, typeByte: number, frame: Uint8Array): void {
-    this.#delivering = true
+    this.#acknowledger.delivering = true
     try {
       this.#frames.dispatch(type, typeByte, frame)
     } finally {
-      this.#delivering = false
+      this.#acknowledger.delivering = false
     }
     this.#tell()
   }
 
-  #acknowledged(received: number, limit: number): void {
+  /** The peer has all up to `received`, and lets us go to `limit`. @throws {TunnelError} FRAME_INVALID */
+  acknowledged(received: number, limit: number): void {
     if (this.path.at === 'resuming')
       throw new TunnelError('FRAME_INVALID', 'a WINDOW comes before RESUMED', { hop: 'link' })
     if (received > this.send.acknowledgedOffset) this.#progress.made(this.#clock.now())
@@ -263,18 +252,12 @@ export class StreamWay {
 
   /** Tells the peer what is here and how far it may go: now when it matters, else soon. */
   #tell(): void {
-    const { seat, at } = this.path
-    if (this.#delivering || seat === undefined || at === 'resuming' || this.#state === 'closed') return
-    if (this.incoming.due) this.acknowledge()
-    else if (!this.incoming.told) seat.acknowledgeLater()
+    if (this.#acknowledger.tell()) this.#afterAcknowledgement()
   }
 
   /** Sends WINDOW now. */
   acknowledge(): void {
-    const { seat, at } = this.path
-    if (seat === undefined || at === 'resuming') return
-    seat.send(frames.encodeWindow(seat.number, this.incoming.tell()))
-    this.#afterAcknowledgement()
+    if (this.#acknowledger.now()) this.#afterAcknowledgement()
   }
 
   #afterAcknowledgement(): void {

@@ -2,7 +2,7 @@ import type { TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Priority } from '../../../protocol/codec/heads.ts'
 import type { Target } from '../../../protocol/codec/target.ts'
 import type { ByteStream } from '../../../protocol/stream/byte-stream.ts'
-import { methodRefused, targetMissing, targetOf } from '../errors.ts'
+import { methodRefused, targetMissing } from '../errors.ts'
 import type { ServeContext } from '../serve.ts'
 import { HttpExchange } from './exchange.ts'
 import { HttpOrigin } from './origin.ts'
@@ -18,11 +18,11 @@ export class HttpOrigins {
   }
 
   serve(stream: ByteStream, context: ServeContext): Promise<void> {
+    const { target } = context
     const request = stream.head.http
-    if (context.target === undefined || request === undefined) throw targetMissing('http')
+    if (target === undefined || request === undefined) throw targetMissing('http')
     // It turns a connection into something that is no HTTP any more.
     if (request.method.toUpperCase() === 'CONNECT') throw methodRefused(request.method)
-    const target = targetOf(context.target)
     const origin = this.#of(context, target)
     const exchange = new HttpExchange(stream, request, context, origin, target.authority)
     exchange.begin()
@@ -46,7 +46,8 @@ export class HttpOrigins {
   }
 
   #of(context: ServeContext, target: Target): HttpOrigin {
-    const key = JSON.stringify([context.userId, context.machine, target.authority])
+    // Neither an address nor the name of a machine has a line break in it.
+    const key = `${target.authority}\n${context.machine}\n${context.userId}`
     let origin = this.#origins.get(key)
     if (origin === undefined) {
       const created = new HttpOrigin({

@@ -4,6 +4,7 @@ import net from 'node:net'
 import type { ServeContext } from '../../../../plugins/forward/serve.ts'
 import type { ChannelLease } from '../../../../plugins/pool/index.ts'
 import { systemClock } from '../../../../protocol/clock.ts'
+import { parseTarget } from '../../../../protocol/codec/target.ts'
 import type { Scope } from '../../../support/scope.ts'
 
 /** Places for connections that are plain sockets, and who is asked to give one back. */
@@ -44,7 +45,7 @@ export function places(t: Scope) {
   const context = (target: string): ServeContext => ({
     userId: 'ada',
     machine: 'home',
-    target,
+    target: parseTarget(target),
     headers: {},
     timeoutMs: 30_000,
     clock: systemClock,

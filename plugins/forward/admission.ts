@@ -1,0 +1,65 @@
+import { asTunnelError } from '../../protocol/codec/errors.ts'
+import type { Target } from '../../protocol/codec/target.ts'
+import type { Route } from '../machines/index.ts'
+import { targetOf } from './errors.ts'
+import type { OpenContext } from './hooks.ts'
+import type { PassageShared } from './shared.ts'
+
+type Asked = Pick<PassageShared, 'services' | 'hooks'>
+
+/** The way to the machine, and where from there; undefined where the stream names no target. */
+export interface Admission {
+  readonly route: Route
+  readonly target: Target | undefined
+}
+
+/**
+ * Whether a stream may be opened: hooks `preOpen`, the token, the user's bucket, the machine, policy.
+ * @throws {TunnelError} what refuses it
+ */
+export async function askToOpen(context: OpenContext, asked: Asked): Promise<Admission> {
+  const { services, hooks } = asked
+  if (hooks.has('preOpen')) await hooks.run('preOpen', context)
+  services.auth.check(context.user)
+  // First: guessing at the names of machines uses up the same tokens.
+  await services.rateLimits.takeStream(context.user)
+  const route = await services.machines.resolve(context.user.sub, context.machine)
+  const named = context.target ?? context.head.target
+  const target = named === undefined ? undefined : targetOf(named)
+  await checkPolicy(context, asked, route.owner, target)
+  return { route, target }
+}
+
+/**
+ * Whether a stream may go on after its opener's link was lost: what an open is asked, but for the hooks and for what an
+ * open uses up. Undefined where no such machine is known here, which its agent's next link may change.
+ * @throws {TunnelError} TOKEN_EXPIRED, TOKEN_REVOKED, POLICY_DENIED
+ */
+export async function askToGoOn(
+  context: OpenContext,
+  asked: Asked,
+  named: string | undefined,
+): Promise<Route | undefined> {
+  const { user, machine } = context
+  asked.services.auth.check(user)
+  const route = await asked.services.machines.resolve(user.sub, machine).catch(unlessUnknown)
+  const target = named === undefined ? undefined : targetOf(named)
+  await checkPolicy(context, asked, route?.owner ?? user.sub, target)
+  return route
+}
+
+/** Policy is asked about the target as it is dialled: no other spelling avoids a rule. */
+function checkPolicy(
+  { user, machine, mode, head: { kind } }: OpenContext,
+  { services }: Asked,
+  owner: string,
+  target: Target | undefined,
+): Promise<void> {
+  const request = { user, machine, owner, mode, kind }
+  return services.policy.check(target === undefined ? request : { ...request, target: target.authority })
+}
+
+function unlessUnknown(thrown: unknown): undefined {
+  const error = asTunnelError(thrown, 'proxy')
+  if (error.code !== 'MACHINE_UNKNOWN') throw error
+}

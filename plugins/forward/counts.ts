@@ -1,0 +1,21 @@
+import { STREAM_KINDS, type StreamKind } from '../../protocol/codec/heads.ts'
+import type { Session } from './sessions.ts'
+
+/** A stream is `suspended` while its client has no link here. */
+export const STREAM_STATES = ['opening', 'open', 'suspended'] as const
+export type CountedState = (typeof STREAM_STATES)[number]
+
+/** How many streams there are, by kind and state; those of which there are none as well. */
+export function* countStreams(sessions: Iterable<Session>): Generator<[StreamKind, CountedState, number]> {
+  const counts = new Map(STREAM_KINDS.map((kind) => [kind, { opening: 0, open: 0, suspended: 0 }]))
+  for (const { passages } of sessions) {
+    for (const { context, stage } of passages.values()) {
+      const ofKind = counts.get(context.head.kind)
+      if (ofKind === undefined || stage === 'over') continue
+      ofKind[stage === 'open' || stage === 'suspended' ? stage : 'opening']++
+    }
+  }
+  for (const [kind, states] of counts) {
+    for (const state of STREAM_STATES) yield [kind, state, states[state]]
+  }
+}

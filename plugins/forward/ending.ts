@@ -1,0 +1,70 @@
+import type { TunnelError } from '../../protocol/codec/errors.ts'
+import type { OpenContext } from './hooks.ts'
+import type { PassageShared } from './shared.ts'
+
+/** What is said of a stream that has left this proxy. */
+export interface Ending {
+  /** Undefined: both sides ended it. */
+  readonly error: TunnelError | undefined
+  /** It was admitted. */
+  readonly admitted: boolean
+  readonly durationMs: number
+  readonly bytesIn: number
+  readonly bytesOut: number
+}
+
+/** Ends that are nobody's fault: a user gave the stream up, or it goes on elsewhere. */
+const NO_ERRORS: ReadonlySet<string> = new Set(['ABORTED', 'TAKEN_OVER'])
+
+/** The metrics of a stream that is over. `timed`: no latency of it has been observed yet, and this is one. */
+export function measure(
+  { context, shared }: { context: OpenContext; shared: PassageShared },
+  { error, durationMs }: Ending,
+  timed: boolean,
+): void {
+  const { kind } = context.head
+  const { tunnelMetrics } = shared.services
+  contained(context, () => {
+    tunnelMetrics.requests.inc({ kind, outcome: error?.code ?? 'ok' })
+    if (error === undefined && timed) tunnelMetrics.requestLatencyMs.observe({ kind }, durationMs)
+    if (error !== undefined && !NO_ERRORS.has(error.code)) tunnelMetrics.countError(error)
+  })
+}
+
+/** The line of the audit trail and of the log, and the hook `onClose`. `event` is what the audit trail calls it. */
+export function tell(
+  { context, shared }: { context: OpenContext; shared: PassageShared },
+  ending: Ending,
+  event: string,
+): void {
+  const { user, machine, head, mode, target, correlationId, log } = context
+  const { error, admitted, durationMs, bytesIn, bytesOut } = ending
+  const { hooks, services } = shared
+  const details = {
+    streamId: head.id,
+    kind: head.kind,
+    mode,
+    ...(target === undefined ? {} : { target }),
+    outcome: error?.code ?? 'ok',
+    durationMs: Math.round(durationMs),
+    bytesIn,
+    bytesOut,
+  }
+  contained(context, () =>
+    services.audit.record({ event, userId: user.sub, machine, correlationId, details }),
+  )
+  const told = { context: { machine, ...details } }
+  if (error?.code === 'INTERNAL' && !error.fromPeer) log.error({ ...told, err: error }, 'a stream failed')
+  else if (!admitted) log.info(told, 'stream refused')
+  else log[head.kind === 'http' ? 'debug' : 'info'](told, 'stream over')
+  if (admitted && hooks.has('onClose')) void hooks.notify('onClose', { ...context, error, durationMs })
+}
+
+/** A plugin's own metrics or audit sink that throws must not keep the stream from ending. */
+function contained({ log }: OpenContext, record: () => void): void {
+  try {
+    record()
+  } catch (thrown) {
+    log.error({ err: thrown }, 'the end of a stream could not be recorded')
+  }
+}
