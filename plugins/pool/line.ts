@@ -1,16 +1,7 @@
-import type { TunnelError } from '../../protocol/codec/errors.ts'
-import type { Priority } from '../../protocol/codec/heads.ts'
 import { PriorityLanes } from '../../protocol/priority-lanes.ts'
 import type { Route } from '../machines/index.ts'
-import type { Place, PlaceLease, PooledConnection } from './place.ts'
-
-/** A request that waits for a channel's place. */
-export interface Waiter<Connection extends PooledConnection> {
-  readonly route: Route
-  readonly priority: Priority
-  resolve(lease: PlaceLease<Connection>): void
-  reject(error: TunnelError): void
-}
+import type { Place, PooledConnection } from './place.ts'
+import type { Wait } from './wait.ts'
 
 /** One machine's connections, and who waits for them. */
 export class Line<Connection extends PooledConnection> {
@@ -18,11 +9,11 @@ export class Line<Connection extends PooledConnection> {
   /** The newest of those that lead there. */
   route: Route
   readonly places = new Set<Place<Connection>>()
-  readonly #lanes = new PriorityLanes<Waiter<Connection>>()
+  readonly #lanes = new PriorityLanes<Wait<Connection>>()
   /** Those that had a place on which the server refused their channel: they have waited already. */
-  readonly #again = new Set<Waiter<Connection>>()
+  readonly #again = new Set<Wait<Connection>>()
   /** Their time is up, and they wait only for the outcome of a connection that is being made. */
-  readonly #overdue = new Set<Waiter<Connection>>()
+  readonly #overdue = new Set<Wait<Connection>>()
 
   constructor(key: string, route: Route) {
     this.key = key
@@ -51,34 +42,34 @@ export class Line<Connection extends PooledConnection> {
     return count
   }
 
-  add(waiter: Waiter<Connection>, isAgain: boolean): void {
-    if (isAgain) this.#again.add(waiter)
-    else this.#lanes.add(waiter, waiter.priority)
+  add(wait: Wait<Connection>, isAgain: boolean): void {
+    if (isAgain) this.#again.add(wait)
+    else this.#lanes.add(wait, wait.priority)
   }
 
-  delete(waiter: Waiter<Connection>): void {
-    this.#overdue.delete(waiter)
-    if (!this.#again.delete(waiter)) this.#lanes.delete(waiter, waiter.priority)
+  delete(wait: Wait<Connection>): void {
+    this.#overdue.delete(wait)
+    if (!this.#again.delete(wait)) this.#lanes.delete(wait, wait.priority)
   }
 
   /** Takes whose turn it is out of the line. */
-  next(): Waiter<Connection> | undefined {
-    for (const waiter of this.#again) {
-      this.#again.delete(waiter)
-      return waiter
+  next(): Wait<Connection> | undefined {
+    for (const wait of this.#again) {
+      this.#again.delete(wait)
+      return wait
     }
     return this.#lanes.next()
   }
 
   /** Its time is up: whether it is to go, for a connection that is being made is still waited for. */
-  isLate(waiter: Waiter<Connection>): boolean {
+  isLate(wait: Wait<Connection>): boolean {
     if (this.connecting === 0) return true
-    this.#overdue.add(waiter)
+    this.#overdue.add(wait)
     return false
   }
 
   /** Those whose time is up and for whom no connection is being made any more. */
-  takeOverdue(): Waiter<Connection>[] {
+  takeOverdue(): Wait<Connection>[] {
     if (this.#overdue.size === 0 || this.connecting > 0) return []
     const late = [...this.#overdue]
     this.#overdue.clear()

@@ -1,23 +1,13 @@
 import type { Clock } from '../../protocol/clock.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
-import type { Priority } from '../../protocol/codec/heads.ts'
 import type { Route } from '../machines/index.ts'
 import { poolClosed, poolExhausted, tooManyWaiting, waitAborted } from './errors.ts'
-import { Line, type Waiter } from './line.ts'
+import { Line } from './line.ts'
 import type { PoolOptions } from './options.ts'
 import { Place, type PlaceLease, type PooledConnection } from './place.ts'
+import { Wait, type Wish } from './wait.ts'
 
 export type Connect<Connection> = (route: Route, signal: AbortSignal) => Promise<Connection>
-
-export interface Wish {
-  route: Route
-  priority: Priority
-  signal: AbortSignal | undefined
-  /** How long it may wait. */
-  waitMs: number
-  /** It had a place, and the server refused its channel there: it is served first. */
-  isAgain: boolean
-}
 
 /**
  * The connections of one user and who waits for them. The requests for one machine are served by weighted priority,
@@ -59,44 +49,32 @@ export class UserPool<Connection extends PooledConnection> {
     return count
   }
 
-  acquire({ route, priority, signal, waitMs, isAgain }: Wish): Promise<PlaceLease<Connection>> {
-    return new Promise((resolve, reject) => {
-      if (this.#closed) return reject(poolClosed())
-      if (signal?.aborted === true) return reject(waitAborted(route.name))
-      if (this.#waiting >= this.#options.maxWaiting) return reject(tooManyWaiting(this.#options.maxWaiting))
-      const line = this.#lineOf(route)
-      const settle = (): void => {
-        this.#clock.clearTimer(timer)
-        signal?.removeEventListener('abort', onAbort)
-        line.delete(waiter)
+  /** @throws {TunnelError} SHUTTING_DOWN, ABORTED, POOL_EXHAUSTED; the promise rejects with what the wait ends with */
+  acquire(wish: Wish): Promise<PlaceLease<Connection>> {
+    const { route, signal, isAgain } = wish
+    if (this.#closed) throw poolClosed()
+    if (signal?.aborted === true) throw waitAborted(route.name)
+    if (this.#waiting >= this.#options.maxWaiting) throw tooManyWaiting(this.#options.maxWaiting)
+    const line = this.#lineOf(route)
+    const wait: Wait<Connection> = new Wait(wish, this.#clock, {
+      settled: () => {
+        line.delete(wait)
         this.#waiting--
-      }
-      const waiter: Waiter<Connection> = {
-        route,
-        priority,
-        resolve: (lease) => {
-          settle()
-          resolve(lease)
-        },
-        reject: (error) => {
-          settle()
-          reject(error)
-        },
-      }
-      const onAbort = (): void => {
-        waiter.reject(waitAborted(route.name))
+      },
+      late: () => {
+        if (!line.isLate(wait)) return
+        this.#rejectLate(wait)
         this.#tidy(line)
-      }
-      const timer = this.#clock.setTimer(() => {
-        if (!line.isLate(waiter)) return
-        this.#rejectLate(waiter)
+      },
+      abandoned: () => {
+        wait.reject(waitAborted(route.name))
         this.#tidy(line)
-      }, waitMs)
-      signal?.addEventListener('abort', onAbort, { once: true })
-      this.#waiting++
-      line.add(waiter, isAgain)
-      this.#serve()
+      },
     })
+    this.#waiting++
+    line.add(wait, isAgain)
+    this.#serve()
+    return wait.lease
   }
 
   /** Ends the connections to one machine, those that are being made, and the wait for them. */
@@ -113,7 +91,7 @@ export class UserPool<Connection extends PooledConnection> {
   }
 
   #end(line: Line<Connection>, error: TunnelError): void {
-    for (let waiter = line.next(); waiter !== undefined; waiter = line.next()) waiter.reject(error)
+    for (let wait = line.next(); wait !== undefined; wait = line.next()) wait.reject(error)
     for (const place of [...line.places]) this.#remove(place)
     this.#tidy(line)
   }
@@ -248,18 +226,18 @@ export class UserPool<Connection extends PooledConnection> {
   /** A failed connection fails those that counted on it: as many as it had channels, those whose turn it is. */
   #rejectPromised(line: Line<Connection>, error: TunnelError): void {
     for (let left = this.#options.channelsPerConnection; left > 0; left--) {
-      const waiter = line.next()
-      if (waiter === undefined) return
-      waiter.reject(error)
+      const wait = line.next()
+      if (wait === undefined) return
+      wait.reject(error)
     }
   }
 
-  #rejectLate(waiter: Waiter<Connection>): void {
-    waiter.reject(poolExhausted(waiter.route.name, this.#options.waitMs))
+  #rejectLate(wait: Wait<Connection>): void {
+    wait.reject(poolExhausted(wait.route.name, this.#options.waitMs))
   }
 
   #rejectOverdue(line: Line<Connection>): void {
-    for (const waiter of line.takeOverdue()) this.#rejectLate(waiter)
+    for (const wait of line.takeOverdue()) this.#rejectLate(wait)
     this.#tidy(line)
   }
 

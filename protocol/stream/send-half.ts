@@ -1,7 +1,6 @@
 import { TunnelError } from '../codec/errors.ts'
 import {
   BLOCKED_FLAG,
-  copyFrame,
   END_FLAG,
   encodeFrame,
   FrameType,
@@ -10,20 +9,13 @@ import {
   setStreamNumber,
 } from '../codec/frames.ts'
 import { Fifo } from '../fifo.ts'
-import { FramePool } from '../link/frame-pool.ts'
 import { Allowance, type SendLimits } from './allowance.ts'
+import { SentFrames } from './sent-frames.ts'
 
 /** What is written and has not left: payload, of which several writes may leave in one frame, or a frame as it leaves. */
 interface Pending {
   type: typeof FrameType.DATA | typeof FrameType.AUX | 'whole'
   bytes: Uint8Array
-}
-
-interface Kept {
-  frame: Uint8Array
-  endOffset: number
-  /** It has been on one link alone: acknowledged there, it has left that link's socket, and its memory is free. */
-  once: boolean
 }
 
 /** Bytes written and not yet framed above which a writer is asked to wait. */
@@ -40,26 +32,19 @@ export class SendHalf {
   #endWritten = false
   #endSent = false
 
-  /** Sent and not acknowledged, oldest first. */
-  readonly #kept = new Fifo<Kept>()
-  /** The next of #kept to send again on this link; equal to #kept.length when nothing is to be replayed. */
-  #replay = 0
-
-  #sent = 0
-  #acknowledged = 0
+  readonly #sent = new SentFrames()
   #limit = 0
   readonly #allowance: Allowance
-  readonly #pool = new FramePool()
 
   constructor(limits: SendLimits) {
     this.#allowance = new Allowance(limits)
   }
 
   get sentOffset(): number {
-    return this.#sent
+    return this.#sent.sentOffset
   }
   get acknowledgedOffset(): number {
-    return this.#acknowledged
+    return this.#sent.acknowledgedOffset
   }
   get limit(): number {
     return this.#limit
@@ -72,11 +57,11 @@ export class SendHalf {
   }
   /** The final offset of this direction, once its END has been sent. */
   get endOffset(): number | undefined {
-    return this.#endSent ? this.#sent : undefined
+    return this.#endSent ? this.#sent.sentOffset : undefined
   }
   /** Everything, END included, is safe at the peer. */
   get done(): boolean {
-    return this.#endSent && this.#acknowledged === this.#sent
+    return this.#endSent && this.unacknowledgedBytes === 0
   }
   get aboveHighWater(): boolean {
     return this.#pendingBytes > HIGH_WATER_BYTES
@@ -114,10 +99,9 @@ export class SendHalf {
    * @throws {TunnelError} FRAME_INVALID as `acknowledge`; a limit that was higher before holds
    */
   resume(received: number, limit: number): void {
-    // An older link's socket may still hold what the peer has by now.
-    for (let index = 0; index < this.#kept.length; index++) this.#kept.at(index)!.once = false
+    this.#sent.leaveLink()
     this.acknowledge(received, Math.max(limit, this.#limit))
-    this.#replay = 0
+    this.#sent.rewind()
   }
 
   /**
@@ -125,54 +109,26 @@ export class SendHalf {
    * @throws {TunnelError} FRAME_INVALID when either runs backwards or beyond what can be.
    */
   acknowledge(received: number, limit: number): void {
-    if (received < this.#acknowledged) {
-      throw new TunnelError('FRAME_INVALID', `received runs back from ${this.#acknowledged} to ${received}`, {
-        hop: 'link',
-      })
-    }
-    if (received > this.#sent) {
-      throw new TunnelError('FRAME_INVALID', `received is ${received}, but only ${this.#sent} was sent`, {
-        hop: 'link',
-      })
-    }
     if (limit < this.#limit) {
       throw new TunnelError('FRAME_INVALID', `limit shrinks from ${this.#limit} to ${limit}`, { hop: 'link' })
     }
     if (limit > MAX_OFFSET) throw new TunnelError('FRAME_INVALID', 'limit is past 2^48', { hop: 'link' })
-    let last = this.#acknowledged
-    for (let oldest = this.#kept.at(0); oldest !== undefined && oldest.endOffset <= received; ) {
-      last = oldest.endOffset
-      // With what is in flight it is no more than the stream may keep.
-      if (oldest.once) this.#pool.give(oldest.frame, this.#allowance.bytes - (this.#sent - received))
-      this.#kept.shift()
-      if (this.#replay > 0) this.#replay--
-      oldest = this.#kept.at(0)
-    }
-    if (last !== received)
-      throw new TunnelError('FRAME_INVALID', `received ${received} is inside a frame`, { hop: 'link' })
-    this.#acknowledged = received
+    this.#sent.acknowledge(received, this.#allowance.bytes)
     this.#limit = limit
-    if (this.#sent === received && this.#pendingBytes === 0) this.#shrink()
-  }
-
-  /** Nothing is kept and nothing waits. */
-  #shrink(): void {
-    if (this.#allowance.shrink()) this.#pool.clear()
+    // Nothing is kept and nothing waits.
+    if (this.unacknowledgedBytes === 0 && this.#pendingBytes === 0 && this.#allowance.shrink())
+      this.#sent.shrink()
   }
 
   /** What has been sent and may not have arrived; on a new link it goes again. */
   get unacknowledgedBytes(): number {
-    return this.#sent - this.#acknowledged
+    return this.#sent.unacknowledgedBytes
   }
 
   /** The next frame for a link, under `stream` as its number there, or undefined when nothing can go now. */
   next(stream: number, maxDataBytes: number): Uint8Array | undefined {
-    if (this.#replay < this.#kept.length) {
-      // A copy: an older link may still hold the original, under its own number, in its socket.
-      const again = copyFrame(this.#kept.at(this.#replay++)!.frame)
-      setStreamNumber(again, stream)
-      return again
-    }
+    const again = this.#sent.again(stream)
+    if (again !== undefined) return again
     if (this.#endSent) return undefined
     const room = this.#room()
     const first = this.#pending.at(0)
@@ -190,7 +146,7 @@ export class SendHalf {
   }
 
   #room(): number {
-    const granted = this.#limit - this.#sent
+    const granted = this.#limit - this.sentOffset
     const own = this.#allowance.bytes - this.unacknowledgedBytes
     if (granted > own && own < this.#allowance.bytes / 4) this.#allowance.grow()
     return Math.min(granted, this.#allowance.bytes - this.unacknowledgedBytes)
@@ -215,7 +171,7 @@ export class SendHalf {
       size += item.bytes.length
     }
     size = Math.min(size, maxBytes)
-    const frame = this.#pool.take(HEADER_BYTES + size)
+    const frame = this.#sent.take(HEADER_BYTES + size)
     frame[0] = type
     setStreamNumber(frame, stream)
     for (let filled = 0; filled < size; ) {
@@ -243,19 +199,15 @@ export class SendHalf {
   }
 
   #keep(frame: Uint8Array): Uint8Array {
-    this.#sent += frame.length
-    this.#kept.push({ frame, endOffset: this.#sent, once: true })
-    this.#replay = this.#kept.length
+    this.#sent.add(frame)
     return frame
   }
 
   /** Lets go of everything. */
   release(): void {
     this.#pending.clear()
-    this.#kept.clear()
     this.#pendingBytes = 0
-    this.#replay = 0
+    this.#sent.clear()
     this.#allowance.shrink()
-    this.#pool.clear()
   }
 }

@@ -1,10 +1,10 @@
 import { asTunnelError, type TunnelError } from '../../../protocol/codec/errors.ts'
-import { hasHeader } from '../../../protocol/codec/headers.ts'
 import type { HttpRequestHead, HttpResponseHead, Priority } from '../../../protocol/codec/heads.ts'
 import { LINGER_MS } from '../../../protocol/node/join.ts'
 import type { ByteStream } from '../../../protocol/stream/byte-stream.ts'
 import { exchangeFailed, headTimeout, outcomeUnknown, placeNeeded, requestGone } from '../errors.ts'
 import { AWAY_MS, type ServeContext } from '../serve.ts'
+import { Answer } from './answer.ts'
 import type { ConnectionUser, HttpConnection } from './connection.ts'
 import type { HttpOrigin, Waiting } from './origin.ts'
 import { RequestBody } from './request-body.ts'
@@ -13,12 +13,10 @@ import {
   declaredLength,
   framingOfWhole,
   isIdempotent,
+  mayBeBodiless,
   requestText,
 } from './request-head.ts'
 import { ResponseError } from './response-head.ts'
-
-/** Methods whose request has no body unless one shows itself: for these the first byte or the end is waited for. */
-const BODILESS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE'])
 
 /** One request and its response, between a stream and a keep-alive connection. */
 export class HttpExchange implements Waiting, ConnectionUser {
@@ -31,6 +29,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
   readonly #origin: HttpOrigin
   readonly #authority: string
   readonly #body: RequestBody
+  readonly #answer: Answer
   /** The whole request rode on OPEN. Said once, so that what is sent does not depend on timing. */
   #whole = false
   #state: 'new' | 'queued' | 'sent' | 'answering' | 'answered' = 'new'
@@ -41,9 +40,6 @@ export class HttpExchange implements Waiting, ConnectionUser {
   #timer: ReturnType<typeof setTimeout> | undefined
   #linger: ReturnType<typeof setTimeout> | undefined
   #suspension: ReturnType<typeof setTimeout> | undefined
-  /** The head, and what came with it, until they leave in one frame. */
-  #answer: { head: HttpResponseHead; chunks: Buffer[]; ended: boolean } | undefined
-  #accepted = false
   #paused = false
   #over: TunnelError | 'ended' | undefined
 
@@ -61,6 +57,10 @@ export class HttpExchange implements Waiting, ConnectionUser {
     this.#authority = authority
     this.priority = stream.head.priority ?? 'normal'
     this.#body = new RequestBody((byteCount) => stream.consumed(byteCount))
+    this.#answer = new Answer(stream, {
+      accepted: () => context.onAccepted(),
+      answered: () => this.#afterEnd(),
+    })
     this.served = new Promise((resolve) => {
       stream.handle({
         data: (bytes) => this.#received(bytes),
@@ -88,12 +88,8 @@ export class HttpExchange implements Waiting, ConnectionUser {
     this.#whole = this.#body.ended
     if (!this.#whole) {
       // The body is still to come: it may only come once the stream has been accepted.
-      this.#accepted = true
-      this.#stream.accept()
-      this.#context.onAccepted()
-      const { method, headers } = this.#request
-      const mayBeEmpty = BODILESS.has(method.toUpperCase()) && !hasHeader(headers, 'content-length')
-      if (mayBeEmpty && this.#body.byteCount === 0) {
+      this.#answer.accept()
+      if (mayBeBodiless(this.#request) && this.#body.byteCount === 0) {
         this.#onFirst = () => {
           this.#whole = this.#body.ended
           this.#queue()
@@ -186,28 +182,20 @@ export class HttpExchange implements Waiting, ConnectionUser {
     if (this.#over !== undefined) return
     this.#state = 'answering'
     this.#context.onHead()
-    if (this.#accepted) return this.#stream.event({ http: head })
-    // What the service sent in one piece is parsed in one turn, and leaves in one frame.
-    this.#answer = { head, chunks: [], ended: false }
-    queueMicrotask(() => this.#sendAnswer())
+    this.#answer.head(head)
   }
 
   data(chunk: Buffer): void {
     if (this.#over !== undefined) return
     this.#context.carried('out', chunk.length)
-    if (this.#answer !== undefined) {
-      this.#answer.chunks.push(chunk)
-      return
-    }
-    if (this.#stream.write(chunk)) return
+    if (this.#answer.data(chunk)) return
     this.#paused = true
     this.#connection?.pause()
   }
 
   end(): void {
     this.#state = 'answered'
-    if (this.#answer !== undefined) this.#answer.ended = true
-    else this.#endStream()
+    if (this.#over === undefined) this.#answer.end()
     // What is left of this piece is parsed first: the service may have sent more than it may.
     queueMicrotask(() => this.#free())
   }
@@ -230,23 +218,6 @@ export class HttpExchange implements Waiting, ConnectionUser {
     const error = unknown ? outcomeUnknown(this.#authority, cause) : exchangeFailed(cause, this.#authority)
     this.fail(error)
     this.#free()
-  }
-
-  #sendAnswer(): void {
-    const answer = this.#answer
-    this.#answer = undefined
-    if (answer === undefined || this.#over !== undefined) return
-    this.#accepted = true
-    const [only] = answer.chunks
-    const first = answer.chunks.length > 1 ? Buffer.concat(answer.chunks) : only
-    this.#stream.accept({ http: answer.head }, first, answer.ended)
-    this.#context.onAccepted()
-    if (answer.ended) this.#afterEnd()
-  }
-
-  #endStream(): void {
-    this.#stream.end()
-    this.#afterEnd()
   }
 
   /** A response may be complete before its request is; what still comes of that is dropped. */
@@ -286,6 +257,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
     clearTimeout(this.#linger)
     clearTimeout(this.#suspension)
     this.#onFirst = undefined
+    this.#answer.stop()
     this.#body.discard()
     const connection = this.#connection
     if (connection === undefined) return this.#origin.remove(this)

@@ -1,3 +1,4 @@
+import { hasHeader } from '../../../protocol/codec/headers.ts'
 import type { HeaderList, HttpRequestHead } from '../../../protocol/codec/heads.ts'
 import { requestInvalid } from '../errors.ts'
 import { requestHeaders } from './headers.ts'
@@ -15,6 +16,14 @@ const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
 
 /** Methods that a repetition does no harm to (RFC 9110, section 9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
+
+/** For these the first byte of a body, or its end, is waited for: none is to come unless one shows itself. */
+const BODILESS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE'])
+
+/** Whether a request may turn out to have no body. */
+export function mayBeBodiless({ method, headers }: HttpRequestHead): boolean {
+  return BODILESS.has(method.toUpperCase()) && !hasHeader(headers, 'content-length')
+}
 
 export function isIdempotent(method: string): boolean {
   return IDEMPOTENT.has(method)

@@ -56,7 +56,7 @@ function parseFields(lines: readonly string[]): HeaderList {
     if (FORBIDDEN.test(line)) throw new ResponseError('sent a header with characters that no header has')
     const first = line.charCodeAt(0)
     const before = fields.at(-1)
-    if (first === 0x20 || first === 0x09) {
+    if (isBlank(first)) {
       // A folded line (RFC 9112, section 5.2).
       if (before === undefined)
         throw new ResponseError('does not answer in HTTP/1.1: its first header has no name')
@@ -130,7 +130,15 @@ function hasField(fields: HeaderList, wanted: string): boolean {
 
 /** Without spaces and tabs around it; `trim` would take bytes above 127 too. */
 function trimmed(value: string): string {
-  return value.replace(/^[ \t]+/, '').replace(/[ \t]+$/, '')
+  let from = 0
+  let to = value.length
+  while (from < to && isBlank(value.charCodeAt(from))) from++
+  while (to > from && isBlank(value.charCodeAt(to - 1))) to--
+  return value.slice(from, to)
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09
 }
 
 function withoutCr(line: string): string {
