@@ -83,6 +83,7 @@ export class StreamOpener {
       firstEnds: end,
       owner: {
         onOver: (error) => this.#onOver(stream, error),
+        hasLink: () => this.#usable() !== undefined,
         onSuspended: () => this.#onSuspended(stream),
         onResumed: () => {
           this.#forgetRetry(stream)

@@ -2,9 +2,14 @@ import type { Clock } from '../clock.ts'
 
 /** Whose window it is. */
 export interface WindowOwner {
+  /** A peer is there that gives the stream up at the same time, and says why. */
+  readonly hasPeer: boolean
   /** The window is over, and no path has come back. */
   expired(): void
 }
+
+/** How long such a peer has to say it, in ms. Without that, what a user is told would be a matter of which timer is first. */
+const LAST_WORD_MS = 500
 
 /** How long one end keeps a stream that has no path to its peer. */
 export class ResumeWindow {
@@ -30,7 +35,12 @@ export class ResumeWindow {
 
   /** Runs on where it runs already. */
   start(): void {
-    this.#timer ??= this.#clock.setTimer(() => this.#owner.expired(), this.#lengthMs)
+    this.#timer ??= this.#clock.setTimer(() => this.#over(), this.#lengthMs)
+  }
+
+  #over(): void {
+    if (this.#owner.hasPeer) this.#timer = this.#clock.setTimer(() => this.#owner.expired(), LAST_WORD_MS)
+    else this.#owner.expired()
   }
 
   stop(): void {

@@ -7,6 +7,8 @@ import type { ReceiveLimits } from './receive-half.ts'
 export interface StreamOwner {
   /** Told once, when the stream is over. */
   onOver(error: TunnelError | undefined): void
+  /** Whether there is a link on which the stream asks for its path (opener). */
+  hasLink?(): boolean
   /** The stream has lost its path and wants another (opener). */
   onSuspended?(): void
   /** It has its path again (opener). */

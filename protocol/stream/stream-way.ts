@@ -201,6 +201,10 @@ export class StreamWay implements StreamMoves, WindowOwner {
     if (this.state !== 'closed') this.#owner.onSuspended?.()
   }
 
+  get hasPeer(): boolean {
+    return this.#owner.hasLink?.() === true
+  }
+
   expired(): void {
     const window = `${this.resumeWindow.lengthMs / 1_000} s`
     this.reset(

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
-import { encodeFrame, encodeWindow, FrameType, TYPE_MASK } from '../../../protocol/codec/frames.ts'
+import {
+  encodeFrame,
+  encodeJson,
+  encodeWindow,
+  FrameType,
+  TYPE_MASK,
+} from '../../../protocol/codec/frames.ts'
 import type { LinkHandlers } from '../../../protocol/link/handlers.ts'
 import type { Link } from '../../../protocol/link/link.ts'
 import { StreamAcceptor } from '../../../protocol/stream/acceptor.ts'
@@ -528,6 +534,22 @@ test('streams that are over are remembered within a bound, and no more', async (
   assert.equal(parties.accepted.length, 5_000)
   assert.equal(parties.acceptor.remembered, 4_096)
   assert.deepEqual(parties.leftovers(), NOTHING)
+})
+
+test('a peer that gives a stream up at the end of the resume window has the last word', async () => {
+  const parties = new Parties()
+  const { far: farLink } = await parties.connect()
+  const near = parties.open()
+  await parties.pass(10)
+  const asked: number[] = []
+  parties.acceptor.resume = (incoming) => void asked.push(incoming.number)
+  farLink.send(encodeFrame(FrameType.SUSPEND, 1))
+  await parties.pass(SETTINGS.resumeMs + 100)
+  assert.ok(!near.closed)
+  const lost = { code: 'AGENT_LOST', message: 'the agent did not come back' }
+  farLink.send(encodeJson(FrameType.RESET, asked.at(-1) ?? 0, lost))
+  await parties.pass(10)
+  assert.equal(near.error?.code, 'AGENT_LOST')
 })
 
 test('a stream that moves from a link that lives, and is never answered, has its resume window and no more', async () => {
