@@ -1,9 +1,24 @@
 import { asTunnelError } from '../../protocol/codec/errors.ts'
+import { isSealed, type RoutedHead } from '../../protocol/codec/heads.ts'
 import type { Target } from '../../protocol/codec/target.ts'
 import type { Route } from '../machines/index.ts'
 import { targetOf } from './errors.ts'
 import type { OpenContext } from './hooks.ts'
 import type { PassageShared } from './shared.ts'
+
+/** What an opener's link says of a stream that asks to be opened, or to go on. */
+export function openContext(
+  from: Pick<OpenContext, 'user' | 'connectionId' | 'correlationId' | 'log'>,
+  head: RoutedHead,
+  moved: boolean,
+): OpenContext {
+  const { user, connectionId, correlationId, log } = from
+  const { machine, target } = head
+  const mode = isSealed(head.kind) ? 'sealed' : 'inspected'
+  const context: OpenContext = { user, head, machine, mode, connectionId, correlationId, log, moved }
+  if (target !== undefined) context.target = target
+  return context
+}
 
 type Asked = Pick<PassageShared, 'services' | 'hooks'>
 

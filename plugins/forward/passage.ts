@@ -1,5 +1,5 @@
 import type { TunnelError } from '../../protocol/codec/errors.ts'
-import { isSealed, type RoutedHead } from '../../protocol/codec/heads.ts'
+import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { Target } from '../../protocol/codec/target.ts'
 import type { User } from '../auth/index.ts'
 import type { Route } from '../machines/index.ts'
@@ -240,18 +240,4 @@ export class Passage implements StreamParties {
   #sinceBeginMs(): number {
     return this.shared.clock.now() - this.#beganMs
   }
-}
-
-/** What an opener's link says of a stream that asks to be opened, or to go on. */
-export function openContext(
-  from: Pick<OpenContext, 'user' | 'connectionId' | 'correlationId' | 'log'>,
-  head: RoutedHead,
-  moved: boolean,
-): OpenContext {
-  const { user, connectionId, correlationId, log } = from
-  const { machine, target } = head
-  const mode = isSealed(head.kind) ? 'sealed' : 'inspected'
-  const context: OpenContext = { user, head, machine, mode, connectionId, correlationId, log, moved }
-  if (target !== undefined) context.target = target
-  return context
 }
