@@ -28,7 +28,7 @@ export const definition: Definition = {
     'tunnel cp -r home:projects/site .',
     "tunnel cp -rp 'my photos' home:~/backup/",
   ],
-  arguments: [{ name: '<path...>', does: 'sources, then the target', values: 'file' }],
+  arguments: [{ name: '<path...>', does: 'sources, then the target', values: 'place' }],
   options: [
     { flags: '-r, --recursive', does: 'copy folders with all that is in them; links stay links' },
     { flags: '-p, --preserve', does: 'keep modes and times' },

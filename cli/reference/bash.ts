@@ -52,6 +52,11 @@ __tunnel_complete_kind() {
   case $kind in
     =*) COMPREPLY=($(compgen -W "\${kind#=}" -- "$current")) ;;
     file) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")) ;;
+    place)
+      case $current in *:*|*/*) ;; *) COMPREPLY=($(compgen -S : -W "$(tunnel completion --values machine "$@" 2>/dev/null)" -- "$current")) ;; esac
+      if ((\${#COMPREPLY[@]} > 0)); then compopt -o nospace 2>/dev/null; COMPREPLY+=($(compgen -f -- "$current"))
+      else __tunnel_complete_kind file "$current"
+      fi ;;
     machine|context|profile)
       local lead=
       case $current in *@*) lead=\${current%@*}@ ;; esac

@@ -8,6 +8,7 @@ function quoted(text: string): string {
 function action(kind: string): string {
   if (kind === '') return '-x'
   if (kind === 'file') return '-r -F'
+  if (kind === 'place') return "-F -a '(__tunnel_places)'"
   return kind.startsWith('=') ? `-x -a ${quoted(kind.slice(1))}` : `-x -a '(__tunnel_values ${kind})'`
 }
 
@@ -83,6 +84,10 @@ function __tunnel_values
         end
     end
     command -q tunnel; and tunnel completion --values $argv[1] $access 2>/dev/null
+end
+
+function __tunnel_places
+    __tunnel_values machine | string replace -r '$' ':'
 end
 
 complete -c ssh-websocket-tunnel -w tunnel

@@ -4,6 +4,7 @@ import { kindOf, quoted, type ShellCommand, type ShellOption } from './shell.ts'
 function action(kind: string): string {
   if (kind === '') return ' '
   if (kind.startsWith('=')) return `(${kind.slice(1)})`
+  if (kind === 'place') return ' __tunnel_places'
   // Behind a blank it is run as it stands, without what _arguments would add.
   return kind === 'file' ? '_files' : ` __tunnel_values ${kind}`
 }
@@ -24,7 +25,8 @@ function optionSpecs({ names, does, values, repeats }: ShellOption): string[] {
 function placeSpecs({ places, isOpenEnded }: ShellCommand): string[] {
   return places.map((place, at) => {
     const number = isOpenEnded && at === places.length - 1 ? '*' : String(at + 1)
-    return quoted(`${number}: :${action(kindOf(place))}`)
+    // With a blank, which is for options, _arguments would show no option in this place.
+    return quoted(`${number}: :${place === '' ? '()' : action(kindOf(place))}`)
   })
 }
 
@@ -42,7 +44,7 @@ export function zshCompletion(commands: readonly ShellCommand[]): string {
 # zsh completion of tunnel, made by \`tunnel completion zsh\`
 
 __tunnel_values() {
-  local kind=$1 at
+  local kind=$1 suffix=$2 at
   local -a access found
   for ((at = 2; at < CURRENT - 1; at++)); do
     case $words[at] in
@@ -51,7 +53,13 @@ __tunnel_values() {
   done
   compset -P '*@'
   found=(\${(f)"$(tunnel completion --values $kind $access 2>/dev/null)"})
-  compadd -a found
+  if [[ -n $suffix ]]; then compadd -S "$suffix" -a found; else compadd -a found; fi
+}
+
+__tunnel_places() {
+  if [[ $PREFIX == *:* ]]; then return 1; fi
+  __tunnel_values machine :
+  _files
 }
 
 _tunnel() {

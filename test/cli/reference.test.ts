@@ -13,6 +13,21 @@ import { isolated, TUNNEL, tunnel } from './tunnel.ts'
 const DIST = join(import.meta.dirname, '..', '..', 'dist')
 const MAN = join(DIST, 'man')
 
+/** Types each line with a Tab behind it into a zsh at a terminal, and prints what has become of it. */
+const COMPLETE_IN_ZSH = `
+zmodload zsh/zpty
+zpty -b shell zsh -f -i
+zpty -w shell "PS1= PROMPT= RPROMPT=; stty -echo; autoload -U compinit; compinit -D -u; source $1; show() { print -r -- \\"<<\\$BUFFER>>\\"; BUFFER= }; zle -N show; bindkey '^X' show; unsetopt automenu; print rea''dy"
+zpty -r -m shell out '*ready*'
+shift
+for line in "$@"; do
+  zpty -w -n shell "$line"$'\\t'$'\\x18'
+  zpty -r -m shell out '*<<*>>*'
+  print -r -- "\${\${out##*<<}%%>>*}"
+done
+zpty -d shell
+`
+
 test('every command has a man page, and man finds no fault with any', async (t) => {
   const names = Object.keys(COMMANDS).map((name) => `tunnel-${name.replaceAll(' ', '-')}.1`)
   assert.deepEqual(readdirSync(MAN).sort(), ['tunnel.1', ...names].sort())
@@ -59,6 +74,8 @@ test('a shell completes commands, options, and the names of machines, contexts a
     ['tunnel use w', ['work']],
     ['tunnel machines --context private --forget ', ['home', 'nas']],
     ['tunnel ssh h', ['home']],
+    ['tunnel cp h', ['home:']],
+    [`tunnel cp home:x ${folder}/tun`, [file]],
     // Nobody there: nothing, and quickly.
     ['tunnel machines --url http://127.0.0.1:1 --forget ', []],
   ]
@@ -100,9 +117,22 @@ test('a shell completes commands, options, and the names of machines, contexts a
   await t.test('zsh', { skip: findProgram('zsh') === undefined && 'there is no zsh' }, async () => {
     const script = join(DIST, COMPLETION_FILES.zsh)
     assert.deepEqual(await run('zsh', ['-n', script]).then(({ code, stderr }) => [code, stderr]), [0, ''])
-    const line = `autoload -U compinit; compinit -D; source ${script}; print $_comps[tunnel]`
-    const { stdout, stderr } = await run('zsh', ['-f', '-c', line], { env: { ...env, fpath: '' } })
-    assert.deepEqual([stdout, stderr], ['_tunnel\n', ''])
+    const shell = join(folder, 'complete.zsh')
+    writeFileSync(shell, COMPLETE_IN_ZSH)
+    const { code, stdout, stderr } = await run('zsh', ['-f', shell, script, ...lines.map(([line]) => line)], {
+      env: { ...env, fpath: '' },
+    })
+    // What several stand for is left as it is.
+    const completed = lines.map(([line, [first = '', ...more]]) => {
+      const begun = line.slice(0, line.lastIndexOf(' ') + 1)
+      if (first === '' || more.length > 0) return line
+      return `${begun}${first}${first.endsWith(':') ? '' : ' '}`
+    })
+    assert.deepEqual(
+      [code, stdout.trimEnd().split('\n')],
+      [0, completed.join('\n').trimEnd().split('\n')],
+      stderr,
+    )
   })
 })
 
