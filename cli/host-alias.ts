@@ -18,9 +18,14 @@ export function aliasTail(url: string): string {
   return port === DEFAULT_PORT ? '' : `.localhost-${port || '80'}${SUFFIX}`
 }
 
-/** `home` of `home.tunnel`, as a section "Host *.tunnel" has it. */
-export function machineOfHost(host: string): string {
-  return host.endsWith(SUFFIX) ? host.slice(0, -SUFFIX.length) : host
+/**
+ * `home` of `home.tunnel`, as a section "Host *.tunnel" has it.
+ * @param context by whose name a host may be called, as `home.CONTEXT.tunnel`
+ */
+export function machineOfHost(host: string, context?: string): string {
+  if (!host.endsWith(SUFFIX)) return host
+  const name = host.slice(0, -SUFFIX.length)
+  return context !== undefined && name.endsWith(`.${context}`) ? name.slice(0, -context.length - 1) : name
 }
 
 /** A machine as `machineOfHost` reads it. */

@@ -122,7 +122,7 @@ function proxyOf({ urls, context }: Access, { url, profile }: CommonOptions): De
   if (context === undefined ? !isDefault : url !== undefined)
     options.push(...urls.flatMap((each) => ['--url', each]))
   if (profile !== undefined) options.push('--profile', profile)
-  return { urls, options }
+  return { urls, options, ...(context !== undefined && { context }) }
 }
 
 function noteOnToken({ urls, context }: Access, { token }: CommonOptions): void {

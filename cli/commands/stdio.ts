@@ -64,7 +64,7 @@ export async function run(argv: string[]): Promise<number> {
   const [host, target, ...more] = positionals
   if (host === undefined || more.length > 0)
     throw new UsageError('name one machine: tunnel stdio MACHINE [HOST:PORT]')
-  const machine = machineOfHost(host)
+  const machine = machineOfHost(host, values.context)
   checkMachine(machine)
   if (target !== undefined && parseTarget(target) === undefined)
     throw new UsageError(`an address is HOST:PORT, not "${target}"`)

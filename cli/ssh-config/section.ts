@@ -3,6 +3,8 @@ import { proxyCommand } from '../self.ts'
 
 const BEGIN = '# >>> tunnel ssh-config >>>'
 const END = '# <<< tunnel ssh-config <<<'
+/** In place of a machine's name. */
+const OTHERS = 'all others'
 const NOTE = '# Made by `tunnel ssh-config --write`, which replaces what stands between these two lines.'
 
 /** The proxy of a section. */
@@ -11,15 +13,17 @@ export interface Destination {
   urls: readonly [string, ...string[]]
   /** Options by which `tunnel stdio` reaches it. */
   options: readonly string[]
+  /** By whose name its machines can be told from those of another proxy: `home.CONTEXT.tunnel`. */
+  context?: string
 }
 
 /** How one machine is reached by plain ssh, and by which names. */
-function hostSection(machine: string, { urls: [url], options }: Destination): string {
+function hostSection(machine: string, { urls: [url], options, context }: Destination): string {
   const host = hostOf(machine)
   const alias = hostAlias(machine, url)
   return [
     `# ${machine} at ${url}`,
-    `Host ${[machine, `${machine}${SUFFIX}`].join(' ')}`,
+    `Host ${[machine, ...ends(context).map((end) => machine + end)].join(' ')}`,
     // As well, so that a ControlPath or a section for a real host of that name is not shared.
     `  HostName ${alias}`,
     `  HostKeyAlias ${alias}`,
@@ -29,11 +33,16 @@ function hostSection(machine: string, { urls: [url], options }: Destination): st
   ].join('\n')
 }
 
+/** What may follow a machine's name. */
+function ends(context: string | undefined): string[] {
+  return context === undefined ? [SUFFIX] : [SUFFIX, `.${context}${SUFFIX}`]
+}
+
 /** How every other machine is reached. HostKeyAlias knows no %h, so HostName names the key alone. */
-function restSection({ urls: [url], options }: Destination): string {
+function restSection({ urls: [url], options }: Destination, context?: string): string {
   return [
-    `# all others at ${url}`,
-    `Host *${SUFFIX}`,
+    `# ${OTHERS}${context === undefined ? '' : ` of ${context}`} at ${url}`,
+    `Host *${ends(context).at(-1)}`,
     `  HostName %h${aliasTail(url)}`,
     `  ProxyCommand ${proxyCommand(['stdio', ...options])} %n`,
     `  ServerAliveCountMax ${ALIVE_COUNT}`,
@@ -49,17 +58,22 @@ export function section(machines: readonly string[], proxy: Destination, before 
   const [url] = proxy.urls
   const kept = partsOf(before).filter((part) => {
     const [, name, where] = /^# (.+) at (.+)\n/.exec(part) ?? []
-    return name !== undefined && name !== 'all others' && where !== url
+    return name !== undefined && name !== OTHERS && where !== url
   })
   const own = machines.map((machine) => hostSection(machine, proxy))
-  return [`${BEGIN}\n${NOTE}\n`, ...own, ...kept, restSection(proxy), `${END}\n`].join('')
+  // ssh takes the first value it finds.
+  const rest = [
+    ...(proxy.context === undefined ? [] : [restSection(proxy, proxy.context)]),
+    restSection(proxy),
+  ]
+  return [`${BEGIN}\n${NOTE}\n`, ...own, ...kept, ...rest, `${END}\n`].join('')
 }
 
 /** The machines of a proxy for which a section has names. */
 export function machinesIn(text: string, url: string): string[] {
   return partsOf(text).flatMap((part) => {
     const [, name, where] = /^# (.+) at (.+)\n/.exec(part) ?? []
-    return name !== undefined && name !== 'all others' && where === url ? [name] : []
+    return name !== undefined && !name.startsWith(OTHERS) && where === url ? [name] : []
   })
 }
 

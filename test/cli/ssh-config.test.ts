@@ -11,19 +11,26 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { hostAlias } from '../../cli/host-alias.ts'
-import { joined, lineOfHost, machinesIn, section, split } from '../../cli/ssh-config/section.ts'
+import { hostAlias, machineOfHost } from '../../cli/host-alias.ts'
+import {
+  type Destination,
+  joined,
+  lineOfHost,
+  machinesIn,
+  section,
+  split,
+} from '../../cli/ssh-config/section.ts'
 import { run } from '../support/process.ts'
 import { requireSystem } from '../support/sshd.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, tunnel } from './tunnel.ts'
 import { buildWay } from './way.ts'
 
-const A = { urls: ['https://a.example'], options: ['--context', 'a'] } as const
+const A = { urls: ['https://a.example'], options: ['--context', 'a'], context: 'a' } as const
 const B = { urls: ['https://b.example:8443'], options: ['--url', 'https://b.example:8443'] } as const
 
 /** What the section makes of a configuration that says `before`. */
-function put(before: string, machines: string[], proxy: typeof A | typeof B): string {
+function put(before: string, machines: string[], proxy: Destination): string {
   const parts = split(before)
   assert.ok(parts)
   return joined(parts, section(machines, proxy, parts.ours))
@@ -46,6 +53,28 @@ test('everything else in the configuration stays byte for byte, and a second tim
     assert.ok(changed.startsWith(before) && changed.endsWith('Host y\n  User m\xe4'))
     assert.equal(put(changed, ['home'], A), after)
   }
+})
+
+test('machines of one name are told apart by their contexts, also those that are not listed', {
+  skip: requireSystem('ssh'),
+}, async (t) => {
+  const C = { urls: ['https://c.example'], options: ['--context', 'c'], context: 'c' } as const
+  const file = join(await tempFolder(t), 'config')
+  writeFileSync(file, put(put(put('', ['home'], A), ['home'], C), ['home'], A))
+  for (const [host, context, alias] of [
+    ['home', 'a', hostAlias('home', A.urls[0])],
+    ['home.a.tunnel', 'a', hostAlias('home', A.urls[0])],
+    ['home.c.tunnel', 'c', hostAlias('home', C.urls[0])],
+    ['new.tunnel', 'a', undefined],
+    ['new.a.tunnel', 'a', undefined],
+    ['new.c.tunnel', 'c', undefined],
+  ] as const) {
+    const { stdout } = await run('ssh', ['-G', '-F', file, host])
+    assert.match(stdout, new RegExp(`^proxycommand .* stdio --context ${context} `, 'm'), host)
+    assert.equal(/^hostkeyalias (.*)$/m.exec(stdout)?.[1], alias, host)
+  }
+  assert.equal(machineOfHost('new.c.tunnel', 'c'), 'new')
+  assert.equal(machineOfHost('new.c.tunnel', 'a'), 'new.c')
 })
 
 test('the machines of two proxies stand beside each other, each with its own alias', () => {
