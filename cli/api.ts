@@ -2,6 +2,7 @@ import { listMachines, type Machine } from '../client/machines.ts'
 import { addressesOf } from '../dial/addresses.ts'
 import { askPublicKey, callProxy, fetchFromProxy } from '../dial/api.ts'
 import type { EnrolledMachine, EnrolmentCode } from '../dial/enrolment.ts'
+import type { LoginPlace } from '../dial/login.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import { isMachineName } from '../protocol/codec/heads.ts'
 import type { Access } from './credentials.ts'
@@ -26,6 +27,17 @@ export async function exchangeCode({ urls }: Pick<Access, 'urls'>, code: string)
   // It names a file.
   if (typeof answer?.machine === 'string' && isMachineName(answer.machine)) return answer
   throw new TunnelError('CONNECT_REFUSED', 'what answers there is not a tunnel proxy', { hop: 'proxy' })
+}
+
+/** Where the proxy's users log in; needs no token. @throws {TunnelError} ROUTE_UNKNOWN where it names no issuer */
+export async function askLoginPlace({ urls }: Pick<Access, 'urls'>): Promise<LoginPlace> {
+  return (await callProxy(addressesOf(urls), { route: 'auth/login', timeoutMs: QUESTION_MS })) as LoginPlace
+}
+
+/** Ends the token with its links and streams. @throws {TunnelError} */
+export async function revokeOwnToken({ urls, token }: Pick<Access, 'urls' | 'token'>): Promise<void> {
+  const question = { route: 'auth/revoke', method: 'POST', token, body: {}, timeoutMs: QUESTION_MS }
+  await callProxy(addressesOf(urls), question)
 }
 
 /** @throws {TunnelError} */

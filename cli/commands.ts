@@ -44,6 +44,8 @@ export const COMMANDS = {
     load: () => import('./commands/diagnose.ts'),
   },
   token: { summary: "sign a token with this server's secret", load: () => import('./commands/token.ts') },
+  login: { summary: "log in at the proxy's issuer, in a browser", load: () => import('./commands/login.ts') },
+  logout: { summary: 'end a login', load: () => import('./commands/logout.ts') },
   key: { summary: 'the public SSH key that the proxy uses for you', load: () => import('./commands/key.ts') },
   install: {
     summary: 'keep a proxy or an agent running, as a systemd unit',

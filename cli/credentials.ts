@@ -145,8 +145,8 @@ function givenToken(given: string | undefined, env: NodeJS.ProcessEnv): TokenPro
 /** A token goes to the addresses that stand beside it, and to no other. */
 function contextToken(urls: readonly string[], chosen: Chosen | undefined): TokenProvider | undefined {
   if (chosen === undefined) return undefined
-  const { tokenFile, tokenCommand } = chosen.context
-  if (tokenFile === undefined && tokenCommand === undefined) return undefined
+  const { tokenFile, tokenCommand, loginFile } = chosen.context
+  if ((tokenFile ?? tokenCommand ?? loginFile) === undefined) return undefined
   if (!areOf(urls, chosen.context)) {
     const whose = chosen.name === undefined ? 'this machine' : `the context "${chosen.name}"`
     const message = `the token of ${whose} is not for ${urls.join(', ')}`
@@ -155,7 +155,9 @@ function contextToken(urls: readonly string[], chosen: Chosen | undefined): Toke
       throw new TunnelError('TOKEN_MISSING', message, { hop: 'client', suggestion })
     }
   }
-  if (tokenCommand === undefined) return async () => readTokenFile(tokenFile!, exposure(tokenFile!))
+  if (loginFile !== undefined)
+    return async () => (await import('./login/kept-login.ts')).freshToken(loginFile)
+  if (tokenCommand === undefined) return async () => readOwnSecret(tokenFile!)
   return async () => (await import('./contexts/token-command.ts')).tokenOfCommand(tokenCommand)
 }
 
@@ -166,9 +168,9 @@ function exposure(file: string): string | undefined {
   return (found.mode & 0o077) === 0 ? undefined : 'can be read by others (chmod 600 it)'
 }
 
-/** @throws {TunnelError} TOKEN_MISSING */
-export function checkTokenFile(file: string): void {
-  readTokenFile(file, exposure(file))
+/** What a file of the person's alone holds. @throws {TunnelError} TOKEN_MISSING, also where others may read it */
+export function readOwnSecret(file: string): string {
+  return readTokenFile(file, exposure(file))
 }
 
 /** @param unfit why it is not to be used, as far as the caller has looked */

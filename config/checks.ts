@@ -68,13 +68,19 @@ export class Checks {
   }
 
   #issuer(profile: string): void {
-    const { issuer, audience, jwks } = this.#settings.auth
+    const { issuer, audience, jwks, login } = this.#settings.auth
     const isChecked = profile !== 'development'
     const names = { issuer, audience }
     for (const [name, value] of Object.entries(names)) {
       if (value !== '' || !isChecked) continue
       this.#refuse(`auth.${name}`, value, 'must say what tokens have to, except with the profile development')
     }
+    if (login.clientId !== '' && jwks.url === '')
+      this.#refuse(
+        'auth.login.clientId',
+        login.clientId,
+        'needs auth.jwks.url, by which what the issuer gives is checked',
+      )
     if (jwks.url === '') return
     if (!isIssuerUrl(jwks.url))
       this.#refuse('auth.jwks.url', jwks.url, 'must be an https address, or one on this machine')

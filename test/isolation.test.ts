@@ -64,6 +64,7 @@ const ROUTES: Record<string, Entry> = {
     },
   },
   'GET /ssh/key': { asks: 'user', path: '/ssh/key', other: OK, agent: OK },
+  'GET /auth/login': { asks: 'none', path: '/auth/login' },
   'POST /auth/ticket': { asks: 'user', path: '/auth/ticket', other: 201, agent: 'FORBIDDEN' },
   'POST /auth/refresh': {
     ...{ asks: 'body', path: '/auth/refresh', body: { refreshToken: 'a.b.c' } },

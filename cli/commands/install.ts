@@ -5,7 +5,7 @@ import { askToken } from '../../dial/token.ts'
 import { type CommonOptions, command, parse, parseTarget } from '../command.ts'
 import { clientFilePath, readClientFile, refused } from '../contexts/client-file.ts'
 import { enrolledMachine } from '../contexts/enrolled.ts'
-import { agentAccessFrom, checkTokenFile, ownName } from '../credentials.ts'
+import { agentAccessFrom, ownName, readOwnSecret } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { below, carryOut, checkPlan, type PlannedFile } from '../install/plan.ts'
@@ -131,7 +131,7 @@ async function agentOf(flags: InstallFlags): Promise<Service> {
   const machine = flags.machine ?? enrolledMachine()
   checkMachine(machine)
   const tokenFile = flags.tokenFile === undefined ? undefined : resolve(flags.tokenFile)
-  if (tokenFile !== undefined) checkTokenFile(tokenFile)
+  if (tokenFile !== undefined) readOwnSecret(tokenFile)
   const env = tokenFile === undefined ? process.env : { ...process.env, TUNNEL_TOKEN_FILE: tokenFile }
   const { urls, token, profile, context } = agentAccessFrom(flags, machine, env)
   const more = ['ssh', 'allow'].flatMap((option) => {

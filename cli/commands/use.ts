@@ -16,7 +16,7 @@ import {
 } from '../contexts/client-file.ts'
 import { dropToken, keepToken } from '../contexts/keep-token.ts'
 import { wordsOf } from '../contexts/words.ts'
-import { checkTokenFile } from '../credentials.ts'
+import { readOwnSecret } from '../credentials.ts'
 import { type Definition, PROFILE_OPTION } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { table } from '../table.ts'
@@ -106,6 +106,7 @@ async function changeFor(name: string | undefined, flags: UseFlags, path: string
     // One takes the place of the other.
     if (given.tokenFile !== undefined) delete context.tokenCommand
     if (given.tokenCommand !== undefined) delete context.tokenFile
+    if ((given.tokenFile ?? given.tokenCommand) !== undefined) delete context.loginFile
     file.contexts.set(name!, context)
     file.current = name!
   }
@@ -146,13 +147,14 @@ function checkProfile(name: string): string {
 function warnOfToken(context: Context | undefined): void {
   if (context?.tokenFile === undefined) return
   try {
-    checkTokenFile(context.tokenFile)
+    readOwnSecret(context.tokenFile)
   } catch (error) {
     process.stderr.write(`tunnel use: warning: ${(error as Error).message}\n`)
   }
 }
 
-function tokenOf({ tokenFile, tokenCommand }: Context): string {
+function tokenOf({ tokenFile, tokenCommand, loginFile }: Context): string {
+  if (loginFile !== undefined) return 'login'
   if (tokenCommand !== undefined) return `command ${tokenCommand[0]}`
   return tokenFile ?? '-'
 }

@@ -15,6 +15,8 @@ export interface Context {
   tokenFile?: string
   /** A program and its arguments, which prints a token; no shell reads it. */
   tokenCommand?: string[]
+  /** What `tunnel login` keeps. */
+  loginFile?: string
   profile?: string
 }
 
@@ -142,10 +144,13 @@ class FileReader {
   }
 
   #context(value: unknown, at: string[]): Context {
-    const tree = this.#tree(value, at, ['url', 'tokenFile', 'tokenCommand', 'profile'])
+    const tree = this.#tree(value, at, ['url', 'tokenFile', 'tokenCommand', 'loginFile', 'profile'])
     const context: Context = { urls: this.#urls(tree.url, [...at, 'url']) }
-    if (tree.tokenFile !== undefined && tree.tokenCommand !== undefined)
-      throw this.#wrong([...at, 'tokenCommand'], 'give tokenFile or tokenCommand, not both of them')
+    const sources = ['tokenFile', 'tokenCommand', 'loginFile'].filter((key) => tree[key] !== undefined)
+    if (sources.length > 1)
+      throw this.#wrong([...at, sources[1]!], `give ${sources.join(' or ')}, not ${sources.length} of them`)
+    if (tree.loginFile !== undefined)
+      context.loginFile = this.#file(this.#text(tree.loginFile, [...at, 'loginFile']))
     if (tree.tokenFile !== undefined)
       context.tokenFile = this.#file(this.#text(tree.tokenFile, [...at, 'tokenFile']))
     if (tree.tokenCommand !== undefined)

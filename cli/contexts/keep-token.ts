@@ -17,9 +17,15 @@ export async function keepToken(clientFile: string, name: string, from: Readable
   return file
 }
 
-/** Removes what `keepToken` kept, if it did. */
+/** Removes what was kept of a context's tokens, if anything was. */
 export function dropToken(clientFile: string, name: string): void {
   rmSync(keptToken(clientFile, name), { force: true })
+  rmSync(keptLogin(clientFile, name), { force: true })
+}
+
+/** Where `tunnel login` keeps what it got. */
+export function keptLogin(clientFile: string, name: string): string {
+  return join(dirname(clientFile), `${name}.login.json`)
 }
 
 function keptToken(clientFile: string, name: string): string {

@@ -2,7 +2,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { asTunnelError } from '../../protocol/codec/errors.ts'
 import { networkOf } from '../../protocol/node/network-of.ts'
-import { agentMayNotConnect, tooManyCredentials } from './errors.ts'
+import { agentMayNotConnect, noIssuer, tooManyCredentials } from './errors.ts'
 import * as schemas from './schemas.ts'
 
 /** Tickets and revocations of one user: more than any page or program needs, too few to fill the state with. */
@@ -26,6 +26,12 @@ export async function credentialRoutes(app: FastifyInstance): Promise<void> {
     app.tunnelMetrics.rateLimited.inc({ scope: 'auth', tier: 'none' })
     throw tooManyCredentials(retryAfterMs)
   }
+
+  routes.get('/api/tunnel/auth/login', { schema: schemas.loginPlace }, async () => {
+    const place = app.auth.loginPlace
+    if (place === undefined) throw noIssuer()
+    return place
+  })
 
   routes.post(
     '/api/tunnel/auth/ticket',

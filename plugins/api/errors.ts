@@ -5,6 +5,11 @@ export function agentMayNotConnect(): TunnelError {
   return new TunnelError('FORBIDDEN', message, { hop: 'proxy' })
 }
 
+export function noIssuer(): TunnelError {
+  const message = 'this proxy names no issuer to log in at: its operator gives tokens (auth.login.clientId)'
+  return new TunnelError('ROUTE_UNKNOWN', message, { hop: 'proxy' })
+}
+
 export function tooManyCredentials(retryAfterMs: number): TunnelError {
   const message = 'too many such requests within a minute'
   return new TunnelError('RATE_LIMITED', message, { hop: 'proxy', retryAfterMs })

@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { LoginPlace } from '../../dial/login.ts'
 import { Machine } from '../../dial/machine.ts'
 
 const params = Type.Object({ machine: Type.String({ description: 'its name' }) })
@@ -29,6 +30,10 @@ export const sshKey = {
   },
 }
 
+export const loginPlace = {
+  summary: 'Where users of this proxy log in, for tunnel login',
+  response: { 200: LoginPlace },
+}
 export const makeTicket = {
   summary:
     'A ticket for connect?ticket=, good for one use within 30 s: browsers send no header with a WebSocket',

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { LoginPlace } from '../../dial/login.ts'
 import { systemClock } from '../../protocol/clock.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import { MIN_SECRET_BYTES } from '../../protocol/node/secrets.ts'
@@ -23,6 +24,8 @@ export interface Auth {
   verify(token: string): Promise<User>
   /** Whether a user who was verified may go on: throws TOKEN_EXPIRED or TOKEN_REVOKED. */
   check(user: User): void
+  /** Where users log in; undefined where no issuer is configured for that. */
+  readonly loginPlace: LoginPlace | undefined
   /** A token that this proxy verifies. */
   sign(request: Omit<TokenRequest, 'issuer' | 'audience'>): string
   /** The token of the Authorization header; throws TOKEN_MISSING or TOKEN_INVALID. */
@@ -68,7 +71,7 @@ function issuerKeys(app: FastifyInstance, options: AuthOptions): IssuerKeys | un
 }
 
 async function authPlugin(app: FastifyInstance, options: AuthOptions): Promise<void> {
-  const { secret, clockToleranceMs, issuer, audience } = options
+  const { secret, clockToleranceMs, issuer, audience, login } = options
   const byteLength = Buffer.byteLength(secret)
   if (byteLength < MIN_SECRET_BYTES) throw secretUnfit(byteLength)
   const reader = new TokenReader(secret, issuerKeys(app, options), options)
@@ -102,6 +105,7 @@ async function authPlugin(app: FastifyInstance, options: AuthOptions): Promise<v
         return user
       }),
     check,
+    loginPlace: login.clientId === '' ? undefined : { issuer, audience, ...login },
     sign: (request) => signToken(secret, { ...request, issuer, audience }),
     bearer(request) {
       try {

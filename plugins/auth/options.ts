@@ -53,6 +53,19 @@ export const AuthOptions = Type.Object(
       },
       { additionalProperties: false, default: {} },
     ),
+    login: Type.Object(
+      {
+        clientId: Type.String({
+          default: '',
+          description: 'The public client by which `tunnel login` asks the issuer; empty = nobody logs in',
+        }),
+        scope: Type.String({
+          default: 'openid offline_access',
+          description: 'What it asks for; offline_access gives a refresh token',
+        }),
+      },
+      { additionalProperties: false, default: {} },
+    ),
     accessTtlMs: Type.Integer({
       default: 900_000,
       minimum: 60_000,

@@ -111,7 +111,10 @@ test('a file that is broken is one line with its name and the line, and quotes n
     ['{"contexts": {"a": {"url": []}}}', /an address of the proxy is missing/],
     ['{"contexts": {"a": {}}}', /contexts\.a\.url must be a text/],
     ['{"contexts": {"a": {"url": "http://x", "tokenCommand": "hunter2"}}}', /must be a list of a program/],
-    ['{"contexts": {"a": {"url": "http://x", "tokenFile": "f", "tokenCommand": ["c"]}}}', /not both/],
+    [
+      '{"contexts": {"a": {"url": "http://x", "tokenFile": "f", "tokenCommand": ["c"]}}}',
+      /give tokenFile or tokenCommand, not 2 of them/,
+    ],
     ['{"contexts": {"__proto__": {"url": "http://x"}}}', /"__proto__" is not a valid name/],
     [
       '{"current": "wrk",\n"contexts": {"work": {"url": "http://x"}}}',

@@ -1,0 +1,59 @@
+import { revokeOwnToken } from '../api.ts'
+import { type CommonOptions, command, parse } from '../command.ts'
+import {
+  changeClientFile,
+  clientFilePath,
+  readClientFile,
+  refused,
+  unknownContext,
+} from '../contexts/client-file.ts'
+import type { Definition } from '../definition.ts'
+import { EXIT, UsageError } from '../failure.ts'
+
+export const definition: Definition = {
+  name: 'logout',
+  does: [
+    'Ends a login: its token with its links and streams at the proxy, its refresh token at the issuer, and what is kept of',
+    'it here. What cannot be reached is told; here it ends in any case.',
+  ].join(' '),
+  examples: ['tunnel logout', 'tunnel logout work'],
+  reaches: false,
+  arguments: [{ name: '[name]', does: 'of the context; by default the one in use', values: 'context' }],
+  options: [],
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(command(definition), argv)
+  if (made === undefined) return EXIT.ok
+  const path = clientFilePath()
+  const configured = readClientFile(path)
+  const name = made.args[0] ?? configured.current
+  if (path === undefined || name === undefined)
+    throw new UsageError('there is no login to end: no context is in use')
+  const context = configured.contexts.get(name)
+  if (context === undefined) throw refused(unknownContext(name, configured))
+  const file = context.loginFile
+  if (file === undefined) throw new UsageError(`the context "${name}" has no login`)
+  const { dropLogin, readLogin } = await import('../login/kept-login.ts')
+  const login = readLogin(file)
+  // Here first: what fails after it leaves no token behind.
+  dropLogin(file)
+  await changeClientFile(path, ({ contexts }) => {
+    const { loginFile: _, ...kept } = contexts.get(name) ?? context
+    contexts.set(name, kept)
+  })
+  const failed: string[] = []
+  const attempt = (where: string, work: Promise<unknown>) => work.catch(() => void failed.push(where))
+  const { revokeAtIssuer } = await import('../login/issuer.ts')
+  await attempt('the proxy', revokeOwnToken({ urls: context.urls, token: login.accessToken }))
+  await attempt(login.issuer, revokeAtIssuer(login, login.refreshToken ?? login.accessToken))
+  const options = made.opts<CommonOptions>()
+  const told = { context: name, ended: failed.length === 0, notReached: failed }
+  process.stdout.write(options.json === true ? `${JSON.stringify(told)}\n` : `${name} is logged out\n`)
+  if (failed.length === 0) return EXIT.ok
+  const until = new Date(login.expiresAtMs).toISOString()
+  process.stderr.write(
+    `tunnel logout: ${failed.join(' and ')} did not hear of it; the token holds there until ${until}\n`,
+  )
+  return EXIT.failure
+}

@@ -1,0 +1,109 @@
+import { rmSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
+import { isTree } from '../../config/nodes.ts'
+import type { LoginPlace } from '../../dial/login.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
+import { readOwnSecret } from '../credentials.ts'
+import { updateFile } from '../replace-file.ts'
+import type { IssuedTokens } from './issuer.ts'
+
+/** A login as it is kept on this computer, for its owner alone. */
+export interface KeptLogin extends LoginPlace, IssuedTokens {
+  /** Another program renews it, until then at the latest (epoch ms): a refresh token must not be used twice. */
+  renewingUntilMs?: number
+}
+
+/** The share of its life in which a token is good enough to be used as it is. */
+const FRESH_SHARE = 0.75
+/** How long one program may take to renew a login, in ms; issuer.ts gives up before. */
+const RENEWING_MS = 40_000
+/** How often another program looks whether it has been renewed, in ms. */
+const LOOK_MS = 100
+
+export async function keepLogin(file: string, login: KeptLogin): Promise<void> {
+  await updateFile(file, () => textOf(login))
+}
+
+export function dropLogin(file: string): void {
+  rmSync(file, { force: true })
+}
+
+/** @throws {TunnelError} TOKEN_MISSING where there is none, or one that is not to be trusted */
+export function readLogin(file: string): KeptLogin {
+  return parsed(readOwnSecret(file), file)
+}
+
+/**
+ * The login's token; of several programs that find it old one renews it, and the others wait.
+ * @throws {TunnelError} TOKEN_MISSING, TOKEN_EXPIRED
+ */
+export async function freshToken(file: string): Promise<string> {
+  for (;;) {
+    const login = readLogin(file)
+    const nowMs = Date.now()
+    if (isFresh(login, nowMs)) return login.accessToken
+    if (login.refreshToken === undefined) {
+      if (login.expiresAtMs > nowMs) return login.accessToken
+      throw loginOver(file)
+    }
+    if (await begin(file)) return renewed(file, login, login.refreshToken)
+    await delay(LOOK_MS)
+  }
+}
+
+function isFresh({ issuedAtMs, expiresAtMs }: KeptLogin, nowMs: number): boolean {
+  return nowMs >= issuedAtMs && nowMs < issuedAtMs + (expiresAtMs - issuedAtMs) * FRESH_SHARE
+}
+
+/** Whether it is ours to renew it: nobody else does, nor has done so since it was read. */
+async function begin(file: string): Promise<boolean> {
+  const nowMs = Date.now()
+  return updateFile(file, (before) => {
+    const login = parsed(before?.toString() ?? '', file)
+    if (isFresh(login, nowMs) || (login.renewingUntilMs ?? 0) > nowMs) return undefined
+    return textOf({ ...login, renewingUntilMs: nowMs + RENEWING_MS })
+  })
+}
+
+async function renewed(file: string, login: KeptLogin, refreshToken: string): Promise<string> {
+  const { renewingUntilMs: _, ...place } = login
+  try {
+    const { renew } = await import('./issuer.ts')
+    const next = { ...place, ...(await renew(login, refreshToken)) }
+    await keepLogin(file, next)
+    return next.accessToken
+  } catch (error) {
+    await keepLogin(file, place)
+    // An issuer that is away ends no login.
+    if (login.expiresAtMs > Date.now()) return login.accessToken
+    throw error
+  }
+}
+
+function textOf(login: KeptLogin): string {
+  return `${JSON.stringify(login, null, 2)}\n`
+}
+
+function parsed(text: string, file: string): KeptLogin {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    value = undefined
+  }
+  const { issuer, clientId, scope, audience, accessToken, issuedAtMs, expiresAtMs } = isTree(value)
+    ? value
+    : {}
+  const isWhole = [issuer, clientId, scope, audience, accessToken].every((each) => typeof each === 'string')
+  if (isWhole && typeof issuedAtMs === 'number' && typeof expiresAtMs === 'number')
+    return value as unknown as KeptLogin
+  throw new TunnelError('TOKEN_MISSING', `${file} holds no login`, {
+    hop: 'client',
+    suggestion: 'run `tunnel login`',
+  })
+}
+
+function loginOver(file: string): TunnelError {
+  const message = `the login in ${file} has expired`
+  return new TunnelError('TOKEN_EXPIRED', message, { hop: 'client', suggestion: 'run `tunnel login`' })
+}

@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict'
+import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { RawClient } from '../../plugins/links/raw-client.ts'
+import { CLIENT_ID, startIssuer } from '../../support/oidc-provider.ts'
+import { startProxy } from '../../support/proxy.ts'
+import { tempFolder } from '../../support/tree.ts'
+import { isolated, startTunnel, tunnel } from '../tunnel.ts'
+
+const AUDIENCE = 'https://tunnel.example'
+
+test('tunnel login and logout, against a real issuer', async (t) => {
+  const issuer = await startIssuer(t, AUDIENCE, 600)
+  const proxy = await startProxy(t, {
+    set: [
+      ...[`auth.issuer=${issuer.url}`, `auth.audience=${AUDIENCE}`, `auth.jwks.url=${issuer.url}/jwks`],
+      `auth.login.clientId=${CLIENT_ID}`,
+    ],
+  })
+  const folder = await tempFolder(t, 'login')
+  const env = isolated(folder)
+  const loginFile = join(folder, 'config', 'ssh-websocket-tunnel', 'work.login.json')
+  const login = async (user: string, does: 'confirm' | 'abort' = 'confirm') => {
+    const program = startTunnel(t, ['login', 'work', '--url', proxy.url], { env })
+    const [, address = ''] = await program.line(/^Open (\S+)$/m)
+    await issuer.confirm(address, user, does)
+    const { code } = await program.exit
+    return { code, stdout: program.stdout, stderr: program.stderr }
+  }
+  const kept = async () => JSON.parse(await readFile(loginFile, 'utf8')) as Record<string, string & number>
+
+  await t.test('a login that is refused leaves nothing behind', async () => {
+    const { code, stderr } = await login('alice', 'abort')
+    assert.equal(code, 3)
+    assert.match(stderr, /no login at .*: the login was refused there .*TOKEN_MISSING/)
+    await assert.rejects(stat(loginFile), { code: 'ENOENT' })
+  })
+
+  await t.test('a login is kept for its owner alone, and used by every command', async () => {
+    const { code, stdout, stderr } = await login('alice')
+    assert.equal(code, 0, stderr)
+    assert.match(stdout, /^work is used now: http:.* and renewed$/m)
+    assert.equal((await stat(loginFile)).mode & 0o777, 0o600)
+    const { accessToken, refreshToken } = await kept()
+    assert.ok(accessToken && refreshToken)
+    assert.ok(
+      ![stdout, stderr].join().includes(accessToken) && ![stdout, stderr].join().includes(refreshToken),
+    )
+    await proxy.startAgent('home', 'alice', '127.0.0.1:1')
+    const machines = await tunnel(['machines'], { env })
+    assert.match(machines.stdout, /home/, machines.stderr)
+  })
+
+  await t.test('of programs that find the token old one renews it, and all have the new one', async () => {
+    const before = await kept()
+    await writeFile(loginFile, JSON.stringify({ ...before, issuedAtMs: 0, expiresAtMs: Date.now() - 1 }))
+    const runs = await Promise.all([1, 2, 3].map(() => tunnel(['machines'], { env })))
+    for (const { code, stderr, stdout } of runs) {
+      assert.equal(code, 0, stderr)
+      assert.match(stdout, /home/)
+    }
+    const after = await kept()
+    assert.notEqual(after.accessToken, before.accessToken)
+    assert.notEqual(after.refreshToken, before.refreshToken)
+    assert.equal(after.renewingUntilMs, undefined)
+    assert.equal((await stat(loginFile)).mode & 0o777, 0o600)
+  })
+
+  await t.test('logout ends the token with its links, the refresh token, and what is kept', async () => {
+    const { accessToken, refreshToken, ...rest } = await kept()
+    const raw = await new RawClient(t, { url: proxy.url, token: String(accessToken) }).hello()
+    const { code, stdout, stderr } = await tunnel(['logout'], { env })
+    assert.equal(code, 0, stderr)
+    assert.match(stdout, /^work is logged out$/m)
+    assert.equal((await raw.closed).code, 4401)
+    await assert.rejects(stat(loginFile), { code: 'ENOENT' })
+    const revoked = await proxy.api(undefined, 'machines', { token: String(accessToken) })
+    assert.equal(((await revoked.json()) as { code: string }).code, 'TOKEN_REVOKED')
+    // Whoever has copied the file can do nothing with it.
+    const copy = { ...rest, accessToken, refreshToken, issuedAtMs: 0, expiresAtMs: 1 }
+    const config = JSON.stringify({
+      current: 'w',
+      contexts: { w: { url: proxy.url, loginFile: 'work.login.json' } },
+    })
+    await writeFile(join(loginFile, '..', 'config.json'), config, { mode: 0o600 })
+    await writeFile(loginFile, JSON.stringify(copy), { mode: 0o600 })
+    const stolen = await tunnel(['machines'], { env })
+    assert.equal(stolen.code, 3)
+    assert.match(stolen.stderr, /does not renew the login \(invalid_grant\).*TOKEN_EXPIRED.*tunnel login/)
+  })
+
+  await t.test(
+    'a file that others can read, and one that holds no login, are refused; a proxy without an issuer says so',
+    async () => {
+      await writeFile(loginFile, '{"issuer":"x"}', { mode: 0o600 })
+      assert.match((await tunnel(['machines'], { env })).stderr, /holds no login .*TOKEN_MISSING/)
+      await chmod(loginFile, 0o644)
+      assert.match((await tunnel(['machines'], { env })).stderr, /can be read by others/)
+      const plain = await startProxy(t)
+      const refused = await tunnel(['login', 'lab', '--url', plain.url], { env })
+      assert.match(refused.stderr, /names no issuer to log in at/)
+      assert.match((await tunnel(['logout', 'nowhere'], { env })).stderr, /there is no context "nowhere"/)
+    },
+  )
+})
