@@ -3,7 +3,8 @@ import { mayBeClientSetting } from '../config/variables.ts'
 import { dialWebSocket } from '../protocol/node/websocket.ts'
 import { type AccessOptions, accessFrom } from './credentials.ts'
 import { waitOut } from './wait-out.ts'
-import { warmDial } from './warm/dial.ts'
+import { nearDial, warmDial } from './warm/dial.ts'
+import { commandPath } from './warm/place.ts'
 
 export interface TunnelUse {
   /** Is told why a proxy that asks for it is waited for. */
@@ -21,8 +22,11 @@ export async function withTunnel<T>(
   use: (tunnel: TunnelService) => Promise<T>,
   { say = () => {}, persistent = false }: TunnelUse = {},
 ): Promise<T> {
-  const { urls, token, profile } = accessFrom(options)
-  const platform = { dial: warmDial(urls[0], dialWebSocket) }
+  const { urls, token, tokenCommand, profile } = accessFrom(options)
+  const platform = {
+    dial: warmDial(urls[0], dialWebSocket),
+    dialNear: tokenCommand && nearDial(commandPath(urls[0], tokenCommand)),
+  }
   const settings = await settingsOf(profile, persistent)
   const tunnel = new TunnelService({ url: urls, token, platform, ...settings })
   let failed = true

@@ -27,6 +27,8 @@ export interface Access {
   urls: [string, ...string[]]
   /** As it was given, or what gives a fresh one for each use; throws TOKEN_MISSING. */
   token: TokenProvider
+  /** What the token is got with, where that is a command. */
+  tokenCommand?: readonly string[]
   profile?: string
   /** The name of the context that any of this came from. */
   context?: string
@@ -90,10 +92,11 @@ function accessBy(
   const chosen = isComplete ? undefined : choose(given)
   const [first = DEFAULT_URL, ...more] = given.urls.length > 0 ? given.urls : (chosen?.context.urls ?? [])
   const access: Access = { urls: [first, ...more], token: '' }
-  access.token =
-    givenToken(options.token, env) ??
-    contextToken(access.urls, chosen) ??
-    (async () => signOwnToken(access.urls, env))
+  const own = givenToken(options.token, env)
+  const { tokenCommand } = chosen?.context ?? {}
+  if (own === undefined && tokenCommand !== undefined && areOf(access.urls, chosen!.context))
+    access.tokenCommand = tokenCommand
+  access.token = own ?? contextToken(access.urls, chosen) ?? (async () => signOwnToken(access.urls, env))
   const profile = options.profile ?? (env.TUNNEL_PROFILE || chosen?.context.profile)
   if (profile !== undefined && !isProfile(profile)) throw new ConfigError([unknownProfile(profile)], 'client')
   if (profile !== undefined) access.profile = profile

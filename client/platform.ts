@@ -1,11 +1,13 @@
 import type { Clock } from '../protocol/clock.ts'
-import type { Dial } from '../protocol/link/transport.ts'
+import type { Dial, DialNear } from '../protocol/link/transport.ts'
 import type { ClientOverrides, ClientSettings } from './options.ts'
 import type { QueueStore } from './queue/store.ts'
 
 /** What differs between Node and a browser, and what a test holds in its hand. */
 export interface Platform {
   dial: Dial
+  /** Tried before each dial: a way that needs no token. */
+  dialNear?: DialNear | undefined
   /** Calls back when links may have died unseen; returns what ends the watch. */
   watchNetwork(changed: () => void): () => void
   /** @throws {TunnelError} CONFIG_INVALID */

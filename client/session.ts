@@ -12,7 +12,7 @@ export interface SessionOptions {
   urls: readonly string[]
   token: TokenProvider
   settings: ClientSettings
-  platform: Pick<Platform, 'clock' | 'random' | 'dial' | 'software' | 'watchNetwork'>
+  platform: Pick<Platform, 'clock' | 'random' | 'dial' | 'dialNear' | 'software' | 'watchNetwork'>
   /** How many wait for a link without a stream yet. @default none, ever */
   waiting?: () => number
   watch?: LinkWatch & { resumed(): void }
@@ -25,7 +25,7 @@ export class Session {
   readonly #stopWatch: () => void
 
   constructor({ urls, token, settings, platform, watch, waiting = () => 0 }: SessionOptions) {
-    const { clock, random, dial, software } = platform
+    const { clock, random, dial, dialNear, software } = platform
     const { heartbeat, backoff, streams, compression, limits } = settings
     const hello: Hello = {
       role: 'client',
@@ -42,6 +42,7 @@ export class Session {
       token,
       hello: () => hello,
       dial,
+      dialNear,
       clock,
       random,
       backoff,

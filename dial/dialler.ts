@@ -4,7 +4,7 @@ import type { Hello } from '../protocol/codec/hello.ts'
 import type { Goaway, LinkHandlers } from '../protocol/link/handlers.ts'
 import { Link } from '../protocol/link/link.ts'
 import type { Traffic } from '../protocol/link/traffic.ts'
-import type { CompressionChoice, Dial, DialOptions } from '../protocol/link/transport.ts'
+import type { CompressionChoice, Dial, DialNear, DialOptions } from '../protocol/link/transport.ts'
 import { askToken, type TokenProvider } from './token.ts'
 
 export interface DiallerOptions {
@@ -13,6 +13,8 @@ export interface DiallerOptions {
   /** What each link says first, as it is when the link is dialled. */
   hello: () => Hello
   dial: Dial
+  /** Tried before each dial: a way that needs no token. */
+  dialNear?: DialNear | undefined
   clock: Clock
   compression?: CompressionChoice | undefined
   /** What the proxy may ask for on every link; an agent accepts streams. */
@@ -36,6 +38,7 @@ interface DialledHandlers {
 
 export interface DialledLink {
   link: Link
+  /** Empty where the link needed none. */
   token: string
 }
 
@@ -92,17 +95,14 @@ export class Dialler {
   }
 
   async #dialOnce(url: string, handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
-    const { dial, clock, compression, accept = {}, watch } = this.#options
+    const { dial, dialNear, clock, compression, accept = {}, watch } = this.#options
     const hello = this.#options.hello()
-    const token = await within(askToken(this.#options.token), clock, signal)
-    const options: DialOptions = {
-      headers: { authorization: `Bearer ${token}` },
-      timeoutMs: DIAL_MS,
-      signal,
-      maxFrameBytes: hello.limits.maxFrameBytes,
-      compression,
-    }
-    const transport = await dial(url, options)
+    const { maxFrameBytes } = hello.limits
+    const near = await dialNear?.(maxFrameBytes)
+    const token = near === undefined ? await within(askToken(this.#options.token), clock, signal) : ''
+    const headers = { authorization: `Bearer ${token}` }
+    const options: DialOptions = { headers, timeoutMs: DIAL_MS, signal, maxFrameBytes, compression }
+    const transport = near ?? (await dial(url, options))
     return new Promise((resolve, reject) => {
       let ready = false
       const abort = () => link.close()

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs'
+import { basename } from 'node:path'
 import { loadClientSettings } from '../../config/index.ts'
 import { askToken } from '../../dial/token.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
@@ -11,7 +12,7 @@ import { selfCommand } from '../self.ts'
 import { stopSignal } from '../stop.ts'
 import { findHub } from '../warm/find.ts'
 import { Hub } from '../warm/hub.ts'
-import { prepareFolder, socketPath } from '../warm/place.ts'
+import { commandPath, prepareFolder, socketPath } from '../warm/place.ts'
 
 interface UpFlags extends CommonOptions {
   foreground?: boolean
@@ -49,21 +50,40 @@ export async function run(argv: string[]): Promise<number> {
   return stay(path, access, () => say('up', process.pid))
 }
 
-async function stay(path: string, { urls, token, profile }: Access, ready: () => void): Promise<number> {
+async function stay(
+  path: string,
+  { urls, token, tokenCommand, profile }: Access,
+  ready: () => void,
+): Promise<number> {
   const { settings } = await loadClientSettings({ profile })
   settings.backoff.maxAttempts = NEVER_GIVE_UP
   const hub = new Hub({ path, urls, token, settings })
+  const alias = tokenCommand && commandPath(urls[0], tokenCommand)
   const stopped = stopSignal({ unattended: true })
   try {
     const begun = await Promise.race([hub.start(), stopped])
     if (begun !== undefined) return EXIT.ok
+    if (alias !== undefined) {
+      rmSync(alias, { force: true })
+      symlinkSync(basename(path), alias)
+    }
     if (process.send === undefined) ready()
     else process.send('ready', () => process.disconnect())
     const ended = await Promise.race([hub.failed, stopped])
     if (typeof ended !== 'string') throw ended
     return EXIT.ok
   } finally {
+    // Another one's by now, where the command gives the token of another user.
+    if (alias !== undefined && leadsTo(alias) === basename(path)) rmSync(alias, { force: true })
     await hub.close()
+  }
+}
+
+function leadsTo(link: string): string | undefined {
+  try {
+    return readlinkSync(link)
+  } catch {
+    return undefined
   }
 }
 

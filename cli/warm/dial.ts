@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net'
-import type { Dial } from '../../protocol/link/transport.ts'
+import type { Dial, DialNear } from '../../protocol/link/transport.ts'
 import { LocalTransport } from '../../protocol/node/local-transport.ts'
 import { isOwn, socketPath, WELCOME } from './place.ts'
 
@@ -14,6 +14,14 @@ export function warmDial(base: string, cold: Dial): Dial {
     const socket = token === undefined ? undefined : await connectLocal(socketPath(base, token))
     if (socket !== undefined) return new LocalTransport(socket, options.maxFrameBytes)
     return cold(url, options)
+  }
+}
+
+/** The same by a name that is known without a token: no command is run for one that is not needed. */
+export function nearDial(path: string): DialNear {
+  return async (maxFrameBytes) => {
+    const socket = await connectLocal(path)
+    return socket && new LocalTransport(socket, maxFrameBytes)
   }
 }
 

@@ -25,8 +25,21 @@ function folder(env: NodeJS.ProcessEnv): string {
  * a token may be renewed meanwhile.
  */
 export function socketPath(url: string, token: string, env: NodeJS.ProcessEnv = process.env): string {
-  const key = JSON.stringify([addressOf(url).link, claimsOf(token)])
-  return join(folder(env), `${createHash('sha256').update(key).digest('hex').slice(0, 16)}.sock`)
+  return named(env, [addressOf(url).link, claimsOf(token)])
+}
+
+/** Another name of that socket, for programs that would have to run this command to get a token. */
+export function commandPath(
+  url: string,
+  command: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+): string {
+  return named(env, [addressOf(url).link, command], 'command-')
+}
+
+function named(env: NodeJS.ProcessEnv, key: unknown, prefix = ''): string {
+  const hash = createHash('sha256').update(JSON.stringify(key)).digest('hex')
+  return join(folder(env), `${prefix}${hash.slice(0, 16)}.sock`)
 }
 
 function claimsOf(token: string): unknown {

@@ -45,3 +45,6 @@ export interface DialOptions {
 
 /** Opens what carries a link's frames. Rejects with a TunnelError. */
 export type Dial = (url: string, options: DialOptions) => Promise<Transport>
+
+/** The same to a process beside this one that knows who we are; undefined where there is none. */
+export type DialNear = (maxFrameBytes: number) => Promise<Transport | undefined>

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { chmodSync, readdirSync, statSync } from 'node:fs'
+import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -60,6 +60,31 @@ test('what `tunnel up` keeps carries other commands, and when it ends their stre
   assert.deepEqual(await stdio.exit, { code: 0, signal: null })
   assert.deepEqual([stdio.stdout, stdio.stderr], ['one\ntwo\n', ''])
   assert.match((await tunnel(['down'], { env })).stdout, /^not up: /)
+})
+
+test('over a link that is there a token command is not run, and without it, it is', async (t) => {
+  const { proxies, env, folder } = await scene(t)
+  const [proxy] = proxies as [TestProxy]
+  const dir = join(folder, '..')
+  const [command, count] = [join(dir, 'token'), join(dir, 'count')]
+  writeFileSync(command, `#!/bin/sh\necho >> ${count}; echo ${proxy.tokenOf('alice')}\n`, { mode: 0o755 })
+  const { TUNNEL_URL: _, TUNNEL_TOKEN: __, ...bare } = env
+  const runs = (): number => readFileSync(count, 'utf8').length
+  const use = ['use', 'work', '--url', proxy.url, '--token-command', command]
+  assert.equal((await tunnel(use, { env: bare })).code, 0)
+  assert.equal((await tunnel(['up'], { env: bare })).code, 0)
+  const before = runs()
+  const words = ['stdio', 'home']
+  assert.equal((await tunnel(words, { env: bare, input: 'over it\n' })).stdout, 'over it\n')
+  assert.deepEqual([runs(), clientLinks(proxy)], [before, 1])
+  assert.match((await tunnel(['down'], { env: bare })).stdout, /^down: /)
+  assert.equal(runs(), before)
+  assert.equal((await tunnel(words, { env: bare, input: 'without\n' })).stdout, 'without\n')
+  assert.equal(runs(), before + 1)
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.endsWith('.sock')),
+    [],
+  )
 })
 
 test('where the shared link is full, further commands have links of their own', async (t) => {
