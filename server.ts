@@ -6,7 +6,7 @@ import Fastify, {
 } from 'fastify'
 import type { Settings } from './config/index.ts'
 import api from './plugins/api/index.ts'
-import audit from './plugins/audit/index.ts'
+import audit, { auditGuard } from './plugins/audit/index.ts'
 import auth from './plugins/auth/index.ts'
 import breaker from './plugins/breaker/index.ts'
 import enrolment from './plugins/enrolment/index.ts'
@@ -76,7 +76,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-lifecycle', lifecycle, {})
     await use('tunnel-health-checks', healthChecks, {})
     await use('tunnel-logging', logging, { slowMs: settings.request.slowMs, output })
-    await use('tunnel-audit', audit, { dir: settings.state.dir })
+    await use('tunnel-audit', audit, { ...settings.audit, stateDir: settings.state.dir, settings })
     await use('tunnel-metrics', metrics, {})
     await use('tunnel-route-metrics', metricsOfRoutes, {})
     await use('tunnel-state', state, settings.state)
@@ -101,6 +101,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-ssh', ssh, settings.ssh)
     await use('tunnel-pool', pool, settings.pool)
     await use('tunnel-forward', forward, { request: settings.request, streams: settings.streams })
+    await use('tunnel-audit-guard', auditGuard, settings.audit)
     for (const plugin of plugins) if (!replaced.has(plugin)) await registerCustom(app, plugin)
     // The doors.
     const linkOptions = { heartbeat, streams, limits, compression, shutdown, origins: server.origins }

@@ -11,8 +11,13 @@ import type { Access } from './credentials.ts'
 const QUESTION_MS = 15_000
 
 /** A route's answer as JSON, asked with the person's token. @throws {TunnelError} */
-export async function ask<T>({ urls, token }: Access, route: string, method = 'GET'): Promise<T> {
-  return (await callProxy(addressesOf(urls), { route, method, token, timeoutMs: QUESTION_MS })) as T
+export async function ask<T>(
+  { urls, token }: Access,
+  route: string,
+  method = 'GET',
+  body?: unknown,
+): Promise<T> {
+  return (await callProxy(addressesOf(urls), { route, method, token, body, timeoutMs: QUESTION_MS })) as T
 }
 
 /** A code with which `machine` gets its token. @throws {TunnelError} */

@@ -47,6 +47,10 @@ export const COMMANDS = {
   login: { summary: "log in at the proxy's issuer, in a browser", load: () => import('./commands/login.ts') },
   logout: { summary: 'end a login', load: () => import('./commands/logout.ts') },
   key: { summary: 'the public SSH key that the proxy uses for you', load: () => import('./commands/key.ts') },
+  'audit verify': {
+    summary: 'whether an audit trail is as the proxy wrote it',
+    load: () => import('./commands/audit-verify.ts'),
+  },
   install: {
     summary: 'keep a proxy or an agent running, as a systemd unit',
     load: () => import('./commands/install.ts'),

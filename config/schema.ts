@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { ClientSettings } from '../client/options.ts'
+import { AuditOptions } from '../plugins/audit/options.ts'
 import { AuthOptions } from '../plugins/auth/options.ts'
 import { BreakerOptions } from '../plugins/breaker/options.ts'
 import { EnrolmentOptions } from '../plugins/enrolment/options.ts'
@@ -24,6 +25,7 @@ export const SettingsSchema = Type.Object(
     log: LogOptions,
     metrics: MetricsOptions,
     state: StateOptions,
+    audit: AuditOptions,
     auth: AuthOptions,
     enrolment: EnrolmentOptions,
     policy: PolicyOptions,

@@ -19,6 +19,11 @@ export const Machine = Type.Object({
   hostKeyChanged: Type.Boolean({
     description: 'it shows other keys than the pinned ones, and waits for its owner to trust them',
   }),
+  changedKeys: Type.Optional(
+    Type.Array(HostKey, {
+      description: 'those that it shows now, where that are others than the pinned ones',
+    }),
+  ),
   agentVersion: Type.Optional(Type.String()),
   streams: Type.Optional(
     Type.Object(

@@ -21,7 +21,17 @@ export function machineTable(machines: Machine[]): string {
     machine.source,
     machine.hostKeys[0]?.fingerprint ?? '-',
   ])
-  return table([['MACHINE', 'STATE', 'SINCE', 'STREAMS', 'USER', 'SOURCE', 'HOST KEY'], ...rows])
+  const text = table([['MACHINE', 'STATE', 'SINCE', 'STREAMS', 'USER', 'SOURCE', 'HOST KEY'], ...rows])
+  return [text, ...machines.flatMap(changeOf)].join('')
+}
+
+function changeOf({ name, hostKeys, changedKeys = [] }: Machine): string[] {
+  if (changedKeys.length === 0) return []
+  const pinned = hostKeys.length === 0 ? 'none is pinned' : `${hostKeys.map(keyName).join(' and ')} is pinned`
+  return [
+    `\n${name} shows ${changedKeys.map(keyName).join(' and ')}, but ${pinned}.\n`,
+    `Compare it on the machine (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), then: tunnel machines --trust ${name}\n`,
+  ]
 }
 
 function streamsOf({ streams }: Machine): string {
@@ -72,7 +82,10 @@ export async function run(argv: string[]): Promise<number> {
     return EXIT.ok
   }
   if (trust !== undefined) {
-    const machine = await ask<Machine>(access, `${routeOf(trust)}/trust`, 'POST')
+    const { changedKeys } = await ask<Machine>(access, routeOf(trust))
+    // No others than those that the person is told of, whatever the machine shows in between.
+    const body = { hostKeys: changedKeys?.map(({ fingerprint }) => fingerprint) }
+    const machine = await ask<Machine>(access, `${routeOf(trust)}/trust`, 'POST', body)
     return show(machine, `${trust} is known by ${machine.hostKeys.map(keyName).join(' and ')} from now on\n`)
   }
   if (forget !== undefined) {

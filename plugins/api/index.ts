@@ -1,6 +1,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Machine } from '../../dial/machine.ts'
 import { credentialRoutes } from './credentials.ts'
 import { agentMayNotChange } from './errors.ts'
 import * as schemas from './schemas.ts'
@@ -21,6 +22,8 @@ async function ownRoutes(app: FastifyInstance): Promise<void> {
     if (request.user.roles.includes('agent')) throw agentMayNotChange()
   }
 
+  const changes = [ownerOnly, app.requireRecord]
+
   routes.get('/api/tunnel/machines', { schema: schemas.listMachines }, async ({ user }) =>
     app.machines.list(user.sub),
   )
@@ -31,7 +34,7 @@ async function ownRoutes(app: FastifyInstance): Promise<void> {
 
   routes.delete(
     '/api/tunnel/machines/:machine',
-    { schema: schemas.forgetMachine, onRequest: ownerOnly },
+    { schema: schemas.forgetMachine, onRequest: changes },
     async ({ user, params, id: correlationId }, reply) => {
       const { machine } = params
       await app.machines.forget(user.sub, machine)
@@ -42,10 +45,11 @@ async function ownRoutes(app: FastifyInstance): Promise<void> {
 
   routes.post(
     '/api/tunnel/machines/:machine/trust',
-    { schema: schemas.trustMachine, onRequest: ownerOnly },
-    async ({ user, params, id: correlationId }) => {
-      const machine = await app.machines.trust(user.sub, params.machine)
-      const details = { hostKeys: machine.hostKeys.map(({ fingerprint }) => fingerprint).join(' ') }
+    { schema: schemas.trustMachine, onRequest: changes },
+    async ({ user, params, body, id: correlationId }) => {
+      const before = app.machines.get(user.sub, params.machine)
+      const machine = await app.machines.trust(user.sub, params.machine, body?.hostKeys)
+      const details = { hostKeys: nameAll(machine), before: nameAll(before) }
       const { name } = machine
       app.audit.record({ event: 'machine.trusted', userId: user.sub, machine: name, correlationId, details })
       return machine
@@ -57,6 +61,10 @@ async function ownRoutes(app: FastifyInstance): Promise<void> {
   }))
 }
 
+function nameAll({ hostKeys }: Machine): string {
+  return hostKeys.map(({ fingerprint }) => fingerprint).join(' ')
+}
+
 export default fp(apiPlugin, {
   name: 'tunnel-api',
   fastify: '5.x',
@@ -65,6 +73,7 @@ export default fp(apiPlugin, {
     'tunnel-audit',
     'tunnel-metrics',
     'tunnel-state',
+    'tunnel-audit-guard',
     'tunnel-auth',
     'tunnel-ratelimit',
     'tunnel-machines',

@@ -21,6 +21,23 @@ export const forgetMachine = {
 export const trustMachine = {
   summary: 'Pins the host keys that a machine shows now in place of those it had',
   params,
+  body: Type.Optional(
+    Type.Union([
+      Type.Null(),
+      Type.Object(
+        {
+          hostKeys: Type.Optional(
+            Type.Array(Type.String({ maxLength: 64 }), {
+              maxItems: 8,
+              description:
+                'fingerprints that were compared; where it shows others by now, nothing is trusted',
+            }),
+          ),
+        },
+        { additionalProperties: false },
+      ),
+    ]),
+  ),
   response: { 200: Machine },
 }
 export const sshKey = {

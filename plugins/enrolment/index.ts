@@ -12,9 +12,6 @@ import * as schemas from './schemas.ts'
 /** Attempts with a code by one address: nobody mistypes more often, and 80 bits are not guessed. */
 const ATTEMPTS = { burst: 10, perMinute: 6 }
 
-/** Refusals in the audit trail, whose disk strangers must not fill from many addresses; the metric counts them all. */
-const AUDITED = { burst: 60, perMinute: 60 }
-
 /** One-time codes, so that no long token has to be typed on a machine. */
 async function enrolmentPlugin(app: FastifyInstance, options: EnrolmentOptions): Promise<void> {
   const codes = new EnrolmentCodes(app.state, options)
@@ -23,7 +20,7 @@ async function enrolmentPlugin(app: FastifyInstance, options: EnrolmentOptions):
 
   routes.post(
     '/api/tunnel/machines/:machine/enrolment',
-    { schema: schemas.makeCode, onRequest: app.requireUser },
+    { schema: schemas.makeCode, onRequest: [app.requireUser, app.requireRecord] },
     async ({ user, params: { machine }, id: correlationId }, reply) => {
       if (user.roles.includes('agent')) throw agentMayNotEnrol()
       if (!isMachineName(machine)) throw nameInvalid(machine, MACHINE_NAME_RULE)
@@ -44,12 +41,10 @@ async function enrolmentPlugin(app: FastifyInstance, options: EnrolmentOptions):
 
   routes.post(
     '/api/tunnel/enrolments',
-    { schema: schemas.useCode, onRequest: limitAttempts },
+    { schema: schemas.useCode, onRequest: [limitAttempts, app.requireRecord] },
     async ({ body, ip, id: correlationId }) => {
-      const { user, tier, machine } = await codes.use(body.code).catch(async (error: unknown) => {
+      const { user, tier, machine } = await codes.use(body.code).catch((error: unknown) => {
         app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error, 'proxy').code })
-        const { allowed } = await app.state.takeToken('enrolment-refused', AUDITED)
-        if (allowed) app.audit.record({ event: 'enrolment.refused', correlationId, details: { address: ip } })
         throw error
       })
       const ttlSeconds = Math.floor(options.tokenMs / 1_000)
@@ -68,6 +63,7 @@ export default fp(enrolmentPlugin, {
   encapsulate: true,
   dependencies: [
     'tunnel-audit',
+    'tunnel-audit-guard',
     'tunnel-metrics',
     'tunnel-state',
     'tunnel-auth',

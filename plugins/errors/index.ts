@@ -5,11 +5,14 @@ import fp from 'fastify-plugin'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { PROBLEM_CONTENT_TYPE, problemOf, retryAfterSeconds, toTunnelError } from './problem.ts'
 import { clientError, endSocket } from './raw.ts'
+import { RefusalRecord } from './refusals.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** Ends a socket that no reply stands behind, with an answer or without; it is gone within a second. */
     endSocket: typeof endSocket
+    /** Records a request that was refused where that is worth a line of the audit trail. */
+    recordRefusal(error: TunnelError, request: FastifyRequest): void
   }
 }
 
@@ -19,6 +22,7 @@ function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   if (status >= 500 && error.code === 'INTERNAL') request.log.error({ err: thrown }, 'request failed')
   else request.log.debug({ code: error.code, detail: error.message }, 'request refused')
   request.server.tunnelMetrics.countError(error)
+  request.server.recordRefusal(error, request)
 
   reply.code(status).header('x-correlation-id', request.id).header('cache-control', 'no-store')
   if (status === 401) reply.header('www-authenticate', 'Bearer')
@@ -57,6 +61,8 @@ export function answerClientError(
 
 async function errorsPlugin(app: FastifyInstance): Promise<void> {
   app.decorate('endSocket', endSocket)
+  const refusals = new RefusalRecord(app)
+  app.decorate('recordRefusal', (error: TunnelError, request: FastifyRequest) => refusals.add(error, request))
   // Before Node's own listener, which takes it for an error of HTTP: nothing can be said where TLS does not stand.
   app.server.prependListener('tlsClientError', (_error: Error, socket: Socket) => socket.destroy())
   app.setErrorHandler((error, request, reply) => sendProblem(error, request, reply))
@@ -71,5 +77,5 @@ async function errorsPlugin(app: FastifyInstance): Promise<void> {
 export default fp(errorsPlugin, {
   name: 'tunnel-errors',
   fastify: '5.x',
-  dependencies: ['tunnel-metrics', 'tunnel-ratelimit'],
+  dependencies: ['tunnel-audit', 'tunnel-metrics', 'tunnel-ratelimit'],
 })

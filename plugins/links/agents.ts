@@ -65,6 +65,12 @@ export class AgentLinks implements RoleHandler {
       userId: user.sub,
       machine,
       correlationId: context.correlationId,
+      details: {
+        hostKeys: this.#app.machines
+          .get(user.sub, machine)
+          .hostKeys.map(({ fingerprint }) => fingerprint)
+          .join(' '),
+      },
     })
   }
 

@@ -7,6 +7,7 @@ import { type Hello, PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
 import type { LinkHandlers } from '../../protocol/link/handlers.ts'
 import { Link } from '../../protocol/link/link.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
+import type { AuditEvent } from '../audit/index.ts'
 import type { User } from '../auth/index.ts'
 import type { LinkContext } from '../forward/index.ts'
 import { LinkCredential } from './credential.ts'
@@ -94,6 +95,7 @@ export class LinkDoor {
       compression.enabled ? compression : undefined,
     )
     const since = performance.now()
+    let isOpen = false
     const link: Link = new Link({
       transport,
       dialler: false,
@@ -105,6 +107,13 @@ export class LinkDoor {
           if (peer.role !== role) throw wrongRole(peer.role, role)
           if (peer.machine !== undefined) context.machine = peer.machine
           const admission = this.#admit(accepted, credential, peer, handler)
+          admission.then(
+            () => {
+              isOpen = true
+              this.#record('link.opened', context, { address: request.ip, software: peer.software })
+            },
+            () => {},
+          )
           admit(admission)
           return admission
         },
@@ -125,6 +134,7 @@ export class LinkDoor {
           if (error.category === 'protocol' && error.code !== 'TAKEN_OVER') metrics.countError(error)
           const durationMs = Math.round(performance.now() - since)
           log.info({ context: { role, code: error.code, reason: error.message, durationMs } }, 'link closed')
+          this.#record(isOpen ? 'link.closed' : 'link.refused', context, { outcome: error.code, durationMs })
           handler.closed(accepted)
           void app.tunnel.notify('onDisconnect', context)
         },
@@ -147,6 +157,15 @@ export class LinkDoor {
     } catch (error) {
       link.close(asTunnelError(error, 'proxy'))
     }
+  }
+
+  #record(event: string, context: LinkContext, details: AuditEvent['details']): void {
+    const { user, machine, role, connectionId, correlationId } = context
+    this.#app.audit.record({
+      ...{ event, userId: user.sub, correlationId },
+      ...(machine !== undefined && { machine }),
+      details: { role, connectionId, ...details },
+    })
   }
 
   async #admit(

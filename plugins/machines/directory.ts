@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Machine } from '../../dial/machine.ts'
 import type { Clock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
@@ -13,18 +14,31 @@ import {
   nameInvalid,
   nothingToTrust,
   removed,
+  showsOthers,
   takenByConfiguration,
   tooManyMachines,
 } from './errors.ts'
-import { describe, hasChanged, hostKeysOf, lineOf } from './host-keys.ts'
+import { describe, type HostKey, lineOf } from './host-keys.ts'
 import type { ConfiguredMachine, MachinesOptions } from './options.ts'
-import { type MachineRecord, MachineRecords, type MachineState } from './records.ts'
+import {
+  enrolledAs,
+  type MachineRecord,
+  MachineRecords,
+  type MachineState,
+  shownKeys,
+  trusted,
+} from './records.ts'
 import type { Route } from './route.ts'
 
 const MAX_MACHINES_PER_USER = 1_000
-const MAX_FORMER_KEYS = 32
 
 type ForgottenListener = (owner: string, name: string, error: TunnelError) => void
+type KeysListener = (
+  owner: string,
+  name: string,
+  pinned: readonly HostKey[],
+  shown: readonly HostKey[],
+) => void
 
 /** Who is reachable, whose it is, and by which host keys it is known. */
 export class MachineDirectory {
@@ -33,6 +47,7 @@ export class MachineDirectory {
   readonly #records: MachineRecords
   readonly #state: MachineState
   readonly #onForgotten: ForgottenListener[] = []
+  readonly #onKeysChanged: KeysListener[] = []
 
   constructor(configured: MachinesOptions, streams: StreamsOptions, state: MachineState, clock?: Clock) {
     this.#configured = configured
@@ -62,8 +77,26 @@ export class MachineDirectory {
       throw tooManyMachines(MAX_MACHINES_PER_USER)
     }
     // On disk before anybody can use the link, and before the agent is told that it is in.
-    await this.#records.put(owner, name, enrolledAs(enrolment, known, this.#state.loss !== undefined))
+    await this.#store(owner, name, enrolledAs(enrolment, known, this.#state.loss !== undefined))
     if (!link.closed) this.#agents.attach(owner, name, link, isFresh)
+  }
+
+  /** Keeps what is known of a machine now, and tells of keys that are not the pinned ones. */
+  async #store(owner: string, name: string, record: MachineRecord): Promise<void> {
+    const before = this.#records.get(owner, name)?.changedKeys ?? []
+    await this.#records.put(owner, name, record)
+    const { hostKeys, changedKeys } = record
+    if (changedKeys.some((key) => !before.includes(key))) this.#tellKeys(owner, name, hostKeys, changedKeys)
+  }
+
+  #tellKeys(owner: string, name: string, pinned: readonly string[], shown: readonly string[]): void {
+    for (const listener of this.#onKeysChanged)
+      listener(owner, name, pinned.map(describe), shown.map(describe))
+  }
+
+  /** Calls `listener` when a machine shows host keys that are not the pinned ones, once for each. */
+  onKeysChanged(listener: KeysListener): void {
+    this.#onKeysChanged.push(listener)
   }
 
   /** The agent's link has ended. */
@@ -90,6 +123,7 @@ export class MachineDirectory {
       hostKeys: record.hostKeys.map(describe),
       hostKeyChanged: record.changedKeys.length > 0,
     }
+    if (machine.hostKeyChanged) machine.changedKeys = record.changedKeys.map(describe)
     if (agent !== undefined) {
       machine.since = agent.since.toISOString()
       machine.streams = agent.streams
@@ -133,7 +167,7 @@ export class MachineDirectory {
       return {
         ...{ owner, name, source: 'configured', sshUser },
         hostKeys: async () => [hostKey],
-        hostKeyShown: () => {},
+        hostKeyShown: (key) => this.#tellKeys(owner, name, [hostKey], [lineOf(key) ?? '']),
         dial: () => dialTcp(host, port),
       }
     }
@@ -167,23 +201,21 @@ export class MachineDirectory {
     if (record === undefined || key === undefined) return
     if (record.hostKeys.includes(key) || record.changedKeys.includes(key)) return
     // What cannot be stored is shown again at the next attempt.
-    this.#records.put(owner, name, { ...record, changedKeys: [key] }).catch(() => {})
+    this.#store(owner, name, { ...record, changedKeys: [key] }).catch(() => {})
   }
 
-  /** The owner's word that a machine's changed keys are right. @throws {TunnelError} MACHINE_UNKNOWN, MACHINE_OFFLINE */
-  async trust(owner: string, name: string): Promise<Machine> {
+  /**
+   * The owner's word that a machine's changed keys are right.
+   * @param seen fingerprints that the owner has compared; without them whatever the machine shows is trusted
+   * @throws {TunnelError} MACHINE_UNKNOWN, MACHINE_OFFLINE, and HOST_KEY_CHANGED where it shows others than those
+   */
+  async trust(owner: string, name: string, seen?: readonly string[]): Promise<Machine> {
     const record = this.#recordOf(owner, name)
     if (record.changedKeys.length === 0 && record.hostKeys.length === 0) throw nothingToTrust(name)
-    const { hostKeys, changedKeys, formerKeys } = record
-    if (changedKeys.length > 0) {
-      const former = [...hostKeys, ...formerKeys].filter((key) => !changedKeys.includes(key))
-      await this.#records.put(owner, name, {
-        ...record,
-        hostKeys: changedKeys,
-        changedKeys: [],
-        formerKeys: former.slice(0, MAX_FORMER_KEYS),
-      })
-    }
+    const shown = shownKeys(record).map((key) => describe(key).fingerprint)
+    if (seen !== undefined && !isDeepStrictEqual([...seen].sort(), shown.sort()))
+      throw showsOthers(name, shown)
+    await this.#records.put(owner, name, trusted(record))
     return this.find(owner, name) as Machine
   }
 
@@ -221,21 +253,4 @@ export class MachineDirectory {
   close(): void {
     this.#agents.close()
   }
-}
-
-/** What is kept of a machine whose agent enrols it. `isDoubtful`: pins were lost, and it may have had other ones. */
-function enrolledAs(
-  enrolment: Enrolment,
-  known: MachineRecord | undefined,
-  isDoubtful: boolean,
-): MachineRecord {
-  const { hostKeys: pinned = [], changedKeys = [], formerKeys = [] } = known ?? {}
-  const told = hostKeysOf(enrolment.hostKeys)
-  const reported = told.filter((key) => !formerKeys.includes(key))
-  const { sshUser } = enrolment
-  if (pinned.length === 0 && (changedKeys.length > 0 || isDoubtful)) {
-    return { hostKeys: [], changedKeys: reported.length > 0 ? reported : changedKeys, formerKeys, sshUser }
-  }
-  if (pinned.length === 0) return { hostKeys: reported, changedKeys: [], formerKeys, sshUser }
-  return { hostKeys: pinned, changedKeys: hasChanged(pinned, reported) ? reported : [], formerKeys, sshUser }
 }

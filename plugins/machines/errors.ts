@@ -52,6 +52,11 @@ export function nothingToTrust(name: string): TunnelError {
   )
 }
 
+export function showsOthers(name: string, shown: readonly string[]): TunnelError {
+  const text = `${name} shows ${shown.join(', ')} now, and not what was to be trusted: compare again`
+  return new TunnelError('HOST_KEY_CHANGED', text, { hop: 'proxy' })
+}
+
 export function tokenStale(name: string): TunnelError {
   return new TunnelError(
     'MACHINE_OFFLINE',

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import { MachineDirectory } from './directory.ts'
+import type { HostKey } from './host-keys.ts'
 import type { MachinesOptions } from './options.ts'
 
 export type { Machine } from '../../dial/machine.ts'
@@ -22,8 +23,19 @@ export interface MachinesPluginOptions {
 async function machinesPlugin(app: FastifyInstance, options: MachinesPluginOptions): Promise<void> {
   const directory = new MachineDirectory(options.configured, options.streams, app.state)
   await directory.load()
+  const nameAll = (keys: readonly HostKey[]) => keys.map(({ fingerprint }) => fingerprint).join(' ')
+  directory.onKeysChanged((userId, machine, pinned, shown) =>
+    app.audit.record({
+      ...{ event: 'machine.key_changed', userId, machine },
+      details: { pinned: nameAll(pinned), shown: nameAll(shown) },
+    }),
+  )
   app.decorate('machines', directory)
   app.addHook('onClose', async () => directory.close())
 }
 
-export default fp(machinesPlugin, { name: 'tunnel-machines', fastify: '5.x', dependencies: ['tunnel-state'] })
+export default fp(machinesPlugin, {
+  name: 'tunnel-machines',
+  fastify: '5.x',
+  dependencies: ['tunnel-audit', 'tunnel-state'],
+})

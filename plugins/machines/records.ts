@@ -1,5 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
+import type { Enrolment } from '../../protocol/codec/hello.ts'
 import type { Json, State } from '../state/index.ts'
+import { hasChanged, hostKeysOf } from './host-keys.ts'
 
 /** What is kept of a machine that has once been on line: its pinned host keys above all. */
 export interface MachineRecord {
@@ -106,4 +108,36 @@ function read(value: Json): MachineRecord | undefined {
   const { hostKeys, changedKeys, formerKeys = [], sshUser } = value
   if (!isTexts(hostKeys) || !isTexts(changedKeys) || !isTexts(formerKeys)) return undefined
   return typeof sshUser === 'string' ? { hostKeys, changedKeys, formerKeys, sshUser } : undefined
+}
+
+/** What is kept of a machine whose agent enrols it. `isDoubtful`: pins were lost, and it may have had other ones. */
+export function enrolledAs(
+  enrolment: Enrolment,
+  known: MachineRecord | undefined,
+  isDoubtful: boolean,
+): MachineRecord {
+  const { hostKeys: pinned = [], changedKeys = [], formerKeys = [] } = known ?? {}
+  const told = hostKeysOf(enrolment.hostKeys)
+  const reported = told.filter((key) => !formerKeys.includes(key))
+  const { sshUser } = enrolment
+  if (pinned.length === 0 && (changedKeys.length > 0 || isDoubtful)) {
+    return { hostKeys: [], changedKeys: reported.length > 0 ? reported : changedKeys, formerKeys, sshUser }
+  }
+  if (pinned.length === 0) return { hostKeys: reported, changedKeys: [], formerKeys, sshUser }
+  return { hostKeys: pinned, changedKeys: hasChanged(pinned, reported) ? reported : [], formerKeys, sshUser }
+}
+
+/** The keys that a machine shows now. */
+export function shownKeys({ hostKeys, changedKeys }: MachineRecord): readonly string[] {
+  return changedKeys.length > 0 ? changedKeys : hostKeys
+}
+
+const MAX_FORMER_KEYS = 32
+
+/** Its owner has said that the keys which it shows are right. */
+export function trusted(record: MachineRecord): MachineRecord {
+  const { hostKeys, changedKeys, formerKeys } = record
+  if (changedKeys.length === 0) return record
+  const former = [...hostKeys, ...formerKeys].filter((key) => !changedKeys.includes(key))
+  return { ...record, hostKeys: changedKeys, changedKeys: [], formerKeys: former.slice(0, MAX_FORMER_KEYS) }
 }

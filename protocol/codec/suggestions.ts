@@ -28,7 +28,7 @@ const SUGGESTIONS: Record<ErrorCode, string> = {
   POOL_EXHAUSTED: 'end some of them',
   CIRCUIT_OPEN: 'the machine failed several times in a row: wait, and see that its sshd answers',
   SHUTTING_DOWN: 'the proxy is restarting: try again in a moment',
-  STATE_UNAVAILABLE: 'the proxy cannot reach its records just now: try again in a moment',
+  STATE_UNAVAILABLE: 'the proxy cannot keep or reach its records just now: try again in a moment',
   INTERNAL: 'see the log of the proxy; --verbose shows the causes',
   SSH_HANDSHAKE_FAILED: 'see that an SSH server listens where the agent looks (--ssh HOST:PORT)',
   SSH_AUTH_FAILED: '',

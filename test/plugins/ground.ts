@@ -1,5 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { Value } from 'typebox/value'
+import audit, { type AuditPluginOptions } from '../../plugins/audit/index.ts'
+import { AuditOptions } from '../../plugins/audit/options.ts'
 import { healthChecks } from '../../plugins/health/index.ts'
 import lifecycle from '../../plugins/lifecycle/index.ts'
 import metrics from '../../plugins/metrics/index.ts'
@@ -14,7 +16,9 @@ export async function registerGround(scope: Scope, given: unknown, rateLimit: ob
   const app = given as FastifyInstance
   await app.register(lifecycle)
   await app.register(healthChecks)
+  const stateDir = await tempFolder(scope, 'state')
+  await app.register(audit, Value.Default(AuditOptions, { stateDir, settings: {} }) as AuditPluginOptions)
   await app.register(metrics)
-  await app.register(state, { store: 'embedded', dir: await tempFolder(scope, 'state') })
+  await app.register(state, { store: 'embedded', dir: stateDir })
   await app.register(ratelimit, Value.Default(RateLimitOptions, rateLimit) as RateLimitOptions)
 }

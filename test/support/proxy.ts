@@ -167,12 +167,16 @@ export class TestProxy {
   api(
     user: string | undefined,
     route: string,
-    init: { method?: string; token?: string } = {},
+    init: { method?: string; token?: string; body?: object } = {},
   ): Promise<Response> {
     const token = init.token ?? (user === undefined ? undefined : this.tokenOf(user))
     return fetch(`${this.url}/api/tunnel/${route}`, {
       method: init.method ?? 'GET',
-      headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+      headers: {
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...(init.body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      body: init.body === undefined ? null : JSON.stringify(init.body),
     })
   }
 

@@ -1,134 +1,176 @@
 import assert from 'node:assert/strict'
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { spawnSync } from 'node:child_process'
+import { appendFileSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { type AuditLine, AuditTrail, firstBrokenLine } from '../../../plugins/audit/trail.ts'
-import { describe } from '../../../plugins/machines/host-keys.ts'
-import { startProxy, until } from '../../support/proxy.ts'
-import { newPublicKey } from '../../support/public-key.ts'
-import { helloOf, RawClient } from '../links/raw-client.ts'
+import type { AuditFileOptions } from '../../../plugins/audit/file.ts'
+import { type AuditLine, sealed } from '../../../plugins/audit/line.ts'
+import { AuditTrail } from '../../../plugins/audit/trail.ts'
+import { verifyTrail } from '../../../plugins/audit/verify.ts'
+import { until } from '../../support/proxy.ts'
+import { tempFolder } from '../../support/tree.ts'
+import { smallDisk } from './small-disk.ts'
 
-function fileFor(t: TestContext): string {
-  const dir = mkdtempSync(join(tmpdir(), 'audit-'))
-  t.after(() => rmSync(dir, { recursive: true }))
-  return join(dir, 'audit.log')
+const ROOMY: AuditFileOptions = {
+  maxBytes: 1_048_576,
+  maxMs: 86_400_000,
+  keep: 3,
+  failed: assert.fail,
+  recovered: assert.fail,
 }
 
-async function write(file: string, events: string[]): Promise<void> {
-  const trail = new AuditTrail(file, assert.fail)
+const fileFor = async (t: TestContext) => join(await tempFolder(t, 'audit'), 'audit.log')
+
+/** One process' part of a trail. */
+async function write(file: string, events: string[], options: Partial<AuditFileOptions> = {}): Promise<void> {
+  const trail = new AuditTrail(file, { ...ROOMY, ...options })
   for (const event of events) trail.record({ event, userId: 'ann', machine: 'home' })
   await trail.close()
 }
 
-test('every line holds the hash of the one before, over restarts too', async (t) => {
-  const file = fileFor(t)
+const linesOf = (file: string) => readFileSync(file, 'utf8').trimEnd().split('\n')
+const eventsOf = (file: string) => linesOf(file).map((line) => (JSON.parse(line) as AuditLine).event)
+const found = async (...files: string[]) =>
+  (await verifyTrail(files)).findings.map(({ line, what }) => [line, what])
+
+test('every line holds the hash of the one before, over restarts too, and a process says that it has closed', async (t) => {
+  const file = await fileFor(t)
   await write(file, ['machine.enrolled', 'resume.refused'])
   await write(file, ['machine.trusted'])
-  const text = readFileSync(file, 'utf8')
-  const lines = text.trimEnd().split('\n')
+  const [one, two, closed, three] = eventsOf(file)
   assert.deepEqual(
-    lines.map((line) => JSON.parse(line).event),
-    ['machine.enrolled', 'resume.refused', 'machine.trusted'],
+    [one, two, closed, three],
+    ['machine.enrolled', 'resume.refused', 'audit.closed', 'machine.trusted'],
   )
-  assert.equal(firstBrokenLine(text), undefined)
+  const { findings, notes, lines, head } = await verifyTrail([file])
+  assert.deepEqual([findings, notes, lines], [[], [], 5])
+  assert.equal(head?.hash, (JSON.parse(linesOf(file).at(-1) ?? '') as AuditLine).hash)
   assert.equal(statSync(file).mode & 0o777, 0o600)
 })
 
-test('a line that was changed or taken out is found', async (t) => {
-  const file = fileFor(t)
-  await write(file, ['a.one', 'a.two', 'a.three'])
-  const text = readFileSync(file, 'utf8')
-  const lines = text.trimEnd().split('\n')
-  assert.equal(firstBrokenLine(text.replace('a.two', 'a.2')), 1)
-  assert.equal(firstBrokenLine([lines[0], lines[2]].join('\n')), 1)
-  assert.equal(firstBrokenLine([...lines, '{'].join('\n')), 3)
-})
-
-test('a whole run of the proxy that was taken out is found', async (t) => {
-  const file = fileFor(t)
-  for (const event of ['a.first', 'a.second', 'a.third']) await write(file, [event])
-  const text = readFileSync(file, 'utf8')
-  assert.equal(firstBrokenLine(text), undefined)
-  const [first, , third] = text.trimEnd().split('\n')
-  assert.equal(firstBrokenLine([first, third].join('\n')), 1)
-  assert.equal(firstBrokenLine(third ?? ''), 0)
-})
-
-const skip = existsSync('/dev/full') ? undefined : 'there is no /dev/full'
-test('a trail that could not be written is written again when it can be, and each lost line is told', {
-  skip,
-}, async (t) => {
-  const file = fileFor(t)
-  const failures: string[] = []
-  const trail = new AuditTrail(file, (error) => failures.push((error as NodeJS.ErrnoException).code ?? ''))
-  t.after(() => trail.close())
-  trail.record({ event: 'a.one' })
-  await until(() => existsSync(file) && statSync(file).size > 0)
-  // Linux's device that is always full, in the file's place.
-  rmSync(file)
-  symlinkSync('/dev/full', file)
-  const other = new AuditTrail(file, (error) => failures.push((error as NodeJS.ErrnoException).code ?? ''))
-  for (const event of ['a.two', 'a.three']) {
-    const before = failures.length
-    other.record({ event })
-    await until(() => failures.length > before)
+test('each line that was changed, removed, put elsewhere, repeated, made up or cut off is named', async (t) => {
+  const file = await fileFor(t)
+  await write(file, ['a.one', 'a.two', 'a.three', 'a.four'])
+  await write(file, ['b.one'])
+  await write(file, ['c.one'])
+  const lines = linesOf(file)
+  const changed = lines[1]!.replace('a.two', 'a.TWO')
+  const { hash: _, ...two } = JSON.parse(changed) as AuditLine
+  const tampered: [what: string, lines: string[], expected: [number, RegExp][]][] = [
+    ['one is changed', lines.with(1, changed), [[2, /was changed/]]],
+    ['one is changed in its white space', lines.with(1, lines[1]!.replace(':', ': ')), [[2, /was changed/]]],
+    ['one is changed, and its hash with it', lines.with(1, sealed(two).text), [[3, /does not follow/]]],
+    ['one is removed', lines.toSpliced(1, 1), [[2, /a line is missing/]]],
+    ['two are removed', lines.toSpliced(1, 2), [[2, /2 lines are missing/]]],
+    ['the first is removed', lines.toSpliced(0, 1), [[1, /1 lines? of its process/]]],
+    ['two have changed places', [lines[0]!, lines[2]!, lines[1]!, ...lines.slice(3)], [[3, /stands behind/]]],
+    ['one is repeated', lines.toSpliced(2, 0, lines[1]!), [[3, /there twice/]]],
+    ['a whole process is removed', lines.toSpliced(5, 2), [[6, /of another process, is missing/]]],
+    ['the end of a process is removed', lines.toSpliced(4, 1), [[5, /of another process, is missing/]]],
+    ['nonsense is put in', lines.toSpliced(2, 0, 'nonsense'), [[3, /no whole line/]]],
+    ['the last is cut off', lines.with(-1, lines.at(-1)!.slice(0, 50)), [[9, /no whole line/]]],
+  ]
+  for (const [what, texts, expected] of tampered) {
+    writeFileSync(file, `${texts.join('\n')}\n`)
+    const findings = await found(file)
+    assert.deepEqual(
+      findings.map(([line, text], index) => [line, expected[index]?.[1].test(String(text)) ? true : text]),
+      expected.map(([line]) => [line, true]),
+      what,
+    )
   }
-  assert.deepEqual(failures, ['ENOSPC', 'ENOSPC'])
-  rmSync(file)
-  other.record({ event: 'a.four' })
-  await other.close()
-  assert.match(readFileSync(file, 'utf8'), /a\.four/)
 })
 
-test('half a line that a crash or a full disk has left is a line of its own', async (t) => {
-  const file = fileFor(t)
+test('what was cut off at the very end is seen by a hash that was kept elsewhere, and guessed at without', async (t) => {
+  const file = await fileFor(t)
+  await write(file, ['a.one', 'a.two'])
+  const { head } = await verifyTrail([file])
+  writeFileSync(file, `${linesOf(file)[0]}\n`)
+  const { findings, notes } = await verifyTrail([file])
+  assert.deepEqual(findings, [])
+  assert.match(notes.join(), /has not closed its trail: .*lines are missing at the end/)
+  assert.match(
+    (await verifyTrail([file], head?.hash)).findings[0]?.what ?? '',
+    /is not there: lines are missing/,
+  )
+})
+
+test('half a line that a crash has left is a line of its own, and in order once the next process has seen it', async (t) => {
+  const file = await fileFor(t)
   await write(file, ['a.one'])
   appendFileSync(file, '{"timestamp":"2026-')
+  assert.match(String(await found(file)), /3,it is no whole line/)
   await write(file, ['a.two'])
-  const lines = readFileSync(file, 'utf8').trimEnd().split('\n')
-  assert.deepEqual(
-    lines.map((line) => line.includes('a.one') || line.includes('a.two')),
-    [true, false, true],
-  )
-  assert.equal(JSON.parse(lines[2] ?? '').event, 'a.two')
+  const { findings, notes } = await verifyTrail([file])
+  assert.deepEqual(findings, [])
+  assert.match(notes.join(), /line 3: cut off when its process was killed/)
+  writeFileSync(file, readFileSync(file, 'utf8').replace('"2026-\n', '"2025-\n'))
+  assert.match(String(await found(file)), /3,it is no whole line.*4,the last line before it/)
 })
 
-test('a machine that is enrolled, trusted and forgotten has a line of each, with whose it is and its keys', async (t) => {
-  const proxy = await startProxy(t)
-  const keys = [newPublicKey(), newPublicKey()]
-  for (const [index, hostKey] of keys.entries()) {
-    const agent = new RawClient(t, { url: proxy.url, token: proxy.tokenOf('ann'), route: 'agent' })
-    const enrol = { hostKeys: [hostKey], sshUser: 'me' }
-    await agent.hello(helloOf({ role: 'agent', machine: 'home', enrol }))
-    await until(() => proxy.log.filter(({ message }) => message === 'machine on line').length > index)
+test('a trail goes on in another file when one is full or old; the oldest files go, and no other can be removed', async (t) => {
+  const file = await fileFor(t)
+  const folder = join(file, '..')
+  const trail = new AuditTrail(file, { ...ROOMY, maxBytes: 4_096 })
+  for (let count = 0; count < 100; count++) {
+    trail.record({ event: 'a.line', details: { count, padding: '.'.repeat(200) } })
+    // Files change between what is written together.
+    await until(() => readFileSync(file, 'utf8').includes(`"count":${count},`) || count === 0)
   }
-  const answers = [
-    await proxy.api('ann', 'machines/home/trust', { method: 'POST' }),
-    await proxy.api('ann', 'machines/home', { method: 'DELETE' }),
-    // What was refused changed nothing, and is no line.
-    await proxy.api('ann', 'machines/home/trust', { method: 'POST' }),
-    await proxy.api('ann', 'machines/home', { method: 'DELETE' }),
-  ]
-  assert.deepEqual(
-    answers.map(({ status }) => status),
-    [200, 204, 404, 404],
-  )
-  await proxy.close()
-  const text = readFileSync(join(proxy.settings.state.dir, 'audit.log'), 'utf8')
-  assert.equal(firstBrokenLine(text), undefined)
-  const lines = text
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line) as AuditLine)
-  assert.deepEqual(
-    lines.map(({ event, userId, machine }) => `${event} ${userId} ${machine}`),
-    ['enrolled', 'enrolled', 'trusted', 'forgotten'].map((what) => `machine.${what} ann home`),
-  )
-  const [first, second, trusted, forgotten] = lines.map(({ correlationId }) => correlationId)
-  assert.equal(typeof first, 'string')
-  assert.notEqual(first, second)
-  const [trust, forget] = answers.map(({ headers }) => headers.get('x-correlation-id'))
-  assert.deepEqual([trusted, forgotten], [trust, forget])
-  assert.deepEqual(lines[2]?.details, { hostKeys: describe(keys[1]!).fingerprint })
+  await trail.close()
+  const names = readdirSync(folder).sort()
+  assert.equal(names.length, 4)
+  assert.deepEqual(names.at(-1), 'audit.log')
+  const files = names.map((name) => join(folder, name))
+  const verdict = await verifyTrail([...files].reverse())
+  assert.deepEqual(verdict.findings, [])
+  assert.match(verdict.notes.join(), /follows on a file that is not here/)
+  assert.equal(eventsOf(files[1]!)[0], 'audit.rotated')
+  assert.match(linesOf(file)[0]!, /"from":"audit-\d{8}T\d{9}Z\.log","deleted":"audit-/)
+  // A restart follows on the last line also where the newest file was set aside a moment ago.
+  await write(file, ['b.one'], { maxMs: 1_000 })
+  assert.deepEqual((await verifyTrail(files)).findings, [])
+  assert.match(String(await found(...files.filter((_, index) => index !== 1))), /lines are missing before it/)
+})
+
+test('on a full disk nothing is lost up to a bound: it is told once, and goes on from the very byte when there is room', async (t) => {
+  const folder = await smallDisk(t, 65_536)
+  if (folder === undefined) return t.skip('no file system can be mounted here')
+  const file = join(folder, 'audit.log')
+  const told: string[] = []
+  const trail = new AuditTrail(file, {
+    ...ROOMY,
+    maxBytes: 67_108_864,
+    failed: (error) => told.push((error as NodeJS.ErrnoException).code ?? ''),
+    recovered: () => told.push('recovered'),
+  })
+  trail.record({ event: 'a.first' })
+  await until(() => statSync(file).size > 0)
+  const ballast = join(folder, 'ballast')
+  writeFileSync(ballast, Buffer.alloc(49_152))
+  const padding = '.'.repeat(1_000)
+  for (let count = 0; count < 50; count++) trail.record({ event: 'a.line', details: { count, padding } })
+  await until(() => told.length > 0)
+  assert.equal((trail.problem as NodeJS.ErrnoException).code, 'ENOSPC')
+  // Far more than may wait for it.
+  for (let count = 0; count < 8_000; count++) trail.record({ event: 'a.flood', details: { padding } })
+  rmSync(ballast)
+  trail.record({ event: 'a.late' })
+  await until(() => statSync(file).size === 65_536)
+  spawnSync('mount', ['-o', 'remount,size=64m', folder])
+  await until(() => trail.problem === undefined)
+  assert.deepEqual(told, ['ENOSPC', 'recovered'])
+  trail.record({ event: 'a.last' })
+  await trail.close()
+  const { findings, lines } = await verifyTrail([file])
+  assert.deepEqual(findings, [])
+  const events = eventsOf(file)
+  assert.equal(events.filter((event) => event === 'a.line').length, 50)
+  const { details } = JSON.parse(
+    linesOf(file).find((line) => line.includes('audit.lost')) ?? '{}',
+  ) as AuditLine
+  const flood = events.filter((event) => event === 'a.flood').length
+  // Whatever was left out was counted.
+  assert.equal(flood + Number(details?.lines), 8_001)
+  assert.ok(lines < 8_000)
 })

@@ -69,7 +69,7 @@ test('a machine gets a token for itself alone, for a code that its owner made', 
       .trim()
       .split('\n')
       .map((line) => (JSON.parse(line) as { event: string }).event)
-    for (const event of ['enrolment.code_made', 'enrolment.code_used', 'enrolment.refused'])
+    for (const event of ['enrolment.code_made', 'enrolment.code_used', 'auth.refused'])
       assert.ok(events.includes(event), event)
     assert.ok(!text.includes(made.answer.code!))
     assert.ok(!JSON.stringify(proxy.log).includes(token))

@@ -6,7 +6,6 @@ import fp from 'fastify-plugin'
 import ssh2, { type Session } from 'ssh2'
 import type { TSchema } from 'typebox'
 import { Value } from 'typebox/value'
-import audit from '../../../plugins/audit/index.ts'
 import auth, { type User } from '../../../plugins/auth/index.ts'
 import { AuthOptions } from '../../../plugins/auth/options.ts'
 import breaker from '../../../plugins/breaker/index.ts'
@@ -31,7 +30,6 @@ import type { TunnelStream } from '../../../protocol/stream/stream.ts'
 import { MemoryPair } from '../../support/memory-transport.ts'
 import type { Scope } from '../../support/scope.ts'
 import { requireSystem, type Sshd, startSshd } from '../../support/sshd.ts'
-import { tempFolder } from '../../support/tree.ts'
 import { registerGround } from '../ground.ts'
 
 export const ADA: User = { sub: 'ada', tier: 'enterprise', roles: [], expiresAtMs: Number.POSITIVE_INFINITY }
@@ -97,7 +95,6 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
     ...more,
   })
   await registerGround(t, app, options.rateLimit)
-  await app.register(audit, { dir: await tempFolder(t, 'rig-audit') })
   await app.register(
     fp(async (it) => void it.decorate('machines', machines as never), { name: 'tunnel-machines' }),
   )

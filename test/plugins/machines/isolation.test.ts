@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { Value } from 'typebox/value'
 import { TunnelError, type TunnelService } from '../../../client/index.ts'
-import { firstBrokenLine } from '../../../plugins/audit/trail.ts'
+import { verifyTrail } from '../../../plugins/audit/verify.ts'
 import { Agents } from '../../../plugins/machines/agents.ts'
 import { FrameType, TYPE_MASK } from '../../../protocol/codec/frames.ts'
 import type { StreamDuplex } from '../../../protocol/node/index.ts'
@@ -174,9 +174,9 @@ async function sealedStreamOf(t: TestContext, proxy: TestProxy): Promise<Held> {
 /** What the audit trail tells of, once the proxy has closed it. */
 async function refusedResumes(proxy: TestProxy): Promise<string[]> {
   await proxy.close()
-  const text = await readFile(join(proxy.settings.state.dir, 'audit.log'), 'utf8')
-  assert.equal(firstBrokenLine(text), undefined)
-  return text
+  const file = join(proxy.settings.state.dir, 'audit.log')
+  assert.deepEqual((await verifyTrail([file])).findings, [])
+  return (await readFile(file, 'utf8'))
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line) as { event: string; userId: string; machine: string })

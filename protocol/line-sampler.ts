@@ -1,5 +1,5 @@
-import type { Clock } from '../../protocol/clock.ts'
-import { TokenBucket } from '../../protocol/token-bucket.ts'
+import type { Clock } from './clock.ts'
+import { TokenBucket } from './token-bucket.ts'
 
 /** Lines of one kind that are written in a row, and how many a second when there are more. */
 const BURST = 100

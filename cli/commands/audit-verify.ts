@@ -1,0 +1,50 @@
+import { type Verdict, verifyTrail } from '../../plugins/audit/verify.ts'
+import { type CommonOptions, command, parse } from '../command.ts'
+import type { Definition } from '../definition.ts'
+import { EXIT, UsageError } from '../failure.ts'
+import { visible } from '../output.ts'
+
+export const definition: Definition = {
+  name: 'audit verify',
+  does: [
+    'Tells whether the files of an audit trail are as the proxy wrote them, and names each line that was changed, removed,',
+    'put elsewhere, or cut off. Status 1 when there is one.',
+  ].join(' '),
+  examples: [
+    'tunnel audit verify /var/lib/ssh-websocket-tunnel/audit*.log',
+    'tunnel audit verify --head 5f2c…e1 audit*.log',
+  ],
+  notes: [
+    'Give all files of the trail, in any order. What was cut off at the very end is not seen in them: keep the',
+    'hash that this command and the log of the proxy say, elsewhere, and give it with --head the next time.',
+  ],
+  reaches: false,
+  arguments: [{ name: '<file...>', does: 'audit.log, and the files that were set aside', values: 'file' }],
+  options: [{ flags: '--head <hash>', does: 'the hash of a line that has to be there' }],
+}
+
+const HASH = /^[0-9a-f]{64}$/
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(command(definition), argv)
+  if (made === undefined) return EXIT.ok
+  const { head, json } = made.opts<CommonOptions & { head?: string }>()
+  if (head !== undefined && !HASH.test(head))
+    throw new UsageError('--head is 64 hex digits, as this command prints them')
+  const verdict = await verifyTrail(made.args, head).catch((error: NodeJS.ErrnoException) => {
+    throw new UsageError(`${error.path ?? 'a file'} cannot be read (${error.code})`)
+  })
+  process.stdout.write(json === true ? `${JSON.stringify(verdict, null, 2)}\n` : textOf(verdict))
+  return verdict.findings.length === 0 ? EXIT.ok : EXIT.failure
+}
+
+function textOf({ files, lines, findings, notes, head }: Verdict): string {
+  const told = [
+    ...findings.map(({ file, line, what }) => `${file}, line ${line}: ${what}`),
+    ...notes.map((note) => `note: ${note}`),
+  ]
+  const count = `${lines} line${lines === 1 ? '' : 's'} in ${files} file${files === 1 ? '' : 's'}`
+  const sum = findings.length === 0 ? `${count}: as they were written` : `${count}: NOT as they were written`
+  const last = head === undefined ? [] : [`the last is of ${head.timestamp}, and its hash ${head.hash}`]
+  return [...told, sum, ...last].map((line) => `${visible(line)}\n`).join('')
+}
