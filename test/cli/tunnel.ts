@@ -1,5 +1,6 @@
-import { dirname, join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { compiledModule } from '../support/compiled.ts'
 import { type ProgramOptions, run, spawnProgram } from '../support/process.ts'
 import type { Scope } from '../support/scope.ts'
 import { TUNNEL_CLI } from '../support/topology.ts'
@@ -42,7 +43,7 @@ export interface Printed {
 
 /** Runs many command lines, none of which waits for anything, in one process and one after the other. */
 export async function tunnelLines(lines: readonly string[][], env: NodeJS.ProcessEnv): Promise<Printed[]> {
-  const dispatch = pathToFileURL(join(dirname(TUNNEL_CLI), 'dispatch.js')).href
+  const dispatch = compiledModule('command/cli/dispatch.ts')
   const runner = fileURLToPath(new URL('./many-lines.mjs', import.meta.url))
   const input = JSON.stringify({ dispatch, lines })
   const { code, stdout, stderr } = await run(process.execPath, [runner], { env, input })
