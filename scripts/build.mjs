@@ -85,7 +85,8 @@ async function bundleCode() {
   if (build === undefined) return
   const dist = join(root, 'dist')
   const { exports, bin } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-  const entries = [...Object.values(exports), ...Object.values(bin)]
+  // The last one is a program of its own, which the demo starts (cli/demo/scene.ts).
+  const entries = [...Object.values(exports), ...Object.values(bin), './dist/cli/demo/embedded-ssh.js']
   const bundling = bundle({
     ...{ build, outdir: dist, placesIn: dist, placesAs: '.js', isMovable: true },
     entryPoints: [...new Set(entries)].map((path) =>
