@@ -57,8 +57,8 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     frameworkErrors: answerUnrouted,
     clientErrorHandler: answerClientError,
     bodyLimit: MAX_BODY_BYTES,
-    // What a route does not know is refused, and not taken out in silence: it may have been mistyped.
-    ajv: { customOptions: { removeAdditional: false } },
+    // A request means what it says: what a route does not know, or of another type, is refused and not made to fit.
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false } },
     trustProxy: server.trustProxy,
   })
   const own = new Map(plugins.map((plugin) => [nameOf(plugin), plugin]))

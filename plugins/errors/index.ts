@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { TunnelError } from '../../protocol/codec/errors.ts'
+import { checkNames } from './json-body.ts'
 import { PROBLEM_CONTENT_TYPE, problemOf, retryAfterSeconds, toTunnelError } from './problem.ts'
 import { clientError, endSocket } from './raw.ts'
 import { RefusalRecord } from './refusals.ts'
@@ -66,6 +67,16 @@ async function errorsPlugin(app: FastifyInstance): Promise<void> {
   // Before Node's own listener, which takes it for an error of HTTP: nothing can be said where TLS does not stand.
   app.server.prependListener('tlsClientError', (_error: Error, socket: Socket) => socket.destroy())
   app.setErrorHandler((error, request, reply) => sendProblem(error, request, reply))
+  // Fastify's own refuses __proto__ and constructor; it is asked for what every body has to be.
+  const parse = app.getDefaultJsonParser('error', 'error')
+  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
+    try {
+      checkNames(body)
+      parse(request, body, done)
+    } catch (error) {
+      done(error as Error)
+    }
+  })
   // Requests for unknown routes count towards the limit of their address, so that probing is limited too.
   app.setNotFoundHandler({ preHandler: app.limitByIp }, (request, reply) => {
     const path = request.url.split('?', 1)[0]

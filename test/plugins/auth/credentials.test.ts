@@ -235,3 +235,40 @@ test("a revoked user's streams end at once, with or without a link; another's go
   assert.equal(bob.raw.socket.readyState, WebSocket.OPEN)
   assert.deepEqual([proxy.app.forward.held().passages], [1])
 })
+
+test('a body that says something twice, reaches for a prototype, or is of another type is refused, and does nothing', async (t) => {
+  const { proxy, me } = await start(t)
+  const token = proxy.tokenOf('alice')
+  const send = async (body: string, type = 'application/json') => {
+    const response = await fetch(`${proxy.url}/api/tunnel/auth/revoke`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': type },
+      body,
+    })
+    const text = await response.text()
+    return text === '' ? 'ok' : (JSON.parse(text) as Answer).code
+  }
+  const bodies = [
+    '{"sub":"alice","sub":"bob"}',
+    '{"sub":"alice","s\\u0075b":"bob"}',
+    '{"a":{"b":1,"b":2}}',
+    '[{"a":1,"a":2}]',
+    '{"__proto__":{"sub":"alice"}}',
+    '{"constructor":{"prototype":{"sub":"alice"}}}',
+    '{"sub":["alice"]}',
+    '{"sub":null}',
+    '{"sub":{"toString":"alice"}}',
+    '"alice"',
+    'null',
+    '',
+    '{"sub":"alice"',
+    `{"token":"${'x'.repeat(20_000)}"}`,
+    `${'['.repeat(4_000)}${']'.repeat(4_000)}`,
+  ]
+  for (const body of bodies) assert.equal(await send(body), 'REQUEST_INVALID', body.slice(0, 60))
+  assert.equal(await send('sub=alice', 'application/x-www-form-urlencoded'), 'REQUEST_INVALID')
+  assert.equal(await me(token), 'ok')
+  // The same name in two objects is none twice, and neither is a value that looks like a name.
+  assert.equal(await send('{"token":"a.b.c, \\"token\\""}'), 'REQUEST_INVALID')
+  assert.equal(await send('{}'), 'ok')
+})

@@ -60,6 +60,7 @@ test('every error code is answered as the problem document that the contract giv
         code,
         category: kind.category,
         correlationId: 'given-by-me-1',
+        hop: 'proxy',
       },
     )
     assert.match(problem.title, /^[A-Z][A-Za-z ]+$/)
