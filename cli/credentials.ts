@@ -1,10 +1,9 @@
-import { readFileSync, statSync } from 'node:fs'
 import { userInfo } from 'node:os'
+import { tokenFile as providerOfFile, readTokenFile } from '../client/tokens/file.ts'
 import { ConfigError } from '../config/errors.ts'
 import { defaultStateDir } from '../config/folders.ts'
 import { isProfile, unknownProfile } from '../config/profiles.ts'
 import { readSecrets, type Secrets, secretsFile } from '../config/secrets.ts'
-import { mistrust } from '../config/trust.ts'
 import { addressOf } from '../dial/addresses.ts'
 import type { TokenProvider } from '../dial/token.ts'
 import { signToken } from '../plugins/auth/tokens.ts'
@@ -16,6 +15,7 @@ import {
   refused,
   unknownContext,
 } from './contexts/client-file.ts'
+import { wordsOf } from './contexts/words.ts'
 import { UsageError } from './failure.ts'
 
 export const DEFAULT_URL = 'http://127.0.0.1:3001'
@@ -86,7 +86,9 @@ function accessBy(
     urls: urls.filter((url) => url !== '').map(checkUrl),
     context: options.context ?? (env.TUNNEL_CONTEXT || undefined),
   }
-  const hasToken = Boolean(options.token ?? (env.TUNNEL_TOKEN || env.TUNNEL_TOKEN_FILE))
+  const hasToken = Boolean(
+    options.token ?? (env.TUNNEL_TOKEN || env.TUNNEL_TOKEN_FILE || env.TUNNEL_TOKEN_COMMAND),
+  )
   // With both at hand a configuration file that is broken stops nobody.
   const isComplete = given.urls.length > 0 && hasToken && given.context === undefined
   const chosen = isComplete ? undefined : choose(given)
@@ -142,7 +144,14 @@ function givenToken(given: string | undefined, env: NodeJS.ProcessEnv): TokenPro
   if (token) return token.trim()
   const file = env.TUNNEL_TOKEN_FILE
   // Read for each use: whoever renews the token writes it there.
-  return file ? async () => readTokenFile(file) : undefined
+  if (file) return async () => readTokenFile(file)
+  const command = env.TUNNEL_TOKEN_COMMAND
+  return command ? commandProvider(wordsOf(command, 'TUNNEL_TOKEN_COMMAND')) : undefined
+}
+
+/** Loaded when it is run: most commands have a token. */
+function commandProvider(words: readonly string[]): TokenProvider {
+  return async () => (await import('../client/tokens/command.ts')).tokenOfCommand(words)
 }
 
 /** A token goes to the addresses that stand beside it, and to no other. */
@@ -160,37 +169,7 @@ function contextToken(urls: readonly string[], chosen: Chosen | undefined): Toke
   }
   if (loginFile !== undefined)
     return async () => (await import('./login/kept-login.ts')).freshToken(loginFile)
-  if (tokenCommand === undefined) return async () => readOwnSecret(tokenFile!)
-  return async () => (await import('./contexts/token-command.ts')).tokenOfCommand(tokenCommand)
-}
-
-/** As ssh has it for keys: a file of one's own that others may read. One that a platform mounts is root's. */
-function exposure(file: string): string | undefined {
-  const found = statSync(file, { throwIfNoEntry: false })
-  if (found === undefined || process.getuid === undefined || found.uid !== process.getuid()) return undefined
-  return (found.mode & 0o077) === 0 ? undefined : 'can be read by others (chmod 600 it)'
-}
-
-/** What a file of the person's alone holds. @throws {TunnelError} TOKEN_MISSING, also where others may read it */
-export function readOwnSecret(file: string): string {
-  return readTokenFile(file, exposure(file))
-}
-
-/** @param unfit why it is not to be used, as far as the caller has looked */
-function readTokenFile(file: string, unfit?: string): string {
-  let token: string
-  let reason: string | undefined
-  try {
-    reason = mistrust(file) ?? unfit
-    token = readFileSync(file, 'utf8').trim()
-  } catch (cause) {
-    throw new TunnelError('TOKEN_MISSING', `cannot read the token file ${file}`, { cause, hop: 'client' })
-  }
-  // Whoever can write to the file decides as whom, and so to which machines, its reader connects.
-  if (reason === undefined && token === '') reason = 'is empty'
-  if (reason !== undefined)
-    throw new TunnelError('TOKEN_MISSING', `the token file ${file} ${reason}`, { hop: 'client' })
-  return token
+  return tokenCommand === undefined ? providerOfFile(tokenFile!) : commandProvider(tokenCommand)
 }
 
 /** Who runs this; in a container a user id may have no name. */

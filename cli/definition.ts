@@ -64,7 +64,10 @@ export const ACCESS_OPTIONS = [
     does: 'address of the proxy (or TUNNEL_URL); again for each further replica',
     repeats: true,
   },
-  { flags: '--token <token>', does: 'access token (or TUNNEL_TOKEN, TUNNEL_TOKEN_FILE)' },
+  {
+    flags: '--token <token>',
+    does: 'access token (or TUNNEL_TOKEN, TUNNEL_TOKEN_FILE, TUNNEL_TOKEN_COMMAND)',
+  },
   {
     flags: '--context <name>',
     does: 'address and token as `tunnel use` keeps them (or TUNNEL_CONTEXT)',

@@ -8,7 +8,7 @@ export { askPublicKey, callProxy, fetchFromProxy, type ProxyRequest } from '../d
 export { backoffMs } from '../dial/backoff.ts'
 export { Connection, type ConnectionOptions, type ConnectionState, type Redial } from '../dial/connection.ts'
 export { watchNetwork } from '../dial/network-watch.ts'
-export { expiryOf, type TokenProvider } from '../dial/token.ts'
+export { expiryOf, type TokenAsk, type TokenProvider } from '../dial/token.ts'
 export { type ErrorCategory, type ErrorCode, type Hop, TunnelError } from '../protocol/codec/errors.ts'
 export type { Priority } from '../protocol/codec/heads.ts'
 export type { Dial } from '../protocol/link/transport.ts'
@@ -47,5 +47,13 @@ export type { FileAttributes } from './sftp/packets.ts'
 export { type Handle, type ListedFile, OPEN, SftpSession } from './sftp/session.ts'
 export { Shell, type ShellExit, type ShellOptions } from './shell.ts'
 export type { TunnelState, TunnelStatus } from './status.ts'
+export { tokenCommand } from './tokens/command.ts'
+export { tokenFile } from './tokens/file.ts'
+export {
+  type RefreshingOptions,
+  type RefreshState,
+  type RefreshStore,
+  refreshing,
+} from './tokens/refreshing.ts'
 export type { Reconnected, TunnelEvents, TunnelServiceOptions } from './tunnel-options.ts'
 export type { BodyLike } from './upload.ts'

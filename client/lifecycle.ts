@@ -1,5 +1,6 @@
 import { addressesOf, type ProxyAddress } from '../dial/addresses.ts'
 import { Emitter } from '../dial/emitter.ts'
+import { oneAtATime } from '../dial/token.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import type { Link } from '../protocol/link/link.ts'
 import type { StreamOpener } from '../protocol/stream/opener.ts'
@@ -32,8 +33,8 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
   /** @throws {TunnelError} CONFIG_INVALID for an address that is none */
   constructor(options: TunnelServiceOptions, platform: Platform) {
     super()
-    this.options = options
     this.platform = { ...platform, ...options.platform }
+    this.options = { ...options, token: oneAtATime(options.token, this.platform.clock) }
     this.addresses = addressesOf(options.url)
     this.metrics = new MetricsCollector(this.platform.clock)
   }

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
+import { mistrust } from '../protocol/node/trust.ts'
 import type { Problem } from './errors.ts'
 import { readJson } from './json-lines.ts'
 import { childOf, isGroup, isSecret, isTree, MASK, nodeAt, type SchemaNode, settingsOf } from './nodes.ts'
 import { isProfile, readProfile, unknownProfile } from './profiles.ts'
-import { mistrust } from './trust.ts'
 import { FILE_VARIABLES, OTHER_VARIABLES, SHORT_VARIABLES } from './variables.ts'
 
 /** One value given for one setting by one source; text is parsed by the setting's schema later. */

@@ -20,6 +20,7 @@ export const OTHER_VARIABLES: ReadonlySet<string> = new Set([
   'TUNNEL_URL',
   'TUNNEL_TOKEN',
   'TUNNEL_TOKEN_FILE',
+  'TUNNEL_TOKEN_COMMAND',
   'TUNNEL_PROFILE',
   'TUNNEL_CONTEXT',
 ])

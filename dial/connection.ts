@@ -7,6 +7,7 @@ import { Emitter } from './emitter.ts'
 import { keepProcessAlive } from './keep-process-alive.ts'
 import type { BackoffOptions } from './options.ts'
 import { Pause } from './pause.ts'
+import { oneAtATime } from './token.ts'
 import { TokenRefresh } from './token-refresh.ts'
 import { type Wait, Waits } from './waits.ts'
 
@@ -82,9 +83,10 @@ export class Connection extends Emitter<ConnectionEvents> {
     super()
     this.#options = options
     this.#clock = options.clock
-    this.#dialler = new Dialler(options)
+    const token = oneAtATime(options.token, options.clock)
+    this.#dialler = new Dialler({ ...options, token })
     this.#waits = new Waits(options.backoff, options.random, options.clock)
-    this.#refresh = new TokenRefresh(options.token, options.clock, (error) => this.emit('tokenFailed', error))
+    this.#refresh = new TokenRefresh(token, options.clock, (error) => this.emit('tokenFailed', error))
   }
 
   get state(): ConnectionState {

@@ -4,8 +4,8 @@ import type { Hello } from '../protocol/codec/hello.ts'
 import type { Goaway, LinkHandlers } from '../protocol/link/handlers.ts'
 import { Link } from '../protocol/link/link.ts'
 import type { Traffic } from '../protocol/link/traffic.ts'
-import type { CompressionChoice, Dial, DialNear, DialOptions } from '../protocol/link/transport.ts'
-import { askToken, type TokenProvider } from './token.ts'
+import type { CompressionChoice, Dial, DialNear, DialOptions, Transport } from '../protocol/link/transport.ts'
+import { askTokenWithin, type TokenAsk, type TokenProvider } from './token.ts'
 
 export interface DiallerOptions {
   urls: readonly string[]
@@ -56,6 +56,8 @@ export function isFinal(error: TunnelError): boolean {
 export class Dialler {
   readonly #options: DiallerOptions
   #next = 0
+  /** What the provider is told: a token that the proxy has just refused. */
+  #ask: TokenAsk = {}
 
   constructor(options: DiallerOptions) {
     this.#options = options
@@ -99,10 +101,10 @@ export class Dialler {
     const hello = this.#options.hello()
     const { maxFrameBytes } = hello.limits
     const near = await dialNear?.(maxFrameBytes)
-    const token = near === undefined ? await within(askToken(this.#options.token), clock, signal) : ''
+    const token = near === undefined ? await this.#askToken(signal) : ''
     const headers = { authorization: `Bearer ${token}` }
     const options: DialOptions = { headers, timeoutMs: DIAL_MS, signal, maxFrameBytes, compression }
-    const transport = near ?? (await dial(url, options))
+    const transport = near ?? (await this.#open(dial, url, options, token))
     return new Promise((resolve, reject) => {
       let ready = false
       const abort = () => link.close()
@@ -132,25 +134,21 @@ export class Dialler {
       if (signal.aborted) abort()
     })
   }
-}
 
-/** A provider that never answers holds up no dial for longer than an address may. */
-function within(asked: Promise<string>, clock: Clock, signal: AbortSignal): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const end = (error: TunnelError): void => {
-      clock.clearTimer(timer)
-      signal.removeEventListener('abort', onAbort)
-      reject(error)
+  /** A provider that never answers holds up no dial for longer than an address may. */
+  #askToken(signal: AbortSignal): Promise<string> {
+    const { clock, token } = this.#options
+    return askTokenWithin(token, { clock, ms: DIAL_MS, signal }, this.#ask)
+  }
+
+  async #open(dial: Dial, url: string, options: DialOptions, token: string): Promise<Transport> {
+    try {
+      const transport = await dial(url, options)
+      this.#ask = {}
+      return transport
+    } catch (error) {
+      if (error instanceof TunnelError && error.category === 'authentication') this.#ask = { refused: token }
+      throw error
     }
-    const onAbort = () => end(new TunnelError('ABORTED', 'the dial was called off', { hop: 'client' }))
-    const late = `the token provider gave no token within ${DIAL_MS / 1_000} s`
-    const timer = clock.setTimer(() => end(new TunnelError('TIMEOUT', late, { hop: 'client' })), DIAL_MS)
-    signal.addEventListener('abort', onAbort, { once: true })
-    if (signal.aborted) onAbort()
-    asked.then((token) => {
-      clock.clearTimer(timer)
-      signal.removeEventListener('abort', onAbort)
-      resolve(token)
-    }, end)
-  })
+  }
 }

@@ -1,7 +1,7 @@
 import type { Clock } from '../protocol/clock.ts'
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { Link } from '../protocol/link/link.ts'
-import { askToken, expiryOf, refreshInMs, type TokenProvider } from './token.ts'
+import { askTokenWithin, expiryOf, PATIENCE_MS, refreshInMs, type TokenProvider } from './token.ts'
 
 /** Not more often than this is a provider asked, in ms: it may give the old token again. */
 const LEAST_MS = 1_000
@@ -65,7 +65,7 @@ export class TokenRefresh {
   async #refresh(link: Link, token: string): Promise<void> {
     let fresh = token
     try {
-      fresh = await askToken(this.#provider)
+      fresh = await askTokenWithin(this.#provider, { clock: this.#clock, ms: PATIENCE_MS })
       if (this.#link === link && fresh !== token) link.sendAuth(fresh)
     } catch (error) {
       if (this.#link === link) this.#failed(asTunnelError(error, 'client'))

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { readOwnSecret } from '../../client/tokens/file.ts'
 import { ConfigError } from '../../config/errors.ts'
 import { isProfile, unknownProfile } from '../../config/profiles.ts'
 import { addressOf } from '../../dial/addresses.ts'
@@ -16,7 +17,6 @@ import {
 } from '../contexts/client-file.ts'
 import { dropToken, keepToken } from '../contexts/keep-token.ts'
 import { wordsOf } from '../contexts/words.ts'
-import { readOwnSecret } from '../credentials.ts'
 import { type Definition, PROFILE_OPTION } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { table } from '../table.ts'

@@ -1,9 +1,9 @@
 import { rmSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
+import { readOwnSecret } from '../../client/tokens/file.ts'
 import { isTree } from '../../config/nodes.ts'
 import type { LoginPlace } from '../../dial/login.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
-import { readOwnSecret } from '../credentials.ts'
 import { updateFile } from '../replace-file.ts'
 import type { IssuedTokens } from './issuer.ts'
 

@@ -17,7 +17,7 @@ const EXIT_STATUS = [
 
 const VARIABLES = [
   [
-    'TUNNEL_URL, TUNNEL_TOKEN, TUNNEL_TOKEN_FILE, TUNNEL_CONTEXT, TUNNEL_PROFILE',
+    'TUNNEL_URL, TUNNEL_TOKEN, TUNNEL_TOKEN_FILE, TUNNEL_TOKEN_COMMAND, TUNNEL_CONTEXT, TUNNEL_PROFILE',
     'stand in for the options of these names.',
   ],
   ['TUNNEL_STATE_DIR', 'where a proxy keeps its state.'],

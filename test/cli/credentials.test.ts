@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { chmod, chown, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { accessFrom } from '../../cli/credentials.ts'
 import { respond, startProxy } from '../client/proxy.ts'
 import { until } from '../support/proxy.ts'
 import { tempFolder } from '../support/tree.ts'
@@ -81,4 +82,14 @@ test("another user's token file is refused", { skip: process.getuid?.() !== 0 },
   assert.equal(code, 3, stderr)
   assert.ok(stderr.includes(`${file} belongs to another user`), stderr)
   assert.deepEqual(proxy.tokens, [])
+})
+
+test('TUNNEL_TOKEN_COMMAND is run for each use; a broken one is told with its name', async () => {
+  const env = { TUNNEL_URL: 'http://127.0.0.1:1', TUNNEL_TOKEN_COMMAND: "printf '%s' 'of a command'" }
+  const { token } = accessFrom({}, env)
+  assert.ok(typeof token === 'function')
+  assert.equal(await token(), 'of a command')
+  assert.equal(accessFrom({}, { ...env, TUNNEL_TOKEN: 'given' }).token, 'given')
+  const broken = { ...env, TUNNEL_TOKEN_COMMAND: "pass 'show" }
+  assert.throws(() => accessFrom({}, broken), /a quote in TUNNEL_TOKEN_COMMAND is not closed/)
 })

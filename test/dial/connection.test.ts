@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type TestContext, test } from 'node:test'
 import { Connection, type ConnectionOptions, type Redial } from '../../dial/connection.ts'
+import type { TokenAsk } from '../../dial/token.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { Hello } from '../../protocol/codec/hello.ts'
 import { Link } from '../../protocol/link/link.ts'
@@ -342,13 +343,29 @@ test('a link that is ended for its token is dialled once more, with a fresh one,
   assert.equal(connection.state, 'disconnected')
 })
 
+test('a provider is told which token was refused, and nothing more once one was taken', async (t) => {
+  const asks: (TokenAsk | undefined)[] = []
+  const token = (ask?: TokenAsk) => `token-${asks.push(ask)}`
+  const { connect, control, pairs, run } = setUp(t, { token })
+  const over = new TunnelError('TOKEN_EXPIRED', 'over', { hop: 'proxy' })
+  control.refuse = () => (asks.length === 1 ? over : undefined)
+  await connect()
+  pairs[0]!.cut()
+  await run(1_000)
+  assert.deepEqual(asks, [{}, { refused: 'token-1' }, {}])
+})
+
 test('a token provider that never answers holds up no dial for ever, and no close', async (t) => {
   let asked = 0
   const token = () => (++asked === 2 ? new Promise<string>(() => {}) : 'token')
-  const { connect, connection, pairs, run } = setUp(t, { token })
+  const backoff = { baseMs: 2_000, multiplier: 1, jitter: 0, maxMs: 2_000, maxAttempts: 10 }
+  const { connect, connection, pairs, run } = setUp(t, { token, backoff })
   await connect()
   pairs[0]!.cut()
-  await run(15_000)
+  // It may only be slow, and its owner think: dials wait for the same answer before it is asked anew.
+  await run(45_000)
+  assert.equal(asked, 2)
+  await run(40_000)
   assert.equal(asked, 3)
   assert.equal(connection.state, 'connected')
   const silent = setUp(t, { token: () => new Promise<string>(() => {}) })

@@ -9,6 +9,11 @@ const MAX_BYTES = 16_384
 const LEFT_OPEN_MS = 500
 const SUGGESTION = 'run it by hand to see what it does'
 
+/** A token provider: what a program and its arguments print, each time that a token is needed; see `tokenOfCommand`. */
+export function tokenCommand(words: readonly string[]): () => Promise<string> {
+  return () => tokenOfCommand(words)
+}
+
 /**
  * The token that a program prints. It is run as it is given, by no shell, without our stdin, which may be ssh's.
  * @throws {TunnelError} TOKEN_MISSING, with what the program said on stderr, and never with what it printed
