@@ -1,4 +1,3 @@
-import { addressesOf } from '../dial/addresses.ts'
 import type { TokenProvider } from '../dial/token.ts'
 import type { TunnelError } from '../protocol/codec/errors.ts'
 import type { Dial } from '../protocol/link/transport.ts'
@@ -16,7 +15,6 @@ import type { TunnelServiceOptions } from './tunnel-options.ts'
 
 /** A client's way to its machines: one link to the proxy, and the streams on it, which outlive the link. For Node. */
 export class TunnelService extends TunnelClient {
-  readonly #options: TunnelServiceOptions
   /** Streams of `open` that are not over. */
   readonly #duplexes = new Set<StreamDuplex>()
   /** Sockets of `join` that are not closed. */
@@ -25,7 +23,6 @@ export class TunnelService extends TunnelClient {
   /** @throws {TunnelError} CONFIG_INVALID for an address that is none */
   constructor(options: TunnelServiceOptions) {
     super(options, nodePlatform)
-    this.#options = options
   }
 
   /** Runs a command: a shell's line, or words that the shell leaves as they are. @throws {TunnelError} */
@@ -74,19 +71,20 @@ export class TunnelService extends TunnelClient {
    */
   async runDiagnostics(options: DiagnosticOptions = {}): Promise<DiagnosticReport> {
     const { diagnose } = await import('./diagnostics/run.ts')
-    const { url, token, platform, profile, settings, resolvedSettings } = this.#options
-    const rest = {
-      ...(profile !== undefined && { profile }),
-      ...(settings !== undefined && { settings }),
-      ...(resolvedSettings !== undefined && { resolvedSettings }),
+    const { url: _, token, platform, retryFirst: _retry, queue: _queue, ...given } = this.options
+    // Its requests are its own: it has nothing to do with a queue on disk.
+    const { settings, resolvedSettings: resolved } = given
+    const own: Partial<TunnelServiceOptions> = {
+      settings: { ...settings, queue: { ...settings?.queue, dir: '' } },
     }
+    if (resolved !== undefined) own.resolvedSettings = { ...resolved, queue: { ...resolved.queue, dir: '' } }
     const subject = {
       token,
-      dial: platform?.dial ?? nodePlatform.dial,
+      dial: this.platform.dial,
       newClient: (url: string, token: TokenProvider, dial: Dial) =>
-        new TunnelService({ ...rest, url, token, platform: { ...platform, dial } }),
+        new TunnelService({ ...given, ...own, url, token, platform: { ...platform, dial } }),
     }
-    return diagnose(addressesOf(url), subject, options)
+    return diagnose(this.addresses, subject, options)
   }
 
   protected override endStreams(all: boolean, error: TunnelError): void {

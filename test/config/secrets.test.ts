@@ -17,8 +17,8 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { ConfigError, type LoadOptions, loadSettings } from '../../config/index.ts'
 import { readOrMakeSecrets, readSecrets } from '../../config/secrets.ts'
-import { compiledModule } from '../support/compiled.ts'
 import { mistrustOf } from '../../protocol/node/trust.ts'
+import { compiledModule } from '../support/compiled.ts'
 
 const LONG = 'long enough to be a secret, surely'
 
