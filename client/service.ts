@@ -82,7 +82,13 @@ export class TunnelService extends TunnelClient {
       token,
       dial: this.platform.dial,
       newClient: (url: string, token: TokenProvider, dial: Dial) =>
-        new TunnelService({ ...given, ...own, url, token, platform: { ...platform, dial } }),
+        new TunnelService({
+          ...given,
+          ...own,
+          url,
+          token,
+          platform: { ...platform, dial, dialNear: undefined },
+        }),
     }
     return diagnose(this.addresses, subject, options)
   }
