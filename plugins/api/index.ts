@@ -56,9 +56,10 @@ async function ownRoutes(app: FastifyInstance): Promise<void> {
     },
   )
 
-  routes.get('/api/tunnel/ssh/key', { schema: schemas.sshKey }, async ({ user }) => ({
-    publicKey: app.ssh.publicKey(user.sub),
-  }))
+  routes.get('/api/tunnel/ssh/key', { schema: schemas.sshKey }, async ({ user }) => {
+    const [{ publicKey, keyId } = { publicKey: '', keyId: '' }, ...formerKeys] = app.ssh.publicKeys(user.sub)
+    return { publicKey, keyId, formerKeys }
+  })
 }
 
 function nameAll({ hostKeys }: Machine): string {

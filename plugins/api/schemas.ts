@@ -43,7 +43,13 @@ export const trustMachine = {
 export const sshKey = {
   summary: "The public half of the caller's SSH key",
   response: {
-    200: Type.Object({ publicKey: Type.String({ description: 'a line for authorized_keys' }) }),
+    200: Type.Object({
+      publicKey: Type.String({ description: 'a line for authorized_keys' }),
+      keyId: Type.String({ description: 'which master secret it was derived from' }),
+      formerKeys: Type.Array(Type.Object({ publicKey: Type.String(), keyId: Type.String() }), {
+        description: 'those of former master secrets, which are offered behind it',
+      }),
+    }),
   },
 }
 

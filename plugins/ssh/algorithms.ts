@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module'
-import { algorithmUnknown } from './errors.ts'
+import { algorithmUnknown, algorithmWeak } from './errors.ts'
 import type { SshOptions } from './options.ts'
 
 const require = createRequire(import.meta.url)
@@ -10,7 +10,10 @@ const supported = require('ssh2/lib/protocol/constants.js') as {
   SUPPORTED_CIPHER: readonly string[]
 }
 
-/** Throws CONFIG_INVALID for an algorithm that ssh2 does not know. */
+/** What ssh2 speaks and nobody should any more. */
+const WEAK = /sha1$|-cbc|arcfour|md5|blowfish|cast128|3des/
+
+/** Throws CONFIG_INVALID for an algorithm that ssh2 does not know, or that is broken. */
 export function checkAlgorithms(algorithms: SshOptions['algorithms']): void {
   const unknown = (setting: string, names: readonly string[], known: readonly string[]): string[] =>
     names.filter((name) => !known.includes(name)).map((name) => `ssh.algorithms.${setting}: "${name}"`)
@@ -19,6 +22,8 @@ export function checkAlgorithms(algorithms: SshOptions['algorithms']): void {
     ...unknown('cipher', algorithms.cipher, supported.SUPPORTED_CIPHER),
   ]
   if (wrong.length > 0) throw algorithmUnknown(wrong)
+  const weak = [...algorithms.kex, ...algorithms.cipher].filter((name) => WEAK.test(name))
+  if (weak.length > 0) throw algorithmWeak(weak)
 }
 
 /** Without its native part ssh2 falls back to slow JavaScript, and says nothing. */

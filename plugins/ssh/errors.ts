@@ -16,8 +16,18 @@ export function masterSecretUnfit(byteLength: number): TunnelError {
   )
 }
 
+export function tooManySecrets(max: number): TunnelError {
+  const text = `ssh.masterSecret has more than ${max} lines: take out those that no machine knows any more`
+  return new TunnelError('CONFIG_INVALID', text, { hop: 'proxy' })
+}
+
 export function algorithmUnknown(wrong: readonly string[]): TunnelError {
   return new TunnelError('CONFIG_INVALID', `ssh2 does not know ${wrong.join(', ')}`, { hop: 'proxy' })
+}
+
+export function algorithmWeak(wrong: readonly string[]): TunnelError {
+  const text = `no SHA-1, CBC, MD5 or RC4 is spoken to machines: ${wrong.join(', ')}`
+  return new TunnelError('CONFIG_INVALID', text, { hop: 'proxy' })
 }
 
 export function noHostKeyKnown(machine: string): TunnelError {
@@ -49,7 +59,9 @@ export function authRefused(machine: string, sshUser: string, cause: unknown): T
 
 export function handshakeFailed(machine: string, cause: unknown): TunnelError {
   const reason = cause instanceof Error ? cause.message : 'the connection closed before SSH was ready'
-  return new TunnelError('SSH_HANDSHAKE_FAILED', `SSH with ${machine} failed: ${reason}`, {
+  const isOld = /no matching/i.test(reason)
+  const more = isOld ? ": its SSH server speaks nothing of what the proxy's ssh.algorithms name" : ''
+  return new TunnelError('SSH_HANDSHAKE_FAILED', `SSH with ${machine} failed: ${reason}${more}`, {
     hop: 'ssh',
     cause,
   })

@@ -2,7 +2,8 @@ import fp from 'fastify-plugin'
 import { MIN_SECRET_BYTES } from '../../protocol/node/secrets.ts'
 import { checkAlgorithms, hasNativeCrypto } from './algorithms.ts'
 import type { SSHConnection } from './connection.ts'
-import { masterSecretUnfit } from './errors.ts'
+import { masterSecretUnfit, tooManySecrets } from './errors.ts'
+import { secretsOf } from './keys.ts'
 import type { SshOptions } from './options.ts'
 import { SSHTunnelManager, type SshConnectRequest } from './tunnel.ts'
 
@@ -13,7 +14,12 @@ export interface Ssh {
   connect(request: SshConnectRequest): Promise<SSHConnection>
   /** `ssh-ed25519 AAAA… tunnel:<userId>` */
   publicKey(userId: string): string
+  /** With those of former master secrets behind it, while machines may know them alone. */
+  publicKeys(userId: string): { publicKey: string; keyId: string }[]
 }
+
+/** An sshd takes six attempts at a login (MaxAuthTries), and the person's own keys are none of ours. */
+const MAX_SECRETS = 4
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -23,8 +29,11 @@ declare module 'fastify' {
 
 export default fp<SshOptions>(
   async (app, options) => {
-    const byteLength = Buffer.byteLength(options.masterSecret)
-    if (byteLength < MIN_SECRET_BYTES) throw masterSecretUnfit(byteLength)
+    const secrets = secretsOf(options.masterSecret)
+    const byteLength = Math.min(...secrets.map((secret) => Buffer.byteLength(secret)), MIN_SECRET_BYTES)
+    if (secrets.length === 0 || byteLength < MIN_SECRET_BYTES)
+      throw masterSecretUnfit(secrets.length === 0 ? 0 : byteLength)
+    if (secrets.length > MAX_SECRETS) throw tooManySecrets(MAX_SECRETS)
     checkAlgorithms(options.algorithms)
     if (!hasNativeCrypto())
       app.log.warn(
@@ -35,13 +44,23 @@ export default fp<SshOptions>(
     const ssh: Ssh = {
       async connect(request) {
         const startedMs = performance.now()
-        const connection = await tunnels.connect(request)
+        const { userId, route } = request
+        const onFormerKey = (keyId: string): void => {
+          app.log.warn(
+            { userId, context: { machine: route.name, keyId } },
+            'a machine knows a former key alone',
+          )
+          const details = { keyId }
+          app.audit.record({ event: 'ssh.former_key_used', userId, machine: route.name, details })
+        }
+        const connection = await tunnels.connect({ ...request, onFormerKey })
         app.tunnelMetrics.sshConnectMs.observe({}, performance.now() - startedMs)
         return connection
       },
-      publicKey: (userId) => tunnels.publicKey(userId),
+      publicKey: (userId) => tunnels.publicKeys(userId)[0]?.publicKey ?? '',
+      publicKeys: (userId) => tunnels.publicKeys(userId),
     }
     app.decorate('ssh', ssh)
   },
-  { name: 'tunnel-ssh', fastify: '5.x', dependencies: ['tunnel-metrics'] },
+  { name: 'tunnel-ssh', fastify: '5.x', dependencies: ['tunnel-audit', 'tunnel-metrics'] },
 )

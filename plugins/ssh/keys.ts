@@ -7,10 +7,18 @@ export interface UserKey {
   publicKey: string
 }
 
+/** Which master secret a key was derived from; says nothing of the secret itself. */
+export interface IdentifiedKey extends UserKey {
+  /** 8 hex digits, the same for all users. */
+  keyId: string
+}
+
 const KEY_TYPE = 'ssh-ed25519'
 const SEED_BYTES = 32
 /** Changing it changes every user's key. */
 const HKDF_SALT = 'ssh-websocket-tunnel/user-key/v1'
+const ID_SALT = 'ssh-websocket-tunnel/key-id/v1'
+const ID_BYTES = 4
 /** RFC 8410: an Ed25519 seed as PKCS #8, up to the seed itself. */
 const PKCS8_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex')
 
@@ -33,6 +41,22 @@ export function deriveUserKey(masterSecret: string, userId: string): UserKey {
     privateKey: openSshPrivateKey(blob, publicHalf, seed, comment),
     publicKey: `${KEY_TYPE} ${blob.toString('base64')} ${comment}`,
   }
+}
+
+/**
+ * The master secrets of a setting, one on each line, the newest first: while a secret is replaced, those that machines
+ * still know stand behind it.
+ */
+export function secretsOf(masterSecret: string): string[] {
+  return masterSecret.split(/\r?\n/).filter((line) => line !== '')
+}
+
+/** The user's keys, in the order in which they are offered to a machine. */
+export function userKeys(masterSecrets: readonly string[], userId: string): IdentifiedKey[] {
+  return masterSecrets.map((secret) => ({
+    ...deriveUserKey(secret, userId),
+    keyId: Buffer.from(hkdfSync('sha256', secret, ID_SALT, '', ID_BYTES)).toString('hex'),
+  }))
 }
 
 /** OpenSSH's PROTOCOL.key: the only form in which ssh2 takes an Ed25519 key. */

@@ -18,7 +18,6 @@ export const SshOptions = Type.Object(
         kex: algorithms('Key exchanges that are offered', [
           'curve25519-sha256',
           'curve25519-sha256@libssh.org',
-          'ecdh-sha2-nistp256',
         ]),
         // The last two for servers without GCM, such as Dropbear.
         cipher: algorithms('Ciphers that are offered', [
@@ -33,7 +32,7 @@ export const SshOptions = Type.Object(
     masterSecret: Type.String({
       default: '',
       secret: true,
-      description: `Users' SSH keys are derived from it; ${MIN_SECRET_BYTES} bytes or more`,
+      description: `Users' SSH keys are derived from it; ${MIN_SECRET_BYTES} bytes or more. Former ones may stand on further lines`,
     }),
   },
   { additionalProperties: false },

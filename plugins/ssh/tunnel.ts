@@ -11,7 +11,7 @@ import {
   hostKeyChanged,
   noHostKeyKnown,
 } from './errors.ts'
-import { deriveUserKey, type UserKey } from './keys.ts'
+import { type IdentifiedKey, secretsOf, userKeys } from './keys.ts'
 import type { SshOptions } from './options.ts'
 import { hostKeyAlgorithms, isPinned, type Pin, parsePins } from './pins.ts'
 
@@ -21,6 +21,8 @@ export interface SshConnectRequest {
   signal?: AbortSignal
   /** Between keep-alives on a quiet connection, in ms; 0 sends none. @default 60_000 */
   keepAliveMs?: number
+  /** Told when the machine knows a key of a former master secret alone. */
+  onFormerKey?: (keyId: string) => void
 }
 
 /** Unanswered keep-alives after which a connection is dead. */
@@ -32,15 +34,17 @@ const MACS = ['hmac-sha2-256-etm@openssh.com', 'hmac-sha2-512-etm@openssh.com', 
 /** Makes SSH connections over whatever leads to a machine, with a key of its own for each user. */
 export class SSHTunnelManager {
   readonly #options: SshOptions
-  readonly #keys = new Map<string, UserKey>()
+  readonly #secrets: readonly string[]
+  readonly #keys = new Map<string, IdentifiedKey[]>()
 
   constructor(options: SshOptions) {
     this.#options = options
+    this.#secrets = secretsOf(options.masterSecret)
   }
 
-  /** One line for authorized_keys. */
-  publicKey(userId: string): string {
-    return this.#key(userId).publicKey
+  /** What a machine has to let in: lines for authorized_keys, that of the newest master secret first. */
+  publicKeys(userId: string): { publicKey: string; keyId: string }[] {
+    return this.#keysOf(userId).map(({ publicKey, keyId }) => ({ publicKey, keyId }))
   }
 
   /**
@@ -100,6 +104,8 @@ export class SSHTunnelManager {
       let cause: unknown
       let wrongKey: Buffer | undefined
       let handshakeDone = false
+      const keys = this.#keysOf(request.userId)
+      let offered = 0
       const fail = (error: TunnelError): void => {
         stopListening()
         client.on('error', () => {})
@@ -130,13 +136,17 @@ export class SSHTunnelManager {
       })
       client.once('ready', () => {
         stopListening()
+        if (offered > 1) request.onFormerKey?.(keys[offered - 1]?.keyId ?? '')
         resolve(new SSHConnection(route.name, client, socket))
       })
       if (deadline.aborted) return onAbort()
       client.connect(
-        this.#config(request, pins, socket, (key) => {
-          wrongKey = key
-          route.hostKeyShown(key)
+        this.#config(request, pins, socket, {
+          nextKey: () => keys[offered++]?.privateKey,
+          wrongHostKey: (key) => {
+            wrongKey = key
+            route.hostKeyShown(key)
+          },
         }),
       )
     })
@@ -146,22 +156,25 @@ export class SSHTunnelManager {
     request: SshConnectRequest,
     pins: readonly Pin[],
     sock: Duplex,
-    onWrongKey: (key: Buffer) => void,
+    { nextKey, wrongHostKey }: { nextKey: () => string | undefined; wrongHostKey: (key: Buffer) => void },
   ): ConnectConfig {
+    const { sshUser: username } = request.route
     const { algorithms, compression } = this.#options
     return {
       // ssh2 reads a duplex; its types ask for a Readable, which every duplex is.
       sock,
-      username: request.route.sshUser,
-      privateKey: this.#key(request.userId).privateKey,
-      authHandler: ['publickey'],
+      username,
+      authHandler: (_left, _partial, next) => {
+        const key = nextKey()
+        next((key === undefined ? false : { type: 'publickey', username, key }) as never)
+      },
       // The deadline of `connect` covers this and more.
       readyTimeout: 0,
       keepaliveInterval: request.keepAliveMs ?? 60_000,
       keepaliveCountMax: KEEP_ALIVE_COUNT,
       hostVerifier: (key: Buffer) => {
         if (isPinned(pins, key)) return true
-        onWrongKey(key)
+        wrongHostKey(key)
         return false
       },
       // Checked at the start against what ssh2 knows (algorithms.ts).
@@ -175,13 +188,13 @@ export class SSHTunnelManager {
     }
   }
 
-  #key(userId: string): UserKey {
-    let key = this.#keys.get(userId)
-    if (key === undefined) {
-      key = deriveUserKey(this.#options.masterSecret, userId)
+  #keysOf(userId: string): IdentifiedKey[] {
+    let keys = this.#keys.get(userId)
+    if (keys === undefined) {
+      keys = userKeys(this.#secrets, userId)
       if (this.#keys.size >= MAX_KEYS) this.#keys.clear()
-      this.#keys.set(userId, key)
+      this.#keys.set(userId, keys)
     }
-    return key
+    return keys
   }
 }

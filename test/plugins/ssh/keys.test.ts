@@ -6,13 +6,13 @@ import { test } from 'node:test'
 import Fastify from 'fastify'
 import ssh2 from 'ssh2'
 import { Value } from 'typebox/value'
-import metrics from '../../../plugins/metrics/index.ts'
 import ssh from '../../../plugins/ssh/index.ts'
 import { deriveUserKey } from '../../../plugins/ssh/keys.ts'
 import { SshOptions } from '../../../plugins/ssh/options.ts'
 import { hostKeyAlgorithms, isPinned, parsePins } from '../../../plugins/ssh/pins.ts'
 import { fingerprint } from '../../../protocol/node/host-keys.ts'
 import { tempFolder } from '../../support/tree.ts'
+import { registerGround } from '../ground.ts'
 
 const SECRET = 'a master secret of a test, long enough'
 
@@ -70,9 +70,12 @@ test('the master secret is measured in bytes, as the settings measure it', async
   const start = async (masterSecret: string) => {
     const app = Fastify()
     t.after(() => app.close())
-    await app.register(metrics)
+    await registerGround(t, app)
     await app.register(ssh, Value.Parse(SshOptions, Value.Default(SshOptions, { masterSecret })))
   }
   await start('é'.repeat(16))
   await assert.rejects(start(`${'é'.repeat(15)}s`), /at least 32 bytes, and has 31/)
+  // Of several, each.
+  await assert.rejects(start(`${'é'.repeat(16)}\nshort`), /at least 32 bytes, and has 5/)
+  await assert.rejects(start(Array(5).fill('é'.repeat(16)).join('\n')), /more than 4 lines/)
 })

@@ -54,7 +54,7 @@ async function setUp(
     ...options,
   }
   const manager = new SSHTunnelManager(settings)
-  if (authorize) await sshd.authorize(manager.publicKey('ada'))
+  if (authorize) await sshd.authorize(manager.publicKeys('ada')[0]!.publicKey)
   t.after(() => {
     for (const socket of sockets) socket.destroy()
   })
