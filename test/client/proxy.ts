@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { TestContext } from 'node:test'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { TunnelService, type TunnelServiceOptions } from '../../client/index.ts'
 import type { ClientOverrides } from '../../client/options.ts'
@@ -14,6 +13,7 @@ import { Link } from '../../protocol/link/link.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
 import { StreamAcceptor } from '../../protocol/stream/acceptor.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
+import type { Scope } from '../support/scope.ts'
 
 export interface ProxyOptions {
   onStream: (stream: TunnelStream) => void
@@ -119,7 +119,7 @@ export class TestProxy {
 }
 
 /** @param port 0 lets the system choose; a test that starts a proxy again gives its former one */
-export async function startProxy(t: TestContext, options: ProxyOptions, port = 0): Promise<TestProxy> {
+export async function startProxy(t: Scope, options: ProxyOptions, port = 0): Promise<TestProxy> {
   const proxy = await new TestProxy(options).listen(port)
   t.after(() => proxy.close())
   return proxy
@@ -127,7 +127,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions, port = 0
 
 /** A client with quick backoff; disconnected when the test ends. */
 export function clientOf(
-  t: TestContext,
+  t: Scope,
   url: string | string[],
   more: Partial<TunnelServiceOptions> = {},
 ): TunnelService {

@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { cp, readdir, readFile, rm, truncate } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readFile } from 'node:fs/promises'
 import { test } from 'node:test'
 import { Cipher } from '../../../client/queue/cipher.ts'
 import { Journal } from '../../../client/queue/journal.ts'
-import { LevelStore } from '../../../client/queue/level-store.ts'
 import { MemoryStore } from '../../../client/queue/memory-store.ts'
 import type { QueueStore } from '../../../client/queue/store.ts'
 import { systemClock } from '../../../protocol/clock.ts'
-import { tempFolder } from '../../support/tree.ts'
+import { cutLog } from '../../crash/cut-log.ts'
 import { HeldStore, storedRequest } from './requests.ts'
 
 const open = (store: QueueStore, cipher?: Cipher) => Journal.open(store, systemClock, cipher)
@@ -101,30 +99,8 @@ test('an outcome that could not be written is written later, and at the close at
 })
 
 test('a log that is cut at any byte of its last record has all that was accepted before, and no half request', async (t) => {
-  const dir = await tempFolder(t, 'journal')
-  const journal = await open(await LevelStore.open(dir))
-  await journal.load()
-  await addAll(journal, ['a', 'b'])
-  const log = join(dir, 'db', (await readdir(join(dir, 'db'))).find((name) => name.endsWith('.log'))!)
-  const before = (await readFile(log)).length
-  const sequence = journal.takeSequence()
-  await journal.add(sequence, storedRequest({ id: 'last', body: randomBytes(100) }))
-  const after = (await readFile(log)).length
-  await journal.close()
-  assert.ok(after > before + 100)
-  const copy = join(dir, 'copy')
   // `npm run crash` cuts at every byte.
-  for (let length = before; length <= after; length = Math.max(length + 1, Math.min(length + 24, after))) {
-    await cp(join(dir, 'db'), join(copy, 'db'), { recursive: true, force: true })
-    await truncate(join(copy, 'db', log.split('/').at(-1)!), length)
-    const cut = await open(await LevelStore.open(copy))
-    const { entries, setAside } = await cut.load()
-    const ids = entries.map(({ request }) => request.id)
-    assert.deepEqual(ids, length === after ? ['a', 'b', 'last'] : ['a', 'b'], `at ${length}`)
-    assert.deepEqual(setAside, [])
-    await cut.close()
-    await rm(copy, { recursive: true })
-  }
+  await cutLog(t, 24)
 })
 
 test('a store of form 0 is brought to the present form, with what was sent and what was not', async () => {
