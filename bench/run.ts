@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import { Cleanup } from '../test/support/scope.ts'
 import { requireSystem } from '../test/support/system.ts'
+import { measureDurable, renderDurable } from './durable.ts'
 import { type BenchOptions, runBench } from './measure.ts'
 import { render } from './report.ts'
 import { measureStartup, renderStartup } from './startup.ts'
@@ -14,6 +15,7 @@ Options:
   --connections <n>  at once (default: 32)
   --rounds <n>       interleaved; medians are printed; 0: none of these (default: 5)
   --starts <n>       starts of ssh, each way, with and without a delay; 0: none (default: 7)
+  --durable <n>      requests accepted on disk, beside LevelDB alone; 0: none (default: 4000)
   --round-trip <ms>  of the delay (default: 200)
   --profile <name>   configuration profile of all parties
   --json             the whole report as JSON
@@ -26,6 +28,7 @@ const { values } = parseArgs({
     connections: { type: 'string', default: '32' },
     rounds: { type: 'string', default: '5' },
     starts: { type: 'string', default: '7' },
+    durable: { type: 'string', default: '4000' },
     'round-trip': { type: 'string', default: '200' },
     profile: { type: 'string' },
     json: { type: 'boolean', default: false },
@@ -58,9 +61,12 @@ async function main(): Promise<void> {
     const starts = Number(values.starts)
     const roundTripMs = Number(values['round-trip'])
     const startup = starts === 0 ? undefined : await measureStartup(cleanup, { rounds: starts, roundTripMs })
-    if (values.json) return console.log(JSON.stringify({ ...report, startup }, null, 2))
+    const accepting = { rounds: 5, requests: Number(values.durable), concurrency: 16 }
+    const durable = accepting.requests === 0 ? undefined : await measureDurable(cleanup, accepting)
+    if (values.json) return console.log(JSON.stringify({ ...report, startup, durable }, null, 2))
     if (report !== undefined) console.log(render(report))
     if (startup !== undefined) console.log(renderStartup(startup))
+    if (durable !== undefined) console.log(renderDurable(durable, accepting))
   } finally {
     await cleanup.close()
   }
