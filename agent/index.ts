@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { userInfo } from 'node:os'
 import { addressesOf } from '../dial/addresses.ts'
 import { askPublicKey } from '../dial/api.ts'
+import { carriedBy } from '../dial/carrier.ts'
 import { Connection } from '../dial/connection.ts'
+import { dialProxy } from '../dial/dial-proxy.ts'
 import { isFinal } from '../dial/dialler.ts'
 import { watchNetwork } from '../dial/network-watch.ts'
 import { softwareOf } from '../dial/software.ts'
@@ -11,7 +13,8 @@ import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import { isMachineName, MACHINE_NAME_RULE } from '../protocol/codec/heads.ts'
 import { type Hello, PROTOCOL_VERSION } from '../protocol/codec/hello.ts'
 import { parseTarget, type Target } from '../protocol/codec/target.ts'
-import { dialWebSocket } from '../protocol/node/websocket.ts'
+import type { TransportKind } from '../protocol/link/transport.ts'
+import { fetchBy } from '../protocol/node/http-client.ts'
 import { authorizedKeysFile, authorizeKey } from './authorized-keys.ts'
 import { MachineKeys } from './enrolment.ts'
 import type { AgentLog, AgentOptions } from './options.ts'
@@ -97,9 +100,10 @@ export class Agent {
       urls: [url],
       token,
       hello: () => this.#hello(),
-      dial: dialWebSocket,
+      dial: dialProxy,
       clock: systemClock,
       compression: undefined,
+      reach: settings,
       backoff: { ...settings.backoff, maxAttempts: NEVER_GIVE_UP },
       provenMs: settings.heartbeat.intervalMs,
       random: Math.random,
@@ -117,7 +121,10 @@ export class Agent {
       this.#log('warn', `link lost: ${error.message}`, { code: error.code })
       this.#keys.refresh()
     })
-    connection.on('link', () => {
+    let carrier: TransportKind = 'websocket'
+    connection.on('link', ({ transport, detour }) => {
+      if (transport !== carrier) this.#log('warn', carriedBy(transport, detour), { url })
+      carrier = transport
       if (lostAtMs === undefined) return
       const afterMs = Math.round(performance.now() - lostAtMs)
       lostAtMs = undefined
@@ -212,7 +219,7 @@ export class Agent {
     const { timeoutMs } = settings.request
     let publicKey: string
     try {
-      publicKey = await askPublicKey(addressesOf(urls), token, timeoutMs)
+      publicKey = await askPublicKey(addressesOf(urls), token, timeoutMs, fetchBy(settings))
     } catch (error) {
       if (isFinal(asTunnelError(error, 'agent'))) throw error
       // The machine is on line: that is worth more than the key.

@@ -4,7 +4,9 @@ import type {
   CompressionOptions,
   HeartbeatOptions,
   LimitsOptions,
+  NetworkOptions,
   StreamsOptions,
+  TlsOptions,
 } from '../protocol/options.ts'
 
 export type AgentLog = (
@@ -21,6 +23,8 @@ export interface AgentSettings {
   compression: CompressionOptions
   heartbeat: HeartbeatOptions
   limits: LimitsOptions
+  network: NetworkOptions
+  tls: TlsOptions
   streams: StreamsOptions
 }
 

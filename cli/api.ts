@@ -6,18 +6,22 @@ import type { LoginPlace } from '../dial/login.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import { isMachineName } from '../protocol/codec/heads.ts'
 import type { Access } from './credentials.ts'
+import { fetchOf } from './reach.ts'
 
 /** How long a plain question to the proxy may take, in ms. */
 const QUESTION_MS = 15_000
 
 /** A route's answer as JSON, asked with the person's token. @throws {TunnelError} */
-export async function ask<T>(
-  { urls, token }: Access,
-  route: string,
-  method = 'GET',
-  body?: unknown,
-): Promise<T> {
-  return (await callProxy(addressesOf(urls), { route, method, token, body, timeoutMs: QUESTION_MS })) as T
+export async function ask<T>(access: Access, route: string, method = 'GET', body?: unknown): Promise<T> {
+  const question = {
+    route,
+    method,
+    body,
+    token: access.token,
+    timeoutMs: QUESTION_MS,
+    fetch: await fetchOf(access),
+  }
+  return (await callProxy(addressesOf(access.urls), question)) as T
 }
 
 /** A code with which `machine` gets its token. @throws {TunnelError} */
@@ -26,9 +30,10 @@ export function askCode(access: Access, machine: string): Promise<EnrolmentCode>
 }
 
 /** A machine's token for a code; needs no token. @throws {TunnelError} TICKET_INVALID, RATE_LIMITED */
-export async function exchangeCode({ urls }: Pick<Access, 'urls'>, code: string): Promise<EnrolledMachine> {
+export async function exchangeCode(access: Access, code: string): Promise<EnrolledMachine> {
   const question = { route: 'enrolments', method: 'POST', body: { code }, timeoutMs: QUESTION_MS }
-  const answer = (await callProxy(addressesOf(urls), question)) as EnrolledMachine
+  const by = { ...question, fetch: await fetchOf(access) }
+  const answer = (await callProxy(addressesOf(access.urls), by)) as EnrolledMachine
   // It names a file.
   if (typeof answer?.machine === 'string' && isMachineName(answer.machine)) return answer
   throw new TunnelError('CONNECT_REFUSED', 'what answers there is not a tunnel proxy', { hop: 'proxy' })
@@ -46,13 +51,14 @@ export async function revokeOwnToken({ urls, token }: Pick<Access, 'urls' | 'tok
 }
 
 /** @throws {TunnelError} */
-export function askMachines({ urls, token }: Access): Promise<Machine[]> {
-  return listMachines(addressesOf(urls), token, QUESTION_MS)
+export async function askMachines(access: Access, timeoutMs = QUESTION_MS): Promise<Machine[]> {
+  return listMachines(addressesOf(access.urls), access.token, timeoutMs, await fetchOf(access))
 }
 
 /** A route that asks for no token, whatever it answers. @throws {TunnelError} */
-export function fetchOpen({ urls }: Access, route: string): Promise<Response> {
-  return fetchFromProxy(addressesOf(urls), { route, timeoutMs: QUESTION_MS })
+export async function fetchOpen(access: Access, route: string): Promise<Response> {
+  const question = { route, timeoutMs: QUESTION_MS, fetch: await fetchOf(access) }
+  return fetchFromProxy(addressesOf(access.urls), question)
 }
 
 /**
@@ -60,11 +66,11 @@ export function fetchOpen({ urls }: Access, route: string): Promise<Response> {
  * over a proxy may send others. @throws {TunnelError}
  */
 export async function askMachineNames(access: Access, timeoutMs = QUESTION_MS): Promise<string[]> {
-  const machines = await listMachines(addressesOf(access.urls), access.token, timeoutMs)
+  const machines = await askMachines(access, timeoutMs)
   return machines.map(({ name }) => name).filter((name) => typeof name === 'string' && isMachineName(name))
 }
 
 /** The public SSH key with which the proxy logs in for the caller. @throws {TunnelError} */
-export function askKey({ urls, token }: Access): Promise<string> {
-  return askPublicKey(addressesOf(urls), token, QUESTION_MS)
+export async function askKey(access: Access): Promise<string> {
+  return askPublicKey(addressesOf(access.urls), access.token, QUESTION_MS, await fetchOf(access))
 }

@@ -1,7 +1,10 @@
-import { TunnelService, type TunnelServiceOptions } from '../client/index.ts'
-import { mayBeClientSetting } from '../config/variables.ts'
-import { dialWebSocket } from '../protocol/node/websocket.ts'
+import { TunnelService } from '../client/index.ts'
+import { carriedBy } from '../dial/carrier.ts'
+import { dialWith } from '../dial/dial-proxy.ts'
 import { type AccessOptions, accessFrom } from './credentials.ts'
+import { detourFile } from './detour-file.ts'
+import { visible } from './output.ts'
+import { clientSettings } from './reach.ts'
 import { waitOut } from './wait-out.ts'
 import { nearDial, warmDial } from './warm/dial.ts'
 import { commandPath } from './warm/place.ts'
@@ -9,6 +12,8 @@ import { commandPath } from './warm/place.ts'
 export interface TunnelUse {
   /** Is told why a proxy that asks for it is waited for. */
   say?: (line: string) => void
+  /** Is told what a person should know of the way. @default a terminal */
+  notice?: (line: string) => void
   /** A link that was lost is dialled again without end: there will be connections that want it. @default false */
   persistent?: boolean
 }
@@ -20,15 +25,21 @@ export const NEVER_GIVE_UP = 1_000_000
 export async function withTunnel<T>(
   options: AccessOptions,
   use: (tunnel: TunnelService) => Promise<T>,
-  { say = () => {}, persistent = false }: TunnelUse = {},
+  { say = () => {}, notice = tellTerminal, persistent = false }: TunnelUse = {},
 ): Promise<T> {
-  const { urls, token, tokenCommand, profile } = accessFrom(options)
+  const access = accessFrom(options)
+  const { urls, token, tokenCommand } = access
   const platform = {
-    dial: warmDial(urls[0], dialWebSocket),
+    dial: warmDial(urls[0], dialWith(detourFile())),
     dialNear: tokenCommand && nearDial(commandPath(urls[0], tokenCommand)),
   }
-  const settings = await settingsOf(profile, persistent)
-  const tunnel = new TunnelService({ url: urls, token, platform, ...settings })
+  const resolvedSettings = await clientSettings(access)
+  if (persistent) resolvedSettings.backoff.maxAttempts = NEVER_GIVE_UP
+  const tunnel = new TunnelService({ url: urls, token, platform, resolvedSettings })
+  // Said when it is found out: what later commands know already they keep to themselves.
+  tunnel.on('transport', (kind, why) => {
+    if (why !== undefined) notice(carriedBy(kind, why))
+  })
   let failed = true
   try {
     await waitOut(() => tunnel.connect(), say, true)
@@ -41,18 +52,6 @@ export async function withTunnel<T>(
   }
 }
 
-/** A profile alone is there resolved already; what the environment sets is checked, which takes a moment longer. */
-export async function settingsOf(
-  profile: string | undefined,
-  persistent = false,
-  env: NodeJS.ProcessEnv = process.env,
-): Promise<Pick<TunnelServiceOptions, 'profile' | 'settings' | 'resolvedSettings'>> {
-  const backoff = { maxAttempts: NEVER_GIVE_UP }
-  const hasSettings = Object.keys(env).some(mayBeClientSetting)
-  if (!hasSettings)
-    return { ...(profile !== undefined && { profile }), ...(persistent && { settings: { backoff } }) }
-  const { loadClientSettings } = await import('../config/index.ts')
-  const { settings } = await loadClientSettings({ profile, env })
-  if (persistent) Object.assign(settings.backoff, backoff)
-  return { resolvedSettings: settings }
+function tellTerminal(line: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`tunnel: ${visible(line)}\r\n`)
 }

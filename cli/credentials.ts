@@ -17,6 +17,7 @@ import {
 } from './contexts/client-file.ts'
 import { wordsOf } from './contexts/words.ts'
 import { UsageError } from './failure.ts'
+import { type GivenSetting, givenSettings } from './reach.ts'
 
 export const DEFAULT_URL = 'http://127.0.0.1:3001'
 
@@ -32,6 +33,8 @@ export interface Access {
   profile?: string
   /** The name of the context that any of this came from. */
   context?: string
+  /** Settings of the way there, flags' and the context's. */
+  given: readonly GivenSetting[]
 }
 
 /** The options by which every command reaches a proxy; what is absent comes from the environment, then from a context. */
@@ -40,6 +43,8 @@ export interface AccessOptions {
   token?: string | undefined
   context?: string | undefined
   profile?: string | undefined
+  ca?: string | undefined
+  transport?: string | undefined
 }
 
 /** @throws {UsageError | TunnelError} for what is given wrongly, and for a configuration file that is broken */
@@ -77,7 +82,7 @@ function accessBy(
   env: NodeJS.ProcessEnv,
   choose: (given: Given) => Chosen | undefined,
 ): Access {
-  for (const name of ['url', 'token', 'context', 'profile'] as const) {
+  for (const name of ['url', 'token', 'context', 'profile', 'ca', 'transport'] as const) {
     // An unset variable in a script; what it would fall back to is somebody else's, or nobody's.
     if ([options[name]].flat().includes('')) throw new UsageError(`--${name} is given without a value`)
   }
@@ -93,7 +98,8 @@ function accessBy(
   const isComplete = given.urls.length > 0 && hasToken && given.context === undefined
   const chosen = isComplete ? undefined : choose(given)
   const [first = DEFAULT_URL, ...more] = given.urls.length > 0 ? given.urls : (chosen?.context.urls ?? [])
-  const access: Access = { urls: [first, ...more], token: '' }
+  const way = chosen === undefined || !areOf([first, ...more], chosen.context) ? {} : chosen.context
+  const access: Access = { urls: [first, ...more], token: '', given: givenSettings(options, way, env) }
   const own = givenToken(options.token, env)
   const { tokenCommand } = chosen?.context ?? {}
   if (own === undefined && tokenCommand !== undefined && areOf(access.urls, chosen!.context))

@@ -35,7 +35,7 @@ export interface Definition {
   /** What else there is to know, as paragraphs whose lines have 80 columns at most. */
   notes?: readonly string[]
   /**
-   * Whether the command talks to a proxy, and so takes --url, --token, --context and --profile.
+   * Whether the command talks to a proxy, and so takes --url, --token, --context, --profile, --ca and --transport.
    * @default true
    */
   reaches?: boolean
@@ -57,6 +57,23 @@ export const SETTINGS_OPTIONS = [
   { flags: '--set <a.b=value>', does: 'one setting; may be given again', repeats: true },
 ] as const satisfies readonly OptionDefinition[]
 
+/** What may carry a link. */
+export const TRANSPORTS = ['auto', 'websocket', 'http'] as const
+
+/** By which way a proxy is reached. */
+export const REACH_OPTIONS = [
+  {
+    flags: '--ca <file>',
+    does: "authorities that may have signed the proxy's certificate, in place of the public ones (or TUNNEL_CA)",
+    values: 'file',
+  },
+  {
+    flags: '--transport <name>',
+    does: 'WebSocket, HTTP streaming, or the second where the first does not pass (or TUNNEL_TRANSPORT; default: auto)',
+    values: TRANSPORTS,
+  },
+] as const satisfies readonly OptionDefinition[]
+
 /** How a proxy is reached. */
 export const ACCESS_OPTIONS = [
   {
@@ -74,6 +91,7 @@ export const ACCESS_OPTIONS = [
     values: 'context',
   },
   PROFILE_OPTION,
+  ...REACH_OPTIONS,
 ] as const satisfies readonly OptionDefinition[]
 
 /** What all commands have. */

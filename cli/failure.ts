@@ -50,6 +50,15 @@ const EXIT_OF: Record<ErrorCode, number> = {
   CONNECT_REFUSED: EXIT.unreachable,
   DNS_FAILED: EXIT.unreachable,
   TIMEOUT: EXIT.unreachable,
+  CERTIFICATE_EXPIRED: EXIT.unreachable,
+  CERTIFICATE_NOT_YET_VALID: EXIT.unreachable,
+  CERTIFICATE_UNTRUSTED: EXIT.unreachable,
+  CERTIFICATE_WRONG_HOST: EXIT.unreachable,
+  CERTIFICATE_NOT_PINNED: EXIT.unreachable,
+  TLS_FAILED: EXIT.unreachable,
+  HTTP_PROXY_AUTH_REQUIRED: EXIT.unreachable,
+  HTTP_PROXY_FAILED: EXIT.unreachable,
+  SESSION_UNKNOWN: EXIT.unreachable,
   LINK_LOST: EXIT.unreachable,
   RATE_LIMITED: EXIT.refused,
   TOO_MANY_CONNECTIONS: EXIT.refused,
@@ -79,17 +88,6 @@ const EXIT_OF: Record<ErrorCode, number> = {
   REQUEST_INVALID: EXIT.failure,
   ROUTE_UNKNOWN: EXIT.failure,
   CONFIG_INVALID: EXIT.usage,
-}
-
-/** Variables by which other programs go through an HTTP proxy, which ours do not. */
-const PROXY_VARIABLES = ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy', 'HTTP_PROXY', 'http_proxy']
-/** What happens where everything but an HTTP proxy is filtered. */
-const FILTERED: ReadonlySet<ErrorCode> = new Set(['CONNECT_REFUSED', 'DNS_FAILED', 'TIMEOUT', 'LINK_LOST'])
-
-/** Why a way out that is configured does not help; undefined where none is. */
-export function unusedProxy(env: NodeJS.ProcessEnv = process.env): string | undefined {
-  const name = PROXY_VARIABLES.find((variable) => env[variable])
-  return name && `${name} is set, but tunnel does not use it: it dials the address directly`
 }
 
 /** An error as the person is told of it. */
@@ -141,13 +139,12 @@ export function describeFailure(command: string, thrown: unknown): Failure {
   }
   const error = asTunnelError(thrown, 'client')
   const { code, hop, message, suggestion } = error
-  const unused = FILTERED.has(code) && hop === 'proxy' ? unusedProxy() : undefined
   const failure: Failure = {
     command,
     code,
     hop,
     message: oneLine(message),
-    advice: [suggestion, unused].filter(Boolean).join('; '),
+    advice: suggestion,
     exitStatus: EXIT_OF[code],
     causes: thrown === error ? causesOf(error) : causesOf({ ...error, cause: thrown }),
   }

@@ -34,6 +34,8 @@ export interface SshArguments {
   token?: string
   context?: string
   profile?: string
+  ca?: string
+  transport?: string
   json?: boolean
   verbose?: boolean
   help?: boolean

@@ -3,6 +3,7 @@ import { Emitter } from '../dial/emitter.ts'
 import { oneAtATime } from '../dial/token.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import type { Link } from '../protocol/link/link.ts'
+import type { TransportKind } from '../protocol/link/transport.ts'
 import type { StreamOpener } from '../protocol/stream/opener.ts'
 import { MetricsCollector } from './metrics/collector.ts'
 import { makeParts, type Parts } from './parts.ts'
@@ -27,6 +28,8 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
   #connecting: Promise<void> | undefined
   #closing: Promise<void> | undefined
   #lostAtMs: number | undefined
+  /** What carried the last link. */
+  #transport: TransportKind = 'websocket'
   /** `disconnect()` waits no longer. */
   #isCut = false
 
@@ -181,6 +184,8 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     this.metrics.connected()
     this.#to({ state: 'connected', sinceMs: Date.now() })
     queue.setCapacity(link.peer?.limits.maxStreams ?? 1)
+    if (link.transport !== this.#transport) this.emit('transport', link.transport, link.detour)
+    this.#transport = link.transport
     if (this.#lostAtMs === undefined) return
     const reconnected = { afterMs: this.platform.clock.now() - this.#lostAtMs, streams: opener.size }
     this.#lostAtMs = undefined

@@ -3,6 +3,7 @@ import { callProxy } from '../dial/api.ts'
 import type { Machine } from '../dial/machine.ts'
 import type { TokenProvider } from '../dial/token.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
+import type { Fetch } from '../protocol/link/transport.ts'
 
 export type { Machine } from '../dial/machine.ts'
 
@@ -11,8 +12,9 @@ export async function listMachines(
   addresses: readonly ProxyAddress[],
   token: TokenProvider,
   timeoutMs: number,
+  fetch?: Fetch,
 ): Promise<Machine[]> {
-  const list = await callProxy(addresses, { route: 'machines', token, timeoutMs })
+  const list = await callProxy(addresses, { route: 'machines', token, timeoutMs, fetch })
   if (!Array.isArray(list))
     throw new TunnelError('CONNECT_REFUSED', 'what answers there is not a tunnel proxy', { hop: 'proxy' })
   return list as Machine[]

@@ -1,13 +1,15 @@
+import { dialProxy } from '../dial/dial-proxy.ts'
 import { watchNetwork } from '../dial/network-watch.ts'
 import { softwareOf } from '../dial/software.ts'
 import { systemClock } from '../protocol/clock.ts'
-import { dialWebSocket } from '../protocol/node/websocket.ts'
+import { fetchBy } from '../protocol/node/http-client.ts'
 import type { Platform } from './platform.ts'
 import { loadSettings } from './profiles.ts'
 
 /** Node's. A bundle for browsers puts another module in the place of this one. */
 export const platform: Platform = {
-  dial: dialWebSocket,
+  dial: dialProxy,
+  fetchBy,
   watchNetwork: (changed) => watchNetwork(changed),
   loadSettings,
   // Loaded when a queue is kept: its native part takes longer than all the rest of a command's start.

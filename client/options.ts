@@ -1,6 +1,13 @@
 import { type Static, Type } from 'typebox'
 import { BackoffOptions } from '../dial/options.ts'
-import { CompressionOptions, HeartbeatOptions, LimitsOptions, StreamsOptions } from '../protocol/options.ts'
+import {
+  CompressionOptions,
+  HeartbeatOptions,
+  LimitsOptions,
+  NetworkOptions,
+  StreamsOptions,
+  TlsOptions,
+} from '../protocol/options.ts'
 
 const strict = { additionalProperties: false }
 
@@ -97,6 +104,8 @@ export const ClientSettings = Type.Object(
     streams: StreamsOptions,
     compression: CompressionOptions,
     limits: LimitsOptions,
+    network: NetworkOptions,
+    tls: TlsOptions,
     shutdown: ShutdownOptions,
   },
   strict,

@@ -1,11 +1,14 @@
 import type { Clock } from '../protocol/clock.ts'
-import type { Dial, DialNear } from '../protocol/link/transport.ts'
+import type { Dial, DialNear, Fetch } from '../protocol/link/transport.ts'
+import type { Reach } from '../protocol/options.ts'
 import type { ClientOverrides, ClientSettings } from './options.ts'
 import type { QueueStore } from './queue/store.ts'
 
 /** What differs between Node and a browser, and what a test holds in its hand. */
 export interface Platform {
   dial: Dial
+  /** For the proxy's routes, by the way that links go. */
+  fetchBy(reach: Reach): Fetch
   /** Tried before each dial: a way that needs no token. */
   dialNear?: DialNear | undefined
   /** Calls back when links may have died unseen; returns what ends the watch. */

@@ -81,6 +81,8 @@ export class TunnelService extends TunnelClient {
     const subject = {
       token,
       dial: this.platform.dial,
+      fetchBy: this.platform.fetchBy,
+      reach: async () => resolved ?? this.platform.loadSettings(given.profile, settings),
       newClient: (url: string, token: TokenProvider, dial: Dial) =>
         new TunnelService({
           ...given,

@@ -26,7 +26,7 @@ export class Session {
 
   constructor({ urls, token, settings, platform, watch, waiting = () => 0 }: SessionOptions) {
     const { clock, random, dial, dialNear, software } = platform
-    const { heartbeat, backoff, streams, compression, limits } = settings
+    const { heartbeat, backoff, streams, compression, limits, network, tls } = settings
     const hello: Hello = {
       role: 'client',
       version: PROTOCOL_VERSION,
@@ -50,6 +50,7 @@ export class Session {
       watch,
       provenMs: heartbeat.intervalMs,
       compression: compression.enabled ? { thresholdBytes: compression.thresholdBytes } : undefined,
+      reach: { network, tls },
     })
     this.connection.on('link', (link) => this.opener.attach(link))
     this.#stopWatch = platform.watchNetwork(() => this.connection.check())

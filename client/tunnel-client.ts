@@ -48,7 +48,8 @@ export class TunnelClient extends Lifecycle {
   /** The caller's machines. Needs no link. @throws {TunnelError} */
   async machines(): Promise<Machine[]> {
     const { settings } = await this.prepare()
-    return listMachines(this.addresses, this.options.token, settings.request.timeoutMs)
+    const { timeoutMs } = settings.request
+    return listMachines(this.addresses, this.options.token, timeoutMs, this.platform.fetchBy(settings))
   }
 
   /** @throws {TunnelError} when nothing can be opened */

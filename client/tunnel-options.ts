@@ -1,6 +1,7 @@
 import type { Redial } from '../dial/connection.ts'
 import type { TokenProvider } from '../dial/token.ts'
 import type { TunnelError } from '../protocol/codec/errors.ts'
+import type { TransportKind } from '../protocol/link/transport.ts'
 import type { ClientOverrides, ClientSettings } from './options.ts'
 import type { Platform } from './platform.ts'
 import type { SetAside } from './queue/journal.ts'
@@ -44,6 +45,11 @@ export interface TunnelEvents {
   reconnected: [Reconnected]
   /** The older name of `reconnected`. */
   resumed: [Reconnected]
+  /**
+   * Links are carried by something else than before, which is a WebSocket at first; `why` no WebSocket passes, where that
+   * has just been found out.
+   */
+  transport: [kind: TransportKind, why: TunnelError | undefined]
   /** Requests pile up: slow down until 'drain'. */
   backpressure: [QueueState]
   drain: [QueueState]

@@ -4,7 +4,7 @@ import type { Problem } from './errors.ts'
 import { readJson } from './json-lines.ts'
 import { childOf, isGroup, isSecret, isTree, MASK, nodeAt, type SchemaNode, settingsOf } from './nodes.ts'
 import { isProfile, readProfile, unknownProfile } from './profiles.ts'
-import { FILE_VARIABLES, OTHER_VARIABLES, SHORT_VARIABLES } from './variables.ts'
+import { FILE_VARIABLES, OTHER_VARIABLES, SHORT_VARIABLES, variableOf } from './variables.ts'
 
 /** One value given for one setting by one source; text is parsed by the setting's schema later. */
 export interface Assignment {
@@ -24,12 +24,6 @@ export interface Layer {
 export type Flag = string | { name: string; path: string; value: string }
 
 export type Environment = Readonly<Record<string, string | undefined>>
-
-/** `rateLimit.perIpPerMinute` is `TUNNEL_RATE_LIMIT_PER_IP_PER_MINUTE`. */
-export function variableOf(path: readonly string[]): string {
-  const words = path.map((name) => name.replaceAll(/([a-z0-9])([A-Z])/g, '$1_$2').toUpperCase())
-  return `TUNNEL_${words.join('_')}`
-}
 
 export function profileLayer(name: string, root: SchemaNode): Layer {
   if (isProfile(name)) return jsonLayer(readProfile(name), `profile ${name}`, root)

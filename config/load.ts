@@ -9,12 +9,11 @@ import {
   fileLayer,
   flagLayer,
   profileLayer,
-  variableOf,
 } from './layers.ts'
 import { hasSecret, isSecret, MASK, type SchemaNode, settingsOf, shown, type Tree } from './nodes.ts'
 import { type Resolved, resolve } from './resolve.ts'
 import { brokenRules } from './rules.ts'
-import { FILE_VARIABLES, OTHER_VARIABLES, SHORT_VARIABLES } from './variables.ts'
+import { FILE_VARIABLES, OTHER_VARIABLES, SHORT_VARIABLES, variableOf } from './variables.ts'
 
 /** Where settings come from, the weakest first: defaults, profile, file, environment, flags. */
 export interface Sources {

@@ -1,7 +1,6 @@
-import { variableOf } from './layers.ts'
 import { isSecret, type SchemaNode, settingsOf } from './nodes.ts'
 import { allowedText } from './values.ts'
-import { SHORT_VARIABLES } from './variables.ts'
+import { SHORT_VARIABLES, variableOf } from './variables.ts'
 
 /** One setting, as a person asks about it. */
 export interface Setting {

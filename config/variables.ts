@@ -4,10 +4,18 @@ export const SECRETS = [
   { name: 'masterSecret', path: 'ssh.masterSecret', variable: 'TUNNEL_MASTER_SECRET' },
 ] as const
 
+/** `rateLimit.perIpPerMinute` is `TUNNEL_RATE_LIMIT_PER_IP_PER_MINUTE`. */
+export function variableOf(path: readonly string[]): string {
+  const words = path.map((name) => name.replaceAll(/([a-z0-9])([A-Z])/g, '$1_$2').toUpperCase())
+  return `TUNNEL_${words.join('_')}`
+}
+
 /** Names of variables that are older or shorter than the rule gives, and their settings. */
 export const SHORT_VARIABLES: ReadonlyMap<string, string> = new Map([
   ...SECRETS.map(({ path, variable }) => [variable, path] as const),
   ['TUNNEL_STATE_DIR', 'state.dir'],
+  ['TUNNEL_CA', 'tls.ca'],
+  ['TUNNEL_TRANSPORT', 'network.transport'],
 ])
 
 /** Variables that name a file with the value in it, as container platforms mount secrets. */

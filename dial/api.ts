@@ -1,11 +1,7 @@
-import {
-  asTunnelError,
-  type ErrorCode,
-  errorFromWire,
-  isErrorCode,
-  TunnelError,
-} from '../protocol/codec/errors.ts'
-import { notAProxy, redirected, tlsFailure } from '../protocol/link/dial-failure.ts'
+import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
+import { connectionFailure, notAProxy, problemOf, redirected } from '../protocol/link/dial-failure.ts'
+import { readText } from '../protocol/link/read-text.ts'
+import type { Fetch } from '../protocol/link/transport.ts'
 import type { ProxyAddress } from './addresses.ts'
 import { keepProcessAlive } from './keep-process-alive.ts'
 import { askToken, type TokenProvider } from './token.ts'
@@ -21,15 +17,17 @@ export interface ProxyRequest {
   body?: unknown
   /** For each address, in ms. */
   timeoutMs: number
+  /** @default the platform's */
+  fetch?: Fetch | undefined
 }
 
 /**
  * A route's answer, whatever its status, from the first address that answers.
- * @throws {TunnelError} TOKEN_MISSING, TIMEOUT, DNS_FAILED, CONNECT_REFUSED
+ * @throws {TunnelError} TOKEN_MISSING, TIMEOUT, DNS_FAILED, CONNECT_REFUSED, CERTIFICATE_…, TLS_FAILED, HTTP_PROXY_…
  */
 export async function fetchFromProxy(
   addresses: readonly ProxyAddress[],
-  { route, method = 'GET', token, body, timeoutMs }: ProxyRequest,
+  { route, method = 'GET', token, body, timeoutMs, fetch = globalThis.fetch }: ProxyRequest,
 ): Promise<Response> {
   const headers: Record<string, string> = { accept: 'application/json' }
   if (token !== undefined) headers.authorization = `Bearer ${await askToken(token)}`
@@ -43,8 +41,7 @@ export async function fetchFromProxy(
       if (body !== undefined) init.body = JSON.stringify(body)
       const response = await keepProcessAlive(() => fetch(`${api}/${route}`, init))
       if (response.status < 300 || response.status >= 400) return response
-      const message = redirected(api, response.status, response.headers.get('location') ?? undefined)
-      last = new TunnelError('CONNECT_REFUSED', message, { hop: 'proxy' })
+      last = redirected(api, response.status, response.headers.get('location'))
       await response.body?.cancel()
     } catch (error) {
       last = unreachable(new URL(api).origin, error)
@@ -60,17 +57,14 @@ export async function callProxy(
   question: ProxyRequest,
 ): Promise<unknown> {
   const response = await fetchFromProxy(addresses, question)
-  let body: unknown
+  let text = ''
   try {
-    const text = await textOf(response)
-    body = text === '' ? undefined : JSON.parse(text)
+    text = await readText(response, MAX_ANSWER_BYTES)
+    if (response.ok) return text === '' ? undefined : (JSON.parse(text) as unknown)
   } catch (error) {
     if (response.ok) throw noProxy(response, asTunnelError(error, 'client'))
   }
-  if (response.ok) return body
-  const problem = (body ?? {}) as Record<string, unknown>
-  if (!isErrorCode(problem.code)) throw noProxy(response)
-  throw errorFromWire({ hop: 'proxy', ...problem, message: problem.detail ?? problem.title })
+  throw problemOf(text) ?? noProxy(response)
 }
 
 /** The public SSH key with which the proxy logs in for whoever has the token. @throws {TunnelError} */
@@ -78,8 +72,9 @@ export async function askPublicKey(
   addresses: readonly ProxyAddress[],
   token: TokenProvider,
   timeoutMs: number,
+  fetch?: Fetch,
 ): Promise<string> {
-  const answer = await callProxy(addresses, { route: 'ssh/key', token, timeoutMs })
+  const answer = await callProxy(addresses, { route: 'ssh/key', token, timeoutMs, fetch })
   const publicKey = (answer as { publicKey?: unknown } | null)?.publicKey
   if (typeof publicKey === 'string') return publicKey
   throw new TunnelError('CONNECT_REFUSED', 'what answers there is not a tunnel proxy', { hop: 'proxy' })
@@ -88,30 +83,10 @@ export async function askPublicKey(
 /** No answer of a proxy is longer than a list of a user's thousand machines. */
 const MAX_ANSWER_BYTES = 4_194_304
 
-async function textOf({ body }: Response): Promise<string> {
-  const decoder = new TextDecoder()
-  let text = ''
-  let size = 0
-  for await (const chunk of body ?? []) {
-    size += chunk.length
-    if (size > MAX_ANSWER_BYTES) throw new Error(`the answer is longer than ${MAX_ANSWER_BYTES} bytes`)
-    text += decoder.decode(chunk, { stream: true })
-  }
-  return text + decoder.decode()
-}
-
 function noProxy({ url, status }: Response, cause?: unknown): TunnelError {
   return new TunnelError('CONNECT_REFUSED', notAProxy(url, status), { cause, hop: 'proxy' })
 }
 
-const CODES: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
-  ['ENOTFOUND', 'DNS_FAILED'],
-  ['EAI_AGAIN', 'DNS_FAILED'],
-  ['TimeoutError', 'TIMEOUT'],
-  ['ETIMEDOUT', 'TIMEOUT'],
-])
-
-/** fetch() hides why it failed in a chain of causes; its system code names it. */
 function unreachable(origin: string, thrown: unknown): TunnelError {
   // What it throws without a cause is a mistake on this side.
   const isLocal = thrown instanceof TypeError && thrown.cause === undefined
@@ -119,13 +94,5 @@ function unreachable(origin: string, thrown: unknown): TunnelError {
     const message = `the request to ${origin} could not be made`
     return new TunnelError('INTERNAL', message, { cause: thrown, hop: 'client' })
   }
-  let code: ErrorCode = 'CONNECT_REFUSED'
-  let why = ''
-  for (let cause = thrown; cause instanceof Error; cause = cause.cause) {
-    const system = 'code' in cause ? String(cause.code) : ''
-    code = CODES.get(system) ?? CODES.get(cause.name) ?? code
-    why = tlsFailure(system, cause.message) ?? why
-  }
-  const message = why === '' ? `no answer from the proxy at ${origin}` : `${origin}: ${why}`
-  return new TunnelError(code, message, { cause: thrown, hop: 'proxy' })
+  return connectionFailure(new URL(origin).host, thrown)
 }

@@ -5,6 +5,7 @@ import type { Goaway, LinkHandlers } from '../protocol/link/handlers.ts'
 import { Link } from '../protocol/link/link.ts'
 import type { Traffic } from '../protocol/link/traffic.ts'
 import type { CompressionChoice, Dial, DialNear, DialOptions, Transport } from '../protocol/link/transport.ts'
+import type { Reach } from '../protocol/options.ts'
 import { askTokenWithin, type TokenAsk, type TokenProvider } from './token.ts'
 
 export interface DiallerOptions {
@@ -17,6 +18,8 @@ export interface DiallerOptions {
   dialNear?: DialNear | undefined
   clock: Clock
   compression?: CompressionChoice | undefined
+  /** How the proxy is reached. @default as DialOptions has it */
+  reach?: Reach
   /** What the proxy may ask for on every link; an agent accepts streams. */
   accept?: Pick<LinkHandlers, 'open' | 'resume'>
   /** Is told of the links: what they carry, and how long a heartbeat takes. */
@@ -88,23 +91,36 @@ export class Dialler {
 
   async #dialAddress(url: string, handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
     try {
-      return await this.#dialOnce(url, handlers, signal)
+      return await this.#dialThrough(url, handlers, signal)
     } catch (error) {
       const refused = error instanceof TunnelError && error.category === 'authentication'
       if (!refused || typeof this.#options.token !== 'function' || signal.aborted) throw error
+      return await this.#dialThrough(url, handlers, signal)
+    }
+  }
+
+  /** Once more where nothing has come over what was opened, and another transport may bring something. */
+  async #dialThrough(url: string, handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
+    try {
+      return await this.#dialOnce(url, handlers, signal)
+    } catch (error) {
+      if (!(error instanceof SilentLink) || signal.aborted) throw error
       return await this.#dialOnce(url, handlers, signal)
     }
   }
 
+  /** @throws {SilentLink} when the next dial of this address goes by another transport */
   async #dialOnce(url: string, handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
-    const { dial, dialNear, clock, compression, accept = {}, watch } = this.#options
+    const { dial, dialNear, clock, compression, reach, accept = {}, watch } = this.#options
     const hello = this.#options.hello()
     const { maxFrameBytes } = hello.limits
     const near = await dialNear?.(maxFrameBytes)
     const token = near === undefined ? await this.#askToken(signal) : ''
     const headers = { authorization: `Bearer ${token}` }
-    const options: DialOptions = { headers, timeoutMs: DIAL_MS, signal, maxFrameBytes, compression }
+    const timeoutMs = DIAL_MS
+    const options: DialOptions = { headers, timeoutMs, signal, maxFrameBytes, compression, reach }
     const transport = near ?? (await this.#open(dial, url, options, token))
+    const isSilent = ({ code }: TunnelError): boolean => code === 'TIMEOUT' && transport.kind !== 'local'
     return new Promise((resolve, reject) => {
       let ready = false
       const abort = () => link.close()
@@ -126,7 +142,7 @@ export class Dialler {
           closed: (error) => {
             signal.removeEventListener('abort', abort)
             if (ready) handlers.closed(link, error)
-            else reject(error)
+            else reject(isSilent(error) && dial.silent?.(url, options) ? new SilentLink(error) : error)
           },
         },
       })
@@ -150,5 +166,12 @@ export class Dialler {
       if (error instanceof TunnelError && error.category === 'authentication') this.#ask = { refused: token }
       throw error
     }
+  }
+}
+
+/** The link was opened, and its listener's HELLO never came. */
+class SilentLink extends TunnelError {
+  constructor({ code, message }: TunnelError) {
+    super(code, message, { hop: 'proxy' })
   }
 }

@@ -5,7 +5,7 @@ const LOOK_EVERY_MS = 1_000
 const SLEPT_MS = 5_000
 
 /** This machine's addresses, as text that differs when they do. */
-function addresses(): string {
+export function addresses(): string {
   return Object.entries(networkInterfaces())
     .flatMap(([name, list]) =>
       (list ?? []).map(({ address, internal }) => (internal ? '' : `${name} ${address}`)),

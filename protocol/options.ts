@@ -97,3 +97,56 @@ export const LimitsOptions = Type.Object(
   strict,
 )
 export type LimitsOptions = Static<typeof LimitsOptions>
+
+/** How a proxy is reached: the carrier of links, and the HTTP proxy on the way. */
+export const NetworkOptions = Type.Object(
+  {
+    transport: Type.Union([Type.Literal('auto'), Type.Literal('websocket'), Type.Literal('http')], {
+      description:
+        'What carries a link: WebSocket, HTTP streaming, or the second where the first does not pass',
+      default: 'auto',
+    }),
+    proxy: Type.String({
+      description:
+        'The HTTP proxy on the way: its URL, `none`, or `environment` for HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY',
+      default: 'environment',
+      minLength: 1,
+    }),
+  },
+  strict,
+)
+export type NetworkOptions = Static<typeof NetworkOptions>
+
+/** Whom a client, or an agent, trusts as its proxy, and how it shows who it is. */
+export const TlsOptions = Type.Object(
+  {
+    ca: Type.Optional(
+      Type.String({
+        minLength: 1,
+        description:
+          'PEM file of the authorities that may have signed its certificate, in place of the public ones',
+      }),
+    ),
+    cert: Type.Optional(Type.String({ minLength: 1, description: 'PEM file of a client certificate' })),
+    key: Type.Optional(Type.String({ minLength: 1, description: 'PEM file of its private key' })),
+    pin: Type.Optional(
+      Type.String({
+        pattern: '^sha256//[A-Za-z0-9+/]{43}=(;sha256//[A-Za-z0-9+/]{43}=)*$',
+        description:
+          "The public key that it must have besides: `sha256//` and the base64 of its SPKI's SHA-256, several with `;` between them",
+      }),
+    ),
+    minVersion: Type.Union([Type.Literal('TLSv1.2'), Type.Literal('TLSv1.3')], {
+      description: 'The oldest TLS that is spoken',
+      default: 'TLSv1.3',
+    }),
+  },
+  strict,
+)
+export type TlsOptions = Static<typeof TlsOptions>
+
+/** Both, for whatever dials. */
+export interface Reach {
+  network: NetworkOptions
+  tls: TlsOptions
+}

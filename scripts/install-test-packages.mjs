@@ -26,6 +26,7 @@ const PROGRAMS = {
   nginx: 'nginx-light',
   caddy: 'caddy',
   haproxy: 'haproxy',
+  tinyproxy: 'tinyproxy-bin',
   ...(process.argv.includes('--firsthour') && {
     ansible: 'ansible-core',
     autossh: 'autossh',

@@ -8,6 +8,7 @@ import { accessFrom } from '../credentials.ts'
 import { ACCESS_OPTIONS, type Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
 import { visible } from '../output.ts'
+import { reachOf } from '../reach.ts'
 import { unwritable } from '../replace-file.ts'
 
 export const definition: Definition = {
@@ -19,18 +20,22 @@ export const definition: Definition = {
   examples: ['tunnel agent enroll 7K3M-Q2X9-4T8N-ZZ1P --url https://tunnel.example.com'],
   reaches: false,
   arguments: [{ name: '<code>', does: 'in any case, with or without its dashes' }],
-  options: ACCESS_OPTIONS.filter(({ flags }) => /^--(url|context) /.test(flags)),
+  options: ACCESS_OPTIONS.filter(({ flags }) => /^--(url|context|ca) /.test(flags)),
 }
 
 export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const options = made.opts<CommonOptions>()
-  const { urls } = accessFrom(options)
+  const access = accessFrom(options)
+  const { urls, given } = access
   const path = writablePath()
-  const { machine, user, token, expiresAt } = await exchangeCode({ urls }, made.args[0] ?? '')
+  const { machine, user, token, expiresAt } = await exchangeCode(access, made.args[0] ?? '')
   const tokenFile = await keepToken(path, `agent-${machine}`, token)
-  await changeClientFile(path, ({ agents }) => void agents.set(machine, { urls, tokenFile }))
+  await changeClientFile(
+    path,
+    ({ agents }) => void agents.set(machine, { urls, tokenFile, ...reachOf(given) }),
+  )
   if (options.json === true) {
     process.stdout.write(`${JSON.stringify({ machine, user, urls, tokenFile, expiresAt })}\n`)
     return EXIT.ok

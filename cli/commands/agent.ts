@@ -3,9 +3,9 @@ import { loadClientSettings } from '../../config/index.ts'
 import { collectInOneGo } from '../collector.ts'
 import { type CommonOptions, command, parse, parseTarget } from '../command.ts'
 import { enrolledMachine } from '../contexts/enrolled.ts'
-import { agentAccessFrom, isLoopback, ownName } from '../credentials.ts'
+import { agentAccessFrom, ownName } from '../credentials.ts'
 import { type Definition, SETTINGS_OPTIONS } from '../definition.ts'
-import { EXIT, unusedProxy } from '../failure.ts'
+import { EXIT } from '../failure.ts'
 import { checkAccount } from '../machine-name.ts'
 import { visible } from '../output.ts'
 import { stopSignal } from '../stop.ts'
@@ -65,7 +65,11 @@ export async function run(argv: string[]): Promise<number> {
   const flags = made.opts<AgentFlags>()
   const machine = flags.machine ?? enrolledMachine()
   const access = agentAccessFrom(flags, machine)
-  const sources = { profile: access.profile, file: flags.config, flags: flags.set }
+  const sources = {
+    profile: access.profile,
+    file: flags.config,
+    flags: [...access.given, ...(flags.set ?? [])],
+  }
   const { settings } = await loadClientSettings(sources, 'agent')
   collectInOneGo()
   const log = flags.json === true ? logJson : logText(flags.verbose === true)
@@ -81,8 +85,6 @@ export async function run(argv: string[]): Promise<number> {
     settings,
     log,
   })
-  const unused = unusedProxy()
-  if (unused !== undefined && !access.urls.every(isLoopback)) log('warn', unused)
   const stopped = stopSignal({ unattended: true })
   try {
     const begun = await Promise.race([agent.start(), stopped])

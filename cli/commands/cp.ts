@@ -122,6 +122,6 @@ async function execute(
         lanes.close()
       }
     },
-    { say, persistent: true },
+    { say, notice: say, persistent: true },
   )
 }

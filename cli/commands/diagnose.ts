@@ -1,12 +1,12 @@
 import type { DiagnosticName, DiagnosticReport, DiagnosticStep } from '../../client/diagnostics/report.ts'
 import { TunnelService } from '../../client/index.ts'
 import { type CommonOptions, command, parse, parseTarget } from '../command.ts'
-import { settingsOf } from '../connect.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
 import { checkMachine } from '../machine-name.ts'
 import { canShow, paint, visible } from '../output.ts'
+import { clientSettings } from '../reach.ts'
 
 /** What the shell is told of the first step that fails; `docs/CONFIGURATION.md` lists the same. */
 export const STATUS: Record<DiagnosticName, number> = {
@@ -67,9 +67,10 @@ export async function run(argv: string[]): Promise<number> {
   const [machine, address] = made.args
   if (machine !== undefined) checkMachine(machine)
   const target = address === undefined ? undefined : parseTarget(address)
-  const { urls, token, profile } = accessFrom(options)
+  const access = accessFrom(options)
+  const { urls, token } = access
   // Not over the link of `tunnel up`: what is to be found out is whether another can be made.
-  const tunnel = new TunnelService({ url: urls, token, ...(await settingsOf(profile)) })
+  const tunnel = new TunnelService({ url: urls, token, resolvedSettings: await clientSettings(access) })
   const show = options.json === true ? () => {} : (step: DiagnosticStep) => process.stdout.write(lineOf(step))
   const report = await tunnel.runDiagnostics({
     ...(machine !== undefined && { machine }),

@@ -134,11 +134,12 @@ async function agentOf(flags: InstallFlags): Promise<Service> {
   const tokenFile = flags.tokenFile === undefined ? undefined : resolve(flags.tokenFile)
   if (tokenFile !== undefined) readOwnSecret(tokenFile)
   const env = tokenFile === undefined ? process.env : { ...process.env, TUNNEL_TOKEN_FILE: tokenFile }
-  const { urls, token, profile, context } = agentAccessFrom(flags, machine, env)
+  const { urls, token, profile, context, given } = agentAccessFrom(flags, machine, env)
   const more = ['ssh', 'allow'].flatMap((option) => {
     const values = [flags[option as 'ssh' | 'allow'] ?? []].flat()
     return values.flatMap((value) => [`--${option}`, parseTarget(value)])
   })
+  for (const { path, value } of given) more.push('--set', `${path}=${value}`)
   if (flags.authorize === true) more.push('--authorize')
   // Of a service of the system it would be the service's own account.
   if (flags.user !== true || flags.login !== undefined)

@@ -114,7 +114,7 @@ function mayStandAlone(machine: string): boolean {
   return !machine.includes('.') && machine !== 'localhost'
 }
 
-function proxyOf({ urls, context }: Access, { url, profile }: CommonOptions): Destination {
+function proxyOf({ urls, context, given }: Access, { url, profile }: CommonOptions): Destination {
   const options: string[] = []
   // A context brings its token along.
   if (context !== undefined) options.push('--context', context)
@@ -122,6 +122,8 @@ function proxyOf({ urls, context }: Access, { url, profile }: CommonOptions): De
   if (context === undefined ? !isDefault : url !== undefined)
     options.push(...urls.flatMap((each) => ['--url', each]))
   if (profile !== undefined) options.push('--profile', profile)
+  // What the context says it brings along, too.
+  for (const { name, value } of given) if (name.startsWith('--')) options.push(name, value)
   return { urls, options, ...(context !== undefined && { context }) }
 }
 

@@ -6,6 +6,7 @@ import { EXIT } from '../failure.ts'
 import { findProgram } from '../find-program.ts'
 import { ALIVE_COUNT, hostAlias, hostOf, machineOfHost } from '../host-alias.ts'
 import { checkMachine } from '../machine-name.ts'
+import { environmentOf } from '../reach.ts'
 import { proxyCommand } from '../self.ts'
 import { definition, readSshArguments, type SshArguments } from '../ssh-arguments.ts'
 
@@ -44,7 +45,10 @@ export async function run(argv: string[]): Promise<number> {
   const machine = machineOfHost(given.machine)
   checkMachine(machine)
   // By environment and not by argument: what ssh starts is visible to everybody on this machine.
-  const env: NodeJS.ProcessEnv = { TUNNEL_URL: access.urls.join(' ') }
+  const env: NodeJS.ProcessEnv = {
+    ...environmentOf(access.given, process.env),
+    TUNNEL_URL: access.urls.join(' '),
+  }
   if (given.token !== undefined) env.TUNNEL_TOKEN = given.token
   if (access.context !== undefined) env.TUNNEL_CONTEXT = access.context
   if (access.profile !== undefined) env.TUNNEL_PROFILE = access.profile

@@ -1,9 +1,13 @@
+import type { ClientSettings } from '../../client/index.ts'
+import { addressOf } from '../../dial/addresses.ts'
 import { askMachines, fetchOpen } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
+import { detourFile } from '../detour-file.ts'
 import { EXIT } from '../failure.ts'
 import { duration } from '../output.ts'
+import { clientSettings } from '../reach.ts'
 import { machineTable } from './machines.ts'
 
 interface Health {
@@ -32,12 +36,18 @@ export async function run(argv: string[]): Promise<number> {
   const ready = (await response.json().catch(() => ({}))) as Partial<Health>
   const machines = await askMachines(access)
   const status = response.ok ? EXIT.ok : EXIT.failure
+  const settings = await clientSettings(access)
+  const transport = transportOf(access.urls[0], settings.network.transport)
   if (options.json === true) {
     process.stdout.write(
-      `${JSON.stringify({ url: access.urls[0], ready: response.ok, health: ready, machines }, null, 2)}\n`,
+      `${JSON.stringify({ url: access.urls[0], transport, ready: response.ok, health: ready, machines }, null, 2)}\n`,
     )
     return status
   }
+  if (transport === 'http')
+    process.stdout.write(
+      `links go by HTTP streaming${settings.network.transport === 'auto' ? ': WebSocket does not pass here' : ''}\n`,
+    )
   const checks = Object.entries(ready.checks ?? {}).map(([name, value]) => `${name} ${toldOf(value)}`)
   const state = response.ok ? 'ready' : `NOT READY (${ready.status})`
   process.stdout.write(
@@ -46,6 +56,12 @@ export async function run(argv: string[]): Promise<number> {
   if (checks.length > 0) process.stdout.write(`checks: ${checks.join(', ')}\n`)
   process.stdout.write(`\n${machineTable(machines)}`)
   return status
+}
+
+/** By what the next link goes, as far as is known. */
+function transportOf(url: string, choice: ClientSettings['network']['transport']): 'websocket' | 'http' {
+  if (choice !== 'auto') return choice
+  return detourFile().has(addressOf(url).link) ? 'http' : 'websocket'
 }
 
 function toldOf(check: unknown): string {

@@ -95,7 +95,7 @@ export async function run(argv: string[]): Promise<number> {
     stream.destroy()
     return EXIT.ok
   }
-  return withTunnel(values, carry, { say })
+  return withTunnel(values, carry, { say, notice: say })
 }
 
 /** What has been read already, as much of it as fits on an OPEN. */

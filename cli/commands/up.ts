@@ -1,13 +1,13 @@
 import { spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs'
 import { basename } from 'node:path'
-import { loadClientSettings } from '../../config/index.ts'
 import { askToken } from '../../dial/token.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { NEVER_GIVE_UP } from '../connect.ts'
 import { type Access, accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { clientSettings, environmentOf } from '../reach.ts'
 import { selfCommand } from '../self.ts'
 import { stopSignal } from '../stop.ts'
 import { findHub } from '../warm/find.ts'
@@ -50,12 +50,9 @@ export async function run(argv: string[]): Promise<number> {
   return stay(path, access, () => say('up', process.pid))
 }
 
-async function stay(
-  path: string,
-  { urls, token, tokenCommand, profile }: Access,
-  ready: () => void,
-): Promise<number> {
-  const { settings } = await loadClientSettings({ profile })
+async function stay(path: string, access: Access, ready: () => void): Promise<number> {
+  const { urls, token, tokenCommand } = access
+  const settings = await clientSettings(access)
   settings.backoff.maxAttempts = NEVER_GIVE_UP
   const hub = new Hub({ path, urls, token, settings })
   const alias = tokenCommand && commandPath(urls[0], tokenCommand)
@@ -100,7 +97,11 @@ async function inBackground(
   if (flags.json === true) args.push('--json')
   if (flags.verbose === true) args.push('--verbose')
   // By environment and not by argument, as everybody on this machine can read the arguments.
-  const env: NodeJS.ProcessEnv = { ...process.env, TUNNEL_URL: access.urls.join(' ') }
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    ...environmentOf(access.given, process.env),
+    TUNNEL_URL: access.urls.join(' '),
+  }
   if (flags.token !== undefined) env.TUNNEL_TOKEN = flags.token
   if (access.context !== undefined) env.TUNNEL_CONTEXT = access.context
   if (access.profile !== undefined) env.TUNNEL_PROFILE = access.profile

@@ -17,8 +17,9 @@ import {
 } from '../contexts/client-file.ts'
 import { dropToken, keepToken } from '../contexts/keep-token.ts'
 import { wordsOf } from '../contexts/words.ts'
-import { type Definition, PROFILE_OPTION } from '../definition.ts'
+import { type Definition, PROFILE_OPTION, REACH_OPTIONS } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { checkTransport } from '../reach.ts'
 import { table } from '../table.ts'
 
 export const definition: Definition = {
@@ -46,6 +47,7 @@ export const definition: Definition = {
     },
     { flags: '--token-command <command>', does: 'a program that prints the token; no shell reads it' },
     PROFILE_OPTION,
+    ...REACH_OPTIONS,
     { flags: '--remove <name>', does: 'forget a context', values: 'context' },
     { flags: '--none', does: 'use no context' },
   ],
@@ -69,7 +71,8 @@ export async function run(argv: string[]): Promise<number> {
     process.stdout.write(flags.json === true ? asJson(file, path) : text)
     return EXIT.ok
   }
-  const isChange = flags.url ?? flags.tokenFile ?? flags.tokenCommand ?? flags.profile
+  const isChange =
+    flags.url ?? flags.tokenFile ?? flags.tokenCommand ?? flags.profile ?? flags.ca ?? flags.transport
   if ([name, flags.remove, flags.none].filter((given) => given !== undefined).length > 1)
     throw new UsageError('give a name, --remove or --none, and no two of them')
   if (name === undefined && isChange !== undefined)
@@ -122,7 +125,7 @@ function removal(name: string): Change {
 /** What the flags say of a context, checked. */
 async function givenBy(name: string, flags: UseFlags, path: string): Promise<Partial<Context>> {
   const given: Partial<Context> = {}
-  for (const option of ['url', 'tokenFile', 'tokenCommand', 'profile'] as const) {
+  for (const option of ['url', 'tokenFile', 'tokenCommand', 'profile', 'ca', 'transport'] as const) {
     if ([flags[option]].flat().includes('')) throw new UsageError('an option is given without a value')
   }
   if (flags.url !== undefined) {
@@ -135,6 +138,8 @@ async function givenBy(name: string, flags: UseFlags, path: string): Promise<Par
   else if (flags.tokenFile !== undefined) given.tokenFile = resolve(flags.tokenFile)
   if (flags.tokenCommand !== undefined) given.tokenCommand = wordsOf(flags.tokenCommand)
   if (flags.profile !== undefined) given.profile = checkProfile(flags.profile)
+  if (flags.ca !== undefined) given.ca = resolve(flags.ca)
+  if (flags.transport !== undefined) given.transport = checkTransport(flags.transport)
   return given
 }
 

@@ -7,10 +7,11 @@ import { isProfile, unknownProfile } from '../../config/profiles.ts'
 import { addressOf } from '../../dial/addresses.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { nearest } from '../../protocol/nearest.ts'
+import { REACH_FILES, REACH_KEYS, type ReachKey, type ReachOfContext } from '../reach.ts'
 import { updateFile } from '../replace-file.ts'
 
 /** One proxy as a person reaches it: `tunnel use NAME` chooses among these. */
-export interface Context {
+export interface Context extends ReachOfContext {
   urls: [string, ...string[]]
   tokenFile?: string
   /** A program and its arguments, which prints a token; no shell reads it. */
@@ -144,7 +145,9 @@ class FileReader {
   }
 
   #context(value: unknown, at: string[]): Context {
-    const tree = this.#tree(value, at, ['url', 'tokenFile', 'tokenCommand', 'loginFile', 'profile'])
+    const reach = Object.keys(REACH_KEYS) as ReachKey[]
+    const known = ['url', 'tokenFile', 'tokenCommand', 'loginFile', 'profile', ...reach]
+    const tree = this.#tree(value, at, known)
     const context: Context = { urls: this.#urls(tree.url, [...at, 'url']) }
     const sources = ['tokenFile', 'tokenCommand', 'loginFile'].filter((key) => tree[key] !== undefined)
     if (sources.length > 1)
@@ -156,6 +159,11 @@ class FileReader {
     if (tree.tokenCommand !== undefined)
       context.tokenCommand = this.#words(tree.tokenCommand, [...at, 'tokenCommand'])
     if (tree.profile !== undefined) context.profile = this.#profile(tree.profile, [...at, 'profile'])
+    for (const key of reach) {
+      if (tree[key] === undefined) continue
+      const text = this.#text(tree[key], [...at, key])
+      context[key] = REACH_FILES.has(key) ? this.#file(text) : text
+    }
     return context
   }
 

@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net'
-import type { Dial, DialNear } from '../../protocol/link/transport.ts'
-import { LocalTransport } from '../../protocol/node/local-transport.ts'
+import type { Dial, DialNear, DialOptions, Transport } from '../../protocol/link/transport.ts'
+import { localTransport } from '../../protocol/node/local-transport.ts'
 import { isOwn, socketPath, WELCOME } from './place.ts'
 
 const BEARER = 'Bearer '
@@ -9,19 +9,20 @@ const WELCOME_MS = 1_000
 
 /** Dials over the link that `tunnel up` keeps to the proxy at `base`, where there is one, and by `cold` otherwise. */
 export function warmDial(base: string, cold: Dial): Dial {
-  return async (url, options) => {
+  const dial = async (url: string, options: DialOptions): Promise<Transport> => {
     const token = options.headers?.authorization?.slice(BEARER.length)
     const socket = token === undefined ? undefined : await connectLocal(socketPath(base, token))
-    if (socket !== undefined) return new LocalTransport(socket, options.maxFrameBytes)
+    if (socket !== undefined) return localTransport(socket, options.maxFrameBytes)
     return cold(url, options)
   }
+  return cold.silent === undefined ? dial : Object.assign(dial, { silent: cold.silent })
 }
 
 /** The same by a name that is known without a token: no command is run for one that is not needed. */
 export function nearDial(path: string): DialNear {
   return async (maxFrameBytes) => {
     const socket = await connectLocal(path)
-    return socket && new LocalTransport(socket, maxFrameBytes)
+    return socket && localTransport(socket, maxFrameBytes)
   }
 }
 

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
 import { Link } from '../../protocol/link/link.ts'
-import { LocalTransport } from '../../protocol/node/local-transport.ts'
+import { localTransport } from '../../protocol/node/local-transport.ts'
 import { connectLocal } from './dial.ts'
 
 /** How long a hub has to say who it is, in ms. */
@@ -32,7 +32,7 @@ function meet(path: string, leave = true): Promise<{ pid: number; socket: Socket
       if (socket === undefined) return resolve(undefined)
       const timer = setTimeout(() => socket.destroy(), HELLO_MS)
       const link: Link = new Link({
-        transport: new LocalTransport(socket, MAX_FRAME_BYTES),
+        transport: localTransport(socket, MAX_FRAME_BYTES),
         dialler: true,
         hello: {
           role: 'client',

@@ -4,6 +4,7 @@ import { createServer, type Server, type Socket } from 'node:net'
 import type { ClientSettings } from '../../client/index.ts'
 import { addressesOf } from '../../dial/addresses.ts'
 import { Connection } from '../../dial/connection.ts'
+import { dialProxy } from '../../dial/dial-proxy.ts'
 import { watchNetwork } from '../../dial/network-watch.ts'
 import { softwareOf } from '../../dial/software.ts'
 import type { TokenProvider } from '../../dial/token.ts'
@@ -12,8 +13,7 @@ import { TunnelError } from '../../protocol/codec/errors.ts'
 import { type Hello, PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
 import { Link } from '../../protocol/link/link.ts'
-import { LocalTransport } from '../../protocol/node/local-transport.ts'
-import { dialWebSocket } from '../../protocol/node/websocket.ts'
+import { localTransport } from '../../protocol/node/local-transport.ts'
 import { Relay } from '../../protocol/stream/relay.ts'
 import { RelayMemory } from '../../protocol/stream/relay-memory.ts'
 import { WELCOME } from './place.ts'
@@ -68,13 +68,14 @@ export class Hub {
       urls: addressesOf(options.urls).map(({ link }) => link),
       token: options.token,
       hello: () => this.#hello(),
-      dial: dialWebSocket,
+      dial: dialProxy,
       clock: systemClock,
       random: Math.random,
       backoff,
       streams: () => this.#relays.size,
       provenMs: heartbeat.intervalMs,
       compression: compression.enabled ? { thresholdBytes: compression.thresholdBytes } : undefined,
+      reach: options.settings,
     })
     this.#server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket))
     this.#server.maxConnections = MAX_PROGRAMS
@@ -149,7 +150,7 @@ export class Hub {
     const upstream = this.#connection.link
     if (upstream === undefined || this.#isFull(upstream)) return void socket.destroy()
     const link: Link = new Link({
-      transport: new LocalTransport(socket, this.#options.settings.limits.maxFrameBytes),
+      transport: localTransport(socket, this.#options.settings.limits.maxFrameBytes),
       dialler: false,
       hello: this.#helloFor(upstream),
       handlers: {

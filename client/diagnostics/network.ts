@@ -1,49 +1,61 @@
 import { lookup } from 'node:dns/promises'
-import { isIP, type Socket } from 'node:net'
-import { connect as connectTls, type TLSSocket } from 'node:tls'
+import { isIP } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import { TunnelError } from '../../protocol/codec/errors.ts'
-import { tlsFailure } from '../../protocol/link/dial-failure.ts'
-import { connectToAny } from '../../protocol/node/connect.ts'
+import { connectionFailure } from '../../protocol/link/dial-failure.ts'
+import { bareHost, connectTo, WayOut } from '../../protocol/node/way-out.ts'
+import type { Reach } from '../../protocol/options.ts'
 import { spanText } from './proxy-steps.ts'
 import type { Steps } from './steps.ts'
 
 /** A certificate that is good for less than this is told as one that ends soon, in ms. */
 const SOON_MS = 14 * 86_400_000
 
-/** The steps `dns`, `tcp` and `tls` of an address. Answers why no link can be tried, or nothing. */
-export async function tryNetwork(url: string, steps: Steps): Promise<string | undefined> {
-  const { hostname, port, protocol } = new URL(url)
-  const host = hostname.replace(/^\[(.*)\]$/, '$1')
-  const isTls = protocol === 'wss:' || protocol === 'https:'
-  const where = { host, port: port === '' ? (isTls ? 443 : 80) : Number(port) }
+/**
+ * The steps `dns`, `tcp`, `http-proxy` and `tls` of an address: with an HTTP proxy on the way the first two are of that.
+ * Answers why no link can be tried, or nothing.
+ * @throws {TunnelError} CONFIG_INVALID
+ */
+export async function tryNetwork(url: string, reach: Reach, steps: Steps): Promise<string | undefined> {
+  const wayOut = await WayOut.to(url, reach)
+  const { proxy } = wayOut
+  const first = proxy ?? new URL(url.replace(/^ws/, 'http'))
+  const host = bareHost(first)
   if (isIP(host) !== 0) steps.skip('dns', 'the address is no name')
   else if (!(await steps.run('dns', () => addressesOf(host)))) {
     steps.skip(['http-proxy', 'tcp', 'tls'], 'the name has no address')
     return 'the name has no address'
   }
-  steps.skip('http-proxy', 'none is used')
+  if (proxy === undefined) steps.skip('http-proxy', 'none is used')
   const isThere = await steps.run('tcp', async (signal) => {
-    const socket = await connectTo(where, signal)
+    const socket = await told(first.host, connectTo(first, signal))
     const { remoteAddress, remotePort } = socket
     socket.destroy()
     return `${remoteAddress}, port ${remotePort}`
   })
-  if (!isThere) {
+  const isOpen = isThere && (proxy === undefined || (await tryProxy(wayOut, proxy, steps)))
+  if (!isOpen) {
+    if (proxy !== undefined && !isThere) steps.skip('http-proxy', 'nothing is connected')
     steps.skip('tls', 'nothing is connected')
     return 'nothing is connected'
   }
-  if (!isTls) {
+  if (!wayOut.isTls) {
     steps.skip('tls', 'the address begins with http://, which is not encrypted')
     return undefined
   }
-  return (await steps.run('tls', (signal) => shakeHands(where, signal)))
+  const { host: where } = new URL(url)
+  return (await steps.run('tls', (signal) => shakeHands(where, wayOut, signal)))
     ? undefined
     : 'nobody knows who answers there'
 }
 
-interface Where {
-  host: string
-  port: number
+/** Whether the HTTP proxy opens the way. */
+function tryProxy(wayOut: WayOut, proxy: URL, steps: Steps): Promise<boolean> {
+  return steps.run('http-proxy', async (signal) => {
+    const socket = await told(proxy.host, wayOut.openBare({ signal }))
+    socket.destroy()
+    return `through ${proxy.host}`
+  })
 }
 
 async function addressesOf(host: string): Promise<string> {
@@ -54,55 +66,19 @@ async function addressesOf(host: string): Promise<string> {
   }
 }
 
-async function connectTo({ host, port }: Where, signal: AbortSignal): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const callOff = connectToAny({ host, port }, (error, socket) => {
-      signal.removeEventListener('abort', callOff)
-      if (socket !== undefined) return resolve(socket)
-      const { code } = error as NodeJS.ErrnoException
-      const text =
-        code === 'ECONNREFUSED'
-          ? `nothing listens at ${host}, port ${port}`
-          : `${host}, port ${port}, could not be reached (${code})`
-      reject(new TunnelError('CONNECT_REFUSED', text, { cause: error, hop: 'proxy' }))
-    })
-    signal.addEventListener('abort', callOff)
+function told<T>(where: string, opened: Promise<T>): Promise<T> {
+  return opened.catch((error: unknown) => {
+    throw connectionFailure(where, error)
   })
 }
 
-/** What TLS agreed on, and the dates of the certificate: of one that is not good too. Nothing is sent. */
-async function shakeHands(where: Where, signal: AbortSignal): Promise<string> {
-  const { host } = where
-  const socket = await connectTo(where, signal)
-  const tls = connectTls({
-    socket,
-    servername: isIP(host) === 0 ? host : '',
-    host,
-    rejectUnauthorized: false,
-  })
+/** What TLS agreed on, and how long the certificate is good. Nothing is sent. */
+async function shakeHands(where: string, wayOut: WayOut, signal: AbortSignal): Promise<string> {
+  const tls = (await told(where, wayOut.open({ signal }))) as TLSSocket
   try {
-    await handshake(tls, host, signal)
-    const facts = factsOf(tls)
-    if (tls.authorized) return facts
-    const reason = String(tls.authorizationError)
-    const text = `${host}: ${tlsFailure(reason, reason) ?? reason}; ${facts}`
-    throw new TunnelError('CONNECT_REFUSED', text, { hop: 'proxy' })
+    return factsOf(tls)
   } finally {
-    tls.on('error', () => {}).destroy()
-  }
-}
-
-async function handshake(tls: TLSSocket, host: string, signal: AbortSignal): Promise<void> {
-  try {
-    await new Promise<void>((resolve, reject) => {
-      tls.once('secureConnect', resolve)
-      tls.once('error', reject)
-      signal.addEventListener('abort', () => reject(signal.reason as Error))
-    })
-  } catch (error) {
-    const { code = '', message } = error as NodeJS.ErrnoException
-    const text = tlsFailure(code, message) ?? `there was no handshake (${code})`
-    throw new TunnelError('CONNECT_REFUSED', `${host}: ${text}`, { cause: error, hop: 'proxy' })
+    tls.destroy()
   }
 }
 
@@ -110,11 +86,7 @@ function factsOf(tls: TLSSocket): string {
   const { valid_to: validTo } = tls.getPeerCertificate()
   const leftMs = Date.parse(validTo) - Date.now()
   const { name, type } = tls.getEphemeralKeyInfo() as { name?: string; type?: string }
-  const group = name ?? type
   const ends = new Date(validTo).toISOString().slice(0, 10)
-  const until =
-    leftMs < 0
-      ? `it expired on ${ends}`
-      : `good until ${ends}${leftMs < SOON_MS ? `, which is in ${spanText(leftMs)}` : ''}`
-  return [tls.getProtocol(), group, tls.getCipher().name, until].filter(Boolean).join(', ')
+  const until = `good until ${ends}${leftMs < SOON_MS ? `, which is in ${spanText(leftMs)}` : ''}`
+  return [tls.getProtocol(), name ?? type, tls.getCipher().name, until].filter(Boolean).join(', ')
 }

@@ -2,7 +2,8 @@ import type { ProxyAddress } from '../../dial/addresses.ts'
 import { fetchFromProxy } from '../../dial/api.ts'
 import { expiryOf, type TokenProvider } from '../../dial/token.ts'
 import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
-import type { Dial } from '../../protocol/link/transport.ts'
+import type { Dial, DialOptions, Fetch, Transport } from '../../protocol/link/transport.ts'
+import type { Reach } from '../../protocol/options.ts'
 import type { TunnelClient } from '../tunnel-client.ts'
 import type { Steps } from './steps.ts'
 
@@ -14,6 +15,9 @@ const PINGS = 5
 export interface Subject<Client extends TunnelClient = TunnelClient> {
   token: TokenProvider
   dial: Dial
+  /** How the proxy is reached. @throws {TunnelError} CONFIG_INVALID */
+  reach(): Promise<Reach>
+  fetchBy(reach: Reach): Fetch
   newClient(url: string, token: TokenProvider, dial: Dial): Client
 }
 
@@ -81,7 +85,7 @@ function watchToken(token: TokenProvider, seen: Watched): TokenProvider {
 }
 
 function watchDial(dial: Dial, seen: Watched): Dial {
-  return async (url, options) => {
+  const watched = async (url: string, options: DialOptions): Promise<Transport> => {
     const startedAtMs = performance.now()
     delete seen.dialError
     try {
@@ -95,6 +99,7 @@ function watchDial(dial: Dial, seen: Watched): Dial {
       seen.dialMs = performance.now() - startedAtMs
     }
   }
+  return dial.silent === undefined ? watched : Object.assign(watched, { silent: dial.silent })
 }
 
 /** The steps `upgrade`, `authentication` and, of a link that there is not, `hello`. */
@@ -110,7 +115,7 @@ async function tellDial(
   if (failure !== undefined && dialMs === undefined) {
     // The token: that a WebSocket passes can be seen without one, by the proxy's refusal.
     await steps.run('upgrade', async (signal) => {
-      const refusal = await refusalOf(subject.dial, address.link, steps.stepMs, signal)
+      const refusal = await refusalOf(subject.dial, address.link, steps.stepMs, signal, await subject.reach())
       if (refusal !== undefined && !isProxysWord(refusal)) throw refusal
       return 'the proxy answers, and wants a token'
     })
@@ -128,7 +133,7 @@ async function tellDial(
     steps.fail('hello', dialError)
     return steps.skip('round-trip', 'there is no link')
   }
-  const clock = await skewOf(address, steps.stepMs)
+  const clock = await skewOf(address, steps.stepMs, subject.fetchBy(await subject.reach()))
   if (dialError !== undefined) {
     steps.fail('authentication', dialError, 0, adviceOf(seen.token, clock))
     return noLink()
@@ -149,9 +154,10 @@ async function refusalOf(
   url: string,
   timeoutMs: number,
   signal: AbortSignal,
+  reach: Reach,
 ): Promise<TunnelError | undefined> {
   try {
-    const transport = await dial(url, { timeoutMs, maxFrameBytes: 65_536, signal })
+    const transport = await dial(url, { timeoutMs, maxFrameBytes: 65_536, signal, reach })
     transport.terminate()
     return undefined
   } catch (error) {
@@ -167,9 +173,9 @@ interface Clock {
 }
 
 /** By the header Date (RFC 9110, section 6.6.1), which is of whole seconds. */
-async function skewOf(address: ProxyAddress, timeoutMs: number): Promise<Clock | undefined> {
+async function skewOf(address: ProxyAddress, timeoutMs: number, fetch: Fetch): Promise<Clock | undefined> {
   try {
-    const response = await fetchFromProxy([address], { route: 'health', timeoutMs })
+    const response = await fetchFromProxy([address], { route: 'health', timeoutMs, fetch })
     const theirsMs = Date.parse(response.headers.get('date') ?? '')
     await response.body?.cancel()
     if (Number.isNaN(theirsMs)) return undefined

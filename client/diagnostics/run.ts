@@ -36,7 +36,7 @@ async function tryAddress(
   subject: Subject<MachineClient>,
   steps: Steps,
 ): Promise<MachineClient | undefined> {
-  const obstacle = await tryNetwork(address.link, steps)
+  const obstacle = await tryNetwork(address.link, await subject.reach(), steps)
   if (obstacle === undefined) return tryLink(address, subject, steps)
   steps.skip(['upgrade', 'authentication', 'hello', 'round-trip'], obstacle)
   return undefined

@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { WebSocket } from 'ws'
 import { softwareOf } from '../../dial/software.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import { type Hello, PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
 import type { LinkHandlers } from '../../protocol/link/handlers.ts'
 import { Link } from '../../protocol/link/link.ts'
-import { WebSocketTransport } from '../../protocol/node/websocket.ts'
+import type { Transport } from '../../protocol/link/transport.ts'
 import type { AuditEvent } from '../audit/index.ts'
 import type { User } from '../auth/index.ts'
 import type { LinkContext } from '../forward/index.ts'
@@ -42,7 +41,7 @@ const MOVE_MS = 5_000
 /** How often it looks whom it still waits for, in ms. */
 const LOOK_MS = 200
 
-/** Makes links of accepted WebSockets; keeps the set of them, for draining and for the metrics. */
+/** Makes links of what was opened for them; keeps the set of them, for draining and for the metrics. */
 export class LinkDoor {
   readonly #app: FastifyInstance
   readonly #options: WebSocketPluginOptions
@@ -69,13 +68,13 @@ export class LinkDoor {
     }
   }
 
+  /** A link over a transport that has just been opened for `request`. */
   accept(
     role: 'client' | 'agent',
-    webSocket: WebSocket,
+    transport: Transport,
     request: FastifyRequest,
     handler: RoleHandler,
-  ): void {
-    const { compression } = this.#options
+  ): Link {
     const app = this.#app
     const metrics = app.tunnelMetrics
     const connectionId = randomUUID()
@@ -88,12 +87,6 @@ export class LinkDoor {
       correlationId: request.id,
       log,
     }
-    request.socket.setNoDelay(true)
-    const transport = new WebSocketTransport(
-      webSocket,
-      request.socket,
-      compression.enabled ? compression : undefined,
-    )
     const since = performance.now()
     let isOpen = false
     const link: Link = new Link({
@@ -157,6 +150,7 @@ export class LinkDoor {
     } catch (error) {
       link.close(asTunnelError(error, 'proxy'))
     }
+    return link
   }
 
   #record(event: string, context: LinkContext, details: AuditEvent['details']): void {
@@ -179,7 +173,10 @@ export class LinkDoor {
       credential.check()
       await this.#app.tunnel.run('onConnect', context)
       await handler.ready?.(accepted, peer)
-      context.log.info({ context: { role: context.role, software: peer.software } }, 'link open')
+      context.log.info(
+        { context: { role: context.role, software: peer.software, transport: link.transport } },
+        'link open',
+      )
     } catch (thrown) {
       const error = asTunnelError(thrown, 'proxy')
       link.close(error)

@@ -14,6 +14,32 @@ export function subprotocolMissing(): TunnelError {
   })
 }
 
+export function sessionUnknown(): TunnelError {
+  return new TunnelError('SESSION_UNKNOWN', 'the link that these bytes are for is over, or is not yours', {
+    hop: 'proxy',
+  })
+}
+
+export function offsetInvalid(): TunnelError {
+  return new TunnelError('REQUEST_INVALID', 'tunnel-offset is not a number of bytes', { hop: 'proxy' })
+}
+
+export function offsetAhead(offset: number, receivedBytes: number): TunnelError {
+  const message = `bytes from ${offset} on have come, and those from ${receivedBytes} on have not`
+  return new TunnelError('REQUEST_INVALID', message, { hop: 'proxy' })
+}
+
+export function postTooLarge(max: number): TunnelError {
+  return new TunnelError('REQUEST_INVALID', `a post has at most ${max} bytes`, { hop: 'proxy' })
+}
+
+export function tooManyPosts(max: number): TunnelError {
+  return new TunnelError('RATE_LIMITED', `a link may have at most ${max} posts under way`, {
+    hop: 'proxy',
+    retryAfterMs: 1_000,
+  })
+}
+
 export function wrongRole(said: string, route: string): TunnelError {
   return new TunnelError('FRAME_INVALID', `HELLO says ${said.slice(0, 20)} on the route of a ${route}`, {
     hop: 'proxy',

@@ -1,11 +1,21 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { SUBPROTOCOL } from '../../protocol/codec/hello.ts'
-import type { AuthHook } from '../auth/index.ts'
+import { PROTOCOL_HEADER, STREAM_TYPE } from '../../protocol/link/dial-http.ts'
+import { OFFSET_HEADER, SESSION_HEADER } from '../../protocol/link/http-uplink.ts'
+import { WebSocketTransport } from '../../protocol/node/websocket.ts'
 import { AgentLinks } from './agents.ts'
 import { ClientLinks } from './clients.ts'
 import { LinkDoor, unsentBytes } from './door.ts'
-import { notAnUpgrade, originRefused, shuttingDown, subprotocolMissing } from './errors.ts'
+import {
+  notAnUpgrade,
+  offsetInvalid,
+  originRefused,
+  sessionUnknown,
+  shuttingDown,
+  subprotocolMissing,
+} from './errors.ts'
+import { type HttpSession, HttpSessions } from './http-session.ts'
 import type { WebSocketPluginOptions } from './options.ts'
 
 export interface Links {
@@ -30,6 +40,9 @@ function isOriginAllowed(origin: string, host: string, listed: readonly string[]
 
 async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOptions): Promise<void> {
   const door = new LinkDoor(app, options)
+  const sessions = new HttpSessions()
+  /** Of posts that are under way. */
+  const sessionOf = new WeakMap<FastifyRequest, HttpSession>()
   const clients = new ClientLinks(app, options.limits.linksPerUser)
   const agents = new AgentLinks(app, options.limits.agentLinksPerUser, () => app.lifecycle.draining)
 
@@ -57,27 +70,84 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
     if (app.lifecycle.draining) throw shuttingDown()
   }
 
+  async function checkStream({ headers }: FastifyRequest): Promise<void> {
+    if (headers[PROTOCOL_HEADER] !== SUBPROTOCOL) throw subprotocolMissing()
+    if (app.lifecycle.draining) throw shuttingDown()
+  }
+
   // Before anything is asked of a token or ticket: a page that may not connect must not use one up.
   async function checkOrigin({ headers: { origin }, host }: FastifyRequest): Promise<void> {
     if (origin !== undefined && !isOriginAllowed(origin, host, options.origins)) throw originRefused(origin)
   }
 
-  const onRequest = (identify: AuthHook) => [app.limitByIp, checkOrigin, identify, checkUpgrade]
-  const checkRoom = async (request: FastifyRequest): Promise<void> => clients.checkRoom(request.user)
+  /** Whoever posts without a session is a stranger. */
+  async function checkSession(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const { headers, raw } = request
+    const session = sessions.find(headers[SESSION_HEADER], headers.authorization)
+    if (session !== undefined) {
+      app.letIn(raw.socket)
+      sessionOf.set(request, session)
+      return
+    }
+    reply.header('connection', 'close')
+    await app.limitByIp(request, reply)
+    throw sessionUnknown()
+  }
 
+  const doors = [
+    { role: 'client', path: '/api/tunnel/connect', handler: clients, identify: app.requireUserOrTicket },
+    { role: 'agent', path: '/api/tunnel/agent', handler: agents, identify: app.requireUser },
+  ] as const
   await app.register(async (routes) => {
-    routes.get(
-      '/api/tunnel/connect',
-      { websocket: true, onRequest: [...onRequest(app.requireUserOrTicket), checkRoom] },
-      (webSocket, request) => door.accept('client', webSocket, request, clients),
-    )
-    const checkAgentRoom = async (request: FastifyRequest): Promise<void> => agents.checkRoom(request.user)
-    routes.get(
-      '/api/tunnel/agent',
-      { websocket: true, onRequest: [...onRequest(app.requireUser), checkAgentRoom] },
-      (webSocket, request) => door.accept('agent', webSocket, request, agents),
-    )
+    // Its bytes are taken as they come.
+    routes.addContentTypeParser(STREAM_TYPE, (_request, body, done) => done(null, body))
+    for (const { role, path, handler, identify } of doors) {
+      const checkRoom = async (request: FastifyRequest): Promise<void> => handler.checkRoom(request.user)
+      const checks = (check: (request: FastifyRequest) => Promise<void>) => [
+        app.limitByIp,
+        checkOrigin,
+        identify,
+        check,
+        checkRoom,
+      ]
+      routes.get(path, { websocket: true, onRequest: checks(checkUpgrade) }, (webSocket, request) => {
+        request.socket.setNoDelay(true)
+        const compression = options.compression.enabled ? options.compression : undefined
+        const transport = new WebSocketTransport(webSocket, request.socket, compression)
+        door.accept(role, transport, request, handler)
+      })
+      routes.post(`${path}/stream`, { onRequest: checks(checkStream) }, async (request, reply) => {
+        reply.hijack()
+        app.letIn(request.socket)
+        const { authorization } = request.headers
+        const session = sessions.open(reply.raw, authorization, options.limits.maxFrameBytes)
+        session.begin(reply.raw, { 'x-correlation-id': request.id })
+        const link = door.accept(role, session.transport, request, handler)
+        session.onPost = () => link.charge(POST_COST)
+      })
+      routes.post(`${path}/stream/up`, { onRequest: checkSession }, async (request, reply) => {
+        const session = sessionOf.get(request) as HttpSession
+        try {
+          await session.take(offsetOf(request.headers[OFFSET_HEADER]), request.raw)
+        } catch (error) {
+          // What is left of its body is not worth reading.
+          reply.header('connection', 'close')
+          throw error
+        }
+        return reply.code(204).send()
+      })
+    }
   })
+}
+
+/** What a post costs whoever reads it, in µs, beside the frames in it. */
+const POST_COST = 100
+
+/** @throws {TunnelError} REQUEST_INVALID */
+function offsetOf(header: string | string[] | undefined): number {
+  const offset = typeof header === 'string' && /^\d{1,15}$/.test(header) ? Number(header) : Number.NaN
+  if (Number.isSafeInteger(offset)) return offset
+  throw offsetInvalid()
 }
 
 export default fp(websocketPlugin, {
@@ -91,6 +161,7 @@ export default fp(websocketPlugin, {
     'tunnel-auth',
     'tunnel-policy',
     'tunnel-ratelimit',
+    'tunnel-sockets',
     'tunnel-machines',
     'tunnel-forward',
   ],

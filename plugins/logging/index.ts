@@ -42,6 +42,9 @@ export const requestLogging = {
 /** What is logged of a path that is none of ours, in characters. */
 const MAX_PATH = 200
 
+/** The answer that is a link, and the posts that belong to it. */
+const LINK_ROUTES = /^\/api\/tunnel\/(connect|agent)\/stream(\/up)?$/
+
 /** Asked for every few seconds by machines; of interest only when something is searched for. */
 const QUIET_ROUTES = /^\/api\/tunnel\/(health(\/ready)?|metrics)$/
 
@@ -62,7 +65,7 @@ async function loggingPlugin(app: FastifyInstance, { slowMs, output }: LoggingOp
       durationMs,
     }
     // The answer to an accepted upgrade "ends" with its link.
-    const isLink = 'ws' in request && request.ws === true
+    const isLink = ('ws' in request && request.ws === true) || LINK_ROUTES.test(context.route ?? '')
     if (durationMs > slowMs && !isLink) request.log.warn({ context }, 'slow request')
     else if (isLink || QUIET_ROUTES.test(context.route ?? '')) request.log.debug({ context }, 'request')
     else if (reply.statusCode < 400) request.log.info({ context }, 'request')

@@ -16,7 +16,7 @@ declare module 'fastify' {
 }
 
 /** Routes of links: their requests last as long as the link, which says nothing about requests. */
-const LINK_ROUTES = /^\/api\/tunnel\/(connect|agent|relay)$/
+const LINK_ROUTES = /^\/api\/tunnel\/(connect|agent|relay)(\/stream(\/up)?)?$/
 
 /** The service: there for every plugin, whoever may read it. */
 async function metricsService(app: FastifyInstance): Promise<void> {

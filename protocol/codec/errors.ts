@@ -27,6 +27,17 @@ export const ERROR_KINDS = {
   CONNECT_REFUSED: { category: 'network', status: 502 },
   DNS_FAILED: { category: 'network', status: 502 },
   TIMEOUT: { category: 'network', status: 504, close: 4408 },
+  // Of the way to a proxy. `network`, since dialling again may help: a certificate is renewed, a clock set, a captive portal left.
+  CERTIFICATE_EXPIRED: { category: 'network', status: 502 },
+  CERTIFICATE_NOT_YET_VALID: { category: 'network', status: 502 },
+  CERTIFICATE_UNTRUSTED: { category: 'network', status: 502 },
+  CERTIFICATE_WRONG_HOST: { category: 'network', status: 502 },
+  CERTIFICATE_NOT_PINNED: { category: 'network', status: 502 },
+  TLS_FAILED: { category: 'network', status: 502 },
+  HTTP_PROXY_AUTH_REQUIRED: { category: 'network', status: 502 },
+  HTTP_PROXY_FAILED: { category: 'network', status: 502 },
+  // Of the routes of HTTP streaming: the link that bytes are for is over.
+  SESSION_UNKNOWN: { category: 'network', status: 404 },
   RATE_LIMITED: { category: 'server', status: 429, close: 4429 },
   TOO_MANY_CONNECTIONS: { category: 'server', status: 429, close: 4429 },
   TOO_MANY_STREAMS: { category: 'server', status: 429, close: 4429 },

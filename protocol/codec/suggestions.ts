@@ -21,6 +21,19 @@ const SUGGESTIONS: Record<ErrorCode, string> = {
   CONNECT_REFUSED: 'see that the other end runs and listens at that address',
   DNS_FAILED: 'check the host name',
   TIMEOUT: 'check the network and the address, then try again',
+  CERTIFICATE_EXPIRED:
+    'its operator has to renew it; if that date lies ahead, set the clock of this computer',
+  CERTIFICATE_NOT_YET_VALID: 'set the clock of this computer',
+  CERTIFICATE_UNTRUSTED:
+    "name its authority's certificate with --ca FILE or tls.ca (NODE_EXTRA_CA_CERTS adds to the public ones); without an authority of your own, somebody may be intercepting the connection",
+  CERTIFICATE_WRONG_HOST: 'use one of its names in the address, or have one made for this name',
+  CERTIFICATE_NOT_PINNED:
+    'if the proxy has a new key, change tls.pin; otherwise somebody may be intercepting the connection',
+  TLS_FAILED: '',
+  HTTP_PROXY_AUTH_REQUIRED: 'give them in its URL: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT',
+  HTTP_PROXY_FAILED:
+    'check HTTPS_PROXY and HTTP_PROXY; NO_PROXY names what is reached without it, network.proxy=none uses none',
+  SESSION_UNKNOWN: '',
   LINK_LOST: 'check the network, then try again',
   RATE_LIMITED: 'wait, or use a token of a higher tier',
   TOO_MANY_CONNECTIONS: 'end some of your other connections',

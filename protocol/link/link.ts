@@ -11,7 +11,7 @@ import { LinkFrames } from './link-frames.ts'
 import { Liveness } from './liveness.ts'
 import type { LinkOptions } from './options.ts'
 import { StreamRequests } from './requests.ts'
-import type { Transport } from './transport.ts'
+import type { Transport, TransportKind } from './transport.ts'
 import { costOfFrame, REFUSAL_COST, type Work } from './work-meter.ts'
 import { LinkWriter } from './writer.ts'
 
@@ -112,6 +112,13 @@ export class Link {
   }
   get closedWith(): TunnelError | undefined {
     return this.#closedWith
+  }
+  get transport(): TransportKind {
+    return this.#transport.kind ?? 'websocket'
+  }
+  /** Why it goes over no WebSocket, where its dial has just found that out. */
+  get detour(): TunnelError | undefined {
+    return this.#transport.detour
   }
   /** The last measured round trip of a PING, in ms. */
   get rttMs(): number | undefined {

@@ -1,5 +1,15 @@
-/** What a link needs of whatever carries its frames: a WebSocket, or an in-memory pair in a test. */
+import type { TunnelError } from '../codec/errors.ts'
+import type { Reach } from '../options.ts'
+
+/** `local` is the socket of `tunnel up`. */
+export type TransportKind = 'websocket' | 'http' | 'local'
+
+/** What a link needs of whatever carries its frames: a WebSocket, HTTP streaming, or an in-memory pair in a test. */
 export interface Transport {
+  /** @default 'websocket' */
+  readonly kind?: TransportKind
+  /** Why it is no WebSocket, where that has just been found out. */
+  readonly detour?: TunnelError | undefined
   /** Set by the link, before anything is received. */
   receiver: TransportReceiver | undefined
   /**
@@ -41,10 +51,19 @@ export interface DialOptions {
   maxFrameBytes: number
   signal?: AbortSignal
   compression?: CompressionChoice | undefined
+  /** By what the proxy is reached, and how it is known. @default the environment's HTTP proxy, the public authorities */
+  reach?: Reach | undefined
 }
 
 /** Opens what carries a link's frames. Rejects with a TunnelError. */
-export type Dial = (url: string, options: DialOptions) => Promise<Transport>
+export interface Dial {
+  (url: string, options: DialOptions): Promise<Transport>
+  /** Nothing came over what it has opened. True: it opens something else the next time, which is worth trying at once. */
+  silent?(url: string, options: DialOptions): boolean
+}
 
 /** The same to a process beside this one that knows who we are; undefined where there is none. */
 export type DialNear = (maxFrameBytes: number) => Promise<Transport | undefined>
+
+/** As the global `fetch`, of which no redirect is followed. */
+export type Fetch = (url: string, init?: RequestInit) => Promise<Response>

@@ -1,6 +1,5 @@
 import { lookup } from 'node:dns'
 import { connect as connectTcp, isIP, type Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
 
 export interface ConnectOptions {
   host: string
@@ -91,30 +90,4 @@ export function lookupAll(host: string): Promise<readonly Address[]> {
   return new Promise((resolve, reject) => {
     lookup(host, { all: true }, (error, addresses) => (error === null ? resolve(addresses) : reject(error)))
   })
-}
-
-interface RequestOptions {
-  host?: string | null | undefined
-  hostname?: string | null | undefined
-  port?: number | string | null | undefined
-  servername?: string | undefined
-}
-
-/**
- * For `createConnection` of a request by http or https: the socket is given to `done`.
- * @param begun is given what calls the attempt off
- * @param connected TCP has connected
- */
-export function createConnection(isTls: boolean, begun: (cancel: () => void) => void, connected: () => void) {
-  return (options: RequestOptions, done: Done): undefined => {
-    const host = (options.hostname ?? options.host ?? 'localhost').replace(/^\[(.*)\]$/, '$1')
-    const port = Number(options.port ?? (isTls ? 443 : 80))
-    const cancel = connectToAny({ host, port }, (error, socket) => {
-      if (socket !== undefined) connected()
-      if (error !== null || socket === undefined || !isTls) return done(error, socket)
-      const servername = options.servername ?? (isIP(host) === 0 ? host : '')
-      done(null, connectTls({ ...(options as object), socket, servername }))
-    })
-    begun(cancel)
-  }
 }

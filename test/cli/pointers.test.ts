@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { commandOf } from '../../cli/commands.ts'
 import { accessFrom } from '../../cli/credentials.ts'
-import { describeFailure, UsageError, unusedProxy } from '../../cli/failure.ts'
+import { describeFailure, UsageError } from '../../cli/failure.ts'
 import { missingSpeedUps } from '../../cli/native.ts'
 import { run } from '../../cli/overview.ts'
 import { terminalLog } from '../../cli/terminal-log.ts'
@@ -40,14 +40,6 @@ test('before any proxy has run here, what is missing is named as the next step',
   )
   const refused = new TunnelError('CONNECT_REFUSED', 'nobody listens', { hop: 'proxy' })
   assert.match(describeFailure('tunnel ssh', refused).advice, /`tunnel server` starts one/)
-})
-
-test('an HTTP proxy that is configured and not used is named where nothing answers', () => {
-  assert.equal(unusedProxy({}), undefined)
-  assert.match(
-    unusedProxy({ https_proxy: 'http://10.0.0.1:3128' }) ?? '',
-    /^https_proxy is set, but tunnel does not use it/,
-  )
 })
 
 test('on a terminal a line of the log is a sentence', () => {

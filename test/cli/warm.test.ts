@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { connectLocal } from '../../cli/warm/dial.ts'
 import { encodeHead, encodeJson, FrameType } from '../../protocol/codec/frames.ts'
-import { LocalTransport } from '../../protocol/node/local-transport.ts'
+import { localTransport } from '../../protocol/node/local-transport.ts'
 import { helloOf, idOf } from '../plugins/links/raw-client.ts'
 import { listenTcp, startProxy, type TestProxy, until } from '../support/proxy.ts'
 import { tempFolder } from '../support/tree.ts'
@@ -134,7 +134,7 @@ test('a program that stays on its link when the proxy is another one begins noth
   assert.equal((await tunnel(['up'], { env })).code, 0)
   const [name] = readdirSync(folder).filter((each) => each.endsWith('.sock'))
   const socket = await connectLocal(join(folder, name!))
-  const transport = new LocalTransport(socket!, 1_048_576)
+  const transport = localTransport(socket!, 1_048_576)
   t.after(() => transport.terminate())
   const came: number[] = []
   transport.receiver = {
@@ -198,7 +198,7 @@ async function socketPair(t: TestContext): Promise<[Socket, Socket]> {
 
 test('a local transport gives frames back whole however they arrive, and a goodbye with its code', async (t) => {
   const [raw, socket] = await socketPair(t)
-  const transport = new LocalTransport(socket, 100)
+  const transport = localTransport(socket, 100)
   const got: string[] = []
   const closed = new Promise((resolve) => {
     transport.receiver = {
@@ -227,7 +227,7 @@ test('a local transport gives frames back whole however they arrive, and a goodb
 
 test('a local peer that sends too long a frame is closed with 1009', async (t) => {
   const [raw, socket] = await socketPair(t)
-  const transport = new LocalTransport(socket, 100)
+  const transport = localTransport(socket, 100)
   const closed = new Promise((resolve) => {
     transport.receiver = { message: () => {}, text: () => {}, drained: () => {}, closed: resolve }
   })

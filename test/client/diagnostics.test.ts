@@ -170,11 +170,10 @@ test('a certificate that nobody has signed, and one that has expired, are told w
     return `https://localhost:${await listen(t, createHttpsServer(options))}`
   }
   const unsigned = await diagnose(await serve(made))
-  failsAt(unsigned, 'tls', 'CONNECT_REFUSED', ['dns', 'tcp'])
-  assert.match(
-    unsigned.firstFailure?.detail ?? '',
-    /TLSv1\.3, X25519.*, TLS_AES_256_GCM_SHA384, good until \d{4}-/,
-  )
+  failsAt(unsigned, 'tls', 'CERTIFICATE_UNTRUSTED', ['dns', 'tcp'])
+  assert.match(unsigned.firstFailure?.detail ?? '', /is signed by itself/)
+  const known = await diagnose(await serve(made), {}, { settings: { tls: { ca: made.certFile } } })
+  assert.match(step(known, 'tls').detail, /TLSv1\.3, X25519.*, TLS_AES_256_GCM_SHA384, good until \d{4}-/)
   assert.equal(step(unsigned, 'upgrade').status, 'skipped')
 
   const expired = { ...made, certFile: `${made.certFile}.old` }
@@ -191,7 +190,7 @@ test('a certificate that nobody has signed, and one that has expired, are told w
   ]
   const { status, stderr } = spawnSync('openssl', sign, { encoding: 'utf8' })
   assert.equal(status, 0, stderr)
-  const late = await diagnose(await serve(expired))
-  failsAt(late, 'tls', 'CONNECT_REFUSED', ['dns', 'tcp'])
-  assert.match(late.firstFailure?.detail ?? '', /it expired on \d{4}-/)
+  const late = await diagnose(await serve(expired), {}, { settings: { tls: { ca: expired.certFile } } })
+  failsAt(late, 'tls', 'CERTIFICATE_EXPIRED', ['dns', 'tcp'])
+  assert.match(late.firstFailure?.detail ?? '', /expired on \d{4}-/)
 })

@@ -15,8 +15,8 @@ import {
   type Profile,
   SettingsSchema,
 } from '../../config/index.ts'
-import { variableOf } from '../../config/layers.ts'
 import { nodeAt, type SchemaNode, settingsOf } from '../../config/nodes.ts'
+import { variableOf } from '../../config/variables.ts'
 
 const ROOT = SettingsSchema as unknown as SchemaNode
 const CLIENT_ROOT = ClientSettings as unknown as SchemaNode
@@ -220,7 +220,7 @@ test('a variable one slip away from one of ours is named with what was meant', (
     ['TUNNEL_JWT_SECERT', 'TUNNEL_JWT_SECRET'],
     ['TUNNEL_MASTER_SECRET_FIEL', 'TUNNEL_MASTER_SECRET_FILE'],
     ['TUNNEL_TOKENFILE', 'TUNNEL_TOKEN_FILE'],
-    ['TUNNEL_TLS_CERT', 'TUNNEL_SERVER_TLS_CERT'],
+    ['TUNNEL_MAX_SOCKETS', 'TUNNEL_SERVER_MAX_SOCKETS'],
   ] as const) {
     const [problem, ...more] = problemsOf({ env: { [variable]: 'hunter2-value' } })
     assert.deepEqual(more, [])

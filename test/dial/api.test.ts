@@ -13,7 +13,7 @@ import type { AddressInfo } from 'node:net'
 import test, { type TestContext } from 'node:test'
 import { addressesOf } from '../../dial/addresses.ts'
 import { askPublicKey, callProxy } from '../../dial/api.ts'
-import { dialWebSocket } from '../../protocol/node/websocket.ts'
+import { dialWebSocket } from '../../protocol/node/dial-websocket.ts'
 import { makeCertificate } from '../support/certificate.ts'
 import { startProxy } from '../support/proxy.ts'
 
@@ -54,7 +54,7 @@ test('a certificate that is not accepted is named, and what helps', async (t) =>
   if (made === undefined) return t.skip('there is no openssl to make a certificate with')
   const [cert, key] = [await readFile(made.certFile), await readFile(made.keyFile)]
   const base = await listen(t, createTlsServer({ cert, key }))
-  const told = { code: 'CONNECT_REFUSED', message: /its certificate is not accepted.*NODE_EXTRA_CA_CERTS/ }
+  const told = { code: 'CERTIFICATE_UNTRUSTED', suggestion: /--ca FILE/ }
   await assert.rejects(callProxy(addressesOf(base), question), told)
   await assert.rejects(dial(base), told)
 })

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { WebSocketServer } from 'ws'
 import { encodeFrame, FrameType } from '../../../protocol/codec/frames.ts'
 import { SUBPROTOCOL } from '../../../protocol/codec/hello.ts'
-import { dialWebSocket } from '../../../protocol/node/websocket.ts'
+import { dialWebSocket } from '../../../protocol/node/dial-websocket.ts'
 
 test('a small frame that came in a large read keeps no more than its own memory', async (t) => {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1', handleProtocols: () => SUBPROTOCOL })
