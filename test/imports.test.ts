@@ -128,6 +128,15 @@ test("only a plugin's index.ts imports Fastify, types aside", () => {
   assert.ok(IMPORTS.some(({ from, to }) => pluginOf(from) !== undefined && isFastify(to)))
 })
 
+test('what a login needs is loaded by a login alone', () => {
+  const users = IMPORTS.filter(({ to }) => to === 'openid-client').map(({ from }) => from)
+  assert.deepEqual(users, ['cli/login/issuer.ts'])
+  const eager = FILES.filter((file) =>
+    /^import (?!type\b)[^\n]*login\/(issuer|kept-login)\.ts'/m.test(readFileSync(join(ROOT, file), 'utf8')),
+  )
+  assert.deepEqual(eager, [])
+})
+
 test('the protocol runs in a browser: Node and packages only below protocol/node', () => {
   const wrong = IMPORTS.filter(({ from, to, isOurs, isType }) => {
     if (areaOf(from) !== 'protocol' || from.startsWith('protocol/node/')) return false

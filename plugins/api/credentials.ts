@@ -35,7 +35,7 @@ export async function credentialRoutes(app: FastifyInstance): Promise<void> {
 
   routes.post(
     '/api/tunnel/auth/ticket',
-    { schema: schemas.makeTicket, onRequest: [app.requireUser, secretly] },
+    { schema: schemas.makeTicket, onRequest: [app.requireUser, app.requireRecord, secretly] },
     async ({ user }, reply) => {
       if (user.roles.includes('agent')) throw agentMayNotConnect()
       await take(`ticket:${user.sub}`, TICKETS)
@@ -46,13 +46,13 @@ export async function credentialRoutes(app: FastifyInstance): Promise<void> {
 
   routes.post(
     '/api/tunnel/auth/refresh',
-    { schema: schemas.refresh, onRequest: secretly, bodyLimit: MAX_BODY_BYTES },
+    { schema: schemas.refresh, onRequest: [app.requireRecord, secretly], bodyLimit: MAX_BODY_BYTES },
     async ({ body: { refreshToken, requestId }, ip, id: correlationId }) => {
       try {
         const { expiresAtMs, ...tokens } = await app.auth.refresh(refreshToken, requestId)
         return { ...tokens, expiresAt: new Date(expiresAtMs).toISOString() }
       } catch (error) {
-        const { code, category } = asTunnelError(error, 'proxy')
+        const { category } = asTunnelError(error, 'proxy')
         const reused = error as { sub?: string; session?: string }
         if (reused.sub !== undefined) {
           const details = { session: reused.session ?? '', address: ip }
@@ -60,7 +60,6 @@ export async function credentialRoutes(app: FastifyInstance): Promise<void> {
         } else if (category === 'authentication') {
           // Before it is told: what is guessed is not answered for ever.
           await take(`refresh:${networkOf(ip)}`, REFUSED)
-          app.audit.record({ event: 'auth.refresh_refused', correlationId, details: { code, address: ip } })
         }
         throw error
       }
