@@ -5,6 +5,7 @@ import { TunnelError } from '../protocol/codec/errors.ts'
 import type { Link } from '../protocol/link/link.ts'
 import type { TransportKind } from '../protocol/link/transport.ts'
 import type { StreamOpener } from '../protocol/stream/opener.ts'
+import { type ClientHooks, type HookName, Hooks } from './hooks.ts'
 import { MetricsCollector } from './metrics/collector.ts'
 import { makeParts, type Parts } from './parts.ts'
 import type { Platform } from './platform.ts'
@@ -19,6 +20,7 @@ import type { TunnelEvents, TunnelServiceOptions } from './tunnel-options.ts'
  */
 export abstract class Lifecycle extends Emitter<TunnelEvents> {
   readonly metrics: MetricsCollector
+  readonly #hooks: Hooks
   protected readonly options: TunnelServiceOptions
   protected readonly platform: Platform
   protected readonly addresses: ProxyAddress[]
@@ -40,6 +42,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     this.options = { ...options, token: oneAtATime(options.token, this.platform.clock) }
     this.addresses = addressesOf(options.url)
     this.metrics = new MetricsCollector(this.platform.clock)
+    this.#hooks = new Hooks(this.platform.clock, (error) => this.emit('error', error))
   }
 
   get state(): TunnelState {
@@ -70,6 +73,23 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     return this.#connecting
   }
 
+  /**
+   * Adds a hook; hooks of one name run in the order of their adding, each for 5 s at most. Returns what takes it out again.
+   * One that fails is told by `error`, but for `onRequest`, which ends its request.
+   * @throws {TunnelError} CONFIG_INVALID
+   */
+  addHook<Name extends HookName>(name: Name, hook: ClientHooks[Name]): () => void {
+    return this.#hooks.add(name, hook)
+  }
+
+  /** A listener that throws stops no other, and nothing that this client does. */
+  protected override listenerFailed(name: keyof TunnelEvents, thrown: unknown): void {
+    const isHeard = name !== 'error' && this.has('error')
+    if (!isHeard) return super.listenerFailed(name, thrown)
+    const text = `a listener of the event ${name} threw: ${thrown instanceof Error ? thrown.message : thrown}`
+    this.emit('error', new TunnelError('INTERNAL', text, { cause: thrown, hop: 'client', suggestion: '' }))
+  }
+
   /** Somebody waits: where the next dial is being waited for, it is made now. */
   retryNow(): void {
     this.#session?.connection.hurry()
@@ -95,6 +115,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
   protected prepare(): Promise<Parts> {
     this.#parts ??= makeParts(this.options, this.platform, {
       metrics: this.metrics,
+      hooks: this.#hooks,
       opener: () => this.opener(),
       final: () => this.#isOver || this.#isCut,
       emit: (name, ...args) => this.emit(name, ...args),
@@ -240,7 +261,9 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     const before = this.#status
     if (before.state === 'closed' && before.final) return
     this.#status = status
-    if (status.state !== before.state) this.emit('state', status.state, status)
+    if (status.state === before.state) return
+    this.emit('state', status.state, status)
+    this.#hooks.onStateChange(status, before)
   }
 }
 

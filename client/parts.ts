@@ -1,4 +1,5 @@
 import type { StreamOpener } from '../protocol/stream/opener.ts'
+import type { Hooks } from './hooks.ts'
 import type { MetricsCollector } from './metrics/collector.ts'
 import type { ClientSettings } from './options.ts'
 import type { Platform } from './platform.ts'
@@ -21,6 +22,7 @@ export interface Parts {
 /** What the parts need of the client. */
 export interface PartsOwner {
   metrics: MetricsCollector
+  hooks: Hooks
   /** @throws {TunnelError} while there is none */
   opener(): StreamOpener
   /** No link is coming any more. */
@@ -44,6 +46,7 @@ export async function makeParts(
     clock: platform.clock,
     queue,
     metrics: owner.metrics,
+    hooks: owner.hooks,
     open: (head, first, ends) => owner.opener().open(head, first, ends),
     final: () => owner.final(),
   }

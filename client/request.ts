@@ -3,7 +3,8 @@ import { asTunnelError, type TunnelError } from '../protocol/codec/errors.ts'
 import type { HeaderList, HttpResponseHead, Priority } from '../protocol/codec/heads.ts'
 import { Deadline } from './deadline.ts'
 import { Exchange } from './exchange.ts'
-import { withContentLength } from './headers.ts'
+import { headerList, withContentLength } from './headers.ts'
+import type { Hooks, RequestContext, ResponseContext } from './hooks.ts'
 import type { MetricsCollector } from './metrics/collector.ts'
 import { inPlace, type NewStreamHead, type OpenStream } from './opening.ts'
 import { isIdempotent, retryDecision, stillQueued } from './outcome.ts'
@@ -59,6 +60,7 @@ export interface RequestPath {
   readonly clock: Clock
   readonly queue: RequestQueue
   readonly metrics: MetricsCollector
+  readonly hooks: Hooks
   readonly open: OpenStream
   /** No link is coming any more. */
   readonly final: () => boolean
@@ -77,11 +79,13 @@ export async function sendRequest<T>(
   request: HttpRequest,
   take: (answer: HttpAnswer) => T | Promise<T>,
 ): Promise<T> {
+  const sending = new Sending(path, request)
   try {
-    return await new Sending(path, request).run(take)
+    return await sending.run(take)
   } catch (error) {
     const failed = asTunnelError(error, 'client')
     path.metrics.failed(failed)
+    sending.tell({ error: failed })
     throw failed
   }
 }
@@ -129,7 +133,7 @@ class Sending {
       for (let tries = 1; ; tries++) {
         let attempt: Attempt | undefined
         try {
-          attempt = await inPlace(queue, queued, (release) => this.#start(release))
+          attempt = await inPlace(queue, queued, (release) => this.#start(release, tries))
           return await this.#answer(attempt, take)
         } catch (error) {
           const waitMs = this.#afterFailure(asTunnelError(error, 'client'), tries, attempt)
@@ -154,13 +158,43 @@ class Sending {
     this.#isTaken = true
     if (attempt.isOver) this.#deadline.end()
     this.#path.metrics.answered(latencyMs)
+    this.tell({ status: head.status, headers: head.headers })
     return taken
   }
 
+  /** Tells hooks how it ended. */
+  tell(outcome: Pick<ResponseContext, 'status' | 'headers' | 'error'>): void {
+    const { machine, method, path } = this.#request
+    const latencyMs = this.#path.clock.now() - this.#startedAtMs
+    this.#path.hooks.onResponse({ machine, method, path, latencyMs, ...outcome })
+  }
+
+  /** The head as hooks want it. @throws {TunnelError} */
+  async #hooked(attempt: number): Promise<NewStreamHead> {
+    const { hooks } = this.#path
+    const { http } = this.#head
+    if (http === undefined) return this.#head
+    const { machine, target, method, path, priority = 'normal' } = this.#request
+    const context: RequestContext = {
+      machine,
+      target,
+      method,
+      path,
+      priority,
+      attempt,
+      headers: [...http.headers],
+    }
+    await hooks.onRequest(context)
+    return { ...this.#head, http: { ...http, headers: headerList(context.headers) } }
+  }
+
   /** Opens the stream in the place that was got; the place comes back when the stream is over. */
-  async #start(release: () => void): Promise<Attempt> {
+  async #start(release: () => void, tries: number): Promise<Attempt> {
     const deadline = this.#deadline
     const { kept } = this.#request
+    const { hooks } = this.#path
+    const head = hooks.has('onRequest') ? await this.#hooked(tries) : this.#head
+    if (deadline.reason !== undefined) throw deadline.reason
     if (kept !== undefined) {
       await kept.sending(this.#idempotent)
       if (deadline.reason !== undefined) throw deadline.reason
@@ -174,7 +208,7 @@ class Sending {
       deadline.offGivenUp(giveUp)
       if (this.#isTaken) deadline.end()
     }
-    const exchange = new Exchange(this.#path.open, this.#head, this.#body, onOver, () => deadline.moved())
+    const exchange = new Exchange(this.#path.open, head, this.#body, onOver, () => deadline.moved())
     attempt.exchange = exchange
     deadline.onGivenUp(giveUp)
     return attempt
