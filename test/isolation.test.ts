@@ -42,6 +42,19 @@ const OK = 200
 const ROUTES: Record<string, Entry> = {
   'GET /connect': { asks: 'user', path: '/connect', other: 'REQUEST_INVALID', agent: 'REQUEST_INVALID' },
   'GET /agent': { asks: 'user', path: '/agent', other: 'REQUEST_INVALID', agent: 'REQUEST_INVALID' },
+  'POST /connect/stream': {
+    ...{ asks: 'user', path: '/connect/stream', other: 'VERSION_UNSUPPORTED', agent: 'VERSION_UNSUPPORTED' },
+  },
+  'POST /agent/stream': {
+    ...{ asks: 'user', path: '/agent/stream', other: 'VERSION_UNSUPPORTED', agent: 'VERSION_UNSUPPORTED' },
+  },
+  // The session's own secret lets in, together with what opened it.
+  'POST /connect/stream/up': {
+    ...{ asks: 'body', path: '/connect/stream/up', other: 'SESSION_UNKNOWN', agent: 'SESSION_UNKNOWN' },
+  },
+  'POST /agent/stream/up': {
+    ...{ asks: 'body', path: '/agent/stream/up', other: 'SESSION_UNKNOWN', agent: 'SESSION_UNKNOWN' },
+  },
   'GET /machines': { asks: 'user', path: '/machines', other: OK, agent: OK },
   'GET /machines/:machine': { asks: 'user', path: '/machines/home', other: 'MACHINE_UNKNOWN', agent: OK },
   'DELETE /machines/:machine': {
