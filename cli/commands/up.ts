@@ -2,12 +2,14 @@ import { spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs'
 import { basename } from 'node:path'
 import { askToken } from '../../dial/token.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { NEVER_GIVE_UP } from '../connect.ts'
 import { type Access, accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { clientSettings, environmentOf } from '../reach.ts'
+import { unwritable } from '../replace-file.ts'
 import { selfCommand } from '../self.ts'
 import { stopSignal } from '../stop.ts'
 import { findHub } from '../warm/find.ts'
@@ -45,7 +47,11 @@ export async function run(argv: string[]): Promise<number> {
     say('already up', running)
     return EXIT.ok
   }
-  prepareFolder(path)
+  try {
+    prepareFolder(path)
+  } catch (error) {
+    throw error instanceof TunnelError ? error : unwritable(path, error)
+  }
   if (flags.foreground !== true) return inBackground(path, flags, access, (pid) => say('up', pid))
   return stay(path, access, () => say('up', process.pid))
 }

@@ -70,6 +70,10 @@ export function isOwn(path: string): boolean {
 }
 
 function isOwnFolder(dir: string): boolean {
-  const found = lstatSync(dir, { throwIfNoEntry: false })
-  return found?.isDirectory() === true && found.uid === process.getuid?.() && (found.mode & 0o077) === 0
+  try {
+    const found = lstatSync(dir)
+    return found.isDirectory() && found.uid === process.getuid?.() && (found.mode & 0o077) === 0
+  } catch {
+    return false
+  }
 }

@@ -169,6 +169,9 @@ test('a socket that nobody listens at is replaced, and a folder of others is not
   const refused = await tunnel(['up'], { env })
   assert.deepEqual([refused.code, refused.stdout], [5, ''])
   assert.match(refused.stderr, /can be entered by other users/)
+  const unmade = await tunnel(['up'], { env: { ...env, XDG_RUNTIME_DIR: process.execPath } })
+  assert.deepEqual([unmade.code, unmade.stdout], [2, ''])
+  assert.match(unmade.stderr, /^tunnel up: \S+\.sock cannot be written \(.*CONFIG_INVALID\)\n$/)
 })
 
 test('`tunnel up` that cannot reach the proxy says why, once, and stays in no background', async (t) => {
