@@ -99,8 +99,13 @@ async function bodyOf(request: Request, given: RequestInit['body']): Promise<Bod
   if (given instanceof URLSearchParams) return String(given)
   // What its caller does with the buffer from now on is not to be sent.
   const bytes = inMemory(given)
-  if (bytes === undefined) return request.body as BodyLike
+  // Anything that is no source of bytes is the string of it (Web IDL).
+  if (bytes === undefined) return isSource(given) ? (request.body as BodyLike) : String(given)
   return typeof given === 'string' ? bytes : bytes.slice()
+}
+
+function isSource(given: unknown): boolean {
+  return given === undefined || given instanceof ReadableStream || Symbol.asyncIterator in Object(given)
 }
 
 /** A redirect to another port leads there on the same address. */
