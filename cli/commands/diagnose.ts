@@ -11,8 +11,8 @@ import { clientSettings } from '../reach.ts'
 /** What the shell is told of the first step that fails; `docs/CONFIGURATION.md` lists the same. */
 export const STATUS: Record<DiagnosticName, number> = {
   dns: 11,
-  'http-proxy': 12,
-  tcp: 13,
+  tcp: 12,
+  'http-proxy': 13,
   tls: 14,
   upgrade: 15,
   authentication: 16,

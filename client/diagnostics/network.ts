@@ -23,16 +23,18 @@ export async function tryNetwork(url: string, reach: Reach, steps: Steps): Promi
   const host = bareHost(first)
   if (isIP(host) !== 0) steps.skip('dns', 'the address is no name')
   else if (!(await steps.run('dns', () => addressesOf(host)))) {
-    steps.skip(['http-proxy', 'tcp', 'tls'], 'the name has no address')
+    steps.skip(['tcp', 'http-proxy', 'tls'], 'the name has no address')
     return 'the name has no address'
   }
-  if (proxy === undefined) steps.skip('http-proxy', 'none is used')
   const isThere = await steps.run('tcp', async (signal) => {
-    const socket = await told(first.host, connectTo(first, signal))
+    const socket = await told(first.host, connectTo(first, signal)).catch((error: TunnelError) => {
+      throw proxy === undefined ? error : ofHttpProxy(error)
+    })
     const { remoteAddress, remotePort } = socket
     socket.destroy()
     return `${remoteAddress}, port ${remotePort}`
   })
+  if (proxy === undefined) steps.skip('http-proxy', 'none is used')
   const isOpen = isThere && (proxy === undefined || (await tryProxy(wayOut, proxy, steps)))
   if (!isOpen) {
     if (proxy !== undefined && !isThere) steps.skip('http-proxy', 'nothing is connected')
@@ -47,6 +49,12 @@ export async function tryNetwork(url: string, reach: Reach, steps: Steps): Promi
   return (await steps.run('tls', (signal) => shakeHands(where, wayOut, signal)))
     ? undefined
     : 'nobody knows who answers there'
+}
+
+/** It is not the tunnel's proxy that has to be started. */
+function ofHttpProxy(error: TunnelError): TunnelError {
+  const text = `the HTTP proxy on the way: ${error.message}`
+  return new TunnelError('HTTP_PROXY_FAILED', text, { cause: error, hop: 'link' })
 }
 
 /** Whether the HTTP proxy opens the way. */

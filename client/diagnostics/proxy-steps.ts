@@ -28,6 +28,8 @@ interface Watched {
   dialMs?: number
   dialledAtMs?: number
   dialError?: TunnelError
+  /** What carries frames in place of a WebSocket, and why. */
+  detour?: string
 }
 
 /** From the WebSocket to the round trip. Answers with the connected client, or nothing. */
@@ -91,6 +93,9 @@ function watchDial(dial: Dial, seen: Watched): Dial {
     try {
       const transport = await dial(url, options)
       seen.dialledAtMs = performance.now()
+      const { kind, detour } = transport
+      if (kind === 'http')
+        seen.detour = `HTTP streaming, because no WebSocket passes${detour === undefined ? '' : ` (${detour.message})`}`
       return transport
     } catch (error) {
       seen.dialError = asTunnelError(error, 'link')
@@ -127,7 +132,8 @@ async function tellDial(
     steps.skip('authentication', 'the proxy was not reached')
     return noLink()
   }
-  steps.done('upgrade', dialError === undefined ? address.link : 'the proxy answers', dialMs)
+  const opened = seen.detour ?? address.link
+  steps.done('upgrade', dialError === undefined ? opened : 'the proxy answers', dialMs)
   if (dialError !== undefined && dialError.category !== 'authentication') {
     steps.skip('authentication', 'the proxy turned us away before')
     steps.fail('hello', dialError)

@@ -3,8 +3,8 @@ import type { ErrorCode, Hop } from '../../protocol/codec/errors.ts'
 /** Every step, in the order of the way: from this computer to a service on the machine. */
 export const DIAGNOSTIC_STEPS = {
   dns: { hop: 'client', asks: 'the name of the proxy has an address' },
-  'http-proxy': { hop: 'link', asks: 'the HTTP proxy on the way lets us through' },
   tcp: { hop: 'link', asks: 'something listens there' },
+  'http-proxy': { hop: 'link', asks: 'the HTTP proxy on the way lets us through' },
   tls: { hop: 'link', asks: 'its certificate is good' },
   upgrade: { hop: 'link', asks: 'a WebSocket passes' },
   authentication: { hop: 'proxy', asks: 'the proxy takes the token' },

@@ -34,7 +34,8 @@ function delayed(transport: Transport, clock: Clock, delayMs: number): Transport
         message: (frame) => inOrder(() => receiver.message(frame)),
         text: () => inOrder(() => receiver.text()),
         drained: () => receiver.drained(),
-        closed: (code, reason) => inOrder(() => receiver.closed(code, reason)),
+        // What was on its way is lost with the connection.
+        closed: (code, reason) => receiver.closed(code, reason),
       }
     },
     get bufferedBytes() {

@@ -3,9 +3,11 @@ import { createHmac } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'node:test'
+import { MemoryStore } from '../../client/index.ts'
 import { tokenOf } from '../../examples/client/keep-refresh-token.ts'
 import { addTo } from '../../examples/client/sign-requests.ts'
 import { slowNetwork } from '../../examples/client/slow-network.ts'
+import { twoStores } from '../../examples/client/two-queues.ts'
 import { firstRefreshToken } from '../../plugins/auth/refresh-tokens.ts'
 import { clientOf, respond, startProxy as startSmallProxy } from '../client/proxy.ts'
 import { startProxy } from '../support/proxy.ts'
@@ -44,4 +46,20 @@ test('the example of a token provider keeps its refresh token in a file, and goe
   const tunnel = await proxy.connect('alice', { token: again })
   assert.equal(tunnel.state, 'connected')
   assert.ok(token.length > 0)
+})
+
+test('the example of a storage keeps a request in two stores until it has its outcome', async (t) => {
+  const kept: number[] = []
+  const [first, second] = [new MemoryStore(), new MemoryStore()]
+  const count = async () => (await second.entries('')).length
+  const proxy = await startSmallProxy(t, {
+    onStream: (stream) =>
+      void count().then((found) => respond(stream, 200, '', [['x-kept', String(kept.push(found))]])),
+  })
+  const tunnel = clientOf(t, proxy.url, { queue: { store: async () => twoStores(first, second) } })
+  await tunnel.connect()
+  const before = await count()
+  await tunnel.forwardRequest({ machine: 'home', method: 'POST', priority: 'high', body: 'x' })
+  assert.ok(kept[0]! > before)
+  assert.equal(await count(), before)
 })
