@@ -6,6 +6,7 @@ import { isProfile, unknownProfile } from '../config/profiles.ts'
 import { readSecrets, type Secrets, secretsFile } from '../config/secrets.ts'
 import { addressOf } from '../dial/addresses.ts'
 import type { TokenProvider } from '../dial/token.ts'
+import { subjectOf } from '../plugins/auth/subject.ts'
 import { signToken } from '../plugins/auth/tokens.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import {
@@ -209,7 +210,7 @@ function signOwnToken(urls: string[], env: NodeJS.ProcessEnv): string {
     throw new TunnelError('TOKEN_MISSING', message, { hop: 'client', suggestion })
   }
   return signToken(secrets.jwtSecret, {
-    sub: ownName(env),
+    sub: subjectOf(ownName(env)),
     tier: 'enterprise',
     ttlSeconds: OWN_TOKEN_SECONDS,
   })

@@ -11,3 +11,11 @@ export const SUBJECT_RULE =
 export function isSubject(value: unknown): value is string {
   return typeof value === 'string' && SUBJECT.test(value)
 }
+
+/** The user id for an account of a system, whose names may hold more (`DOMAIN\\ada`, blanks). */
+export function subjectOf(account: string): string {
+  return account
+    .replaceAll(/[^\w.@|+=:~-]/g, '-')
+    .replace(/^\./, '-')
+    .slice(0, 128)
+}

@@ -5,6 +5,7 @@ import Fastify from 'fastify'
 import { Value } from 'typebox/value'
 import auth from '../../../plugins/auth/index.ts'
 import { AuthOptions } from '../../../plugins/auth/options.ts'
+import { isSubject, subjectOf } from '../../../plugins/auth/subject.ts'
 import { DEFAULT_NAME, signToken } from '../../../plugins/auth/tokens.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { registerGround } from '../ground.ts'
@@ -165,4 +166,18 @@ test('a secret that is too short stops the start and is not told', async (t) => 
 test('a secret is measured in bytes, as the settings measure it', async (t) => {
   await start(t, { secret: 'é'.repeat(16) })
   await assert.rejects(start(t, { secret: `${'é'.repeat(15)}s` }), /at least 32 bytes, and has 31/)
+})
+
+test('every account of a system has a user id that is one', () => {
+  for (const account of [
+    'ada',
+    'DOMAIN\\ada',
+    'Ada Lovelace',
+    '.ada',
+    'ada\u0301',
+    'a'.repeat(300),
+    'uid-1000',
+  ])
+    assert.ok(isSubject(subjectOf(account)), account)
+  assert.equal(subjectOf('ada.l@example.com'), 'ada.l@example.com')
 })

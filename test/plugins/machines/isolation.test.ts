@@ -38,9 +38,9 @@ test('the same machine name for two users is two machines', async (t) => {
 
 test("a user whose id is the beginning of another's cannot name that user's machine", async (t) => {
   const proxy = await startProxy(t)
-  await proxy.startAgent('home', 'team/alice', await greeter(t, 'secret'))
+  await proxy.startAgent('home', 'team:alice', await greeter(t, 'secret'))
   const tunnel = await proxy.connect('team')
-  for (const machine of ['alice/home', '/alice/home', 'alice home']) {
+  for (const machine of ['alice/home', ':alice/home', ':alice home', 'alice home']) {
     await assert.rejects(tunnel.open({ machine, kind: 'ssh' }), { code: 'MACHINE_UNKNOWN' })
     await assert.rejects(tunnel.exec(machine, 'true'), { code: 'MACHINE_UNKNOWN' })
     const route = `machines/${encodeURIComponent(machine)}`
@@ -49,7 +49,7 @@ test("a user whose id is the beginning of another's cannot name that user's mach
     assert.equal((await proxy.api('team', `${route}/trust`, { method: 'POST' })).status, 404)
   }
   assert.deepEqual(await tunnel.machines(), [])
-  assert.equal(await greeting(proxy, 'team/alice', 'home'), 'secret')
+  assert.equal(await greeting(proxy, 'team:alice', 'home'), 'secret')
 })
 
 test('a machine may be named like a property of every object, and is unknown until it is there', async (t) => {
