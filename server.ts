@@ -12,6 +12,7 @@ import breaker from './plugins/breaker/index.ts'
 import enrolment from './plugins/enrolment/index.ts'
 import errors, { answerClientError, answerUnrouted } from './plugins/errors/index.ts'
 import forward from './plugins/forward/index.ts'
+import headers from './plugins/headers/index.ts'
 import health, { healthChecks } from './plugins/health/index.ts'
 import lifecycle, { drainOnClose } from './plugins/lifecycle/index.ts'
 import links from './plugins/links/index.ts'
@@ -77,6 +78,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-health-checks', healthChecks, {})
     await use('tunnel-logging', logging, { slowMs: settings.request.slowMs, output })
     await use('tunnel-audit', audit, { ...settings.audit, stateDir: settings.state.dir, settings })
+    await use('tunnel-headers', headers, { isTls: server.tls !== undefined })
     await use('tunnel-metrics', metrics, {})
     await use('tunnel-route-metrics', metricsOfRoutes, {})
     await use('tunnel-state', state, settings.state)
@@ -89,6 +91,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
       max: server.maxSockets,
       perAddress: server.socketsPerIp,
       behindProxy,
+      tls: server.tls,
     })
     await use('tunnel-errors', errors, {})
     await use('tunnel-upgrade', upgrade, {

@@ -34,9 +34,10 @@ export class Checks {
     const { tls } = this.#settings.server
     if (tls === undefined) return
     const [cert, key] = [this.#read('server.tls.cert', tls.cert), this.#read('server.tls.key', tls.key)]
+    const ca = this.#read('server.tls.agentCa', tls.agentCa)
     if (cert === undefined || key === undefined) return
     try {
-      createSecureContext({ cert, key })
+      createSecureContext({ cert, key, ...(ca !== undefined && { ca }) })
     } catch (error) {
       const reason = `the certificate and the key cannot be used together (${(error as Error).message})`
       this.#refuse('server.tls.cert', tls.cert, reason)

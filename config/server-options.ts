@@ -40,6 +40,13 @@ export const ServerOptions = Type.Object(
             description: 'The oldest TLS that is spoken',
             default: 'TLSv1.3',
           }),
+          agentCa: Type.Optional(
+            Type.String({
+              minLength: 1,
+              description:
+                'PEM file of authorities: agents have to show a certificate that one of them has signed',
+            }),
+          ),
         },
         { additionalProperties: false },
       ),

@@ -8,6 +8,7 @@ import { detourFile } from '../detour-file.ts'
 import { EXIT } from '../failure.ts'
 import { duration } from '../output.ts'
 import { clientSettings } from '../reach.ts'
+import { postQuantumKex, type TlsFacts, tlsOf } from '../tls.ts'
 import { machineTable } from './machines.ts'
 
 interface Health {
@@ -35,12 +36,13 @@ export async function run(argv: string[]): Promise<number> {
   // Where something else answers, the next question says so.
   const ready = (await response.json().catch(() => ({}))) as Partial<Health>
   const machines = await askMachines(access)
+  const tls = await tlsOf(access.urls[0] ?? '')
   const status = response.ok ? EXIT.ok : EXIT.failure
   const settings = await clientSettings(access)
   const transport = transportOf(access.urls[0], settings.network.transport)
   if (options.json === true) {
     process.stdout.write(
-      `${JSON.stringify({ url: access.urls[0], transport, ready: response.ok, health: ready, machines }, null, 2)}\n`,
+      `${JSON.stringify({ url: access.urls[0], transport, tls: tls ?? null, ready: response.ok, health: ready, machines }, null, 2)}\n`,
     )
     return status
   }
@@ -54,7 +56,7 @@ export async function run(argv: string[]): Promise<number> {
     `proxy ${access.urls[0]}: ${state}, up ${duration((ready.uptimeSeconds ?? 0) * 1_000)}\n`,
   )
   if (checks.length > 0) process.stdout.write(`checks: ${checks.join(', ')}\n`)
-  process.stdout.write(`\n${machineTable(machines)}`)
+  process.stdout.write(`${tlsText(tls)}${sealedText()}\n${machineTable(machines)}`)
   return status
 }
 
@@ -62,6 +64,21 @@ export async function run(argv: string[]): Promise<number> {
 function transportOf(url: string, choice: ClientSettings['network']['transport']): 'websocket' | 'http' {
   if (choice !== 'auto') return choice
   return detourFile().has(addressOf(url).link) ? 'http' : 'websocket'
+}
+
+function tlsText(tls: TlsFacts | undefined): string {
+  return tls === undefined ? '' : `TLS to the proxy: ${tls.version}, keys by ${tls.group}, ${tls.cipher}\n`
+}
+
+/** The proxy relays a sealed stream and cannot know what its ends agree on; this one's half is known. */
+function sealedText(): string {
+  const kex = postQuantumKex()
+  if (kex === undefined) return ''
+  const here =
+    kex.length === 0
+      ? 'not post-quantum: this ssh has no such key exchange'
+      : `post-quantum (${kex[0]}) where the machine's sshd has it too`
+  return `sealed streams: keys are agreed on between your ssh and the machine's sshd, ${here}\n`
 }
 
 function toldOf(check: unknown): string {

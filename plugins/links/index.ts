@@ -107,6 +107,7 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
         app.limitByIp,
         checkOrigin,
         identify,
+        ...(role === 'agent' ? [app.requireAgentCertificate] : []),
         check,
         checkRoom,
       ]
@@ -154,6 +155,7 @@ export default fp(websocketPlugin, {
   name: 'tunnel-links',
   fastify: '5.x',
   dependencies: [
+    'tunnel-sockets',
     'tunnel-lifecycle',
     'tunnel-upgrade',
     'tunnel-audit',

@@ -1,15 +1,19 @@
-import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import type { FastifyInstance } from 'fastify'
+import type { TLSSocket } from 'node:tls'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { certificateMissing } from './errors.ts'
 import { descriptorLimit, maxPerAddress, maxSockets } from './limits.ts'
 import { Newcomers } from './newcomers.ts'
 import type { SocketsOptions, TlsOptions } from './options.ts'
+import { followFiles, hasCertificate, httpsOptions } from './tls.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** Who is behind this socket is known: it no longer counts among the strangers of its address. */
     letIn(socket: Socket): void
+    /** A hook for routes of agents: FORBIDDEN for one without a certificate, where they have to have one. */
+    requireAgentCertificate(request: FastifyRequest): Promise<void>
   }
 }
 
@@ -20,7 +24,6 @@ const REQUEST_MS = 60_000
 const HEAD_MS = 15_000
 /** How often Node looks for requests that are late, in ms. */
 const CHECK_MS = 5_000
-const HANDSHAKE_MS = 10_000
 /** How long a connection outlives everything else of a server that closes, in ms. */
 const CLOSE_MS = 1_000
 
@@ -33,9 +36,7 @@ export function httpOptions(tls: TlsOptions | undefined): object {
     forceCloseConnections: 'idle',
   }
   if (tls === undefined) return { ...common, http: times }
-  const { cert, key, minVersion } = tls
-  const files = { cert: readFileSync(cert), key: readFileSync(key) }
-  return { ...common, https: { ...times, ...files, minVersion, handshakeTimeout: HANDSHAKE_MS } }
+  return { ...common, https: { ...times, ...httpsOptions(tls) } }
 }
 
 /**
@@ -49,6 +50,22 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
   const perAddress = options.behindProxy ? undefined : (options.perAddress ?? maxPerAddress(max))
   const newcomers = new Newcomers(perAddress ?? Number.POSITIVE_INFINITY)
   app.decorate('letIn', (socket: Socket) => newcomers.letIn(socket))
+
+  const { tls } = options
+  app.decorate('requireAgentCertificate', async ({ raw }: FastifyRequest) => {
+    if (tls?.agentCa !== undefined && !hasCertificate(raw.socket as TLSSocket)) throw certificateMissing()
+  })
+  if (tls !== undefined) {
+    const unfollow = followFiles(app.server, tls, {
+      reloaded: ({ fingerprint256, validTo }) => {
+        const details = { fingerprint: fingerprint256, validTo }
+        app.log.info({ context: details }, 'new connections get the new certificate')
+        app.audit.record({ event: 'tls.reloaded', details })
+      },
+      failed: (error) => app.log.error({ err: error }, 'the changed certificate or key cannot be used'),
+    })
+    app.addHook('onClose', async () => unfollow())
+  }
 
   const refused = () => app.tunnelMetrics.rateLimited.inc({ scope: 'socket', tier: 'none' })
   app.server.on('drop', refused)
@@ -86,5 +103,5 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
 export default fp(socketsPlugin, {
   name: 'tunnel-sockets',
   fastify: '5.x',
-  dependencies: ['tunnel-lifecycle', 'tunnel-health-checks', 'tunnel-metrics'],
+  dependencies: ['tunnel-audit', 'tunnel-lifecycle', 'tunnel-health-checks', 'tunnel-metrics'],
 })

@@ -3,6 +3,8 @@ export interface TlsOptions {
   cert: string
   key: string
   minVersion: 'TLSv1.2' | 'TLSv1.3'
+  /** Authorities, one of which has to vouch for each agent. */
+  agentCa?: string | undefined
 }
 
 export interface SocketsOptions {
@@ -12,4 +14,6 @@ export interface SocketsOptions {
   perAddress?: number | undefined
   /** A reverse proxy stands in front, with whose address everybody comes: `perAddress` does not hold. */
   behindProxy: boolean
+  /** With which files the server was made. */
+  tls?: TlsOptions | undefined
 }
