@@ -163,7 +163,6 @@ export default fp(websocketPlugin, {
     'tunnel-auth',
     'tunnel-policy',
     'tunnel-ratelimit',
-    'tunnel-sockets',
     'tunnel-machines',
     'tunnel-forward',
   ],
