@@ -56,7 +56,8 @@ export function connectThrough(
 /** What an HTTP proxy says of a request in place of an answer to it. */
 export function proxyRefusal(proxy: URL, status: number, what: string): TunnelError {
   const { host, username } = proxy
-  if (status !== 407) {
+  // tinyproxy says 401 where a password is wrong.
+  if (status !== 407 && status !== 401) {
     const message = `the HTTP proxy ${host} answered ${status} and does not open ${what}`
     return new TunnelError('HTTP_PROXY_FAILED', message, { hop: 'proxy' })
   }
