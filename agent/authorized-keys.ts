@@ -9,10 +9,14 @@ export interface AuthorizeOptions {
   file?: string
   /** Addresses and networks from which sshd accepts the key; empty = any. @default loopback, all of it */
   from?: string[]
+  /** What the SSH server says it is. Dropbear knows fewer restrictions, and refuses a line that has others. */
+  software?: string | undefined
 }
 
 /** What the proxy's key may do: channels to addresses and a terminal, no agent, X11 or tunnel device. */
 const RESTRICTIONS = 'restrict,port-forwarding,pty'
+/** Dropbear's `restrict` cannot be loosened again, and it has no `from`. */
+const DROPBEAR_RESTRICTIONS = 'no-agent-forwarding,no-X11-forwarding'
 /** The agent dials from another address for each user (source-address.ts). */
 const LOOPBACK = ['127.0.0.0/8', '::1']
 /** As earlier versions wrote it: such a line lets nobody in who comes from another address. */
@@ -44,7 +48,8 @@ export async function authorizeKey(publicKey: string, options: AuthorizeOptions 
     if (!isCode(error, 'EEXIST')) throw refused(`cannot make ${folder}`, error)
   })
   const owner = await checkFolder(folder)
-  const line = authorizedLine(key, options.from ?? LOOPBACK)
+  const { software, from = LOOPBACK } = options
+  const line = authorizedLine(key, software?.startsWith('dropbear') ? DROPBEAR_RESTRICTIONS : limitsOf(from))
   return await appendOnce(file, owner, (text) => (letsIn(text, key) ? undefined : line))
 }
 
@@ -58,12 +63,15 @@ export function authorizedKeysFile(): string {
 
 /** The line that lets `publicKey` in from this machine alone. Throws CONFIG_INVALID when the key is not valid. */
 export function authorizedLineOf(publicKey: string): string {
-  return authorizedLine(parsePublicKey(publicKey), LOOPBACK)
+  return authorizedLine(parsePublicKey(publicKey), limitsOf(LOOPBACK))
+}
+
+function limitsOf(from: readonly string[]): string {
+  return from.length === 0 ? RESTRICTIONS : `${RESTRICTIONS},from="${from.join(',')}"`
 }
 
 /** The line as it stands in the file. */
-export function authorizedLine({ type, blob, comment }: PublicKey, from: string[]): string {
-  const limits = from.length === 0 ? RESTRICTIONS : `${RESTRICTIONS},from="${from.join(',')}"`
+export function authorizedLine({ type, blob, comment }: PublicKey, limits: string): string {
   return [limits, type, blob, comment].filter((part) => part !== '').join(' ')
 }
 

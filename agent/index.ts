@@ -19,6 +19,7 @@ import { authorizedKeysFile, authorizeKey } from './authorized-keys.ts'
 import { MachineKeys } from './enrolment.ts'
 import type { AgentLog, AgentOptions } from './options.ts'
 import { isLoopback, SourceAddresses } from './source-address.ts'
+import { sshSoftware } from './ssh-software.ts'
 import { AgentStreams } from './streams.ts'
 
 export { type AuthorizeOptions, authorizeKey } from './authorized-keys.ts'
@@ -226,7 +227,8 @@ export class Agent {
       const text = `the proxy's key for you was not added: ${asTunnelError(error, 'agent').message}; run \`tunnel key --authorize\``
       return this.#log('warn', text, { code: asTunnelError(error, 'agent').code })
     }
-    const added = await authorizeKey(publicKey)
+    const software = await sshSoftware(this.#ssh)
+    const added = await authorizeKey(publicKey, { software })
     const where = authorizedKeysFile()
     this.#log('info', `the key of your proxy ${added ? 'was added to' : 'is in'} ${where}`)
   }

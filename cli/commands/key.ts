@@ -1,9 +1,14 @@
 import { authorizedKeysFile, authorizedLineOf, authorizeKey } from '../../agent/authorized-keys.ts'
+import { sshSoftware } from '../../agent/ssh-software.ts'
+import type { Target } from '../../protocol/codec/target.ts'
 import { askKey } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
+
+/** Whose file is written: the SSH server of this machine. */
+const OWN_SSHD: Target = { host: '127.0.0.1', port: 22, authority: '127.0.0.1:22' }
 
 export const definition: Definition = {
   name: 'key',
@@ -34,7 +39,8 @@ export async function run(argv: string[]): Promise<number> {
     process.stdout.write(options.json === true ? `${JSON.stringify({ publicKey })}\n` : `${text}\n`)
     return EXIT.ok
   }
-  const added = await authorizeKey(publicKey)
+  const software = await sshSoftware(OWN_SSHD)
+  const added = await authorizeKey(publicKey, { software })
   const file = authorizedKeysFile()
   const text = added ? `the key was added to ${file}` : `the key was in ${file} already`
   process.stdout.write(options.json === true ? `${JSON.stringify({ publicKey, added })}\n` : `${text}\n`)

@@ -126,8 +126,10 @@ export class LinkDoor {
           metrics.activeConnections.dec({ role })
           if (error.category === 'protocol' && error.code !== 'TAKEN_OVER') metrics.countError(error)
           const durationMs = Math.round(performance.now() - since)
-          log.info({ context: { role, code: error.code, reason: error.message, durationMs } }, 'link closed')
-          this.#record(isOpen ? 'link.closed' : 'link.refused', context, { outcome: error.code, durationMs })
+          const why = link.leftByPeer ? {} : { code: error.code, reason: error.message }
+          log.info({ context: { role, durationMs, ...why } }, 'link closed')
+          const outcome = link.leftByPeer ? 'ok' : error.code
+          this.#record(isOpen ? 'link.closed' : 'link.refused', context, { outcome, durationMs })
           handler.closed(accepted)
           void app.tunnel.notify('onDisconnect', context)
         },

@@ -15,6 +15,9 @@ import type { Transport, TransportKind } from './transport.ts'
 import { costOfFrame, REFUSAL_COST, type Work } from './work-meter.ts'
 import { LinkWriter } from './writer.ts'
 
+/** RFC 6455, section 7.4.1: the purpose of the connection is fulfilled. */
+const NORMAL_CLOSE = 1000
+
 /** One WebSocket with its frames: HELLO, liveness, and what becomes of each frame that comes. */
 export class Link {
   readonly #transport: Transport
@@ -35,6 +38,7 @@ export class Link {
   #idleTimer: unknown
   #closedWith: TunnelError | undefined
   #closing: TunnelError | undefined
+  #leftByPeer = false
   constructor(options: LinkOptions) {
     const { transport, dialler, hello, handlers, clock = systemClock } = options
     const { trust = dialler ? 'replica' : 'user', traffic = { sentBytes: 0, receivedBytes: 0 } } = options
@@ -113,6 +117,10 @@ export class Link {
   get closedWith(): TunnelError | undefined {
     return this.#closedWith
   }
+  /** The peer has closed it, and normally. */
+  get leftByPeer(): boolean {
+    return this.#leftByPeer
+  }
   get transport(): TransportKind {
     return this.#transport.kind ?? 'websocket'
   }
@@ -163,7 +171,12 @@ export class Link {
   /** Ends the link, telling the peer why; its streams are suspended. Without an error: a normal closure (1000). */
   close(error?: TunnelError): void {
     if (error !== undefined) this.#fail(error)
-    else this.#end(new TunnelError('ABORTED', 'the link was closed on this side', { hop: 'link' }), 1000, '')
+    else
+      this.#end(
+        new TunnelError('ABORTED', 'the link was closed on this side', { hop: 'link' }),
+        NORMAL_CLOSE,
+        '',
+      )
   }
 
   /** Closes normally when nothing stands on the link any more, or when `deadlineMs` is over. */
@@ -290,6 +303,7 @@ export class Link {
   }
 
   #transportClosed(code: number, reason: string): void {
+    this.#leftByPeer = code === NORMAL_CLOSE && this.#closing === undefined
     this.#finish(this.#closing ?? errorFromClose(code, reason))
     this.#onGone()
   }

@@ -172,7 +172,7 @@ test("sessions without a word count as links, and give their places back with th
   assert.equal(stranger.status, 401)
 })
 
-test('why a link ends is carried: its code and reason, in both directions', async (t) => {
+test('why a link ends is carried: its code and reason, in both directions; one that ends well has no error', async (t) => {
   const proxy = await startProxy(t)
   const wrong = await RawStream.begin(t, proxy, proxy.tokenOf('alice'))
   await wrong.post(record(encodeJson(FrameType.HELLO, 0, helloOf({ role: 'agent', machine: 'x' }))))
@@ -185,7 +185,7 @@ test('why a link ends is carried: its code and reason, in both directions', asyn
   const client = await proxy.connect('alice', { settings: { network: { transport: 'http' } } })
   await client.disconnect()
   const told = () => proxy.log.filter(({ message }) => message === 'link closed').at(-1)?.context
-  await until(() => told()?.reason === 'the link closed (1000)')
+  await until(() => told() !== undefined && !('code' in (told() ?? {})))
 })
 
 test('who does not read holds up no one else, and takes no more memory than a WebSocket may', async (t) => {
