@@ -71,7 +71,13 @@ export class AuditFile {
   rotateIfDue(): { from: string; deleted: string[] } | undefined {
     const { maxBytes, maxMs, keep } = this.#options
     if (this.#open === undefined || this.#isWriting || this.heldBytes > 0) return undefined
-    this.#lookAfter()
+    try {
+      this.#lookAfter()
+    } catch (error) {
+      // Its folder is gone as well.
+      this.#fail(error as Error)
+      return undefined
+    }
     const { bytes, bornMs } = this.#open
     const isDue = bytes >= maxBytes || (bytes > 0 && Date.now() - bornMs >= maxMs)
     if (!isDue || performance.now() < this.#rotateFromMs) return undefined

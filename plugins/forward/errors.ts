@@ -57,6 +57,13 @@ export function placeNeeded(machine: string): TunnelError {
   return new TunnelError('POOL_EXHAUSTED', text, { hop: 'proxy' })
 }
 
+/** The same, of a request that was sent and must not be repeated. */
+export function placeTaken(machine: string): TunnelError {
+  const cause = placeNeeded(machine)
+  const text = `${cause.message}; the request may have been executed`
+  return new TunnelError('OUTCOME_UNKNOWN', text, { hop: 'proxy', cause })
+}
+
 export function tooManyStreams(max: number): TunnelError {
   return new TunnelError('TOO_MANY_STREAMS', `a user may have at most ${max} streams at once`, {
     hop: 'proxy',

@@ -2,7 +2,14 @@ import { asTunnelError, type TunnelError } from '../../../protocol/codec/errors.
 import type { HttpRequestHead, HttpResponseHead, Priority } from '../../../protocol/codec/heads.ts'
 import { LINGER_MS } from '../../../protocol/node/join.ts'
 import type { ByteStream } from '../../../protocol/stream/byte-stream.ts'
-import { exchangeFailed, headTimeout, outcomeUnknown, placeNeeded, requestGone } from '../errors.ts'
+import {
+  exchangeFailed,
+  headTimeout,
+  outcomeUnknown,
+  placeNeeded,
+  placeTaken,
+  requestGone,
+} from '../errors.ts'
 import { AWAY_MS, type ServeContext } from '../serve.ts'
 import { Answer } from './answer.ts'
 import type { ConnectionUser, HttpConnection } from './connection.ts'
@@ -239,8 +246,15 @@ export class HttpExchange implements Waiting, ConnectionUser {
     if (this.#state === 'queued' && this.#connection === undefined) this.#origin.remove(this)
     this.#suspension = setTimeout(() => {
       if (this.#state === 'answered') return
-      this.#connection?.lease.offer(() => this.fail(placeNeeded(this.#context.machine)), 'suspended')
+      this.#connection?.lease.offer(() => this.fail(this.#givenAway()), 'suspended')
     }, AWAY_MS).unref()
+  }
+
+  /** Its channel was given to another request; what had been sent may have been carried out. */
+  #givenAway(): TunnelError {
+    const { machine } = this.#context
+    const isSent = this.#state === 'sent' || this.#state === 'answering'
+    return isSent && !isIdempotent(this.#request.method) ? placeTaken(machine) : placeNeeded(machine)
   }
 
   #resumed(): void {

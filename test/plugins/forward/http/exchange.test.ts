@@ -114,6 +114,22 @@ test('a request whose client is gone offers its place after a while, and keeps i
   assert.equal(held(), 0)
 })
 
+test('a POST whose place is taken after it was sent may have been executed, and says so', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const { context, offers } = places(t)
+  const origins = new HttpOrigins(() => 0)
+  const arrived: string[] = []
+  const target = await webService(t, (incoming) => void arrived.push(incoming.method ?? ''))
+  const request = new GatewayRequest(target, '/', 'POST')
+  void origins.serve(request, context(target))
+  while (arrived.length === 0) await new Promise(setImmediate)
+  request.handlers.suspended?.()
+  t.mock.timers.tick(10_000)
+  for (const giveBack of offers) giveBack()
+  await request.closed
+  assert.equal(request.error?.code, 'OUTCOME_UNKNOWN')
+})
+
 test('a request that waits for a place asks for none while its client is gone', async (t) => {
   const { context } = places(t)
   const origins = new HttpOrigins(() => 0)
