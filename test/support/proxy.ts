@@ -203,12 +203,22 @@ export async function startProxy(scope: Scope, options: ProxyOptions = {}): Prom
   return proxy
 }
 
-/** Resolves when `holds` does, which is asked after every turn of the event loop; fails after `withinMs`. */
+/** Least and most time between two questions of `until`, in ms. */
+const ASK_AGAIN_MS = { least: 2, most: 50 }
+
+/**
+ * Resolves when `holds` does, which is asked again and again, yet for no more than a fifth of the time: one that asks
+ * the proxy for its metrics would keep a core busy. Fails after `withinMs`.
+ */
 export async function until(holds: () => boolean | Promise<boolean>, withinMs = 10_000): Promise<void> {
   const deadlineMs = performance.now() + withinMs
-  while (!(await holds())) {
-    if (performance.now() > deadlineMs) throw new Error(`not within ${withinMs} ms: ${String(holds)}`)
-    await new Promise((resolve) => setTimeout(resolve, 2))
+  for (;;) {
+    const askedAtMs = performance.now()
+    if (await holds()) return
+    const answeredAtMs = performance.now()
+    if (answeredAtMs > deadlineMs) throw new Error(`not within ${withinMs} ms: ${String(holds)}`)
+    const pauseMs = Math.min(ASK_AGAIN_MS.most, Math.max(ASK_AGAIN_MS.least, 4 * (answeredAtMs - askedAtMs)))
+    await new Promise((resolve) => setTimeout(resolve, pauseMs))
   }
 }
 
