@@ -19,7 +19,12 @@ const GROUPS = [
   /\btest\/(protocol|dial)\//,
   /\btest\/(client|config|agent|examples)\//,
   /\btest\/plugins\/(api|audit|auth|breaker|dependencies|errors|health|logging|metrics|policy|ratelimit|state)\b/,
-  /\btest\/(cli\/(documentation|failure|pointers|ssh-arguments|terminal-notices|wait-out)|docs|imports|repository)\b/,
+  /\btest\/plugins\/(enrolment|machines|pool|sockets|ssh)\b/,
+  /\btest\/plugins\/forward\/(?!life)/,
+  /\btest\/e2e\/(inspected|network|parallel|resume|revoked)\b/,
+  /\btest\/(docs|imports|repository)\b/,
+  /\btest\/cli\/(copy\/progress|documentation|failure|forwarding\/(socks-protocol|specification)|pointers|shell\/|ssh-arguments|table|terminal-notices|wait-out)\b/,
+  /\btest\/cli\/(audit-verify|contexts|credentials|diagnose|enroll|install|request|stdio)\b/,
 ]
 /** How long a process may take to follow its parent, in ms. */
 const LEAVE_MS = 3_000

@@ -22,7 +22,7 @@ export interface CellOptions {
   /** Longest that one run of the program may take, in ms. */
   timeoutMs: number
   /** What it runs on, with relays and `watchSshd`. Default: one of its own, as the fault needs it. */
-  topology?: Topology
+  topology?: Topology | undefined
   /** Ends everything. */
   signal?: AbortSignal
 }

@@ -8,7 +8,7 @@ import { listenTcp } from '../support/proxy.ts'
 import { requireSystem, startSshd } from '../support/sshd.ts'
 import { freePort } from '../support/system.ts'
 import { tempFolder } from '../support/tree.ts'
-import { isolated, startTunnel, tunnel } from './tunnel.ts'
+import { isolated, startTunnel, tunnel, tunnelLines } from './tunnel.ts'
 import { buildWay } from './way.ts'
 
 const skip = requireSystem('sshd', 'ssh')
@@ -18,23 +18,29 @@ test('what goes wrong on the way is one line at the person, with its hop, its co
 }, async (t) => {
   const way = await buildWay(t)
   const { env } = way
-  /** Runs a command that fails, and gives its only line. */
-  const failing = async (line: string, status: number, more: NodeJS.ProcessEnv = {}): Promise<string> => {
-    const { code, stdout, stderr } = await tunnel(line.split(' '), { env: { ...env, ...more } })
-    assert.equal(code, status, stderr)
-    assert.equal(stdout, '')
-    assert.match(stderr, /^tunnel \w+: [^\n]+\n$/)
-    return stderr
+  /** Runs commands that fail, one after the other, and gives the only line of each. */
+  const allFail = async (lines: readonly string[], status: number, more: NodeJS.ProcessEnv = {}) => {
+    const words = lines.map((line) => line.split(' '))
+    const printed = await tunnelLines(words, { ...env, ...more })
+    for (const [index, { code, stdout, stderr }] of printed.entries()) {
+      assert.equal(code, status, `${lines[index]}: ${stderr}`)
+      assert.equal(stdout, '')
+      assert.match(stderr, /^tunnel \w+: [^\n]+\n$/)
+    }
+    return printed.map(({ stderr }) => stderr)
   }
+  /** The same of one. */
+  const failing = async (line: string, status: number, more: NodeJS.ProcessEnv = {}): Promise<string> =>
+    (await allFail([line], status, more))[0] ?? ''
 
   await t.test('an expired token, and none', async () => {
     const secret = readSecrets(env.TUNNEL_STATE_DIR ?? '')?.jwtSecret ?? ''
     const expired = signToken(secret, { sub: 'alice', ttlSeconds: -3_600 })
     const bare = { TUNNEL_STATE_DIR: '/nonexistent' }
-    for (const line of ['machines', 'stdio home', 'request http://home:80/']) {
-      assert.match(await failing(line, 3, { TUNNEL_TOKEN: expired }), /\(proxy, TOKEN_EXPIRED\)/)
-      assert.match(await failing(line, 3, bare), /\(client, TOKEN_MISSING\)/)
-    }
+    const lines = ['machines', 'stdio home', 'request http://home:80/']
+    for (const said of await allFail(lines, 3, { TUNNEL_TOKEN: expired }))
+      assert.match(said, /\(proxy, TOKEN_EXPIRED\)/)
+    for (const said of await allFail(lines, 3, bare)) assert.match(said, /\(client, TOKEN_MISSING\)/)
   })
 
   await t.test('a port of the machine that refuses', async () => {
@@ -90,8 +96,9 @@ test('what goes wrong on the way is one line at the person, with its hop, its co
   })
 
   await t.test('a profile that there is not, for every command that reaches a proxy', async () => {
-    for (const command of ['machines', 'status', 'key', 'stdio home', 'request http://home:80/']) {
-      const told = await failing(`${command} --profile nope`, 2)
+    const commands = ['machines', 'status', 'key', 'stdio home', 'request http://home:80/']
+    const lines = commands.map((command) => `${command} --profile nope`)
+    for (const told of await allFail(lines, 2)) {
       assert.match(told, /"nope" is not a known profile; known are default, .*\(client, CONFIG_INVALID\)/)
     }
     assert.match(await failing('machines', 2, { TUNNEL_PROFILE: 'nope' }), /"nope"/)
@@ -101,8 +108,8 @@ test('what goes wrong on the way is one line at the person, with its hop, its co
     'settings of the environment hold for commands too, and their mistakes are named',
     async () => {
       const wrong = { TUNNEL_REQUEST_TIMEOUT_MS: 'abc', TUNNEL_BACKOFF_JITTR: '1' }
-      for (const command of ['exec home -- true', 'stdio home', 'request http://home:80/']) {
-        const told = await failing(command, 2, wrong)
+      const lines = ['exec home -- true', 'stdio home', 'request http://home:80/']
+      for (const told of await allFail(lines, 2, wrong)) {
         assert.match(told, /request\.timeoutMs = "abc" \(environment/)
         assert.match(told, /TUNNEL_BACKOFF_JITTR .*did you mean/)
       }
@@ -119,12 +126,11 @@ test('what goes wrong on the way is one line at the person, with its hop, its co
 
   await t.test('a proxy that is not there, where another of --url is', async () => {
     const gone = `http://127.0.0.1:${await freePort()}`
-    for (const urls of [
+    const lines = [
       [gone, way.url],
       [way.url, gone],
-    ]) {
-      const args = ['machines', ...urls.flatMap((url) => ['--url', url])]
-      const { code, stdout, stderr } = await tunnel(args, { env })
+    ].map((urls) => ['machines', ...urls.flatMap((url) => ['--url', url])])
+    for (const { code, stdout, stderr } of await tunnelLines(lines, env)) {
       assert.equal(code, 0, stderr)
       assert.match(stdout, /^home +o/m)
     }
@@ -142,9 +148,10 @@ test('an address where something else listens is no tunnel proxy', async (t) => 
   t.after(() => web.close())
   const silent = await listenTcp(t, (socket) => socket.once('data', () => socket.destroy()))
   for (const url of [`http://127.0.0.1:${(web.address() as AddressInfo).port}`, `http://${silent}`]) {
-    for (const line of ['machines', 'status', 'stdio home', 'key']) {
-      const { code, stderr } = await tunnel(line.split(' '), { env: { ...env, TUNNEL_URL: url } })
-      assert.equal(code, 4, `${line}: ${stderr}`)
+    const lines = [['machines'], ['status'], ['stdio', 'home'], ['key']]
+    const printed = await tunnelLines(lines, { ...env, TUNNEL_URL: url })
+    for (const [index, { code, stderr }] of printed.entries()) {
+      assert.equal(code, 4, `${lines[index]}: ${stderr}`)
       assert.match(stderr, /^tunnel \w+: [^\n]*(CONNECT_REFUSED|LINK_LOST)[^\n]*\n$/)
       assert.doesNotMatch(stderr, /welcome/)
     }

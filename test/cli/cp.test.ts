@@ -21,7 +21,7 @@ test('tunnel cp', { skip: requireSystem('sshd') }, async (t) => {
   const path = (name: string): string => join(folder, name)
   const relay = await FaultRelay.listen(t, { target: { host: '127.0.0.1', port: way.port } })
   const slowly = { ...way.env, TUNNEL_URL: `http://127.0.0.1:${relay.port}` }
-  const bytes = randomBytes(20 * MIB)
+  const bytes = randomBytes(10 * MIB)
   await writeFile(path('big'), bytes)
 
   await t.test('says nothing in a pipe when all is well, and with --json says it all', async () => {
@@ -103,7 +103,7 @@ test('tunnel cp', { skip: requireSystem('sshd') }, async (t) => {
       skip: requireSystem('script') ?? requirePty(),
     },
     async () => {
-      relay.throttle(8 * MIB)
+      relay.throttle(4 * MIB)
       const words = [...TUNNEL, 'cp', path('big'), `home:${path('shown')}`]
       const shown = onTerminal(t, words, { env: slowly, stdin: 'pipe' }, 'stty cols 20; ')
       await once(shown.child, 'close')
@@ -112,7 +112,7 @@ test('tunnel cp', { skip: requireSystem('sshd') }, async (t) => {
       const progress = drawn.filter((text) => /\d%/.test(text))
       assert.ok(progress.length > 0)
       for (const text of progress) assert.ok(text.length < 20, JSON.stringify(text))
-      assert.match(shown.stdout, /tunnel cp: one file, 21\.0 MB in 0:\d\d; checksums are equal/)
+      assert.match(shown.stdout, /tunnel cp: one file, 10\.5 MB in 0:\d\d; checksums are equal/)
     },
   )
 

@@ -6,7 +6,7 @@ import { accessFrom } from '../../cli/credentials.ts'
 import { respond, startProxy } from '../client/proxy.ts'
 import { until } from '../support/proxy.ts'
 import { tempFolder } from '../support/tree.ts'
-import { isolated, startTunnel, tunnel } from './tunnel.ts'
+import { isolated, startTunnel, tunnel, tunnelLines } from './tunnel.ts'
 
 /** A proxy that keeps the tokens it is shown, and an environment that names a file of one. */
 async function setUp(t: TestContext, content: string) {
@@ -40,17 +40,17 @@ test('TUNNEL_TOKEN_FILE is read anew for every dial: whoever renews the token wr
 
 test('a token file that is missing or empty is status 3 and says which file, and nothing is dialled', async (t) => {
   const { proxy, file, env } = await setUp(t, ' \n')
-  for (const [line, said] of [
-    ['request http://home:1/', 'is empty'],
-    ['agent --machine home --ssh 127.0.0.1:1', 'is empty'],
-    ['request http://home:1/', 'cannot read'],
-    ['machines', 'cannot read'],
+  for (const [lines, said] of [
+    [['request http://home:1/', 'agent --machine home --ssh 127.0.0.1:1'], 'is empty'],
+    [['request http://home:1/', 'machines'], 'cannot read'],
   ] as const) {
-    if (said === 'cannot read') await rm(file, { force: true })
-    const { code, stderr } = await tunnel(line.split(' '), { env })
-    assert.equal(code, 3, stderr)
-    assert.match(stderr, /^tunnel \w+: [^\n]*TOKEN_MISSING[^\n]*\n$/)
-    assert.ok(stderr.includes(file) && stderr.includes(said), stderr)
+    if (said === 'cannot read') await rm(file)
+    const words = lines.map((line) => line.split(' '))
+    for (const { code, stderr } of await tunnelLines(words, env)) {
+      assert.equal(code, 3, stderr)
+      assert.match(stderr, /^tunnel \w+: [^\n]*TOKEN_MISSING[^\n]*\n$/)
+      assert.ok(stderr.includes(file) && stderr.includes(said), stderr)
+    }
   }
   assert.deepEqual(proxy.tokens, [])
 })

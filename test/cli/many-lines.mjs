@@ -9,8 +9,9 @@ const results = []
 for (const words of asked.lines) {
   const result = { code: 0, stdout: '', stderr: '' }
   for (const name of ['stdout', 'stderr']) {
-    process[name].write = (chunk) => {
+    process[name].write = (chunk, ...more) => {
       result[name] += chunk
+      more.findLast((each) => typeof each === 'function')?.()
       return true
     }
   }

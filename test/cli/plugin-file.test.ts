@@ -5,7 +5,7 @@ import test from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { requireSystem } from '../support/sshd.ts'
 import { tempFolder } from '../support/tree.ts'
-import { isolated, startTunnel, tunnel } from './tunnel.ts'
+import { isolated, startTunnel, tunnel, tunnelLines } from './tunnel.ts'
 import { buildWay } from './way.ts'
 
 /** In a bundle of its own, so that its TunnelError is another class than the proxy's. */
@@ -48,9 +48,13 @@ test('a plugin that cannot be loaded stops the start, in one line', async (t) =>
     ['empty.mjs', 'export const x = 1', /has no default export that is a function/],
     ['throws.mjs', "throw new Error('not today')", /cannot be loaded: not today/],
   ]
-  for (const [name, text, said] of files) {
-    await writeFile(join(folder, name), text)
-    const { code, stderr } = await tunnel(['server', '--port', '0', '--plugin', join(folder, name)], { env })
+  for (const [name, text] of files) await writeFile(join(folder, name), text)
+  const printed = await tunnelLines(
+    files.map(([name]) => ['server', '--port', '0', '--plugin', join(folder, name)]),
+    env,
+  )
+  for (const [index, [, , said]] of files.entries()) {
+    const { code, stderr } = printed[index]!
     assert.equal(code, 2, stderr)
     assert.match(stderr, /^tunnel server: [^\n]*CONFIG_INVALID[^\n]*\n$/)
     assert.match(stderr, said)

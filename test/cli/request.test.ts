@@ -6,9 +6,9 @@ import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { respond, startProxy } from '../client/proxy.ts'
 import { tempFolder } from '../support/tree.ts'
-import { isolated, tunnel } from './tunnel.ts'
+import { isolated, tunnel, tunnelLines } from './tunnel.ts'
 
-/** `tunnel request`, and the streams that a proxy sees of it, which `answer` answers. */
+/** `tunnel request` once or several times in a row, and the streams that a proxy sees of it, which `answer` answers. */
 async function setUp(t: TestContext, answer: (stream: TunnelStream) => void) {
   const seen: TunnelStream[] = []
   const proxy = await startProxy(t, {
@@ -18,19 +18,30 @@ async function setUp(t: TestContext, answer: (stream: TunnelStream) => void) {
     },
   })
   const env = isolated(await tempFolder(t), { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: 'token' })
-  return { seen, request: (...args: string[]) => tunnel(['request', ...args], { env }) }
+  return {
+    seen,
+    request: (...args: string[]) => tunnel(['request', ...args], { env }),
+    requests: (lines: readonly string[][]) =>
+      tunnelLines(
+        lines.map((words) => ['request', ...words, 'http://home:1/']),
+        env,
+      ),
+  }
 }
 
 test('--priority is what the stream is opened with: normal, unless another is named', async (t) => {
-  const { seen, request } = await setUp(t, (stream) => respond(stream, 200, 'ok'))
-  assert.equal((await request('http://home:1/')).stdout, 'ok')
-  for (const priority of ['high', 'normal', 'low'])
-    assert.equal((await request('--priority', priority, 'http://home:1/')).stdout, 'ok')
+  const { seen, requests } = await setUp(t, (stream) => respond(stream, 200, 'ok'))
+  const named = ['high', 'normal', 'low', 'urgent'].map((priority) => ['--priority', priority])
+  const printed = await requests([[], ...named])
+  assert.deepEqual(
+    printed.map(({ stdout }) => stdout),
+    ['ok', 'ok', 'ok', 'ok', ''],
+  )
   assert.deepEqual(
     seen.map(({ head }) => head.priority),
     ['normal', 'high', 'normal', 'low'],
   )
-  const { code, stderr } = await request('--priority', 'urgent', 'http://home:1/')
+  const { code, stderr } = printed[4]!
   assert.equal(code, 2)
   assert.match(stderr, /--priority is one of high, normal, low, not "urgent"/)
 })
@@ -51,28 +62,29 @@ test('a POST whose fate is unknown is sent again with --idempotent, and never wi
 })
 
 test('-m limits how long the answer may take to begin, in seconds', async (t) => {
-  const { request } = await setUp(t, () => {})
-  for (const option of ['-m', '--max-time']) {
-    const { code, stderr } = await request(option, '0.25', 'http://home:1/')
+  const { requests } = await setUp(t, () => {})
+  for (const { code, stderr } of await requests(['-m', '--max-time'].map((option) => [option, '0.25']))) {
     assert.equal(code, 4)
     assert.match(stderr, /GET to home was not answered within 250 ms \(client, TIMEOUT\)/)
   }
-  for (const nonsense of ['0', 'soon', '-1', '']) {
-    const { code, stderr } = await request('-m', nonsense, 'http://home:1/')
-    assert.equal(code, 2, nonsense)
+  for (const { code, stderr } of await requests(
+    ['0', 'soon', '-1', ''].map((nonsense) => ['-m', nonsense]),
+  )) {
+    assert.equal(code, 2, stderr)
     assert.match(stderr, /--max-time takes seconds/)
   }
 })
 
 test('-L follows a redirect on the machine; without it the redirect is the answer', async (t) => {
-  const { seen, request } = await setUp(t, (stream) => {
+  const { seen, requests } = await setUp(t, (stream) => {
     if (stream.head.http?.path === '/there') return respond(stream, 200, 'arrived')
     respond(stream, 302, 'moved', [['location', 'http://127.0.0.1:1/there']])
   })
-  assert.equal((await request('http://home:1/')).stdout, 'moved')
-  assert.equal(seen.length, 1)
-  for (const option of ['-L', '--location'])
-    assert.equal((await request(option, 'http://home:1/')).stdout, 'arrived')
+  const printed = await requests([[], ['-L'], ['--location']])
+  assert.deepEqual(
+    printed.map(({ stdout }) => stdout),
+    ['moved', 'arrived', 'arrived'],
+  )
   const paths = seen.map(({ head }) => head.http?.path)
   assert.deepEqual(paths, ['/', '/', '/there', '/', '/there'])
 })

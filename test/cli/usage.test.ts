@@ -146,8 +146,12 @@ test('nobody at the address is status 4, and for ssh and exec 255', async (t) =>
     ['shell home', 255],
     ['cp home:a b', 4],
   ]
-  for (const [line, status] of lines) {
-    const { code, stderr } = await tunnel(line.split(' '), { env })
+  const printed = await tunnelLines(
+    lines.map(([line]) => line.split(' ')),
+    env,
+  )
+  for (const [index, [line, status]] of lines.entries()) {
+    const { code, stderr } = printed[index]!
     assert.equal(code, status, `${line}: ${stderr}`)
     assert.match(stderr, /^tunnel \w+: [^\n]*CONNECT_REFUSED[^\n]*\n$/)
   }
