@@ -1,3 +1,4 @@
+import fastifyJwt from '@fastify/jwt'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { LoginPlace } from '../../dial/login.ts'
@@ -12,8 +13,9 @@ import { Revocations } from './revocations.ts'
 import { type Revocation, Revoker } from './revoker.ts'
 import { type Refreshed, Sessions } from './sessions.ts'
 import { Tickets } from './tickets.ts'
-import { TokenReader } from './token-reader.ts'
+import { OWN_ALGORITHM, TokenReader } from './token-reader.ts'
 import { signToken, type TokenRequest, type User } from './tokens.ts'
+import { checked, type Verify, verifyOptions } from './verifier.ts'
 
 export type { Revocation } from './revoker.ts'
 export type { Refreshed } from './sessions.ts'
@@ -55,7 +57,11 @@ declare module 'fastify' {
     /** Refuses with FORBIDDEN a user who lacks the role; includes `requireUser`. */
     requireRole(role: string): AuthHook
   }
-  interface FastifyRequest {
+}
+
+declare module '@fastify/jwt' {
+  interface FastifyJWT {
+    payload: Record<string, unknown>
     /** Of a route with one of the hooks above; unset anywhere else. */
     user: User
   }
@@ -70,11 +76,27 @@ function issuerKeys(app: FastifyInstance, options: AuthOptions): IssuerKeys | un
   )
 }
 
+/** @fastify/jwt in a scope of its own: none of its decorators leaves it, only what it has verified. */
+async function ownTokens(app: FastifyInstance, options: AuthOptions): Promise<Verify> {
+  let verify: ((token: string) => unknown) | undefined
+  await app.register(async (scope) => {
+    const verifying = verifyOptions([OWN_ALGORITHM], options)
+    await scope.register(fastifyJwt, {
+      secret: options.secret,
+      decoratorName: 'tokenClaims',
+      verify: verifying,
+    })
+    verify = (token) => scope.jwt.verify(token)
+  })
+  if (verify === undefined) throw new Error('@fastify/jwt did not start')
+  return checked(verify, options)
+}
+
 async function authPlugin(app: FastifyInstance, options: AuthOptions): Promise<void> {
   const { secret, clockToleranceMs, issuer, audience, login } = options
   const byteLength = Buffer.byteLength(secret)
   if (byteLength < MIN_SECRET_BYTES) throw secretUnfit(byteLength)
-  const reader = new TokenReader(secret, issuerKeys(app, options), options)
+  const reader = new TokenReader(await ownTokens(app, options), issuerKeys(app, options), clockToleranceMs)
   const revocations = new Revocations(app.state)
   const sessions = new Sessions(app.state, revocations, options)
   const tickets = new Tickets(app.state.volatile)

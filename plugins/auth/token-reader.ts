@@ -3,10 +3,10 @@ import { userOf } from './claims.ts'
 import { tokenInvalid } from './errors.ts'
 import type { IssuerKeys } from './issuer-keys.ts'
 import type { User } from './tokens.ts'
-import { type Demands, type Verify, verifierOf } from './verifier.ts'
+import type { Verify } from './verifier.ts'
 
 /** The one algorithm of this server's own secret; no key of an issuer's is ever used with it. */
-const OWN_ALGORITHM = 'HS256'
+export const OWN_ALGORITHM = 'HS256'
 
 /** Reads tokens: those that this server's secret has signed, and those of the issuer where one is configured. */
 export class TokenReader {
@@ -14,10 +14,11 @@ export class TokenReader {
   readonly #issuer: IssuerKeys | undefined
   readonly #clockToleranceMs: number
 
-  constructor(secret: string, issuer: IssuerKeys | undefined, demands: Demands) {
-    this.#own = verifierOf(secret, [OWN_ALGORITHM], demands)
+  /** @param own verifies what this server's secret has signed with `OWN_ALGORITHM` */
+  constructor(own: Verify, issuer: IssuerKeys | undefined, clockToleranceMs: number) {
+    this.#own = own
     this.#issuer = issuer
-    this.#clockToleranceMs = demands.clockToleranceMs
+    this.#clockToleranceMs = clockToleranceMs
   }
 
   /** @throws {TunnelError} TOKEN_INVALID, TOKEN_EXPIRED; STATE_UNAVAILABLE where the issuer's keys are not known */

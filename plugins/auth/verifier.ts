@@ -20,21 +20,13 @@ export type Verify = (token: string) => Claims
  */
 const ACCESS_TYPES: ReadonlySet<unknown> = new Set([undefined, 'jwt', 'at+jwt'])
 
-/**
- * A verifier for one key, which is used with `algorithms` and with no other (RFC 8725, section 3.1).
- * @param key a secret, or a public key in PEM
- */
-export function verifierOf(
-  key: string | Buffer,
-  algorithms: readonly Algorithm[],
-  { issuer, audience, clockToleranceMs }: Demands,
-  types: ReadonlySet<unknown> = ACCESS_TYPES,
-): Verify {
+/** What fast-jwt is asked to check; @fastify/jwt hands it on. */
+export function verifyOptions(algorithms: readonly Algorithm[], demands: Demands) {
+  const { issuer, audience, clockToleranceMs } = demands
   const required = ['sub', 'exp']
   if (issuer !== '') required.push('iss')
   if (audience !== '') required.push('aud')
-  const verify = createVerifier({
-    key,
+  return {
     algorithms: [...algorithms],
     complete: true,
     cache: false,
@@ -43,10 +35,34 @@ export function verifierOf(
     requiredClaims: required,
     ...(issuer !== '' && { allowedIss: issuer }),
     ...(audience !== '' && { allowedAud: audience }),
-  }) as (token: string) => { header: Claims; payload: Claims }
+  }
+}
+
+/**
+ * A verifier for one key, which is used with `algorithms` and with no other (RFC 8725, section 3.1).
+ * @param key a secret, or a public key in PEM
+ */
+export function verifierOf(
+  key: string | Buffer,
+  algorithms: readonly Algorithm[],
+  demands: Demands,
+  types: ReadonlySet<unknown> = ACCESS_TYPES,
+): Verify {
+  return checked(createVerifier({ key, ...verifyOptions(algorithms, demands) }), demands, types)
+}
+
+/**
+ * What fast-jwt does not check, on top of what it does.
+ * @param verify as `verifyOptions` make it
+ */
+export function checked(
+  verify: (token: string) => unknown,
+  { clockToleranceMs }: Demands,
+  types: ReadonlySet<unknown> = ACCESS_TYPES,
+): Verify {
   return (token) => {
     try {
-      const { header, payload } = verify(token)
+      const { header, payload } = verify(token) as { header: Claims; payload: Claims }
       if (!types.has(typeOf(header.typ))) throw tokenInvalid('it is of a type that gives no access (typ)')
       // fast-jwt takes an empty `crit` for none; a header must not have one (RFC 7515, section 4.1.11).
       if ('crit' in header) throw tokenInvalid('it asks for an extension that is not known here (crit)')

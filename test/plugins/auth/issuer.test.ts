@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { IssuerKeys } from '../../../plugins/auth/issuer-keys.ts'
 import { TokenReader } from '../../../plugins/auth/token-reader.ts'
+import { verifierOf } from '../../../plugins/auth/verifier.ts'
 import type { Clock } from '../../../protocol/clock.ts'
 import { forgeries } from '../../support/forgeries.ts'
 import {
@@ -39,7 +40,7 @@ async function start(t: TestContext, keys: KeyServer['keys'] = Object.values(KEY
   const issuer = new IssuerKeys({ url: server.url, ...TIMES }, DEMANDS, clock, (error) =>
     failures.push(error),
   )
-  const reader = new TokenReader(SECRET, issuer, DEMANDS)
+  const reader = new TokenReader(verifierOf(SECRET, ['HS256'], DEMANDS), issuer, DEMANDS.clockToleranceMs)
   const codeOf = (token: string): Promise<string> =>
     reader.read(token).then(
       ({ sub }) => sub,
