@@ -109,7 +109,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     // The doors.
     const linkOptions = { heartbeat, streams, limits, compression, shutdown, origins: server.origins }
     await use('tunnel-links', links, linkOptions)
-    await use('tunnel-api', api, {})
+    await use('tunnel-api', api, { origins: server.origins })
     await use('tunnel-enrolment', enrolment, settings.enrolment)
     await use('tunnel-health', health, {})
     await use('tunnel-metrics-route', metricsRoute, { ...settings.metrics, behindProxy })

@@ -5,6 +5,7 @@ import { systemClock } from '../protocol/clock.ts'
 import { fetchBy } from '../protocol/node/http-client.ts'
 import type { Platform } from './platform.ts'
 import { loadSettings } from './profiles.ts'
+import { KeptRequests } from './queue/kept-requests.ts'
 
 /** Node's. A bundle for browsers puts another module in the place of this one. */
 export const platform: Platform = {
@@ -12,8 +13,11 @@ export const platform: Platform = {
   fetchBy,
   watchNetwork: (changed) => watchNetwork(changed),
   loadSettings,
-  // Loaded when a queue is kept: its native part takes longer than all the rest of a command's start.
-  openStore: async (dir) => (await import('./queue/level-store.ts')).LevelStore.open(dir),
+  async keepRequests(path, { queue: { dir } }, options) {
+    // Loaded when a queue is kept: its native part takes longer than all the rest of a command's start.
+    const inFolder = async () => (await import('./queue/level-store.ts')).LevelStore.open(dir)
+    return new KeptRequests(path, { store: inFolder, ...options })
+  },
   handOver: async (dir, record) => (await import('./queue/spool.ts')).leaveInSpool(dir, record),
   clock: systemClock,
   random: Math.random,

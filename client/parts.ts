@@ -4,7 +4,7 @@ import type { MetricsCollector } from './metrics/collector.ts'
 import type { ClientSettings } from './options.ts'
 import type { Platform } from './platform.ts'
 import { Forwarding } from './queue/forwarding.ts'
-import { KeptRequests } from './queue/kept-requests.ts'
+import type { RequestKeeper } from './queue/keeper.ts'
 import { RequestQueue } from './queue/request-queue.ts'
 import type { RequestPath } from './request.ts'
 import type { TunnelEvents, TunnelServiceOptions } from './tunnel-options.ts'
@@ -15,7 +15,7 @@ export interface Parts {
   queue: RequestQueue
   path: RequestPath
   /** Absent where nothing is kept on disk. */
-  kept: KeptRequests | undefined
+  kept: RequestKeeper | undefined
   forwarding: Forwarding
 }
 
@@ -51,10 +51,8 @@ export async function makeParts(
     final: () => owner.final(),
   }
   const { dir, persist } = settings.queue
-  const inFolder = dir === '' ? undefined : () => platform.openStore(dir)
-  const store = options.queue?.store ?? inFolder
-  const isKept = store !== undefined && persist !== 'none'
-  const kept = isKept ? new KeptRequests(path, { ...options.queue, store }) : undefined
+  const isKept = (dir !== '' || options.queue?.store !== undefined) && persist !== 'none'
+  const kept = isKept ? await platform.keepRequests(path, settings, options.queue ?? {}) : undefined
   kept?.on('restored', (requests) => owner.emit('restored', requests))
   kept?.on('set-aside', (entries) => owner.emit('set-aside', entries))
   kept?.on('error', (error) => owner.emit('error', error))

@@ -2,7 +2,9 @@ import type { Clock } from '../protocol/clock.ts'
 import type { Dial, DialNear, Fetch } from '../protocol/link/transport.ts'
 import type { Reach } from '../protocol/options.ts'
 import type { ClientOverrides, ClientSettings } from './options.ts'
-import type { QueueStore } from './queue/store.ts'
+import type { RequestKeeper } from './queue/keeper.ts'
+import type { KeepOptions } from './queue/kept-requests.ts'
+import type { RequestPath } from './request.ts'
 
 /** What differs between Node and a browser, and what a test holds in its hand. */
 export interface Platform {
@@ -15,11 +17,8 @@ export interface Platform {
   watchNetwork(changed: () => void): () => void
   /** @throws {TunnelError} CONFIG_INVALID */
   loadSettings(profile: string | undefined, overrides: ClientOverrides | undefined): Promise<ClientSettings>
-  /**
-   * Where the requests of `queue.dir` are kept.
-   * @throws {TunnelError} QUEUE_LOCKED where another program has it, STORE_FAILED
-   */
-  openStore(dir: string): Promise<QueueStore>
+  /** What keeps requests in `options.store`, or else in `queue.dir`; one of the two is there. */
+  keepRequests(path: RequestPath, settings: ClientSettings, options: KeepOptions): Promise<RequestKeeper>
   /** Leaves a request for the program that has the queue; resolves when it is on disk. @throws {TunnelError} STORE_FAILED */
   handOver(dir: string, record: Uint8Array): Promise<void>
   clock: Clock

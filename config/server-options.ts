@@ -16,7 +16,7 @@ export const ServerOptions = Type.Object(
     }),
     origins: Type.Array(Type.String({ minLength: 1 }), {
       default: [],
-      description: "origins whose pages may open links, beside the proxy's own",
+      description: "origins whose pages may open links, and ask for tickets, beside the proxy's own",
     }),
     maxSockets: Type.Optional(
       Type.Integer({

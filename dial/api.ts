@@ -34,17 +34,19 @@ export async function fetchFromProxy(
   if (body !== undefined) headers['content-type'] = 'application/json'
   let last: TunnelError | undefined
   for (const { api } of addresses) {
+    const url = `${api}/${route}`
+    const signal = AbortSignal.timeout(timeoutMs)
+    // A token goes nowhere but where it was meant to.
+    const init: RequestInit = { method, headers, signal, redirect: 'manual' }
+    if (body !== undefined) init.body = JSON.stringify(body)
     try {
-      const signal = AbortSignal.timeout(timeoutMs)
-      // A token goes nowhere but where it was meant to.
-      const init: RequestInit = { method, headers, signal, redirect: 'manual' }
-      if (body !== undefined) init.body = JSON.stringify(body)
-      const response = await keepProcessAlive(() => fetch(`${api}/${route}`, init))
-      if (response.status < 300 || response.status >= 400) return response
+      const response = await keepProcessAlive(() => fetch(url, init))
+      const isRedirect = response.type === 'opaqueredirect' || Math.trunc(response.status / 100) === 3
+      if (!isRedirect) return response
       last = redirected(api, response.status, response.headers.get('location'))
       await response.body?.cancel()
     } catch (error) {
-      last = unreachable(new URL(api).origin, error)
+      last = unreachable(new URL(api).origin, error, isRequest(url, init))
       if (last.hop === 'client') throw last
     }
   }
@@ -87,12 +89,25 @@ function noProxy({ url, status }: Response, cause?: unknown): TunnelError {
   return new TunnelError('CONNECT_REFUSED', notAProxy(url, status), { cause, hop: 'proxy' })
 }
 
-function unreachable(origin: string, thrown: unknown): TunnelError {
-  // What it throws without a cause is a mistake on this side.
-  const isLocal = thrown instanceof TypeError && thrown.cause === undefined
-  if (isLocal) {
+function isRequest(url: string, init: RequestInit): boolean {
+  try {
+    return new Request(url, init) !== undefined
+  } catch {
+    return false
+  }
+}
+
+/** @param isRequest it could be made; what is wrong otherwise is wrong on this side */
+function unreachable(origin: string, thrown: unknown, isRequest: boolean): TunnelError {
+  const isUntold = thrown instanceof TypeError && thrown.cause === undefined
+  if (isUntold && !isRequest) {
     const message = `the request to ${origin} could not be made`
     return new TunnelError('INTERNAL', message, { cause: thrown, hop: 'client' })
+  }
+  // A browser does not tell a network that is down from a proxy that takes no request of the page.
+  if (isUntold) {
+    const message = `no answer from the proxy at ${origin}, or it takes no pages of this origin (server.origins)`
+    return new TunnelError('CONNECT_REFUSED', message, { cause: thrown, hop: 'proxy' })
   }
   return connectionFailure(new URL(origin).host, thrown)
 }

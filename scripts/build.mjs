@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { bundle } from './bundle.mjs'
+import { bundleForBrowsers } from './bundle-browser.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const require = createRequire(import.meta.url)
@@ -40,17 +41,25 @@ function compiler() {
 const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
 const [program, ...words] = compiler()
 rmSync(join(root, 'dist'), { recursive: true, force: true })
-const compiled = spawnSync(program, [...words, '-p', join(root, 'tsconfig.build.json')], {
-  cwd: words.includes('exec') ? tmpdir() : root,
-  stdio: 'inherit',
-  // Of npm ci: what it left out is wanted here.
-  env: { ...process.env, npm_config_omit: '', npm_config_local_prefix: '' },
-})
-if (compiled.status !== 0) process.exit(compiled.status ?? 1)
+compile('tsconfig.build.json')
+// Of what is for browsers the types; its code is one bundle.
+compile('tsconfig.browser.json', '--emitDeclarationOnly')
+
+function compile(project, ...more) {
+  const { status } = spawnSync(program, [...words, '-p', join(root, project), ...more], {
+    cwd: words.includes('exec') ? tmpdir() : root,
+    stdio: 'inherit',
+    // Of npm ci: what it left out is wanted here.
+    env: { ...process.env, npm_config_omit: '', npm_config_local_prefix: '' },
+  })
+  if (status !== 0) process.exit(status ?? 1)
+}
+
 cpSync(join(root, 'config', 'profiles'), join(root, 'dist', 'config', 'profiles'), { recursive: true })
 
 // Every profile's client settings, so that `tunnel stdio` starts without TypeBox (client/profiles.ts reads them).
 const { resolveSettings } = await import(pathToFileURL(join(root, 'dist', 'client', 'settings.js')).href)
+const { ClientSettings } = await import(pathToFileURL(join(root, 'dist', 'client', 'options.js')).href)
 const profiles = join(root, 'config', 'profiles')
 const resolved = readdirSync(profiles).map((file) => {
   const name = file.replace(/\.json$/, '')
@@ -85,8 +94,9 @@ async function bundleCode() {
   if (build === undefined) return
   const dist = join(root, 'dist')
   const { exports, bin } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const modules = Object.values(exports).map((path) => path.default ?? path)
   // The last one is a program of its own, which the demo starts (cli/demo/scene.ts).
-  const entries = [...Object.values(exports), ...Object.values(bin), './dist/cli/demo/embedded-ssh.js']
+  const entries = [...modules, ...Object.values(bin), './dist/cli/demo/embedded-ssh.js']
   const bundling = bundle({
     ...{ build, outdir: dist, placesIn: dist, placesAs: '.js', isMovable: true },
     entryPoints: [...new Set(entries)].map((path) =>
@@ -94,9 +104,11 @@ async function bundleCode() {
     ),
     isInside: (name) => /^(commander|typebox|ws)(\/|$)/.test(name),
   })
+  const forBrowsers = bundleForBrowsers({ build, schema: ClientSettings, outdir: join(dist, 'browser') })
   let bundled
+  let browser
   try {
-    bundled = await bundling
+    ;[bundled, browser] = await Promise.all([bundling, forBrowsers])
   } catch (error) {
     // Its native part is an optional dependency, which may be left out.
     console.warn(`dist/ is not bundled: ${String(error).split('\n', 1)[0]}`)
@@ -106,7 +118,14 @@ async function bundleCode() {
     if (/\.js(\.map)?$/.test(name)) rmSync(join(dist, name))
   }
   bundled.write()
-  writeFileSync(join(dist, 'THIRD-PARTY-LICENSES'), bundled.packages.map(licenseOf).join('\n'))
+  mkdirSync(join(dist, 'browser'), { recursive: true })
+  for (const { path, contents } of browser.files) writeFileSync(path, contents)
+  const { page, storage } = browser.gzipped
+  console.log(
+    `dist/browser/tunnel-client.js: ${page} bytes gzipped; with the queue on disk ${page + storage}`,
+  )
+  const packages = new Set([...bundled.packages, ...browser.packages])
+  writeFileSync(join(dist, 'THIRD-PARTY-LICENSES'), [...packages].map(licenseOf).join('\n'))
 }
 
 function licenseOf(folder) {

@@ -46,12 +46,9 @@ export async function bundle({ build, entryPoints, outdir, placesIn, placesAs, i
     write: false,
     plugins: [choosePackages(isInside), keepPlaces(placesAs), preparePackages(isMovable)],
   })
-  const packages = Object.keys(metafile.inputs).flatMap(
-    (path) => /.*node_modules\/(@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? [],
-  )
   return {
     files: outputFiles.map(({ path }) => path),
-    packages: [...new Set(packages)].map((folder) => join(root, folder)),
+    packages: packagesIn(metafile),
     write: () => {
       for (const { path, text } of outputFiles) {
         mkdirSync(dirname(path), { recursive: true })
@@ -59,6 +56,14 @@ export async function bundle({ build, entryPoints, outdir, placesIn, placesAs, i
       }
     },
   }
+}
+
+/** The folders of the packages that are in a bundle. */
+export function packagesIn({ inputs }) {
+  const packages = Object.keys(inputs).flatMap(
+    (path) => /.*node_modules\/(@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? [],
+  )
+  return [...new Set(packages)].map((folder) => join(root, folder))
 }
 
 /** Marks a question of ours to esbuild, which asks us again. */

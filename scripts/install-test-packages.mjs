@@ -27,6 +27,7 @@ const PROGRAMS = {
   caddy: 'caddy',
   haproxy: 'haproxy',
   tinyproxy: 'tinyproxy-bin',
+  chromium: 'chromium',
   ...(process.argv.includes('--firsthour') && {
     ansible: 'ansible-core',
     autossh: 'autossh',

@@ -53,8 +53,10 @@ function buildIsStale() {
     'server.ts',
     'package-lock.json',
     'tsconfig.json',
+    'tsconfig.browser.json',
     'scripts/build.mjs',
     'scripts/bundle.mjs',
+    'scripts/bundle-browser.mjs',
   ].map((file) => join(root, file))
   return [...builders, ...sources].some((path) => changedAtMs(path) > builtAtMs)
 }

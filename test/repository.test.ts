@@ -50,13 +50,19 @@ test('the lockfile names no registry, and no file names a path of the machine it
 
 test('what package.json exports and runs is in dist and can be loaded', async () => {
   const { exports, bin } = JSON.parse(await read('package.json')) as {
-    exports: Record<string, string>
+    exports: Record<string, string | { default: string; browser: { types: string; default: string } }>
     bin: Record<string, string>
   }
-  for (const path of Object.values(exports)) {
+  const typed = (path: string) => ({ path, types: path.replace(/\.js$/, '.d.ts') })
+  const entries = Object.values(exports).flatMap((entry) => {
+    if (typeof entry === 'string') return typed(entry)
+    const { types, default: path } = entry.browser
+    return [typed(entry.default), { path, types }]
+  })
+  for (const { path, types } of entries) {
     const loaded: object = await import(pathToFileURL(join(root, path)).href)
     assert.ok(Object.keys(loaded).length > 0, `${path} exports nothing`)
-    await assert.doesNotReject(access(join(root, path.replace(/\.js$/, '.d.ts'))), `${path} has no types`)
+    await assert.doesNotReject(access(join(root, types)), `${path} has no types`)
   }
   for (const path of Object.values(bin)) {
     assert.match(await read(path), /^#!\/usr\/bin\/env node\n/)

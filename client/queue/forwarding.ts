@@ -6,7 +6,7 @@ import { isIdempotent, stillQueued } from '../outcome.ts'
 import { type HttpRequest, type RequestPath, sendRequest } from '../request.ts'
 import { inMemory, isBlob } from '../upload.ts'
 import { configInvalid } from './errors.ts'
-import type { KeptRequests } from './kept-requests.ts'
+import type { RequestKeeper } from './keeper.ts'
 import { type StoredRequest, withoutCredentials } from './record.ts'
 
 /** The requests of `forwardRequest` and `enqueue`: which are kept on disk, and what becomes of them at the end. */
@@ -14,13 +14,13 @@ export class Forwarding {
   readonly #path: RequestPath
   readonly #settings: ClientSettings
   /** Absent where nothing is to be kept. */
-  readonly #kept: KeptRequests | undefined
+  readonly #kept: RequestKeeper | undefined
   /** Those that are not on disk and have no outcome yet. */
   readonly #running = new Set<Promise<unknown>>()
   /** The client disconnects: with this error everything ends, and what was not sent goes on disk. */
   #cutWith: TunnelError | undefined
 
-  constructor(path: RequestPath, settings: ClientSettings, kept: KeptRequests | undefined) {
+  constructor(path: RequestPath, settings: ClientSettings, kept: RequestKeeper | undefined) {
     this.#path = path
     this.#settings = settings
     this.#kept = kept

@@ -1,5 +1,5 @@
 import { Emitter } from '../../dial/emitter.ts'
-import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
+import { asTunnelError } from '../../protocol/codec/errors.ts'
 import { takeWhole } from '../forward-request.ts'
 import type { ForwardResponse } from '../forward-response.ts'
 import { type HeadersLike, headerList } from '../headers.ts'
@@ -8,7 +8,8 @@ import { type HttpRequest, type RequestPath, sendRequest } from '../request.ts'
 import type { Cipher, SecretKey } from './cipher.ts'
 import { configInvalid } from './errors.ts'
 import { cipherOf, handedOver } from './handed-over.ts'
-import { type Entry, Journal, type SetAside } from './journal.ts'
+import { type Entry, Journal } from './journal.ts'
+import type { KeeperEvents, RequestKeeper } from './keeper.ts'
 import { RestoredRequest } from './queued-request.ts'
 import type { StoredRequest } from './record.ts'
 import type { QueueStore } from './store.ts'
@@ -26,14 +27,8 @@ export interface KeepOptions {
   credentials?: (request: StoredRequest, names: readonly string[]) => HeadersLike | Promise<HeadersLike>
 }
 
-interface Events {
-  restored: [RestoredRequest[]]
-  'set-aside': [SetAside[]]
-  error: [TunnelError]
-}
-
 /** The requests that are in the store, from their acceptance to their outcome, over all starts of the program. */
-export class KeptRequests extends Emitter<Events> {
+export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper {
   readonly #path: RequestPath
   readonly #options: KeepOptions
   readonly #cipher: Promise<Cipher | undefined>

@@ -8,6 +8,8 @@ export class QueuedRequest {
   readonly id: string
   /** It has its place in the queue, and is on disk where it is kept. Rejects with the response's error. */
   readonly accepted: Promise<void>
+  /** Resolves when it has its outcome, whatever that is. */
+  readonly over: Promise<void>
   readonly #response: Promise<ForwardResponse>
   #isClaimed = false
   #accept!: () => void
@@ -34,6 +36,10 @@ export class QueuedRequest {
       const failed = asTunnelError(error, 'client')
       if (!this.#isClaimed && failed.code !== 'STILL_QUEUED') unclaimed(failed)
     })
+    this.over = this.#response.then(
+      () => {},
+      () => {},
+    )
   }
 
   /**

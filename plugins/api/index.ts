@@ -3,10 +3,18 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Machine } from '../../dial/machine.ts'
 import { credentialRoutes } from './credentials.ts'
+import { allowOrigins } from './cross-origin.ts'
 import { agentMayNotChange } from './errors.ts'
 import * as schemas from './schemas.ts'
 
-async function apiPlugin(app: FastifyInstance): Promise<void> {
+export interface ApiOptions {
+  /** Origins whose pages may ask for what a link from a browser needs, beside the proxy's own. */
+  origins: readonly string[]
+}
+
+async function apiPlugin(app: FastifyInstance, { origins }: ApiOptions): Promise<void> {
+  // Before anything that refuses: a page has to be able to read why.
+  allowOrigins(app, origins)
   app.addHook('onRequest', app.limitByIp)
   await app.register(credentialRoutes)
   await app.register(ownRoutes)

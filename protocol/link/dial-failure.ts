@@ -75,7 +75,8 @@ function tlsFailure(code: string): Told | undefined {
 /** A redirect, which no token follows; the usual cause is a reverse proxy that sends http to https. */
 export function redirected(base: string, status: number, location: string | null | undefined): TunnelError {
   const to = location && URL.canParse(location, base) ? new URL(location, base).origin : 'elsewhere'
-  const message = `${new URL(base).origin} answered ${status} and points to ${to}: use that address`
+  const what = status === 0 ? 'with a redirect' : status // A browser hides which.
+  const message = `${new URL(base).origin} answered ${what} and points to ${to}: use that address`
   return new TunnelError('CONNECT_REFUSED', message, { hop: 'proxy' })
 }
 

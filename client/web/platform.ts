@@ -1,0 +1,28 @@
+import { dialFromPage } from '../../dial/web/dial.ts'
+import { watchNetwork } from '../../dial/web/network-watch.ts'
+import { systemClock } from '../../protocol/clock.ts'
+import type { Platform } from '../platform.ts'
+import { configInvalid } from '../queue/errors.ts'
+import { loadSettings } from './settings.ts'
+
+/** Of the package; written into the bundle by the build. */
+declare const BUILT_VERSION: string
+
+/** A browser's. */
+export const platform: Platform = {
+  dial: dialFromPage,
+  fetchBy: () => (url, init) => fetch(url, init),
+  watchNetwork,
+  loadSettings,
+  // Loaded when a queue is kept, because most pages keep none.
+  async keepRequests(path, { queue }, options) {
+    const { TabRequests } = await import('./tab-requests.ts')
+    return new TabRequests(path, queue, options)
+  },
+  async handOver() {
+    throw configInvalid('handOver: tabs share their queue by themselves; use enqueue')
+  },
+  clock: systemClock,
+  random: Math.random,
+  software: `ssh-websocket-tunnel client/${BUILT_VERSION} (browser)`,
+}

@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { gzipSync } from 'node:zlib'
+import type { BrowserContext, Page } from 'playwright-core'
+import { TunnelService } from '../../../client/index.ts'
+import { startProxy, type TestProxy } from '../../support/proxy.ts'
+import { Cleanup } from '../../support/scope.ts'
+import { startSshd } from '../../support/sshd.ts'
+import { requireSystem } from '../../support/system.ts'
+import { inPage, noChromium, openPage, servePages, startChromium } from './chromium.ts'
+import { SCENES, type Stage } from './public-api.ts'
+import { rescue } from './tabs.ts'
+import { startTarget, type Target } from './target.ts'
+
+const BUNDLE = join(import.meta.dirname, '../../../dist/browser')
+/** What a page may have to load, in bytes gzipped: a little more than it is. */
+const MOST = { page: 40_000, withQueue: 46_500 }
+
+const gzipped = (...names: string[]) =>
+  names.reduce((sum, name) => sum + gzipSync(readFileSync(join(BUNDLE, name)), { level: 9 }).length, 0)
+
+test('what a page loads stays small', () => {
+  const page = gzipped('tunnel-client.js', 'tunnel-client-chunk.js')
+  const withQueue = page + gzipped('tunnel-client-tab-requests.js')
+  assert.ok(page < MOST.page, `${page} bytes gzipped`)
+  assert.ok(withQueue < MOST.withQueue, `${withQueue} bytes gzipped`)
+})
+
+describe('a page', { skip: noChromium ?? requireSystem('sshd') }, () => {
+  const scope = new Cleanup()
+  let proxy: TestProxy
+  let target: Target
+  let context: BrowserContext
+  let origin: string
+  let stage: Omit<Stage, 'TunnelService'>
+
+  before(async () => {
+    origin = await servePages(scope)
+    proxy = await startProxy(scope, { set: [`server.origins=["${origin}"]`] })
+    target = await startTarget(scope)
+    await proxy.startAgent('home', 'alice', await startSshd(scope))
+    stage = { url: proxy.url, token: proxy.tokenOf('alice'), base: `http://home:${target.port}` }
+    context = await startChromium(scope)
+  })
+  after(() => scope.close())
+
+  /** A page with a client that is connected. */
+  const connectedPage = async (settings: object = {}): Promise<Page> => {
+    const page = await openPage(context, origin)
+    await inPage(page, 'connect', stage, settings)
+    return page
+  }
+
+  for (const [name, scene] of Object.entries(SCENES)) {
+    test(`in Node: ${name}`, () => scene({ TunnelService, ...stage }))
+  }
+  test('in Chromium: the same', async (t) => {
+    const page = await openPage(context, origin)
+    for (const name of Object.keys(SCENES)) await t.test(name, () => inPage(page, 'play', name, stage))
+    await page.close()
+  })
+
+  test('a link that is cut in the middle of a streamed answer is resumed', async () => {
+    const page = await connectedPage()
+    await inPage(page, 'begin', `${stage.base}/parts`)
+    assert.equal(await inPage(page, 'nextPart'), 'one')
+    proxy.cut('client')
+    await inPage(page, 'status', `${stage.base}/go`)
+    assert.equal(await inPage(page, 'nextPart'), 'two')
+    assert.equal(await inPage(page, 'reconnects'), 1)
+    await page.close()
+  })
+
+  test('a page that was frozen while its link died goes on when it is thawed', async () => {
+    const page = await connectedPage()
+    const devtools = await context.newCDPSession(page)
+    await devtools.send('Page.setWebLifecycleState', { state: 'frozen' })
+    proxy.cut('client')
+    await devtools.send('Page.setWebLifecycleState', { state: 'active' })
+    assert.equal(await inPage(page, 'status', `${stage.base}/echo`), 200)
+    await page.close()
+  })
+
+  test('a page of an origin that is not listed is told so', async () => {
+    const page = await openPage(context, origin.replace('127.0.0.1', 'localhost'))
+    const refusal = await inPage<string>(page, 'refusal', stage)
+    assert.match(refusal, /it takes no pages of this origin \(server\.origins\)/)
+    await page.close()
+  })
+
+  test('a request that was accepted before its page was reloaded is there afterwards', async () => {
+    const settings = { queue: { dir: 'reloaded' } }
+    const page = await connectedPage(settings)
+    const id = await inPage(page, 'accepted', target.port, '/count?ms=60000', 'kept')
+    await page.reload()
+    await page.waitForFunction('globalThis.functions !== undefined')
+    assert.deepEqual(await inPage(page, 'restored', stage, settings), [id])
+    await page.close()
+  })
+
+  test('the page in examples/browser shows an answer as it comes', async () => {
+    const page = await context.newPage()
+    await page.goto(`${origin}/examples/browser/index.html`)
+    for (const [name, value] of Object.entries({
+      proxy: stage.url,
+      token: stage.token,
+      address: `${stage.base}/parts`,
+    }))
+      await page.fill(`[name=${name}]`, value)
+    await page.click('button')
+    await page.waitForFunction("document.querySelector('output').textContent === 'one'")
+    await fetch(`http://127.0.0.1:${target.port}/go`)
+    await page.waitForFunction("document.querySelector('output').textContent === 'onetwo'")
+    await page.close()
+  })
+
+  test('five tabs have one queue: whichever is killed, each request has its outcome once', async () => {
+    const told = await rescue({ context, origin, stage, target, kills: 5, requests: 50 })
+    assert.deepEqual(told.wrong, [])
+    assert.equal(told.kills, 5)
+  })
+})
