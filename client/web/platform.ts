@@ -16,8 +16,9 @@ export const platform: Platform = {
   loadSettings,
   // Loaded when a queue is kept, because most pages keep none.
   async keepRequests(path, { queue }, options) {
-    const { TabRequests } = await import('./tab-requests.ts')
-    return new TabRequests(path, queue, options)
+    const { KeptRequests, TabRequests } = await import('./tab-requests.ts')
+    // A store of the program's own and no name that tabs could share.
+    return queue.dir === '' ? new KeptRequests(path, options) : new TabRequests(path, queue, options)
   },
   async handOver() {
     throw configInvalid('handOver: tabs share their queue by themselves; use enqueue')

@@ -11,6 +11,8 @@ import { Calls } from './calls.ts'
 import { Desk } from './desk.ts'
 import { QueueLock, type Release } from './queue-lock.ts'
 
+export { KeptRequests }
+
 /** For how long a tab that closes waits for the owner to have taken what it could not send, in ms. */
 const HAND_OVER_MS = 2_000
 
