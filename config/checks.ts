@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { createSecureContext } from 'node:tls'
 import type { Problem } from './errors.ts'
+import { MASK } from './nodes.ts'
 import type { Settings } from './schema.ts'
 
 /** What no schema can say of settings: whether files can be read, addresses are some, and what is dangerous together. */
@@ -22,6 +23,7 @@ export class Checks {
     this.#tls()
     this.#trustProxy()
     this.#issuer(profile)
+    this.#redis()
     this.#exposures()
   }
 
@@ -89,6 +91,17 @@ export class Checks {
       this.#refuse('auth.issuer', issuer, 'must name the issuer whose keys auth.jwks.url has')
   }
 
+  #redis(): void {
+    const { store, redisUrl } = this.#settings.state
+    if (store !== 'redis' && redisUrl === '') return
+    const path = 'state.redisUrl'
+    if (store !== 'redis') this.#refuse(path, MASK, 'needs state.store = redis')
+    else if (!isRedisUrl(redisUrl))
+      this.#refuse(path, MASK, 'must be redis:// or rediss://, user:password@host:port/database')
+    else if (!redisUrl.startsWith('rediss:') && !isHere(new URL(redisUrl).hostname))
+      this.warnings.push(`${path} has no TLS (rediss://): password and records cross the network readable`)
+  }
+
   #exposures(): void {
     const { server, auth, ssh } = this.#settings
     if (!LOOPBACK.test(server.host) && server.tls === undefined && server.trustProxy === false) {
@@ -105,12 +118,23 @@ export class Checks {
 const LOOPBACK = /^(127\.|::1$|localhost$)/
 const NAMED_NETWORKS: ReadonlySet<string> = new Set(['loopback', 'linklocal', 'uniquelocal'])
 
+function isHere(hostname: string): boolean {
+  return /^(127(\.\d+){3}|\[::1\]|localhost)$/.test(hostname)
+}
+
+/** Nothing behind a question mark: ioredis would take it for options. */
+function isRedisUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false
+  const { protocol, hostname, pathname, search, hash } = new URL(text)
+  const isPlain = search === '' && hash === '' && /^(\/\d{0,5})?$/.test(pathname)
+  return /^rediss?:$/.test(protocol) && hostname !== '' && isPlain
+}
+
 /** Whoever can change what it answers can make tokens. */
 function isIssuerUrl(text: string): boolean {
   if (!URL.canParse(text)) return false
   const { protocol, hostname, username, password } = new URL(text)
-  const isHere = /^(127(\.\d+){3}|\[::1\]|localhost)$/.test(hostname)
-  const isPrivate = protocol === 'https:' || (protocol === 'http:' && isHere)
+  const isPrivate = protocol === 'https:' || (protocol === 'http:' && isHere(hostname))
   return isPrivate && username === '' && password === ''
 }
 

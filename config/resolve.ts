@@ -23,8 +23,6 @@ export interface Resolved {
 
 /** Settings, or values of them, that the contract names and this version does not have. */
 const NOT_AVAILABLE: readonly { path: string; value?: string }[] = [
-  { path: 'state.store', value: 'redis' },
-  { path: 'state.redisUrl' },
   { path: 'auth.jwksUrl' },
   { path: 'auth.accessTtl' },
   { path: 'auth.refreshTtl' },

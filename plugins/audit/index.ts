@@ -61,7 +61,7 @@ async function auditPlugin(app: FastifyInstance, options: AuditPluginOptions): P
 
 /** A digest of a secret would be a way to try guesses at it. */
 function withoutSecrets(name: string, value: unknown): unknown {
-  return /(secret|token)s?$/i.test(name) ? typeof value : value
+  return /((secret|token)s?|redisUrl)$/i.test(name) ? typeof value : value
 }
 
 /** What a trail that cannot be written to means for those who come. */

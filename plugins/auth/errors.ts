@@ -27,6 +27,12 @@ export function tokenRevoked(): TunnelError {
   return new TunnelError('TOKEN_REVOKED', 'the token was revoked; get a new one', { hop: 'proxy' })
 }
 
+/** Those that were read last are too old to go by. */
+export function revocationsUnknown(): TunnelError {
+  const message = 'which tokens were revoked cannot be read just now'
+  return new TunnelError('STATE_UNAVAILABLE', message, { hop: 'proxy', retryAfterMs: 2_000 })
+}
+
 /** The same words whether it was used, has expired, or never was: whoever guesses learns nothing. */
 export function ticketInvalid(): TunnelError {
   const message = 'this ticket is not valid: it was used, has expired, or never was'

@@ -1,6 +1,7 @@
+import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { Sweep } from '../../protocol/sweep.ts'
 import type { Json, State } from '../state/index.ts'
-import { tokenRevoked } from './errors.ts'
+import { revocationsUnknown, tokenRevoked } from './errors.ts'
 import type { User } from './tokens.ts'
 
 const NAMESPACE = 'revoked'
@@ -24,6 +25,7 @@ type Revoked =
 export class Revocations {
   readonly #state: State
   readonly #nowMs: () => number
+  readonly #clock: Clock
   /** By `kind:id`, until when. */
   readonly #until = new Map<string, number>()
   readonly #sweep = new Sweep(this.#until, SWEPT_PER_WRITE)
@@ -31,9 +33,17 @@ export class Revocations {
   readonly #issuedUntil = new Map<string, number>()
   readonly #listeners = new Set<(isRevoked: (bearer: Bearer) => boolean) => void>()
 
-  constructor(state: State, nowMs: () => number = Date.now) {
+  /** When the last reading that was whole began, by `#clock`. */
+  #readAtMs = Number.NEGATIVE_INFINITY
+  #reading: Promise<void> = Promise.resolve()
+  /** Waits for the one under way. */
+  #nextReading: Promise<void> | undefined
+
+  /** @param clock by which what was read grows old */
+  constructor(state: State, nowMs: () => number = Date.now, clock: Clock = systemClock) {
     this.#state = state
     this.#nowMs = nowMs
+    this.#clock = clock
   }
 
   /** Reads them all, and keeps up with those to come; returns what ends that. */
@@ -46,13 +56,27 @@ export class Revocations {
     return stop
   }
 
-  async #readAll(): Promise<void> {
+  /** One at a time, and one more for all that ask meanwhile: that one may have passed by what was missed since. */
+  #readAll(): Promise<void> {
+    this.#nextReading ??= this.#reading
+      .catch(() => {})
+      .then(() => {
+        this.#nextReading = undefined
+        this.#reading = this.#readPages()
+        return this.#reading
+      })
+    return this.#nextReading
+  }
+
+  async #readPages(): Promise<void> {
+    const beganAtMs = this.#clock.now()
     let after: string | undefined
     do {
       const page: [string, Json][] = await this.#state.list(NAMESPACE, '', PAGE, after)
       for (const [, value] of page) this.#add(value)
       after = page.length < PAGE ? undefined : page.at(-1)?.[0]
     } while (after !== undefined)
+    this.#readAtMs = beganAtMs
   }
 
   /** Calls `listener` for each new revocation, with what says whom it concerns; returns what ends that. */
@@ -61,8 +85,10 @@ export class Revocations {
     return () => void this.#listeners.delete(listener)
   }
 
-  /** @throws {TunnelError} TOKEN_REVOKED */
+  /** @throws {TunnelError} TOKEN_REVOKED, STATE_UNAVAILABLE where it cannot be known */
   check(bearer: Bearer): void {
+    const { staleMs = Number.POSITIVE_INFINITY } = this.#state
+    if (this.#clock.now() - this.#readAtMs > staleMs) throw revocationsUnknown()
     if (this.isRevoked(bearer)) throw tokenRevoked()
   }
 

@@ -44,10 +44,12 @@ async function healthRoutes(app: FastifyInstance): Promise<void> {
     delay.meanMs > MAX_EVENT_LOOP_DELAY_MS ? 'the event loop is late' : undefined,
   )
   app.health.addCheck('accepting', () => (app.lifecycle.draining ? 'this proxy is shutting down' : undefined))
+  // State that replicas share is away for all of them at once: were none of them ready, nobody would reach a machine.
+  const isShared = app.state.staleMs !== undefined
   // A write: a full disk is still read.
   const probeState = once(STATE_PROBE_MS, () => app.state.put('health', 'probe', Date.now()))
   app.health.addCheck('state', async () => {
-    await probeState()
+    if (!isShared) await probeState()
     return undefined
   })
 

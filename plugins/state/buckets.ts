@@ -5,6 +5,11 @@ const DEFAULT_MAX_BUCKETS = 100_000
 /** Idle buckets looked at on each call: more than one, so that the table shrinks faster than it grows. */
 const SWEPT_PER_CALL = 2
 
+/** @throws {RangeError} for a cost that can never be had */
+export function checkCost({ burst }: BucketLimit, cost: number): void {
+  if (!(cost > 0 && cost <= burst)) throw new RangeError(`a bucket of ${burst} tokens can never give ${cost}`)
+}
+
 /**
  * Token buckets, each one number: the moment at which it will be full again (the generic cell rate algorithm).
  * Refilling is reading the clock, so there is no timer; a full bucket equals an absent one and is dropped.
@@ -25,9 +30,7 @@ export class Buckets {
   }
 
   take(bucket: string, limit: BucketLimit, cost = 1): TokenAnswer {
-    if (!(cost > 0 && cost <= limit.burst)) {
-      throw new RangeError(`a bucket of ${limit.burst} tokens can never give ${cost}`)
-    }
+    checkCost(limit, cost)
     const now = this.#clock.now()
     const tokenMs = 60_000 / limit.perMinute
     // A limit that was lowered since must not leave a bucket emptier than empty.

@@ -18,6 +18,23 @@ export function handedOver(): TunnelError {
   return new TunnelError('SHUTTING_DOWN', text, { hop: 'proxy', retryAfterMs: 1_000 })
 }
 
+/** Redis is away, slow, or cannot write; users are not told where it is, so what it said is the cause alone. */
+export function redisAway(cause: Error): TunnelError {
+  const text = 'the records that replicas share cannot be reached just now'
+  return new TunnelError('STATE_UNAVAILABLE', text, { cause, hop: 'proxy', retryAfterMs: 2_000 })
+}
+
+/** At the start, to the operator. */
+export function redisUnreachable(cause: Error): TunnelError {
+  const text = `Redis (state.redisUrl) cannot be reached: ${cause.message}`
+  return new TunnelError('STATE_UNAVAILABLE', text, { cause, hop: 'proxy', retryAfterMs: 2_000 })
+}
+
+export function redisRefuses(cause: Error): TunnelError {
+  const text = `Redis does not let us in (user, password, database and rights are those of state.redisUrl): ${cause.message}`
+  return new TunnelError('CONFIG_INVALID', text, { cause, hop: 'proxy' })
+}
+
 /** Tickets and the like wait for their end: until then there is no room for another. */
 export function stateFull(): TunnelError {
   const text = 'too many short-lived records are kept already'

@@ -23,12 +23,23 @@ declare module 'fastify' {
 }
 
 async function statePlugin(app: FastifyInstance, options: StateOptions): Promise<void> {
+  if (options.store === 'redis') return shared(app, options)
   const state = await EmbeddedState.open(options.dir)
   if (state.loss !== undefined)
     app.log.error({ context: { ...state.loss } }, lossText(options.dir, state.loss))
   app.decorate('state', state)
   // Whoever takes our place needs the folder; what stands here needs it no more.
   app.lifecycle.onDrain('hand over', () => state.close())
+  app.addHook('onClose', () => state.close())
+}
+
+async function shared(app: FastifyInstance, { redisUrl, staleMs }: StateOptions): Promise<void> {
+  // Whoever keeps state in the process needs no Redis client in memory.
+  const { RedisState } = await import('./redis.ts')
+  const failed = (error: Error): void =>
+    app.log.error({ err: error }, 'Redis is away: until it is back, what needs a record is refused')
+  const state = await RedisState.open({ url: redisUrl, staleMs, failed })
+  app.decorate('state', state)
   app.addHook('onClose', () => state.close())
 }
 

@@ -4,7 +4,7 @@ import { stateFull } from './errors.ts'
 import { nameOf, startOf } from './names.ts'
 import type { Json, RecordOptions, Records } from './state.ts'
 
-const DEFAULT_MAX_RECORDS = 100_000
+export const DEFAULT_MAX_RECORDS = 100_000
 /** Records that are looked at on each write: more than one, so that they go faster than they come. */
 const SWEPT_PER_WRITE = 2
 

@@ -2,9 +2,22 @@ import { type Static, Type } from 'typebox'
 
 export const StateOptions = Type.Object(
   {
-    store: Type.Literal('embedded', {
+    store: Type.Union([Type.Literal('embedded'), Type.Literal('redis')], {
       default: 'embedded',
-      description: 'memory for what may be lost with the process, LevelDB under `dir` for what may not',
+      description:
+        'embedded: memory for what may be lost with the process, LevelDB under `dir` for what may not; redis: what replicas share',
+    }),
+    redisUrl: Type.String({
+      default: '',
+      secret: true,
+      description: 'redis:// or rediss:// (TLS), with user, password and database, for the store redis',
+    }),
+    staleMs: Type.Integer({
+      default: 300_000,
+      minimum: 1_000,
+      maximum: 3_600_000,
+      description:
+        'How long the revocations that were read last are gone by while Redis is away; then no token is taken',
     }),
     // Its default depends on the environment, so config/ gives it.
     dir: Type.String({ minLength: 1, description: 'the state folder; TUNNEL_STATE_DIR is its short name' }),

@@ -75,6 +75,11 @@ export interface Watcher {
 export interface State extends Records {
   /** What was lost before the start and has not come back; undefined where nothing is missing, or it cannot be known. */
   readonly loss?: StateLoss | undefined
+  /**
+   * How long what a watcher has read may be gone by when it cannot be read anew, in ms; undefined where it cannot be
+   * missed in the first place.
+   */
+  readonly staleMs?: number | undefined
   /** Records that need not outlive the process, and cost no write to a disk; each of them has to have a `ttlMs`. */
   readonly volatile: Records
   /** Returns what ends the watch. */

@@ -15,6 +15,11 @@ export class Watchers {
     }
   }
 
+  /** Something may have been written, in whichever namespace, that was not told. */
+  missed(): void {
+    for (const those of this.#watchers.values()) for (const watcher of those) watcher.missed()
+  }
+
   written(namespace: string, key: string, value: Json): void {
     for (const watcher of this.#watchers.get(namespace) ?? []) watcher.written(key, value)
   }

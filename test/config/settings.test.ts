@@ -385,18 +385,37 @@ test('machines can be given whole or by the part, in a file, a variable and a fl
 })
 
 test('what the contract names and this version lacks is refused as such', () => {
-  const flags = [
-    'state.store=redis',
-    'state.redisUrl=redis://user:hunter2@x',
-    'auth.jwksUrl=https://x',
-    'tracing.ratio=1',
-  ]
+  const flags = ['auth.jwksUrl=https://x', 'tracing.ratio=1']
   const problems = problemsOf({ flags })
   assert.deepEqual(
     problems.map(({ path, reason }) => [path, reason]),
     flags.map((flag) => [flag.split('=')[0], 'not available in this version']),
   )
-  assert.match(problemsOf({ flags: ['state.store=mongo'] })[0]?.reason ?? '', /must be "embedded"/)
+})
+
+test('the store redis needs an address of Redis, whose password is never shown', () => {
+  const reasonOf = (...flags: string[]): string => {
+    const problems = problemsOf({ flags })
+    assert.ok(!JSON.stringify(problems).includes('hunter2'))
+    assert.deepEqual(new Set(problems.map(({ path }) => path)).size, 1)
+    return problems[0]?.reason ?? ''
+  }
+  assert.match(reasonOf('state.store=mongo'), /must be one of "embedded", "redis"/)
+  assert.match(reasonOf('state.redisUrl=redis://user:hunter2@x'), /needs state\.store = redis/)
+  for (const url of [
+    '',
+    'x',
+    'http://:hunter2@x',
+    'redis://',
+    'redis://:hunter2@x/a',
+    'redis://:hunter2@x?db=1',
+  ])
+    assert.match(reasonOf('state.store=redis', `state.redisUrl=${url}`), /must be redis:\/\/ or rediss:\/\//)
+  const warningsOf = (url: string) =>
+    load({ flags: ['state.store=redis'], env: { TUNNEL_STATE_REDIS_URL: url } }).warnings
+  assert.match(warningsOf('redis://user:hunter2@redis.example/0').join(), /no TLS/)
+  assert.deepEqual(warningsOf('rediss://user:hunter2@redis.example:6380/3'), [])
+  assert.deepEqual(warningsOf('redis://localhost'), [])
 })
 
 test('the effective settings are explained with their sources, and no secret among them', () => {

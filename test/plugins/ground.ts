@@ -8,6 +8,7 @@ import metrics from '../../plugins/metrics/index.ts'
 import ratelimit from '../../plugins/ratelimit/index.ts'
 import { RateLimitOptions } from '../../plugins/ratelimit/options.ts'
 import state from '../../plugins/state/index.ts'
+import { StateOptions } from '../../plugins/state/options.ts'
 import type { Scope } from '../support/scope.ts'
 import { tempFolder } from '../support/tree.ts'
 
@@ -19,6 +20,6 @@ export async function registerGround(scope: Scope, given: unknown, rateLimit: ob
   const stateDir = await tempFolder(scope, 'state')
   await app.register(audit, Value.Default(AuditOptions, { stateDir, settings: {} }) as AuditPluginOptions)
   await app.register(metrics)
-  await app.register(state, { store: 'embedded', dir: stateDir })
+  await app.register(state, Value.Default(StateOptions, { dir: stateDir }) as StateOptions)
   await app.register(ratelimit, Value.Default(RateLimitOptions, rateLimit) as RateLimitOptions)
 }

@@ -1,0 +1,115 @@
+import { Redis } from 'ioredis'
+import { redisAway, redisRefuses, redisUnreachable } from './errors.ts'
+import { SCRIPTS, type ScriptName } from './redis-scripts.ts'
+
+/** No call waits longer; a connection on which nothing has come for as long is given up, with all that waits on it. */
+const TIMEOUT_MS = 1_000
+const MAX_RETRY_MS = 2_000
+/** Calls under way at once: more of them than Redis answers in the time that they have. */
+const MAX_PENDING = 10_000
+/** How Redis says that the user, its password or its rights are wrong. */
+const DENIED = /^(WRONGPASS|NOAUTH|NOPERM|ERR (AUTH|invalid password|Client sent AUTH|invalid DB index))/
+
+type Argument = string | number
+
+/**
+ * One connection to Redis. Away or slow, it costs each call a second at most, and those after it nothing: until it is
+ * back they are refused at once. No call is sent a second time, as nobody knows whether the first has arrived.
+ */
+export class RedisConnection {
+  readonly #redis: Redis
+  #pending = 0
+
+  /**
+   * @param failed told once when it breaks after it was ready; what `open` meets it throws
+   * @param ready told each time that calls can be made
+   */
+  constructor(url: string, failed: (error: Error) => void, ready: () => void) {
+    this.#redis = new Redis(url, {
+      lazyConnect: true,
+      enableOfflineQueue: false,
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: 0,
+      connectTimeout: TIMEOUT_MS,
+      commandTimeout: TIMEOUT_MS,
+      socketTimeout: TIMEOUT_MS,
+      retryStrategy: (attempt) => Math.min(MAX_RETRY_MS, 50 * 2 ** attempt) * (0.5 + Math.random() / 2),
+      // Whoever subscribes has to know from when on it hears, so it does that itself.
+      autoResubscribe: false,
+      scripts: SCRIPTS,
+    })
+    let isTold = true
+    this.#redis.on('error', (error: Error) => {
+      if (isTold) return
+      isTold = true
+      failed(plain(error))
+    })
+    this.#redis.on('ready', () => {
+      isTold = false
+      ready()
+    })
+  }
+
+  /** @throws {TunnelError} CONFIG_INVALID where Redis lets us not in, STATE_UNAVAILABLE where it does not answer */
+  async open(): Promise<void> {
+    let refusal: Error | undefined
+    const keep = (error: Error): void => {
+      refusal ??= error
+    }
+    this.#redis.on('error', keep)
+    try {
+      await this.#redis.connect()
+    } catch (error) {
+      this.close()
+      throw refused(refusal ?? error)
+    } finally {
+      this.#redis.off('error', keep)
+    }
+  }
+
+  /** @throws {TunnelError} STATE_UNAVAILABLE */
+  run(script: ScriptName, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    const scripts = this.#redis as unknown as Record<ScriptName, (...args: Argument[]) => Promise<unknown>>
+    return this.#bounded(() => scripts[script](...keys, ...args))
+  }
+
+  /** Proves that Redis answers on this connection. */
+  async ping(): Promise<void> {
+    await this.#bounded(() => this.#redis.ping())
+  }
+
+  onMessage(heard: (message: string) => void): void {
+    this.#redis.on('message', (_channel: string, message: string) => heard(message))
+  }
+
+  /** Holds until the connection breaks. */
+  async subscribe(channel: string): Promise<void> {
+    await this.#bounded(() => this.#redis.subscribe(channel))
+  }
+
+  close(): void {
+    this.#redis.disconnect()
+  }
+
+  async #bounded<T>(call: () => Promise<T>): Promise<T> {
+    if (this.#pending >= MAX_PENDING) throw redisAway(new Error('too many calls wait for Redis'))
+    this.#pending++
+    try {
+      return await call()
+    } catch (error) {
+      throw redisAway(plain(error))
+    } finally {
+      this.#pending--
+    }
+  }
+}
+
+function refused(error: unknown): Error {
+  const cause = plain(error)
+  return DENIED.test(cause.message) ? redisRefuses(cause) : redisUnreachable(cause)
+}
+
+/** Without the command that ioredis hangs on its errors: its arguments may be a password, or a record. */
+function plain(error: unknown): Error {
+  return new Error(error instanceof Error ? error.message : String(error))
+}

@@ -1,0 +1,163 @@
+import { randomUUID } from 'node:crypto'
+import { systemClock } from '../../protocol/clock.ts'
+import { Buckets, checkCost } from './buckets.ts'
+import { DEFAULT_MAX_RECORDS } from './memory-records.ts'
+import { RedisConnection } from './redis-connection.ts'
+import { RedisRecords } from './redis-records.ts'
+import type { BucketLimit, Json, RecordOptions, Records, State, TokenAnswer, Watcher } from './state.ts'
+import { Watchers } from './watchers.ts'
+
+/** Begins every key and channel of ours, so that nothing of another application on the same Redis is touched. */
+const PREFIX = 'ssh-websocket-tunnel:'
+const CHANNEL = `${PREFIX}written`
+const MAX_READ_ANEW_MS = 30_000
+
+export interface RedisStateOptions {
+  /** `redis://` or `rediss://`, with user, password and database. */
+  url: string
+  /** As of `State`. */
+  staleMs: number
+  /** Told when Redis goes away. */
+  failed(error: Error): void
+  /** µs since 1970, by which records end and buckets fill. @default Redis' own time */
+  nowUs?: () => number
+}
+
+/**
+ * State that replicas share. While Redis is away records are refused with STATE_UNAVAILABLE, buckets are this replica's
+ * own, and who watches keeps what it has read for `staleMs`.
+ */
+export class RedisState implements State {
+  readonly volatile: Records
+  readonly staleMs: number
+  readonly #redis: RedisConnection
+  readonly #subscriber: RedisConnection
+  readonly #records: RedisRecords
+  readonly #nowUs: (() => number) | undefined
+  readonly #watchers = new Watchers()
+  /** Used while Redis is away. */
+  readonly #ownBuckets = new Buckets(systemClock)
+  /** Tells our own messages from those of others. */
+  readonly #origin = randomUUID()
+  readonly #timer: NodeJS.Timeout
+
+  private constructor({ url, staleMs, failed, nowUs }: RedisStateOptions) {
+    this.staleMs = staleMs
+    this.#nowUs = nowUs
+    const missed = () => this.#watchers.missed()
+    this.#redis = new RedisConnection(url, failed, missed)
+    // What was published before it was heard again was not heard. A failure breaks the connection, and the next is tried.
+    const listen = () => void this.#subscriber.subscribe(CHANNEL).then(missed, () => {})
+    this.#subscriber = new RedisConnection(url, () => {}, listen)
+    this.#subscriber.onMessage((message) => this.#heard(message))
+    this.#records = new RedisRecords(this.#redis, {
+      prefix: `${PREFIX}kept!`,
+      nowUs,
+      publish: {
+        channel: CHANNEL,
+        messageOf: (namespace, key, value) => JSON.stringify([this.#origin, namespace, key, value]),
+      },
+    })
+    this.volatile = new RedisRecords(this.#redis, {
+      prefix: `${PREFIX}brief!`,
+      nowUs,
+      maxVolatile: DEFAULT_MAX_RECORDS,
+    })
+    // A message is a hint that may be lost without a sign. A third of the time leaves room for two that fail.
+    const readAnewMs = Math.min(MAX_READ_ANEW_MS, staleMs / 3)
+    this.#timer = setInterval(() => {
+      missed()
+      // Gives up a connection that is dead and does not know it; the errors are told there.
+      this.#subscriber.ping().catch(() => {})
+    }, readAnewMs).unref()
+  }
+
+  /** @throws {TunnelError} CONFIG_INVALID where Redis does not let us in, STATE_UNAVAILABLE where it does not answer */
+  static async open(options: RedisStateOptions): Promise<RedisState> {
+    const state = new RedisState(options)
+    try {
+      await state.#redis.open()
+      await state.#subscriber.open()
+      await state.#subscriber.subscribe(CHANNEL)
+      return state
+    } catch (error) {
+      await state.close()
+      throw error
+    }
+  }
+
+  get(namespace: string, key: string): Promise<Json | undefined> {
+    return this.#records.get(namespace, key)
+  }
+
+  async put(namespace: string, key: string, value: Json, options?: RecordOptions): Promise<void> {
+    await this.#records.put(namespace, key, value, options)
+    this.#watchers.written(namespace, key, value)
+  }
+
+  async create(namespace: string, key: string, value: Json, options?: RecordOptions): Promise<boolean> {
+    const isNew = await this.#records.create(namespace, key, value, options)
+    if (isNew) this.#watchers.written(namespace, key, value)
+    return isNew
+  }
+
+  async replace(
+    namespace: string,
+    key: string,
+    before: Json,
+    value: Json,
+    options?: RecordOptions,
+  ): Promise<boolean> {
+    const isReplaced = await this.#records.replace(namespace, key, before, value, options)
+    if (isReplaced) this.#watchers.written(namespace, key, value)
+    return isReplaced
+  }
+
+  take(namespace: string, key: string): Promise<Json | undefined> {
+    return this.#records.take(namespace, key)
+  }
+
+  delete(namespace: string, key: string): Promise<void> {
+    return this.#records.delete(namespace, key)
+  }
+
+  list(namespace: string, prefix?: string, limit?: number, after?: string): Promise<[string, Json][]> {
+    return this.#records.list(namespace, prefix, limit, after)
+  }
+
+  watch(namespace: string, watcher: Watcher): () => void {
+    return this.#watchers.add(namespace, watcher)
+  }
+
+  async takeToken(bucket: string, limit: BucketLimit, cost = 1): Promise<TokenAnswer> {
+    checkCost(limit, cost)
+    const tokenUs = Math.max(1, Math.round(60_000_000 / limit.perMinute))
+    const args = [this.#nowUs?.() ?? '', tokenUs, limit.burst, cost]
+    try {
+      const answer = await this.#redis.run('tunnelToken', [`${PREFIX}bucket!${bucket}`], args)
+      const [allowed, remaining, retryAfterMs] = answer as [number, number, number]
+      return { allowed: allowed === 1, remaining, retryAfterMs }
+    } catch {
+      return this.#ownBuckets.take(bucket, limit, cost)
+    }
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer)
+    this.#redis.close()
+    this.#subscriber.close()
+  }
+
+  /** What another replica has written. Whoever can publish can write as well, so its form is all that is checked. */
+  #heard(message: string): void {
+    let parts: unknown
+    try {
+      parts = JSON.parse(message)
+    } catch {
+      parts = undefined
+    }
+    if (!Array.isArray(parts) || parts.length !== 4) return this.#watchers.missed()
+    const [origin, namespace, key, value] = parts as [string, string, string, Json]
+    if (origin !== this.#origin) this.#watchers.written(namespace, key, value)
+  }
+}

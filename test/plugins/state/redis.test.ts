@@ -1,0 +1,316 @@
+import assert from 'node:assert/strict'
+import { after, before, type TestContext, test } from 'node:test'
+import { inspect } from 'node:util'
+import { loadSettings } from '../../../config/index.ts'
+import { Revocations } from '../../../plugins/auth/revocations.ts'
+import { RedisState } from '../../../plugins/state/redis.ts'
+import { TunnelError } from '../../../protocol/codec/errors.ts'
+import { buildServer } from '../../../server.ts'
+import { type RedisServer, startRedis } from '../../support/redis.ts'
+import { Cleanup } from '../../support/scope.ts'
+import { requireSystem } from '../../support/system.ts'
+import { tempFolder } from '../../support/tree.ts'
+import { VirtualClock } from '../../support/virtual-clock.ts'
+import { stateSuite } from './suite.ts'
+
+const skip = requireSystem('redis-server')
+const AWAY = { code: 'STATE_UNAVAILABLE' }
+const BOB = { sub: 'bob', credential: { id: 'token-2', issuedAtMs: 5 } }
+const ALICE = { sub: 'alice', credential: { id: 'token-1', issuedAtMs: 1 } }
+
+const cleanup = new Cleanup()
+let redis: RedisServer
+before(async () => {
+  if (skip === undefined) redis = await startRedis(cleanup)
+})
+after(() => cleanup.close())
+
+/** A replica's state, on a Redis that is as it was left. */
+async function open(t: TestContext, nowUs?: () => number): Promise<RedisState> {
+  const options = { url: redis.url, staleMs: 300_000, failed() {}, ...(nowUs && { nowUs }) }
+  const state = await RedisState.open(options)
+  t.after(() => state.close())
+  return state
+}
+
+async function openTwo(t: TestContext): Promise<[RedisState, RedisState]> {
+  await redis.admin.flushall()
+  return [await open(t), await open(t)]
+}
+
+/** Settles when `state` has been told that it is back, or that it may have missed something. */
+function missed(state: RedisState, namespace = 'revoked'): Promise<void> {
+  return new Promise((resolve) => {
+    const stop = state.watch(namespace, {
+      written() {},
+      missed() {
+        stop()
+        resolve()
+      },
+    })
+  })
+}
+
+/** Settles when calls succeed again, after it was told. */
+async function back(state: RedisState): Promise<void> {
+  for (;;) {
+    const told = missed(state)
+    try {
+      await state.get('pin', 'home')
+      return
+    } catch {
+      await told
+    }
+  }
+}
+
+if (skip === undefined) {
+  stateSuite('redis', async (t) => {
+    await redis.admin.flushall()
+    let nowUs = 1e15
+    const state = await open(t, () => nowUs)
+    const advance = (ms: number): void => {
+      nowUs += ms * 1_000
+    }
+    return { state, advance }
+  })
+}
+
+test('what another application keeps on the same Redis is left alone', { skip }, async (t) => {
+  const [state] = await openTwo(t)
+  await redis.admin.set('theirs', 'kept')
+  await state.put('pin', 'home', 1)
+  await state.volatile.put('ticket', 'a', 1, { ttlMs: 60_000 })
+  await state.takeToken('theirs', { perMinute: 60, burst: 3 })
+  const names = (await redis.admin.keys('*')).filter((name) => name !== 'theirs')
+  assert.equal(names.length, 6)
+  for (const name of names) assert.match(name, /^ssh-websocket-tunnel:/)
+  assert.equal(await redis.admin.get('theirs'), 'kept')
+})
+
+test('what has ended leaves Redis, with the writes that follow or by itself', { skip }, async (t) => {
+  await redis.admin.flushall()
+  let nowUs = 1e15
+  const state = await open(t, () => nowUs)
+  for (let at = 0; at < 20; at++) await state.put('revoked', `r${at}`, at, { ttlMs: 1_000 })
+  nowUs += 1_000_000
+  for (let at = 0; at < 6; at++) await state.put('revoked', 'one', at)
+  for (const part of ['names', 'values', 'ends']) {
+    const name = `ssh-websocket-tunnel:kept!revoked!${part}`
+    const size = part === 'values' ? await redis.admin.hlen(name) : await redis.admin.zcard(name)
+    assert.equal(size, part === 'ends' ? 0 : 1, part)
+  }
+  await state.takeToken('u', { perMinute: 60, burst: 10 }, 10)
+  const leftMs = await redis.admin.pttl('ssh-websocket-tunnel:bucket!u')
+  assert.ok(leftMs > 0 && leftMs <= 10_000, `${leftMs}`)
+})
+
+test('of 300 requests at once over two replicas exactly those pass that the bucket holds', {
+  skip,
+}, async (t) => {
+  const states = await openTwo(t)
+  const limit = { perMinute: 1, burst: 100 }
+  const answers = await Promise.all(
+    Array.from({ length: 300 }, (_, at) => states[at % 2]!.takeToken('u', limit)),
+  )
+  assert.equal(answers.filter(({ allowed }) => allowed).length, 100)
+  const waits = answers.filter(({ allowed }) => !allowed).map(({ retryAfterMs }) => retryAfterMs)
+  assert.ok(waits.every((ms) => ms > 0 && ms <= 60_000))
+})
+
+test('of takers, creators and replacers on two replicas exactly one wins', { skip }, async (t) => {
+  const states = await openTwo(t)
+  const [one] = states
+  const race = async (attempt: (state: RedisState) => Promise<unknown>) => {
+    const outcomes = await Promise.all(Array.from({ length: 40 }, (_, at) => attempt(states[at % 2]!)))
+    return outcomes.filter((outcome) => outcome !== undefined && outcome !== false).length
+  }
+  await one.volatile.put('ticket', 'a', { sub: 'alice' }, { ttlMs: 60_000 })
+  assert.equal(await race((state) => state.volatile.take('ticket', 'a')), 1)
+  assert.equal(await race((state) => state.create('pin', 'home', 1)), 1)
+  await one.put('session', 's', { b: 1, a: [1] })
+  // Equal values in another order of their members are the same.
+  assert.equal(await race((state) => state.replace('session', 's', { a: [1], b: 1 }, 2)), 1)
+})
+
+test('a revocation reaches another replica at once, and one that was published to nobody is found', {
+  skip,
+}, async (t) => {
+  const [one, other] = await openTwo(t)
+  const follow = async (state: RedisState): Promise<Revocations> => {
+    const revocations = new Revocations(state)
+    t.after(await revocations.follow((error) => assert.ok(AWAY.code === (error as TunnelError).code)))
+    return revocations
+  }
+  const [mine, theirs] = [await follow(one), await follow(other)]
+  const heard = () => new Promise<void>((resolve) => theirs.onRevoked(() => resolve()))
+  const first = heard()
+  await mine.revokeToken(ALICE.credential.id, Date.now() + 60_000)
+  await first
+  assert.equal(theirs.isRevoked(ALICE), true)
+  // Nobody listens while it is written: the subscribers are cut off in the same step as the write.
+  const second = heard()
+  const bob = { kind: 'user', id: 'bob', issuedUntilMs: 10 }
+  const start = 'ssh-websocket-tunnel:kept!revoked!'
+  await redis.admin
+    .multi()
+    .call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+    .hset(`${start}values`, 'user:bob', JSON.stringify(bob))
+    .zadd(`${start}names`, 0, 'user:bob')
+    .exec()
+  await second
+  assert.equal(theirs.isRevoked(BOB), true)
+})
+
+test('while Redis does not answer, records are refused, buckets are our own, and all is well after', {
+  skip,
+}, async (t) => {
+  const [state] = await openTwo(t)
+  await state.put('pin', 'home', 'kept')
+  const pid = redis.program.pid
+  process.kill(pid, 'SIGSTOP')
+  t.after(() => redis.program.kill('SIGCONT'))
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 200 }, (_, at) => state.put('pin', `p${at}`, at)),
+  )
+  for (const outcome of outcomes) {
+    assert.ok(outcome.status === 'rejected' && outcome.reason instanceof TunnelError)
+    assert.equal(outcome.reason.code, AWAY.code)
+    assert.ok((outcome.reason.retryAfterMs ?? 0) > 0)
+  }
+  await assert.rejects(state.volatile.take('ticket', 'a'), AWAY)
+  const limit = { perMinute: 1, burst: 3 }
+  const taken = await Promise.all([1, 2, 3, 4].map(() => state.takeToken('u', limit)))
+  assert.deepEqual(
+    taken.map(({ allowed }) => allowed),
+    [true, true, true, false],
+  )
+  await assert.rejects(state.takeToken('u', limit, 4), RangeError)
+  redis.program.kill('SIGCONT')
+  await back(state)
+  assert.equal(await state.get('pin', 'home'), 'kept')
+  assert.equal((await state.takeToken('u', limit)).remaining, 2)
+})
+
+test('after Redis was killed and started empty, replicas go on, and forget no revocation', {
+  skip,
+}, async (t) => {
+  const [one, other] = await openTwo(t)
+  const revocations = new Revocations(other)
+  t.after(await revocations.follow(() => {}))
+  const heard = new Promise<void>((resolve) => revocations.onRevoked(() => resolve()))
+  await one.put('revoked', 'user:alice', { kind: 'user', id: 'alice', issuedUntilMs: 10 })
+  await heard
+  await redis.restart()
+  await Promise.all([back(one), back(other)])
+  assert.equal(await one.get('revoked', 'user:alice'), undefined)
+  assert.equal(revocations.isRevoked(ALICE), true)
+  const heardAgain = new Promise<void>((resolve) => revocations.onRevoked(() => resolve()))
+  await one.put('revoked', 'user:bob', { kind: 'user', id: 'bob', issuedUntilMs: 10 })
+  await heardAgain
+  assert.equal(revocations.isRevoked(BOB), true)
+})
+
+test('revocations that cannot be read anew are gone by for staleMs, then no token is taken', {
+  skip,
+}, async (t) => {
+  const [state] = await openTwo(t)
+  const clock = new VirtualClock()
+  const revocations = new Revocations(state, Date.now, clock)
+  t.after(await revocations.follow(() => {}))
+  process.kill(redis.program.pid, 'SIGSTOP')
+  t.after(() => redis.program.kill('SIGCONT'))
+  await assert.rejects(state.get('pin', 'home'), AWAY)
+  await clock.run(state.staleMs)
+  revocations.check(ALICE)
+  await clock.run(state.staleMs + 1)
+  assert.throws(() => revocations.check(ALICE), AWAY)
+  redis.program.kill('SIGCONT')
+  const isUnknown = (): boolean => {
+    try {
+      revocations.check(ALICE)
+      return false
+    } catch {
+      return true
+    }
+  }
+  // They are read anew without being asked; each round is one trip to Redis.
+  while (isUnknown()) await back(state)
+})
+
+test('a Redis that lets us not in, or is not there, stops the start with one error that has no password', {
+  skip,
+}, async (t) => {
+  const start = (url: string) => RedisState.open({ url, staleMs: 1_000, failed() {} })
+  const wrong = 'wrong-password'
+  const refusals: [url: string, code: string][] = [
+    [redis.url.replace(redis.password, wrong), 'CONFIG_INVALID'],
+    [redis.url.replace('tunnel:', 'nobody:'), 'CONFIG_INVALID'],
+    [redis.url.replace(String(redis.port), '1'), 'STATE_UNAVAILABLE'],
+    [redis.url.replace('redis:', 'rediss:'), 'STATE_UNAVAILABLE'],
+  ]
+  for (const [url, code] of refusals) {
+    await assert.rejects(start(url), (error: unknown) => {
+      assert.ok(error instanceof TunnelError)
+      assert.equal(error.code, code, error.message)
+      const text = inspect(error, { depth: 10, showHidden: true })
+      assert.ok(!text.includes(wrong) && !text.includes(redis.password), text)
+      return true
+    })
+  }
+  process.kill(redis.program.pid, 'SIGSTOP')
+  t.after(() => redis.program.kill('SIGCONT'))
+  await assert.rejects(start(redis.url), AWAY)
+})
+
+test('two proxies on one Redis: a token that one revokes the other refuses; with Redis away both stay ready', {
+  skip,
+}, async (t) => {
+  await redis.admin.flushall()
+  const lines: string[] = []
+  const start = async () => {
+    const dir = await tempFolder(t, 'replica')
+    const { settings } = loadSettings({
+      stateDir: dir,
+      env: {
+        TUNNEL_JWT_SECRET: 'j'.repeat(40),
+        TUNNEL_MASTER_SECRET: 'm'.repeat(40),
+        TUNNEL_STATE_STORE: 'redis',
+        TUNNEL_STATE_REDIS_URL: redis.url,
+      },
+    })
+    const app = await buildServer({ settings, logStream: { write: (line) => void lines.push(line) } })
+    t.after(() => app.close())
+    return app
+  }
+  const [one, other] = [await start(), await start()]
+  const token = one.auth.sign({ sub: 'alice', ttlSeconds: 60 })
+  const bobs = one.auth.sign({ sub: 'bob', ttlSeconds: 60 })
+  const headersOf = (bearer: string) => ({ authorization: `Bearer ${bearer}` })
+  const me = (app: typeof one, bearer: string) =>
+    app.inject({ url: '/api/tunnel/machines', headers: headersOf(bearer) })
+  const makeTicket = () =>
+    other.inject({ method: 'POST', url: '/api/tunnel/auth/ticket', headers: headersOf(bobs) })
+  assert.equal((await me(other, token)).statusCode, 200)
+  const ended = new Promise<void>((resolve) => other.auth.onRevoked(() => resolve()))
+  const revoke = { method: 'POST', url: '/api/tunnel/auth/revoke', headers: headersOf(token) } as const
+  assert.ok((await one.inject({ ...revoke, payload: { token } })).statusCode < 300)
+  await ended
+  assert.equal((await me(other, token)).json().code, 'TOKEN_REVOKED')
+  assert.ok((await makeTicket()).statusCode < 300)
+  process.kill(redis.program.pid, 'SIGSTOP')
+  t.after(() => redis.program.kill('SIGCONT'))
+  const refused = await makeTicket()
+  assert.equal(refused.statusCode, 503)
+  assert.equal(refused.json().code, AWAY.code)
+  assert.ok(Number(refused.headers['retry-after']) > 0)
+  assert.equal((await me(other, token)).json().code, 'TOKEN_REVOKED')
+  assert.equal((await me(other, bobs)).statusCode, 200)
+  assert.equal((await other.inject('/api/tunnel/health/ready')).statusCode, 200)
+  redis.program.kill('SIGCONT')
+  await back(other.state as RedisState)
+  assert.ok((await makeTicket()).statusCode < 300)
+  const said = lines.join('')
+  assert.match(said, /Redis is away/)
+  assert.ok(!said.includes(redis.password))
+})
