@@ -17,6 +17,7 @@ import {
 } from './errors.ts'
 import { type HttpSession, HttpSessions } from './http-session.ts'
 import type { WebSocketPluginOptions } from './options.ts'
+import { openStream, postToStream } from './schemas.ts'
 
 export interface Links {
   /** Links that stand. */
@@ -117,26 +118,34 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
         const transport = new WebSocketTransport(webSocket, request.socket, compression)
         door.accept(role, transport, request, handler)
       })
-      routes.post(`${path}/stream`, { onRequest: checks(checkStream) }, async (request, reply) => {
-        reply.hijack()
-        app.letIn(request.socket)
-        const { authorization } = request.headers
-        const session = sessions.open(reply.raw, authorization, options.limits.maxFrameBytes)
-        session.begin(reply.raw, { 'x-correlation-id': request.id })
-        const link = door.accept(role, session.transport, request, handler)
-        session.onPost = () => link.charge(POST_COST)
-      })
-      routes.post(`${path}/stream/up`, { onRequest: checkSession }, async (request, reply) => {
-        const session = sessionOf.get(request) as HttpSession
-        try {
-          await session.take(offsetOf(request.headers[OFFSET_HEADER]), request.raw)
-        } catch (error) {
-          // What is left of its body is not worth reading.
-          reply.header('connection', 'close')
-          throw error
-        }
-        return reply.code(204).send()
-      })
+      routes.post(
+        `${path}/stream`,
+        { schema: openStream, onRequest: checks(checkStream) },
+        async (request, reply) => {
+          reply.hijack()
+          app.letIn(request.socket)
+          const { authorization } = request.headers
+          const session = sessions.open(reply.raw, authorization, options.limits.maxFrameBytes)
+          session.begin(reply.raw, { 'x-correlation-id': request.id })
+          const link = door.accept(role, session.transport, request, handler)
+          session.onPost = () => link.charge(POST_COST)
+        },
+      )
+      routes.post(
+        `${path}/stream/up`,
+        { schema: postToStream, onRequest: checkSession },
+        async (request, reply) => {
+          const session = sessionOf.get(request) as HttpSession
+          try {
+            await session.take(offsetOf(request.headers[OFFSET_HEADER]), request.raw)
+          } catch (error) {
+            // What is left of its body is not worth reading.
+            reply.header('connection', 'close')
+            throw error
+          }
+          return reply.code(204).send()
+        },
+      )
     }
   })
 }

@@ -22,7 +22,7 @@ function echo(stream: TunnelStream): void {
 }
 
 /** How many files may hold what it needs. */
-const MAX_FILES = 45
+const MAX_FILES = 60
 
 /** Every module that a program has loaded, of whichever kind, as V8's coverage (NODE_V8_COVERAGE) lists them. */
 async function modulesIn(coverage: string): Promise<string[]> {
