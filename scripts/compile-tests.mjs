@@ -12,7 +12,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const OUT = '.tests'
 const COMMAND = 'command'
 /** Modules that programs import which tests write and start (test/support/compiled.ts). */
-const FOR_PROGRAMS = ['config/secrets.ts', 'plugins/state/embedded.ts']
+const FOR_PROGRAMS = ['cli/turn.ts', 'config/secrets.ts', 'plugins/state/embedded.ts']
 
 /** Programs of their own, which the tests start and do not contain. */
 const OUTSIDE = /^(esbuild|playwright-core|tsx|typescript)(\/|$)/

@@ -5,12 +5,12 @@ export const StateOptions = Type.Object(
     store: Type.Union([Type.Literal('embedded'), Type.Literal('redis')], {
       default: 'embedded',
       description:
-        'embedded: memory for what may be lost with the process, LevelDB under `dir` for what may not; redis: what replicas share',
+        '`embedded`: memory for what may be lost with the process, LevelDB under `dir` for what may not; `redis`: what replicas share',
     }),
     redisUrl: Type.String({
       default: '',
       secret: true,
-      description: 'redis:// or rediss:// (TLS), with user, password and database, for the store redis',
+      description: '`redis://` or `rediss://` (TLS), with user, password and database, for the store `redis`',
     }),
     staleMs: Type.Integer({
       default: 300_000,

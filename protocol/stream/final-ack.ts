@@ -11,8 +11,12 @@ import { Seat } from '../link/seat.ts'
 export class FinalAck extends Seat {
   readonly priority = 'low'
 
-  constructor(link: Link, resume: ResumeHead, error: WireError | undefined) {
+  readonly #said: (() => void) | undefined
+
+  /** @param said called when it has been answered; one that ends with an error is not */
+  constructor(link: Link, resume: ResumeHead, error: WireError | undefined, said?: () => void) {
     super(link)
+    this.#said = said
     this.send(encodeText(FrameType.RESUME, this.number, headText(resume)))
     if (error === undefined) return
     this.send(encodeJson(FrameType.RESET, this.number, error))
@@ -22,6 +26,7 @@ export class FinalAck extends Seat {
   /** RESUMED, or a RESET for what is long forgotten: either way it has been said. */
   protected receive(): void {
     this.release()
+    this.#said?.()
   }
 
   protected next(): undefined {}

@@ -17,6 +17,8 @@ export interface OpenerOptions {
   onResumed?: (() => void) | undefined
 }
 
+/** Last words that wait for their answers at once: streams that are opened now need the places more. */
+const WORDS_AT_ONCE = 16
 /** Streams that are over and whose last word may have to be said again, at most. */
 const MAX_OVER = 256
 /** How long to wait before asking again for a path that was refused with SUSPEND, in ms: doubles up to the second. */
@@ -129,15 +131,23 @@ export class StreamOpener {
     send(stream, link)
   }
 
-  /** The last words of streams that ended on a link that may have lost them. */
+  /** The last words of streams that ended on a link that may have lost them: a few at a time, for each takes a place. */
   #sayAgain(link: Link): void {
-    for (const over of [...this.#over.values()]) {
-      if (over.link?.deref() === link) continue
-      over.link = new WeakRef(link)
-      // What was said before may have arrived: only a later attempt counts.
-      over.resume.attempt++
-      new FinalAck(link, over.resume, over.error)
+    // The iterator of an array: each loop goes on where the last one left.
+    const words = [...this.#over.values()].values()
+    const sayNext = (): void => {
+      for (const over of words) {
+        if (this.#link !== link || link.closed) return
+        if (over.link?.deref() === link) continue
+        over.link = new WeakRef(link)
+        // What was said before may have arrived: only a later attempt counts.
+        over.resume.attempt++
+        new FinalAck(link, over.resume, over.error, sayNext)
+        // The answer to this one frees its place for the next.
+        if (over.error === undefined) return
+      }
     }
+    for (let saying = 0; saying < WORDS_AT_ONCE; saying++) sayNext()
   }
 
   #onOver(stream: TunnelStream, cause: TunnelError | undefined): void {

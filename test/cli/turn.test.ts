@@ -4,14 +4,14 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { inTurn } from '../../cli/turn.ts'
+import { compiledModule } from '../support/compiled.ts'
 import { run } from '../support/process.ts'
 import { tempFolder } from '../support/tree.ts'
 
-const TURN = join(import.meta.dirname, '..', '..', 'dist', 'cli', 'turn.js')
 /** Adds one to a number in a file, again and again, and is killed in its last turn. */
 const COUNTER = `
 import { readFileSync, writeFileSync } from 'node:fs'
-import { inTurn } from ${JSON.stringify(TURN)}
+import { inTurn } from ${JSON.stringify(compiledModule('cli/turn.ts'))}
 const [file, turns] = process.argv.slice(1)
 for (let left = Number(turns); left > 0; ) {
   const taken = inTurn(file + '.lock', () => {

@@ -367,6 +367,32 @@ test("the opener's last acknowledgement, lost with its link, is given again", as
   assert.equal(link.streamCount + farLink.streamCount, 0)
 })
 
+test('the last words of hundreds of streams leave places for a new one on the link that follows', async () => {
+  const parties = new Parties({ latencyMs: () => 15 })
+  const { pair } = await parties.connect()
+  await parties.pass(100)
+  for (let count = 0; count < 2 * SETTINGS.maxPerLink; count++) {
+    const near = parties.open()
+    await parties.pass(100)
+    near.stream.end()
+    parties.accepted[count]!.stream.end()
+    await parties.pass(100)
+    assert.ok(near.closed)
+  }
+  pair.cut()
+  const { near: link } = await parties.connect()
+  // Its HELLO is there, and no answer to a last word.
+  await parties.pass(20)
+  assert.ok(link.openableStreams > SETTINGS.maxPerLink / 2, `${link.openableStreams} places`)
+  const near = parties.open()
+  await parties.pass(10_000)
+  assert.ok(near.accepted !== undefined)
+  near.stream.end()
+  parties.accepted.at(-1)!.stream.end()
+  await parties.pass(100)
+  assert.deepEqual(parties.leftovers(), NOTHING)
+})
+
 test("the opener's RESET, lost with its link or made without one, is told again", async () => {
   for (const when of ['with its link', 'without one']) {
     const parties = new Parties({ latencyMs: () => 15 })
