@@ -67,7 +67,9 @@ export function grouped(folder, compiled, groups) {
     const imports = paths.map((path) => `import ${JSON.stringify(pathToFileURL(join(root, path)).href)}\n`)
     writeFileSync(join(root, name), imports.join(''))
   }
-  return [...names.keys()]
+  // The groups first: they take longest, and what begins last should be short.
+  const isGroup = (name) => names.get(name)[0] !== name
+  return [...names.keys()].sort((a, b) => Number(isGroup(b)) - Number(isGroup(a)))
 }
 
 /** What a run that was killed could not remove. */

@@ -99,7 +99,7 @@ const child = spawn(
   [
     ...['--enable-source-maps', '--test'],
     ...['--test-reporter=./scripts/test-reporter.mjs', '--test-reporter-destination=stdout'],
-    ...['--test-concurrency=4', `--test-timeout=${TEST_TIMEOUT_MS * (withCoverage ? COVERAGE_SLOWDOWN : 1)}`],
+    ...['--test-concurrency=5', `--test-timeout=${TEST_TIMEOUT_MS * (withCoverage ? COVERAGE_SLOWDOWN : 1)}`],
     ...flags,
     ...(wanted.length === 0 ? grouped(folder, compiled, GROUPS) : compiled),
   ],
