@@ -37,6 +37,7 @@ export class Logins {
    * @throws {TunnelError} TOO_MANY_CONNECTIONS, ABORTED
    */
   begin(whose: string, gone: AbortSignal): Promise<Login> {
+    if (gone.aborted) return Promise.reject(givenUp())
     const subject = this.#subjects.get(whose) ?? { logins: 0, waiting: new Set() }
     this.#subjects.set(whose, subject)
     if (subject.logins < MAX_LOGINS) return Promise.resolve(this.#admit(whose, subject))
@@ -53,7 +54,7 @@ export class Logins {
       }
       const onGone = (): void => {
         leave()
-        reject(new TunnelError('ABORTED', 'the stream was given up', { hop: 'agent' }))
+        reject(givenUp())
       }
       const timer = setTimeout(() => {
         leave()
@@ -81,6 +82,7 @@ export class Logins {
 
 /** Ends `login` when the paused `socket` has closed, or shows or has lasted so long that its client is logged in. */
 export function watchLogin(socket: Socket, login: Login): void {
+  if (socket.destroyed) return login.over()
   const watch = new LoginWatch()
   const end = (): void => {
     clearTimeout(timer)
@@ -93,6 +95,10 @@ export function watchLogin(socket: Socket, login: Login): void {
   const timer = setTimeout(end, LOGIN_GRACE_MS).unref()
   // Listening alone would set it flowing, before anybody else listens.
   socket.pause().on('data', onData).once('close', end)
+}
+
+function givenUp(): TunnelError {
+  return new TunnelError('ABORTED', 'the stream was given up', { hop: 'agent' })
 }
 
 function tooManyLogins(): TunnelError {

@@ -133,7 +133,10 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
       throw error
     }
     this.#journal = journal
-    store.receive?.((name, value) => this.#receive(journal, name, value))
+    store.receive?.(
+      (name, value) => this.#receive(journal, name, value),
+      (error) => this.emit('error', error),
+    )
     return journal
   }
 

@@ -1,6 +1,7 @@
 import { chmod, mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { lockedBy, storeFailed } from './errors.ts'
 import { Spool } from './spool.ts'
 import type { QueueStore, StoreChange, Take } from './store.ts'
@@ -64,8 +65,8 @@ export class LevelStore implements QueueStore {
     }
   }
 
-  receive(take: Take): void {
-    this.#spool.receive(take)
+  receive(take: Take, failed: (error: TunnelError) => void): void {
+    this.#spool.receive(take, failed)
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { storeFailed } from './errors.ts'
 import type { Take } from './store.ts'
 
@@ -15,6 +16,8 @@ export class Spool {
   readonly #folder: string
   #timer: ReturnType<typeof setInterval> | undefined
   #looking: Promise<void> | undefined
+  /** The last look met something, and it was told. */
+  #isTold = false
 
   constructor(dir: string) {
     this.#folder = join(dir, 'spool')
@@ -39,10 +42,13 @@ export class Spool {
     await syncFolder(this.#folder)
   }
 
-  /** Looks now, and again and again; what `take` rejects is asked for again. */
-  receive(take: Take): void {
+  /**
+   * Looks now, and again and again; what `take` rejects is asked for again.
+   * @param failed told when something cannot be taken, and not again before a look that meets nothing
+   */
+  receive(take: Take, failed: (error: TunnelError) => void): void {
     const look = () => {
-      this.#looking ??= this.#look(take).finally(() => {
+      this.#looking ??= this.#look(take, failed).finally(() => {
         this.#looking = undefined
       })
     }
@@ -55,18 +61,39 @@ export class Spool {
     await this.#looking
   }
 
-  async #look(take: Take): Promise<void> {
-    const names = await readdir(this.#folder).catch(() => [])
-    for (const name of names.filter((each) => each.endsWith(SUFFIX)).sort()) {
+  async #look(take: Take, failed: (error: TunnelError) => void): Promise<void> {
+    let names: string[] = []
+    let problem: unknown
+    try {
+      names = await this.#names()
+    } catch (error) {
+      problem = error
+    }
+    for (const name of names) {
       const path = join(this.#folder, name)
       try {
         const taken = await take(name.slice(0, -SUFFIX.length), await readFile(path))
         await rm(path, { force: true })
         await syncFolder(this.#folder)
         taken()
-      } catch {
-        // A disk that is full now; it is looked at again.
+      } catch (error) {
+        // A disk that is full now, or a file that is none: those behind it are taken all the same.
+        problem ??= error
       }
+    }
+    const isNew = problem !== undefined && !this.#isTold
+    this.#isTold = problem !== undefined
+    if (isNew) failed(storeFailed(`what was left in ${this.#folder} cannot be taken`, problem))
+  }
+
+  /** Oldest first. */
+  async #names(): Promise<string[]> {
+    try {
+      return (await readdir(this.#folder)).filter((each) => each.endsWith(SUFFIX)).sort()
+    } catch (error) {
+      // Nobody has left anything yet.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+      throw error
     }
   }
 }

@@ -1,3 +1,5 @@
+import type { TunnelError } from '../../protocol/codec/errors.ts'
+
 /** One thing that changes; without a value the key goes. */
 export interface StoreChange {
   readonly key: string
@@ -15,8 +17,11 @@ export interface QueueStore {
   write(changes: readonly StoreChange[], isDurable: boolean): Promise<void>
   /** What was found damaged when it was opened, in words. */
   readonly damage?: readonly string[]
-  /** Hands over what other programs have left for whoever has the store. */
-  receive?(take: Take): void
+  /**
+   * Hands over what other programs have left for whoever has the store.
+   * @param failed told once of what cannot be handed over, which is tried again
+   */
+  receive?(take: Take, failed: (error: TunnelError) => void): void
   close(): Promise<void>
 }
 

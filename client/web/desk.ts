@@ -23,7 +23,6 @@ export class Desk {
   readonly #kept: RequestKeeper
   readonly #names: ReturnType<typeof channelsOf>
   readonly #owner: BroadcastChannel
-  readonly #tabs = new Map<string, BroadcastChannel>()
   /** Of an earlier owner, and not over. */
   readonly #restored = new Map<string, RestoredRequest>()
   /** The same, and over: their tab may ask a moment later. */
@@ -44,14 +43,11 @@ export class Desk {
   /** Everything that was kept is known: the tabs may ask. */
   open(): void {
     this.#owner.onmessage = ({ data }: MessageEvent<ToOwner>) => this.#asked(data)
-    const all = new BroadcastChannel(this.#names.all)
-    all.postMessage('owner')
-    all.close()
+    post(this.#names.all, 'owner')
   }
 
   close(): void {
     this.#owner.close()
-    for (const channel of this.#tabs.values()) channel.close()
   }
 
   #add(requests: readonly RestoredRequest[]): void {
@@ -118,11 +114,13 @@ export class Desk {
   }
 
   #tell(tab: string, message: ToTab): void {
-    let channel = this.#tabs.get(tab)
-    if (channel === undefined) {
-      channel = new BroadcastChannel(this.#names.tab(tab))
-      this.#tabs.set(tab, channel)
-    }
-    channel.postMessage(message)
+    post(this.#names.tab(tab), message)
   }
+}
+
+/** A channel that is closed still delivers what it was given; one that is kept for each tab would outlive its tab. */
+function post(channelName: string, message: ToTab | 'owner'): void {
+  const channel = new BroadcastChannel(channelName)
+  channel.postMessage(message)
+  channel.close()
 }

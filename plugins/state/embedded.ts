@@ -7,18 +7,19 @@ import { Census } from './census.ts'
 import { folderInUse, folderUnusable } from './errors.ts'
 import { LevelRecords, unwrapped } from './level-records.ts'
 import { MemoryRecords } from './memory-records.ts'
-import type { BucketLimit, Json, RecordOptions, State, StateLoss, TokenAnswer, Watcher } from './state.ts'
+import type { BucketLimit, Json, State, StateLoss, TokenAnswer } from './state.ts'
+import { WatchedRecords } from './watched-records.ts'
 import { Watchers } from './watchers.ts'
 
 /** Memory for what may be lost with the process, LevelDB in `<dir>/db` for the rest: what one replica needs, and nothing to set up. */
-export class EmbeddedState implements State {
+export class EmbeddedState extends WatchedRecords implements State {
   readonly volatile: MemoryRecords
   readonly #records: LevelRecords
   readonly #census: Census
   readonly #buckets: Buckets
-  readonly #watchers = new Watchers()
 
   private constructor(records: LevelRecords, census: Census, clock: Clock, nowMs: () => number) {
+    super(records, new Watchers())
     this.#records = records
     this.#census = census
     this.#buckets = new Buckets(clock)
@@ -52,49 +53,6 @@ export class EmbeddedState implements State {
   get loss(): StateLoss | undefined {
     const { lost: records, file } = this.#census
     return records === 0 ? undefined : { records, file }
-  }
-
-  get(namespace: string, key: string): Promise<Json | undefined> {
-    return this.#records.get(namespace, key)
-  }
-
-  async put(namespace: string, key: string, value: Json, options?: RecordOptions): Promise<void> {
-    await this.#records.put(namespace, key, value, options)
-    this.#watchers.written(namespace, key, value)
-  }
-
-  async create(namespace: string, key: string, value: Json, options?: RecordOptions): Promise<boolean> {
-    const isNew = await this.#records.create(namespace, key, value, options)
-    if (isNew) this.#watchers.written(namespace, key, value)
-    return isNew
-  }
-
-  async replace(
-    namespace: string,
-    key: string,
-    before: Json,
-    value: Json,
-    options?: RecordOptions,
-  ): Promise<boolean> {
-    const isReplaced = await this.#records.replace(namespace, key, before, value, options)
-    if (isReplaced) this.#watchers.written(namespace, key, value)
-    return isReplaced
-  }
-
-  take(namespace: string, key: string): Promise<Json | undefined> {
-    return this.#records.take(namespace, key)
-  }
-
-  delete(namespace: string, key: string): Promise<void> {
-    return this.#records.delete(namespace, key)
-  }
-
-  list(namespace: string, prefix?: string, limit?: number, after?: string): Promise<[string, Json][]> {
-    return this.#records.list(namespace, prefix, limit, after)
-  }
-
-  watch(namespace: string, watcher: Watcher): () => void {
-    return this.#watchers.add(namespace, watcher)
   }
 
   async takeToken(bucket: string, limit: BucketLimit, cost = 1): Promise<TokenAnswer> {

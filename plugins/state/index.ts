@@ -37,7 +37,10 @@ async function shared(app: FastifyInstance, { redisUrl, staleMs }: StateOptions)
   // Whoever keeps state in the process needs no Redis client in memory.
   const { RedisState } = await import('./redis.ts')
   const failed = (error: Error): void =>
-    app.log.error({ err: error }, 'Redis is away: until it is back, what needs a record is refused')
+    app.log.error(
+      { err: error },
+      'Redis is away, or refuses: until that is over, what needs a record is refused',
+    )
   const state = await RedisState.open({ url: redisUrl, staleMs, failed })
   app.decorate('state', state)
   app.addHook('onClose', () => state.close())

@@ -5,6 +5,8 @@ import { SCRIPTS, type ScriptName } from './redis-scripts.ts'
 /** No call waits longer; a connection on which nothing has come for as long is given up, with all that waits on it. */
 const TIMEOUT_MS = 1_000
 const MAX_RETRY_MS = 2_000
+/** How often it is told that Redis answers and does not do what it is asked, in ms. */
+const TELL_MS = 60_000
 /** Calls under way at once: more of them than Redis answers in the time that they have. */
 const MAX_PENDING = 10_000
 /** How Redis says that the user, its password or its rights are wrong. */
@@ -18,13 +20,17 @@ type Argument = string | number
  */
 export class RedisConnection {
   readonly #redis: Redis
+  readonly #failed: (error: Error) => void
   #pending = 0
+  #toldAtMs = Number.NEGATIVE_INFINITY
 
   /**
-   * @param failed told once when it breaks after it was ready; what `open` meets it throws
+   * @param failed told once when it breaks after it was ready, and of calls that Redis does not carry out, as when it
+   * is full; what `open` meets it throws
    * @param ready told each time that calls can be made
    */
   constructor(url: string, failed: (error: Error) => void, ready: () => void) {
+    this.#failed = failed
     this.#redis = new Redis(url, {
       lazyConnect: true,
       enableOfflineQueue: false,
@@ -97,10 +103,19 @@ export class RedisConnection {
     try {
       return await call()
     } catch (error) {
+      this.#callFailed(plain(error))
       throw redisAway(plain(error))
     } finally {
       this.#pending--
     }
+  }
+
+  /** While the connection stands nobody else tells of it. */
+  #callFailed(error: Error): void {
+    const nowMs = performance.now()
+    if (this.#redis.status !== 'ready' || nowMs - this.#toldAtMs < TELL_MS) return
+    this.#toldAtMs = nowMs
+    this.#failed(error)
   }
 }
 

@@ -4,7 +4,8 @@ import { Buckets, checkCost } from './buckets.ts'
 import { DEFAULT_MAX_RECORDS } from './memory-records.ts'
 import { RedisConnection } from './redis-connection.ts'
 import { RedisRecords } from './redis-records.ts'
-import type { BucketLimit, Json, RecordOptions, Records, State, TokenAnswer, Watcher } from './state.ts'
+import type { BucketLimit, Json, Records, State, TokenAnswer } from './state.ts'
+import { WatchedRecords } from './watched-records.ts'
 import { Watchers } from './watchers.ts'
 
 /** Begins every key and channel of ours, so that nothing of another application on the same Redis is touched. */
@@ -17,7 +18,7 @@ export interface RedisStateOptions {
   url: string
   /** As of `State`. */
   staleMs: number
-  /** Told when Redis goes away. */
+  /** Told when Redis goes away, and of calls that it does not carry out, at most once a minute. */
   failed(error: Error): void
   /** µs since 1970, by which records end and buckets fill. @default Redis' own time */
   nowUs?: () => number
@@ -27,37 +28,42 @@ export interface RedisStateOptions {
  * State that replicas share. While Redis is away records are refused with STATE_UNAVAILABLE, buckets are this replica's
  * own, and who watches keeps what it has read for `staleMs`.
  */
-export class RedisState implements State {
+export class RedisState extends WatchedRecords implements State {
   readonly volatile: Records
   readonly staleMs: number
   readonly #redis: RedisConnection
   readonly #subscriber: RedisConnection
-  readonly #records: RedisRecords
   readonly #nowUs: (() => number) | undefined
-  readonly #watchers = new Watchers()
+  readonly #watchers: Watchers
   /** Used while Redis is away. */
   readonly #ownBuckets = new Buckets(systemClock)
   /** Tells our own messages from those of others. */
-  readonly #origin = randomUUID()
+  readonly #origin: string
   readonly #timer: NodeJS.Timeout
 
   private constructor({ url, staleMs, failed, nowUs }: RedisStateOptions) {
-    this.staleMs = staleMs
-    this.#nowUs = nowUs
-    const missed = () => this.#watchers.missed()
-    this.#redis = new RedisConnection(url, failed, missed)
-    // What was published before it was heard again was not heard. A failure breaks the connection, and the next is tried.
-    const listen = () => void this.#subscriber.subscribe(CHANNEL).then(missed, () => {})
-    this.#subscriber = new RedisConnection(url, () => {}, listen)
-    this.#subscriber.onMessage((message) => this.#heard(message))
-    this.#records = new RedisRecords(this.#redis, {
+    const watchers = new Watchers()
+    const origin = randomUUID()
+    const missed = () => watchers.missed()
+    const redis = new RedisConnection(url, failed, missed)
+    const records = new RedisRecords(redis, {
       prefix: `${PREFIX}kept!`,
       nowUs,
       publish: {
         channel: CHANNEL,
-        messageOf: (namespace, key, value) => JSON.stringify([this.#origin, namespace, key, value]),
+        messageOf: (namespace, key, value) => JSON.stringify([origin, namespace, key, value]),
       },
     })
+    super(records, watchers)
+    this.staleMs = staleMs
+    this.#nowUs = nowUs
+    this.#watchers = watchers
+    this.#origin = origin
+    this.#redis = redis
+    // What was published before it was heard again was not heard. A failure breaks the connection, and the next is tried.
+    const listen = () => void this.#subscriber.subscribe(CHANNEL).then(missed, () => {})
+    this.#subscriber = new RedisConnection(url, () => {}, listen)
+    this.#subscriber.onMessage((message) => this.#heard(message))
     this.volatile = new RedisRecords(this.#redis, {
       prefix: `${PREFIX}brief!`,
       nowUs,
@@ -86,49 +92,6 @@ export class RedisState implements State {
     }
   }
 
-  get(namespace: string, key: string): Promise<Json | undefined> {
-    return this.#records.get(namespace, key)
-  }
-
-  async put(namespace: string, key: string, value: Json, options?: RecordOptions): Promise<void> {
-    await this.#records.put(namespace, key, value, options)
-    this.#watchers.written(namespace, key, value)
-  }
-
-  async create(namespace: string, key: string, value: Json, options?: RecordOptions): Promise<boolean> {
-    const isNew = await this.#records.create(namespace, key, value, options)
-    if (isNew) this.#watchers.written(namespace, key, value)
-    return isNew
-  }
-
-  async replace(
-    namespace: string,
-    key: string,
-    before: Json,
-    value: Json,
-    options?: RecordOptions,
-  ): Promise<boolean> {
-    const isReplaced = await this.#records.replace(namespace, key, before, value, options)
-    if (isReplaced) this.#watchers.written(namespace, key, value)
-    return isReplaced
-  }
-
-  take(namespace: string, key: string): Promise<Json | undefined> {
-    return this.#records.take(namespace, key)
-  }
-
-  delete(namespace: string, key: string): Promise<void> {
-    return this.#records.delete(namespace, key)
-  }
-
-  list(namespace: string, prefix?: string, limit?: number, after?: string): Promise<[string, Json][]> {
-    return this.#records.list(namespace, prefix, limit, after)
-  }
-
-  watch(namespace: string, watcher: Watcher): () => void {
-    return this.#watchers.add(namespace, watcher)
-  }
-
   async takeToken(bucket: string, limit: BucketLimit, cost = 1): Promise<TokenAnswer> {
     checkCost(limit, cost)
     const tokenUs = Math.max(1, Math.round(60_000_000 / limit.perMinute))
@@ -138,6 +101,7 @@ export class RedisState implements State {
       const [allowed, remaining, retryAfterMs] = answer as [number, number, number]
       return { allowed: allowed === 1, remaining, retryAfterMs }
     } catch {
+      // Its connection has told why.
       return this.#ownBuckets.take(bucket, limit, cost)
     }
   }

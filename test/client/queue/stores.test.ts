@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
-import { readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { IndexedDbStore } from '../../../client/queue/indexed-db-store.ts'
 import { LevelStore } from '../../../client/queue/level-store.ts'
 import { MemoryStore } from '../../../client/queue/memory-store.ts'
+import { Spool } from '../../../client/queue/spool.ts'
 import type { QueueStore } from '../../../client/queue/store.ts'
 import { tempFolder } from '../../support/tree.ts'
 import 'fake-indexeddb/auto'
@@ -96,4 +97,24 @@ test('what LevelDB leaves out of a damaged log is told', async (t) => {
   assert.match(damaged.damage[0] ?? '', /\d+ bytes of the log/)
   assert.ok((await damaged.entries('r!')).length < 10)
   await damaged.close()
+})
+
+test('what cannot be taken from the spool is told once, and what is behind it is taken', async (t) => {
+  const dir = await tempFolder(t, 'spool')
+  const spool = new Spool(dir)
+  await mkdir(join(dir, 'spool', '0-is-a-folder.request'), { recursive: true })
+  await spool.leave(bytes('one'))
+  const told: string[] = []
+  const taken: string[] = []
+  await new Promise<void>((resolve) => {
+    spool.receive(
+      async (_name, value) => () => void taken.push(new TextDecoder().decode(value)),
+      ({ code, message }) => {
+        told.push(`${code} ${message.includes('EISDIR')}`)
+        resolve()
+      },
+    )
+  })
+  await spool.close()
+  assert.deepEqual([taken, told], [['one'], ['STORE_FAILED true']])
 })

@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import Fastify from 'fastify'
 import errors, { answerClientError } from '../../../plugins/errors/index.ts'
 import { makeCertificate } from '../../support/certificate.ts'
+import { until } from '../../support/proxy.ts'
 import { requireSystem } from '../../support/system.ts'
 import { registerGround } from '../ground.ts'
 
@@ -37,5 +38,5 @@ test('a TLS handshake that does not come to its end, or is none, ends its connec
     assert.ok(came < 20, `${came} bytes came`)
   }
   const count = () => new Promise<number>((resolve) => app.server.getConnections((_, n) => resolve(n)))
-  while ((await count()) > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(async () => (await count()) === 0)
 })

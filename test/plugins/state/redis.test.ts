@@ -192,6 +192,24 @@ test('while Redis does not answer, records are refused, buckets are our own, and
   assert.equal((await state.takeToken('u', limit)).remaining, 2)
 })
 
+test('a Redis that is full refuses records, is told of once, and leaves buckets to the replica', {
+  skip,
+}, async (t) => {
+  const told: string[] = []
+  const failed = ({ message }: Error): void => void told.push(message)
+  const state = await RedisState.open({ url: redis.url, staleMs: 300_000, failed })
+  t.after(() => state.close())
+  t.after(() => redis.admin.config('SET', 'maxmemory', '0'))
+  await redis.admin.config('SET', 'maxmemory', '1')
+  await assert.rejects(state.put('pin', 'home', 'key'), AWAY)
+  await assert.rejects(state.put('pin', 'work', 'key'), AWAY)
+  const limit = { perMinute: 60, burst: 1 }
+  assert.deepEqual([(await state.takeToken('full', limit)).allowed], [true])
+  assert.equal((await state.takeToken('full', limit)).allowed, false)
+  assert.equal(told.length, 1)
+  assert.match(told[0]!, /^OOM /)
+})
+
 test('after Redis was killed and started empty, replicas go on, and forget no revocation', {
   skip,
 }, async (t) => {
