@@ -9,6 +9,10 @@ const TRANSFER_BYTES = 64 * 1_048_576
 const COUNT = 40
 /** The proxy is killed when the remote counter has come so far. */
 const CUT_AT = 10
+/** Where it waits for the proxy to be back. */
+const WAIT_AT = 30
+/** Name of the file that says so. */
+const PROXY_BACK = 'proxy-back'
 
 const seconds = (sinceMs: number): string => `${((performance.now() - sinceMs) / 1_000).toFixed(1)} s`
 
@@ -88,6 +92,7 @@ export async function cutAndResume(scene: Scene, say: Narrator): Promise<void> {
   say.live(' [proxy killed]')
   await scene.restartProxy()
   say.live(' [proxy back]')
+  writeFileSync(scene.stage.path(PROXY_BACK), '')
   await counter.reached(seen + 1)
   const gap = seconds(cutAt)
   const { status, stderr } = await counter.finished
@@ -104,7 +109,10 @@ export async function cutAndResume(scene: Scene, say: Narrator): Promise<void> {
 }
 
 function startCounter(scene: Scene, say: Narrator) {
-  const script = `i=0; while [ $i -lt ${COUNT} ]; do i=$((i+1)); echo $i; sleep 0.1; done`
+  const [folder, back] = [scene.stage.path('.'), scene.stage.path(PROXY_BACK)].map(shellWord)
+  // However slow the machine is, the last numbers come after the restart; a demo that is gone is not waited for.
+  const wait = `[ $i -ne ${WAIT_AT} ] || while [ -d ${folder} ] && [ ! -e ${back} ]; do sleep 0.1; done`
+  const script = `i=0; while [ $i -lt ${COUNT} ]; do i=$((i+1)); echo $i; ${wait}; sleep 0.1; done`
   let text = ''
   let ended = false
   const waiting = new Set<{ count: number; resolve: () => void; reject: (error: Error) => void }>()
