@@ -25,6 +25,7 @@ import ratelimit from './plugins/ratelimit/index.ts'
 import sockets, { httpOptions } from './plugins/sockets/index.ts'
 import ssh from './plugins/ssh/index.ts'
 import state from './plugins/state/index.ts'
+import tiers from './plugins/tiers/index.ts'
 import upgrade from './plugins/upgrade/index.ts'
 import { TunnelError } from './protocol/codec/errors.ts'
 
@@ -83,6 +84,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-route-metrics', metricsOfRoutes, {})
     await use('tunnel-state', state, settings.state)
     // Who is asking, and what may be asked for.
+    await use('tunnel-tiers', tiers, settings.tiers)
     await use('tunnel-auth', auth, settings.auth)
     await use('tunnel-policy', policy, settings.policy)
     await use('tunnel-ratelimit', ratelimit, { ...settings.rateLimit, behindProxy })

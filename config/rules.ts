@@ -9,6 +9,9 @@ const RULES: readonly { path: string; relation: Relation; than: string }[] = [
   { path: 'backoff.maxMs', relation: 'at least', than: 'backoff.baseMs' },
   { path: 'streams.maxWindowBytes', relation: 'at least', than: 'streams.windowBytes' },
   { path: 'streams.userBudgetBytes', relation: 'at least', than: 'streams.windowBytes' },
+  { path: 'tiers.free.budgetBytes', relation: 'at least', than: 'streams.windowBytes' },
+  { path: 'tiers.premium.budgetBytes', relation: 'at least', than: 'streams.windowBytes' },
+  { path: 'tiers.enterprise.budgetBytes', relation: 'at least', than: 'streams.windowBytes' },
   { path: 'auth.jwks.holdMs', relation: 'at least', than: 'auth.jwks.maxAgeMs' },
   { path: 'compression.thresholdBytes', relation: 'at most', than: 'limits.maxFrameBytes' },
 ]

@@ -13,6 +13,7 @@ import { PoolOptions } from '../plugins/pool/options.ts'
 import { RateLimitOptions } from '../plugins/ratelimit/options.ts'
 import { SshOptions } from '../plugins/ssh/options.ts'
 import { StateOptions } from '../plugins/state/options.ts'
+import { TiersOptions } from '../plugins/tiers/options.ts'
 import { ServerOptions } from './server-options.ts'
 
 /** Every setting there is: one schema for server, agent and client, so that one file may serve all three. */
@@ -29,6 +30,7 @@ export const SettingsSchema = Type.Object(
     auth: AuthOptions,
     enrolment: EnrolmentOptions,
     policy: PolicyOptions,
+    tiers: TiersOptions,
     rateLimit: RateLimitOptions,
     breaker: BreakerOptions,
     machines: MachinesOptions,

@@ -49,7 +49,7 @@ export const StreamsOptions = Type.Object(
       maximum: 65_536,
     }),
     userBudgetBytes: Type.Integer({
-      description: "What one user's streams may hold together in this process",
+      description: "What one user's streams may hold together in a client or an agent",
       default: 67_108_864,
       minimum: 1_048_576,
     }),
@@ -80,18 +80,6 @@ export const LimitsOptions = Type.Object(
       default: 1_048_576,
       minimum: 131_072,
       maximum: 16_777_216,
-    }),
-    linksPerUser: Type.Integer({
-      description: 'Client links that one user may hold at once, in every tier',
-      default: 128,
-      minimum: 1,
-      maximum: 10_000,
-    }),
-    agentLinksPerUser: Type.Integer({
-      description: "Agents' links that one user may hold at once",
-      default: 128,
-      minimum: 1,
-      maximum: 100_000,
     }),
   },
   strict,

@@ -64,10 +64,9 @@ export function placeTaken(machine: string): TunnelError {
   return new TunnelError('OUTCOME_UNKNOWN', text, { hop: 'proxy', cause })
 }
 
-export function tooManyStreams(max: number): TunnelError {
-  return new TunnelError('TOO_MANY_STREAMS', `a user may have at most ${max} streams at once`, {
-    hop: 'proxy',
-  })
+export function tooManyStreams(max: number, tier: string): TunnelError {
+  const message = `a user of tier ${tier} may have at most ${max} streams at once`
+  return new TunnelError('TOO_MANY_STREAMS', message, { hop: 'proxy' })
 }
 
 export function idInUse(): TunnelError {

@@ -52,6 +52,7 @@ export default fp<ForwardOptions>(
       'tunnel-lifecycle',
       'tunnel-audit',
       'tunnel-metrics',
+      'tunnel-tiers',
       'tunnel-auth',
       'tunnel-policy',
       'tunnel-ratelimit',

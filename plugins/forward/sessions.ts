@@ -6,6 +6,8 @@ import { StreamAcceptor } from '../../protocol/stream/acceptor.ts'
 import { Budget } from '../../protocol/stream/budget.ts'
 import { RelayMemory } from '../../protocol/stream/relay-memory.ts'
 import { TokenBucket } from '../../protocol/token-bucket.ts'
+import type { User } from '../auth/index.ts'
+import type { Tiers } from '../tiers/index.ts'
 import type { Passage } from './passage.ts'
 
 /** Refusals a second that one user may ask for, beyond a burst: each costs a line of the log and of the audit trail. */
@@ -31,33 +33,38 @@ export interface Session {
 /** Sessions by user. One that has neither links nor streams is forgotten after the resume window. */
 export class Sessions {
   readonly #settings: StreamsOptions
+  readonly #limitsOf: Tiers['limitsOf']
   readonly #clock: Clock
   readonly #sessions = new Map<string, Session>()
   readonly #idle = new Map<Session, unknown>()
 
-  constructor(settings: StreamsOptions, clock: Clock) {
+  constructor(settings: StreamsOptions, limitsOf: Tiers['limitsOf'], clock: Clock) {
     this.#settings = settings
+    this.#limitsOf = limitsOf
     this.#clock = clock
   }
 
-  /** The user's session; it is there until `leave`, and the resume window after. */
-  join(userId: string, link: Link): Session {
-    const session = this.#sessions.get(userId) ?? this.#add(userId)
+  /** The user's session; it is there until `leave`, and the resume window after. The newest link's tier holds for all. */
+  join(user: User, link: Link): Session {
+    const { budgetBytes } = this.#limitsOf(user)
+    const session = this.#sessions.get(user.sub) ?? this.#add(user.sub, budgetBytes)
+    session.budget.totalBytes = budgetBytes
+    session.memory.limitBytes = budgetBytes
     this.#clock.clearTimer(this.#idle.get(session))
     this.#idle.delete(session)
     session.links.add(link)
     return session
   }
 
-  #add(userId: string): Session {
+  #add(userId: string, budgetBytes: number): Session {
     const settings = this.#settings
-    const budget = new Budget(settings.userBudgetBytes)
+    const budget = new Budget(budgetBytes)
     const session: Session = {
       userId,
       links: new Set(),
       acceptor: new StreamAcceptor({ settings, clock: this.#clock, hop: 'proxy', budgetOf: () => budget }),
       budget,
-      memory: new RelayMemory(settings.userBudgetBytes),
+      memory: new RelayMemory(budgetBytes),
       refusals: new TokenBucket(this.#clock, REFUSALS_PER_SECOND, REFUSALS),
       passages: new Map(),
     }

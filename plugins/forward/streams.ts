@@ -8,6 +8,7 @@ import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import type { MachineDirectory } from '../machines/index.ts'
 import type { TunnelMetrics } from '../metrics/index.ts'
 import type { Pool } from '../pool/index.ts'
+import type { Tiers } from '../tiers/index.ts'
 import { openContext } from './admission.ts'
 import { Carriage } from './carriage.ts'
 import { type CountedState, countStreams } from './counts.ts'
@@ -34,6 +35,7 @@ export interface OpenerLink {
 export interface StreamServices extends PassageServices {
   readonly pool: Pick<Pool, 'acquire' | 'open' | 'waiting'>
   readonly machines: Pick<MachineDirectory, 'resolve' | 'whenOnline'>
+  readonly tiers: Tiers
   readonly tunnelMetrics: PassageServices['tunnelMetrics'] & Pick<TunnelMetrics, 'streamResumes'>
 }
 
@@ -42,9 +44,6 @@ export interface StreamsConfig {
   request: RequestOptions
   clock: Clock
 }
-
-/** Streams of one user at once, those that may come back included. */
-const MAX_PASSAGES = 16_384
 
 const NO_LINKS: ReadonlySet<Link> = new Set()
 
@@ -72,7 +71,7 @@ export class Streams {
       slowMs: request.slowMs,
       bytes: { sealed: { in: 0, out: 0 }, inspected: { in: 0, out: 0 } },
     }
-    this.#sessions = new Sessions(streams, clock)
+    this.#sessions = new Sessions(streams, (user) => services.tiers.limitsOf(user), clock)
     const owners = new StreamOwners(streams.resumeMs, clock)
     this.#relays = new Relays(owners, streams.resumeMs)
     this.#carriage = new Carriage(services, clock, request.timeoutMs)
@@ -94,7 +93,7 @@ export class Streams {
 
   /** The link's streams are its user's from here on. */
   join({ link, context }: OpenerLink): void {
-    this.#sessionOf.set(link, this.#sessions.join(context.user.sub, link))
+    this.#sessionOf.set(link, this.#sessions.join(context.user, link))
   }
 
   /** The link has closed. Safe to call for one that never joined. */
@@ -136,7 +135,9 @@ export class Streams {
 
   /** @throws {TunnelError} TOO_MANY_STREAMS */
   #passage(opener: OpenerLink, session: Session, head: IncomingOpen['head'], moved: boolean): Passage {
-    if (session.passages.size >= MAX_PASSAGES) throw tooManyStreams(MAX_PASSAGES)
+    const { user } = opener.context
+    const { streams: max } = this.#services.tiers.limitsOf(user)
+    if (session.passages.size >= max) throw tooManyStreams(max, user.tier)
     const passage: Passage = new Passage(openContext(opener.context, head, moved), this.#shared, (error) => {
       if (session.passages.get(head.id) === passage) session.passages.delete(head.id)
       if (error === undefined) return

@@ -9,29 +9,30 @@ import { agentMayNotOpen, machineMissing, shuttingDown, tooManyLinks } from './e
 export class AgentLinks implements RoleHandler {
   readonly #app: FastifyInstance
   readonly #isDraining: () => boolean
-  readonly #maxPerUser: number
   /** Agents' links that each user has, those that have not said HELLO among them. */
   readonly #linksOf = new Map<string, number>()
 
-  constructor(app: FastifyInstance, maxPerUser: number, isDraining: () => boolean) {
+  constructor(app: FastifyInstance, isDraining: () => boolean) {
     this.#app = app
-    this.#maxPerUser = maxPerUser
     this.#isDraining = isDraining
   }
 
   /** Throws TOO_MANY_CONNECTIONS. */
-  checkRoom({ sub, tier }: User): void {
-    if ((this.#linksOf.get(sub) ?? 0) < this.#maxPerUser) return
+  checkRoom(user: User): void {
+    const { sub, tier } = user
+    const { agentLinks: max } = this.#app.tiers.limitsOf(user)
+    if ((this.#linksOf.get(sub) ?? 0) < max) return
     this.#app.tunnelMetrics.rateLimited.inc({ scope: 'link', tier })
-    throw tooManyLinks(this.#maxPerUser)
+    throw tooManyLinks(max, tier)
   }
 
   accepted({ context }: AcceptedLink): void {
-    const { sub } = context.user
+    const { sub, tier } = context.user
     // Before it may be refused: every link that was accepted is closed, and counted off, once.
     const count = (this.#linksOf.get(sub) ?? 0) + 1
     this.#linksOf.set(sub, count)
-    if (count > this.#maxPerUser) throw tooManyLinks(this.#maxPerUser)
+    const { agentLinks: max } = this.#app.tiers.limitsOf(context.user)
+    if (count > max) throw tooManyLinks(max, tier)
   }
 
   open(): void {
@@ -57,7 +58,8 @@ export class AgentLinks implements RoleHandler {
     if (link.closed) return
     // Its streams go on when its token has expired, and no new one is opened over it.
     const isFresh = () => context.user.expiresAtMs > Date.now()
-    await this.#app.machines.enrol(user.sub, peer.machine, peer.enrol, { link, isFresh })
+    const limits = this.#app.tiers.limitsOf(user)
+    await this.#app.machines.enrol(user.sub, peer.machine, peer.enrol, { link, isFresh, limits })
     const { machine } = peer
     context.log.info({ context: { machine } }, 'machine on line')
     this.#app.audit.record({

@@ -10,20 +10,19 @@ const PROBE_MS = 3_000
 /** Clients' links: what is asked for on them goes the way of `plugins/forward`. */
 export class ClientLinks implements RoleHandler {
   readonly #app: FastifyInstance
-  readonly #maxPerUser: number
 
-  constructor(app: FastifyInstance, maxPerUser: number) {
+  constructor(app: FastifyInstance) {
     this.#app = app
-    this.#maxPerUser = maxPerUser
   }
 
   /** Throws TOO_MANY_CONNECTIONS. Links that are only half gone are then found and give their places back. */
   checkRoom(user: User): void {
     const links = this.#app.forward.linksOf(user.sub)
-    if (links.size < this.#maxPerUser) return
+    const { links: max } = this.#app.tiers.limitsOf(user)
+    if (links.size < max) return
     for (const link of links) link.probe(PROBE_MS)
     this.#app.tunnelMetrics.rateLimited.inc({ scope: 'link', tier: user.tier })
-    throw tooManyLinks(this.#maxPerUser)
+    throw tooManyLinks(max, user.tier)
   }
 
   accepted(accepted: AcceptedLink): void {

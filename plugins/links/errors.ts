@@ -52,8 +52,8 @@ export function machineMissing(): TunnelError {
   })
 }
 
-export function tooManyLinks(max: number): TunnelError {
-  return new TunnelError('TOO_MANY_CONNECTIONS', `a user may have at most ${max} links`, {
+export function tooManyLinks(max: number, tier: string): TunnelError {
+  return new TunnelError('TOO_MANY_CONNECTIONS', `a user of tier ${tier} may have at most ${max} links`, {
     hop: 'proxy',
     retryAfterMs: 4_000,
   })

@@ -44,8 +44,8 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
   const sessions = new HttpSessions()
   /** Of posts that are under way. */
   const sessionOf = new WeakMap<FastifyRequest, HttpSession>()
-  const clients = new ClientLinks(app, options.limits.linksPerUser)
-  const agents = new AgentLinks(app, options.limits.agentLinksPerUser, () => app.lifecycle.draining)
+  const clients = new ClientLinks(app)
+  const agents = new AgentLinks(app, () => app.lifecycle.draining)
 
   const links: Links = {
     get count() {
@@ -170,6 +170,7 @@ export default fp(websocketPlugin, {
     'tunnel-audit',
     'tunnel-metrics',
     'tunnel-auth',
+    'tunnel-tiers',
     'tunnel-policy',
     'tunnel-ratelimit',
     'tunnel-machines',

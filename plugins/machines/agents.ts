@@ -11,6 +11,8 @@ import { keyOf } from './records.ts'
 
 export interface AgentLink {
   link: Link
+  /** What its owner's tier gives: machines in all, and what the streams that the proxy opens to this one may hold. */
+  limits: { machines: number; budgetBytes: number }
   /** Whether the token that it was made with, or a fresh one, is still good. */
   isFresh(): boolean
 }
@@ -37,6 +39,8 @@ interface Agent {
   name: string
   /** The streams that the proxy itself has opened to it: they wait for its next link. */
   opener: StreamOpener
+  /** What they hold. */
+  budget: Budget
   /** The newest is used; older ones of the same program are closing, or are dead and not yet noticed. */
   links: Link[]
   /** Of the newest link. */
@@ -72,7 +76,7 @@ export class Agents {
   }
 
   /** `link` is the agent's from now on; another program that had the name is told and closed. */
-  attach(owner: string, name: string, link: Link, isFresh = () => true): void {
+  attach(owner: string, name: string, { link, limits, isFresh }: AgentLink): void {
     const agent = this.#agents.get(keyOf(owner, name)) ?? this.#add(owner, name)
     this.#clock.clearTimer(agent.forgetTimer)
     agent.forgetTimer = undefined
@@ -80,6 +84,7 @@ export class Agents {
     agent.links = older.filter((each) => isSameProgram(each, link))
     agent.links.push(link)
     agent.isFresh = isFresh
+    agent.budget.totalBytes = limits.budgetBytes
     if (agent.links.length > MAX_LINKS) agent.links.shift()?.close(takenOver(name))
     agent.wasOnline = true
     this.#changed(agent)
@@ -95,14 +100,14 @@ export class Agents {
   }
 
   #add(owner: string, name: string): Agent {
-    const opener = new StreamOpener({
-      settings: this.#settings,
-      budget: new Budget(this.#settings.userBudgetBytes),
-    })
+    // Nothing is opened before there is a link, which brings its own.
+    const budget = new Budget(0)
+    const opener = new StreamOpener({ settings: this.#settings, budget })
     const agent: Agent = {
       owner,
       name,
       opener,
+      budget,
       links: [],
       isFresh: () => true,
       since: new Date(),

@@ -30,8 +30,6 @@ import {
 } from './records.ts'
 import type { Route } from './route.ts'
 
-const MAX_MACHINES_PER_USER = 1_000
-
 type ForgottenListener = (owner: string, name: string, error: TunnelError) => void
 type KeysListener = (
   owner: string,
@@ -64,21 +62,15 @@ export class MachineDirectory {
    * An agent's HELLO: its machine is on line over `link` from now on.
    * @throws {TunnelError} CONFIG_INVALID, TOO_MANY_CONNECTIONS
    */
-  async enrol(
-    owner: string,
-    name: string,
-    enrolment: Enrolment,
-    { link, isFresh }: AgentLink,
-  ): Promise<void> {
+  async enrol(owner: string, name: string, enrolment: Enrolment, agent: AgentLink): Promise<void> {
     if (!isMachineName(name)) throw nameInvalid(name)
     if (this.#configuredOf(owner, name) !== undefined) throw takenByConfiguration(name)
     const known = this.#records.get(owner, name)
-    if (known === undefined && this.#names(owner).length >= MAX_MACHINES_PER_USER) {
-      throw tooManyMachines(MAX_MACHINES_PER_USER)
-    }
+    const { machines: max } = agent.limits
+    if (known === undefined && this.#names(owner).length >= max) throw tooManyMachines(max)
     // On disk before anybody can use the link, and before the agent is told that it is in.
     await this.#store(owner, name, enrolledAs(enrolment, known, this.#state.loss !== undefined))
-    if (!link.closed) this.#agents.attach(owner, name, link, isFresh)
+    if (!agent.link.closed) this.#agents.attach(owner, name, agent)
   }
 
   /** Keeps what is known of a machine now, and tells of keys that are not the pinned ones. */

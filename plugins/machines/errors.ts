@@ -35,7 +35,10 @@ export function takenByConfiguration(name: string): TunnelError {
 }
 
 export function tooManyMachines(max: number): TunnelError {
-  return new TunnelError('TOO_MANY_CONNECTIONS', `a user may have at most ${max} machines`, { hop: 'proxy' })
+  return new TunnelError('TOO_MANY_CONNECTIONS', `a user of this tier may have at most ${max} machines`, {
+    hop: 'proxy',
+    suggestion: 'remove one with `tunnel machines --forget NAME`, or give the agent a token of a higher tier',
+  })
 }
 
 export function takenOver(name: string): TunnelError {

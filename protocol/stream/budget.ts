@@ -3,7 +3,8 @@
  * stream needs at first may use half of it: a few streams that once were busy must not keep out all others.
  */
 export class Budget {
-  readonly totalBytes: number
+  /** Less than is used takes nothing back; nothing more is given out until enough has come back. */
+  totalBytes: number
   #usedBytes = 0
   #grownBytes = 0
 

@@ -19,13 +19,14 @@ export function incomingCost(incoming: IncomingOpen | IncomingResume): number {
  * nothing is lost.
  */
 export class RelayMemory {
-  readonly #limitBytes: number
+  /** As `Budget.totalBytes`. */
+  limitBytes: number
   readonly #held = new Set<Link>()
   #takenBytes = 0
   #queuedBytes = 0
 
   constructor(limitBytes: number) {
-    this.#limitBytes = limitBytes
+    this.limitBytes = limitBytes
   }
 
   get usedBytes(): number {
@@ -37,7 +38,7 @@ export class RelayMemory {
    * @throws {TunnelError} TOO_MANY_STREAMS when there is no room
    */
   take(bytes: number): void {
-    if (this.#takenBytes + bytes > this.#limitBytes / 2) {
+    if (this.#takenBytes + bytes > this.limitBytes / 2) {
       throw new TunnelError('TOO_MANY_STREAMS', "the user's streams hold all the memory that they may", {
         hop: 'link',
       })
@@ -53,7 +54,7 @@ export class RelayMemory {
   /** What waits for a slow link; `from` is the link that brought it. */
   add(bytes: number, from: Link): void {
     this.#queuedBytes += bytes
-    if (this.usedBytes <= this.#limitBytes || this.#held.has(from) || from.closed) return
+    if (this.usedBytes <= this.limitBytes || this.#held.has(from) || from.closed) return
     this.#held.add(from)
     from.hold()
   }
@@ -64,7 +65,7 @@ export class RelayMemory {
   }
 
   #letGo(): void {
-    if (this.#held.size === 0 || this.#queuedBytes > (this.#limitBytes - this.#takenBytes) / 2) return
+    if (this.#held.size === 0 || this.#queuedBytes > (this.limitBytes - this.#takenBytes) / 2) return
     for (const link of this.#held) link.unhold()
     this.#held.clear()
   }

@@ -54,13 +54,13 @@ export async function runHerd(scope: Scope, clients: number, profile: string): P
   const echo = await startEcho(scope)
   const roomy = [
     `streams.maxPerLink=${clients + 100}`,
-    `streams.userBudgetBytes=${(clients + 100) * 1_048_576}`,
+    `tiers.enterprise.budgetBytes=${(clients + 100) * 1_048_576}`,
   ]
   const topology = await startTopology(scope, {
     profile,
     relays: true,
     allow: [echo],
-    set: [...roomy, `limits.linksPerUser=${clients + 100}`, 'rateLimit.perIpPerMinute=1000000'],
+    set: [...roomy, `tiers.enterprise.links=${clients + 100}`, 'rateLimit.perIpPerMinute=1000000'],
     agentSet: roomy,
     tellsMemory: true,
   })

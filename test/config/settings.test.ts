@@ -77,7 +77,7 @@ test('the defaults are those of the contract', () => {
     userBudgetBytes: 67_108_864,
   })
   assert.deepEqual(compression, { enabled: false, thresholdBytes: 1_024 })
-  assert.deepEqual(limits, { maxFrameBytes: 1_048_576, linksPerUser: 128, agentLinksPerUser: 128 })
+  assert.deepEqual(limits, { maxFrameBytes: 1_048_576 })
   assert.equal(settings.rateLimit.perIpPerMinute, 600)
   const perMinute = Object.entries(settings.rateLimit.tiers).map(([tier, limit]) => [tier, limit.perMinute])
   assert.deepEqual(Object.fromEntries(perMinute), { free: 100, premium: 1_000, enterprise: 10_000 })

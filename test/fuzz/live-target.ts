@@ -35,7 +35,7 @@ export class LiveTarget implements Target {
 
   static async start(scope: Scope, random: Random): Promise<LiveTarget> {
     const proxy = await startProxy(scope, {
-      set: ['streams.resumeMs=300', 'log.level=warn', 'limits.linksPerUser=1000', 'pool.waitMs=200'],
+      set: ['streams.resumeMs=300', 'log.level=warn', 'tiers.enterprise.links=1000', 'pool.waitMs=200'],
     })
     const echo = await listenTcp(scope, (socket) => socket.pipe(socket))
     await proxy.startAgent('home', BYSTANDER, echo)

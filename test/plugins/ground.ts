@@ -9,6 +9,8 @@ import ratelimit from '../../plugins/ratelimit/index.ts'
 import { RateLimitOptions } from '../../plugins/ratelimit/options.ts'
 import state from '../../plugins/state/index.ts'
 import { StateOptions } from '../../plugins/state/options.ts'
+import tiers from '../../plugins/tiers/index.ts'
+import { TiersOptions } from '../../plugins/tiers/options.ts'
 import type { Scope } from '../support/scope.ts'
 import { tempFolder } from '../support/tree.ts'
 
@@ -21,5 +23,6 @@ export async function registerGround(scope: Scope, given: unknown, rateLimit: ob
   await app.register(audit, Value.Default(AuditOptions, { stateDir, settings: {} }) as AuditPluginOptions)
   await app.register(metrics)
   await app.register(state, Value.Default(StateOptions, { dir: stateDir }) as StateOptions)
+  await app.register(tiers, Value.Default(TiersOptions, {}) as TiersOptions)
   await app.register(ratelimit, Value.Default(RateLimitOptions, rateLimit) as RateLimitOptions)
 }

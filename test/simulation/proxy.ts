@@ -1,9 +1,11 @@
+import { Value } from 'typebox/value'
 import type { User } from '../../plugins/auth/index.ts'
 import { shuttingDown } from '../../plugins/forward/errors.ts'
 import type { LinkContext } from '../../plugins/forward/hooks.ts'
 import { type OpenerLink, Streams } from '../../plugins/forward/streams.ts'
 import { MachineDirectory } from '../../plugins/machines/directory.ts'
 import type { MachineState } from '../../plugins/machines/records.ts'
+import { TiersOptions } from '../../plugins/tiers/options.ts'
 import type { Hello } from '../../protocol/codec/hello.ts'
 import { Link } from '../../protocol/link/link.ts'
 import { WorkMeter } from '../../protocol/link/work-meter.ts'
@@ -16,6 +18,7 @@ import { ProcessClock } from './process-clock.ts'
 import type { World } from './world.ts'
 
 const ADA: User = { sub: 'ada', tier: 'free', roles: [], expiresAtMs: Number.POSITIVE_INFINITY }
+const LIMITS = Value.Create(TiersOptions).free
 /** As the door of links has them, in ms. */
 const MOVE_MS = 5_000
 const LOOK_MS = 200
@@ -56,6 +59,7 @@ export class ProxyProcess {
       },
       {
         auth: { check() {} },
+        tiers: { limitsOf: () => LIMITS },
         policy: { check: () => this.#pause() },
         rateLimits: { takeStream: async () => {} },
         machines: this.#machines,
@@ -127,7 +131,9 @@ export class ProxyProcess {
       if (role === 'client') return
       if (this.draining) throw shuttingDown()
       if (peer.machine === undefined || peer.enrol === undefined) throw new Error('no machine')
-      await this.#machines.enrol(ADA.sub, peer.machine, peer.enrol, { link, isFresh: () => true })
+      await this.#machines.enrol(ADA.sub, peer.machine, peer.enrol, {
+        ...{ link, isFresh: () => true, limits: LIMITS },
+      })
     } catch (error) {
       link.close(shuttingDown())
       throw error

@@ -105,7 +105,7 @@ test('a setting that was changed between two starts is told by the digest of the
   const proxy = await startProxy(t)
   proxy.settings.auth.secret = `another ${proxy.settings.auth.secret}`
   await proxy.restart()
-  proxy.settings.limits.linksPerUser++
+  proxy.settings.tiers.free.links++
   await proxy.restart()
   await proxy.close()
   const starts = linesOf(proxy).filter(({ event }) => event === 'proxy.started')

@@ -147,7 +147,7 @@ test('a machine that is unknown, off line, or listens on nothing there has its o
 })
 
 test('more links than a user may have are refused with 429, and another user is not held up', async (t) => {
-  const proxy = await startProxy(t, { set: ['limits.linksPerUser=2'] })
+  const proxy = await startProxy(t, { set: ['tiers.enterprise.links=2'] })
   const [first] = [await proxy.connect('alice'), await proxy.connect('alice')]
   await assert.rejects(proxy.client('alice').connect(), (error: { code: string; retryAfterMs: number }) => {
     assert.equal(error.code, 'TOO_MANY_CONNECTIONS')
@@ -162,7 +162,7 @@ test('more links than a user may have are refused with 429, and another user is 
 })
 
 test('links that are only half gone give their places to their user, who has no more of them', async (t) => {
-  const proxy = await startProxy(t, { set: ['limits.linksPerUser=2'] })
+  const proxy = await startProxy(t, { set: ['tiers.enterprise.links=2'] })
   // They say nothing more, as behind a network that swallows everything.
   const ghosts = [1, 2].map(() => new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }))
   await Promise.all(ghosts.map((ghost) => ghost.hello()))
@@ -176,7 +176,7 @@ test('links that are only half gone give their places to their user, who has no 
 })
 
 test('links that arrive at once and are too many are closed with 4429', async (t) => {
-  const proxy = await startProxy(t, { set: ['limits.linksPerUser=2'] })
+  const proxy = await startProxy(t, { set: ['tiers.enterprise.links=2'] })
   const token = proxy.tokenOf('alice')
   const clients = Array.from({ length: 8 }, () => new RawClient(t, { url: proxy.url, token }))
   const ends = clients.map(({ closed }) => closed)
@@ -273,7 +273,7 @@ test('a rule on targets holds however the target is written', async (t) => {
 })
 
 test('agents of one user have so many links and no more, those that say nothing among them', async (t) => {
-  const proxy = await startProxy(t, { set: ['limits.agentLinksPerUser=3'] })
+  const proxy = await startProxy(t, { set: ['tiers.enterprise.agentLinks=3'] })
   const dial = () => new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice'), route: 'agent' })
   const links = await Promise.all([dial(), dial(), dial()].map((link) => link.opened()))
   const told: string[] = []

@@ -12,7 +12,7 @@ import { helloOf, RawClient } from './raw-client.ts'
 const MIB = 1_048_576
 /** The smallest budget there is: the first windows of four streams. */
 const FOUR_STREAMS = { userBudgetBytes: MIB, windowBytes: MIB / 4 }
-const FOUR_STREAMS_SET = [`streams.userBudgetBytes=${MIB}`, `streams.windowBytes=${MIB / 4}`]
+const FOUR_STREAMS_SET = [`tiers.enterprise.budgetBytes=${MIB}`, `streams.windowBytes=${MIB / 4}`]
 
 /** Opens sealed streams of alice's to `home` until one is refused; what with, and how many there were. */
 async function openAll(proxy: TestProxy, settings = {}): Promise<{ opened: number; error: unknown }> {
@@ -83,7 +83,7 @@ test('the streams of a client hold the budget of its settings', async (t) => {
 })
 
 test('a link that brings more than its user may have waiting in relays is not read until that has left', async (t) => {
-  const proxy = await startProxy(t, { set: [`streams.userBudgetBytes=${MIB}`] })
+  const proxy = await startProxy(t, { set: [`tiers.enterprise.budgetBytes=${MIB}`] })
   const sockets: WebSocket[] = []
   proxy.app.websocketServer.on('connection', (socket: WebSocket) => sockets.push(socket))
   const agent = new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice'), route: 'agent' })

@@ -227,7 +227,7 @@ async function refusal(url: string, protocols: string[], headers: Record<string,
 test('an upgrade that cannot be is refused with its reason, and 200 of each reason leave no descriptor', async (t) => {
   const proxy = await startProxy(t)
   const limited = await startProxy(t, { set: ['rateLimit.perIpPerMinute=1'] })
-  const crowded = await startProxy(t, { set: ['limits.linksPerUser=1'] })
+  const crowded = await startProxy(t, { set: ['tiers.enterprise.links=1'] })
   await crowded.connect('alice')
   await limited.api('alice', 'machines')
   const bearer = (token: string) => ({ authorization: `Bearer ${token}` })

@@ -158,7 +158,7 @@ test('what is no post of a link is refused, and bounded: size, number, offset, p
 })
 
 test("sessions without a word count as links, and give their places back with their answer's end", async (t) => {
-  const proxy = await startProxy(t, { set: ['limits.linksPerUser=3'] })
+  const proxy = await startProxy(t, { set: ['tiers.enterprise.links=3'] })
   const token = proxy.tokenOf('alice')
   const streams = await Promise.all([1, 2, 3].map(() => RawStream.begin(t, proxy, token)))
   const fourth = await RawStream.open(proxy, token)

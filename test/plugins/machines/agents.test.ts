@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { Value } from 'typebox/value'
 import { Agents } from '../../../plugins/machines/agents.ts'
+import { TiersOptions } from '../../../plugins/tiers/options.ts'
 import type { TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Link } from '../../../protocol/link/link.ts'
 import { StreamsOptions } from '../../../protocol/options.ts'
@@ -14,11 +15,12 @@ function setUp(t: TestContext) {
   const clock = new VirtualClock()
   const agents = new Agents(Value.Create(StreamsOptions), clock)
   t.after(() => agents.close())
+  const limits = Value.Create(TiersOptions).free
   const pass = (ms: number) => clock.run(clock.now() + ms)
   const dial = async (instance: string) => {
     const pair = new MemoryPair({ clock })
     const far: Link = linkOf(pair.b, clock, false, {
-      ready: () => agents.attach('alice', 'home', far),
+      ready: () => agents.attach('alice', 'home', { link: far, isFresh: () => true, limits }),
       closed: () => agents.detach('alice', 'home', far),
     })
     const near = linkOf(pair.a, clock, true, {}, helloOf('agent', { instance, machine: 'home' }))

@@ -3,6 +3,7 @@ import { type TestContext, test } from 'node:test'
 import { Value } from 'typebox/value'
 import { MachineDirectory } from '../../../plugins/machines/directory.ts'
 import type { Json, State } from '../../../plugins/state/index.ts'
+import { TiersOptions } from '../../../plugins/tiers/options.ts'
 import type { Link } from '../../../protocol/index.ts'
 import { StreamsOptions } from '../../../protocol/options.ts'
 import { helloOf, linkOf } from '../../protocol/parties.ts'
@@ -48,7 +49,7 @@ async function setUp(t: TestContext) {
           'ada',
           'home',
           { hostKeys, sshUser: 'me' },
-          { link: far, isFresh: () => true },
+          { link: far, isFresh: () => true, limits: Value.Create(TiersOptions).free },
         )
         enrolled.catch(() => {})
       },

@@ -255,7 +255,7 @@ test('the bytes of a sealed stream are counted while it lasts, through an agent 
 })
 
 test('a round trip is observed once, however often the metrics are read; a session when it is over', async (t) => {
-  const proxy = await startProxy(t, { set: ['limits.linksPerUser=1'] })
+  const proxy = await startProxy(t, { set: ['tiers.enterprise.links=1'] })
   await proxy.startAgent('home', 'alice', await listenTcp(t, (socket) => socket.pipe(socket)))
   const tunnel = await proxy.connect('alice')
   const countOf = async (metric: string) => {
@@ -391,7 +391,7 @@ test('what each limit refuses is counted by limit and tier', async (t) => {
     'rateLimit.perIpPerMinute=4',
     'rateLimit.tiers.free.perMinute=1',
     'rateLimit.tiers.free.burst=1',
-    'limits.linksPerUser=1',
+    'tiers.free.links=1',
   ]
   const proxy = await startProxy(t, { set })
   const token = proxy.tokenOf('alice', { tier: 'free' })
