@@ -1,9 +1,7 @@
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { HeaderList, Priority } from '../protocol/codec/heads.ts'
-import { formBlob } from './form-data.ts'
 import { targetOf } from './forward-request.ts'
 import { headerList, withIdempotencyKey } from './headers.ts'
-import { checkIntegrity } from './integrity.ts'
 import { MAX_RIDING_BYTES } from './opening.ts'
 import { type HttpHop, MAX_REDIRECTS, redirected } from './redirect.ts'
 import { type HttpAnswer, type HttpRequest, type RequestPath, sendRequest } from './request.ts'
@@ -44,7 +42,11 @@ export async function tunnelFetch(
   init: FetchInit = {},
 ): Promise<Response> {
   const { priority, idempotent, timeoutMs = defaultTimeoutMs, target, ...standard } = init
-  if (standard.body instanceof FormData) standard.body = formBlob(standard.body)
+  if (standard.body instanceof FormData) {
+    // Loaded with the first form: pages pay for each byte.
+    const { formBlob } = await import('./form-data.ts')
+    standard.body = formBlob(standard.body)
+  }
   const request = new Request(input, { ...standard, duplex: 'half' } as RequestInit)
   // Not the request's own, which follows it at a price.
   const signal = signalOf(input, standard)
@@ -161,6 +163,7 @@ function responseOf(
 /** The response again, once its whole body has been read and found to be what was asked for. */
 async function intact(response: Response, integrity: string): Promise<Response> {
   const bytes = new Uint8Array(await response.arrayBuffer())
+  const { checkIntegrity } = await import('./integrity.ts')
   await checkIntegrity(integrity, bytes)
   const { status, statusText, headers, url, redirected } = response
   const checked = new Response(response.body === null ? null : bytes, { statusText, headers })

@@ -1,12 +1,13 @@
 import { addressesOf, type ProxyAddress } from '../dial/addresses.ts'
 import { Emitter } from '../dial/emitter.ts'
 import { oneAtATime } from '../dial/token.ts'
+import type { Clock } from '../protocol/clock.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import type { Link } from '../protocol/link/link.ts'
 import type { TransportKind } from '../protocol/link/transport.ts'
 import type { StreamOpener } from '../protocol/stream/opener.ts'
 import { type ClientHooks, type HookName, Hooks } from './hooks.ts'
-import { MetricsCollector } from './metrics/collector.ts'
+import { ClientMetrics } from './metrics/collector.ts'
 import { makeParts, type Parts } from './parts.ts'
 import type { Platform } from './platform.ts'
 import type { RequestQueue } from './queue/request-queue.ts'
@@ -19,7 +20,7 @@ import type { TunnelEvents, TunnelServiceOptions } from './tunnel-options.ts'
  * over it, and ends streams of its own in `endStreams`.
  */
 export abstract class Lifecycle extends Emitter<TunnelEvents> {
-  readonly metrics: MetricsCollector
+  readonly metrics: ClientMetrics
   readonly #hooks: Hooks
   protected readonly options: TunnelServiceOptions
   protected readonly platform: Platform
@@ -36,12 +37,16 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
   #isCut = false
 
   /** @throws {TunnelError} CONFIG_INVALID for an address that is none */
-  constructor(options: TunnelServiceOptions, platform: Platform) {
+  constructor(
+    options: TunnelServiceOptions,
+    platform: Platform,
+    newMetrics = (clock: Clock) => new ClientMetrics(clock),
+  ) {
     super()
     this.platform = { ...platform, ...options.platform }
     this.options = { ...options, token: oneAtATime(options.token, this.platform.clock) }
     this.addresses = addressesOf(options.url)
-    this.metrics = new MetricsCollector(this.platform.clock)
+    this.metrics = newMetrics(this.platform.clock)
     this.#hooks = new Hooks(this.platform.clock, (error) => this.emit('error', error))
   }
 

@@ -18,7 +18,6 @@ export const platform: Platform = {
     const inFolder = async () => (await import('./queue/level-store.ts')).LevelStore.open(dir)
     return new KeptRequests(path, { store: inFolder, ...options })
   },
-  handOver: async (dir, record) => (await import('./queue/spool.ts')).leaveInSpool(dir, record),
   clock: systemClock,
   random: Math.random,
   software: softwareOf('client'),

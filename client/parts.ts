@@ -1,6 +1,6 @@
 import type { StreamOpener } from '../protocol/stream/opener.ts'
 import type { Hooks } from './hooks.ts'
-import type { MetricsCollector } from './metrics/collector.ts'
+import type { ClientMetrics } from './metrics/collector.ts'
 import type { ClientSettings } from './options.ts'
 import type { Platform } from './platform.ts'
 import { Forwarding } from './queue/forwarding.ts'
@@ -21,7 +21,7 @@ export interface Parts {
 
 /** What the parts need of the client. */
 export interface PartsOwner {
-  metrics: MetricsCollector
+  metrics: ClientMetrics
   hooks: Hooks
   /** @throws {TunnelError} while there is none */
   opener(): StreamOpener

@@ -19,8 +19,6 @@ export interface Platform {
   loadSettings(profile: string | undefined, overrides: ClientOverrides | undefined): Promise<ClientSettings>
   /** What keeps requests in `options.store`, or else in `queue.dir`; one of the two is there. */
   keepRequests(path: RequestPath, settings: ClientSettings, options: KeepOptions): Promise<RequestKeeper>
-  /** Leaves a request for the program that has the queue; resolves when it is on disk. @throws {TunnelError} STORE_FAILED */
-  handOver(dir: string, record: Uint8Array): Promise<void>
   clock: Clock
   /** In [0, 1). */
   random(): number

@@ -5,7 +5,7 @@ import { Deadline } from './deadline.ts'
 import { Exchange } from './exchange.ts'
 import { headerList, withContentLength } from './headers.ts'
 import type { Hooks, RequestContext, ResponseContext } from './hooks.ts'
-import type { MetricsCollector } from './metrics/collector.ts'
+import type { ClientMetrics } from './metrics/collector.ts'
 import { inPlace, type NewStreamHead, type OpenStream } from './opening.ts'
 import { isIdempotent, retryDecision, stillQueued } from './outcome.ts'
 import type { Queued, RequestQueue } from './queue/request-queue.ts'
@@ -59,7 +59,7 @@ export interface HttpAnswer {
 export interface RequestPath {
   readonly clock: Clock
   readonly queue: RequestQueue
-  readonly metrics: MetricsCollector
+  readonly metrics: ClientMetrics
   readonly hooks: Hooks
   readonly open: OpenStream
   /** No link is coming any more. */

@@ -5,8 +5,12 @@ import type { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { Joined } from '../protocol/node/join.ts'
 import type { DiagnosticOptions, DiagnosticReport } from './diagnostics/report.ts'
 import { type ExecOptions, type ExecResult, exec } from './exec.ts'
+import type { ForwardRequest } from './forward-request.ts'
 import { type JoinEvents, joinStream } from './joined-stream.ts'
+import { MetricsCollector } from './metrics/prometheus.ts'
 import { platform as nodePlatform } from './node.ts'
+import { configInvalid } from './queue/errors.ts'
+import { cipherOf, toHandOver } from './queue/handed-over.ts'
 import { openRawStream, type RawStream, type StreamOptions } from './raw-stream.ts'
 import { SftpSession } from './sftp/session.ts'
 import { openShell, type Shell, type ShellOptions } from './shell.ts'
@@ -15,6 +19,7 @@ import type { TunnelServiceOptions } from './tunnel-options.ts'
 
 /** A client's way to its machines: one link to the proxy, and the streams on it, which outlive the link. For Node. */
 export class TunnelService extends TunnelClient {
+  declare readonly metrics: MetricsCollector
   /** Streams of `open` that are not over. */
   readonly #duplexes = new Set<StreamDuplex>()
   /** Sockets of `join` that are not closed. */
@@ -22,7 +27,7 @@ export class TunnelService extends TunnelClient {
 
   /** @throws {TunnelError} CONFIG_INVALID for an address that is none */
   constructor(options: TunnelServiceOptions) {
-    super(options, nodePlatform)
+    super(options, nodePlatform, (clock) => new MetricsCollector(clock))
   }
 
   /** Runs a command: a shell's line, or words that the shell leaves as they are. @throws {TunnelError} */
@@ -93,6 +98,21 @@ export class TunnelService extends TunnelClient {
         }),
     }
     return diagnose(this.addresses, subject, options)
+  }
+
+  /**
+   * Leaves a request for the program that has the folder `queue.dir` (QUEUE_LOCKED): it sends it, and has its answer.
+   * Resolves when the request is on disk. Needs no link.
+   * @throws {TunnelError} CONFIG_INVALID, STORE_FAILED
+   */
+  async handOver(request: ForwardRequest): Promise<void> {
+    const { forwarding, settings } = await this.prepare()
+    const { dir } = settings.queue
+    if (dir === '') throw configInvalid('queue.dir: there is none to hand a request over in')
+    const stored = await forwarding.storedOf(request, request.idempotencyKey ?? crypto.randomUUID())
+    const { leaveInSpool } = await import('./queue/spool.ts')
+    const cipher = await cipherOf(this.options.queue?.encryptionKey)
+    await leaveInSpool(dir, await toHandOver(stored, cipher))
   }
 
   protected override endStreams(all: boolean, error: TunnelError): void {

@@ -4,8 +4,6 @@ import type { ForwardResponse } from './forward-response.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { listMachines, type Machine } from './machines.ts'
 import type { DuplexPath } from './opening.ts'
-import { configInvalid } from './queue/errors.ts'
-import { cipherOf, toHandOver } from './queue/handed-over.ts'
 import { QueuedRequest } from './queue/queued-request.ts'
 
 /** The part of a client that runs on every platform: a link that is kept, and the requests that go over it. */
@@ -23,20 +21,6 @@ export class TunnelClient extends Lifecycle {
       return forwarding.send(request, id, accepted)
     }
     return new QueuedRequest(id, run, (error) => this.emit('error', error))
-  }
-
-  /**
-   * Leaves a request for the program that has the folder `queue.dir` (QUEUE_LOCKED): it sends it, and has its answer.
-   * Resolves when the request is on disk. Needs no link.
-   * @throws {TunnelError} CONFIG_INVALID, STORE_FAILED
-   */
-  async handOver(request: ForwardRequest): Promise<void> {
-    const { forwarding, settings } = await this.prepare()
-    const { dir } = settings.queue
-    if (dir === '') throw configInvalid('queue.dir: there is none to hand a request over in')
-    const stored = await forwarding.storedOf(request, request.idempotencyKey ?? crypto.randomUUID())
-    const cipher = await cipherOf(this.options.queue?.encryptionKey)
-    await this.platform.handOver(dir, await toHandOver(stored, cipher))
   }
 
   /** As the global `fetch`, for `http://MACHINE:PORT/path`; bodies stream both ways, at the reader's pace. */

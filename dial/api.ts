@@ -1,5 +1,6 @@
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
-import { connectionFailure, notAProxy, problemOf, redirected } from '../protocol/link/dial-failure.ts'
+import { connectionFailure } from '../protocol/link/connection-failure.ts'
+import { notAProxy, problemOf, redirected } from '../protocol/link/dial-failure.ts'
 import { readText } from '../protocol/link/read-text.ts'
 import type { Fetch } from '../protocol/link/transport.ts'
 import type { ProxyAddress } from './addresses.ts'

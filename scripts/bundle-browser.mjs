@@ -1,6 +1,6 @@
-// Bundles the client for browsers: one ES module for a page, and a second that it loads when it keeps a first request.
+// Bundles the client for browsers: one ES module for a page, and parts that it loads when they are used for the first time.
 import { readdirSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { packagesIn } from './bundle.mjs'
@@ -8,7 +8,14 @@ import { packagesIn } from './bundle.mjs'
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const PROFILES = join(root, 'config', 'profiles')
 /** Of a rule in the schema, what a page checks. */
-const CHECKED = ['default', 'type', 'minimum', 'maximum']
+const CHECKED = ['type', 'minimum', 'maximum']
+/** What a page has in place of modules for programs; each has the same interface. */
+const IN_PAGES = new Map([
+  ['protocol/link/requests.ts', 'protocol/web/requests.ts'],
+  ['protocol/link/connection-failure.ts', 'protocol/web/connection-failure.ts'],
+  ['protocol/codec/suggestions.ts', 'protocol/web/suggestions.ts'],
+])
+const ENTRY = 'client/web/index.ts'
 
 /**
  * @param {object} options
@@ -23,7 +30,7 @@ export async function bundleForBrowsers({ build, schema, outdir }) {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const { outputFiles, metafile } = await build({
     absWorkingDir: root,
-    entryPoints: { 'tunnel-client': 'client/web/index.ts' },
+    entryPoints: { 'tunnel-client': ENTRY },
     outdir,
     // One name, so that a page may ask for it beforehand.
     chunkNames: 'tunnel-client-[name]',
@@ -39,23 +46,63 @@ export async function bundleForBrowsers({ build, schema, outdir }) {
     sourcesContent: true,
     define: {
       BUILT_VERSION: JSON.stringify(version),
-      BUILT_SETTINGS: JSON.stringify({ rules: rulesOf(schema), profiles: profilesFor(schema) }),
+      BUILT_PROFILES: JSON.stringify({ defaults: defaultsOf(schema), profiles: profilesFor(schema) }),
+      // Of an object esbuild would make a module that the page loads.
+      BUILT_RULES: JSON.stringify(JSON.stringify(rulesOf(schema))),
     },
     logLevel: 'warning',
     metafile: true,
     write: false,
+    plugins: [forPages, oneShared],
   })
-  const sizeOf = (isCounted) =>
+  const sizeOf = (...names) =>
     outputFiles
-      .filter(({ path }) => path.endsWith('.js') && isCounted(path))
+      .filter(({ path }) => names.includes(relative(outdir, path)))
       .reduce((sum, { contents }) => sum + gzipSync(contents, { level: 9 }).length, 0)
-  const isStorage = (path) => path.includes('tunnel-client-tab-requests')
-  const gzipped = { page: sizeOf((path) => !isStorage(path)), storage: sizeOf(isStorage) }
+  const gzipped = {
+    page: sizeOf('tunnel-client.js', 'tunnel-client-chunk.js'),
+    storage: sizeOf('tunnel-client-tab-requests.js'),
+  }
   return { files: outputFiles, gzipped, packages: packagesIn(metafile) }
+}
+
+const forPages = {
+  name: 'for-pages',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\..*\.ts$/ }, ({ path, resolveDir }) => {
+      const inPage = IN_PAGES.get(relative(root, join(resolveDir, path)))
+      return inPage === undefined ? undefined : { path: join(root, inPage) }
+    })
+  },
+}
+
+/**
+ * What a later part shares with the page is in one file with all that the page has, because small files compress badly:
+ * for that each part is made to depend on all of it.
+ */
+const oneShared = {
+  name: 'one-shared',
+  setup({ onResolve, onLoad }) {
+    const parts = new Set()
+    onResolve({ filter: /\.ts$/ }, ({ kind, path, resolveDir }) => {
+      if (kind === 'dynamic-import') parts.add(join(resolveDir, path))
+    })
+    onLoad({ filter: /\.ts$/ }, ({ path }) => {
+      if (!parts.has(path)) return undefined
+      const contents = `${readFileSync(path, 'utf8')}\nimport ${JSON.stringify(join(root, ENTRY))}`
+      return { contents, loader: 'ts' }
+    })
+  },
 }
 
 function mapEntries(object, map) {
   return Object.fromEntries(Object.entries(object).map(([name, value]) => [name, map(value, name)]))
+}
+
+function defaultsOf(schema) {
+  return mapEntries(schema.properties, (section) =>
+    mapEntries(section.properties, ({ default: value }) => value),
+  )
 }
 
 function rulesOf(schema) {

@@ -2,7 +2,6 @@ import type { Clock } from '../../protocol/clock.ts'
 import type { ErrorCategory, TunnelError } from '../../protocol/codec/errors.ts'
 import type { Priority } from '../../protocol/codec/heads.ts'
 import type { Traffic } from '../../protocol/link/traffic.ts'
-import { prometheusText } from './prometheus.ts'
 import { type Quality, qualityOf } from './quality.ts'
 import { type HistoryPoint, latencyOf, Timeline, WINDOW_MS } from './timeline.ts'
 
@@ -38,8 +37,8 @@ export interface MetricsSnapshot {
 const JITTER_SHARE = 1 / 16
 const DEFAULT_NOTICE_MS = 1_000
 
-/** Counts what a client does; a fixed amount of memory, and no timer but for subscribers. */
-export class MetricsCollector {
+/** Counts what a client does, on every platform; a fixed amount of memory, and no timer but for subscribers. */
+export class ClientMetrics {
   readonly #clock: Clock
   /** Of all links together, which count here. */
   readonly traffic: Traffic = { sentBytes: 0, receivedBytes: 0 }
@@ -186,11 +185,6 @@ export class MetricsCollector {
   /** For `JSON.stringify`. */
   toJSON(): MetricsSnapshot & { history: HistoryPoint[] } {
     return { ...this.snapshot(), history: this.history() }
-  }
-
-  /** The text format that Prometheus reads, version 0.0.4. */
-  toPrometheus(): string {
-    return prometheusText(this.snapshot())
   }
 
   /**

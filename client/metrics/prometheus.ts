@@ -1,4 +1,4 @@
-import type { MetricsSnapshot } from './collector.ts'
+import { ClientMetrics, type MetricsSnapshot } from './collector.ts'
 
 type Labels = Record<string, string>
 type Samples = readonly (readonly [labels: Labels, value: number, suffix?: string])[]
@@ -12,7 +12,7 @@ const by = (label: string, values: Record<string, number>): Samples =>
   Object.entries(values).map(([name, value]) => [{ [label]: name }, value])
 
 /** The text format of Prometheus, version 0.0.4. Labels are names of this client's own, which need no escapes. */
-export function prometheusText(now: MetricsSnapshot): string {
+function prometheusText(now: MetricsSnapshot): string {
   const { latency, heartbeat, bytes } = now
   const answered = now.requests - now.failures
   const metrics: [name: string, type: string, help: string, samples: Samples][] = [
@@ -69,4 +69,12 @@ export function prometheusText(now: MetricsSnapshot): string {
       return `# HELP ${full} ${help}\n# TYPE ${full} ${type}\n${lines.join('')}`
     })
     .join('')
+}
+
+/** With what a program tells its Prometheus; pages are asked by none, and do without. */
+export class MetricsCollector extends ClientMetrics {
+  /** The text format that Prometheus reads, version 0.0.4. */
+  toPrometheus(): string {
+    return prometheusText(this.snapshot())
+  }
 }

@@ -5,9 +5,10 @@ import type { ClientSettings } from '../options.ts'
 import { isIdempotent, stillQueued } from '../outcome.ts'
 import { type HttpRequest, type RequestPath, sendRequest } from '../request.ts'
 import { inMemory, isBlob } from '../upload.ts'
+import { withoutCredentials } from './credentials.ts'
 import { configInvalid } from './errors.ts'
 import type { RequestKeeper } from './keeper.ts'
-import { type StoredRequest, withoutCredentials } from './record.ts'
+import type { StoredRequest } from './record.ts'
 
 /** The requests of `forwardRequest` and `enqueue`: which are kept on disk, and what becomes of them at the end. */
 export class Forwarding {

@@ -21,23 +21,6 @@ export interface StoredRequest {
   expiresAtMs: number | undefined
 }
 
-/** Credentials: they are good for more than the one request, and a disk is read by others. */
-const CREDENTIALS: ReadonlySet<string> = new Set([
-  'authorization',
-  'proxy-authorization',
-  'x-target-authorization',
-  'cookie',
-])
-
-/** What of `headers` may be on disk, and the names of the others. */
-export function withoutCredentials(headers: HeaderList): { kept: HeaderList; withheld: string[] } {
-  const isKept = ([name]: [string, string]) => !CREDENTIALS.has(name.toLowerCase())
-  return {
-    kept: headers.filter(isKept),
-    withheld: headers.filter((pair) => !isKept(pair)).map(([name]) => name.toLowerCase()),
-  }
-}
-
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
 /** What a record begins with: "TQ", then the version of its form. */

@@ -2,7 +2,6 @@ import { dialFromPage } from '../../dial/web/dial.ts'
 import { watchNetwork } from '../../dial/web/network-watch.ts'
 import { systemClock } from '../../protocol/clock.ts'
 import type { Platform } from '../platform.ts'
-import { configInvalid } from '../queue/errors.ts'
 import { loadSettings } from './settings.ts'
 
 /** Of the package; written into the bundle by the build. */
@@ -19,9 +18,6 @@ export const platform: Platform = {
     const { KeptRequests, TabRequests } = await import('./tab-requests.ts')
     // A store of the program's own and no name that tabs could share.
     return queue.dir === '' ? new KeptRequests(path, options) : new TabRequests(path, queue, options)
-  },
-  async handOver() {
-    throw configInvalid('handOver: tabs share their queue by themselves; use enqueue')
   },
   clock: systemClock,
   random: Math.random,

@@ -1,78 +1,7 @@
+import { ERROR_KINDS, type ErrorCategory, type ErrorCode } from './error-kinds.ts'
 import { suggestionFor } from './suggestions.ts'
 
-/** Who can do something about an error; a client recovers by category. */
-export type ErrorCategory = 'network' | 'authentication' | 'configuration' | 'server' | 'protocol'
-
-interface ErrorKind {
-  readonly category: ErrorCategory
-  /** HTTP status of the problem document. */
-  readonly status: number
-  /** Close code of a link that ends for this reason, where it may end one. */
-  readonly close?: number
-}
-
-/** Every error that crosses a link or a route, once. `docs/PROTOCOL.md` lists the same. */
-export const ERROR_KINDS = {
-  TOKEN_MISSING: { category: 'authentication', status: 401, close: 4401 },
-  TOKEN_INVALID: { category: 'authentication', status: 401, close: 4401 },
-  TOKEN_EXPIRED: { category: 'authentication', status: 401, close: 4401 },
-  TOKEN_REVOKED: { category: 'authentication', status: 401, close: 4401 },
-  TICKET_INVALID: { category: 'authentication', status: 401, close: 4401 },
-  FORBIDDEN: { category: 'authentication', status: 403, close: 4403 },
-  POLICY_DENIED: { category: 'authentication', status: 403, close: 4403 },
-  TIER_REQUIRED: { category: 'authentication', status: 403, close: 4403 },
-  MACHINE_UNKNOWN: { category: 'configuration', status: 404 },
-  MACHINE_OFFLINE: { category: 'network', status: 503 },
-  AGENT_LOST: { category: 'network', status: 502 },
-  CONNECT_REFUSED: { category: 'network', status: 502 },
-  DNS_FAILED: { category: 'network', status: 502 },
-  TIMEOUT: { category: 'network', status: 504, close: 4408 },
-  // Of the way to a proxy. `network`, since dialling again may help: a certificate is renewed, a clock set, a captive portal left.
-  CERTIFICATE_EXPIRED: { category: 'network', status: 502 },
-  CERTIFICATE_NOT_YET_VALID: { category: 'network', status: 502 },
-  CERTIFICATE_UNTRUSTED: { category: 'network', status: 502 },
-  CERTIFICATE_WRONG_HOST: { category: 'network', status: 502 },
-  CERTIFICATE_NOT_PINNED: { category: 'network', status: 502 },
-  TLS_FAILED: { category: 'network', status: 502 },
-  HTTP_PROXY_AUTH_REQUIRED: { category: 'network', status: 502 },
-  HTTP_PROXY_FAILED: { category: 'network', status: 502 },
-  // Of the routes of HTTP streaming: the link that bytes are for is over.
-  SESSION_UNKNOWN: { category: 'network', status: 404 },
-  RATE_LIMITED: { category: 'server', status: 429, close: 4429 },
-  TOO_MANY_CONNECTIONS: { category: 'server', status: 429, close: 4429 },
-  TOO_MANY_STREAMS: { category: 'server', status: 429, close: 4429 },
-  POOL_EXHAUSTED: { category: 'server', status: 503 },
-  CIRCUIT_OPEN: { category: 'server', status: 503 },
-  SHUTTING_DOWN: { category: 'server', status: 503, close: 1012 },
-  STATE_UNAVAILABLE: { category: 'server', status: 503 },
-  INTERNAL: { category: 'server', status: 500, close: 1011 },
-  SSH_HANDSHAKE_FAILED: { category: 'protocol', status: 502 },
-  SSH_AUTH_FAILED: { category: 'protocol', status: 502 },
-  HOST_KEY_CHANGED: { category: 'protocol', status: 502 },
-  CHANNEL_OPEN_FAILED: { category: 'protocol', status: 502 },
-  FRAME_INVALID: { category: 'protocol', status: 400, close: 4400 },
-  FRAME_TOO_LARGE: { category: 'protocol', status: 400, close: 1009 },
-  VERSION_UNSUPPORTED: { category: 'protocol', status: 400, close: 4406 },
-  UNKNOWN_STREAM: { category: 'protocol', status: 400 },
-  RESUME_EXPIRED: { category: 'protocol', status: 400 },
-  TAKEN_OVER: { category: 'protocol', status: 400, close: 4409 },
-  QUEUE_FULL: { category: 'server', status: 503 },
-  LINK_LOST: { category: 'network', status: 502 },
-  OUTCOME_UNKNOWN: { category: 'network', status: 502 },
-  // Of a client's queue on disk: nothing that crosses a link.
-  STILL_QUEUED: { category: 'network', status: 503 },
-  QUEUE_LOCKED: { category: 'configuration', status: 503 },
-  STORE_FAILED: { category: 'configuration', status: 507 },
-  ABORTED: { category: 'network', status: 499 },
-  CONFIG_INVALID: { category: 'configuration', status: 500 },
-  // Of a client that copies files: nothing that crosses a link.
-  FILE_FAILED: { category: 'configuration', status: 500 },
-  // Of routes alone: a request whose form is wrong, and one for which there is no route.
-  REQUEST_INVALID: { category: 'protocol', status: 400 },
-  ROUTE_UNKNOWN: { category: 'protocol', status: 404 },
-} as const satisfies Record<string, ErrorKind>
-
-export type ErrorCode = keyof typeof ERROR_KINDS
+export { ERROR_KINDS, type ErrorCategory, type ErrorCode } from './error-kinds.ts'
 
 /**
  * Where on the way an error arose; shown to the user beside its code. `link` is between two parties: a connection that was
@@ -163,8 +92,7 @@ export class TunnelError extends Error {
 
   /** The close code of a link that ends for this reason. */
   get closeCode(): number {
-    const kind: ErrorKind = ERROR_KINDS[this.code]
-    return kind.close ?? 1011
+    return ERROR_KINDS[this.code].close ?? 1011
   }
 
   /** The text for a peer: what went wrong inside is for this party's own log. */

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.ts'
-import { checkResumeHead, checkStreamHead, checkVouched } from '../codec/check-heads.ts'
+import { checkResumeHead, checkStreamHead, checkVouched } from '../codec/check-requests.ts'
 import { asTunnelError, TunnelError } from '../codec/errors.ts'
 import * as frames from '../codec/frames.ts'
 import { FrameType } from '../codec/frames.ts'

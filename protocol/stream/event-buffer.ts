@@ -1,4 +1,4 @@
-import { checkEvent } from '../codec/check-heads.ts'
+import { checkEvent } from '../codec/check-answers.ts'
 import type { TunnelError } from '../codec/errors.ts'
 import { copyFrame, decodeJson } from '../codec/frames.ts'
 import type { AcceptHead, StreamEvent } from '../codec/heads.ts'

@@ -1,4 +1,4 @@
-import { checkResumed } from '../codec/check-heads.ts'
+import { checkResumed } from '../codec/check-answers.ts'
 import { errorFromWire, TunnelError } from '../codec/errors.ts'
 import * as frames from '../codec/frames.ts'
 import { FrameType } from '../codec/frames.ts'

@@ -1,4 +1,4 @@
-import { checkAcceptHead, checkEvent, checkResumed } from '../codec/check-heads.ts'
+import { checkAcceptHead, checkEvent, checkResumed } from '../codec/check-answers.ts'
 import { errorFromWire, TunnelError } from '../codec/errors.ts'
 import * as frames from '../codec/frames.ts'
 import { FrameType, HEADER_BYTES } from '../codec/frames.ts'

@@ -1,14 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import {
-  checkAcceptHead,
-  checkEvent,
-  checkResumed,
-  checkResumeHead,
-  checkStreamHead,
-  checkVouched,
-} from '../../../protocol/codec/check-heads.ts'
+import { checkAcceptHead, checkEvent, checkResumed } from '../../../protocol/codec/check-answers.ts'
+import { checkResumeHead, checkStreamHead, checkVouched } from '../../../protocol/codec/check-requests.ts'
 import { errorFromWire, TunnelError } from '../../../protocol/codec/errors.ts'
 import { type AskedHead, headText, STREAM_KINDS } from '../../../protocol/codec/heads.ts'
 import { checkHello, stricterHeartbeat } from '../../../protocol/codec/hello.ts'

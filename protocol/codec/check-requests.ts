@@ -1,23 +1,18 @@
+import { invalid, isHeaderList, offset, terminalSize } from './check-answers.ts'
 import { TunnelError } from './errors.ts'
-import { MAX_JSON_BYTES, MAX_OFFSET } from './frames.ts'
+import { MAX_JSON_BYTES } from './frames.ts'
 import {
-  type AcceptHead,
   type AskedHead,
-  type HeaderList,
   type HttpRequestHead,
-  type HttpResponseHead,
   isTermName,
   PRIORITIES,
-  type ResumedHead,
   type ResumeHead,
   STREAM_KINDS,
-  type StreamEvent,
   type Terminal,
-  type TerminalSize,
   type Vouched,
 } from './heads.ts'
 
-// Whatever is kept of a peer's JSON is made here, from the fields that are known and checked.
+// What a peer asks for. Whatever is kept of a peer's JSON is made here, from the fields that are known and checked.
 
 type Json = Record<string, unknown>
 
@@ -37,17 +32,6 @@ const NONE: ReadonlySet<string> = new Set()
 /** The longest `target`, and any other text in a head that has no reason to be longer, in characters. */
 const MAX_TEXT = 300
 
-function invalid(what: string): TunnelError {
-  return new TunnelError('FRAME_INVALID', what, { hop: 'link' })
-}
-
-function offset(value: unknown, name: string): number {
-  if (!Number.isSafeInteger(value) || (value as number) < 0 || (value as number) > MAX_OFFSET) {
-    throw invalid(`${name} is not a valid offset${typeof value === 'number' ? `: ${value}` : ''}`)
-  }
-  return value as number
-}
-
 function isText(value: unknown): value is string {
   return typeof value === 'string' && value.length <= MAX_TEXT
 }
@@ -65,19 +49,6 @@ function checkAddress(head: Json): void {
   if (head.priority !== undefined && !priorities.has(head.priority)) throw invalid('priority is unknown')
   if (head.attempt !== undefined) offset(head.attempt, 'attempt')
   if (head.traceparent !== undefined && !isText(head.traceparent)) throw invalid('traceparent is not text')
-}
-
-function isHeaderList(value: unknown): value is HeaderList {
-  return (
-    Array.isArray(value) &&
-    value.every(
-      (pair: unknown) =>
-        Array.isArray(pair) &&
-        pair.length === 2 &&
-        typeof pair[0] === 'string' &&
-        typeof pair[1] === 'string',
-    )
-  )
 }
 
 /**
@@ -111,27 +82,6 @@ function requestHead(value: unknown): HttpRequestHead {
     throw invalid('http is not {method, path, headers}')
   }
   return { method, path, headers }
-}
-
-function responseHead(value: unknown): HttpResponseHead {
-  const { status, statusText, headers } = (value ?? {}) as Partial<HttpResponseHead>
-  const isStatus = Number.isSafeInteger(status) && (status as number) >= 100 && (status as number) <= 999
-  if (!isStatus || typeof statusText !== 'string' || !isHeaderList(headers)) {
-    throw invalid('http is not {status, statusText, headers}')
-  }
-  return { status: status as number, statusText, headers }
-}
-
-const MAX_TERMINAL_SIZE = 65_535
-
-function isTerminalSize(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= MAX_TERMINAL_SIZE
-}
-
-function terminalSize(value: unknown, name: string): TerminalSize {
-  const { columns, rows } = (value ?? {}) as Partial<TerminalSize>
-  if (!isTerminalSize(columns) || !isTerminalSize(rows)) throw invalid(`${name} is not {columns, rows}`)
-  return { columns, rows }
 }
 
 function shellHead(value: unknown): { terminal?: Terminal } {
@@ -178,37 +128,4 @@ export function checkVouched(json: Json): Vouched {
     vouched[name] = value
   }
   return vouched
-}
-
-/** @throws {TunnelError} FRAME_INVALID */
-export function checkAcceptHead(json: Json): AcceptHead {
-  const head: AcceptHead = { window: offset(json.window, 'window') }
-  if (json.resumeMs !== undefined) head.resumeMs = offset(json.resumeMs, 'resumeMs')
-  if (json.http !== undefined) head.http = responseHead(json.http)
-  return head
-}
-
-/** Undefined for an event of a kind that is not known. @throws {TunnelError} FRAME_INVALID */
-export function checkEvent({ exit, signal, http, resize }: Json): StreamEvent | undefined {
-  if (exit !== undefined) {
-    const { code, signal: by } = (exit ?? {}) as { code?: unknown; signal?: unknown }
-    if (Number.isSafeInteger(code)) return { exit: { code: code as number } }
-    if (typeof by === 'string') return { exit: { signal: by } }
-    throw invalid('exit is neither a code nor a signal')
-  }
-  if (http !== undefined) return { http: responseHead(http) }
-  if (resize !== undefined) return { resize: terminalSize(resize, 'resize') }
-  if (signal === undefined) return undefined
-  if (typeof signal !== 'string') throw invalid('signal is not a name')
-  return { signal }
-}
-
-/** @throws {TunnelError} FRAME_INVALID */
-export function checkResumed(json: Json): ResumedHead {
-  const head: ResumedHead = {
-    received: offset(json.received, 'received'),
-    limit: offset(json.limit, 'limit'),
-  }
-  if (json.end !== undefined) head.end = offset(json.end, 'end')
-  return head
 }
