@@ -21,15 +21,13 @@ export interface Resolved {
   problems: Problem[]
 }
 
-/** Settings, or values of them, that the contract names and this version does not have. */
-const NOT_AVAILABLE: readonly { path: string; value?: string }[] = [
-  { path: 'auth.jwksUrl' },
-  { path: 'auth.accessTtl' },
-  { path: 'auth.refreshTtl' },
-  { path: 'queue.persist' },
-  { path: 'queue.dir' },
-  { path: 'tracing' },
-]
+/** Names by which a setting was planned or published, and what it is called; undefined where there is none yet. */
+const OTHER_NAMES: ReadonlyMap<string, string | undefined> = new Map([
+  ['auth.jwksUrl', 'auth.jwks.url'],
+  ['auth.accessTtl', 'auth.accessTtlMs'],
+  ['auth.refreshTtl', 'auth.refreshTtlMs'],
+  ['tracing', undefined],
+])
 
 /**
  * Lays the assignments over the defaults, the later over the earlier. Every one is checked, one that a later overrides
@@ -47,7 +45,7 @@ function assign(root: SchemaNode, assignment: Assignment, given: Tree, resolved:
   const { path, source } = assignment
   const name = path.join('.')
   const node = nodeAt(root, path)
-  if (node === undefined || isNotAvailable(name, assignment.value)) {
+  if (node === undefined) {
     resolved.problems.push(unknownSetting(root, assignment))
     return
   }
@@ -80,17 +78,16 @@ function containerAt(given: Tree, path: readonly string[]): Tree {
   return at
 }
 
-function isNotAvailable(name: string, value?: unknown): boolean {
-  return NOT_AVAILABLE.some(
-    (entry) => (name === entry.path || name.startsWith(`${entry.path}.`)) && (entry.value ?? value) === value,
-  )
-}
-
 function unknownSetting(root: SchemaNode, { path, value, source }: Assignment): Problem {
   const name = path.join('.')
-  if (isNotAvailable(name, value)) {
-    const text = shown(name, value)
-    return { kind: 'unknown', path: name, value: text, source, reason: 'not available in this version' }
+  const otherName = [name, path[0] ?? ''].find((known) => OTHER_NAMES.has(known))
+  if (otherName !== undefined) {
+    const known = OTHER_NAMES.get(otherName)
+    const reason =
+      known === undefined
+        ? 'not available in this version'
+        : `there is no such setting; it is called ${known}`
+    return { kind: 'unknown', path: name, value: shown(name, value), source, reason }
   }
   const misnamed = misnamedEntry(root, path)
   if (misnamed !== undefined) {

@@ -384,13 +384,27 @@ test('machines can be given whole or by the part, in a file, a variable and a fl
   assert.match(misnamed?.reason ?? '', /"My Box" is not a valid name; names match \^\[a-z0-9\]/)
 })
 
-test('what the contract names and this version lacks is refused as such', () => {
-  const flags = ['auth.jwksUrl=https://x', 'tracing.ratio=1']
-  const problems = problemsOf({ flags })
+test('a setting by a name that was planned is refused with the one that it has, or as not there yet', () => {
+  const problems = problemsOf({ flags: ['auth.jwksUrl=https://x', 'tracing.ratio=1'] })
   assert.deepEqual(
     problems.map(({ path, reason }) => [path, reason]),
-    flags.map((flag) => [flag.split('=')[0], 'not available in this version']),
+    [
+      ['auth.jwksUrl', 'there is no such setting; it is called auth.jwks.url'],
+      ['tracing.ratio', 'not available in this version'],
+    ],
   )
+})
+
+test('every setting that the documentation names is taken, with its default', () => {
+  for (const [path, node] of settingsOf(ROOT)) {
+    // TLS is whole or absent.
+    if (!('default' in node) || node.secret === true || path[1] === 'tls') continue
+    const text = typeof node.default === 'string' ? node.default : JSON.stringify(node.default)
+    assert.deepEqual(
+      valueAt(load({ flags: [`${path.join('.')}=${text}`] }).settings, path.join('.')),
+      node.default,
+    )
+  }
 })
 
 test('the store redis needs an address of Redis, whose password is never shown', () => {
