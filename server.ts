@@ -13,7 +13,7 @@ import enrolment from './plugins/enrolment/index.ts'
 import errors, { answerClientError, answerUnrouted } from './plugins/errors/index.ts'
 import forward from './plugins/forward/index.ts'
 import headers from './plugins/headers/index.ts'
-import health, { healthChecks } from './plugins/health/index.ts'
+import health, { healthChecks, loadGuard } from './plugins/health/index.ts'
 import lifecycle, { drainOnClose } from './plugins/lifecycle/index.ts'
 import links from './plugins/links/index.ts'
 import logging, { createLogger, logToStdout, requestLogging } from './plugins/logging/index.ts'
@@ -102,10 +102,12 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     })
     // The way to a machine.
     await use('tunnel-breaker', breaker, settings.breaker)
-    await use('tunnel-machines', machines, { configured: settings.machines, streams })
+    const { probeMs } = settings.health
+    await use('tunnel-machines', machines, { configured: settings.machines, streams, probeMs })
     await use('tunnel-ssh', ssh, settings.ssh)
     await use('tunnel-pool', pool, settings.pool)
     await use('tunnel-forward', forward, { request: settings.request, streams: settings.streams })
+    await use('tunnel-load-guard', loadGuard, settings.health)
     await use('tunnel-audit-guard', auditGuard, settings.audit)
     for (const plugin of plugins) if (!replaced.has(plugin)) await registerCustom(app, plugin)
     // The doors.

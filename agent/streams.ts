@@ -72,9 +72,11 @@ export class AgentStreams {
     socket.once('close', () => {
       const durationMs = Math.round(performance.now() - startedAtMs)
       const { bytesRead: sent, bytesWritten: received } = socket
-      const whose = subject === undefined ? 'a stream' : `a stream of ${subject}`
+      // The proxy itself has tried whether the server answers, as it does again and again.
+      const isTrial = subject === undefined
+      const whose = isTrial ? "a trial of the proxy's" : `a stream of ${subject}`
       const how = `${(durationMs / 1_000).toFixed(1)} s, ${bytes(received)} in, ${bytes(sent)} out`
-      this.#log('info', `${whose} to ${target} is over: ${how}`, {
+      this.#log(isTrial ? 'debug' : 'info', `${whose} to ${target} is over: ${how}`, {
         ...context,
         durationMs,
         bytesIn: received,

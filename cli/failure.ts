@@ -65,6 +65,7 @@ const EXIT_OF: Record<ErrorCode, number> = {
   TOO_MANY_STREAMS: EXIT.refused,
   POOL_EXHAUSTED: EXIT.refused,
   CIRCUIT_OPEN: EXIT.refused,
+  OVERLOADED: EXIT.refused,
   SHUTTING_DOWN: EXIT.unreachable,
   STATE_UNAVAILABLE: EXIT.unreachable,
   INTERNAL: EXIT.failure,

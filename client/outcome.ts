@@ -23,6 +23,7 @@ const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'RATE_LIMITED',
   'TOO_MANY_CONNECTIONS',
   'POOL_EXHAUSTED',
+  'OVERLOADED',
   'CIRCUIT_OPEN',
   // Its mark could not be written, so it was not sent.
   'STORE_FAILED',

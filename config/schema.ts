@@ -5,6 +5,7 @@ import { AuthOptions } from '../plugins/auth/options.ts'
 import { BreakerOptions } from '../plugins/breaker/options.ts'
 import { EnrolmentOptions } from '../plugins/enrolment/options.ts'
 import { RequestOptions } from '../plugins/forward/options.ts'
+import { HealthOptions } from '../plugins/health/options.ts'
 import { LogOptions } from '../plugins/logging/options.ts'
 import { MachinesOptions } from '../plugins/machines/options.ts'
 import { MetricsOptions } from '../plugins/metrics/options.ts'
@@ -24,6 +25,7 @@ export const SettingsSchema = Type.Object(
     request: RequestOptions,
     server: ServerOptions,
     log: LogOptions,
+    health: HealthOptions,
     metrics: MetricsOptions,
     state: StateOptions,
     audit: AuditOptions,

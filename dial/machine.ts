@@ -24,6 +24,17 @@ export const Machine = Type.Object({
       description: 'those that it shows now, where that are others than the pinned ones',
     }),
   ),
+  tried: Type.Optional(
+    Type.Object(
+      {
+        at: Type.String(),
+        ok: Type.Boolean(),
+        code: Type.Optional(Type.String({ description: 'why it could not be reached' })),
+        tookMs: Type.Integer(),
+      },
+      { description: "when the proxy last tried to reach its SSH server, as far as the server's greeting" },
+    ),
+  ),
   agentVersion: Type.Optional(Type.String()),
   streams: Type.Optional(
     Type.Object(

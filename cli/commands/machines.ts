@@ -17,11 +17,15 @@ export function machineTable(machines: Machine[]): string {
     machine.hostKeyChanged ? 'HOST KEY CHANGED' : machine.online ? 'on line' : 'off line',
     machine.since === undefined ? '-' : age(machine.since),
     streamsOf(machine),
+    trialOf(machine),
     machine.sshUser,
     machine.source,
     machine.hostKeys[0]?.fingerprint ?? '-',
   ])
-  const text = table([['MACHINE', 'STATE', 'SINCE', 'STREAMS', 'USER', 'SOURCE', 'HOST KEY'], ...rows])
+  const text = table([
+    ['MACHINE', 'STATE', 'SINCE', 'STREAMS', 'TRIED', 'USER', 'SOURCE', 'HOST KEY'],
+    ...rows,
+  ])
   return [text, ...machines.flatMap(changeOf)].join('')
 }
 
@@ -39,11 +43,16 @@ function streamsOf({ streams }: Machine): string {
   return streams.waiting === 0 ? `${streams.open}` : `${streams.open}, ${streams.waiting} waiting`
 }
 
+function trialOf({ tried }: Machine): string {
+  if (tried === undefined) return '-'
+  return `${age(tried.at)} ago: ${tried.ok ? 'ok' : tried.code}`
+}
+
 export const definition: Definition = {
   name: 'machines',
   does: [
-    'Lists your machines: on line or not, since when, how many streams go there or wait for it to come back, and the',
-    'fingerprint of the host key.',
+    'Lists your machines: on line or not, since when, how many streams go there or wait for it to come back, when the',
+    'proxy last tried to reach its SSH server, and the fingerprint of the host key.',
   ].join(' '),
   examples: [
     'tunnel machines',

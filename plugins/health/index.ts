@@ -2,7 +2,9 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { HealthChecks } from './checks.ts'
-import { EventLoopDelay } from './event-loop.ts'
+import { overloaded } from './errors.ts'
+import { Load } from './load.ts'
+import type { HealthOptions } from './options.ts'
 import { liveness, readiness } from './schemas.ts'
 
 export type { CheckResult, HealthCheck, HealthChecks } from './checks.ts'
@@ -12,9 +14,6 @@ declare module 'fastify' {
     health: HealthChecks
   }
 }
-
-/** An event loop that is later than this on average over a second serves its users badly: new work should go elsewhere. */
-const MAX_EVENT_LOOP_DELAY_MS = 1_000
 
 /** How long the answer of a write to the state holds, in ms: each is an fsync, and anybody may ask. */
 const STATE_PROBE_MS = 2_000
@@ -37,12 +36,30 @@ export const healthChecks = fp(
   { name: 'tunnel-health-checks', fastify: '5.x' },
 )
 
+/**
+ * While the process is too busy no stream is opened, whether over a link or by a route. Those that are open go on, and
+ * links are let in: somebody's stream may be waiting to be resumed over one.
+ */
+export const loadGuard = fp<HealthOptions>(
+  async (app, options) => {
+    const load = new Load(options)
+    app.addHook('onClose', async () => load.close())
+    app.health.addCheck('eventLoop', () => (load.isLate ? 'the event loop is late' : undefined))
+    app.health.addCheck('memory', () => (load.isFull ? 'memory runs out' : undefined))
+    app.tunnelMetrics.onRead(() => app.tunnelMetrics.eventLoopLagSeconds.set({}, load.lagMs / 1_000))
+    app.tunnel.addHook('preOpen', () => {
+      if (load.isLate) throw overloaded('its event loop is late', options.retryAfterMs)
+      if (load.isFull) throw overloaded('its memory runs out', options.retryAfterMs)
+    })
+  },
+  {
+    name: 'tunnel-load-guard',
+    fastify: '5.x',
+    dependencies: ['tunnel-health-checks', 'tunnel-metrics', 'tunnel-forward'],
+  },
+)
+
 async function healthRoutes(app: FastifyInstance): Promise<void> {
-  const delay = new EventLoopDelay()
-  app.addHook('onClose', async () => delay.close())
-  app.health.addCheck('eventLoop', () =>
-    delay.meanMs > MAX_EVENT_LOOP_DELAY_MS ? 'the event loop is late' : undefined,
-  )
   app.health.addCheck('accepting', () => (app.lifecycle.draining ? 'this proxy is shutting down' : undefined))
   // State that replicas share is away for all of them at once: were none of them ready, nobody would reach a machine.
   const isShared = app.state.staleMs !== undefined

@@ -8,6 +8,7 @@ import { Budget } from '../../protocol/stream/budget.ts'
 import { StreamOpener } from '../../protocol/stream/opener.ts'
 import { machineOffline, takenOver, tokenStale } from './errors.ts'
 import { keyOf } from './records.ts'
+import { type Trial, Trials } from './trials.ts'
 
 export interface AgentLink {
   link: Link
@@ -25,6 +26,8 @@ export interface KnownAgent {
   since: Date
   /** Streams that stand on its links, and those that wait for it to come back. */
   streams: { open: number; waiting: number }
+  /** The last time that its SSH server was tried over its link. */
+  trial: Trial | undefined
 }
 
 /** Whoever waits for an agent. */
@@ -52,6 +55,8 @@ interface Agent {
   wasOnline: boolean
   forgetTimer: unknown
   waiting: Set<Waiter>
+  /** While it has a link. */
+  trials: Trials
 }
 
 /** How long an OPEN waits for an agent that may be dialling, in ms. */
@@ -67,10 +72,13 @@ export class Agents {
   readonly #agents = new Map<string, Agent>()
   readonly #clock: Clock
   readonly #beganMs: number
+  readonly #probeMs: number
   #closed = false
 
-  constructor(settings: StreamsOptions, clock: Clock = systemClock) {
+  /** @param probeMs how often each agent is tried as far as the machine's SSH server; 0: never */
+  constructor(settings: StreamsOptions, clock: Clock = systemClock, probeMs = 0) {
     this.#settings = settings
+    this.#probeMs = probeMs
     this.#clock = clock
     this.#beganMs = clock.now()
   }
@@ -89,6 +97,7 @@ export class Agents {
     agent.wasOnline = true
     this.#changed(agent)
     agent.opener.attach(link)
+    agent.trials.start()
     const waiting = [...agent.waiting]
     agent.waiting.clear()
     for (const { go } of waiting) go(link)
@@ -115,6 +124,8 @@ export class Agents {
       wasOnline: false,
       forgetTimer: undefined,
       waiting: new Set(),
+      // Of nobody: the agent dials its SSH server from an address of its own then, so that no user's is counted.
+      trials: new Trials(async () => this.#dial(opener, name), this.#probeMs, this.#clock),
     }
     this.#agents.set(keyOf(owner, name), agent)
     return agent
@@ -130,6 +141,7 @@ export class Agents {
     const next = agent.links.at(-1)
     if (!wasNewest) return
     if (next !== undefined) return agent.opener.attach(next)
+    agent.trials.stop()
     this.#changed(agent)
     this.#forgetLater(agent)
   }
@@ -150,6 +162,7 @@ export class Agents {
 
   #end(agent: Agent, error: TunnelError): void {
     this.#clock.clearTimer(agent.forgetTimer)
+    agent.trials.stop()
     const key = keyOf(agent.owner, agent.name)
     if (this.#agents.get(key) === agent) this.#agents.delete(key)
     agent.opener.close(error)
@@ -174,7 +187,7 @@ export class Agents {
   get(owner: string, name: string): KnownAgent | undefined {
     const agent = this.#agents.get(keyOf(owner, name))
     if (agent === undefined) return undefined
-    const { since, opener, links, waiting } = agent
+    const { since, opener, links, waiting, trials } = agent
     const open = links.reduce((sum, link) => sum + link.streamCount, 0)
     const suspended = links.length === 0 ? opener.size : 0
     const link = this.#linkOf(agent)
@@ -183,6 +196,7 @@ export class Agents {
       online: link !== undefined && agent.isFresh(),
       since,
       streams: { open, waiting: waiting.size + suspended },
+      trial: trials.last,
     }
   }
 
@@ -244,7 +258,13 @@ export class Agents {
     await this.link(owner, name)
     const opener = this.#agents.get(keyOf(owner, name))?.opener
     if (opener === undefined) throw machineOffline(name)
-    return StreamDuplex.accepted(opener.open({ kind: 'ssh', machine: name, subject: owner }))
+    return this.#dial(opener, name, owner)
+  }
+
+  #dial(opener: StreamOpener, machine: string, subject?: string): Promise<Duplex> {
+    return StreamDuplex.accepted(
+      opener.open({ kind: 'ssh', machine, ...(subject !== undefined && { subject }) }),
+    )
   }
 
   close(): void {

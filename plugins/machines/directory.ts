@@ -29,6 +29,7 @@ import {
   trusted,
 } from './records.ts'
 import type { Route } from './route.ts'
+import { Trials } from './trials.ts'
 
 type ForgottenListener = (owner: string, name: string, error: TunnelError) => void
 type KeysListener = (
@@ -47,9 +48,23 @@ export class MachineDirectory {
   readonly #onForgotten: ForgottenListener[] = []
   readonly #onKeysChanged: KeysListener[] = []
 
-  constructor(configured: MachinesOptions, streams: StreamsOptions, state: MachineState, clock?: Clock) {
+  readonly #trials = new Map<string, Trials>()
+
+  /** @param probeMs how often each machine's SSH server is tried; 0: never */
+  constructor(
+    configured: MachinesOptions,
+    streams: StreamsOptions,
+    state: MachineState,
+    clock?: Clock,
+    probeMs = 0,
+  ) {
     this.#configured = configured
-    this.#agents = new Agents(streams, clock)
+    this.#agents = new Agents(streams, clock, probeMs)
+    for (const [name, { host, port }] of Object.entries(configured)) {
+      const trials = new Trials(() => dialTcp(host, port), probeMs, clock)
+      this.#trials.set(name, trials)
+      trials.start()
+    }
     this.#records = new MachineRecords(state)
     this.#state = state
   }
@@ -101,7 +116,11 @@ export class MachineDirectory {
     if (configured !== undefined) {
       const hostKeys = [describe(configured.hostKey)]
       const { user: sshUser } = configured
-      return { owner, name, source: 'configured', online: true, sshUser, hostKeys, hostKeyChanged: false }
+      const trial = this.#trials.get(name)?.last
+      return {
+        ...{ owner, name, source: 'configured', online: true, sshUser, hostKeys, hostKeyChanged: false },
+        ...(trial !== undefined && { tried: trial }),
+      }
     }
     const agent = this.#agents.get(owner, name)
     const record = this.#records.get(owner, name)
@@ -119,6 +138,7 @@ export class MachineDirectory {
     if (agent !== undefined) {
       machine.since = agent.since.toISOString()
       machine.streams = agent.streams
+      if (agent.trial !== undefined) machine.tried = agent.trial
     }
     if (agent?.link?.peer !== undefined) machine.agentVersion = agent.link.peer.software
     return machine
@@ -243,6 +263,7 @@ export class MachineDirectory {
   }
 
   close(): void {
+    for (const trials of this.#trials.values()) trials.stop()
     this.#agents.close()
   }
 }

@@ -95,3 +95,13 @@ export function keysUntrusted(name: string): TunnelError {
     { hop: 'proxy' },
   )
 }
+
+export function greetingMissing(afterMs: number): TunnelError {
+  return new TunnelError('TIMEOUT', `the SSH server said nothing within ${afterMs} ms`, { hop: 'ssh' })
+}
+
+export function greetingWrong(): TunnelError {
+  return new TunnelError('SSH_HANDSHAKE_FAILED', 'the SSH server closed the connection at once', {
+    hop: 'ssh',
+  })
+}

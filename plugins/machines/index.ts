@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { systemClock } from '../../protocol/clock.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import { MachineDirectory } from './directory.ts'
 import type { HostKey } from './host-keys.ts'
@@ -18,10 +19,13 @@ declare module 'fastify' {
 export interface MachinesPluginOptions {
   configured: MachinesOptions
   streams: StreamsOptions
+  /** How often each machine's SSH server is tried, in ms; 0: never. */
+  probeMs: number
 }
 
 async function machinesPlugin(app: FastifyInstance, options: MachinesPluginOptions): Promise<void> {
-  const directory = new MachineDirectory(options.configured, options.streams, app.state)
+  const { configured, streams, probeMs } = options
+  const directory = new MachineDirectory(configured, streams, app.state, systemClock, probeMs)
   await directory.load()
   const nameAll = (keys: readonly HostKey[]) => keys.map(({ fingerprint }) => fingerprint).join(' ')
   directory.onKeysChanged((userId, machine, pinned, shown) =>

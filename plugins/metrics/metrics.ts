@@ -59,6 +59,8 @@ export interface TunnelMetrics {
   readonly heartbeatRttMs: Spread<NoLabels>
   /** `tunnel_link_send_buffer_bytes`: unsent bytes over all links. */
   readonly linkSendBufferBytes: Level<NoLabels>
+  /** `tunnel_event_loop_lag_seconds`: how late the event loop was over the last second, on average. */
+  readonly eventLoopLagSeconds: Level<NoLabels>
   countError(error: TunnelError): void
   /** `sample` runs before each reading, for levels that are cheaper to read than to follow. */
   onRead(sample: () => void): void
@@ -115,6 +117,10 @@ export function createMetrics(registry: Registry): TunnelMetrics {
     authFailures: count('tunnel_auth_failures_total', 'Refused credentials', 'code'),
     heartbeatRttMs: spread('tunnel_heartbeat_rtt_ms', 'Round trip of a heartbeat', RTT_BUCKETS_MS),
     linkSendBufferBytes: level('tunnel_link_send_buffer_bytes', 'Unsent bytes over all links'),
+    eventLoopLagSeconds: level(
+      'tunnel_event_loop_lag_seconds',
+      'Lateness of the event loop, average of a second',
+    ),
     countError(error) {
       errors.inc({ category: error.category, code: error.code })
     },

@@ -40,6 +40,7 @@ const SUGGESTIONS: Record<ErrorCode, string> = {
   TOO_MANY_STREAMS: 'wait for some of your streams to end, or use a token of a higher tier',
   POOL_EXHAUSTED: 'end some of them',
   CIRCUIT_OPEN: 'the machine failed several times in a row: wait, and see that its sshd answers',
+  OVERLOADED: 'the proxy has too much to do just now: try again in a moment',
   SHUTTING_DOWN: 'the proxy is restarting: try again in a moment',
   STATE_UNAVAILABLE: 'the proxy cannot keep or reach its records just now: try again in a moment',
   INTERNAL: 'see the log of the proxy; --verbose shows the causes',

@@ -38,7 +38,6 @@ test('a proxy is ready when every check is well, its own and those that plugins 
   assert.equal(status, 'ready')
   assert.equal(uptimeSeconds, 0)
   assert.deepEqual(checks, {
-    eventLoop: { status: 'ok' },
     accepting: { status: 'ok' },
     state: { status: 'ok' },
     mine: { status: 'ok' },
