@@ -57,7 +57,7 @@ const KINDS = [
   {
     category: 'server',
     status: 503,
-    codes: ['POOL_EXHAUSTED', 'CIRCUIT_OPEN', 'STATE_UNAVAILABLE', 'QUEUE_FULL'],
+    codes: ['POOL_EXHAUSTED', 'CIRCUIT_OPEN', 'OVERLOADED', 'STATE_UNAVAILABLE', 'QUEUE_FULL'],
   },
   { category: 'server', status: 503, close: 1012, codes: ['SHUTTING_DOWN'] },
   { category: 'server', status: 500, close: 1011, codes: ['INTERNAL'] },
