@@ -2,6 +2,7 @@ import { TunnelError } from '../protocol/codec/errors.ts'
 import type { AcceptHead, HttpResponseHead, StreamEvent } from '../protocol/codec/heads.ts'
 import type { StreamHandlers } from '../protocol/stream/event-buffer.ts'
 import { type NewStreamHead, type OpenStream, openWithBody } from './opening.ts'
+import type { Progress } from './outcome.ts'
 import { ResponseBody } from './response-body.ts'
 import type { BodyLike, Upload, UploadTarget } from './upload.ts'
 
@@ -9,6 +10,8 @@ import type { BodyLike, Upload, UploadTarget } from './upload.ts'
 export interface ExchangeStream extends UploadTarget {
   /** When its OPEN was first handed to a link; undefined while it was not. */
   readonly openedAtMs: number | undefined
+  /** It ended because it could not go on over another link. */
+  readonly endedResuming: boolean
   handle(handlers: StreamHandlers): void
   event?(event: StreamEvent): void
   consumed(byteCount: number): void
@@ -52,6 +55,12 @@ export class Exchange {
   /** Our direction has not been read to its end. */
   get uploading(): boolean {
     return !this.#upload.finished
+  }
+
+  /** How far it came. */
+  get progress(): Progress {
+    if (this.stream.openedAtMs === undefined) return 'unsent'
+    return this.#headSeen || this.stream.endedResuming ? 'begun' : 'sent'
   }
 
   /** Its head has come, whatever became of the rest. */

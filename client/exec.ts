@@ -167,9 +167,12 @@ class Command {
   #decision(error: TunnelError | undefined): TunnelError {
     if (error === undefined)
       return new TunnelError('FRAME_INVALID', 'the command ended without a status', { hop: 'proxy' })
-    const sent = this.#stream.openedAtMs !== undefined
-    const failed = { error, tries: 1, sent, idempotent: false, replayable: false, final: this.#path.final() }
-    const decision = retryDecision(failed)
+    const progress = this.#stream.openedAtMs === undefined ? 'unsent' : 'sent'
+    const final = this.#path.final()
+    const decision = retryDecision({
+      ...{ error, progress, final },
+      ...{ tries: 1, idempotent: false, replayable: false },
+    })
     return decision === 'retry' ? error : decision
   }
 

@@ -12,10 +12,15 @@ const PATH_LOST: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'UNKNOWN_STREAM',
   'RESUME_EXPIRED',
   'LINK_LOST',
+  'AGENT_LOST',
+  'TAKEN_OVER',
   'SHUTTING_DOWN',
-  // The proxy has seen the service close the connection without a response.
+  // The proxy has seen the connection to the service close without a response.
   'OUTCOME_UNKNOWN',
 ])
+
+/** What may also end a request that was carried; the proxy's other codes refuse one that was not. */
+const ENDS_ANY: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['TOKEN_REVOKED', 'INTERNAL', 'ABORTED'])
 
 /** Refused before anything was executed, for a reason that passes. */
 const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
@@ -32,12 +37,17 @@ const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 /** Tries of one request, the first included; one that is kept on disk is tried until it has an outcome. */
 export const MAX_TRIES = 4
 
+/**
+ * How far a try had come. `unsent`: its OPEN was on no link. `sent`: what it failed with may be the answer to that. `begun`:
+ * the machine had it, for its response had begun; or the same must be assumed, because it was its RESUME that was refused.
+ */
+export type Progress = 'unsent' | 'sent' | 'begun'
+
 export interface FailedTry {
   error: TunnelError
   /** Which try it was, from 1. */
   tries: number
-  /** Its OPEN had been handed to a link. */
-  sent: boolean
+  progress: Progress
   /** A second execution does what one does: RFC 9110, or the caller's word. */
   idempotent: boolean
   /** The body can be sent again. */
@@ -50,22 +60,35 @@ export interface FailedTry {
 
 /** What to do about a request that has no whole answer: try again, or which error to end with. */
 export function retryDecision(failed: FailedTry): 'retry' | TunnelError {
-  const { error, tries, sent, idempotent, replayable, final, kept = false } = failed
+  const { error, tries, progress, idempotent, replayable, final, kept = false } = failed
   const { code } = error
-  // The place on the link was still held on the far side: this was never executed.
-  const refused = code === 'TOO_MANY_STREAMS' || (kept && PASSING.has(code))
-  const lost = PATH_LOST.has(code) || final || (kept && code === 'AGENT_LOST')
-  if (!refused && !lost) return error
+  // The place on the link was still held on the far side; or it is what a kept request waits for.
+  const passes = code === 'TOO_MANY_STREAMS' || (kept && PASSING.has(code))
+  const lost = PATH_LOST.has(code) || final
+  const isHarmless = idempotent || progress === 'unsent' || (passes && progress === 'sent')
   const again = replayable && !final && (kept || tries < MAX_TRIES)
-  if (again && (refused || !sent || idempotent)) return 'retry'
-  // Who says so already says where it happened.
-  if (refused || !sent || idempotent || code === 'OUTCOME_UNKNOWN') return error
-  return outcomeUnknown(error)
+  if (again && isHarmless && (passes || lost)) return 'retry'
+  // Who says that it is unknown already says where that happened.
+  if (isHarmless || code === 'OUTCOME_UNKNOWN') return error
+  return lost || (error.hop !== 'client' && mayFollow(error, progress)) ? outcomeUnknown(error) : error
+}
+
+/** What a caller hears who did not want to wait any longer. */
+export function afterGivingUp({ error, progress, idempotent }: FailedTry): TunnelError {
+  const isUnknown = error.code === 'TIMEOUT' && progress !== 'unsent' && !idempotent
+  return isUnknown ? outcomeUnknown(error) : error
+}
+
+/** Whether the request may have been carried out before the far side ended it with `error`. */
+function mayFollow({ code, hop }: TunnelError, progress: Progress): boolean {
+  return progress === 'begun' || ENDS_ANY.has(code) || (code === 'TIMEOUT' && hop === 'target')
 }
 
 /** @param cause what is known instead */
 export function outcomeUnknown(cause?: TunnelError): TunnelError {
-  const text = 'the path was lost after the request was sent; it may have been executed'
+  const isPath = cause === undefined || PATH_LOST.has(cause.code)
+  const what = isPath ? 'the path was lost' : cause.message
+  const text = `${what} after the request was sent; it may have been executed`
   return new TunnelError('OUTCOME_UNKNOWN', text, { cause, hop: 'client' })
 }
 

@@ -7,7 +7,7 @@ import { headerList, withContentLength } from './headers.ts'
 import type { Hooks, RequestContext, ResponseContext } from './hooks.ts'
 import type { ClientMetrics } from './metrics/collector.ts'
 import { inPlace, type NewStreamHead, type OpenStream } from './opening.ts'
-import { isIdempotent, retryDecision, stillQueued } from './outcome.ts'
+import { afterGivingUp, isIdempotent, retryDecision, stillQueued } from './outcome.ts'
 import type { Queued, RequestQueue } from './queue/request-queue.ts'
 import type { ResponseBody } from './response-body.ts'
 import { type BodyLike, inMemory, knownSize } from './upload.ts'
@@ -218,18 +218,19 @@ class Sending {
   #afterFailure(error: TunnelError, tries: number, attempt: Attempt | undefined): number {
     const { kept } = this.#request
     const final = this.#path.final()
-    const isGivenUp = this.#deadline.reason !== undefined && (this.#deadline.isCallers || !final)
-    if (isGivenUp) throw error
     const isAnswered = attempt?.exchange.isAnswered === true
-    const decision = retryDecision({
+    const failed = {
       error,
       tries,
-      sent: attempt?.exchange.stream.openedAtMs !== undefined,
+      progress: attempt?.exchange.progress ?? 'unsent',
       idempotent: this.#idempotent,
       replayable: this.#size !== undefined,
       final,
       kept: kept !== undefined,
-    })
+    }
+    const isGivenUp = this.#deadline.reason !== undefined && (this.#deadline.isCallers || !final)
+    if (isGivenUp) throw afterGivingUp(failed)
+    const decision = retryDecision(failed)
     if (decision !== 'retry') {
       if (kept === undefined || !final || decision.code === 'OUTCOME_UNKNOWN') throw decision
       throw stillQueued(decision)

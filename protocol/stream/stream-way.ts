@@ -42,6 +42,7 @@ export class StreamWay implements StreamMoves, WindowOwner {
   readonly #progress = new Progress()
   readonly #acknowledger: Acknowledger
   #lastLink: Link | undefined
+  #endedResuming = false
 
   /** @throws {TunnelError} TOO_MANY_STREAMS when the user's memory budget is used up. */
   constructor(options: StreamOptions) {
@@ -89,6 +90,10 @@ export class StreamWay implements StreamMoves, WindowOwner {
   /** The link on which the stream ended. */
   get lastLink(): Link | undefined {
     return this.#lastLink
+  }
+  /** Its peer has answered a RESUME with the stream's end. */
+  get endedResuming(): boolean {
+    return this.#endedResuming
   }
   /** The highest attempt seen (acceptor) or made (opener). */
   get attempt(): number {
@@ -175,8 +180,11 @@ export class StreamWay implements StreamMoves, WindowOwner {
 
   /** The peer has ended the stream. */
   ended(error: TunnelError): void {
-    const isUnknown = error.code === 'UNKNOWN_STREAM' && this.path.at === 'resuming'
-    if (!isUnknown || this.#owner.onUnknown?.(error) !== true) this.#finish(error)
+    const isResuming = this.path.at === 'resuming'
+    const isUnknown = error.code === 'UNKNOWN_STREAM' && isResuming
+    if (isUnknown && this.#owner.onUnknown?.(error) === true) return
+    this.#endedResuming = isResuming
+    this.#finish(error)
   }
 
   #goOn(): void {

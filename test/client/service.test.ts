@@ -299,7 +299,7 @@ test('the source of a body is told when its request is over', async (t) => {
   }
   for (const body of [stream, iterable]) {
     const request = { machine: 'home', method: 'POST', body, timeoutMs: 50 }
-    await assert.rejects(tunnel.forwardRequest(request), { code: 'TIMEOUT' })
+    await assert.rejects(tunnel.forwardRequest(request), { code: 'OUTCOME_UNKNOWN' })
   }
   assert.deepEqual(told, ['stream', 'iterable'])
 })

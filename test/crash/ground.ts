@@ -7,6 +7,9 @@ import { startProxy, type TestProxy } from '../client/proxy.ts'
 import { places } from '../plugins/forward/http/places.ts'
 import type { Scope } from '../support/scope.ts'
 
+/** For HTTP, as the pool of a proxy has them: three SSH connections of ten. */
+const CHANNELS = 30
+
 /** A service that carries each key out once, as one does that knows Idempotency-Key, and counts. */
 export interface Target {
   readonly port: number
@@ -78,7 +81,7 @@ export class Ground {
 
   async #start(port: number): Promise<void> {
     const origins = new HttpOrigins(() => 0)
-    const { context } = places(this.#scope)
+    const { context } = places(this.#scope, CHANNELS)
     this.#origins = origins
     this.#proxy = await startProxy(
       this.#scope,

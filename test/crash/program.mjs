@@ -1,5 +1,9 @@
 // A program with a queue, which its parent kills. Says what it knows of each request, a line each, before it goes on.
+import { setTimeout as wait } from 'node:timers/promises'
 import { TunnelService } from '../../dist/client/index.js'
+
+/** Before it tries a full disk again, in ms. */
+const PATIENCE_MS = 10
 
 const { url, dir, port, life, count } = JSON.parse(process.argv[2])
 const say = (...words) => process.stdout.write(`${words.join(' ')}\n`)
@@ -23,12 +27,14 @@ tunnel.on('restored', (requests) => {
   for (const { request, response } of requests) watch(nameOf(request), response)
 })
 tunnel.on('set-aside', (entries) => say('aside', JSON.stringify(entries)))
-try {
-  await tunnel.connect()
-} catch (error) {
-  // On a full disk the queue cannot be opened: it is for the next life.
-  if (error.code !== 'STORE_FAILED') throw error
-  process.exit(0)
+while (tunnel.state !== 'connected') {
+  try {
+    await tunnel.connect()
+  } catch (error) {
+    if (error.code !== 'STORE_FAILED') throw error
+    say('full')
+    await wait(PATIENCE_MS)
+  }
 }
 say('connected')
 for (let index = 0; index < count; index++) {
@@ -49,7 +55,7 @@ for (let index = 0; index < count; index++) {
     () => {},
   )
   // Some come together, and share a write; some alone.
-  if (index % 7 === 0) await accepted.catch(() => {})
+  if (index % 7 === 0) await accepted.catch(() => wait(PATIENCE_MS))
 }
 await Promise.all(outcomes)
 await tunnel.disconnect()

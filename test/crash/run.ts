@@ -1,13 +1,10 @@
 // `npm run crash`: what the queue promises, at length: a program, its disk, its links and its proxy, all killed at random.
-import { spawnSync } from 'node:child_process'
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Cleanup } from '../support/scope.ts'
-import { tempFolder } from '../support/tree.ts'
 import { crash } from './crash.ts'
 import { cutLog } from './cut-log.ts'
 import { cuts } from './cuts.ts'
+import { SmallDisk } from './small-disk.ts'
 
 const HELP = `Usage: npm run crash -- [options]
 
@@ -28,41 +25,36 @@ const { values } = parseArgs({
   },
 })
 
+/** One line of the table, as soon as it is known. */
+function row(what: string, told: object): void {
+  const figures = Object.entries(told).map(([name, value]) => `${name} ${value}`)
+  console.log(`| ${what} | ${figures.join(', ')} |`)
+}
+
 async function main(): Promise<void> {
   if (values.help) return void process.stdout.write(HELP)
   const seed = Number(values.seed ?? Date.now() % 1_000_000)
   const kills = Math.ceil(Number(values.kills) / 2)
-  // Some of a life's requests come too late for its end.
-  const perLife = Math.ceil((1.5 * Number(values.requests)) / (2 * kills))
-  console.log(`seed ${seed}`)
+  // A life is killed somewhere between its first request and its last.
+  const perLife = Math.ceil((2.4 * Number(values.requests)) / (2 * kills))
+  console.log(`seed ${seed}\n\n| what dies | what became of it |\n| --- | --- |`)
   const scope = new Cleanup()
   try {
-    console.log('log cut at every byte of its last record:', await cutLog(scope, 1))
+    row('the end of the log, at every byte of its last record', { cuts: await cutLog(scope, 1) })
     if (kills > 0) {
-      console.log('killed, in order:', await crash(scope, { seed, kills, perLife, maxStreams: 1 }))
-      const smallDisk = await mountSmallDisk(scope)
-      const more = smallDisk === undefined ? {} : { smallDisk }
-      const what = smallDisk === undefined ? 'killed:' : 'killed, on a disk that is full again and again:'
-      console.log(what, await crash(scope, { seed: seed + 1, kills, perLife, maxStreams: 16, ...more }))
+      row('the program, one place on the link', await crash(scope, { seed, kills, perLife, maxStreams: 1 }))
+      const disk = SmallDisk.mount(scope)
+      const what = `the program${disk === undefined ? '' : ', on a disk that is full again and again'}`
+      row(what, await crash(scope, { seed: seed + 1, kills, perLife, maxStreams: 16, disk }))
     }
     const requests = Number(values.through)
     if (requests === 0) return
-    const concurrency = 200
-    console.log('link cut:', await cuts(scope, { requests, concurrency, cutEvery: 1_000 }))
-    const killed = { requests, concurrency, cutEvery: 1_000, killEvery: 5_000 }
-    console.log('link cut, proxy killed:', await cuts(scope, killed))
+    const through = { requests, concurrency: 200, cutEvery: 1_000 }
+    row('the link', await cuts(scope, through))
+    row('the link, and the proxy', await cuts(scope, { ...through, killEvery: 5_500 }))
   } finally {
     await scope.close()
   }
-}
-
-/** Root alone may mount one. */
-async function mountSmallDisk(scope: Cleanup): Promise<string | undefined> {
-  const folder = join(await tempFolder(scope, 'small'), 'disk')
-  await mkdir(folder)
-  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', folder]).status !== 0) return undefined
-  scope.after(() => spawnSync('umount', ['-l', folder]))
-  return folder
 }
 
 await main()

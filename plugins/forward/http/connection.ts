@@ -60,11 +60,6 @@ export class HttpConnection {
     return this.#requests > 1
   }
 
-  /** Of the response to the present request something has come. */
-  get answered(): boolean {
-    return this.#parser.begun
-  }
-
   /**
    * Calls back when it has shown whether it can be used: a turn after its last response. By then its service may have
    * closed it, or sent more than it may.

@@ -221,7 +221,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
       this.#free()
       return this.#queue()
     }
-    const unknown = byService && unanswered && !idempotent && connection?.answered === false
+    const unknown = unanswered && !idempotent
     const error = unknown ? outcomeUnknown(this.#authority, cause) : exchangeFailed(cause, this.#authority)
     this.fail(error)
     this.#free()

@@ -50,11 +50,6 @@ export class ResponseParser {
     return this.#state === 'idle'
   }
 
-  /** Of the response that is expected, at least one byte is there. */
-  get begun(): boolean {
-    return this.#begun
-  }
-
   /** The last response left the connection for another one. */
   get persistent(): boolean {
     return this.#persistent

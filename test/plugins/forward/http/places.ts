@@ -7,14 +7,19 @@ import { systemClock } from '../../../../protocol/clock.ts'
 import { parseTarget } from '../../../../protocol/codec/target.ts'
 import type { Scope } from '../../../support/scope.ts'
 
-/** Places for connections that are plain sockets, and who is asked to give one back. */
-export function places(t: Scope) {
+/**
+ * Places for connections that are plain sockets, and who is asked to give one back.
+ * @param most at once; others wait
+ */
+export function places(t: Scope, most = Number.POSITIVE_INFINITY) {
   const offers = new Set<() => void>()
+  const waiting: (() => void)[] = []
   const errors: unknown[] = []
   const bytes = { in: 0, out: 0 }
   let held = 0
   const acquire = async (): Promise<ChannelLease> => {
-    held++
+    if (held < most) held++
+    else await new Promise<void>((resolve) => waiting.push(resolve))
     let offer: (() => void) | undefined
     let released = false
     const keep = (): void => {
@@ -31,8 +36,11 @@ export function places(t: Scope) {
       },
       release() {
         keep()
-        if (!released) held--
+        if (released) return
         released = true
+        const next = waiting.shift()
+        if (next === undefined) held--
+        else next()
       },
       offer(giveBack: () => void) {
         offer = giveBack
