@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { TunnelService, type TunnelServiceOptions } from '../../client/index.ts'
@@ -10,6 +10,7 @@ import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { HeaderList } from '../../protocol/codec/heads.ts'
 import { type Hello, SUBPROTOCOL } from '../../protocol/codec/hello.ts'
 import { Link } from '../../protocol/link/link.ts'
+import type { CompressionChoice } from '../../protocol/link/transport.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
 import { StreamAcceptor } from '../../protocol/stream/acceptor.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
@@ -22,6 +23,7 @@ export interface ProxyOptions {
   onAuth?: (token: string) => void
   onLinkClosed?: (link: Link) => void
   maxStreams?: number
+  compression?: CompressionChoice | undefined
   settings?: ClientOverrides
   /** Shared by proxies that can resume each other's streams. */
   acceptor?: StreamAcceptor
@@ -35,10 +37,16 @@ export class TestProxy {
   readonly #options: ProxyOptions
   readonly #instance = randomUUID()
   readonly #server: Server
-  readonly #webSockets = new WebSocketServer({ noServer: true, handleProtocols: () => SUBPROTOCOL })
+  readonly #webSockets: WebSocketServer
+  readonly #sockets: Socket[] = []
 
   constructor(options: ProxyOptions) {
     this.#options = options
+    this.#webSockets = new WebSocketServer({
+      noServer: true,
+      handleProtocols: () => SUBPROTOCOL,
+      perMessageDeflate: options.compression !== undefined,
+    })
     const { streams } = resolveSettings({}, 'default', options.settings)
     this.acceptor =
       options.acceptor ?? new StreamAcceptor({ hop: 'agent', settings: streams, onStream: options.onStream })
@@ -64,6 +72,11 @@ export class TestProxy {
     return this.links.at(-1)!
   }
 
+  /** On all connections, as it is on the wire. */
+  get sentBytes(): number {
+    return this.#sockets.reduce((sum, socket) => sum + socket.bytesWritten, 0)
+  }
+
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const token = request.headers.authorization?.replace('Bearer ', '') ?? ''
     this.tokens.push(token)
@@ -78,6 +91,7 @@ export class TestProxy {
       )
       return
     }
+    this.#sockets.push(request.socket)
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => this.#link(webSocket, socket))
   }
 
@@ -92,7 +106,7 @@ export class TestProxy {
       resumeMs: 120_000,
     }
     const link: Link = new Link({
-      transport: new WebSocketTransport(webSocket, socket),
+      transport: new WebSocketTransport(webSocket, socket, this.#options.compression),
       dialler: false,
       hello,
       handlers: {
