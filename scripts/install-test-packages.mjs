@@ -28,6 +28,7 @@ const PROGRAMS = {
   haproxy: 'haproxy',
   tinyproxy: 'tinyproxy-bin',
   chromium: 'chromium',
+  promtool: 'prometheus',
   ...(process.argv.includes('--firsthour') && {
     ansible: 'ansible-core',
     autossh: 'autossh',
@@ -61,6 +62,7 @@ const SERVICES = {
   'nginx-light': ['nginx.service'],
   caddy: ['caddy.service'],
   haproxy: ['haproxy.service'],
+  prometheus: ['prometheus.service'],
   postgresql: ['postgresql.service'],
   redis: ['redis-server.service'],
 }

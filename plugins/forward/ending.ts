@@ -16,6 +16,13 @@ export interface Ending {
 /** Ends that are nobody's fault: a user gave the stream up, or it goes on elsewhere. */
 const NO_ERRORS: ReadonlySet<string> = new Set(['ABORTED', 'TAKEN_OVER'])
 
+const TRACED = /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]([13579bdf])$/
+
+/** The trace of whoever opened a stream, where it is kept (W3C Trace Context, section 3.2: the flag `sampled`). */
+export function traceIdOf({ head: { traceparent } }: OpenContext): string | undefined {
+  return TRACED.exec(traceparent ?? '')?.[1]
+}
+
 /** The metrics of a stream that is over. `timed`: no latency of it has been observed yet, and this is one. */
 export function measure(
   { context, shared }: { context: OpenContext; shared: PassageShared },
@@ -26,7 +33,8 @@ export function measure(
   const { tunnelMetrics } = shared.services
   contained(context, () => {
     tunnelMetrics.requests.inc({ kind, outcome: error?.code ?? 'ok' })
-    if (error === undefined && timed) tunnelMetrics.requestLatencyMs.observe({ kind }, durationMs)
+    if (error === undefined && timed)
+      tunnelMetrics.requestLatencyMs.observe({ kind }, durationMs, traceIdOf(context))
     if (error !== undefined && !NO_ERRORS.has(error.code)) tunnelMetrics.countError(error)
   })
 }

@@ -36,7 +36,10 @@ export default fp<ForwardOptions>(
     app.decorate('forward', forward)
     app.lifecycle.onDrain('close', () => forward.close(shuttingDown()))
     app.tunnelMetrics.onRead(() => {
-      const { queueSize, streams: levels } = app.tunnelMetrics
+      const { queueSize, streams: levels, streamBufferBytes, streamBudgetRatio } = app.tunnelMetrics
+      const { bytes, fullest } = forward.held()
+      streamBufferBytes.set({}, bytes)
+      streamBudgetRatio.set({}, fullest)
       const { high, normal, low } = forward.waiting()
       queueSize.set({ priority: 'high' }, high)
       queueSize.set({ priority: 'normal' }, normal)

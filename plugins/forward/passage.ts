@@ -4,7 +4,7 @@ import type { Target } from '../../protocol/codec/target.ts'
 import type { User } from '../auth/index.ts'
 import type { Route } from '../machines/index.ts'
 import { askToGoOn, askToOpen } from './admission.ts'
-import { type Ending, measure, tell } from './ending.ts'
+import { type Ending, measure, tell, traceIdOf } from './ending.ts'
 import { goneElsewhere, windowOver } from './errors.ts'
 import type { LinkContext, OpenContext } from './hooks.ts'
 import type { PassageShared } from './shared.ts'
@@ -181,7 +181,8 @@ export class Passage implements StreamParties {
     this.#answered = true
     const latencyMs = this.#sinceBeginMs()
     const { machine, head, log } = this.context
-    this.shared.services.tunnelMetrics.requestLatencyMs.observe({ kind: head.kind }, latencyMs)
+    const { requestLatencyMs } = this.shared.services.tunnelMetrics
+    requestLatencyMs.observe({ kind: head.kind }, latencyMs, traceIdOf(this.context))
     if (latencyMs <= this.shared.slowMs) return
     log.warn({ context: { latencyMs: Math.round(latencyMs), machine } }, 'slow request')
   }

@@ -148,13 +148,17 @@ export class Streams {
     return passage
   }
 
-  /** What all users together have here, memory in bytes; nothing of it outlives the resume window. */
-  held(): { sessions: number; passages: number; relayed: number; bytes: number } {
-    const held = { sessions: 0, passages: 0, relayed: this.#relays.size, bytes: 0 }
+  /**
+   * What all users together have here, memory in bytes, and the share of the budget of the user who has taken most; nothing
+   * of it outlives the resume window.
+   */
+  held(): { sessions: number; passages: number; relayed: number; bytes: number; fullest: number } {
+    const held = { sessions: 0, passages: 0, relayed: this.#relays.size, bytes: 0, fullest: 0 }
     for (const { passages, memory, budget } of this.#sessions.all()) {
       held.sessions++
       held.passages += passages.size
       held.bytes += memory.usedBytes + budget.usedBytes
+      held.fullest = Math.max(held.fullest, memory.usedShare, budget.usedBytes / budget.totalBytes)
     }
     return held
   }

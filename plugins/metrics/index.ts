@@ -1,13 +1,13 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fastifyMetrics from 'fastify-metrics'
 import fp from 'fastify-plugin'
-import client from 'prom-client'
 import { checkReader, type MetricsAccess } from './access.ts'
-import { createMetrics, type TunnelMetrics } from './metrics.ts'
+import { createMetrics, createRegistry, type TunnelMetrics } from './metrics.ts'
 import { readMetrics } from './schemas.ts'
-import { OPENMETRICS_TYPE, openMetrics, wantsOpenMetrics } from './text.ts'
+import { OPENMETRICS_TYPE, PROMETHEUS_TYPE, wantsOpenMetrics } from './text.ts'
 
-export type { Count, Level, NoLabels, Spread, TunnelMetrics } from './metrics.ts'
+export type { Count, Level, NoLabels, Spread } from './instruments.ts'
+export type { TunnelMetrics } from './metrics.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -21,7 +21,7 @@ const LINK_ROUTES = /^\/api\/tunnel\/(connect|agent|relay)(\/stream(\/up)?)?$/
 /** The service: there for every plugin, whoever may read it. */
 async function metricsService(app: FastifyInstance): Promise<void> {
   // One registry a server, not the module's global one: a process may hold several servers, as tests do.
-  app.decorate('tunnelMetrics', createMetrics(new client.Registry()))
+  app.decorate('tunnelMetrics', createMetrics(createRegistry()))
 }
 
 /** The times of every route, so that its hooks sit here and not in the scope of our own route. */
@@ -45,12 +45,10 @@ async function metricsRoutes(app: FastifyInstance, options: MetricsAccess): Prom
   }
   const onRequest = [app.limitByIp, mayRead]
   app.get('/api/tunnel/metrics', { schema: readMetrics, onRequest }, async (request, reply) => {
-    const { tunnelMetrics } = app
-    const text = await tunnelMetrics.read()
     reply.header('cache-control', 'no-store').header('vary', 'accept')
     return wantsOpenMetrics(request.headers.accept)
-      ? reply.type(OPENMETRICS_TYPE).send(openMetrics(text))
-      : reply.type(tunnelMetrics.contentType).send(text)
+      ? reply.type(OPENMETRICS_TYPE).send(await app.tunnelMetrics.read('openmetrics'))
+      : reply.type(PROMETHEUS_TYPE).send(await app.tunnelMetrics.read())
   })
 }
 

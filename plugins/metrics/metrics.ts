@@ -1,25 +1,7 @@
 import client, { type Registry } from 'prom-client'
 import type { ErrorCategory, ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
-import { withSeconds } from './text.ts'
-
-/** Only goes up. */
-export interface Count<Labels> {
-  inc(labels: Labels, by?: number): void
-}
-
-/** A level; `set` where it is sampled, `inc` and `dec` where it is tracked. */
-export interface Level<Labels> {
-  set(labels: Labels, value: number): void
-  inc(labels: Labels, by?: number): void
-  dec(labels: Labels, by?: number): void
-}
-
-/** A distribution of values. */
-export interface Spread<Labels> {
-  observe(labels: Labels, value: number): void
-}
-
-export type NoLabels = Record<never, never>
+import { type Count, Instruments, type Level, type NoLabels, type Spread } from './instruments.ts'
+import { boundsWithFraction, prometheusText, withoutEnd } from './text.ts'
 
 /**
  * What the proxy counts, each under the name that `contract.md` gives it. A call hashes its labels (about a
@@ -28,7 +10,7 @@ export type NoLabels = Record<never, never>
 export interface TunnelMetrics {
   /** `tunnel_requests_total`: streams that are over. `outcome` is `ok` or the error's code. */
   readonly requests: Count<{ kind: string; outcome: 'ok' | ErrorCode }>
-  /** `tunnel_request_latency_ms`: from OPEN to the stream's end; for `http` to the head of the response. */
+  /** `tunnel_request_duration_seconds`, `tunnel_request_latency_ms`: from OPEN to the stream's end; for `http` to the head of the response. */
   readonly requestLatencyMs: Spread<{ kind: string }>
   /** `tunnel_active_connections`: links that stand. */
   readonly activeConnections: Level<{ role: 'client' | 'agent' | 'relay' }>
@@ -46,7 +28,7 @@ export interface TunnelMetrics {
   readonly streamResumes: Count<{ outcome: 'ok' | ErrorCode }>
   /** `tunnel_ssh_pool_connections`: pooled SSH connections. */
   readonly poolConnections: Level<{ state: 'connecting' | 'idle' | 'busy' }>
-  /** `tunnel_ssh_connect_ms`: dialling, handshake and authentication of one SSH connection. */
+  /** `tunnel_ssh_connect_seconds`, `tunnel_ssh_connect_ms`: dialling, handshake and authentication of one SSH connection. */
   readonly sshConnectMs: Spread<NoLabels>
   /** `tunnel_rate_limited_total`: refusals by a limit. `tier` is `none` where no user is known yet. */
   readonly rateLimited: Count<{
@@ -55,18 +37,23 @@ export interface TunnelMetrics {
   }>
   /** `tunnel_auth_failures_total` */
   readonly authFailures: Count<{ code: ErrorCode }>
-  /** `tunnel_heartbeat_rtt_ms` */
+  /** `tunnel_heartbeat_rtt_seconds`, `tunnel_heartbeat_rtt_ms` */
   readonly heartbeatRttMs: Spread<NoLabels>
   /** `tunnel_link_send_buffer_bytes`: unsent bytes over all links. */
   readonly linkSendBufferBytes: Level<NoLabels>
+  /** `tunnel_ssh_pool_wait_seconds`: how long a request waited for its place on an SSH connection. */
+  readonly poolWaitMs: Spread<NoLabels>
+  /** `tunnel_stream_buffer_bytes`: what streams hold in this process. */
+  readonly streamBufferBytes: Level<NoLabels>
+  /** `tunnel_stream_budget_ratio`: how much of their budget the user has taken who has taken most. */
+  readonly streamBudgetRatio: Level<NoLabels>
   /** `tunnel_event_loop_lag_seconds`: how late the event loop was over the last second, on average. */
   readonly eventLoopLagSeconds: Level<NoLabels>
   countError(error: TunnelError): void
   /** `sample` runs before each reading, for levels that are cheaper to read than to follow. */
   onRead(sample: () => void): void
-  /** Prometheus' text format, the process' own metrics included; what is in milliseconds is in seconds too. */
-  read(): Promise<string>
-  readonly contentType: string
+  /** The process' own metrics included, in the format that is asked for. */
+  read(format?: 'prometheus' | 'openmetrics'): Promise<string>
   /** Where a plugin registers metrics of its own. */
   readonly registry: Registry
 }
@@ -79,47 +66,88 @@ let processRegistry: Registry | undefined
 /** CPU, memory and event loop belong to the process: one set, however many servers a process has. */
 function processMetrics(): Registry {
   if (processRegistry === undefined) {
-    processRegistry = new client.Registry()
+    processRegistry = createRegistry()
     client.collectDefaultMetrics({ register: processRegistry })
   }
   return processRegistry
 }
 
+/** Of the format that has exemplars; the other is made of it. */
+export function createRegistry(): Registry {
+  const registry = new client.Registry()
+  registry.setContentType(client.Registry.OPENMETRICS_CONTENT_TYPE as never)
+  return registry
+}
+
 /** The metrics of one server, on the registry that is its own. */
 export function createMetrics(registry: Registry): TunnelMetrics {
-  const registers = [registry]
-  const count = <L extends string>(name: string, help: string, ...labelNames: L[]) =>
-    new client.Counter<L>({ name, help, labelNames, registers })
-  const level = <L extends string>(name: string, help: string, ...labelNames: L[]) =>
-    new client.Gauge<L>({ name, help, labelNames, registers })
-  const spread = <L extends string>(name: string, help: string, buckets: number[], ...labelNames: L[]) =>
-    new client.Histogram<L>({ name, help, buckets, labelNames, registers })
-
+  const make = new Instruments(registry)
   const samples: (() => void)[] = []
-  const errors = count('tunnel_errors_total', 'Errors sent to a peer', 'category', 'code')
+  const errors = make.count('tunnel_errors_total', 'Errors that a peer was told', 'category', 'code')
   return {
-    requests: count('tunnel_requests_total', 'Streams that are over', 'kind', 'outcome'),
-    requestLatencyMs: spread('tunnel_request_latency_ms', 'Time of a request', LATENCY_BUCKETS_MS, 'kind'),
-    activeConnections: level('tunnel_active_connections', 'Links that stand', 'role'),
+    requests: make.count(
+      'tunnel_requests_total',
+      'Streams that are over, by how they ended',
+      'kind',
+      'outcome',
+    ),
+    requestLatencyMs: make.durations(
+      {
+        name: 'tunnel_request_duration_seconds',
+        older: 'tunnel_request_latency_ms',
+        help: 'From OPEN to the end of a stream, for http to the head of the response',
+      },
+      LATENCY_BUCKETS_MS,
+      'kind',
+    ),
+    activeConnections: make.level('tunnel_active_connections', 'Links that stand', 'role'),
     errors,
-    queueSize: level('tunnel_queue_size', 'Requests that wait for a channel', 'priority'),
-    circuits: level('tunnel_circuit_breaker_state', 'Circuits in each state', 'state'),
-    bytes: count('tunnel_bytes_total', 'Payload carried', 'direction', 'mode'),
-    streams: level('tunnel_streams', 'Streams that are there', 'kind', 'state'),
-    streamResumes: count('tunnel_stream_resumes_total', 'Streams moved to another link', 'outcome'),
-    poolConnections: level('tunnel_ssh_pool_connections', 'Pooled SSH connections', 'state'),
-    sshConnectMs: spread(
-      'tunnel_ssh_connect_ms',
-      'Time until an SSH connection is ready',
+    queueSize: make.level('tunnel_queue_size', 'Requests that wait for an SSH channel', 'priority'),
+    circuits: make.level('tunnel_circuit_breaker_state', 'Circuits in each state', 'state'),
+    bytes: make.count(
+      'tunnel_bytes_total',
+      'Payload carried; in is towards the machine',
+      'direction',
+      'mode',
+    ),
+    streams: make.level('tunnel_streams', 'Streams that are there', 'kind', 'state'),
+    streamResumes: make.count(
+      'tunnel_stream_resumes_total',
+      'Attempts to resume a stream over another link',
+      'outcome',
+    ),
+    poolConnections: make.level('tunnel_ssh_pool_connections', 'Pooled SSH connections', 'state'),
+    sshConnectMs: make.durations(
+      {
+        name: 'tunnel_ssh_connect_seconds',
+        older: 'tunnel_ssh_connect_ms',
+        help: 'Dialling, handshake and authentication of an SSH connection',
+      },
       LATENCY_BUCKETS_MS,
     ),
-    rateLimited: count('tunnel_rate_limited_total', 'Refusals by a limit', 'scope', 'tier'),
-    authFailures: count('tunnel_auth_failures_total', 'Refused credentials', 'code'),
-    heartbeatRttMs: spread('tunnel_heartbeat_rtt_ms', 'Round trip of a heartbeat', RTT_BUCKETS_MS),
-    linkSendBufferBytes: level('tunnel_link_send_buffer_bytes', 'Unsent bytes over all links'),
-    eventLoopLagSeconds: level(
+    rateLimited: make.count('tunnel_rate_limited_total', 'Refusals by a limit', 'scope', 'tier'),
+    authFailures: make.count('tunnel_auth_failures_total', 'Credentials that were refused', 'code'),
+    heartbeatRttMs: make.durations(
+      {
+        name: 'tunnel_heartbeat_rtt_seconds',
+        older: 'tunnel_heartbeat_rtt_ms',
+        help: 'Round trip of a heartbeat',
+      },
+      RTT_BUCKETS_MS,
+    ),
+    linkSendBufferBytes: make.level('tunnel_link_send_buffer_bytes', 'Unsent bytes over all links'),
+    poolWaitMs: make.durations(
+      { name: 'tunnel_ssh_pool_wait_seconds', help: 'Wait of a request for its place on an SSH connection' },
+      LATENCY_BUCKETS_MS,
+    ),
+    streamBufferBytes: make.level('tunnel_stream_buffer_bytes', 'What streams hold in this process'),
+    streamBudgetRatio: make.level(
+      'tunnel_stream_budget_ratio',
+      'Share of streams.userBudgetBytes that is taken by the user who has taken most',
+    ),
+    eventLoopLagSeconds: make.level(
       'tunnel_event_loop_lag_seconds',
-      'Lateness of the event loop, average of a second',
+      'Lateness of the event loop, on average over the last second',
     ),
     countError(error) {
       errors.inc({ category: error.category, code: error.code })
@@ -127,12 +155,12 @@ export function createMetrics(registry: Registry): TunnelMetrics {
     onRead(sample) {
       samples.push(sample)
     },
-    async read() {
+    async read(format = 'prometheus') {
       for (const sample of samples) sample()
       const [own, process] = await Promise.all([registry.metrics(), processMetrics().metrics()])
-      return withSeconds(`${own}\n${process}`)
+      const text = `${withoutEnd(own)}${process}`
+      return format === 'openmetrics' ? boundsWithFraction(text) : prometheusText(text)
     },
-    contentType: registry.contentType,
     registry,
   }
 }

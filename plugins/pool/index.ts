@@ -1,4 +1,5 @@
 import fp from 'fastify-plugin'
+import { systemClock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { SSHConnection } from '../ssh/index.ts'
 import type { PoolOptions } from './options.ts'
@@ -35,11 +36,15 @@ declare module 'fastify' {
 export default fp<PoolOptions>(
   async (app, options) => {
     const { keepAliveMs } = options
-    const pool = new ConnectionPool<SSHConnection>(options, ({ userId, route, signal }) =>
-      // The breaker guards the connecting itself: many requests share one attempt, and it is one failure.
-      app.breaker.run({ user: userId, owner: route.owner, machine: route.name }, () =>
-        app.ssh.connect({ userId, route, signal, keepAliveMs }),
-      ),
+    const pool = new ConnectionPool<SSHConnection>(
+      options,
+      ({ userId, route, signal }) =>
+        // The breaker guards the connecting itself: many requests share one attempt, and it is one failure.
+        app.breaker.run({ user: userId, owner: route.owner, machine: route.name }, () =>
+          app.ssh.connect({ userId, route, signal, keepAliveMs }),
+        ),
+      systemClock,
+      { waited: (ms) => app.tunnelMetrics.poolWaitMs.observe({}, ms) },
     )
     app.decorate('pool', pool)
     app.machines.onForgotten((owner, name, error) => pool.endMachine(owner, name, error))

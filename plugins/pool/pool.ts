@@ -18,6 +18,11 @@ export interface AcquireRequest {
 /** One attempt to connect, which may serve many requests. */
 export type ConnectRequest = Pick<AcquireRequest, 'userId' | 'route'> & { signal: AbortSignal }
 
+export interface PoolWatch {
+  /** A request has its place, after so many ms. */
+  waited?(ms: number): void
+}
+
 export type PoolStates = { connecting: number; idle: number; busy: number }
 
 /** A channel that is open, and the place that it takes. */
@@ -31,6 +36,7 @@ export class ConnectionPool<Connection extends PooledConnection> {
   readonly #options: PoolOptions
   readonly #connect: (request: ConnectRequest) => Promise<Connection>
   readonly #clock: Clock
+  readonly #watch: PoolWatch
   readonly #users = new Map<string, UserPool<Connection>>()
   #closed = false
 
@@ -38,7 +44,9 @@ export class ConnectionPool<Connection extends PooledConnection> {
     options: PoolOptions,
     connect: (request: ConnectRequest) => Promise<Connection>,
     clock: Clock = systemClock,
+    watch: PoolWatch = {},
   ) {
+    this.#watch = watch
     this.#options = options
     this.#connect = connect
     this.#clock = clock
@@ -110,7 +118,10 @@ export class ConnectionPool<Connection extends PooledConnection> {
     isAgain: boolean,
   ): Promise<PlaceLease<Connection>> {
     if (this.#closed) throw poolClosed()
-    return this.#of(userId).acquire({ route, priority, signal, waitMs, isAgain })
+    const sinceMs = this.#clock.now()
+    const lease = await this.#of(userId).acquire({ route, priority, signal, waitMs, isAgain })
+    this.#watch.waited?.(this.#clock.now() - sinceMs)
+    return lease
   }
 
   #of(userId: string): UserPool<Connection> {

@@ -33,6 +33,11 @@ export class RelayMemory {
     return this.#takenBytes + this.#queuedBytes
   }
 
+  /** The same as a share of what it may be; above 1 until links that were held have emptied it. */
+  get usedShare(): number {
+    return this.usedBytes / this.limitBytes
+  }
+
   /**
    * For a stream that is relayed; at most half of the limit, so that what is under way can still move.
    * @throws {TunnelError} TOO_MANY_STREAMS when there is no room

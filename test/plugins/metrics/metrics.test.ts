@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
 import { type TestContext, test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import Fastify from 'fastify'
@@ -89,6 +91,68 @@ test('requests are timed by route and not by path, so that names of machines mak
     /^http_request_duration_seconds_count\{method="GET",route="\/machines\/:machine",status_code="200"\} 2$/m,
   )
   assert.doesNotMatch(text, /home|office|secret/)
+})
+
+test('docs/OPERATIONS.md has every metric with its type and labels, and no other', async (t) => {
+  const proxy = await startProxy(t)
+  await proxy.api(undefined, 'health')
+  const text = await readFile(new URL('../../../docs/OPERATIONS.md', import.meta.url), 'utf8')
+  const rows = [...text.matchAll(/^\| `(\w+)` \| (counter|gauge|histogram) \| (.*?) ?\| .+ \|$/gm)]
+  const documented = rows.map(([, name = '', type, labels = '']) => [
+    ...[name.replace(/_total$/, ''), type],
+    ...[...labels.matchAll(/`(\w+)`/g)].map(([, label]) => label).sort(),
+  ])
+  const { registry } = proxy.app.tunnelMetrics
+  const there = (await registry.getMetricsAsJSON()).map(({ name, type }) => {
+    const { labelNames = [] } = registry.getSingleMetric(name) as { labelNames?: string[] }
+    return [name.replace(/_total$/, ''), type, ...[...labelNames].sort()]
+  })
+  assert.deepEqual(documented.sort(), there.sort())
+})
+
+test('promtool has nothing to say of our metrics but that the older names are in milliseconds', {
+  skip: requireSystem('promtool'),
+}, async (t) => {
+  const app = await start(t)
+  app.tunnelMetrics.requestLatencyMs.observe({ kind: 'http' }, 12)
+  app.tunnelMetrics.countError(new TunnelError('AGENT_LOST', 'gone', { hop: 'proxy' }))
+  const { stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], {
+    input: await app.tunnelMetrics.read(),
+    encoding: 'utf8',
+  })
+  const said = `${stdout}${stderr}`.split('\n').filter((line) => line !== '' && !line.startsWith('nodejs_'))
+  assert.deepEqual(said.sort(), [
+    'tunnel_heartbeat_rtt_ms metric names should not contain abbreviated units',
+    'tunnel_request_latency_ms metric names should not contain abbreviated units',
+    'tunnel_ssh_connect_ms metric names should not contain abbreviated units',
+  ])
+})
+
+test('no label grows with users or machines', async (t) => {
+  const proxy = await startProxy(t)
+  const echo = await listenTcp(t, (socket) => socket.pipe(socket))
+  const use = async (user: string, machine: string) => {
+    await proxy.startAgent(machine, user, echo)
+    const tunnel = await proxy.connect(user)
+    const stream = await tunnel.open({ machine, kind: 'ssh' })
+    stream.end(user)
+    await readAll(stream)
+    await assert.rejects(tunnel.open({ machine: `${machine}-not`, kind: 'ssh' }), { code: 'MACHINE_UNKNOWN' })
+    await proxy.api(user, `machines/${machine}`)
+    await proxy.api(user, `machines/${machine}-not`)
+  }
+  const series = async () => {
+    const text = await proxy.app.tunnelMetrics.read()
+    const own = text.split('\n').filter((line) => /^(tunnel|http)_/.test(line))
+    return [...new Set(own.map((line) => line.slice(0, line.lastIndexOf(' '))))].sort()
+  }
+  await use('user-0', 'machine-0')
+  await until(async () => (await series()).includes('tunnel_requests_total{kind="ssh",outcome="ok"}'))
+  const before = await series()
+  await Promise.all(['1', '2', '3', '4'].map((n) => use(`user-${n}`, `machine-${n}`)))
+  const after = await series()
+  assert.deepEqual(after, before)
+  assert.doesNotMatch(after.join(), /user-|machine-/)
 })
 
 test('two servers of one process do not see each other', async (t) => {

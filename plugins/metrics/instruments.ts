@@ -1,0 +1,66 @@
+import client, { type Registry } from 'prom-client'
+
+/** Only goes up. */
+export interface Count<Labels> {
+  inc(labels: Labels, by?: number): void
+}
+
+/** A level; `set` where it is sampled, `inc` and `dec` where it is tracked. */
+export interface Level<Labels> {
+  set(labels: Labels, value: number): void
+  inc(labels: Labels, by?: number): void
+  dec(labels: Labels, by?: number): void
+}
+
+/** A distribution of values. */
+export interface Spread<Labels> {
+  /** @param traceId of a trace that shows such a value: readers of OpenMetrics are given it beside the bucket */
+  observe(labels: Labels, value: number, traceId?: string): void
+}
+
+export type NoLabels = Record<never, never>
+
+/** Makes metrics, each on the registry that is one server's own. */
+export class Instruments {
+  readonly #registers: Registry[]
+
+  constructor(registry: Registry) {
+    this.#registers = [registry]
+  }
+
+  count<L extends string>(name: string, help: string, ...labelNames: L[]): Count<Record<L, string>> {
+    return new client.Counter<L>({ name, help, labelNames, registers: this.#registers })
+  }
+
+  level<L extends string>(name: string, help: string, ...labelNames: L[]): Level<Record<L, string>> {
+    return new client.Gauge<L>({ name, help, labelNames, registers: this.#registers })
+  }
+
+  /**
+   * Durations, observed in milliseconds. They are told in seconds, the base unit of Prometheus and OpenMetrics, and under
+   * `older` in milliseconds too, as the seed has them.
+   */
+  durations<L extends string>(
+    { name, older, help }: { name: string; older?: string; help: string },
+    bucketsMs: readonly number[],
+    ...labelNames: L[]
+  ): Spread<Record<L, string>> {
+    const common = { labelNames, registers: this.#registers }
+    const buckets = bucketsMs.map((ms) => ms / 1_000)
+    const seconds = new client.Histogram<string>({ ...common, name, help, buckets, enableExemplars: true })
+    const milliseconds =
+      older === undefined
+        ? undefined
+        : new client.Histogram<L>({
+            ...{ ...common, name: older, help: `${help}, in milliseconds`, buckets: [...bucketsMs] },
+          })
+    return {
+      observe(labels, ms, traceId) {
+        milliseconds?.observe(labels, ms)
+        const value = ms / 1_000
+        if (traceId === undefined) seconds.observe({ labels, value })
+        else seconds.observe({ labels, value, exemplarLabels: { trace_id: traceId } })
+      },
+    }
+  }
+}
