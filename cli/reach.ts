@@ -4,7 +4,6 @@ import { loadSettings } from '../client/profiles.ts'
 import type { Flag } from '../config/layers.ts'
 import { mayBeClientSetting, SHORT_VARIABLES, variableOf } from '../config/variables.ts'
 import type { Fetch } from '../protocol/link/transport.ts'
-import { fetchBy } from '../protocol/node/http-client.ts'
 import type { Access, AccessOptions } from './credentials.ts'
 import { TRANSPORTS } from './definition.ts'
 import { UsageError } from './failure.ts'
@@ -108,5 +107,6 @@ export async function clientSettings(
 
 /** Asks the routes of a proxy by the way that its links go. */
 export async function fetchOf(access: Pick<Access, 'profile' | 'given'>): Promise<Fetch> {
+  const { fetchBy } = await import('../protocol/node/http-client.ts')
   return fetchBy(await clientSettings(access))
 }

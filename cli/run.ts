@@ -22,16 +22,19 @@ if (!isRaw) {
   }
 }
 
-const status = await dispatch(argv, () => outputError !== undefined && endsItself)
-if (isRaw) process.exit(status)
-// Nor may it delay the exit: a pipe that is not read, or a stopped terminal, would never take the last lines.
-if (isService) setTimeout(() => process.exit(status), OUTPUT_MS)
-// Only what was written is waited for: nothing that a command forgot to close keeps the person waiting.
-process.stdout.write('', (error) => {
-  outputError ??= error ?? undefined
-  if (outputError === undefined || isService) return process.stderr.write('', () => process.exit(status))
-  const { code, message } = outputError
-  if (code === 'EPIPE') process.exit(EXIT.brokenPipe)
-  const text = `${`tunnel ${name}`.trim()}: the output cannot be written (${code ?? message})\n`
-  return process.stderr.write(text, () => process.exit(status === EXIT.ok ? EXIT.failure : status))
-})
+void dispatch(argv, () => outputError !== undefined && endsItself).then(end)
+
+function end(status: number): void {
+  if (isRaw) process.exit(status)
+  // Nor may it delay the exit: a pipe that is not read, or a stopped terminal, would never take the last lines.
+  if (isService) setTimeout(() => process.exit(status), OUTPUT_MS)
+  // Only what was written is waited for: nothing that a command forgot to close keeps the person waiting.
+  process.stdout.write('', (error) => {
+    outputError ??= error ?? undefined
+    if (outputError === undefined || isService) return process.stderr.write('', () => process.exit(status))
+    const { code, message } = outputError
+    if (code === 'EPIPE') process.exit(EXIT.brokenPipe)
+    const text = `${`tunnel ${name}`.trim()}: the output cannot be written (${code ?? message})\n`
+    return process.stderr.write(text, () => process.exit(status === EXIT.ok ? EXIT.failure : status))
+  })
+}

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url'
 import { shellWord } from '../client/shell-words.ts'
 
 const MAIN = fileURLToPath(
-  new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url),
+  new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.cjs', import.meta.url),
 )
 
 /** The command line that runs this very program again, whatever runs it now (node, or node with tsx). */

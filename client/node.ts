@@ -2,7 +2,6 @@ import { dialProxy } from '../dial/dial-proxy.ts'
 import { watchNetwork } from '../dial/network-watch.ts'
 import { softwareOf } from '../dial/software.ts'
 import { systemClock } from '../protocol/clock.ts'
-import { fetchBy } from '../protocol/node/http-client.ts'
 import type { Platform } from './platform.ts'
 import { loadSettings } from './profiles.ts'
 import { KeptRequests } from './queue/kept-requests.ts'
@@ -10,7 +9,9 @@ import { KeptRequests } from './queue/kept-requests.ts'
 /** Node's. A bundle for browsers puts another module in the place of this one. */
 export const platform: Platform = {
   dial: dialProxy,
-  fetchBy,
+  // Links ask no route.
+  fetchBy: (reach) => async (url, init) =>
+    (await import('../protocol/node/http-client.ts')).fetchBy(reach)(url, init),
   watchNetwork: (changed) => watchNetwork(changed),
   loadSettings,
   async keepRequests(path, { queue: { dir } }, options) {

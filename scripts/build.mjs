@@ -7,6 +7,7 @@ import { dirname, join, relative } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { bundle } from './bundle.mjs'
 import { bundleForBrowsers } from './bundle-browser.mjs'
+import { bundleQuick } from './bundle-quick.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const require = createRequire(import.meta.url)
@@ -80,23 +81,25 @@ for (const [name, text] of await referenceFiles()) {
   writeFileSync(file, text)
 }
 
-await bundleCode()
-chmodSync(join(root, 'dist', 'cli', 'main.js'), 0o755)
+const main = join(root, 'dist', 'cli', 'main.cjs')
+if (!(await bundleCode())) writeFileSync(main, "#!/usr/bin/env node\nvoid import('./main.js')\n")
+chmodSync(main, 0o755)
 
 /**
  * A start that loads hundreds of modules takes twice as long as the same code in a few files. Of the packages those are
  * inside that a command of a person needs at once; the others stay where npm updates them and where tools that trace
  * them find them.
+ * @returns whether it was done
  */
 async function bundleCode() {
   // A production install has no bundler: its commands start a little later.
   const { build } = await import('esbuild').catch(() => ({}))
-  if (build === undefined) return
+  if (build === undefined) return false
   const dist = join(root, 'dist')
-  const { exports, bin } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const modules = Object.values(exports).map((path) => path.default ?? path)
   // The last one is a program of its own, which the demo starts (cli/demo/scene.ts).
-  const entries = [...modules, ...Object.values(bin), './dist/cli/demo/embedded-ssh.js']
+  const entries = [...modules, './dist/cli/run.js', './dist/cli/demo/embedded-ssh.js']
   const bundling = bundle({
     ...{ build, outdir: dist, placesIn: dist, placesAs: '.js', isMovable: true },
     entryPoints: [...new Set(entries)].map((path) =>
@@ -105,27 +108,34 @@ async function bundleCode() {
     isInside: (name) => /^(commander|typebox|ws)(\/|$)/.test(name),
   })
   const forBrowsers = bundleForBrowsers({ build, schema: ClientSettings, outdir: join(dist, 'browser') })
-  let bundled
+  let whole
+  let quick
   let browser
   try {
-    ;[bundled, browser] = await Promise.all([bundling, forBrowsers])
+    ;[whole, quick, browser] = await Promise.all([
+      bundling,
+      bundleQuick({ build, outdir: dist }),
+      forBrowsers,
+    ])
   } catch (error) {
     // Its native part is an optional dependency, which may be left out.
     console.warn(`dist/ is not bundled: ${String(error).split('\n', 1)[0]}`)
-    return
+    return false
   }
   for (const name of readdirSync(dist, { recursive: true })) {
     if (/\.js(\.map)?$/.test(name)) rmSync(join(dist, name))
   }
-  bundled.write()
+  whole.write()
+  quick.write()
   mkdirSync(join(dist, 'browser'), { recursive: true })
   for (const { path, contents } of browser.files) writeFileSync(path, contents)
   const { page, storage } = browser.gzipped
   console.log(
     `dist/browser/tunnel-client.js: ${page} bytes gzipped; with the queue on disk ${page + storage}`,
   )
-  const packages = new Set([...bundled.packages, ...browser.packages])
+  const packages = new Set([...whole.packages, ...quick.packages, ...browser.packages])
   writeFileSync(join(dist, 'THIRD-PARTY-LICENSES'), [...packages].map(licenseOf).join('\n'))
+  return true
 }
 
 function licenseOf(folder) {

@@ -46,6 +46,11 @@ export async function bundle({ build, entryPoints, outdir, placesIn, placesAs, i
     write: false,
     plugins: [choosePackages(isInside), keepPlaces(placesAs), preparePackages(isMovable)],
   })
+  return bundled(outputFiles, metafile, placesIn)
+}
+
+/** What `bundle` answers with. */
+export function bundled(outputFiles, metafile, placesIn) {
   return {
     files: outputFiles.map(({ path }) => path),
     packages: packagesIn(metafile),
@@ -70,7 +75,7 @@ export function packagesIn({ inputs }) {
 const ASKED = Symbol('asked')
 
 /** Inside are what our sources ask for and `isInside` names, with all that it needs itself; never what is native. */
-function choosePackages(isInside) {
+export function choosePackages(isInside) {
   return {
     name: 'choose-packages',
     setup({ onResolve, resolve }) {
@@ -88,7 +93,7 @@ function choosePackages(isInside) {
 }
 
 /** Modules find the files beside them, and start others from there, as if each were in its own place. */
-function keepPlaces(extension) {
+export function keepPlaces(extension) {
   return {
     name: 'keep-places',
     setup({ onLoad }) {
@@ -107,7 +112,10 @@ function keepPlaces(extension) {
           (_, name) => places[name],
         )
         return {
-          contents: `import { fileURLToPath as pathOfUrl } from 'node:url'; ${contents}`,
+          contents: contents.replace(
+            /^(#!.*\n)?/,
+            (line) => `${line}import { fileURLToPath as pathOfUrl } from 'node:url'; `,
+          ),
           loader: 'ts',
         }
       })
@@ -116,7 +124,7 @@ function keepPlaces(extension) {
 }
 
 /** Packages know their folder, and are not in our source maps, which Node reads at each start. */
-function preparePackages(isMovable) {
+export function preparePackages(isMovable) {
   const none = Buffer.from('{"version":3,"sources":[""],"mappings":"A"}').toString('base64')
   return {
     name: 'prepare-packages',

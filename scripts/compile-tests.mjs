@@ -35,7 +35,7 @@ export async function compileTests(files) {
       ...{ placesIn: root, placesAs: '.ts', isMovable: false },
     }),
     bundle({
-      ...{ build, isInside, outdir: join(folder, COMMAND), entryPoints: ['cli/main.ts', 'cli/dispatch.ts'] },
+      ...{ build, isInside, outdir: join(folder, COMMAND), entryPoints: ['cli/run.ts', 'cli/dispatch.ts'] },
       ...{ placesIn: join(root, 'dist'), placesAs: '.js', isMovable: false },
     }),
   ])
@@ -43,7 +43,7 @@ export async function compileTests(files) {
   return {
     folder,
     compiled: files.map((file) => join(folder, file.replace(/\.ts$/, '.js'))),
-    command: join(folder, COMMAND, 'cli', 'main.js'),
+    command: join(folder, COMMAND, 'cli', 'run.js'),
     remove,
   }
 }

@@ -49,7 +49,7 @@ function buildIsStale() {
     .map((folder) => join(root, folder))
     .filter((folder) => changedAtMs(folder) > 0)
     .flatMap((folder) => filesUnder(folder, (name) => name.endsWith('.ts') || name.endsWith('.json')))
-  const builtAtMs = changedAtMs(join(root, 'dist', 'cli', 'main.js'))
+  const builtAtMs = changedAtMs(join(root, 'dist', 'cli', 'main.cjs'))
   const builders = [
     'server.ts',
     'package-lock.json',

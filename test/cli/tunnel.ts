@@ -20,6 +20,7 @@ export function isolated(stateDir: string, more: NodeJS.ProcessEnv = {}): NodeJS
     ...env,
     TUNNEL_STATE_DIR: stateDir,
     XDG_CONFIG_HOME: join(stateDir, 'config'),
+    XDG_CACHE_HOME: join(stateDir, 'cache'),
     XDG_RUNTIME_DIR: stateDir,
     ...more,
   }

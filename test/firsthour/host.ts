@@ -25,7 +25,7 @@ mkdir -p opt/bin opt/tunnel home/alice root run etc etc.work var var.work
 mount --bind "$package" opt/tunnel
 touch opt/bin/node
 mount --bind "$node" opt/bin/node
-ln -s ../tunnel/dist/cli/main.js opt/bin/tunnel
+ln -s ../tunnel/dist/cli/main.cjs opt/bin/tunnel
 for each in etc var; do
   mount -t overlay overlay -o "lowerdir=/$each,upperdir=$stage/$each,workdir=$stage/$each.work" "/$each"
 done

@@ -12,7 +12,7 @@ import { freePort } from './system.ts'
 import { tempFolder } from './tree.ts'
 
 /** The command as a user has it. */
-export const BUILT_CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+export const BUILT_CLI = fileURLToPath(new URL('../../dist/cli/main.cjs', import.meta.url))
 /** The command of `npm test`, which starts sooner because more packages are bundled into it; elsewhere that of a user. */
 export const TUNNEL_CLI = process.env.TUNNEL_TEST_CLI ?? BUILT_CLI
 export const MACHINE = 'home'
