@@ -137,10 +137,8 @@ function execute(job: Job): Promise<Outcome> {
   return request(job.route, '/', job.requests, job.connections)
 }
 
-if (process.argv[1] === import.meta.filename) {
-  process.on('message', async (job: Job) => {
-    const outcome = await execute(job).catch((error) => ({ error: String(error) }))
-    process.send?.(outcome)
-  })
-  process.on('disconnect', () => process.exit(0))
-}
+process.on('message', async (job: Job) => {
+  const outcome = await execute(job).catch((error) => ({ error: String(error) }))
+  process.send?.(outcome)
+})
+process.on('disconnect', () => process.exit(0))

@@ -1,6 +1,6 @@
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
+import { programWords } from '../test/support/compiled.ts'
 import { peakResidentBytes, treeCpuSeconds } from '../test/support/proc.ts'
 import { Program } from '../test/support/process.ts'
 import type { Scope } from '../test/support/scope.ts'
@@ -27,11 +27,9 @@ interface Case {
   job: Job
 }
 
-const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
-
 /** Runs all cases, interleaved, on one sshd, one web service, one proxy and one agent. */
 export async function runBench(scope: Scope, options: BenchOptions): Promise<BenchReport> {
-  const web = new Program(process.execPath, ['--import', 'tsx', file('./web.ts')])
+  const web = new Program(process.execPath, programWords('bench/web.ts'))
   scope.after(() => web.stop())
   const webPort = Number((await web.line(/^port (\d+)$/))[1])
   const topology = await startTopology(scope, {
@@ -43,7 +41,10 @@ export async function runBench(scope: Scope, options: BenchOptions): Promise<Ben
   })
   const direct = await startForward(scope, topology, webPort)
   const sealed = await startForward(scope, topology, webPort, topology.proxyCommand)
-  const load = fork(file('./load.ts'), { execArgv: ['--import', 'tsx'], env: topology.env })
+  const load = spawn(process.execPath, programWords('bench/load.ts'), {
+    env: topology.env,
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  })
   scope.after(() => load.kill())
 
   const parties = {

@@ -11,8 +11,14 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 /** Below the root, so that the packages are found. */
 const OUT = '.tests'
 const COMMAND = 'command'
-/** Modules that programs import which tests write and start (test/support/compiled.ts). */
-const FOR_PROGRAMS = ['cli/turn.ts', 'config/secrets.ts', 'plugins/state/embedded.ts']
+/** Programs of ours that tests start, and modules that those import which tests write (test/support/compiled.ts). */
+const FOR_PROGRAMS = [
+  'bench/load.ts',
+  'bench/web.ts',
+  'cli/turn.ts',
+  'config/secrets.ts',
+  'plugins/state/embedded.ts',
+]
 
 /** Programs of their own, which the tests start and do not contain. */
 const OUTSIDE = /^(esbuild|playwright-core|tsx|typescript)(\/|$)/

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { SMALL_ANSWER } from '../bench/answer.ts'
 import { runBench } from '../bench/measure.ts'
 import { median, render, summarise } from '../bench/report.ts'
-import { SMALL_ANSWER } from '../bench/web.ts'
 import { requireSystem } from './support/system.ts'
 
 test('a benchmark reports every case with all its bytes and answers', {
