@@ -5,7 +5,7 @@ import type { Narrator } from './narrator.ts'
 import type { Scene } from './scene.ts'
 import { endChild, finish } from './stage.ts'
 
-const TRANSFER_BYTES = 64 * 1_048_576
+const TRANSFER_MIB = 16
 const COUNT = 40
 /** The proxy is killed when the remote counter has come so far. */
 const CUT_AT = 10
@@ -50,13 +50,13 @@ export async function remoteCommand(scene: Scene, say: Narrator): Promise<void> 
 
 /** A file that repeats nowhere, so that no compression flatters the rate. */
 function writeRandomFile(path: string): string {
-  const bytes = randomFillSync(Buffer.allocUnsafe(TRANSFER_BYTES))
+  const bytes = randomFillSync(Buffer.allocUnsafe(TRANSFER_MIB * 1_048_576))
   writeFileSync(path, bytes)
   return createHash('sha256').update(bytes).digest('hex')
 }
 
 export async function transfer(scene: Scene, say: Narrator): Promise<void> {
-  say.chapter('64 MiB through the sealed path')
+  say.chapter(`${TRANSFER_MIB} MiB through the sealed path`)
   const file = scene.stage.path('big.bin')
   const expected = writeRandomFile(file)
   say.command("tunnel ssh home 'cat big.bin' | sha256sum")

@@ -2,26 +2,26 @@ import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import test from 'node:test'
-import { readSecrets } from '../../config/secrets.ts'
-import { signToken } from '../../plugins/auth/tokens.ts'
-import { listenTcp } from '../support/proxy.ts'
+import { listenTcp, startProxy } from '../support/proxy.ts'
 import { requireSystem, startSshd } from '../support/sshd.ts'
 import { freePort } from '../support/system.ts'
 import { tempFolder } from '../support/tree.ts'
-import { isolated, startTunnel, tunnel, tunnelLines } from './tunnel.ts'
-import { buildWay } from './way.ts'
+import { isolated, startTunnel, tunnelLines } from './tunnel.ts'
 
-const skip = requireSystem('sshd', 'ssh')
+const skip = requireSystem('sshd')
+
+const wordsOf = (line: string): string[] => line.split(' ')
 
 test('what goes wrong on the way is one line at the person, with its hop, its code and its status', {
   skip,
 }, async (t) => {
-  const way = await buildWay(t)
-  const { env } = way
+  const proxy = await startProxy(t)
+  const folder = await tempFolder(t)
+  const env = isolated(folder, { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: proxy.tokenOf('alice') })
+  const agent = await proxy.startAgent('home', 'alice', await startSshd(t))
   /** Runs commands that fail, one after the other, and gives the only line of each. */
   const allFail = async (lines: readonly string[], status: number, more: NodeJS.ProcessEnv = {}) => {
-    const words = lines.map((line) => line.split(' '))
-    const printed = await tunnelLines(words, { ...env, ...more })
+    const printed = await tunnelLines(lines.map(wordsOf), { ...env, ...more })
     for (const [index, { code, stdout, stderr }] of printed.entries()) {
       assert.equal(code, status, `${lines[index]}: ${stderr}`)
       assert.equal(stdout, '')
@@ -34,9 +34,8 @@ test('what goes wrong on the way is one line at the person, with its hop, its co
     (await allFail([line], status, more))[0] ?? ''
 
   await t.test('an expired token, and none', async () => {
-    const secret = readSecrets(env.TUNNEL_STATE_DIR ?? '')?.jwtSecret ?? ''
-    const expired = signToken(secret, { sub: 'alice', ttlSeconds: -3_600 })
-    const bare = { TUNNEL_STATE_DIR: '/nonexistent' }
+    const expired = proxy.tokenOf('alice', { ttlSeconds: -3_600 })
+    const bare = { TUNNEL_TOKEN: undefined, TUNNEL_STATE_DIR: '/nonexistent' }
     const lines = ['machines', 'stdio home', 'request http://home:80/']
     for (const said of await allFail(lines, 3, { TUNNEL_TOKEN: expired }))
       assert.match(said, /\(proxy, TOKEN_EXPIRED\)/)
@@ -50,49 +49,49 @@ test('what goes wrong on the way is one line at the person, with its hop, its co
 
   await t.test('an SSH server that is not there, seen from its machine', async (t) => {
     const port = await freePort()
-    const agent = startTunnel(t, ['agent', '--machine', 'empty', '--ssh', `127.0.0.1:${port}`], { env })
-    await agent.line(/no SSH server answers/)
-    await agent.line(/on line/)
+    const empty = startTunnel(t, ['agent', '--machine', 'empty', '--ssh', `127.0.0.1:${port}`], { env })
+    await empty.line(/no SSH server answers/)
+    await empty.line(/on line/)
     assert.match(await failing('stdio empty', 4), /\(agent, CONNECT_REFUSED\)/)
-    await agent.stop()
+    await empty.stop()
   })
 
   await t.test('a machine that is off line, and says since when', async () => {
-    const { stdout } = await tunnel(['machines'], { env })
-    assert.match(stdout, /^empty +off line/m)
-    assert.match(await failing('stdio empty', 4), /\(proxy, MACHINE_OFFLINE\)/)
-    assert.match(await failing('exec empty -- true', 255), /\(proxy, MACHINE_OFFLINE\)/)
-    await tunnel(['machines', '--forget', 'empty'], { env })
-    assert.match(await failing('stdio empty', 4), /\(proxy, MACHINE_UNKNOWN\)/)
-    assert.match(await failing('machines --forget empty', 4), /\(proxy, MACHINE_UNKNOWN\)/)
+    const words = ['machines', 'stdio empty', 'exec empty -- true', 'machines --forget empty']
+    const printed = await tunnelLines([...words, 'stdio empty', 'machines --forget empty'].map(wordsOf), env)
+    const [listed, stdio, exec, , ...unknown] = printed
+    assert.match(listed?.stdout ?? '', /^empty +off line/m)
+    assert.match(stdio?.stderr ?? '', /\(proxy, MACHINE_OFFLINE\)/)
+    assert.match(exec?.stderr ?? '', /\(proxy, MACHINE_OFFLINE\)/)
+    for (const { stderr } of unknown) assert.match(stderr, /\(proxy, MACHINE_UNKNOWN\)/)
+    assert.deepEqual(
+      printed.map(({ code }) => code),
+      [0, 4, 255, 0, 4, 4],
+    )
   })
 
   await t.test('a user key that sshd does not let in', async (t) => {
-    const other = await startSshd(t)
-    const agent = startTunnel(t, ['agent', '--machine', 'strange', '--ssh', `127.0.0.1:${other.port}`], {
-      env,
-    })
-    await agent.line(/on line/)
+    const { port } = await startSshd(t)
+    const strange = await proxy.startAgent('strange', 'alice', `127.0.0.1:${port}`)
     assert.match(
       await failing('exec strange -- true', 255),
       /: run "tunnel key --authorize" on it, [^\n]*\(ssh, SSH_AUTH_FAILED\)$/m,
     )
-    await agent.stop()
+    await strange.close()
   })
 
   await t.test('a host key that has changed, until its owner trusts it', async (t) => {
     // The same name in front of another sshd: what a machine that was set up anew looks like.
     const anew = await startSshd(t)
-    await anew.authorize((await tunnel(['key'], { env })).stdout)
-    await way.agent.stop()
-    const agent = startTunnel(t, ['agent', '--machine', 'home', '--ssh', `127.0.0.1:${anew.port}`], { env })
-    await agent.line(/on line/)
+    await agent.close()
+    await proxy.startAgent('home', 'alice', anew)
     const line = await failing('exec home -- true', 255)
     assert.match(line, /\(ssh, HOST_KEY_CHANGED\): [^\n]*tunnel machines --trust NAME/)
-    assert.match((await tunnel(['machines'], { env })).stdout, /^home +HOST KEY CHANGED/m)
-    const trusted = await tunnel(['machines', '--trust', 'home'], { env })
-    assert.match(trusted.stdout, /^home is known by ssh-ed25519 SHA256:\S+/)
-    assert.equal((await tunnel(['exec', 'home', '--', 'echo in'], { env })).stdout, 'in\n')
+    const lines = ['machines', 'machines --trust home', 'exec home -- echo in']
+    const [listed, trusted, entered] = await tunnelLines(lines.map(wordsOf), env)
+    assert.match(listed?.stdout ?? '', /^home +HOST KEY CHANGED/m)
+    assert.match(trusted?.stdout ?? '', /^home is known by ssh-ed25519 SHA256:\S+/)
+    assert.equal(entered?.stdout, 'in\n', entered?.stderr)
   })
 
   await t.test('a profile that there is not, for every command that reaches a proxy', async () => {
@@ -113,22 +112,17 @@ test('what goes wrong on the way is one line at the person, with its hop, its co
         assert.match(told, /request\.timeoutMs = "abc" \(environment/)
         assert.match(told, /TUNNEL_BACKOFF_JITTR .*did you mean/)
       }
-      // The machine of before, whose key its owner has to trust again.
-      const agent = await way.startAgent()
-      assert.match(await failing('exec home -- true', 255), /HOST_KEY_CHANGED/)
-      await tunnel(['machines', '--trust', 'home'], { env })
       const silent = await listenTcp(t, () => {})
       const impatient = { TUNNEL_REQUEST_TIMEOUT_MS: '50' }
       assert.match(await failing(`request http://home:${silent.split(':')[1]}/`, 4, impatient), /TIMEOUT/)
-      await agent.stop()
     },
   )
 
   await t.test('a proxy that is not there, where another of --url is', async () => {
     const gone = `http://127.0.0.1:${await freePort()}`
     const lines = [
-      [gone, way.url],
-      [way.url, gone],
+      [gone, proxy.url],
+      [proxy.url, gone],
     ].map((urls) => ['machines', ...urls.flatMap((url) => ['--url', url])])
     for (const { code, stdout, stderr } of await tunnelLines(lines, env)) {
       assert.equal(code, 0, stderr)

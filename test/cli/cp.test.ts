@@ -11,12 +11,12 @@ import { requireSystem, shellLine } from '../support/sshd.ts'
 import { tempFolder } from '../support/tree.ts'
 import { onTerminal, requirePty } from './on-terminal.ts'
 import { startTunnel, TUNNEL, tunnel } from './tunnel.ts'
-import { buildWay } from './way.ts'
+import { buildWayInside } from './way.ts'
 
 const MIB = 1_048_576
 
 test('tunnel cp', { skip: requireSystem('sshd') }, async (t) => {
-  const way = await buildWay(t)
+  const way = await buildWayInside(t)
   const folder = await tempFolder(t)
   const path = (name: string): string => join(folder, name)
   const relay = await FaultRelay.listen(t, { target: { host: '127.0.0.1', port: way.port } })

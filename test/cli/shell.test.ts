@@ -4,7 +4,7 @@ import { run } from '../support/process.ts'
 import { requireSystem, shellLine } from '../support/sshd.ts'
 import { onTerminal, requirePty } from './on-terminal.ts'
 import { TUNNEL } from './tunnel.ts'
-import { buildWay } from './way.ts'
+import { buildWayInside } from './way.ts'
 
 const skip = requireSystem('sshd', 'script', 'bash') ?? requirePty()
 const SHELL = [...TUNNEL, 'shell', 'home']
@@ -12,7 +12,7 @@ const SHELL = [...TUNNEL, 'shell', 'home']
 const FAR_PROMPT = /[#$] $/
 
 test('tunnel shell', { skip }, async (t) => {
-  const way = await buildWay(t)
+  const way = await buildWayInside(t)
   const env = { ...way.env, TERM: 'vt100' }
   /** With job control, as a person has it. */
   const localShell = async () => {

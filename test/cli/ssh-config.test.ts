@@ -24,7 +24,7 @@ import { run } from '../support/process.ts'
 import { requireSystem } from '../support/sshd.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, tunnel } from './tunnel.ts'
-import { buildWay } from './way.ts'
+import { buildWayInside } from './way.ts'
 
 const A = { urls: ['https://a.example'], options: ['--context', 'a'], context: 'a' } as const
 const B = { urls: ['https://b.example:8443'], options: ['--url', 'https://b.example:8443'] } as const
@@ -105,11 +105,13 @@ const skip = requireSystem('sshd', 'ssh', 'scp')
 test('plain ssh and scp reach the machine, without an environment, under the alias of tunnel ssh', {
   skip,
 }, async (t) => {
-  const way = await buildWay(t)
+  const way = await buildWayInside(t)
   const home = await tempFolder(t)
   const env = { ...way.env, HOME: home, XDG_CONFIG_HOME: join(home, 'c'), SHELL: '/bin/sh' }
   const file = join(home, '.ssh', 'config')
-  await tunnel(['use', 'test', '--url', way.url], { env })
+  const tokenFile = join(home, 'token')
+  writeFileSync(tokenFile, way.env.TUNNEL_TOKEN ?? '', { mode: 0o600 })
+  await tunnel(['use', 'test', '--url', way.url, '--token-file', tokenFile], { env })
   const outer = await tunnel(['ssh-config', '--write'], { env })
   assert.equal(outer.code, 0, outer.stderr)
   assert.match(outer.stdout, /^\S+config is written: home, MACHINE\.tunnel by http.*; try `ssh home`\n$/)

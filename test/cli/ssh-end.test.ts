@@ -11,7 +11,7 @@ import { requireSystem, shellLine } from '../support/sshd.ts'
 import { freePort } from '../support/system.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, startTunnel, TUNNEL } from './tunnel.ts'
-import { buildWay, type Way } from './way.ts'
+import { buildWay, buildWayInside, type Way } from './way.ts'
 
 const skip = requireSystem('sshd', 'ssh')
 
@@ -80,7 +80,7 @@ function sessions(way: Way): number[] {
 }
 
 test('ssh hears at once that the machine has ended its connection', { skip }, async (t) => {
-  const way = await buildWay(t)
+  const way = await buildWayInside(t)
   const ssh = (...more: string[]) => {
     const args = ['ssh', ...way.sshOptions, '-o', 'LogLevel=INFO', ...more]
     return startTunnel(t, args, { env: way.env, stdin: 'pipe' })

@@ -3,12 +3,12 @@ import test, { type TestContext } from 'node:test'
 import { requireSystem } from '../support/sshd.ts'
 import { onTerminal, requirePty } from './on-terminal.ts'
 import { TUNNEL } from './tunnel.ts'
-import { buildWay, type Way } from './way.ts'
+import { buildWay, type WayOfPrograms } from './way.ts'
 
 const skip = requireSystem('sshd', 'ssh', 'script') ?? requirePty()
 
 /** Each by its sentence; they share a proxy, an agent and a sshd. */
-const SCENES: Record<string, (t: TestContext, way: Way) => Promise<void>> = {}
+const SCENES: Record<string, (t: TestContext, way: WayOfPrograms) => Promise<void>> = {}
 
 SCENES['on a terminal a person is told of a lost link and of its return'] = async (t, way) => {
   const count = 'i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo n$i; sleep 0.1; done; exit 5'

@@ -8,8 +8,8 @@ import type { Program } from '../support/process.ts'
 import { until } from '../support/proxy.ts'
 import { requireSystem } from '../support/sshd.ts'
 import { tempFolder } from '../support/tree.ts'
-import { startTunnel, tunnel } from './tunnel.ts'
-import { buildWay, startService } from './way.ts'
+import { startTunnel, tunnel, tunnelLines } from './tunnel.ts'
+import { buildWay, buildWayInside, startService } from './way.ts'
 
 const skip = requireSystem('sshd', 'ssh')
 
@@ -57,10 +57,15 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
   })
 
   await t.test('tunnel exec quotes several words and leaves one to the shell', async () => {
-    const words = await tunnel(['exec', 'home', '--', 'printf', '%s|', 'a b', "it's", '$HOME'], { env })
-    assert.equal(words.stdout, "a b|it's|$HOME|")
-    const line = await tunnel(['exec', 'home', '--', 'echo a | tr a b'], { env })
-    assert.equal(line.stdout, 'b\n')
+    const lines = [['printf', '%s|', 'a b', "it's", '$HOME'], ['echo a | tr a b']]
+    const printed = await tunnelLines(
+      lines.map((words) => ['exec', 'home', '--', ...words]),
+      env,
+    )
+    assert.deepEqual(
+      printed.map(({ stdout }) => stdout),
+      ["a b|it's|$HOME|", 'b\n'],
+    )
   })
 
   await t.test('Ctrl-C on tunnel exec is passed on, and the second one ends the connection', async (t) => {
@@ -88,10 +93,12 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
   })
 
   await t.test('commands in a row leave no stream and no channel behind', async () => {
-    for (let turn = 0; turn < 6; turn++) {
-      const { code, stderr } = await tunnel(['exec', 'home', '--', 'true'], { env })
-      assert.equal(code, 0, stderr)
-    }
+    const words = ['exec', 'home', '--', 'true']
+    const printed = await tunnelLines(
+      Array.from({ length: 6 }, () => words),
+      env,
+    )
+    for (const { code, stderr } of printed) assert.equal(code, 0, stderr)
     await way.nothingLeft()
   })
 
@@ -105,14 +112,14 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
   })
 
   await t.test('tunnel machines and status tell what is on line', async () => {
-    const { stdout } = await tunnel(['machines'], { env })
-    assert.match(stdout, /^home +on line/m)
-    const status = await tunnel(['status'], { env })
-    assert.equal(status.code, 0)
+    const lines = [['machines'], ['status'], ['machines', '--json']]
+    const [machines, status, json] = await tunnelLines(lines, env)
+    assert.match(machines?.stdout ?? '', /^home +on line/m)
+    assert.equal(status?.code, 0)
     assert.match(status.stdout, /: ready, up \d+ (?:s|min)[\s\S]*home +on line/)
-    const machines = JSON.parse((await tunnel(['machines', '--json'], { env })).stdout) as { name: string }[]
+    const listed = JSON.parse(json?.stdout ?? '') as { name: string }[]
     assert.deepEqual(
-      machines.map(({ name }) => name),
+      listed.map(({ name }) => name),
       ['home'],
     )
   })
@@ -120,23 +127,17 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
   await t.test("--authorize lets the proxy's key in on this machine, once", async (t) => {
     const home = await tempFolder(t)
     const own = { ...env, HOME: home }
-    const key = (await tunnel(['key'], { env: own })).stdout.trim()
-    const said = [
-      await tunnel(['key', '--authorize'], { env: own }),
-      await tunnel(['key', '--authorize'], { env: own }),
-    ]
-    assert.deepEqual(
-      said.map(({ stdout }) => stdout),
-      [
-        `the key was added to ${home}/.ssh/authorized_keys\n`,
-        `the key was in ${home}/.ssh/authorized_keys already\n`,
-      ],
-    )
+    const lines = [['key'], ['key', '--authorize'], ['key', '--authorize']]
+    const [key = '', ...said] = (await tunnelLines(lines, own)).map(({ stdout }) => stdout)
+    assert.deepEqual(said, [
+      `the key was added to ${home}/.ssh/authorized_keys\n`,
+      `the key was in ${home}/.ssh/authorized_keys already\n`,
+    ])
     const ssh = `127.0.0.1:${way.sshd.port}`
     const other = startTunnel(t, ['agent', '--machine', 'other', '--authorize', '--ssh', ssh], { env: own })
     await other.line(/on line/)
     const file = await readFile(join(home, '.ssh', 'authorized_keys'), 'utf8')
-    assert.equal(file, `restrict,port-forwarding,pty,from="127.0.0.0/8,::1" ${key}\n`)
+    assert.equal(file, `restrict,port-forwarding,pty,from="127.0.0.0/8,::1" ${key}`)
     await other.stop()
   })
 
@@ -150,24 +151,31 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
   })
 
   await t.test('tunnel key prints the key bare, and --line as authorized_keys has it', async () => {
-    const { stdout: key } = await tunnel(['key'], { env })
+    const [key = '', line] = (await tunnelLines([['key'], ['key', '--line']], env)).map(
+      ({ stdout }) => stdout,
+    )
     assert.match(key, /^ssh-ed25519 \S+/)
-    const { stdout: line } = await tunnel(['key', '--line'], { env })
     assert.equal(line, `restrict,port-forwarding,pty,from="127.0.0.0/8,::1" ${key}`)
   })
 
   await t.test('a token of somebody else sees nothing', async () => {
     const { stdout: token } = await tunnel(['token', '--sub', 'mallory', '--ttl', '5m'], { env })
     const other = { ...env, TUNNEL_TOKEN: token.trim() }
-    assert.deepEqual(JSON.parse((await tunnel(['machines', '--json'], { env: other })).stdout), [])
-    const { code, stderr } = await tunnel(['stdio', 'home'], { env: other })
-    assert.equal(code, 4, stderr)
-    assert.match(stderr, /MACHINE_UNKNOWN/)
+    const [listed, stdio] = await tunnelLines(
+      [
+        ['machines', '--json'],
+        ['stdio', 'home'],
+      ],
+      other,
+    )
+    assert.deepEqual(JSON.parse(listed?.stdout ?? ''), [])
+    assert.equal(stdio?.code, 4, stdio?.stderr)
+    assert.match(stdio.stderr, /MACHINE_UNKNOWN/)
   })
 
   await t.test('a wrong token is status 3', async () => {
-    for (const args of [['machines'], ['stdio', 'home'], ['agent', '--machine', 'other']]) {
-      const { code, stderr } = await tunnel(args, { env: { ...env, TUNNEL_TOKEN: 'a.b.c' } })
+    const lines = [['machines'], ['stdio', 'home'], ['agent', '--machine', 'other']]
+    for (const { code, stderr } of await tunnelLines(lines, { ...env, TUNNEL_TOKEN: 'a.b.c' })) {
       assert.equal(code, 3, stderr)
       assert.match(stderr, /^tunnel \w+: [^\n]*TOKEN_INVALID[^\n]*\n$/)
     }
@@ -219,7 +227,7 @@ test('proxy, agent and commands, as a person types them', { skip }, async (t) =>
 })
 
 test('tunnel request speaks HTTP with the habits of curl', { skip }, async (t) => {
-  const way = await buildWay(t)
+  const way = await buildWayInside(t)
   const { env } = way
   const folder = await tempFolder(t)
   const port = await startService(t, (request, response) => {
@@ -246,31 +254,36 @@ test('tunnel request speaks HTTP with the habits of curl', { skip }, async (t) =
   })
 
   await t.test('a body from text, from a file and from stdin', async () => {
-    const text = JSON.parse((await request('-d', 'a=1', '-d', 'b=2', base)).stdout)
-    assert.deepEqual([text.method, text.sha256], ['POST', sha256('a=1&b=2')])
-    assert.equal(text.headers['content-type'], 'application/x-www-form-urlencoded')
     const bytes = randomBytes(2_000_000)
     await writeFile(join(folder, 'body'), bytes)
-    const file = JSON.parse((await request('-X', 'PUT', '-d', `@${join(folder, 'body')}`, base)).stdout)
+    const lines = [
+      ['-d', 'a=1', '-d', 'b=2'],
+      ['-X', 'PUT', '-d', `@${join(folder, 'body')}`],
+    ].map((words) => ['request', ...words, base])
+    const [text, file] = (await tunnelLines(lines, env)).map(({ stdout }) => JSON.parse(stdout))
+    assert.deepEqual([text.method, text.sha256], ['POST', sha256('a=1&b=2')])
+    assert.equal(text.headers['content-type'], 'application/x-www-form-urlencoded')
     assert.deepEqual([file.method, file.sha256], ['PUT', sha256(bytes)])
     const stdin = await tunnel(['request', '-d', '@-', base], { env, input: bytes })
     assert.equal(JSON.parse(stdin.stdout).sha256, sha256(bytes))
   })
 
-  await t.test('-o writes a file, -f turns an HTTP error into status 1', async () => {
-    const file = join(folder, 'out')
-    assert.equal((await request('-o', file, `${base}/missing`)).code, 0)
-    assert.equal(await readFile(file, 'utf8'), 'nothing\n')
-    const failed = await request('-f', `${base}/missing`)
-    assert.deepEqual([failed.code, failed.stdout], [1, ''])
-    assert.match(failed.stderr, /404 Not Here/)
-  })
-
-  await t.test('a port on which nothing listens is status 4', async () => {
-    const { code, stderr } = await request('http://home:1/')
-    assert.equal(code, 4, stderr)
-    assert.match(stderr, /^tunnel request: [^\n]*CONNECT_REFUSED[^\n]*\n$/)
-  })
+  await t.test(
+    '-o writes a file, -f turns an HTTP error into status 1, and a port on which nothing listens is status 4',
+    async () => {
+      const file = join(folder, 'out')
+      const lines = [['-o', file, `${base}/missing`], ['-f', `${base}/missing`], ['http://home:1/']].map(
+        (words) => ['request', ...words],
+      )
+      const [written, failed, refused] = await tunnelLines(lines, env)
+      assert.equal(written?.code, 0, written?.stderr)
+      assert.equal(await readFile(file, 'utf8'), 'nothing\n')
+      assert.deepEqual([failed?.code, failed?.stdout], [1, ''])
+      assert.match(failed?.stderr ?? '', /404 Not Here/)
+      assert.equal(refused?.code, 4, refused?.stderr)
+      assert.match(refused.stderr, /^tunnel request: [^\n]*CONNECT_REFUSED[^\n]*\n$/)
+    },
+  )
 
   await t.test(
     'an unfinished answer is shown as it comes, and a reader that leaves ends it quietly',
