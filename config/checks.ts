@@ -22,6 +22,7 @@ export class Checks {
     this.#sources = sources
     this.#tls()
     this.#trustProxy()
+    this.#networks('rateLimit.penalties.exempt', settings.rateLimit.penalties.exempt)
     this.#issuer(profile)
     this.#redis()
     this.#exposures()
@@ -59,15 +60,26 @@ export class Checks {
 
   #trustProxy(): void {
     const { trustProxy } = this.#settings.server
-    if (trustProxy === true) {
-      const advice = "believes everybody's x-forwarded-for: name the reverse proxy's address"
-      this.warnings.push(`server.trustProxy = true ${advice}`)
-    }
-    if (!Array.isArray(trustProxy)) return
-    const wrong = trustProxy.filter((entry) => !isNetwork(entry)).map((entry) => JSON.stringify(entry))
+    if (trustProxy === false) return
+    this.#networks('server.trustProxy', trustProxy, NAMED_NETWORKS)
+    // Anybody could say any address, and have the limits of another one.
+    if (trustProxy.some((entry) => entry.endsWith('/0')))
+      this.#refuse(
+        'server.trustProxy',
+        trustProxy,
+        'believes everybody: name the addresses of the reverse proxy',
+      )
+  }
+
+  #networks(path: string, entries: readonly string[], names: ReadonlySet<string> = new Set()): void {
+    const wrong = entries.filter((entry) => !names.has(entry) && !isNetwork(entry))
     if (wrong.length === 0) return
-    const allowed = 'address, network (10.0.0.0/8) or loopback, linklocal, uniquelocal'
-    this.#refuse('server.trustProxy', trustProxy, `${wrong.join(', ')} is not an ${allowed}`)
+    const allowed = ['address', 'network (10.0.0.0/8)', ...names].join(', ')
+    this.#refuse(
+      path,
+      entries,
+      `${wrong.map((entry) => JSON.stringify(entry)).join(', ')} is not an ${allowed}`,
+    )
   }
 
   #issuer(profile: string): void {
@@ -141,7 +153,6 @@ function isIssuerUrl(text: string): boolean {
 function isNetwork(text: string): boolean {
   const [address = '', bits, ...more] = text.split('/')
   const family = isIP(address)
-  if (NAMED_NETWORKS.has(text)) return true
   if (family === 0 || more.length > 0) return false
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
 }

@@ -9,10 +9,9 @@ export const ServerOptions = Type.Object(
       default: 3001,
       description: '0 lets the system choose',
     }),
-    trustProxy: Type.Union([Type.Boolean(), Type.Array(Type.String({ minLength: 1 }))], {
+    trustProxy: Type.Union([Type.Literal(false), Type.Array(Type.String({ minLength: 1 }))], {
       default: false,
-      description:
-        'whose x-forwarded-* headers are believed: nobody, everybody, or these addresses and networks',
+      description: 'whose x-forwarded-* headers are believed: nobody, or these addresses and networks',
     }),
     origins: Type.Array(Type.String({ minLength: 1 }), {
       default: [],

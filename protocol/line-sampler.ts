@@ -1,9 +1,12 @@
 import type { Clock } from './clock.ts'
 import { TokenBucket } from './token-bucket.ts'
 
-/** Lines of one kind that are written in a row, and how many a second when there are more. */
-const BURST = 100
-const PER_SECOND = 5
+export interface LineRate {
+  /** Lines of one kind that are written in a row. @default 100 */
+  burst?: number
+  /** And how many when there are more. @default 5 */
+  perSecond?: number
+}
 
 interface Kind {
   bucket: TokenBucket
@@ -16,18 +19,21 @@ interface Kind {
  */
 export class LineSampler<Key> {
   readonly #clock: Clock
+  readonly #rate: LineRate
   /** As many as there are kinds: a key must not be a stranger's to choose. */
   readonly #kinds = new Map<Key, Kind>()
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, rate: LineRate = {}) {
     this.#clock = clock
+    this.#rate = rate
   }
 
   /** How many lines of this kind were left out since the last one, or undefined when this one is left out too. */
   take(key: Key): number | undefined {
     let kind = this.#kinds.get(key)
     if (kind === undefined) {
-      kind = { bucket: new TokenBucket(this.#clock, PER_SECOND, BURST), left: 0 }
+      const { burst = 100, perSecond = 5 } = this.#rate
+      kind = { bucket: new TokenBucket(this.#clock, perSecond, burst), left: 0 }
       this.#kinds.set(key, kind)
     }
     if (!kind.bucket.take()) {

@@ -191,6 +191,7 @@ async function startScene(t: TestContext): Promise<Scene> {
   const set = [
     ...[`auth.issuer=${ISSUER}`, `auth.audience=${AUDIENCE}`, `auth.jwks.url=${server.url}`],
     ...['log.level=trace', `metrics.token=${metricsToken}`],
+    ...['rateLimit.tiers.premium.perMinute=1', 'rateLimit.tiers.premium.burst=1'],
   ]
   const proxy = await startProxy(t, { set, plugins: [watch] })
   const { secret } = proxy.settings.auth
@@ -296,6 +297,18 @@ test('whoever you are not, you get in nowhere', async (t) => {
     const now = Math.floor(Date.now() / 1_000)
     const right = tokenBy(KEYS.PS256, { sub: 'alice', iss: ISSUER, aud: AUDIENCE, exp: now + 60 })
     assert.equal(codeOf(await scene.ask({ ...ROUTES['GET /machines']!, method: 'GET' }, right)), OK)
+  })
+
+  await t.test("every route that knows its user takes from that one's bucket, and says so", async () => {
+    const token = scene.token('eve', { tier: 'premium' })
+    for (const entry of ofUsers()) await scene.ask(entry, token)
+    for (const entry of ofUsers()) {
+      const { headers, ...answer } = await scene.ask(entry, token)
+      assert.equal(answer.statusCode, 429, entry.name)
+      assert.match(String(headers['ratelimit-policy']), /"(user|links)";q=1;w=60/, entry.name)
+      assert.match(String(headers.ratelimit), /"(user|links)";r=0;t=/, entry.name)
+      assert.ok(Number(headers['retry-after']) > 0, entry.name)
+    }
   })
 
   await t.test("another user and an agent get what the table says, and nothing of alice's", async () => {

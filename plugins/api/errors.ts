@@ -10,11 +10,6 @@ export function noIssuer(): TunnelError {
   return new TunnelError('ROUTE_UNKNOWN', message, { hop: 'proxy' })
 }
 
-export function tooManyCredentials(retryAfterMs: number): TunnelError {
-  const message = 'too many such requests within a minute'
-  return new TunnelError('RATE_LIMITED', message, { hop: 'proxy', retryAfterMs })
-}
-
 export function agentMayNotChange(): TunnelError {
   return new TunnelError(
     'FORBIDDEN',

@@ -23,6 +23,7 @@ async function apiPlugin(app: FastifyInstance, { origins }: ApiOptions): Promise
 /** What users may ask about their own machines and key; everything is of the caller, by construction. */
 async function ownRoutes(app: FastifyInstance): Promise<void> {
   app.addHook('onRequest', app.requireUser)
+  app.addHook('onRequest', app.limitByUser)
   const routes = app.withTypeProvider<TypeBoxTypeProvider>()
 
   /** Whoever has a machine has its agent's token, and must not be able to vouch for the machine with it. */

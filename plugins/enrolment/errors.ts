@@ -11,11 +11,6 @@ export function tooManyCodes(max: number, retryAfterMs: number): TunnelError {
   return new TunnelError('RATE_LIMITED', message, { hop: 'proxy', retryAfterMs })
 }
 
-export function tooManyAttempts(retryAfterMs: number): TunnelError {
-  const message = 'too many codes were tried from this address'
-  return new TunnelError('RATE_LIMITED', message, { hop: 'proxy', retryAfterMs })
-}
-
 export function agentMayNotEnrol(): TunnelError {
   const message = "a token with the role agent cannot enrol a machine: use a token of the machine's owner"
   return new TunnelError('FORBIDDEN', message, { hop: 'proxy' })

@@ -1,16 +1,16 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { asTunnelError } from '../../protocol/codec/errors.ts'
 import { isMachineName, MACHINE_NAME_RULE } from '../../protocol/codec/heads.ts'
 import { networkOf } from '../../protocol/node/network-of.ts'
 import { EnrolmentCodes } from './codes.ts'
-import { agentMayNotEnrol, nameInvalid, tooManyAttempts } from './errors.ts'
+import { agentMayNotEnrol, nameInvalid } from './errors.ts'
 import type { EnrolmentOptions } from './options.ts'
 import * as schemas from './schemas.ts'
 
 /** Attempts with a code by one address: nobody mistypes more often, and 80 bits are not guessed. */
-const ATTEMPTS = { burst: 10, perMinute: 6 }
+const ATTEMPTS = { name: 'enrolment', scope: 'enrolment', burst: 10, perMinute: 6 } as const
 
 /** One-time codes, so that no long token has to be typed on a machine. */
 async function enrolmentPlugin(app: FastifyInstance, options: EnrolmentOptions): Promise<void> {
@@ -20,7 +20,7 @@ async function enrolmentPlugin(app: FastifyInstance, options: EnrolmentOptions):
 
   routes.post(
     '/api/tunnel/machines/:machine/enrolment',
-    { schema: schemas.makeCode, onRequest: [app.requireUser, app.requireRecord] },
+    { schema: schemas.makeCode, onRequest: [app.requireUser, app.limitByUser, app.requireRecord] },
     async ({ user, params: { machine }, id: correlationId }, reply) => {
       if (user.roles.includes('agent')) throw agentMayNotEnrol()
       if (!isMachineName(machine)) throw nameInvalid(machine, MACHINE_NAME_RULE)
@@ -32,12 +32,8 @@ async function enrolmentPlugin(app: FastifyInstance, options: EnrolmentOptions):
   )
 
   /** Before the code is looked at: of a hundred at once, no more than these are. */
-  const limitAttempts = async (request: FastifyRequest): Promise<void> => {
-    const taken = await app.state.takeToken(`enrolment:${networkOf(request.ip)}`, ATTEMPTS)
-    if (taken.allowed) return
-    app.tunnelMetrics.rateLimited.inc({ scope: 'enrolment', tier: 'none' })
-    throw tooManyAttempts(taken.retryAfterMs)
-  }
+  const limitAttempts = ({ ip }: FastifyRequest, reply: FastifyReply): Promise<void> =>
+    app.rateLimits.takeRoute(ATTEMPTS, networkOf(ip), reply)
 
   routes.post(
     '/api/tunnel/enrolments',

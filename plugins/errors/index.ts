@@ -24,6 +24,7 @@ function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   else request.log.debug({ code: error.code, detail: error.message }, 'request refused')
   request.server.tunnelMetrics.countError(error)
   request.server.recordRefusal(error, request)
+  if (request.ip !== undefined) request.server.rateLimits.refused(request.ip, error)
 
   reply.code(status).header('x-correlation-id', request.id).header('cache-control', 'no-store')
   if (status === 401) reply.header('www-authenticate', 'Bearer')
@@ -57,6 +58,7 @@ export function answerClientError(
   if (socket.destroyed) return
   const { error, status } = clientError(code)
   this.tunnelMetrics.countError(error)
+  this.rateLimits.broken(socket)
   endSocket(socket, { error, status, correlationId: randomUUID() })
 }
 
@@ -65,7 +67,11 @@ async function errorsPlugin(app: FastifyInstance): Promise<void> {
   const refusals = new RefusalRecord(app)
   app.decorate('recordRefusal', (error: TunnelError, request: FastifyRequest) => refusals.add(error, request))
   // Before Node's own listener, which takes it for an error of HTTP: nothing can be said where TLS does not stand.
-  app.server.prependListener('tlsClientError', (_error: Error, socket: Socket) => socket.destroy())
+  app.server.prependListener('tlsClientError', ({ code }: Error & { code?: string }, socket: Socket) => {
+    // One that only looks whether somebody listens has done nothing wrong.
+    if (code !== 'ECONNRESET') app.rateLimits.broken(socket)
+    socket.destroy()
+  })
   app.setErrorHandler((error, request, reply) => sendProblem(error, request, reply))
   // Fastify's own refuses __proto__ and constructor; it is asked for what every body has to be.
   const parse = app.getDefaultJsonParser('error', 'error')

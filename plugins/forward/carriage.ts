@@ -9,6 +9,7 @@ import { notCarried } from './errors.ts'
 import { HttpOrigins } from './http/origins.ts'
 import { type Carrier, carriersOf } from './kinds.ts'
 import type { Log } from './log.ts'
+import { PacedStream } from './paced-stream.ts'
 import type { Passage } from './passage.ts'
 import { serveConfigured } from './sealed/configured.ts'
 import type { ServeContext } from './serve.ts'
@@ -36,12 +37,14 @@ export class Carriage {
 
   /** Carries a stream that has been admitted, to its end. Never throws: what fails resets the stream. */
   async carry(stream: ByteStream, passage: Passage, route: Route): Promise<void> {
+    const { pace } = passage.session
     const context = new Carried(passage, route, stream.head, this.#services, this.#clock, this.#timeoutMs)
     const { kind } = stream.head
     const carrier = this.#carriers[kind]
     try {
-      if (carrier !== undefined) await carrier(stream, context)
-      else if (route.source === 'configured') await serveConfigured(stream, route, context)
+      const carried = pace === undefined ? stream : new PacedStream(stream, pace)
+      if (carrier !== undefined) await carrier(carried, context)
+      else if (route.source === 'configured') await serveConfigured(carried, route, context)
       else throw notCarried(kind)
     } catch (thrown) {
       stream.reset(asTunnelError(thrown, 'proxy'))

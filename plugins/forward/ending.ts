@@ -1,6 +1,11 @@
-import type { TunnelError } from '../../protocol/codec/errors.ts'
+import type { ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
+import type { LineSampler } from '../../protocol/line-sampler.ts'
 import type { OpenContext } from './hooks.ts'
+import type { PassageSession } from './sessions.ts'
 import type { PassageShared } from './shared.ts'
+
+/** Which refusals of one user's are told, by their outcome. */
+export type Refusals = LineSampler<'ok' | ErrorCode>
 
 /** What is said of a stream that has left this proxy. */
 export interface Ending {
@@ -39,15 +44,20 @@ export function measure(
   })
 }
 
-/** The line of the audit trail and of the log, and the hook `onClose`. `event` is what the audit trail calls it. */
+/**
+ * The line of the audit trail and of the log, and the hook `onClose`. `event` is what the audit trail calls it. A user can
+ * have streams refused as fast as they can be asked for: of those some are told.
+ */
 export function tell(
-  { context, shared }: { context: OpenContext; shared: PassageShared },
+  { context, shared, session }: { context: OpenContext; shared: PassageShared; session: PassageSession },
   ending: Ending,
   event: string,
 ): void {
   const { user, machine, head, mode, target, correlationId, log } = context
   const { error, admitted, durationMs, bytesIn, bytesOut } = ending
   const { hooks, services } = shared
+  const leftOut = admitted ? 0 : session.told.take(error?.code ?? 'ok')
+  if (leftOut === undefined) return
   const details = {
     streamId: head.id,
     kind: head.kind,
@@ -57,6 +67,7 @@ export function tell(
     durationMs: Math.round(durationMs),
     bytesIn,
     bytesOut,
+    ...(leftOut > 0 && { leftOut }),
   }
   contained(context, () =>
     services.audit.record({ event, userId: user.sub, machine, correlationId, details }),
@@ -66,6 +77,12 @@ export function tell(
   else if (!admitted) log.info(told, 'stream refused')
   else log[head.kind === 'http' ? 'debug' : 'info'](told, 'stream over')
   if (admitted && hooks.has('onClose')) void hooks.notify('onClose', { ...context, error, durationMs })
+}
+
+/** Of a user who has gone: how many refusals were left out and told of by no later one. */
+export function tellLeftOut(refusals: Refusals, userId: string, { audit }: PassageShared['services']): void {
+  for (const [outcome, leftOut] of refusals.untold())
+    audit.record({ event: 'stream.refused', userId, details: { outcome, leftOut } })
 }
 
 /** A plugin's own metrics or audit sink that throws must not keep the stream from ending. */

@@ -87,6 +87,8 @@ export class Opens {
   async #admit({ opener, session, passage, open, isAgain }: Asking, cost: number): Promise<Route> {
     try {
       await opener.admitted
+      // Each begins with a window of credit.
+      if (session.pace !== undefined) await session.pace.clear()
       passage.askedBy(opener.context)
       const known = isAgain ? await passage.readmit(open.head.target) : undefined
       return known ?? (await passage.admit())

@@ -7,6 +7,7 @@ import { askToGoOn, askToOpen } from './admission.ts'
 import { type Ending, measure, tell, traceIdOf } from './ending.ts'
 import { goneElsewhere, windowOver } from './errors.ts'
 import type { LinkContext, OpenContext } from './hooks.ts'
+import type { PassageSession } from './sessions.ts'
 import type { PassageShared } from './shared.ts'
 
 /** `asking`: not admitted yet. `admitted`: the way to the machine is being made. The rest is as `tunnel_streams` has it. */
@@ -28,6 +29,7 @@ export interface StreamParties {
 export class Passage implements StreamParties {
   readonly context: OpenContext
   readonly shared: PassageShared
+  readonly session: PassageSession
   readonly #onLeft: (error?: TunnelError) => void
   readonly #beganMs: number
   #stage: PassageStage = 'asking'
@@ -54,9 +56,15 @@ export class Passage implements StreamParties {
    * `onLeft` is called once, when the stream is over or has gone to another proxy. With an error, whatever still carries
    * the stream must end with it: it would go on, and nothing would be said of it.
    */
-  constructor(context: OpenContext, shared: PassageShared, onLeft: (error?: TunnelError) => void) {
+  constructor(
+    context: OpenContext,
+    shared: PassageShared,
+    session: PassageSession,
+    onLeft: (error?: TunnelError) => void,
+  ) {
     this.context = context
     this.shared = shared
+    this.session = session
     this.#onLeft = onLeft
     this.#beganMs = shared.clock.now()
     this.#attempt = context.head.attempt ?? 0
@@ -172,6 +180,7 @@ export class Passage implements StreamParties {
   /** Payload: `in` is towards the machine. */
   carried(direction: 'in' | 'out', byteCount: number): void {
     this.shared.bytes[this.context.mode][direction] += byteCount
+    this.session.pace?.spend(byteCount)
     if (direction === 'in') this.#bytesIn += byteCount
     else this.#bytesOut += byteCount
   }

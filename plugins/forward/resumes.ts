@@ -61,6 +61,8 @@ export class Resumes {
 
   async #admit(opener: OpenerLink, passage: Passage, { head }: IncomingResume): Promise<Route | undefined> {
     await opener.admitted
+    // Each begins with a window of credit.
+    if (passage.session.pace !== undefined) await passage.session.pace.clear()
     passage.askedBy(opener.context)
     return passage.readmit(head.target)
   }
@@ -91,7 +93,7 @@ export class Resumes {
     } catch (thrown) {
       const error = asTunnelError(thrown, 'proxy')
       if (error.code === 'UNKNOWN_STREAM' && this.#isForeign(resume, session))
-        this.#recordForeign(opener, resume)
+        this.#recordForeign(opener, session, resume)
       this.#count(error.code)
       // Who may not resume learns nothing of what there is.
       const told = error.code === 'POLICY_DENIED' ? unknownStream() : error
@@ -151,7 +153,7 @@ export class Resumes {
         clock.clearTimer(stranger)
         if (answered || error === undefined) return
         this.#count(error.code)
-        if (isForeign && error.code === 'UNKNOWN_STREAM') this.#recordForeign(opener, resume)
+        if (isForeign && error.code === 'UNKNOWN_STREAM') this.#recordForeign(opener, session, resume)
       },
     })
     if (givenUp !== undefined) relay.giveUp(givenUp)
@@ -183,7 +185,9 @@ export class Resumes {
   }
 
   /** An attempt on a stream that somebody else has now, or has just had. */
-  #recordForeign({ context }: OpenerLink, { head }: IncomingResume): void {
+  #recordForeign({ context }: OpenerLink, { told }: Session, { head }: IncomingResume): void {
+    const leftOut = told.take('UNKNOWN_STREAM')
+    if (leftOut === undefined) return
     const { user, correlationId, log } = context
     const { id: streamId, machine } = head
     log.warn({ context: { streamId, machine } }, 'a resume of a stream of another user was refused')
@@ -192,7 +196,7 @@ export class Resumes {
       userId: user.sub,
       machine,
       correlationId,
-      details: { streamId },
+      details: { streamId, ...(leftOut > 0 && { leftOut }) },
     })
   }
 }

@@ -1,18 +1,23 @@
 import type { Clock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
+import { LineSampler } from '../../protocol/line-sampler.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import { StreamAcceptor } from '../../protocol/stream/acceptor.ts'
 import { Budget } from '../../protocol/stream/budget.ts'
+import { Pace } from '../../protocol/stream/pace.ts'
 import { RelayMemory } from '../../protocol/stream/relay-memory.ts'
 import { TokenBucket } from '../../protocol/token-bucket.ts'
 import type { User } from '../auth/index.ts'
 import type { Tiers } from '../tiers/index.ts'
+import type { Refusals } from './ending.ts'
 import type { Passage } from './passage.ts'
 
-/** Refusals a second that one user may ask for, beyond a burst: each costs a line of the log and of the audit trail. */
+/** Refusals a second that one user may ask for, beyond a burst. */
 const REFUSALS_PER_SECOND = 50
 const REFUSALS = 1_000
+/** Of each code, so many in a row are told, and then one in ten seconds: some megabytes a day. */
+const TOLD_REFUSALS = { burst: 100, perSecond: 0.1 }
 
 /** What one user has at this proxy: links, streams, and the memory that they share. */
 export interface Session {
@@ -26,26 +31,44 @@ export interface Session {
   readonly memory: RelayMemory
   /** What the user may still ask for that is refused. */
   readonly refusals: TokenBucket
+  /** Which of those are told. */
+  readonly told: Refusals
+  /** How fast its payload may go; undefined: as fast as there is room. */
+  pace: Pace | undefined
   /** Every stream that is here or may come back here, by its id. */
   readonly passages: Map<string, Passage>
 }
+
+/** What a stream needs of its user's. */
+export type PassageSession = Pick<Session, 'told' | 'pace'>
 
 /** Sessions by user. One that has neither links nor streams is forgotten after the resume window. */
 export class Sessions {
   readonly #settings: StreamsOptions
   readonly #limitsOf: Tiers['limitsOf']
   readonly #clock: Clock
+  readonly #forgotten: (session: Session) => void
   readonly #sessions = new Map<string, Session>()
   readonly #idle = new Map<Session, unknown>()
 
-  constructor(settings: StreamsOptions, limitsOf: Tiers['limitsOf'], clock: Clock) {
+  /** @param forgotten told of each session that is no more */
+  constructor(
+    settings: StreamsOptions,
+    limitsOf: Tiers['limitsOf'],
+    clock: Clock,
+    forgotten: (session: Session) => void,
+  ) {
     this.#settings = settings
     this.#limitsOf = limitsOf
     this.#clock = clock
+    this.#forgotten = forgotten
   }
 
-  /** The user's session; it is there until `leave`, and the resume window after. The newest link's tier holds for all. */
-  join(user: User, link: Link): Session {
+  /**
+   * The user's session; it is there until `leave`, and the resume window after. The newest link's tier holds for all.
+   * @param bytesPerSecond 0: no limit
+   */
+  join(user: User, link: Link, bytesPerSecond: number): Session {
     const { budgetBytes } = this.#limitsOf(user)
     const session = this.#sessions.get(user.sub) ?? this.#add(user.sub, budgetBytes)
     session.budget.totalBytes = budgetBytes
@@ -53,6 +76,11 @@ export class Sessions {
     this.#clock.clearTimer(this.#idle.get(session))
     this.#idle.delete(session)
     session.links.add(link)
+    if (bytesPerSecond !== (session.pace?.bytesPerSecond ?? 0)) {
+      // Streams that wait for the former pace go on.
+      session.pace?.close()
+      session.pace = bytesPerSecond === 0 ? undefined : new Pace(this.#clock, bytesPerSecond)
+    }
     return session
   }
 
@@ -66,6 +94,8 @@ export class Sessions {
       budget,
       memory: new RelayMemory(budgetBytes),
       refusals: new TokenBucket(this.#clock, REFUSALS_PER_SECOND, REFUSALS),
+      told: new LineSampler(this.#clock, TOLD_REFUSALS),
+      pace: undefined,
       passages: new Map(),
     }
     this.#sessions.set(userId, session)
@@ -87,8 +117,9 @@ export class Sessions {
   #forget(session: Session): void {
     this.#idle.delete(session)
     // Its last streams end with their own resume windows, which may have begun later.
-    if (session.passages.size > 0) this.#forgetLater(session)
-    else this.#sessions.delete(session.userId)
+    if (session.passages.size > 0) return this.#forgetLater(session)
+    this.#sessions.delete(session.userId)
+    this.#forgotten(session)
   }
 
   of(userId: string): Session | undefined {
@@ -102,7 +133,11 @@ export class Sessions {
   close(error: TunnelError): void {
     for (const timer of this.#idle.values()) this.#clock.clearTimer(timer)
     this.#idle.clear()
-    for (const session of this.#sessions.values()) session.acceptor.close(error)
+    for (const session of this.#sessions.values()) {
+      session.acceptor.close(error)
+      session.pace?.close()
+      this.#forgotten(session)
+    }
     this.#sessions.clear()
   }
 }

@@ -18,7 +18,11 @@ export interface PassageServices {
       },
     ): Promise<void>
   }
-  readonly rateLimits: { takeStream(user: User): Promise<void> }
+  readonly rateLimits: {
+    takeStream(user: User): Promise<void>
+    /** 0: no limit. */
+    bytesPerSecond(user: User): number
+  }
   readonly machines: { resolve(user: string, machine: string): Promise<Route> }
   readonly audit: { record(event: AuditEvent): void }
   readonly tunnelMetrics: Pick<TunnelMetrics, 'requests' | 'requestLatencyMs' | 'countError' | 'bytes'>

@@ -12,6 +12,7 @@ import type { Tiers } from '../tiers/index.ts'
 import { openContext } from './admission.ts'
 import { Carriage } from './carriage.ts'
 import { type CountedState, countStreams } from './counts.ts'
+import { tellLeftOut } from './ending.ts'
 import { tooManyStreams } from './errors.ts'
 import type { LinkContext, TunnelHooks } from './hooks.ts'
 import { Opens } from './opens.ts'
@@ -71,7 +72,12 @@ export class Streams {
       slowMs: request.slowMs,
       bytes: { sealed: { in: 0, out: 0 }, inspected: { in: 0, out: 0 } },
     }
-    this.#sessions = new Sessions(streams, (user) => services.tiers.limitsOf(user), clock)
+    this.#sessions = new Sessions(
+      streams,
+      (user) => services.tiers.limitsOf(user),
+      clock,
+      ({ told, userId }) => tellLeftOut(told, userId, services),
+    )
     const owners = new StreamOwners(streams.resumeMs, clock)
     this.#relays = new Relays(owners, streams.resumeMs)
     this.#carriage = new Carriage(services, clock, request.timeoutMs)
@@ -93,7 +99,8 @@ export class Streams {
 
   /** The link's streams are its user's from here on. */
   join({ link, context }: OpenerLink): void {
-    this.#sessionOf.set(link, this.#sessions.join(context.user, link))
+    const bytesPerSecond = this.#services.rateLimits.bytesPerSecond(context.user)
+    this.#sessionOf.set(link, this.#sessions.join(context.user, link, bytesPerSecond))
   }
 
   /** The link has closed. Safe to call for one that never joined. */
@@ -138,7 +145,8 @@ export class Streams {
     const { user } = opener.context
     const { streams: max } = this.#services.tiers.limitsOf(user)
     if (session.passages.size >= max) throw tooManyStreams(max, user.tier)
-    const passage: Passage = new Passage(openContext(opener.context, head, moved), this.#shared, (error) => {
+    const context = openContext(opener.context, head, moved)
+    const passage: Passage = new Passage(context, this.#shared, session, (error) => {
       if (session.passages.get(head.id) === passage) session.passages.delete(head.id)
       if (error === undefined) return
       this.#relays.end(passage, error)

@@ -108,6 +108,7 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
         app.limitByIp,
         checkOrigin,
         identify,
+        app.limitLinksByUser,
         ...(role === 'agent' ? [app.requireAgentCertificate] : []),
         check,
         checkRoom,

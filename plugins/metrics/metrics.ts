@@ -32,7 +32,7 @@ export interface TunnelMetrics {
   readonly sshConnectMs: Spread<NoLabels>
   /** `tunnel_rate_limited_total`: refusals by a limit. `tier` is `none` where no user is known yet. */
   readonly rateLimited: Count<{
-    scope: 'ip' | 'socket' | 'stream' | 'link' | 'enrolment' | 'auth'
+    scope: 'ip' | 'penalty' | 'socket' | 'stream' | 'request' | 'link' | 'enrolment' | 'auth'
     tier: string
   }>
   /** `tunnel_auth_failures_total` */

@@ -7,20 +7,27 @@ export function peerGone(): TunnelError {
   })
 }
 
-export function ipLimited(perMinute: number, retryAfterMs: number): TunnelError {
-  return new TunnelError('RATE_LIMITED', `more than ${perMinute} requests a minute from this address`, {
-    hop: 'proxy',
-    retryAfterMs,
-  })
+function limited(message: string, retryAfterMs: number): TunnelError {
+  return new TunnelError('RATE_LIMITED', message, { hop: 'proxy', retryAfterMs })
 }
 
-export function streamsLimited(tier: string, perMinute: number, retryAfterMs: number): TunnelError {
-  return new TunnelError(
-    'RATE_LIMITED',
-    `more than ${perMinute} streams a minute, the limit of tier ${tier}`,
-    {
-      hop: 'proxy',
-      retryAfterMs,
-    },
-  )
+export function ipLimited(perMinute: number, retryAfterMs: number): TunnelError {
+  return limited(`more than ${perMinute} requests a minute from this address`, retryAfterMs)
+}
+
+export function penalised(retryAfterMs: number): TunnelError {
+  return limited('too much from this address was refused', retryAfterMs)
+}
+
+export function userLimited(tier: string, perMinute: number, retryAfterMs: number): TunnelError {
+  const what = `more than ${perMinute} streams and requests a minute, the limit of tier ${tier}`
+  return limited(what, retryAfterMs)
+}
+
+export function linksLimited(tier: string, perMinute: number, retryAfterMs: number): TunnelError {
+  return limited(`more than ${perMinute} links a minute, the limit of tier ${tier}`, retryAfterMs)
+}
+
+export function routeLimited(retryAfterMs: number): TunnelError {
+  return limited('too many such requests within a minute', retryAfterMs)
 }

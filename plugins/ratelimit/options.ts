@@ -6,12 +6,65 @@ const tier = (perMinute: number) =>
       perMinute: Type.Integer({
         default: perMinute,
         minimum: 1,
-        description: 'Streams a minute, in the long run',
+        description: 'Streams and requests a minute, in the long run',
       }),
-      burst: Type.Integer({ default: perMinute, minimum: 1, description: 'Streams at once after a rest' }),
+      burst: Type.Integer({
+        default: perMinute,
+        minimum: 1,
+        description: 'Streams and requests at once after a rest',
+      }),
+      bytesPerSecond: Type.Integer({
+        default: 0,
+        minimum: 0,
+        description:
+          'Payload of a user in both directions, at each replica; 0 = as much as there is room for',
+      }),
     },
     { additionalProperties: false, default: {} },
   )
+
+const DAY_MS = 86_400_000
+const penalty = (ms: number, description: string) =>
+  Type.Integer({ default: ms, minimum: 0, maximum: DAY_MS, description })
+
+/** As sshd's PerSourcePenalties: what an address does wrong adds up, and time takes it away again. */
+const PenaltyOptions = Type.Object(
+  {
+    authFailMs: penalty(5_000, 'For a token, ticket or code that is none of ours; 0 = nothing'),
+    noAuthMs: penalty(
+      1_000,
+      'For a request without a credential where one is needed, or with one that is over',
+    ),
+    handshakeMs: penalty(
+      2_000,
+      'For a request or TLS handshake that is malformed or does not come to its end',
+    ),
+    minMs: penalty(15_000, 'An address that has come to so much is refused until nothing is left'),
+    maxMs: Type.Integer({
+      default: 600_000,
+      minimum: 1_000,
+      maximum: DAY_MS,
+      description: 'No address has more',
+    }),
+    maxSources: Type.Integer({
+      default: 65_536,
+      minimum: 16,
+      maximum: 1_048_576,
+      description: 'Addresses that are known at once, an IPv6 network of 64 bits as one',
+    }),
+    overflow: Type.Union([Type.Literal('permissive'), Type.Literal('deny-all')], {
+      default: 'permissive',
+      description:
+        'When there are more: forget a penalty, or refuse everybody who is not exempt until one is over',
+    }),
+    exempt: Type.Array(Type.String({ minLength: 1 }), {
+      default: ['127.0.0.0/8', '::1'],
+      description: 'Addresses and networks that get none; by default this computer',
+    }),
+  },
+  { additionalProperties: false, default: {} },
+)
+export type PenaltyOptions = Static<typeof PenaltyOptions>
 
 export const RateLimitOptions = Type.Object(
   {
@@ -21,6 +74,7 @@ export const RateLimitOptions = Type.Object(
       description:
         'Requests a minute and address, upgrades included; probes are counted apart, with the same limit',
     }),
+    penalties: PenaltyOptions,
     tiers: Type.Object(
       { free: tier(100), premium: tier(1_000), enterprise: tier(10_000) },
       { additionalProperties: false, default: {} },

@@ -26,6 +26,8 @@ const HEAD_MS = 15_000
 const CHECK_MS = 5_000
 /** How long a connection outlives everything else of a server that closes, in ms. */
 const CLOSE_MS = 1_000
+/** Connections at once of an address that is refused for what it has done: enough to be told so. */
+const REFUSED_SOCKETS = 8
 
 /** What Fastify has to be made with. */
 export function httpOptions(tls: TlsOptions | undefined): object {
@@ -71,7 +73,8 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
   app.server.on('drop', refused)
   const sockets = new Set<Socket>()
   app.server.on('connection', (socket: Socket) => {
-    if (!newcomers.enter(socket)) {
+    const isRefused = !options.behindProxy && app.rateLimits.refusedMs(socket.remoteAddress ?? '') > 0
+    if (!newcomers.enter(socket, isRefused ? REFUSED_SOCKETS : undefined)) {
       refused()
       socket.destroy()
       return
@@ -103,5 +106,11 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
 export default fp(socketsPlugin, {
   name: 'tunnel-sockets',
   fastify: '5.x',
-  dependencies: ['tunnel-audit', 'tunnel-lifecycle', 'tunnel-health-checks', 'tunnel-metrics'],
+  dependencies: [
+    'tunnel-audit',
+    'tunnel-lifecycle',
+    'tunnel-health-checks',
+    'tunnel-metrics',
+    'tunnel-ratelimit',
+  ],
 })

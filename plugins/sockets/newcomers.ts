@@ -20,14 +20,14 @@ export class Newcomers {
     return this.#addresses.size
   }
 
-  /** False when its address has enough of them already. */
-  enter(socket: Socket): boolean {
+  /** False when its address has enough of them already. `max`: where it may have fewer than others. */
+  enter(socket: Socket, max = this.#max): boolean {
     const { remoteAddress } = socket
     // Gone already, or not of a network.
     if (remoteAddress === undefined) return true
     const address = networkOf(remoteAddress)
     const count = this.#perAddress.get(address) ?? 0
-    if (count >= this.#max) return false
+    if (count >= Math.min(max, this.#max)) return false
     const id = idOf(socket)
     this.#perAddress.set(address, count + 1)
     this.#addresses.set(id, address)

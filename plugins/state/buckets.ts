@@ -10,38 +10,53 @@ export function checkCost({ burst }: BucketLimit, cost: number): void {
   if (!(cost > 0 && cost <= burst)) throw new RangeError(`a bucket of ${burst} tokens can never give ${cost}`)
 }
 
+/** When each bucket is full again, ordered by last use, the longest unused first. */
+type Table = Map<string, number>
+
 /**
  * Token buckets, each one number: the moment at which it will be full again (the generic cell rate algorithm).
- * Refilling is reading the clock, so there is no timer; a full bucket equals an absent one and is dropped.
+ * Refilling is reading the clock, so there is no timer; a full bucket equals an absent one and is dropped. Those whose
+ * names begin with the same word up to a colon have a table: what strangers can name pushes no user's bucket out.
  */
 export class Buckets {
   readonly #clock: Clock
   readonly #maxBuckets: number
-  /** Ordered by last use, the longest unused first. */
-  readonly #fullAtMs = new Map<string, number>()
+  /** By that word, of which there are as many as there are callers. */
+  readonly #tables = new Map<string, Table>()
 
+  /** @param maxBuckets in each table */
   constructor(clock: Clock, maxBuckets = DEFAULT_MAX_BUCKETS) {
     this.#clock = clock
     this.#maxBuckets = maxBuckets
   }
 
   get size(): number {
-    return this.#fullAtMs.size
+    let size = 0
+    for (const table of this.#tables.values()) size += table.size
+    return size
+  }
+
+  #tableOf(bucket: string): Table {
+    const kind = bucket.slice(0, bucket.indexOf(':') + 1)
+    const table = this.#tables.get(kind) ?? new Map<string, number>()
+    this.#tables.set(kind, table)
+    return table
   }
 
   take(bucket: string, limit: BucketLimit, cost = 1): TokenAnswer {
     checkCost(limit, cost)
+    const table = this.#tableOf(bucket)
     const now = this.#clock.now()
     const tokenMs = 60_000 / limit.perMinute
     // A limit that was lowered since must not leave a bucket emptier than empty.
-    const fullAt = Math.min(Math.max(this.#fullAtMs.get(bucket) ?? now, now), now + limit.burst * tokenMs)
+    const fullAt = Math.min(Math.max(table.get(bucket) ?? now, now), now + limit.burst * tokenMs)
     const after = fullAt + cost * tokenMs
     const waitMs = after - now - limit.burst * tokenMs
     // A hair of rounding must not refuse the very last token.
     const allowed = waitMs < 1e-6
-    this.#fullAtMs.delete(bucket)
-    this.#fullAtMs.set(bucket, allowed ? after : fullAt)
-    this.#sweep(now)
+    table.delete(bucket)
+    table.set(bucket, allowed ? after : fullAt)
+    this.#sweep(table, now)
     const missing = ((allowed ? after : fullAt) - now) / tokenMs
     return {
       allowed,
@@ -50,16 +65,12 @@ export class Buckets {
     }
   }
 
-  clear(): void {
-    this.#fullAtMs.clear()
-  }
-
-  #sweep(now: number): void {
+  #sweep(table: Table, now: number): void {
     let looked = 0
-    for (const [bucket, fullAt] of this.#fullAtMs) {
+    for (const [bucket, fullAt] of table) {
       if (looked++ === SWEPT_PER_CALL) return
       // Over the bound the longest unused goes even if it is not full: memory comes before a late token.
-      if (fullAt <= now || this.#fullAtMs.size > this.#maxBuckets) this.#fullAtMs.delete(bucket)
+      if (fullAt <= now || table.size > this.#maxBuckets) table.delete(bucket)
     }
   }
 }

@@ -5,12 +5,15 @@ import { FrameType } from '../codec/frames.ts'
 import { headText, type Priority, type ResumeHead, type RoutedHead } from '../codec/heads.ts'
 import type { IncomingOpen, IncomingResume } from '../link/handlers.ts'
 import type { Link } from '../link/link.ts'
+import type { Pace } from './pace.ts'
 import { RelayLeg } from './relay-leg.ts'
 import { incomingCost, type RelayMemory } from './relay-memory.ts'
 
 export interface RelayOptions {
   /** Bounds what waits for slow links. How large a stream's window is, is for its two ends to say. */
   memory: RelayMemory
+  /** Holds back credit for what its user owes. @default everything passes as it comes */
+  pace?: Pace | undefined
   /**
    * Told once, when the relay has nothing more to do with the stream. `isOver`: the stream itself has ended, by `error`
    * or in order; otherwise it goes on through whatever relay its opener asks next.
@@ -42,6 +45,11 @@ class Direction {
   acknowledged = 0
   /** The offset of its END, once that is known. */
   end: number | undefined
+  /** With a pace: how far its sender was let go, and how far it may go when nothing is owed. */
+  limit: number | undefined
+  grantable = 0
+  /** Lets it go so far. */
+  grant: () => void = () => {}
 
   get done(): boolean {
     return this.end !== undefined && this.acknowledged >= this.end
@@ -171,6 +179,8 @@ export class Relay {
     if (frame.length > to.link.maxFrameBytes) throw tooLarge()
     this.#observe(fromOpener, type, typeByte, frame)
     const error = type === FrameType.RESET ? resetOf(frame) : undefined
+    if (type === FrameType.WINDOW && this.#options.pace !== undefined)
+      frame = this.#paced(this.#options.pace, fromOpener ? this.#down : this.#up, frame, to)
     to.queue(frame, from.link)
     const isOver = error !== undefined || this.#isDone
     if (isOver || type === FrameType.SUSPEND) this.#finish(error, isOver)
@@ -212,6 +222,23 @@ export class Relay {
     }
   }
 
+  /** A WINDOW that acknowledges what it did, and lets its sender go no further than before while something is owed. */
+  #paced(pace: Pace, direction: Direction, frame: Uint8Array, to: RelayLeg): Uint8Array {
+    const { received, limit } = frames.decodeWindow(frame)
+    direction.grantable = limit
+    if (direction.limit === undefined) {
+      direction.grant = () => {
+        direction.limit = direction.grantable
+        const { acknowledged } = direction
+        to.queue(frames.encodeWindow(0, { received: acknowledged, limit: direction.limit }), to.link)
+      }
+    } else if (!pace.isClear(direction.grant)) {
+      return frames.encodeWindow(0, { received, limit: direction.limit })
+    }
+    direction.limit = limit
+    return frame
+  }
+
   /** A peer that breaks the rules loses this stream, and the other side hears why. */
   #broken(from: RelayLeg, error: TunnelError): void {
     if (this.#over) return
@@ -233,6 +260,8 @@ export class Relay {
     this.#over = true
     this.#riding = undefined
     this.#options.memory.give(this.#takenBytes)
+    this.#options.pace?.forget(this.#up.grant)
+    this.#options.pace?.forget(this.#down.grant)
     this.#opener.leaveWhenSent()
     this.#acceptor?.leaveWhenSent()
     this.#options.onOver?.(error, isOver)

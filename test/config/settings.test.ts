@@ -481,12 +481,13 @@ test('a secret is not shown where a whole section is expected, nor behind a wron
   assert.doesNotMatch(JSON.stringify(problems), /hunter2/)
 })
 
-test('server.trustProxy takes addresses and networks, and warns of believing everybody', () => {
+test('server.trustProxy takes addresses and networks, and never everybody', () => {
   const addresses = ['10.0.0.1', '192.168.0.0/16', 'fd00::/8', 'loopback']
   const named = load({ flags: [`server.trustProxy=${JSON.stringify(addresses)}`] })
   assert.deepEqual([named.settings.server.trustProxy, named.warnings], [addresses, []])
-  const everybody = load({ flags: ['server.trustProxy=true'] })
-  assert.match(everybody.warnings.join(), /server\.trustProxy = true/)
+  for (const everybody of ['true', '["0.0.0.0/0"]', '["10.0.0.1","::/0"]'])
+    assert.equal(problemsOf({ flags: [`server.trustProxy=${everybody}`] })[0]?.path, 'server.trustProxy')
+  assert.equal(problemsOf({ flags: ['rateLimit.penalties.exempt=loopback'] })[0]?.kind, 'value')
   const [problem] = problemsOf({ flags: ['server.trustProxy=["10.0.0.1","10.0.0.0/33","nginx"]'] })
   assert.equal(problem?.path, 'server.trustProxy')
   assert.match(problem?.reason ?? '', /^"10\.0\.0\.0\/33", "nginx" is not an address/)

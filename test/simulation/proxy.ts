@@ -61,7 +61,7 @@ export class ProxyProcess {
         auth: { check() {} },
         tiers: { limitsOf: () => LIMITS },
         policy: { check: () => this.#pause() },
-        rateLimits: { takeStream: async () => {} },
+        rateLimits: { takeStream: async () => {}, bytesPerSecond: () => 0 },
         machines: this.#machines,
         pool: this.channels,
         audit,

@@ -23,6 +23,7 @@ const GENEROUS = [
   'health.maxLagMs=60000',
   'health.probeMs=0',
   'rateLimit.perIpPerMinute=1000000',
+  'rateLimit.penalties.minMs=86400000',
   'rateLimit.tiers.enterprise.perMinute=1000000',
   'rateLimit.tiers.enterprise.burst=1000000',
 ]

@@ -46,6 +46,7 @@ export class Relays {
     let disown: (() => void) | undefined
     const relay: Relay = new Relay(incoming, {
       memory: session.memory,
+      pace: session.pace,
       onAnswered: () => {
         disown ??= this.#owners.add(passage.id, session.userId)
         ways.asking.delete(relay)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import Fastify from 'fastify'
+import Fastify, { type FastifyRequest } from 'fastify'
+import type { User } from '../../../plugins/auth/index.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { registerGround } from '../ground.ts'
 
@@ -8,16 +9,26 @@ async function start(t: TestContext, options: object = {}) {
   const app = Fastify({ trustProxy: true })
   await registerGround(t, app, options)
   app.setErrorHandler((error, _request, reply) =>
-    reply.code((error as TunnelError).statusCode).send({ code: (error as TunnelError).code }),
+    reply.code((error as TunnelError).statusCode).send((error as TunnelError).toWire()),
   )
+  app.decorateRequest('user')
+  /** Whom the address names. */
+  const identify = async (request: FastifyRequest): Promise<void> => {
+    const { sub = '', agent } = request.query as { sub?: string; agent?: string }
+    request.user = { ...user(sub), roles: agent === undefined ? [] : ['agent'] }
+  }
   app.get('/limited', { onRequest: app.limitByIp }, async () => 'ok')
+  app.get('/mine', { onRequest: [app.limitByIp, identify, app.limitByUser] }, async () => 'ok')
+  app.get('/link', { onRequest: [identify, app.limitLinksByUser] }, async () => 'ok')
   app.get('/probe', async () => 'ok')
   t.after(() => app.close())
   const from = (ip: string, url = '/limited') => app.inject({ url, headers: { 'x-forwarded-for': ip } })
   return { app, from }
 }
 
-const user = (sub: string, tier: 'free' | 'premium' = 'free') => ({ sub, tier, roles: [], expiresAtMs: 0 })
+const user = (sub: string, tier: 'free' | 'premium' = 'free'): User => ({
+  ...{ sub, tier, roles: [], expiresAtMs: 0 },
+})
 
 test('an address above its limit is RATE_LIMITED, and other addresses are not', async (t) => {
   const { from } = await start(t, { perIpPerMinute: 3 })
@@ -30,7 +41,7 @@ test('an address above its limit is RATE_LIMITED, and other addresses are not', 
   const refused = await from('192.0.2.1')
   assert.equal(refused.statusCode, 429)
   assert.equal(refused.json().code, 'RATE_LIMITED')
-  assert.ok(Number(refused.headers['retry-after']) > 0)
+  assert.ok(refused.json().retryAfterMs > 0)
   assert.equal((await from('192.0.2.2')).statusCode, 200)
 })
 
@@ -70,4 +81,29 @@ test('a user with tokens of two tiers has one bucket, and the tier of the token 
   await take('free')
   await assert.rejects(take('free'), limited)
   await assert.rejects(take('premium'), limited)
+})
+
+test('requests and streams take from one bucket, of which each answer tells beside the limit of the address', async (t) => {
+  const { app, from } = await start(t, { tiers: { free: { perMinute: 1, burst: 3 } } })
+  const first = await from('192.0.2.1', '/mine?sub=ada')
+  assert.equal(first.headers['ratelimit-policy'], '"ip";q=600;w=60, "user";q=1;w=60')
+  assert.match(String(first.headers.ratelimit), /^"ip";r=599;t=\d+, "user";r=2;t=60$/)
+  await app.rateLimits.takeStream(user('ada'))
+  assert.equal((await from('192.0.2.2', '/mine?sub=ada')).statusCode, 200)
+  const refused = await from('192.0.2.1', '/mine?sub=ada')
+  assert.equal(refused.statusCode, 429)
+  assert.equal(refused.json().code, 'RATE_LIMITED')
+  assert.ok(refused.json().retryAfterMs > 59_000)
+  assert.match(String(refused.headers.ratelimit), /"user";r=0;t=60$/)
+  await assert.rejects(app.rateLimits.takeStream(user('ada')), { code: 'RATE_LIMITED' })
+  // A link for what is to go on, an agent of the user's, and somebody else.
+  for (const other of ['/link?sub=ada', '/mine?sub=ada&agent', '/link?sub=ada&agent', '/mine?sub=bob'])
+    assert.equal((await from('192.0.2.1', other)).statusCode, 200, other)
+})
+
+test('of 300 requests at once exactly those pass that the bucket holds', async (t) => {
+  const { from } = await start(t, { tiers: { free: { perMinute: 1, burst: 100 } } })
+  const answers = await Promise.all(Array.from({ length: 300 }, () => from('192.0.2.1', '/mine?sub=ada')))
+  assert.equal(answers.filter(({ statusCode }) => statusCode === 200).length, 100)
+  assert.equal(answers.filter(({ statusCode }) => statusCode === 429).length, 200)
 })

@@ -72,3 +72,58 @@ test('that a reverse proxy stands in front without being named is told once', as
   )
   assert.equal(told.length, 1)
 })
+
+/** Statuses of requests without a token, from a connection of `remoteAddress`. */
+async function statusesOf(app: FastifyInstance, remoteAddress: string, all: Record<string, string>[]) {
+  const statuses = []
+  for (const headers of all)
+    statuses.push((await app.inject({ url: '/api/tunnel/machines', remoteAddress, headers })).statusCode)
+  return statuses
+}
+
+test('whatever a stranger says of where it comes from, it is counted by where it comes from', async (t) => {
+  const flags = ['rateLimit.perIpPerMinute=2', 'server.trustProxy=["10.0.0.0/8"]']
+  const { settings } = loadSettings({ stateDir: await tempFolder(t, 'strangers'), env: {}, flags })
+  const app = await buildServer({ settings, logStream: { write() {} } })
+  t.after(() => app.close())
+  const forged = ['1.1.1.1', '1.1.1.2', '1.1.1.3']
+  const names = ['x-forwarded-for', 'x-real-ip', 'forwarded', 'true-client-ip', 'x-client-ip']
+  for (const [index, name] of names.entries()) {
+    const headers = forged.map((address) => ({ [name]: name === 'forwarded' ? `for=${address}` : address }))
+    // Nobody whom the settings name has written it.
+    const stranger = await statusesOf(app, `198.51.100.${index}`, headers)
+    assert.deepEqual(stranger, [401, 401, 429], name)
+  }
+  // Behind the proxy that they name: the last of them, which that one has written, and no other spelling of it.
+  const through = (address: string) => forged.map((first) => ({ 'x-forwarded-for': `${first}, ${address}` }))
+  assert.deepEqual(await statusesOf(app, '10.0.0.1', through('203.0.113.1')), [401, 401, 429])
+  assert.deepEqual(await statusesOf(app, '10.0.0.2', through('203.0.113.1')), [429, 429, 429])
+  assert.deepEqual(await statusesOf(app, '10.0.0.1', through('::ffff:203.0.113.1')), [429, 429, 429])
+  assert.deepEqual(await statusesOf(app, '10.0.0.1', through('203.0.113.1:4711')), [429, 429, 429])
+  assert.deepEqual(await statusesOf(app, '10.0.0.1', through('203.0.113.2, 10.9.9.9')), [401, 401, 429])
+  assert.deepEqual(await statusesOf(app, '10.0.0.1', through('2001:db8::1')), [401, 401, 429])
+  assert.deepEqual(await statusesOf(app, '10.0.0.1', through('2001:DB8:0:0:9::')), [429, 429, 429])
+})
+
+test('an address from which wrong tokens come is refused for a while, with good ones too; it may still probe', async (t) => {
+  const { settings } = loadSettings({ stateDir: await tempFolder(t, 'strangers'), env: {} })
+  const app = await buildServer({ settings, logStream: { write() {} } })
+  t.after(() => app.close())
+  const good = { authorization: `Bearer ${app.auth.sign({ sub: 'alice', ttlSeconds: 60 })}` }
+  const wrong = Array.from({ length: 5 }, () => ({ authorization: 'Bearer a.b.c' }))
+  assert.deepEqual(await statusesOf(app, '192.0.2.1', wrong), [401, 401, 401, 401, 429])
+  const refused = await app.inject({
+    url: '/api/tunnel/machines',
+    remoteAddress: '192.0.2.1',
+    headers: good,
+  })
+  const { code, retryAfterMs } = refused.json<{ code: string; retryAfterMs: number }>()
+  assert.equal(code, 'RATE_LIMITED')
+  assert.ok(retryAfterMs > 1_000 && retryAfterMs <= 20_000)
+  assert.equal(refused.headers['retry-after'], String(Math.ceil(retryAfterMs / 1_000)))
+  assert.match(String(refused.headers['ratelimit-policy']), /^"ip"/)
+  assert.deepEqual(await statusesOf(app, '192.0.2.2', [good]), [200])
+  const probe = await app.inject({ url: '/api/tunnel/health', remoteAddress: '192.0.2.1' })
+  assert.equal(probe.statusCode, 200)
+  assert.match(await app.tunnelMetrics.read(), /tunnel_rate_limited_total{scope="penalty",tier="none"} 2/)
+})

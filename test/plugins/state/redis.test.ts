@@ -295,6 +295,8 @@ test('two proxies on one Redis: a token that one revokes the other refuses; with
         TUNNEL_MASTER_SECRET: 'm'.repeat(40),
         TUNNEL_STATE_STORE: 'redis',
         TUNNEL_STATE_REDIS_URL: redis.url,
+        // So few come back that none does while the test runs.
+        TUNNEL_RATE_LIMIT_TIERS_FREE_PER_MINUTE: '1',
       },
     })
     const app = await buildServer({ settings, logStream: { write: (line) => void lines.push(line) } })
@@ -307,6 +309,21 @@ test('two proxies on one Redis: a token that one revokes the other refuses; with
   const headersOf = (bearer: string) => ({ authorization: `Bearer ${bearer}` })
   const me = (app: typeof one, bearer: string) =>
     app.inject({ url: '/api/tunnel/machines', headers: headersOf(bearer) })
+  const carols = one.auth.sign({ sub: 'carol', ttlSeconds: 60 })
+  const answers = await Promise.all(
+    Array.from({ length: 300 }, (_, at) => me(at % 2 === 0 ? one : other, carols)),
+  )
+  assert.equal(answers.filter(({ statusCode }) => statusCode === 200).length, 100)
+  assert.equal(answers.filter(({ statusCode }) => statusCode === 429).length, 200)
+  // A penalty of both together.
+  const guess = (app: typeof one, bearer: string) =>
+    app.inject({
+      url: '/api/tunnel/machines',
+      remoteAddress: '192.0.2.1',
+      headers: headersOf(bearer),
+    })
+  for (const app of [one, other, one, other]) assert.equal((await guess(app, 'a.b.c')).statusCode, 401)
+  assert.equal((await guess(other, bobs)).statusCode, 429)
   const makeTicket = () =>
     other.inject({ method: 'POST', url: '/api/tunnel/auth/ticket', headers: headersOf(bobs) })
   assert.equal((await me(other, token)).statusCode, 200)
