@@ -55,6 +55,8 @@ export interface CellResult {
 
 /** A transfer is throttled to last this much longer than its faults should need. */
 const HEADROOM = 1.3
+/** Between two lines of a program that writes some, in ms. */
+const GAP_MS = { full: 5, short: 20 }
 /** A program that ends before its faults have hit is run again, at most this often. */
 const MAX_ROUNDS = 20
 
@@ -144,6 +146,7 @@ async function measure(run: Run): Promise<CellResult> {
         folder,
         byteCount: run.byteCount,
         seed: `${run.seed} ${results.length}`,
+        gapMs: short ? GAP_MS.short : GAP_MS.full,
         until,
         arrived(sentAtMs) {
           recovery.arrived(sentAtMs)

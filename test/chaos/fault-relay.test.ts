@@ -49,14 +49,12 @@ test('with no fault every byte arrives, both half closes pass, and nothing stays
   const parted = once(relay, 'parted')
   const hash = createHash('sha256')
   socket.on('data', (bytes) => hash.update(bytes))
-  const beganMs = performance.now()
-  seededStream(1, 64 * MIB).pipe(socket)
+  seededStream(1, 8 * MIB).pipe(socket)
   await once(socket, 'end')
-  t.diagnostic(`64 MiB both ways: ${Math.round((128 * 1_000) / (performance.now() - beganMs))} MiB/s`)
-  assert.equal(hash.digest('hex'), seededSha256(1, 64 * MIB))
+  assert.equal(hash.digest('hex'), seededSha256(1, 8 * MIB))
   await parted
   assert.equal(relay.size, 0)
-  assert.deepEqual([relay.counters.upBytes, relay.counters.downBytes], [64 * MIB, 64 * MIB])
+  assert.deepEqual([relay.counters.upBytes, relay.counters.downBytes], [8 * MIB, 8 * MIB])
 })
 
 test('a cut ends both sides, and new connections are served', async (t) => {

@@ -64,7 +64,7 @@ const cuts: Fault = {
   name: 'cuts',
   does: "the client's link is cut at random moments, mean 300 ms",
   inNamespace: false,
-  wanted: { full: 100, short: 12 },
+  wanted: { full: 100, short: 6 },
   meanMs: 300,
   run({ clientRelay, seed, signal, ready, hit }) {
     return repeat(randomGaps(seed, this.meanMs), signal, () => {
@@ -119,7 +119,7 @@ const both: Fault = {
   name: 'both-links',
   does: "the agent's link is cut at the same time as the client's, mean 600 ms",
   inNamespace: false,
-  wanted: { full: 30, short: 4 },
+  wanted: { full: 30, short: 3 },
   meanMs: 600,
   run({ clientRelay, agentRelay, seed, signal, ready, hit }) {
     return repeat(randomGaps(seed, this.meanMs), signal, () => {

@@ -167,7 +167,10 @@ test('a certificate that nobody has signed, and one that has expired, are told w
   if (made === undefined) return t.skip('there is no openssl')
   const serve = async ({ certFile, keyFile }: Certificate) => {
     const options = { cert: readFileSync(certFile), key: readFileSync(keyFile) }
-    return `https://localhost:${await listen(t, createHttpsServer(options))}`
+    return `https://localhost:${await listen(
+      t,
+      createHttpsServer(options, (_request, response) => response.writeHead(404).end()),
+    )}`
   }
   const unsigned = await diagnose(await serve(made))
   failsAt(unsigned, 'tls', 'CERTIFICATE_UNTRUSTED', ['dns', 'tcp'])

@@ -22,12 +22,12 @@ test('nor while its disk is full again and again; what is refused is not half ke
 })
 
 test('through a link that is cut again and again each request has its answer, and none is of unknown outcome', async (t) => {
-  const { answered, cuts: times } = await cuts(t, { requests: 2_000, cutEvery: 100, concurrency: 100 })
-  assert.equal(answered, 2_000)
+  const { answered, cuts: times } = await cuts(t, { requests: 600, cutEvery: 50, concurrency: 100 })
+  assert.equal(answered, 600)
   assert.ok(times >= 10)
 })
 
 test('a proxy that is killed now and then leaves at most what was in flight unknown', async (t) => {
-  const { kills } = await cuts(t, { requests: 2_000, cutEvery: 150, killEvery: 500, concurrency: 100 })
+  const { kills } = await cuts(t, { requests: 800, cutEvery: 90, killEvery: 200, concurrency: 100 })
   assert.ok(kills >= 2)
 })

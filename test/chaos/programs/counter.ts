@@ -8,8 +8,6 @@ import { shellLine } from '../../support/sshd.ts'
 import { type ChaosProgram, lastWords, optionsOf, type ProgramResult, wrapped } from './program.ts'
 
 const FAR_COUNTER = fileURLToPath(new URL('./far-counter.mjs', import.meta.url))
-/** Time between two lines, on each side. */
-const GAP_MS = 5
 const PADDING_BYTES = 100
 
 /** Counts the lines `<name> 1 …`, `<name> 2 …`; the first that is missing, twice, or out of order is remembered. */
@@ -44,7 +42,13 @@ export const counter: ChaosProgram = {
   run: (context) =>
     context.session(async (): Promise<ProgramResult> => {
       const typedFile = join(context.folder, 'typed')
-      const far = shellLine([process.execPath, FAR_COUNTER, typedFile, String(GAP_MS), String(PADDING_BYTES)])
+      const far = shellLine([
+        process.execPath,
+        FAR_COUNTER,
+        typedFile,
+        String(context.gapMs),
+        String(PADDING_BYTES),
+      ])
       const [echo, own] = [new LineCount('echo'), new LineCount('own')]
       let claimed = -1
       let byteCount = 0
@@ -65,7 +69,7 @@ export const counter: ChaosProgram = {
         } else if (ssh.child.stdin?.writableNeedDrain === false) {
           ssh.write(`${echo.line(++typed)}\n`)
         }
-      }, GAP_MS)
+      }, context.gapMs)
 
       const lines = createInterface({ input: ssh.child.stdout! })
       lines.on('line', (line) => {

@@ -14,6 +14,8 @@ export interface ProgramContext {
   /** How much to move, in each direction where there are two. */
   byteCount: number
   seed: string
+  /** Of programs that write lines: the time between two, on each side, in ms. */
+  gapMs: number
   /** For programs that have no end of their own: when to come to it. */
   until: Promise<unknown>
   /** Ends everything, as failed. */
