@@ -1,11 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { userInfo } from 'node:os'
 import { addressesOf } from '../dial/addresses.ts'
-import { askPublicKey } from '../dial/api.ts'
-import { carriedBy } from '../dial/carrier.ts'
 import { Connection } from '../dial/connection.ts'
 import { dialProxy } from '../dial/dial-proxy.ts'
-import { isFinal } from '../dial/dialler.ts'
 import { watchNetwork } from '../dial/network-watch.ts'
 import { softwareOf } from '../dial/software.ts'
 import { systemClock } from '../protocol/clock.ts'
@@ -13,13 +10,11 @@ import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import { isMachineName, MACHINE_NAME_RULE } from '../protocol/codec/heads.ts'
 import { type Hello, PROTOCOL_VERSION } from '../protocol/codec/hello.ts'
 import { parseTarget, type Target } from '../protocol/codec/target.ts'
-import type { TransportKind } from '../protocol/link/transport.ts'
-import { fetchBy } from '../protocol/node/http-client.ts'
-import { authorizedKeysFile, authorizeKey } from './authorized-keys.ts'
 import { MachineKeys } from './enrolment.ts'
+import { logLinks } from './link-log.ts'
 import type { AgentLog, AgentOptions } from './options.ts'
-import { isLoopback, SourceAddresses } from './source-address.ts'
-import { sshSoftware } from './ssh-software.ts'
+import { authorizeOwnKey, checkMayAuthorize } from './own-key.ts'
+import { SourceAddresses } from './source-address.ts'
 import { AgentStreams } from './streams.ts'
 
 export { type AuthorizeOptions, authorizeKey } from './authorized-keys.ts'
@@ -56,7 +51,7 @@ export class Agent {
     this.#options = options
     this.#ssh = targets[0] as Target
     this.#sshUser = options.sshUser ?? userInfo().username
-    if (options.authorize === true) this.#checkAuthorize()
+    if (options.authorize === true) checkMayAuthorize(this.#sshUser, this.#ssh)
     this.#log = log
     this.done = new Promise((resolve) => {
       this.#finish = resolve
@@ -114,35 +109,10 @@ export class Agent {
         resume: (resume) => acceptor.resume(resume, resume.head.subject),
       },
     })
-    let lostAtMs: number | undefined
-    connection.on('lost', (error) => {
-      lostAtMs = performance.now()
-      if (error.code === 'ABORTED')
-        return this.#log('info', 'the link is dialled again to tell the new host key')
-      this.#log('warn', `link lost: ${error.message}`, { code: error.code })
-      this.#keys.refresh()
+    logLinks(connection, url, () => acceptor.size, this.#log)
+    connection.on('lost', ({ code }) => {
+      if (code !== 'ABORTED') this.#keys.refresh()
     })
-    let carrier: TransportKind = 'websocket'
-    connection.on('link', ({ transport, detour }) => {
-      if (transport !== carrier) this.#log('warn', carriedBy(transport, detour), { url })
-      carrier = transport
-      if (lostAtMs === undefined) return
-      const afterMs = Math.round(performance.now() - lostAtMs)
-      lostAtMs = undefined
-      this.#log('info', `on line again after ${(afterMs / 1_000).toFixed(1)} s`, { streams: acceptor.size })
-    })
-    connection.on('redial', ({ attempt, delayMs, error }) => {
-      // The first dial after a loss is made at once, and the loss was told.
-      if (attempt === 1 && lostAtMs !== undefined) return
-      const { code } = error
-      this.#log('warn', `${error.message}; dialling again in ${(delayMs / 1_000).toFixed(1)} s`, {
-        code,
-        url,
-      })
-    })
-    connection.on('tokenFailed', (error) =>
-      this.#log('warn', `no fresh token: ${error.message}`, { code: error.code }),
-    )
     connection.on('failed', (error) => {
       if (!this.#starting.has(connection)) this.#failed(connection, error)
     })
@@ -162,7 +132,7 @@ export class Agent {
       await this.#keys.scan()
       if (this.#closed) throw stopped()
       await this.#dialAll()
-      if (this.#options.authorize === true) await this.#authorize()
+      if (this.#options.authorize === true) await authorizeOwnKey(this.#options, this.#ssh, this.#log)
     } catch (error) {
       await this.close()
       throw error
@@ -202,35 +172,6 @@ export class Agent {
   get urlsOnline(): string[] {
     const { urls } = this.#options
     return urls.filter((_url, index) => this.#connections[index]?.state === 'connected')
-  }
-
-  #checkAuthorize(): void {
-    if (this.#sshUser !== userInfo().username) {
-      const message = `--authorize: run the agent as ${this.#sshUser}, whose file it is`
-      throw new TunnelError('CONFIG_INVALID', message, { hop: 'agent' })
-    }
-    if (!isLoopback(this.#ssh.host)) {
-      const message = `--authorize is for this machine's own sshd at loopback, not for ${this.#ssh.authority}: put the line that \`tunnel key --line\` prints into authorized_keys there, with its from="…" as that machine sees this one`
-      throw new TunnelError('CONFIG_INVALID', message, { hop: 'agent' })
-    }
-  }
-
-  async #authorize(): Promise<void> {
-    const { urls, token, settings } = this.#options
-    const { timeoutMs } = settings.request
-    let publicKey: string
-    try {
-      publicKey = await askPublicKey(addressesOf(urls), token, timeoutMs, fetchBy(settings))
-    } catch (error) {
-      if (isFinal(asTunnelError(error, 'agent'))) throw error
-      // The machine is on line: that is worth more than the key.
-      const text = `the proxy's key for you was not added: ${asTunnelError(error, 'agent').message}; run \`tunnel key --authorize\``
-      return this.#log('warn', text, { code: asTunnelError(error, 'agent').code })
-    }
-    const software = await sshSoftware(this.#ssh)
-    const added = await authorizeKey(publicKey, { software })
-    const where = authorizedKeysFile()
-    this.#log('info', `the key of your proxy ${added ? 'was added to' : 'is in'} ${where}`)
   }
 
   #failed(connection: Connection, error: TunnelError): void {
