@@ -177,6 +177,12 @@ const forgotten = new FinalizationRegistry<HttpAnswer['reset']>((reset) =>
   reset(new TunnelError('ABORTED', 'the body was given up without being read', { hop: 'client' })),
 )
 
+/**
+ * Chromium drops the JavaScript object of a platform's object that is still in use, as long as a program has changed
+ * nothing of it, and makes another when it is asked for: a registry then hears of an end that is none.
+ */
+const IS_IN_USE = Symbol('its object stays the same')
+
 /** Nothing is taken from the stream before somebody reads: the reader's pace is the sender's. */
 function readableOf(answer: HttpAnswer, signal?: AbortSignal): ReadableStream<Uint8Array> {
   const readable = new ReadableStream<Uint8Array>(
@@ -200,6 +206,7 @@ function readableOf(answer: HttpAnswer, signal?: AbortSignal): ReadableStream<Ui
     },
     { highWaterMark: 0 },
   )
+  Object.defineProperty(readable, IS_IN_USE, { value: true })
   forgotten.register(readable, answer.reset, answer)
   return readable
 }

@@ -58,15 +58,17 @@ export class PriorityLanes<T> {
 
   /**
    * Takes whose turn it is, of those that are `eligible`; the others keep their places. It costs 1 of what is shared,
-   * unless `charge` says more.
+   * unless `charge` says more. One of high priority waits for one turn of another's at most: it has more than half of
+   * the weight, so that this takes nothing from anybody's share.
    */
   next(eligible?: (item: T) => boolean): T | undefined {
-    const item = this.take(eligible)
+    const { high } = this.#lanes
+    const item = (this.#served === high ? undefined : this.#first(high, eligible)) ?? this.take(eligible)
     if (item !== undefined) this.charge(1)
     return item
   }
 
-  /** The same; what it costs is for `charge` to say, before another is taken. Without that it cost nothing. */
+  /** By weight alone; what it costs is for `charge` to say, before another is taken. Without that it cost nothing. */
   take(eligible?: (item: T) => boolean): T | undefined {
     if (eligible !== undefined) return this.#takeEligible(eligible)
     let least: Lane<T> | undefined
@@ -82,8 +84,15 @@ export class PriorityLanes<T> {
   #takeEligible(eligible: (item: T) => boolean): T | undefined {
     const lanes = [...this.#order].sort((one, other) => one.nextTime - other.nextTime)
     for (const lane of lanes) {
-      for (const item of lane.waiting) if (eligible(item)) return this.#leave(lane, item)
+      const item = this.#first(lane, eligible)
+      if (item !== undefined) return item
     }
+    return undefined
+  }
+
+  #first(lane: Lane<T>, eligible?: (item: T) => boolean): T | undefined {
+    for (const item of lane.waiting)
+      if (eligible === undefined || eligible(item)) return this.#leave(lane, item)
     return undefined
   }
 

@@ -31,7 +31,8 @@ export class Forwarding {
   async send(request: ForwardRequest, id: string, accepted: () => void): Promise<ForwardResponse> {
     const http = httpRequestOf(request, this.#settings.request.timeoutMs, id)
     http.onAccepted = accepted
-    const stored = this.#isToKeep(request) ? await storedOf(request, http, id) : undefined
+    const made = this.#isToKeep(request) ? storedOf(request, http, id) : undefined
+    const stored = made instanceof Promise ? await made : made
     if (stored !== undefined && this.#kept !== undefined) return this.#kept.send(stored, http)
     if (request.persist === true) {
       const isDurable = this.#kept !== undefined
@@ -85,18 +86,38 @@ export class Forwarding {
 }
 
 /** Undefined for a body that can be read once only. */
-async function storedOf(
+function storedOf(
   request: ForwardRequest,
   http: HttpRequest,
   id: string,
-): Promise<StoredRequest | undefined> {
-  const body = isBlob(http.body) ? new Uint8Array(await http.body.arrayBuffer()) : inMemory(http.body)
+): StoredRequest | undefined | Promise<StoredRequest> {
+  if (isBlob(http.body))
+    return http.body.arrayBuffer().then((bytes) => storedWith(request, http, id, new Uint8Array(bytes)))
+  const body = inMemory(http.body)
   if (http.body !== undefined && body === undefined) return undefined
-  const { kept: headers, withheld } = withoutCredentials(http.headers)
+  return storedWith(request, http, id, body)
+}
+
+function storedWith(
+  request: ForwardRequest,
+  http: HttpRequest,
+  id: string,
+  body: Uint8Array | undefined,
+): StoredRequest {
   const { machine, target, method, path, timeoutMs, expiresInMs } = http
+  const { kept: headers, withheld } = withoutCredentials(http.headers)
   const acceptedAtMs = Date.now()
   return {
-    ...{ id, machine, target, method, path, headers, withheld, body, timeoutMs, acceptedAtMs },
+    id,
+    machine,
+    target,
+    method,
+    path,
+    headers,
+    withheld,
+    body,
+    timeoutMs,
+    acceptedAtMs,
     priority: http.priority ?? 'normal',
     idempotent: http.idempotent ?? isIdempotent(method),
     maxBodyBytes: request.maxBodyBytes ?? MAX_BODY_BYTES,

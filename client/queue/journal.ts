@@ -117,10 +117,11 @@ export class Journal {
   }
 
   /** Resolves when the request is on disk. @throws {TunnelError} STORE_FAILED, and it is not there */
-  async add(sequence: number, request: StoredRequest): Promise<void> {
+  add(sequence: number, request: StoredRequest): Promise<void> {
     const key = REQUEST + nameOf(sequence)
     const record = encodeRecord(request)
-    await this.#group.write([{ key, value: await this.#sealed(key, record) }])
+    const write = (value: Uint8Array) => this.#group.write([{ key, value }])
+    return this.#cipher === undefined ? write(record) : this.#cipher.seal(key, record).then(write)
   }
 
   /**
@@ -154,10 +155,6 @@ export class Journal {
   async close(): Promise<void> {
     await this.#group.close()
     await this.#store.close()
-  }
-
-  async #sealed(key: string, record: Uint8Array): Promise<Uint8Array> {
-    return this.#cipher === undefined ? record : this.#cipher.seal(key, record)
   }
 
   /** From the first time that a key is given there is nothing in the store that it has not sealed. */

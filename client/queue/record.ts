@@ -28,18 +28,29 @@ const MAGIC = 0x5451
 const VERSION = 1
 /** Magic, version, checksum, length of the head. */
 const HEADER_BYTES = 12
+/** What the checksum is of, to the end. */
+const CHECKED_FROM = 8
+
+/** A record is made here and copied out, so that each costs one allocation; larger ones are made by themselves. */
+const workbench = new Uint8Array(16_384)
+/** A character of UTF-16 is three bytes of UTF-8 at most. */
+const BYTES_OF_CHAR = 3
 
 /** `TQ`, version u16, CRC-32 of the rest u32, length of the head u32, the head as JSON, the body. */
 export function encodeRecord({ body, ...head }: StoredRequest): Uint8Array {
-  const json = encoder.encode(JSON.stringify({ ...head, hasBody: body !== undefined }))
-  const record = new Uint8Array(HEADER_BYTES + json.length + (body?.length ?? 0))
+  const json = JSON.stringify({ ...head, hasBody: body !== undefined })
+  const bodyBytes = body?.length ?? 0
+  const mostBytes = HEADER_BYTES + BYTES_OF_CHAR * json.length + bodyBytes
+  const bench = mostBytes <= workbench.length ? workbench : new Uint8Array(mostBytes)
+  const { written } = encoder.encodeInto(json, bench.subarray(HEADER_BYTES))
+  const bodyAt = HEADER_BYTES + written
+  if (body !== undefined) bench.set(body, bodyAt)
+  const record = bench.slice(0, bodyAt + bodyBytes)
   const view = new DataView(record.buffer)
   view.setUint16(0, MAGIC)
   view.setUint16(2, VERSION)
-  view.setUint32(8, json.length)
-  record.set(json, HEADER_BYTES)
-  if (body !== undefined) record.set(body, HEADER_BYTES + json.length)
-  view.setUint32(4, crc32(record.subarray(8)))
+  view.setUint32(8, written)
+  view.setUint32(4, crc32(record, CHECKED_FROM))
   return record
 }
 
@@ -48,7 +59,7 @@ export function decodeRecord(record: Uint8Array): StoredRequest {
   const view = new DataView(record.buffer, record.byteOffset, record.byteLength)
   if (record.length < HEADER_BYTES || view.getUint16(0) !== MAGIC) throw new Error('it is not a request')
   if (view.getUint16(2) !== VERSION) throw new Error(`its form ${view.getUint16(2)} is not known`)
-  if (view.getUint32(4) !== crc32(record.subarray(8))) throw new Error('its checksum is wrong')
+  if (view.getUint32(4) !== crc32(record, CHECKED_FROM)) throw new Error('its checksum is wrong')
   const bodyAt = HEADER_BYTES + view.getUint32(8)
   const json = decoder.decode(record.subarray(HEADER_BYTES, bodyAt))
   const { hasBody, ...head } = JSON.parse(json) as Omit<StoredRequest, 'body'> & { hasBody: boolean }
@@ -61,8 +72,8 @@ const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   return value
 })
 
-function crc32(bytes: Uint8Array): number {
+function crc32(bytes: Uint8Array, from: number): number {
   let crc = 0xffffffff
-  for (let at = 0; at < bytes.length; at++) crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ bytes[at]!) & 0xff]!
+  for (let at = from; at < bytes.length; at++) crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ bytes[at]!) & 0xff]!
   return (crc ^ 0xffffffff) >>> 0
 }
