@@ -4,11 +4,13 @@ import Fastify, {
   type FastifyPluginAsync,
   type FastifyPluginCallback,
 } from 'fastify'
-import type { Settings } from './config/index.ts'
+import { LiveSettings, type Settings } from './config/index.ts'
+import admin from './plugins/admin/index.ts'
 import api from './plugins/api/index.ts'
 import audit, { auditGuard } from './plugins/audit/index.ts'
 import auth from './plugins/auth/index.ts'
 import breaker from './plugins/breaker/index.ts'
+import docs, { docsRoutes } from './plugins/docs/index.ts'
 import enrolment from './plugins/enrolment/index.ts'
 import errors, { answerClientError, answerUnrouted } from './plugins/errors/index.ts'
 import forward from './plugins/forward/index.ts'
@@ -16,12 +18,18 @@ import headers from './plugins/headers/index.ts'
 import health, { healthChecks, loadGuard } from './plugins/health/index.ts'
 import lifecycle, { drainOnClose } from './plugins/lifecycle/index.ts'
 import links from './plugins/links/index.ts'
-import logging, { createLogger, logToStdout, requestLogging } from './plugins/logging/index.ts'
+import logging, {
+  createLogger,
+  levelOfSettings,
+  logToStdout,
+  requestLogging,
+} from './plugins/logging/index.ts'
 import machines from './plugins/machines/index.ts'
 import metrics, { metricsOfRoutes, metricsRoute } from './plugins/metrics/index.ts'
 import policy from './plugins/policy/index.ts'
 import pool from './plugins/pool/index.ts'
 import ratelimit from './plugins/ratelimit/index.ts'
+import settingsPlugin from './plugins/settings/index.ts'
 import sockets, { httpOptions } from './plugins/sockets/index.ts'
 import ssh from './plugins/ssh/index.ts'
 import state from './plugins/state/index.ts'
@@ -41,6 +49,9 @@ export interface BuildOptions {
    * may use, and the routes, for which their hooks hold.
    */
   plugins?: readonly Plugin[]
+  /** Where the settings came from, and how to read them there again (SIGHUP). */
+  sources?: ReadonlyMap<string, string>
+  reread?: () => { settings: Settings; sources: ReadonlyMap<string, string> }
   /** Where the log goes; default stdout. */
   logStream?: { write(line: string): void; readonly problem?: string | undefined }
 }
@@ -76,9 +87,12 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
   const { heartbeat, streams, compression, shutdown } = settings
   try {
     // The ground: what every other may need.
+    const live = new LiveSettings(settings, options.sources, options.reread)
+    await use('tunnel-settings', settingsPlugin, { live })
     await use('tunnel-lifecycle', lifecycle, {})
     await use('tunnel-health-checks', healthChecks, {})
     await use('tunnel-logging', logging, { slowMs: settings.request.slowMs, output })
+    await use('tunnel-log-level', levelOfSettings, settings.log)
     await use('tunnel-audit', audit, { ...settings.audit, stateDir: settings.state.dir, settings })
     await use('tunnel-headers', headers, { isTls: server.tls !== undefined })
     await use('tunnel-metrics', metrics, {})
@@ -111,11 +125,14 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-load-guard', loadGuard, settings.health)
     await use('tunnel-audit-guard', auditGuard, settings.audit)
     for (const plugin of plugins) if (!replaced.has(plugin)) await registerCustom(app, plugin)
+    await use('tunnel-docs', docs, { docs: server.docs })
     // The doors.
     const linkOptions = { heartbeat, streams, limits, compression, shutdown, origins: server.origins }
     await use('tunnel-links', links, linkOptions)
     await use('tunnel-api', api, { origins: server.origins })
     await use('tunnel-enrolment', enrolment, settings.enrolment)
+    await use('tunnel-admin', admin, {})
+    await use('tunnel-docs-page', docsRoutes, { docs: server.docs })
     await use('tunnel-health', health, {})
     await use('tunnel-metrics-route', metricsRoute, { ...settings.metrics, behindProxy })
     await use('tunnel-drain-on-close', drainOnClose, {})

@@ -39,6 +39,8 @@ export const COMMANDS = {
   down: { summary: 'end that link', load: () => import('./commands/down.ts') },
   machines: { summary: 'what is on line', load: () => import('./commands/machines.ts') },
   status: { summary: 'how the proxy is', load: () => import('./commands/status.ts') },
+  sessions: { summary: 'the streams that are open', load: () => import('./commands/sessions.ts') },
+  'sessions end': { summary: 'end one of them', load: () => import('./commands/sessions-end.ts') },
   diagnose: {
     summary: 'try every hop of the way, and name the first that fails',
     load: () => import('./commands/diagnose.ts'),

@@ -89,6 +89,7 @@ const EXIT_OF: Record<ErrorCode, number> = {
   REQUEST_INVALID: EXIT.failure,
   ROUTE_UNKNOWN: EXIT.failure,
   CONFIG_INVALID: EXIT.usage,
+  CONFIG_CHANGED: EXIT.failure,
 }
 
 /** An error as the person is told of it. */

@@ -7,19 +7,22 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 /**
  * Resolves with the first signal that asks this process to end; the next one ends it at once.
  * @param unattended without a terminal a hang-up is not for us: `nohup` asks for that, and Node has undone it
+ * @param hangUp called instead at a hang-up that is not for us
  * @param hurry called at the second signal, if there is such a thing; then it is the third that ends the process
  */
 export function stopSignal({
   unattended = false,
+  hangUp,
   hurry,
 }: {
   unattended?: boolean
+  hangUp?: () => void
   hurry?: () => void
 } = {}): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     let asked = 0
     const onSignal = (signal: NodeJS.Signals): void => {
-      if (signal === 'SIGHUP' && unattended && !isatty(0) && !isatty(1)) return
+      if (signal === 'SIGHUP' && unattended && !isatty(0) && !isatty(1)) return hangUp?.()
       asked++
       if (asked === 1) resolve(signal)
       else if (asked === 2 && hurry !== undefined) hurry()

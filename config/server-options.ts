@@ -30,6 +30,10 @@ export const ServerOptions = Type.Object(
           'connections at once from one address that have not become a link; by default a quarter of all',
       }),
     ),
+    docs: Type.Boolean({
+      default: true,
+      description: 'whether GET docs shows the routes, as OpenAPI and as a page',
+    }),
     tls: Type.Optional(
       Type.Object(
         {

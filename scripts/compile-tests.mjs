@@ -21,7 +21,7 @@ const FOR_PROGRAMS = [
 ]
 
 /** Programs of their own, which the tests start and do not contain. */
-const OUTSIDE = /^(esbuild|playwright-core|tsx|typescript)(\/|$)/
+const OUTSIDE = /^(@fastify\/swagger-ui|esbuild|playwright-core|tsx|typescript)(\/|$)/
 
 /**
  * Modules that several files share are compiled once, and stay one module within a process. So is the command, with

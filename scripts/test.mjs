@@ -18,7 +18,7 @@ const COVERAGE_FLOOR = 94
 const GROUPS = [
   /\btest\/(protocol|dial)\//,
   /\btest\/(client|config|agent|examples)\//,
-  /\btest\/plugins\/(api|audit|auth|breaker|dependencies|errors|health|logging|metrics|policy|ratelimit|state)\b/,
+  /\btest\/plugins\/(admin|api|audit|auth|breaker|dependencies|errors|health|logging|metrics|policy|ratelimit|state)\b/,
   /\btest\/plugins\/(enrolment|machines|pool|sockets|ssh)\b/,
   /\btest\/plugins\/forward\/http\//,
   /\btest\/plugins\/forward\/(?!life|http\/)/,

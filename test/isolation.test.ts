@@ -86,6 +86,25 @@ const ROUTES: Record<string, Entry> = {
   'POST /auth/revoke': {
     ...{ asks: 'user', path: '/auth/revoke', body: { sub: 'alice' }, other: 'FORBIDDEN', agent: 'FORBIDDEN' },
   },
+  // Of the caller alone, unless an admin asks.
+  'GET /sessions': { asks: 'user', path: '/sessions', other: OK, agent: OK },
+  'DELETE /sessions/:id': {
+    ...{
+      asks: 'user',
+      path: `/sessions/${'0'.repeat(32)}`,
+      other: 'UNKNOWN_STREAM',
+      agent: 'UNKNOWN_STREAM',
+    },
+  },
+  'GET /diagnostics': { asks: 'user', path: '/diagnostics', other: OK, agent: OK },
+  'GET /config': { asks: 'user', path: '/config', other: 'FORBIDDEN', agent: 'FORBIDDEN' },
+  'PATCH /config': { asks: 'user', path: '/config', body: {}, other: 'FORBIDDEN', agent: 'FORBIDDEN' },
+  'GET /docs': { asks: 'none', path: '/docs' },
+  'GET /docs/json': { asks: 'none', path: '/docs/json' },
+  'GET /docs/yaml': { asks: 'none', path: '/docs/yaml' },
+  'GET /docs/static/index.html': { asks: 'none', path: '/docs/static/index.html' },
+  'GET /docs/static/swagger-initializer.js': { asks: 'none', path: '/docs/static/swagger-initializer.js' },
+  'GET /docs/static/*': { asks: 'none', path: '/docs/static/swagger-ui.css' },
   'GET /health': { asks: 'none', path: '/health' },
   'GET /health/ready': { asks: 'none', path: '/health/ready' },
   'GET /metrics': { asks: 'metrics', path: '/metrics', other: 'TOKEN_INVALID', agent: 'TOKEN_INVALID' },
@@ -190,7 +209,7 @@ async function startScene(t: TestContext): Promise<Scene> {
   const metricsToken = 'a token for the metrics alone'
   const set = [
     ...[`auth.issuer=${ISSUER}`, `auth.audience=${AUDIENCE}`, `auth.jwks.url=${server.url}`],
-    ...['log.level=trace', `metrics.token=${metricsToken}`],
+    ...['log.level=trace', `metrics.token=${metricsToken}`, 'server.docs=true'],
     ...['rateLimit.tiers.premium.perMinute=1', 'rateLimit.tiers.premium.burst=1'],
   ]
   const proxy = await startProxy(t, { set, plugins: [watch] })

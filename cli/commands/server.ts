@@ -55,19 +55,31 @@ export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const flags = made.opts<ServerFlags>()
-  const loaded = load(flags)
-  const { settings } = loaded
+  const first = load(flags)
   const isTerminal = process.stdout.isTTY === true
   // Beside the text for the person, only what needs attention; asked for, or in a pipe, everything.
-  const isBrief = isTerminal && !loaded.sources.has('log.level')
-  if (isBrief) settings.log.level = 'warn'
+  const isBrief = isTerminal && !first.sources.has('log.level')
+  const reread = () => load(flags, isBrief)
+  const loaded = isBrief ? reread() : first
+  const { settings, sources } = loaded
 
   const plugins = await Promise.all((flags.plugin ?? []).map(loadPlugin))
   // Late, so that help and a wrong setting are told at once.
   const { buildServer } = await import('../../server.ts')
-  const app = await buildServer({ settings, plugins, ...(isBrief && { logStream: terminalLog() }) })
+  const app = await buildServer({
+    settings,
+    sources,
+    reread,
+    plugins,
+    ...(isBrief && { logStream: terminalLog() }),
+  })
   // A second signal: stop waiting for what is still under way.
-  const stopped = stopSignal({ unattended: true, hurry: () => void app.lifecycle.drain(0) })
+  const stopped = stopSignal({
+    unattended: true,
+    hangUp: () => app.reloadSettings(),
+    hurry: () => void app.lifecycle.drain(0),
+  })
+  process.on('SIGUSR2', () => app.toggleDebugLog())
   const broken = uncaughtError(app.log)
   try {
     await app.listen({ host: settings.server.host, port: settings.server.port })
@@ -107,10 +119,11 @@ function uncaughtError(log: FastifyBaseLogger): Promise<typeof UNCAUGHT> {
   })
 }
 
-function load(flags: ServerFlags): LoadedSettings {
+function load(flags: ServerFlags, isBrief = false): LoadedSettings {
   const named = [
     ...(flags.host === undefined ? [] : [{ name: '--host', path: 'server.host', value: flags.host }]),
     ...(flags.port === undefined ? [] : [{ name: '--port', path: 'server.port', value: flags.port }]),
+    ...(isBrief ? [{ name: 'of a terminal', path: 'log.level', value: 'warn' }] : []),
   ]
   return loadSettings({ profile: flags.profile, file: flags.config, flags: [...(flags.set ?? []), ...named] })
 }

@@ -49,6 +49,7 @@ const REPLIES: Record<ErrorCode, Reply> = {
   TOO_MANY_STREAMS: REPLY.failed,
   POOL_EXHAUSTED: REPLY.failed,
   OVERLOADED: REPLY.failed,
+  CONFIG_CHANGED: REPLY.failed,
   QUEUE_FULL: REPLY.failed,
   INTERNAL: REPLY.failed,
   CHANNEL_OPEN_FAILED: REPLY.failed,

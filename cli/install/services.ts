@@ -35,9 +35,13 @@ export interface AgentChoice {
   profile?: string | undefined
 }
 
-function service(kind: 'server' | 'agent', unit: Omit<Unit, 'stopSeconds'>, folder = SYSTEM_UNITS): Service {
+function service(
+  kind: 'server' | 'agent',
+  unit: Omit<Unit, 'stopSeconds' | 'reloads'>,
+  folder = SYSTEM_UNITS,
+): Service {
   const unitName = `${NAME}-${kind}.service`
-  const content = unitText({ ...unit, stopSeconds: STOP_SECONDS[kind] })
+  const content = unitText({ ...unit, stopSeconds: STOP_SECONDS[kind], reloads: kind === 'server' })
   return { unitName, files: [{ path: join(folder, unitName), content, mode: 0o644, isUnit: true }] }
 }
 

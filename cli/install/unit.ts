@@ -14,6 +14,8 @@ export interface Unit {
   stateFolder?: string
   /** How long it may take to stop, in s. */
   stopSeconds: number
+  /** It reads its settings again at a hang-up. */
+  reloads: boolean
 }
 
 const MARK =
@@ -65,6 +67,7 @@ export function unitText(unit: Unit): string {
     '',
     '[Service]',
     `ExecStart=${commandLine(unit)}`,
+    ...(unit.reloads ? ['ExecReload=/bin/kill -HUP $MAINPID'] : []),
     ...given,
     ...credentials.map(({ name, file }) => `LoadCredential=${name}:${file.replaceAll('%', '%%')}`),
     // What cannot be mended by trying again: usage, authentication, refused.

@@ -1,4 +1,5 @@
 import { STREAM_KINDS, type StreamKind } from '../../protocol/codec/heads.ts'
+import { streamState } from './reports.ts'
 import type { Session } from './sessions.ts'
 
 /** A stream is `suspended` while its client has no link here. */
@@ -11,8 +12,7 @@ export function* countStreams(sessions: Iterable<Session>): Generator<[StreamKin
   for (const { passages } of sessions) {
     for (const { context, stage } of passages.values()) {
       const ofKind = counts.get(context.head.kind)
-      if (ofKind === undefined || stage === 'over') continue
-      ofKind[stage === 'open' || stage === 'suspended' ? stage : 'opening']++
+      if (ofKind !== undefined && stage !== 'over') ofKind[streamState(stage)]++
     }
   }
   for (const [kind, states] of counts) {

@@ -40,7 +40,12 @@ export function measure(
     tunnelMetrics.requests.inc({ kind, outcome: error?.code ?? 'ok' })
     if (error === undefined && timed)
       tunnelMetrics.requestLatencyMs.observe({ kind }, durationMs, traceIdOf(context))
-    if (error !== undefined && !NO_ERRORS.has(error.code)) tunnelMetrics.countError(error)
+    if (error === undefined || NO_ERRORS.has(error.code)) return
+    tunnelMetrics.countError(error)
+    const { user, machine, correlationId } = context
+    const { code, publicMessage: message } = error
+    const at = new Date().toISOString()
+    shared.recentErrors.add({ at, user: user.sub, machine, kind, code, message, correlationId })
   })
 }
 

@@ -14,6 +14,7 @@ export type {
   TunnelHookContexts,
   TunnelHookName,
 } from './hooks.ts'
+export type { RecentError, StreamReport, Usage } from './reports.ts'
 export type { OpenerLink, Streams } from './streams.ts'
 
 declare module 'fastify' {

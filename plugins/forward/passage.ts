@@ -7,6 +7,7 @@ import { askToGoOn, askToOpen } from './admission.ts'
 import { type Ending, measure, tell, traceIdOf } from './ending.ts'
 import { goneElsewhere, windowOver } from './errors.ts'
 import type { LinkContext, OpenContext } from './hooks.ts'
+import { type StreamReport, streamState } from './reports.ts'
 import type { PassageSession } from './sessions.ts'
 import type { PassageShared } from './shared.ts'
 
@@ -15,6 +16,7 @@ export type PassageStage = 'asking' | 'admitted' | 'open' | 'suspended' | 'over'
 
 /** Between whom a stream is. */
 export interface StreamParties {
+  readonly id: string
   /** Whose token it stands on now. */
   readonly user: User
   readonly machine: string
@@ -103,6 +105,19 @@ export class Passage implements StreamParties {
   }
   get user(): User {
     return this.#opener?.user ?? this.context.user
+  }
+
+  /** What may be told of it. */
+  describe(): StreamReport {
+    const { user, machine, head, mode, target, connectionId, correlationId } = this.context
+    const ageMs = this.#sinceBeginMs()
+    return {
+      ...{ id: this.id, user: user.sub, machine, kind: head.kind, mode, priority: head.priority ?? 'normal' },
+      ...{ state: streamState(this.#stage), since: new Date(Date.now() - ageMs).toISOString() },
+      ...{ bytesIn: this.#bytesIn, bytesOut: this.#bytesOut, connectionId, correlationId },
+      ...(this.#owner !== undefined && { owner: this.#owner }),
+      ...(target !== undefined && { target }),
+    }
   }
 
   /** Whether `head` asks for this stream: what was authorised under its id counts for nothing else. */

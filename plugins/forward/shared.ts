@@ -5,6 +5,7 @@ import type { User } from '../auth/index.ts'
 import type { Route } from '../machines/index.ts'
 import type { TunnelMetrics } from '../metrics/index.ts'
 import type { OpenContext, TunnelHooks } from './hooks.ts'
+import type { RecentErrors } from './reports.ts'
 
 /** What a stream's way is built on; read at each use, so that a custom plugin may replace any of it. */
 export interface PassageServices {
@@ -37,4 +38,5 @@ export interface PassageShared {
   readonly slowMs: number
   /** Payload since it was last counted: no metric is counted for each frame. */
   readonly bytes: Record<OpenContext['mode'], { in: number; out: number }>
+  readonly recentErrors: RecentErrors
 }

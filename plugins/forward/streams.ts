@@ -19,6 +19,7 @@ import { Opens } from './opens.ts'
 import type { RequestOptions } from './options.ts'
 import { StreamOwners } from './owners.ts'
 import { Passage, type StreamParties } from './passage.ts'
+import { type RecentError, RecentErrors, type StreamReport, type Usage, usageOf } from './reports.ts'
 import { Resumes } from './resumes.ts'
 import { Relays } from './sealed/relays.ts'
 import { type Session, Sessions } from './sessions.ts'
@@ -71,6 +72,7 @@ export class Streams {
       clock,
       slowMs: request.slowMs,
       bytes: { sealed: { in: 0, out: 0 }, inspected: { in: 0, out: 0 } },
+      recentErrors: new RecentErrors(),
     }
     this.#sessions = new Sessions(
       streams,
@@ -191,6 +193,29 @@ export class Streams {
       carried.in = 0
       carried.out = 0
     }
+  }
+
+  /** The streams of one user, or of all. */
+  list(userId?: string): StreamReport[] {
+    return this.#sessionsOf(userId).flatMap(({ passages }) =>
+      [...passages.values()].filter(({ isOver }) => !isOver).map((passage) => passage.describe()),
+    )
+  }
+
+  /** What each user has here, or one of them. */
+  usage(userId?: string): Usage[] {
+    return this.#sessionsOf(userId).map(usageOf)
+  }
+
+  /** The errors that streams ended with of late, the newest first. */
+  recentErrors(userId?: string): RecentError[] {
+    return this.#shared.recentErrors.list(userId)
+  }
+
+  #sessionsOf(userId: string | undefined): Session[] {
+    if (userId === undefined) return [...this.#sessions.all()]
+    const session = this.#sessions.of(userId)
+    return session === undefined ? [] : [session]
   }
 
   /** Ends the streams that `isMeant` picks, whether or not they have a link now. */

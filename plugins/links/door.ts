@@ -5,7 +5,7 @@ import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import { type Hello, PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
 import type { LinkHandlers } from '../../protocol/link/handlers.ts'
 import { Link } from '../../protocol/link/link.ts'
-import type { Transport } from '../../protocol/link/transport.ts'
+import type { Transport, TransportKind } from '../../protocol/link/transport.ts'
 import type { AuditEvent } from '../audit/index.ts'
 import type { User } from '../auth/index.ts'
 import type { LinkContext } from '../forward/index.ts'
@@ -47,7 +47,7 @@ export class LinkDoor {
   readonly #options: WebSocketPluginOptions
   /** Tells a peer whether two links end at the same proxy. */
   readonly #instance = randomUUID()
-  readonly links = new Map<Link, LinkContext>()
+  readonly links = new Map<Link, StandingLink>()
   readonly #work = new UserWork()
 
   constructor(app: FastifyInstance, options: WebSocketPluginOptions) {
@@ -80,11 +80,12 @@ export class LinkDoor {
     const connectionId = randomUUID()
     const log = request.log.child({ connectionId })
     const userId = request.user.sub
-    const context: LinkContext = {
+    const context: StandingLink = {
       user: request.user,
       role,
       connectionId,
       correlationId: request.id,
+      since: new Date(),
       log,
     }
     const since = performance.now()
@@ -237,6 +238,37 @@ export class LinkDoor {
 
   #clients = 0
   #onLastClientGone: (() => void) | undefined
+}
+
+interface StandingLink extends LinkContext {
+  /** When it was accepted. */
+  readonly since: Date
+}
+
+/** A link that stands, as its user and an administrator see it. */
+export interface LinkReport {
+  connectionId: string
+  user: string
+  role: 'client' | 'agent'
+  machine?: string
+  software?: string
+  transport: TransportKind
+  since: string
+  streams: number
+  unsentBytes: number
+  rttMs?: number
+}
+
+export function describe(link: Link, context: StandingLink): LinkReport {
+  const { user, role, machine, connectionId, since } = context
+  const { peer, transport, streamCount: streams, bufferedBytes, rttMs } = link
+  return {
+    ...{ connectionId, user: user.sub, role, transport, since: since.toISOString(), streams },
+    unsentBytes: bufferedBytes,
+    ...(machine !== undefined && { machine }),
+    ...(peer !== undefined && { software: peer.software }),
+    ...(rttMs !== undefined && { rttMs }),
+  }
 }
 
 export function unsentBytes(links: Iterable<Link>): number {

@@ -6,7 +6,7 @@ import { OFFSET_HEADER, SESSION_HEADER } from '../../protocol/link/http-uplink.t
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
 import { AgentLinks } from './agents.ts'
 import { ClientLinks } from './clients.ts'
-import { LinkDoor, unsentBytes } from './door.ts'
+import { describe, LinkDoor, type LinkReport, unsentBytes } from './door.ts'
 import {
   notAnUpgrade,
   offsetInvalid,
@@ -19,9 +19,13 @@ import { type HttpSession, HttpSessions } from './http-session.ts'
 import type { WebSocketPluginOptions } from './options.ts'
 import { openStream, postToStream } from './schemas.ts'
 
+export type { LinkReport } from './door.ts'
+
 export interface Links {
   /** Links that stand. */
   readonly count: number
+  /** Those of one user, or of all. */
+  list(userId?: string): LinkReport[]
 }
 
 declare module 'fastify' {
@@ -50,6 +54,10 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
   const links: Links = {
     get count() {
       return door.links.size
+    },
+    list(userId) {
+      const all = [...door.links].filter(([, { user }]) => userId === undefined || user.sub === userId)
+      return all.map(([link, context]) => describe(link, context))
     },
   }
   app.decorate('links', links)

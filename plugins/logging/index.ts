@@ -4,10 +4,18 @@ import fp from 'fastify-plugin'
 import { systemClock } from '../../protocol/clock.ts'
 import { LineSampler } from '../../protocol/line-sampler.ts'
 import { CORRELATION_HEADER, correlationIdOf } from './correlation.ts'
+import type { LogOptions } from './options.ts'
 
 export { CORRELATION_HEADER } from './correlation.ts'
 export { createLogger } from './logger.ts'
 export { type LogOutput, logToStdout } from './output.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The log tells everything from now on, or again what the settings say. */
+    toggleDebugLog(): void
+  }
+}
 
 export interface LoggingOptions {
   /** A request that took longer is a WARN, in ms. */
@@ -82,6 +90,23 @@ async function loggingPlugin(app: FastifyInstance, { slowMs, output }: LoggingOp
       app.log.info({ context: { status, leftOut } }, 'requests that were left out of the log')
   })
 }
+
+/** The level follows the settings, for every child too that has no level of its own. */
+export const levelOfSettings = fp<LogOptions>(
+  async (app, options) => {
+    let isDebugging = false
+    app.settings.onChange(() => {
+      app.log.level = options.level
+    })
+    app.decorate('toggleDebugLog', () => {
+      isDebugging = !isDebugging
+      app.settings.patch({ log: { level: isDebugging ? 'debug' : null } })
+      app.log.warn({ context: { level: options.level } }, 'the level of the log was changed by a signal')
+      app.audit.record({ event: 'config.changed', details: { 'log.level': options.level } })
+    })
+  },
+  { name: 'tunnel-log-level', fastify: '5.x', dependencies: ['tunnel-settings'] },
+)
 
 export default fp(loggingPlugin, {
   name: 'tunnel-logging',

@@ -19,6 +19,7 @@ import {
   tooManyMachines,
 } from './errors.ts'
 import { describe, type HostKey, lineOf } from './host-keys.ts'
+import { HostTrials } from './host-trials.ts'
 import type { ConfiguredMachine, MachinesOptions } from './options.ts'
 import {
   enrolledAs,
@@ -29,7 +30,6 @@ import {
   trusted,
 } from './records.ts'
 import type { Route } from './route.ts'
-import { Trials } from './trials.ts'
 
 type ForgottenListener = (owner: string, name: string, error: TunnelError) => void
 type KeysListener = (
@@ -48,7 +48,7 @@ export class MachineDirectory {
   readonly #onForgotten: ForgottenListener[] = []
   readonly #onKeysChanged: KeysListener[] = []
 
-  readonly #trials = new Map<string, Trials>()
+  readonly #trials: HostTrials
 
   /** @param probeMs how often each machine's SSH server is tried; 0: never */
   constructor(
@@ -60,11 +60,7 @@ export class MachineDirectory {
   ) {
     this.#configured = configured
     this.#agents = new Agents(streams, clock, probeMs)
-    for (const [name, { host, port }] of Object.entries(configured)) {
-      const trials = new Trials(() => dialTcp(host, port), probeMs, clock)
-      this.#trials.set(name, trials)
-      trials.start()
-    }
+    this.#trials = new HostTrials(configured, probeMs, clock)
     this.#records = new MachineRecords(state)
     this.#state = state
   }
@@ -116,7 +112,7 @@ export class MachineDirectory {
     if (configured !== undefined) {
       const hostKeys = [describe(configured.hostKey)]
       const { user: sshUser } = configured
-      const trial = this.#trials.get(name)?.last
+      const trial = this.#trials.last(name)
       return {
         ...{ owner, name, source: 'configured', online: true, sshUser, hostKeys, hostKeyChanged: false },
         ...(trial !== undefined && { tried: trial }),
@@ -263,7 +259,7 @@ export class MachineDirectory {
   }
 
   close(): void {
-    for (const trials of this.#trials.values()) trials.stop()
+    this.#trials.close()
     this.#agents.close()
   }
 }

@@ -35,13 +35,12 @@ declare module 'fastify' {
 
 export default fp<PoolOptions>(
   async (app, options) => {
-    const { keepAliveMs } = options
     const pool = new ConnectionPool<SSHConnection>(
       options,
       ({ userId, route, signal }) =>
         // The breaker guards the connecting itself: many requests share one attempt, and it is one failure.
         app.breaker.run({ user: userId, owner: route.owner, machine: route.name }, () =>
-          app.ssh.connect({ userId, route, signal, keepAliveMs }),
+          app.ssh.connect({ userId, route, signal, keepAliveMs: options.keepAliveMs }),
         ),
       systemClock,
       { waited: (ms) => app.tunnelMetrics.poolWaitMs.observe({}, ms) },

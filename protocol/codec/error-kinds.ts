@@ -78,7 +78,8 @@ const KINDS = [
   { category: 'network', status: 499, codes: ['ABORTED'] },
   // FILE_FAILED is of a client that copies files: nothing that crosses a link.
   { category: 'configuration', status: 500, codes: ['CONFIG_INVALID', 'FILE_FAILED'] },
-  // Of routes alone: a request whose form is wrong, and one for which there is no route.
+  // Of routes alone: a change of what has changed meanwhile, a request whose form is wrong, and one for which there is no route.
+  { category: 'configuration', status: 412, codes: ['CONFIG_CHANGED'] },
   { category: 'protocol', status: 400, codes: ['REQUEST_INVALID'] },
   { category: 'protocol', status: 404, codes: ['ROUTE_UNKNOWN'] },
 ] as const satisfies readonly (ErrorKind & { readonly codes: readonly string[] })[]

@@ -65,6 +65,7 @@ const SUGGESTIONS: Record<ErrorCode, string> = {
   REQUEST_INVALID: SAME_VERSION,
   ROUTE_UNKNOWN: 'see that the address is that of a proxy, of the same version as this command',
   CONFIG_INVALID: '',
+  CONFIG_CHANGED: 'read the settings again, then change them',
 }
 
 /** Where a code alone does not say what helps. */

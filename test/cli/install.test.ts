@@ -18,6 +18,7 @@ test('a unit quotes what systemd would read, and is known again by its mark unti
     credentials: [{ name: 'token', file: '/etc/t', variable: 'TUNNEL_TOKEN_FILE' }],
     account: 'tunnel-agent',
     stopSeconds: 5,
+    reloads: true,
   })
   assert.match(
     text,

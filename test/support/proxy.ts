@@ -22,6 +22,7 @@ const GENEROUS = [
   // A busy machine is no reason for a test to fail, and no test counts on connections that nobody asked for.
   'health.maxLagMs=60000',
   'health.probeMs=0',
+  'server.docs=false',
   'rateLimit.perIpPerMinute=1000000',
   'rateLimit.penalties.minMs=86400000',
   'rateLimit.tiers.enterprise.perMinute=1000000',

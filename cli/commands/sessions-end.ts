@@ -1,0 +1,28 @@
+import { ask } from '../api.ts'
+import { type CommonOptions, command, parse } from '../command.ts'
+import { accessFrom } from '../credentials.ts'
+import type { Definition } from '../definition.ts'
+import { EXIT, UsageError } from '../failure.ts'
+
+export const definition: Definition = {
+  name: 'sessions end',
+  does: [
+    'Ends a live stream of yours, or with a token of the role admin of any user. Whoever has it is told that it was ended,',
+    'and the proxy records who did it.',
+  ].join(' '),
+  examples: ['tunnel sessions end 0f3a5c7be1d94e2f8a6b0c1d2e3f4a5b'],
+  arguments: [{ name: '<id>', does: 'as `tunnel sessions` shows it' }],
+}
+
+const ID = /^[0-9a-f]{32}$/
+
+export async function run(argv: string[]): Promise<number> {
+  const made = parse(command(definition), argv)
+  if (made === undefined) return EXIT.ok
+  const options = made.opts<CommonOptions>()
+  const [id = ''] = made.args
+  if (!ID.test(id)) throw new UsageError('an id has 32 hex digits, as `tunnel sessions` shows it')
+  await ask(accessFrom(options), `sessions/${id}`, 'DELETE')
+  process.stdout.write(options.json === true ? `${JSON.stringify({ ended: id })}\n` : `${id} is ended\n`)
+  return EXIT.ok
+}

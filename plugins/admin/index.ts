@@ -1,0 +1,72 @@
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { packageVersion } from '../../dial/software.ts'
+import { configRoutes } from './config.ts'
+import { endedByRequest, sessionUnknown } from './errors.ts'
+import * as schemas from './schemas.ts'
+
+async function adminPlugin(app: FastifyInstance): Promise<void> {
+  app.addHook('onRequest', app.limitByIp)
+  await app.register(configRoutes)
+  await app.register(liveRoutes)
+}
+
+/** Whose things a caller sees: an administrator everybody's, any other their own. */
+function seenBy({ user }: FastifyRequest): string | undefined {
+  return user.roles.includes('admin') ? undefined : user.sub
+}
+
+/** What is there now. */
+async function liveRoutes(app: FastifyInstance): Promise<void> {
+  app.addHook('onRequest', app.requireUser)
+  const routes = app.withTypeProvider<TypeBoxTypeProvider>()
+
+  routes.get('/api/tunnel/sessions', { schema: schemas.listSessions }, async (request) =>
+    app.forward.list(seenBy(request)),
+  )
+
+  routes.delete(
+    '/api/tunnel/sessions/:id',
+    { schema: schemas.endSession, onRequest: app.requireRecord },
+    async (request, reply) => {
+      const { user, params, id: correlationId } = request
+      const session = app.forward.list(seenBy(request)).find(({ id }) => id === params.id)
+      // Whoever has a machine has its agent's token, and must not end what its owner does there.
+      if (session === undefined || user.roles.includes('agent')) throw sessionUnknown()
+      const { id, machine, kind } = session
+      app.forward.end((stream) => stream.id === id, endedByRequest(session.user === user.sub))
+      const details = { streamId: id, kind, by: user.sub }
+      app.audit.record({ event: 'stream.ended', userId: session.user, machine, correlationId, details })
+      return reply.code(204).send(null)
+    },
+  )
+
+  const startedMs = performance.now()
+  routes.get('/api/tunnel/diagnostics', { schema: schemas.diagnostics }, async (request) => {
+    const whose = seenBy(request)
+    const isTheirs = ({ user }: { user: string }): boolean => whose === undefined || user === whose
+    const users = app.forward.usage(whose)
+    return {
+      version: packageVersion(),
+      uptimeSeconds: Math.floor((performance.now() - startedMs) / 1_000),
+      links: app.links.list(whose),
+      sessions: app.forward.list(whose),
+      pool: app.pool.states(whose),
+      waiting: users.reduce((sum, { user }) => sum + app.pool.waiting(user), 0),
+      circuits: app.breaker.states().filter(isTheirs),
+      errors: app.forward.recentErrors(whose),
+      users,
+    }
+  })
+}
+
+export default fp(adminPlugin, {
+  name: 'tunnel-admin',
+  fastify: '5.x',
+  encapsulate: true,
+  dependencies: [
+    ...['tunnel-settings', 'tunnel-audit', 'tunnel-audit-guard', 'tunnel-auth', 'tunnel-ratelimit'],
+    ...['tunnel-breaker', 'tunnel-pool', 'tunnel-forward', 'tunnel-links'],
+  ],
+})

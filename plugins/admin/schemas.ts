@@ -1,0 +1,111 @@
+import { Type } from 'typebox'
+
+const optional = (schema: ReturnType<typeof Type.String>) => Type.Optional(schema)
+
+const Setting = Type.Object({
+  path: Type.String({ description: 'section.name' }),
+  value: Type.Unknown({ description: 'secrets are masked' }),
+  source: Type.String({ description: 'default, a profile, a file, a variable, a flag, or PATCH config' }),
+  live: Type.Boolean({ description: 'it may be changed while the proxy runs' }),
+  needsRestart: Type.Boolean({ description: 'its source has another value, which waits for a restart' }),
+})
+
+export const getConfig = {
+  summary: 'The settings that hold, and where each came from; ETag names their version',
+  response: { 200: Type.Object({ settings: Type.Array(Setting) }) },
+}
+
+export const patchConfig = {
+  summary: 'Changes settings while the proxy runs, all that are named or none',
+  description:
+    'A JSON merge patch (RFC 7396). If-Match names the version that it was made for. What is set so holds until the process ends or null gives it back to the other sources.',
+  headers: Type.Object({ 'if-match': optional(Type.String({ maxLength: 64 })) }),
+  body: Type.Object({}, { additionalProperties: true }),
+  response: {
+    200: Type.Object({ changed: Type.Array(Type.String()), needRestart: Type.Array(Type.String()) }),
+  },
+}
+
+const Session = Type.Object({
+  id: Type.String(),
+  user: Type.String(),
+  machine: Type.String(),
+  owner: optional(Type.String()),
+  kind: Type.String(),
+  mode: Type.String({ description: '`sealed` or `inspected`' }),
+  target: optional(Type.String()),
+  priority: Type.String(),
+  state: Type.String({ description: '`opening`, `open` or `suspended`' }),
+  since: Type.String(),
+  bytesIn: Type.Integer({ description: 'towards the machine' }),
+  bytesOut: Type.Integer(),
+  connectionId: Type.String(),
+  correlationId: Type.String(),
+})
+
+export const listSessions = {
+  summary: "The caller's live streams; an admin's question is answered with everybody's",
+  response: { 200: Type.Array(Session) },
+}
+
+export const endSession = {
+  summary: 'Ends a live stream',
+  params: Type.Object({ id: Type.String({ pattern: '^[0-9a-f]{32}$' }) }),
+  response: { 204: Type.Null() },
+}
+
+const Link = Type.Object({
+  connectionId: Type.String(),
+  user: Type.String(),
+  role: Type.String(),
+  machine: optional(Type.String()),
+  software: optional(Type.String()),
+  transport: Type.String(),
+  since: Type.String(),
+  streams: Type.Integer(),
+  unsentBytes: Type.Integer(),
+  rttMs: Type.Optional(Type.Number()),
+})
+
+const Circuit = Type.Object({
+  user: Type.String(),
+  owner: Type.String(),
+  machine: Type.String(),
+  state: Type.String({ description: '`closed`, `open` or `half_open`' }),
+  retryAfterMs: Type.Number(),
+})
+
+export const diagnostics = {
+  summary: "What the caller has at this proxy; an admin's question is answered with what everybody has",
+  response: {
+    200: Type.Object({
+      version: Type.String(),
+      uptimeSeconds: Type.Integer(),
+      links: Type.Array(Link),
+      sessions: Type.Array(Session),
+      pool: Type.Object({ connecting: Type.Integer(), idle: Type.Integer(), busy: Type.Integer() }),
+      waiting: Type.Integer({ description: 'requests that wait for an SSH channel' }),
+      circuits: Type.Array(Circuit),
+      errors: Type.Array(
+        Type.Object({
+          at: Type.String(),
+          user: Type.String(),
+          machine: Type.String(),
+          kind: Type.String(),
+          code: Type.String(),
+          message: Type.String(),
+          correlationId: Type.String(),
+        }),
+        { description: 'what streams ended with of late, the newest first' },
+      ),
+      users: Type.Array(
+        Type.Object({
+          user: Type.String(),
+          links: Type.Integer(),
+          streams: Type.Integer(),
+          bufferBytes: Type.Integer({ description: 'what their streams hold in this process' }),
+        }),
+      ),
+    }),
+  },
+}

@@ -1,0 +1,71 @@
+import type { Priority, StreamKind } from '../../protocol/codec/heads.ts'
+import type { CountedState } from './counts.ts'
+import type { Session } from './sessions.ts'
+
+/** A stream that is here, as its user and an administrator see it. */
+export interface StreamReport {
+  id: string
+  user: string
+  machine: string
+  /** The machine's; absent until it has been admitted. */
+  owner?: string
+  kind: StreamKind
+  mode: 'sealed' | 'inspected'
+  target?: string
+  priority: Priority
+  state: CountedState
+  since: string
+  /** Towards the machine. */
+  bytesIn: number
+  bytesOut: number
+  connectionId: string
+  correlationId: string
+}
+
+/** How a stream stands, as `tunnel_streams` has it. */
+export function streamState(stage: string): CountedState {
+  return stage === 'open' || stage === 'suspended' ? stage : 'opening'
+}
+
+/** Why a stream ended that did not end in order. */
+export interface RecentError {
+  at: string
+  user: string
+  machine: string
+  kind: StreamKind
+  code: string
+  message: string
+  correlationId: string
+}
+
+/** How many are kept, of all users together. */
+const MAX_ERRORS = 200
+
+/** The newest errors, so that whoever asks what is wrong need not search a log. */
+export class RecentErrors {
+  readonly #errors: RecentError[] = []
+
+  add(error: RecentError): void {
+    this.#errors.push(error)
+    if (this.#errors.length > MAX_ERRORS) this.#errors.shift()
+  }
+
+  /** The newest first. */
+  list(userId?: string): RecentError[] {
+    return this.#errors.filter(({ user }) => userId === undefined || user === userId).reverse()
+  }
+}
+
+/** What one user has here. */
+export interface Usage {
+  user: string
+  links: number
+  streams: number
+  /** What their streams hold in this process. */
+  bufferBytes: number
+}
+
+export function usageOf({ userId, links, passages, budget, memory }: Session): Usage {
+  const bufferBytes = budget.usedBytes + memory.usedBytes
+  return { user: userId, links: links.size, streams: passages.size, bufferBytes }
+}
