@@ -1,6 +1,4 @@
-import type { TokenProvider } from '../dial/token.ts'
 import type { TunnelError } from '../protocol/codec/errors.ts'
-import type { Dial } from '../protocol/link/transport.ts'
 import type { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { Joined } from '../protocol/node/join.ts'
 import type { DiagnosticOptions, DiagnosticReport } from './diagnostics/report.ts'
@@ -75,29 +73,9 @@ export class TunnelService extends TunnelClient {
    * @throws {TunnelError} CONFIG_INVALID for settings, ABORTED
    */
   async runDiagnostics(options: DiagnosticOptions = {}): Promise<DiagnosticReport> {
-    const { diagnose } = await import('./diagnostics/run.ts')
-    const { url: _, token, platform, retryFirst: _retry, queue: _queue, ...given } = this.options
-    // Its requests are its own: it has nothing to do with a queue on disk.
-    const { settings, resolvedSettings: resolved } = given
-    const own: Partial<TunnelServiceOptions> = {
-      settings: { ...settings, queue: { ...settings?.queue, dir: '' } },
-    }
-    if (resolved !== undefined) own.resolvedSettings = { ...resolved, queue: { ...resolved.queue, dir: '' } }
-    const subject = {
-      token,
-      dial: this.platform.dial,
-      fetchBy: this.platform.fetchBy,
-      reach: async () => resolved ?? this.platform.loadSettings(given.profile, settings),
-      newClient: (url: string, token: TokenProvider, dial: Dial) =>
-        new TunnelService({
-          ...given,
-          ...own,
-          url,
-          token,
-          platform: { ...platform, dial, dialNear: undefined },
-        }),
-    }
-    return diagnose(this.addresses, subject, options)
+    const { diagnose, subjectOf, ...means } = await import('./diagnostics/from-node.ts')
+    const subject = subjectOf(this.options, this.platform, (own) => new TunnelService(own))
+    return diagnose(this.addresses, subject, means, options)
   }
 
   /**

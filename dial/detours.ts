@@ -93,7 +93,9 @@ export function dialByWhatPasses({ webSocket, http, memory }: Ways): Dial {
   async function instead(url: string, options: DialOptions, lost: TunnelError): Promise<Transport> {
     let transport: Transport
     try {
-      transport = await http(url, options)
+      // Where nothing answers, nobody waits as long a second time.
+      const timeoutMs = lost.code === 'TIMEOUT' ? options.timeoutMs / 2 : options.timeoutMs
+      transport = await http(url, { ...options, timeoutMs })
     } catch (error) {
       // What the proxy itself says is the reason; else it is the same wall.
       throw (error as TunnelError).fromPeer && (error as TunnelError).code !== 'ROUTE_UNKNOWN' ? error : lost

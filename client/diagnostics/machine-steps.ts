@@ -4,8 +4,9 @@ import type { StreamDuplex } from '../../protocol/node/duplex.ts'
 import type { ExecOptions, ExecResult } from '../exec.ts'
 import type { RawStream } from '../raw-stream.ts'
 import type { TunnelClient } from '../tunnel-client.ts'
-import { msText, spanText } from './proxy-steps.ts'
-import type { DiagnosticName } from './report.ts'
+import { tellAgent } from './agent-step.ts'
+import { msText } from './proxy-steps.ts'
+import { MACHINE_STEPS } from './report.ts'
 import type { Steps } from './steps.ts'
 
 /** A client that can do more than requests. */
@@ -13,15 +14,6 @@ export interface MachineClient extends TunnelClient {
   open(request: RawStream): Promise<StreamDuplex>
   exec(machine: string, command: string, options?: ExecOptions): Promise<ExecResult>
 }
-
-export const MACHINE_STEPS = [
-  'agent',
-  'sshd',
-  'host-key',
-  'ssh-authentication',
-  'request',
-  'throughput',
-] as const satisfies readonly DiagnosticName[]
 
 /** A line that is longer is no greeting of an SSH server (RFC 4253, section 4.2), in bytes. */
 const MAX_GREETING = 255
@@ -47,34 +39,6 @@ export async function tryMachine(
     target === undefined ? runCommand(client, machine, signal) : askTarget(client, machine, target, signal),
   )
   await steps.run('throughput', () => measure(client, machine))
-}
-
-/** What the proxy knows of the machine; `off line` when that was told as the failure. */
-async function tellAgent(
-  client: MachineClient,
-  machine: string,
-  steps: Steps,
-): Promise<{ hostKeyChanged: boolean; hostKey: string | undefined } | 'off line'> {
-  let found: { hostKeyChanged: boolean; hostKey: string | undefined } | undefined
-  const isThere = await steps.run('agent', async () => {
-    const machines = await client.machines()
-    const entry = machines.find(({ name }) => name === machine)
-    if (entry === undefined) {
-      const names = machines.map(({ name }) => name).slice(0, 8)
-      const known = names.length === 0 ? 'you have no machine yet' : `yours: ${names.join(', ')}`
-      throw new TunnelError('MACHINE_UNKNOWN', `there is no machine "${machine}" (${known})`, {
-        hop: 'proxy',
-      })
-    }
-    const sinceMs = entry.since === undefined ? undefined : Date.now() - Date.parse(entry.since)
-    const since = sinceMs === undefined ? '' : ` for ${spanText(Math.max(0, sinceMs))}`
-    if (!entry.online)
-      throw new TunnelError('MACHINE_OFFLINE', `${machine} is off line${since}`, { hop: 'agent' })
-    found = { hostKeyChanged: entry.hostKeyChanged, hostKey: entry.hostKeys[0]?.fingerprint }
-    if (entry.source === 'configured') return 'a host of the proxy, which needs no agent'
-    return `on line${since}${entry.agentVersion === undefined ? '' : `, ${entry.agentVersion}`}`
-  })
-  return isThere && found !== undefined ? found : 'off line'
 }
 
 /** The SSH server's first line, over a sealed stream: what `tunnel ssh` would get. */

@@ -20,6 +20,16 @@ export const DIAGNOSTIC_STEPS = {
 
 export type DiagnosticName = keyof typeof DIAGNOSTIC_STEPS
 
+/** Those behind the proxy. */
+export const MACHINE_STEPS = [
+  'agent',
+  'sshd',
+  'host-key',
+  'ssh-authentication',
+  'request',
+  'throughput',
+] as const satisfies readonly DiagnosticName[]
+
 export interface DiagnosticStep {
   readonly name: DiagnosticName
   /** Where on the way it looks. */

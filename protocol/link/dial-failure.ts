@@ -1,14 +1,14 @@
 // What a dial found in place of a proxy, as something that a person can put right.
 
-import { errorFromWire, isErrorCode, TunnelError } from '../codec/errors.ts'
+import { type ErrorCode, errorFromWire, isErrorCode, TunnelError } from '../codec/errors.ts'
 
-/** An answer of something between here and the proxy that does not pass WebSockets: another transport may get through. */
+/** Something between here and the proxy does not pass WebSockets, or does not answer: another transport may get through. */
 export class UpgradeLost extends TunnelError {
   /** It had nothing behind it: a WebSocket may pass a moment later. */
   readonly mayPass: boolean
 
-  constructor(message: string, mayPass = false) {
-    super('CONNECT_REFUSED', message, { hop: 'proxy' })
+  constructor(message: string, mayPass = false, code: ErrorCode = 'CONNECT_REFUSED') {
+    super(code, message, { hop: 'proxy' })
     this.mayPass = mayPass
   }
 }

@@ -5,7 +5,7 @@ import { WebSocket } from 'ws'
 import { TunnelError } from '../codec/errors.ts'
 import { SUBPROTOCOL } from '../codec/hello.ts'
 import { connectionFailure } from '../link/connection-failure.ts'
-import { redirected, refusalOf } from '../link/dial-failure.ts'
+import { redirected, refusalOf, UpgradeLost } from '../link/dial-failure.ts'
 import type { DialOptions, Transport } from '../link/transport.ts'
 import { WayOut } from './way-out.ts'
 import { WebSocketTransport } from './websocket.ts'
@@ -26,7 +26,11 @@ export async function dialWebSocket(url: string, options: DialOptions): Promise<
     if (signal?.aborted) return reject(aborted())
     let socket: Duplex | undefined
     const dial = new AbortController()
-    const connected = () => wait(BUSY_FACTOR * timeoutMs)
+    let isConnected = false
+    const connected = () => {
+      isConnected = true
+      wait(BUSY_FACTOR * timeoutMs)
+    }
     const webSocket = new WebSocket(url, SUBPROTOCOL, {
       ...(headers === undefined ? {} : { headers }),
       maxPayload: maxFrameBytes,
@@ -41,7 +45,11 @@ export async function dialWebSocket(url: string, options: DialOptions): Promise<
     const wait = (ms: number): void => {
       clearTimeout(timer)
       const text = `${host} did not answer within ${ms / 1_000} s`
-      timer = setTimeout(() => fail(new TunnelError('TIMEOUT', text, { hop: 'proxy' })), ms)
+      const late = () =>
+        isConnected
+          ? new UpgradeLost(text, false, 'TIMEOUT')
+          : new TunnelError('TIMEOUT', text, { hop: 'proxy' })
+      timer = setTimeout(() => fail(late()), ms)
     }
     wait(timeoutMs)
     const settle = (): void => {
