@@ -7,7 +7,10 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 /** CommonJS: Node loads it sooner, and V8 can keep what it made of it (cli/kept-code.ts). */
 const FORMAT = 'cjs'
-const BANNER = "const importMetaUrl = require('node:url').pathToFileURL(__filename).href;"
+export const BANNER = "const importMetaUrl = require('node:url').pathToFileURL(__filename).href;"
+
+/** What stands there for what CommonJS has not. */
+export const META = { 'import.meta.url': 'importMetaUrl', 'import.meta.resolve': 'require.resolve' }
 
 /** What is in the quick program of all that is loaded when it is wanted. The rest is the whole program's (cli/quick.ts). */
 const WANTED = new Set([
@@ -45,7 +48,7 @@ export async function bundleQuick({ build, outdir }) {
     sourcemap: true,
     sourcesContent: false,
     banner: { js: BANNER },
-    define: { 'import.meta.url': 'importMetaUrl', 'import.meta.resolve': 'require.resolve' },
+    define: META,
     logLevel: 'warning',
     metafile: true,
     write: false,
