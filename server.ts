@@ -53,7 +53,11 @@ export interface BuildOptions {
   sources?: ReadonlyMap<string, string>
   reread?: () => { settings: Settings; sources: ReadonlyMap<string, string> }
   /** Where the log goes; default stdout. */
-  logStream?: { write(line: string): void; readonly problem?: string | undefined }
+  logStream?: {
+    write(line: string): void
+    readonly problem?: string | undefined
+    readonly lostLines?: number
+  }
 }
 
 /** No request of ours has a body to speak of. */
@@ -95,7 +99,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-log-level', levelOfSettings, settings.log)
     await use('tunnel-audit', audit, { ...settings.audit, stateDir: settings.state.dir, settings })
     await use('tunnel-headers', headers, { isTls: server.tls !== undefined })
-    await use('tunnel-metrics', metrics, {})
+    await use('tunnel-metrics', metrics, { log: output })
     await use('tunnel-route-metrics', metricsOfRoutes, {})
     await use('tunnel-state', state, settings.state)
     // Who is asking, and what may be asked for.

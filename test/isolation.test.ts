@@ -99,6 +99,10 @@ const ROUTES: Record<string, Entry> = {
   'GET /diagnostics': { asks: 'user', path: '/diagnostics', other: OK, agent: OK },
   'GET /config': { asks: 'user', path: '/config', other: 'FORBIDDEN', agent: 'FORBIDDEN' },
   'PATCH /config': { asks: 'user', path: '/config', body: {}, other: 'FORBIDDEN', agent: 'FORBIDDEN' },
+  'PUT /circuits': {
+    ...{ asks: 'user', path: '/circuits', body: { user: 'alice', machine: 'home', state: 'open' } },
+    ...{ other: 'FORBIDDEN', agent: 'FORBIDDEN' },
+  },
   'GET /docs': { asks: 'none', path: '/docs' },
   'GET /docs/json': { asks: 'none', path: '/docs/json' },
   'GET /docs/yaml': { asks: 'none', path: '/docs/yaml' },

@@ -42,6 +42,15 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
     },
   )
 
+  routes.put(
+    '/api/tunnel/circuits',
+    { schema: schemas.setCircuit, onRequest: [app.requireRole('admin'), app.requireRecord] },
+    async ({ user: { sub }, body: { user, machine, owner = user, state } }, reply) => {
+      app.breaker.set({ user, owner, machine }, state, sub)
+      return reply.code(204).send(null)
+    },
+  )
+
   const startedMs = performance.now()
   routes.get('/api/tunnel/diagnostics', { schema: schemas.diagnostics }, async (request) => {
     const whose = seenBy(request)

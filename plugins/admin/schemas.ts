@@ -109,3 +109,19 @@ export const diagnostics = {
     }),
   },
 }
+
+export const setCircuit = {
+  summary: 'Opens or closes the circuit of a user for a machine',
+  body: Type.Object(
+    {
+      user: Type.String({ minLength: 1, maxLength: 128 }),
+      machine: Type.String({ minLength: 1, maxLength: 63 }),
+      owner: optional(
+        Type.String({ minLength: 1, maxLength: 128, description: "the machine's; default: the user" }),
+      ),
+      state: Type.Union([Type.Literal('open'), Type.Literal('closed')]),
+    },
+    { additionalProperties: false },
+  ),
+  response: { 204: Type.Null() },
+}

@@ -15,6 +15,14 @@ export interface CircuitReport extends CircuitKey {
   retryAfterMs: number
 }
 
+/** What somebody who watches is told. */
+export interface CircuitWatch {
+  /** A circuit stands differently; `by` is the administrator who has done it. */
+  changed?(key: CircuitKey, state: CircuitReport['state'], by: string | undefined): void
+  /** A request was refused without being tried. */
+  refused?(): void
+}
+
 /** Where a circuit stands, with what only this state knows. */
 type CircuitState =
   | { name: 'closed'; failures: number }
@@ -34,12 +42,14 @@ const PROBE_RETRY_MS = 1_000
 export class Circuits {
   readonly #options: BreakerOptions
   readonly #clock: Clock
+  readonly #watch: CircuitWatch
   /** In the order of use, so that the first is the one to forget. */
   readonly #circuits = new Map<string, Circuit>()
 
-  constructor(options: BreakerOptions, clock: Clock = systemClock) {
+  constructor(options: BreakerOptions, clock: Clock = systemClock, watch: CircuitWatch = {}) {
     this.#options = options
     this.#clock = clock
+    this.#watch = watch
   }
 
   /** Runs `work`, or throws CIRCUIT_OPEN with retryAfterMs. */
@@ -83,7 +93,7 @@ export class Circuits {
     // What began before the circuit opened decides nothing any more.
     if (state.name !== 'closed' || how === 'neutral') return
     state.failures = how === 'success' ? 0 : state.failures + 1
-    if (state.failures >= this.#options.failures) circuit.state = this.#opened(error)
+    if (state.failures >= this.#options.failures) this.#change(circuit, this.#opened(error))
   }
 
   /** The first request after the time of an open circuit, which decides what follows. */
@@ -92,14 +102,30 @@ export class Circuits {
     const probe = new Promise<CircuitState>((resolve) => {
       decide = resolve
     })
-    circuit.state = { name: 'half_open', probe, lastFailure }
+    this.#change(circuit, { name: 'half_open', probe, lastFailure })
     return this.#attempt(work, (how, error) => {
-      if (how === 'success') circuit.state = { name: 'closed', failures: 0 }
-      else if (how === 'failure') circuit.state = this.#opened(error)
-      // It never got as far: the next request is the probe.
-      else circuit.state = { name: 'open', untilMs: this.#clock.now(), lastFailure }
+      const next: CircuitState =
+        how === 'success'
+          ? { name: 'closed', failures: 0 }
+          : how === 'failure'
+            ? this.#opened(error)
+            : // It never got as far: the next request is the probe.
+              { name: 'open', untilMs: this.#clock.now(), lastFailure }
+      // Somebody may have decided it meanwhile.
+      if (circuit.state.name === 'half_open' && circuit.state.probe === probe) this.#change(circuit, next)
       decide(circuit.state)
     })
+  }
+
+  #change(circuit: Circuit, state: CircuitState, by?: string): void {
+    circuit.state = state
+    this.#watch.changed?.(circuit, state.name, by)
+  }
+
+  /** Closes a circuit, or opens it for as long as a failure would, as an administrator wants it. */
+  set(key: CircuitKey, state: 'closed' | 'open', by: string): void {
+    const circuit = this.#touch(key)
+    this.#change(circuit, state === 'open' ? this.#opened(undefined) : { name: 'closed', failures: 0 }, by)
   }
 
   #opened(lastFailure: unknown): CircuitState {
@@ -111,6 +137,7 @@ export class Circuits {
   }
 
   #refusal({ machine, state }: Circuit): Error {
+    this.#watch.refused?.()
     const retryAfterMs = Math.max(this.#leftMs(state), Math.min(PROBE_RETRY_MS, this.#options.openMs))
     return circuitOpen(machine, retryAfterMs, state.name === 'closed' ? undefined : state.lastFailure)
   }

@@ -1,4 +1,5 @@
 import fp from 'fastify-plugin'
+import { systemClock } from '../../protocol/clock.ts'
 import { type CircuitKey, type CircuitReport, Circuits } from './circuits.ts'
 import type { BreakerOptions } from './options.ts'
 
@@ -8,6 +9,8 @@ export interface Breaker {
   /** Runs `work` unless the last attempts failed in a row; throws CIRCUIT_OPEN with retryAfterMs, or what `work` throws. */
   run<T>(key: CircuitKey, work: () => Promise<T>): Promise<T>
   states(): CircuitReport[]
+  /** As an administrator, `by`, wants it. */
+  set(key: CircuitKey, state: 'closed' | 'open', by: string): void
 }
 
 declare module 'fastify' {
@@ -18,7 +21,22 @@ declare module 'fastify' {
 
 export default fp<BreakerOptions>(
   async (app, options) => {
-    const circuits = new Circuits(options)
+    const circuits = new Circuits(options, systemClock, {
+      changed({ user: userId, owner, machine }, state, by) {
+        app.tunnelMetrics.circuitTransitions.inc({ to: state })
+        // That it is tried again says nothing yet.
+        if (state === 'half_open') return
+        app.log.info({ userId, context: { owner, machine, state, by } }, 'a circuit has changed')
+        const details = { owner, ...(by !== undefined && { by }) }
+        app.audit.record({
+          event: `circuit.${state === 'open' ? 'opened' : 'closed'}`,
+          userId,
+          machine,
+          details,
+        })
+      },
+      refused: () => app.tunnelMetrics.circuitRefusals.inc({}),
+    })
     app.decorate('breaker', circuits)
     app.tunnelMetrics.onRead(() => {
       const count = { closed: 0, open: 0, half_open: 0 }
@@ -28,5 +46,5 @@ export default fp<BreakerOptions>(
       app.tunnelMetrics.circuits.set({ state: 'half_open' }, count.half_open)
     })
   },
-  { name: 'tunnel-breaker', fastify: '5.x', dependencies: ['tunnel-metrics'] },
+  { name: 'tunnel-breaker', fastify: '5.x', dependencies: ['tunnel-metrics', 'tunnel-audit'] },
 )

@@ -15,6 +15,7 @@ type Sink = (line: string, done: Done) => void
 export class LogOutput {
   readonly #sink: Sink
   #lost = 0
+  #lostInAll = 0
   #telling = false
   #reason: string | undefined
 
@@ -25,6 +26,11 @@ export class LogOutput {
   /** What is wrong with the log now. */
   get problem(): string | undefined {
     return this.#reason === undefined ? undefined : `the log cannot be written (${this.#reason})`
+  }
+
+  /** Lines that could not be written, since the start. */
+  get lostLines(): number {
+    return this.#lostInAll
   }
 
   write(line: string): void {
@@ -42,7 +48,9 @@ export class LogOutput {
 
   readonly #done: Done = (error) => {
     this.#reason = error ? reasonOf(error) : undefined
-    if (error) this.#lost++
+    if (!error) return
+    this.#lost++
+    this.#lostInAll++
   }
 }
 

@@ -18,10 +18,22 @@ declare module 'fastify' {
 /** Routes of links: their requests last as long as the link, which says nothing about requests. */
 const LINK_ROUTES = /^\/api\/tunnel\/(connect|agent|relay)(\/stream(\/up)?)?$/
 
+export interface MetricsServiceOptions {
+  /** Where the log goes, which cannot say itself how much of it is missing. */
+  log?: { readonly lostLines?: number | undefined } | undefined
+}
+
 /** The service: there for every plugin, whoever may read it. */
-async function metricsService(app: FastifyInstance): Promise<void> {
+async function metricsService(app: FastifyInstance, { log }: MetricsServiceOptions): Promise<void> {
   // One registry a server, not the module's global one: a process may hold several servers, as tests do.
-  app.decorate('tunnelMetrics', createMetrics(createRegistry()))
+  const metrics = createMetrics(createRegistry())
+  app.decorate('tunnelMetrics', metrics)
+  let counted = 0
+  metrics.onRead(() => {
+    const { lostLines = 0 } = log ?? {}
+    metrics.logLinesLost.inc({}, lostLines - counted)
+    counted = lostLines
+  })
 }
 
 /** The times of every route, so that its hooks sit here and not in the scope of our own route. */

@@ -20,6 +20,12 @@ export interface TunnelMetrics {
   readonly queueSize: Level<{ priority: 'high' | 'normal' | 'low' }>
   /** `tunnel_circuit_breaker_state`: how many circuits are in each state. */
   readonly circuits: Level<{ state: 'closed' | 'open' | 'half_open' }>
+  /** `tunnel_circuit_transitions_total`: changes of circuits, by the state that they came to. */
+  readonly circuitTransitions: Count<{ to: 'closed' | 'open' | 'half_open' }>
+  /** `tunnel_circuit_refusals_total`: requests that an open circuit refused. */
+  readonly circuitRefusals: Count<NoLabels>
+  /** `tunnel_log_lines_lost_total`: lines of the log that could not be written. */
+  readonly logLinesLost: Count<NoLabels>
   /** `tunnel_bytes_total`: payload carried; `in` is towards the machine. */
   readonly bytes: Count<{ direction: 'in' | 'out'; mode: 'sealed' | 'inspected' }>
   /** `tunnel_streams`: streams that are there now. */
@@ -104,6 +110,13 @@ export function createMetrics(registry: Registry): TunnelMetrics {
     errors,
     queueSize: make.level('tunnel_queue_size', 'Requests that wait for an SSH channel', 'priority'),
     circuits: make.level('tunnel_circuit_breaker_state', 'Circuits in each state', 'state'),
+    circuitTransitions: make.count(
+      'tunnel_circuit_transitions_total',
+      'Changes of circuits, by the state that they came to',
+      'to',
+    ),
+    circuitRefusals: make.count('tunnel_circuit_refusals_total', 'Requests that an open circuit refused'),
+    logLinesLost: make.count('tunnel_log_lines_lost_total', 'Lines of the log that could not be written'),
     bytes: make.count(
       'tunnel_bytes_total',
       'Payload carried; in is towards the machine',

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { Circuits } from '../../../plugins/breaker/circuits.ts'
-import { type ErrorCode, TunnelError } from '../../../protocol/codec/errors.ts'
+import { verdict } from '../../../plugins/breaker/errors.ts'
+import { ERROR_KINDS, type ErrorCode, TunnelError } from '../../../protocol/codec/errors.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 
 const KEY = { user: 'ada', owner: 'ada', machine: 'home' }
@@ -39,6 +41,60 @@ test('failures in a row open the circuit, which names the machine and says when 
   )
   assert.equal(ran, false)
   assert.deepEqual(circuits.states(), [{ ...KEY, state: 'open', retryAfterMs: 40_000 }])
+})
+
+test('every change of a circuit is told, and an administrator may open and close one', async () => {
+  const clock = new VirtualClock()
+  const told: unknown[] = []
+  let refused = 0
+  const settings = { failures: 3, openMs: 60_000, halfOpenRequests: 1, maxCircuits: 100 }
+  const circuits = new Circuits(settings, clock, {
+    changed: ({ machine }, state, by) => told.push([machine, state, by]),
+    refused: () => refused++,
+  })
+  await fail(circuits, 3)
+  await assert.rejects(circuits.run(KEY, failing('AGENT_LOST')), isOpen)
+  await clock.run(clock.now() + 60_000)
+  await circuits.run(KEY, async () => {})
+  circuits.set(KEY, 'open', 'root')
+  await assert.rejects(
+    circuits.run(KEY, async () => {}),
+    isOpen,
+  )
+  circuits.set(KEY, 'closed', 'root')
+  await circuits.run(KEY, async () => {})
+  assert.equal(refused, 2)
+  assert.deepEqual(told, [
+    ['home', 'open', undefined],
+    ['home', 'half_open', undefined],
+    ['home', 'closed', undefined],
+    ['home', 'open', 'root'],
+    ['home', 'closed', 'root'],
+  ])
+})
+
+test('a probe whose circuit an administrator has opened meanwhile does not close it', async () => {
+  const { circuits, pass } = setUp()
+  await fail(circuits, 3)
+  await pass(60_000)
+  let answer: () => void = () => {}
+  const probe = circuits.run(KEY, () => new Promise<void>((resolve) => (answer = resolve)))
+  circuits.set(KEY, 'open', 'root')
+  answer()
+  await probe
+  assert.equal(circuits.states()[0]?.state, 'open')
+})
+
+test('docs/OPERATIONS.md says of each code as the code does whether it counts', async () => {
+  const text = readFileSync(new URL('../../../docs/OPERATIONS.md', import.meta.url), 'utf8')
+  for (const how of ['failure', 'success'] as const) {
+    const [, row = ''] = new RegExp(`^\\| (.+) \\| ${how}.* \\|$`, 'm').exec(text) ?? []
+    const documented = [...row.matchAll(/`(\w+)`/g)].map(([, code]) => code)
+    const counted = Object.keys(ERROR_KINDS).filter(
+      (code) => verdict(new TunnelError(code as ErrorCode, '', { hop: 'ssh' })) === how,
+    )
+    assert.deepEqual(documented.sort(), counted.sort())
+  }
 })
 
 test('a success in between begins the count again', async () => {
