@@ -14,6 +14,7 @@ import docs, { docsRoutes } from './plugins/docs/index.ts'
 import enrolment from './plugins/enrolment/index.ts'
 import errors, { answerClientError, answerUnrouted } from './plugins/errors/index.ts'
 import forward from './plugins/forward/index.ts'
+import gateway, { gatewayUrls } from './plugins/gateway/index.ts'
 import headers from './plugins/headers/index.ts'
 import health, { healthChecks, loadGuard } from './plugins/health/index.ts'
 import lifecycle, { drainOnClose } from './plugins/lifecycle/index.ts'
@@ -67,6 +68,7 @@ const MAX_BODY_BYTES = 1_024
 export async function buildServer(options: BuildOptions): Promise<FastifyInstance> {
   const { settings, plugins = [], logStream: output = logToStdout() } = options
   const { server, limits } = settings
+  const urlOf = gatewayUrls(settings.gateway)
   const app: FastifyInstance = Fastify({
     ...requestLogging,
     ...httpOptions(server.tls),
@@ -78,6 +80,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     // What is wrong in a schema is found when it is compiled; to check it against its own schema takes a fifth of the start.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, validateSchema: false } },
     trustProxy: server.trustProxy,
+    rewriteUrl: urlOf,
   })
   const own = new Map(plugins.map((plugin) => [nameOf(plugin), plugin]))
   const replaced = new Set<unknown>()
@@ -118,6 +121,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-upgrade', upgrade, {
       maxFrameBytes: limits.maxFrameBytes,
       compress: compression.enabled,
+      urlOf,
     })
     // The way to a machine.
     await use('tunnel-breaker', breaker, settings.breaker)
@@ -133,6 +137,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     // The doors.
     const linkOptions = { heartbeat, streams, limits, compression, shutdown, origins: server.origins }
     await use('tunnel-links', links, linkOptions)
+    await use('tunnel-gateway', gateway, settings.gateway)
     await use('tunnel-api', api, { origins: server.origins })
     await use('tunnel-enrolment', enrolment, settings.enrolment)
     await use('tunnel-admin', admin, {})

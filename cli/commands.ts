@@ -29,6 +29,10 @@ export const COMMANDS = {
     summary: 'one HTTP request to a service on a machine',
     load: () => import('./commands/request.ts'),
   },
+  open: {
+    summary: "the address of a machine's service, for a browser",
+    load: () => import('./commands/open.ts'),
+  },
   exec: { summary: 'one command on a machine', load: () => import('./commands/exec.ts') },
   shell: {
     summary: 'a prompt on a machine, by the key that the proxy has for you',

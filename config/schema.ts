@@ -5,6 +5,7 @@ import { AuthOptions } from '../plugins/auth/options.ts'
 import { BreakerOptions } from '../plugins/breaker/options.ts'
 import { EnrolmentOptions } from '../plugins/enrolment/options.ts'
 import { RequestOptions } from '../plugins/forward/options.ts'
+import { GatewayOptions } from '../plugins/gateway/options.ts'
 import { HealthOptions } from '../plugins/health/options.ts'
 import { LogOptions } from '../plugins/logging/options.ts'
 import { MachinesOptions } from '../plugins/machines/options.ts'
@@ -35,6 +36,7 @@ export const SettingsSchema = Type.Object(
     tiers: TiersOptions,
     rateLimit: RateLimitOptions,
     breaker: BreakerOptions,
+    gateway: GatewayOptions,
     machines: MachinesOptions,
     ssh: SshOptions,
     pool: PoolOptions,

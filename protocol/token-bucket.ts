@@ -16,11 +16,16 @@ export class TokenBucket {
     this.#filledAtMs = clock.now()
   }
 
-  take(): boolean {
+  /** The next `take` would have none. */
+  get isEmpty(): boolean {
     const now = this.#clock.now()
     this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#filledAtMs) / 1_000) * this.#perSecond)
     this.#filledAtMs = now
-    if (this.#tokens < 1) return false
+    return this.#tokens < 1
+  }
+
+  take(): boolean {
+    if (this.isEmpty) return false
     this.#tokens--
     return true
   }

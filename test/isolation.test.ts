@@ -63,6 +63,12 @@ const ROUTES: Record<string, Entry> = {
   'POST /machines/:machine/trust': {
     ...{ asks: 'user', path: '/machines/home/trust', other: 'MACHINE_UNKNOWN', agent: 'FORBIDDEN' },
   },
+  'ALL /machines/:machine/http/:port/*': {
+    ...{ asks: 'user', path: '/machines/home/http/80/', other: 'MACHINE_UNKNOWN', agent: 'POLICY_DENIED' },
+  },
+  'GET /machines/:machine/origin/:port': {
+    ...{ asks: 'user', path: '/machines/home/origin/80', other: 'MACHINE_UNKNOWN', agent: OK },
+  },
   // A name of one's own: the machine that it makes is the caller's.
   'POST /machines/:machine/enrolment': {
     ...{ asks: 'user', path: '/machines/home/enrolment', other: 201, agent: 'FORBIDDEN' },
@@ -204,7 +210,9 @@ async function startScene(t: TestContext): Promise<Scene> {
   const watch = fp(
     async (app: FastifyInstance) => {
       app.addHook('onRoute', ({ method, url }: RouteOptions) => {
-        for (const name of [method].flat()) if (name !== 'HEAD') routes.add(`${name} ${url.replace(API, '')}`)
+        const methods = [method].flat()
+        const names = methods.length > 8 ? ['ALL'] : methods
+        for (const name of names) if (name !== 'HEAD') routes.add(`${name} ${url.replace(API, '')}`)
       })
       await (lifecycle as (app: FastifyInstance) => Promise<void>)(app)
     },
@@ -213,7 +221,7 @@ async function startScene(t: TestContext): Promise<Scene> {
   const metricsToken = 'a token for the metrics alone'
   const set = [
     ...[`auth.issuer=${ISSUER}`, `auth.audience=${AUDIENCE}`, `auth.jwks.url=${server.url}`],
-    ...['log.level=trace', `metrics.token=${metricsToken}`, 'server.docs=true'],
+    ...['log.level=trace', 'gateway.host=tunnel.example', `metrics.token=${metricsToken}`, 'server.docs=true'],
     ...['rateLimit.tiers.premium.perMinute=1', 'rateLimit.tiers.premium.burst=1'],
   ]
   const proxy = await startProxy(t, { set, plugins: [watch] })
@@ -258,7 +266,11 @@ test('whoever you are not, you get in nowhere', async (t) => {
     })
 
   const entries = () =>
-    Object.entries(ROUTES).map(([name, entry]) => ({ name, method: name.split(' ')[0] ?? '', ...entry }))
+    Object.entries(ROUTES).map(([name, entry]) => ({
+      name,
+      method: name.split(' ')[0]?.replace('ALL', 'GET') ?? '',
+      ...entry,
+    }))
   const ofUsers = () => entries().filter(({ asks }) => asks === 'user')
 
   await agentOf(t, 'home', scene.token('alice'))

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { checkNames } from './json-body.ts'
-import { PROBLEM_CONTENT_TYPE, problemOf, retryAfterSeconds, toTunnelError } from './problem.ts'
+import { ERROR_HEADER, PROBLEM_CONTENT_TYPE, problemOf, retryAfterSeconds, toTunnelError } from './problem.ts'
 import { clientError, endSocket } from './raw.ts'
 import { RefusalRecord } from './refusals.ts'
 
@@ -15,6 +15,10 @@ declare module 'fastify' {
     /** Records a request that was refused where that is worth a line of the audit trail. */
     recordRefusal(error: TunnelError, request: FastifyRequest): void
   }
+  interface FastifyRequest {
+    /** Whatever refuses it has been counted and recorded where that was found out: the answer is all that is left. */
+    isErrorTold: boolean
+  }
 }
 
 /** Answers with a problem document, whatever was thrown. */
@@ -22,11 +26,14 @@ function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   const { error, status } = toTunnelError(thrown)
   if (status >= 500 && error.code === 'INTERNAL') request.log.error({ err: thrown }, 'request failed')
   else request.log.debug({ code: error.code, detail: error.message }, 'request refused')
-  request.server.tunnelMetrics.countError(error)
-  request.server.recordRefusal(error, request)
+  if (!request.isErrorTold) {
+    request.server.tunnelMetrics.countError(error)
+    request.server.recordRefusal(error, request)
+  }
   if (request.ip !== undefined) request.server.rateLimits.refused(request.ip, error)
 
   reply.code(status).header('x-correlation-id', request.id).header('cache-control', 'no-store')
+  reply.header(ERROR_HEADER, error.code)
   if (status === 401) reply.header('www-authenticate', 'Bearer')
   let { retryAfterMs } = error
   const told = Number(reply.getHeader('retry-after'))
@@ -64,6 +71,7 @@ export function answerClientError(
 
 async function errorsPlugin(app: FastifyInstance): Promise<void> {
   app.decorate('endSocket', endSocket)
+  app.decorateRequest('isErrorTold', false)
   const refusals = new RefusalRecord(app)
   app.decorate('recordRefusal', (error: TunnelError, request: FastifyRequest) => refusals.add(error, request))
   // Before Node's own listener, which takes it for an error of HTTP: nothing can be said where TLS does not stand.

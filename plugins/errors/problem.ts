@@ -15,6 +15,8 @@ export interface Problem {
   retryAfterMs?: number
 }
 
+/** The code, beside the document: tells the tunnel's own answers from those that it passes on. */
+export const ERROR_HEADER = 'x-tunnel-error'
 export const PROBLEM_CONTENT_TYPE = 'application/problem+json; charset=utf-8'
 
 /** Says nothing of what happened inside; the log does, under the same correlation id. */
@@ -83,6 +85,7 @@ export function rawProblem(error: TunnelError, status: number, correlationId: st
     `content-type: ${PROBLEM_CONTENT_TYPE}`,
     `content-length: ${Buffer.byteLength(body)}`,
     `x-correlation-id: ${correlationId}`,
+    `${ERROR_HEADER}: ${error.code}`,
     'connection: close',
   ]
   return `${headers.join('\r\n')}\r\n\r\n${body}`

@@ -6,6 +6,7 @@ import { TunnelHooks } from './hooks.ts'
 import type { RequestOptions } from './options.ts'
 import { Streams } from './streams.ts'
 
+export type { AdmittedGuest, Guest } from './guests.ts'
 export type {
   CloseContext,
   LinkContext,

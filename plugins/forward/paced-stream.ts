@@ -1,6 +1,6 @@
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { AcceptHead, RoutedHead, StreamEvent } from '../../protocol/codec/heads.ts'
-import type { ByteStream, StreamState } from '../../protocol/stream/byte-stream.ts'
+import type { ByteStream, HttpPeer, StreamState } from '../../protocol/stream/byte-stream.ts'
 import type { StreamHandlers } from '../../protocol/stream/event-buffer.ts'
 import type { Pace } from '../../protocol/stream/pace.ts'
 
@@ -30,6 +30,9 @@ export class PacedStream implements ByteStream {
   }
   get state(): StreamState {
     return this.#stream.state
+  }
+  get peer(): HttpPeer | undefined {
+    return this.#stream.peer
   }
 
   handle(handlers: StreamHandlers): void {

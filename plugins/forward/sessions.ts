@@ -69,18 +69,30 @@ export class Sessions {
    * @param bytesPerSecond 0: no limit
    */
   join(user: User, link: Link, bytesPerSecond: number): Session {
+    const session = this.#of(user, bytesPerSecond)
+    this.#clock.clearTimer(this.#idle.get(session))
+    this.#idle.delete(session)
+    session.links.add(link)
+    return session
+  }
+
+  #of(user: User, bytesPerSecond: number): Session {
     const { budgetBytes } = this.#limitsOf(user)
     const session = this.#sessions.get(user.sub) ?? this.#add(user.sub, budgetBytes)
     session.budget.totalBytes = budgetBytes
     session.memory.limitBytes = budgetBytes
-    this.#clock.clearTimer(this.#idle.get(session))
-    this.#idle.delete(session)
-    session.links.add(link)
     if (bytesPerSecond !== (session.pace?.bytesPerSecond ?? 0)) {
       // Streams that wait for the former pace go on.
       session.pace?.close()
       session.pace = bytesPerSecond === 0 ? undefined : new Pace(this.#clock, bytesPerSecond)
     }
+    return session
+  }
+
+  /** The session of a user who may have no link here; it is there for the resume window, and as long as it has streams. */
+  visit(user: User, bytesPerSecond: number): Session {
+    const session = this.#of(user, bytesPerSecond)
+    if (session.links.size === 0 && !this.#idle.has(session)) this.#forgetLater(session)
     return session
   }
 

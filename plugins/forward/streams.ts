@@ -14,6 +14,7 @@ import { Carriage } from './carriage.ts'
 import { type CountedState, countStreams } from './counts.ts'
 import { tellLeftOut } from './ending.ts'
 import { tooManyStreams } from './errors.ts'
+import { type AdmittedGuest, admitGuest, type Guest } from './guests.ts'
 import type { LinkContext, TunnelHooks } from './hooks.ts'
 import { Opens } from './opens.ts'
 import type { RequestOptions } from './options.ts'
@@ -88,14 +89,14 @@ export class Streams {
       relays: this.#relays,
       carriage: this.#carriage,
       resumeMs: streams.resumeMs,
-      passageOf: (opener, session, head) => this.#passage(opener, session, head, false),
+      passageOf: (opener, session, head) => this.#passage(opener.context, session, head, false),
     })
     this.#resumes = new Resumes({
       services,
       clock,
       owners,
       relays: this.#relays,
-      passageOf: (opener, session, head) => this.#passage(opener, session, head, true),
+      passageOf: (opener, session, head) => this.#passage(opener.context, session, head, true),
     })
   }
 
@@ -142,15 +143,31 @@ export class Streams {
     if (session !== undefined) this.#resumes.resume(opener, session, resume)
   }
 
-  /** @throws {TunnelError} TOO_MANY_STREAMS */
-  #passage(opener: OpenerLink, session: Session, head: IncomingOpen['head'], moved: boolean): Passage {
-    const { user } = opener.context
+  /** A stream that comes by no link. @throws {TunnelError} what refuses it */
+  admit(guest: Guest): Promise<AdmittedGuest> {
+    return admitGuest(guest, {
+      carriage: this.#carriage,
+      visit: (user) => this.#sessions.visit(user, this.#services.rateLimits.bytesPerSecond(user)),
+      passageOf: (from, session, head, stop) => this.#passage(from, session, head, false, stop),
+    })
+  }
+
+  /** `stop` ends what carries a stream that no link has. @throws {TunnelError} TOO_MANY_STREAMS */
+  #passage(
+    from: Guest['from'],
+    session: Session,
+    head: IncomingOpen['head'],
+    moved: boolean,
+    stop?: (error: TunnelError) => void,
+  ): Passage {
+    const { user } = from
     const { streams: max } = this.#services.tiers.limitsOf(user)
     if (session.passages.size >= max) throw tooManyStreams(max, user.tier)
-    const context = openContext(opener.context, head, moved)
+    const context = openContext(from, head, moved)
     const passage: Passage = new Passage(context, this.#shared, session, (error) => {
       if (session.passages.get(head.id) === passage) session.passages.delete(head.id)
       if (error === undefined) return
+      if (stop !== undefined) return stop(error)
       this.#relays.end(passage, error)
       session.acceptor.abandon(head.id, session.userId, error)
     })

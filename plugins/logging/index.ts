@@ -50,8 +50,8 @@ export const requestLogging = {
 /** What is logged of a path that is none of ours, in characters. */
 const MAX_PATH = 200
 
-/** The answer that is a link, and the posts that belong to it. */
-const LINK_ROUTES = /^\/api\/tunnel\/(connect|agent)\/stream(\/up)?$/
+/** The answer that is a link, and the posts that belong to it; and what the gateway passes on, which is a stream. */
+const LINK_ROUTES = /^\/api\/tunnel\/((connect|agent)\/stream(\/up)?|machines\/:machine\/http\/:port\/\*)$/
 
 /** Asked for every few seconds by machines; of interest only when something is searched for. */
 const QUIET_ROUTES = /^\/api\/tunnel\/(health(\/ready)?|metrics)$/

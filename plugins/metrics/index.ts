@@ -15,8 +15,12 @@ declare module 'fastify' {
   }
 }
 
-/** Routes of links: their requests last as long as the link, which says nothing about requests. */
-const LINK_ROUTES = /^\/api\/tunnel\/(connect|agent|relay)(\/stream(\/up)?)?$/
+/**
+ * Routes of links: their requests last as long as the link, which says nothing about requests. What the gateway passes on
+ * is a stream, and measured as one.
+ */
+const LINK_ROUTES =
+  /^\/api\/tunnel\/((connect|agent|relay)(\/stream(\/up)?)?|machines\/:machine\/http\/:port\/\*)$/
 
 export interface MetricsServiceOptions {
   /** Where the log goes, which cannot say itself how much of it is missing. */

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { certificateMissing } from './errors.ts'
 import { descriptorLimit, maxPerAddress, maxSockets } from './limits.ts'
@@ -15,15 +15,21 @@ declare module 'fastify' {
     /** A hook for routes of agents: FORBIDDEN for one without a certificate, where they have to have one. */
     requireAgentCertificate(request: FastifyRequest): Promise<void>
   }
+  interface FastifyContextConfig {
+    /** The bodies of this route's requests may take for ever: it holds them to what it finds fit. */
+    hasLongBody?: boolean
+  }
 }
 
 /** An idle connection is kept this long, in ms: longer than most clients wait between requests, too short to delay a close. */
 const KEEP_ALIVE_MS = 5_000
-/** How long a request may take to arrive, in ms, and its head alone; none of ours has a body to speak of. */
+/** How long a request may take to arrive, in ms, and its head alone; hardly one of ours has a body to speak of. */
 const REQUEST_MS = 60_000
 const HEAD_MS = 15_000
 /** How often Node looks for requests that are late, in ms. */
 const CHECK_MS = 5_000
+/** As Node says of a request that is late. */
+const LATE = 'ERR_HTTP_REQUEST_TIMEOUT'
 /** How long a connection outlives everything else of a server that closes, in ms. */
 const CLOSE_MS = 1_000
 /** Connections at once of an address that is refused for what it has done: enough to be told so. */
@@ -33,7 +39,8 @@ const REFUSED_SOCKETS = 8
 export function httpOptions(tls: TlsOptions | undefined): object {
   const times = { headersTimeout: HEAD_MS, connectionsCheckingInterval: CHECK_MS }
   const common = {
-    requestTimeout: REQUEST_MS,
+    // Node's own holds for every route.
+    requestTimeout: 0,
     keepAliveTimeout: KEEP_ALIVE_MS,
     forceCloseConnections: 'idle',
   }
@@ -52,6 +59,11 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
   const perAddress = options.behindProxy ? undefined : (options.perAddress ?? maxPerAddress(max))
   const newcomers = new Newcomers(perAddress ?? Number.POSITIVE_INFINITY)
   app.decorate('letIn', (socket: Socket) => newcomers.letIn(socket))
+
+  app.addHook('onRequest', (request, reply, done) => {
+    endLateBody(app, request, reply)
+    done()
+  })
 
   const { tls } = options
   app.decorate('requireAgentCertificate', async ({ raw }: FastifyRequest) => {
@@ -101,6 +113,19 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
     late.unref()
     app.server.once('close', () => clearTimeout(late))
   })
+}
+
+function endLateBody(app: FastifyInstance, { raw, routeOptions }: FastifyRequest, reply: FastifyReply): void {
+  const { headers, socket } = raw
+  if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined) return
+  if (routeOptions.config.hasLongBody) return
+  const late = setTimeout(() => {
+    if (raw.complete) return
+    if (reply.raw.headersSent) socket.destroy()
+    else app.server.emit('clientError', Object.assign(new Error('late'), { code: LATE }), socket)
+  }, REQUEST_MS)
+  late.unref()
+  raw.once('close', () => clearTimeout(late))
 }
 
 export default fp(socketsPlugin, {

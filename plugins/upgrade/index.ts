@@ -7,7 +7,19 @@ import fp from 'fastify-plugin'
 import FindMyWay from 'find-my-way'
 import type { WebSocket } from 'ws'
 import { handshakeInvalid, upgradeWithBody } from './errors.ts'
-import { PendingUpgrades } from './pending.ts'
+import { PendingUpgrades, type Upgrade } from './pending.ts'
+
+export type { Upgrade } from './pending.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /**
+     * For a route that answers upgrades itself, as it finds fit: the connection of a request that asked for one. Until it
+     * is taken it is ended with the response.
+     */
+    holdUpgrade(request: IncomingMessage): Upgrade | undefined
+  }
+}
 
 export interface UpgradeOptions {
   /** A larger message closes its WebSocket (1009). */
@@ -16,6 +28,8 @@ export interface UpgradeOptions {
   compress: boolean
   /** How long an upgrade may take from its request to `ws`, in ms. @default 10_000 */
   pendingMs?: number
+  /** The URL by which the router finds a request's route. @default the request's */
+  urlOf?: (request: IncomingMessage) => string
 }
 
 const PENDING_MS = 10_000
@@ -32,6 +46,7 @@ const CLOSE_MS = 1_000
  * 7.8). Whatever refuses an upgrade, its socket is ended here.
  */
 async function upgradePlugin(app: FastifyInstance, options: UpgradeOptions): Promise<void> {
+  const urlOf = options.urlOf ?? (({ url = '' }) => url)
   const pending = new PendingUpgrades(options.pendingMs ?? PENDING_MS)
 
   /** Routes that are WebSockets, of custom plugins too. */
@@ -40,10 +55,10 @@ async function upgradePlugin(app: FastifyInstance, options: UpgradeOptions): Pro
     if (websocket !== true && wsHandler === undefined) return
     if (routes.findRoute('GET', url) === null) routes.on('GET', url, () => {})
   })
-  const isWebSocket = ({ method, url, headers }: IncomingMessage): boolean =>
-    method === 'GET' &&
-    headers.upgrade?.toLowerCase() === 'websocket' &&
-    routes.find('GET', url ?? '') !== null
+  const isWebSocket = (request: IncomingMessage): boolean =>
+    request.method === 'GET' &&
+    request.headers.upgrade?.toLowerCase() === 'websocket' &&
+    routes.find('GET', urlOf(request)) !== null
 
   const accepted = new EventEmitter()
   await app.register(fastifyWebsocket, {
@@ -60,7 +75,7 @@ async function upgradePlugin(app: FastifyInstance, options: UpgradeOptions): Pro
     preClose: (done: () => void) => done(),
   })
   app.server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    pending.add(request, socket)
+    pending.add(request, socket, head)
     if (isWebSocket(request)) return accepted.emit('upgrade', request, socket, head)
     const response = new ServerResponse(request)
     response.shouldKeepAlive = false
@@ -69,6 +84,8 @@ async function upgradePlugin(app: FastifyInstance, options: UpgradeOptions): Pro
     response.once('finish', () => end(request))
     return app.routing(request, response)
   })
+
+  app.decorate('holdUpgrade', (request: IncomingMessage) => pending.hold(request))
 
   const end = (request: IncomingMessage): void => {
     const socket = pending.take(request)

@@ -1,9 +1,26 @@
 import type { TunnelError } from '../codec/errors.ts'
-import type { AcceptHead, RoutedHead, StreamEvent } from '../codec/heads.ts'
+import type { AcceptHead, HeaderList, HttpResponseHead, RoutedHead, StreamEvent } from '../codec/heads.ts'
 import type { StreamHandlers } from './event-buffer.ts'
 
 /** `opening`: not accepted yet. `open`: bytes may flow. `closed`: over, both ways. */
 export type StreamState = 'opening' | 'open' | 'closed'
+
+/**
+ * The opener of a stream of kind `http` that speaks HTTP itself: it takes what a message has beside a head and a body, for
+ * which frames have no place. It has said in its head whether there is a body.
+ */
+export interface HttpPeer {
+  /** Whether the body waits for an interim response (RFC 9110, section 10.1.1). */
+  readonly expectsContinue: boolean
+  /** The trailers of a response are wanted (RFC 9110, section 10.1.4); the others may be told all the same. */
+  readonly takesTrailers: boolean
+  /** Of the request, once its body has ended (RFC 9110, section 6.5). */
+  readonly requestTrailers: HeaderList
+  /** An interim response (1xx), before the head. */
+  interim(head: HttpResponseHead): void
+  /** Of the response, before its end. */
+  trailers(fields: HeaderList): void
+}
 
 /**
  * One end of a stream, for whoever carries its bytes to somewhere else. A TunnelStream is one; so may be anything that
@@ -13,6 +30,7 @@ export interface ByteStream {
   readonly id: string
   readonly head: RoutedHead
   readonly state: StreamState
+  readonly peer?: HttpPeer | undefined
   /** Says where arrivals go, once. What came before is kept, inside the window, and delivered now. */
   handle(handlers: StreamHandlers): void
   /** The acceptor's answer, once; `first` are the first bytes of its direction, `end` says that they are all. */

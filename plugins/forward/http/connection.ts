@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { ChannelLease } from '../../pool/index.ts'
-import { ResponseError } from './response-head.ts'
+import { type Expected, ResponseError } from './response-head.ts'
 import { type ResponseHandler, ResponseParser } from './response-parser.ts'
 
 /** The request that has the connection. */
@@ -31,7 +31,7 @@ export class HttpConnection {
   /** A response has ended in this turn of the event loop. */
   #justEnded = false
   /** A request's body is not complete. */
-  #writing: 'chunked' | 'length' | undefined
+  #writing: 'chunked' | 'length' | 'switched' | undefined
   #idleTimer: ReturnType<typeof setTimeout> | undefined
   #closed = false
 
@@ -75,13 +75,19 @@ export class HttpConnection {
     head: string,
     body: Buffer | 'none' | 'chunked' | 'length',
     user: ConnectionUser,
+    expected?: Expected,
   ): void {
     clearTimeout(this.#idleTimer)
     this.#user = user
     this.#requests++
-    this.#parser.expect(method, {
-      head: (response) => user.head(response),
+    const handler: ResponseHandler = {
+      interim: (response) => user.interim?.(response),
+      head: (response) => {
+        if (response.status === 101) this.#writing = 'switched'
+        user.head(response)
+      },
       data: (bytes) => user.data(bytes),
+      trailers: (fields) => user.trailers?.(fields),
       end: () => {
         this.#user = undefined
         this.resume()
@@ -91,7 +97,8 @@ export class HttpConnection {
         })
         user.end()
       },
-    })
+    }
+    this.#parser.expect(method, handler, expected)
     if (typeof body === 'string') {
       if (body !== 'none') this.#writing = body
       this.#channel.write(head, 'latin1')
@@ -106,14 +113,15 @@ export class HttpConnection {
   /** Of the body. False: wait for `drained`. */
   write(bytes: Buffer): boolean {
     if (this.#closed || bytes.length === 0) return true
-    if (this.#writing === 'length') return this.#channel.write(bytes)
+    if (this.#writing !== 'chunked') return this.#channel.write(bytes)
     const size = Buffer.from(`${bytes.length.toString(16)}\r\n`, 'latin1')
     return this.#channel.write(Buffer.concat([size, bytes, CRLF]))
   }
 
-  /** The body is complete. */
-  endBody(): void {
-    if (!this.#closed && this.#writing === 'chunked') this.#channel.write('0\r\n\r\n', 'latin1')
+  /** The body is complete; `trailers` as they go behind its last chunk. */
+  endBody(trailers = ''): void {
+    if (!this.#closed && this.#writing === 'chunked') this.#channel.write(`0\r\n${trailers}\r\n`, 'latin1')
+    if (!this.#closed && this.#writing === 'switched') this.#channel.end()
     this.#writing = undefined
   }
 

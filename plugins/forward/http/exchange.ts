@@ -1,5 +1,10 @@
 import { asTunnelError, type TunnelError } from '../../../protocol/codec/errors.ts'
-import type { HttpRequestHead, HttpResponseHead, Priority } from '../../../protocol/codec/heads.ts'
+import type {
+  HeaderList,
+  HttpRequestHead,
+  HttpResponseHead,
+  Priority,
+} from '../../../protocol/codec/heads.ts'
 import { LINGER_MS } from '../../../protocol/node/join.ts'
 import type { ByteStream } from '../../../protocol/stream/byte-stream.ts'
 import {
@@ -22,6 +27,7 @@ import {
   isIdempotent,
   mayBeBodiless,
   requestText,
+  upgradeAsked,
 } from './request-head.ts'
 import { ResponseError } from './response-head.ts'
 
@@ -39,6 +45,8 @@ export class HttpExchange implements Waiting, ConnectionUser {
   readonly #answer: Answer
   /** The whole request rode on OPEN. Said once, so that what is sent does not depend on timing. */
   #whole = false
+  /** The protocol that the connection is to be switched to; what the opener sends are then its bytes, and no body. */
+  #upgrade: string | undefined
   #state: 'new' | 'queued' | 'sent' | 'answering' | 'answered' = 'new'
   #needsFresh = false
   #hooksRan = false
@@ -93,10 +101,12 @@ export class HttpExchange implements Waiting, ConnectionUser {
   begin(): void {
     if (this.#over !== undefined) return
     this.#whole = this.#body.ended
-    if (!this.#whole) {
+    if (!this.#whole) this.#upgrade = upgradeAsked(this.#request)
+    if (!this.#whole && this.#upgrade === undefined) {
       // The body is still to come: it may only come once the stream has been accepted.
       this.#answer.accept()
-      if (mayBeBodiless(this.#request) && this.#body.byteCount === 0) {
+      const isKnown = this.#stream.peer !== undefined
+      if (!isKnown && mayBeBodiless(this.#request) && this.#body.byteCount === 0) {
         this.#onFirst = () => {
           this.#whole = this.#body.ended
           this.#queue()
@@ -137,21 +147,33 @@ export class HttpExchange implements Waiting, ConnectionUser {
     }
     this.#contained(() => {
       const { headers } = this.#context
+      const { method } = this.#request
+      const { peer } = this.#stream
+      const upgrade = this.#upgrade
       const declared = declaredLength(this.#request.headers)
       const body = this.#whole ? this.#body.whole() : undefined
-      const framing: BodyFraming =
-        body === undefined ? (declared ?? 'chunked') : framingOfWhole(this.#request, body.length)
-      const head = requestText(this.#request, headers, this.#authority, framing)
+      const expectsContinue = peer?.expectsContinue === true && !this.#whole
+      const head = requestText(this.#request, headers, this.#authority, this.#framing(declared, body), {
+        ...{ upgrade, expectsContinue, trailers: peer?.takesTrailers === true },
+      })
       this.#state = 'sent'
       const { timeoutMs } = this.#context
       this.#timer = setTimeout(() => this.fail(headTimeout(this.#authority, timeoutMs)), timeoutMs).unref()
-      if (body !== undefined) {
-        connection.send(this.#request.method, head, body.length === 0 ? 'none' : body, this)
+      const expected = { upgrade: upgrade !== undefined, trailers: peer !== undefined }
+      if (upgrade !== undefined) {
+        connection.send(method, head, 'none', this, expected)
+      } else if (body !== undefined) {
+        connection.send(method, head, body.length === 0 ? 'none' : body, this, expected)
       } else {
-        connection.send(this.#request.method, head, declared === undefined ? 'chunked' : 'length', this)
+        connection.send(method, head, declared === undefined ? 'chunked' : 'length', this, expected)
         this.#body.attach(connection, declared)
       }
     })
+  }
+
+  #framing(declared: number | undefined, body: Buffer | undefined): BodyFraming {
+    if (this.#upgrade !== undefined) return 'none'
+    return body === undefined ? (declared ?? 'chunked') : framingOfWhole(this.#request, body.length)
   }
 
   #received(bytes: Uint8Array): void {
@@ -162,7 +184,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
   }
 
   #requestEnded(): void {
-    this.#contained(() => this.#body.end())
+    this.#contained(() => this.#body.end(this.#stream.peer?.requestTrailers))
     this.#moved()
     clearTimeout(this.#linger)
     this.#begun()
@@ -184,12 +206,25 @@ export class HttpExchange implements Waiting, ConnectionUser {
     this.#moved()
   }
 
+  interim(head: HttpResponseHead): void {
+    if (this.#over === undefined) this.#stream.peer?.interim(head)
+  }
+
   head(head: HttpResponseHead): void {
     clearTimeout(this.#timer)
     if (this.#over !== undefined) return
     this.#state = 'answering'
     this.#context.onHead()
     this.#answer.head(head)
+    if (this.#upgrade === undefined) return
+    const connection = this.#connection
+    // What came before the response was meant for the other protocol.
+    if (head.status !== 101 || connection === undefined) this.#body.discard()
+    else this.#body.attach(connection, undefined)
+  }
+
+  trailers(fields: HeaderList): void {
+    if (this.#over === undefined) this.#stream.peer?.trailers(fields)
   }
 
   data(chunk: Buffer): void {

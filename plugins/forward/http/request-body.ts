@@ -1,10 +1,12 @@
+import type { HeaderList } from '../../../protocol/codec/heads.ts'
 import { asBuffer } from '../../../protocol/node/join.ts'
 import { bodyLengthWrong } from '../errors.ts'
+import { trailersText } from './request-head.ts'
 
 /** What takes the body of a request: its connection. */
 export interface BodySink {
   write(bytes: Buffer): boolean
-  endBody(): void
+  endBody(trailers?: string): void
 }
 
 /**
@@ -18,6 +20,7 @@ export class RequestBody {
   #declaredBytes: number | undefined
   #discarding = false
   #ended = false
+  #trailers: HeaderList = []
   /** Given to the connection, which asked to wait, and not credited yet. */
   #heldBytes = 0
   byteCount = 0
@@ -39,8 +42,9 @@ export class RequestBody {
   }
 
   /** @throws {TunnelError} FRAME_INVALID when it is shorter than declared */
-  end(): void {
+  end(trailers: HeaderList = []): void {
     this.#ended = true
+    this.#trailers = trailers
     if (this.#sink !== undefined && !this.#discarding) this.#complete(this.#sink)
   }
 
@@ -84,6 +88,6 @@ export class RequestBody {
   #complete(sink: BodySink): void {
     if (this.#declaredBytes !== undefined && this.byteCount !== this.#declaredBytes)
       throw bodyLengthWrong(this.#declaredBytes, this.byteCount)
-    sink.endBody()
+    sink.endBody(trailersText(this.#trailers))
   }
 }

@@ -1,4 +1,4 @@
-import { hasHeader } from '../../../protocol/codec/headers.ts'
+import { hasHeader, upgradeOf } from '../../../protocol/codec/headers.ts'
 import type { HeaderList, HttpRequestHead } from '../../../protocol/codec/heads.ts'
 import { requestInvalid } from '../errors.ts'
 import { requestHeaders } from './headers.ts'
@@ -51,6 +51,26 @@ export function framingOfWhole(request: HttpRequestHead, byteCount: number): Bod
   return declared === undefined && byteCount === 0 && !WITH_BODY.has(request.method) ? 'none' : byteCount
 }
 
+/** What a request says to the service about the connection itself. */
+export interface HopOptions {
+  /** The protocol to switch to; its bytes follow the response. */
+  upgrade?: string | undefined
+  /** Trailers of the response are wanted. */
+  trailers?: boolean
+  /** The body waits for an interim response. */
+  expectsContinue?: boolean
+}
+
+/** The protocol that a request asks to switch to. One that has a body cannot: nobody could tell where that ends. */
+export function upgradeAsked({ method, headers }: HttpRequestHead): string | undefined {
+  return method === 'GET' && !hasHeader(headers, 'content-length') ? upgradeOf(headers) : undefined
+}
+
+function connectionText({ upgrade, trailers }: HopOptions): string {
+  if (upgrade !== undefined) return `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`
+  return trailers ? 'Connection: keep-alive, TE\r\nTE: trailers\r\n' : 'Connection: keep-alive\r\n'
+}
+
 /**
  * The head as it goes to the service, in Latin-1.
  * @throws {TunnelError} FRAME_INVALID for what cannot be said in HTTP/1.1
@@ -60,14 +80,17 @@ export function requestText(
   more: Record<string, string>,
   authority: string,
   framing: BodyFraming,
+  hop: HopOptions = {},
 ): string {
   const { method } = request
+  if (hop.upgrade !== undefined && !VALUE.test(hop.upgrade))
+    throw requestInvalid('the header Upgrade has characters that no header has')
   if (!TOKEN.test(method))
     throw requestInvalid(`${JSON.stringify(method.slice(0, 40))} is not a valid method`)
   const { path, host } = originForm(request.path, method)
   let fields = ''
   let given: string | undefined
-  for (const [name, value] of requestHeaders(request.headers, more)) {
+  for (const [name, value] of requestHeaders(request.headers, more, framing === 'chunked')) {
     if (!TOKEN.test(name))
       throw requestInvalid(`${JSON.stringify(name.slice(0, 40))} is not a valid header name`)
     if (!VALUE.test(value)) throw requestInvalid(`the header ${name} has characters that no header has`)
@@ -77,7 +100,19 @@ export function requestText(
   }
   if (framing === 'chunked') fields += 'Transfer-Encoding: chunked\r\n'
   else if (framing !== 'none') fields += `Content-Length: ${framing}\r\n`
-  return `${method} ${path} HTTP/1.1\r\nHost: ${host ?? given ?? authority}\r\nConnection: keep-alive\r\n${fields}\r\n`
+  if (hop.expectsContinue) fields += 'Expect: 100-continue\r\n'
+  const line = `${method} ${path} HTTP/1.1\r\nHost: ${host ?? given ?? authority}\r\n`
+  return `${line}${connectionText(hop)}${fields}\r\n`
+}
+
+/** Trailers as they go behind the last chunk. @throws {TunnelError} FRAME_INVALID for what cannot be said in HTTP/1.1 */
+export function trailersText(fields: HeaderList): string {
+  return fields
+    .map(([name, value]) => {
+      if (!TOKEN.test(name) || !VALUE.test(value)) throw requestInvalid('it has a trailer that is not valid')
+      return `${name}: ${value}\r\n`
+    })
+    .join('')
 }
 
 /** The path as a service is asked for it; the host where the path named one (RFC 9112, section 3.2.2). */

@@ -1,5 +1,5 @@
+import { endToEnd, hasHeader, upgradeOf, valuesOf } from '../../../protocol/codec/headers.ts'
 import type { HeaderList, HttpResponseHead } from '../../../protocol/codec/heads.ts'
-import { endToEnd } from './headers.ts'
 
 /** What a service did that HTTP/1.1 does not have. Its text goes on from the service's address. */
 export class ResponseError extends Error {
@@ -22,30 +22,68 @@ const STATUS_LINE = /^HTTP\/1\.(\d) (\d{3})(?: ([^\n]*))?$/
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 /** RFC 9110, section 5.5: these are never part of a field's value. */
 const FORBIDDEN = /[\0\r]/
+/** RFC 9110, section 6.5.1: what has to be known before the body. */
+const FRAMING = /^(content-length|transfer-encoding|host)$/i
 /** RFC 9112, section 4: a phrase is visible characters, spaces and bytes above 127, or it is ignored. */
 const PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+/** What may come in response, beside what always may. */
+export interface Expected {
+  /** The request asked for another protocol: 101 switches to it. */
+  upgrade?: boolean
+  /** The announcement of trailers is wanted. */
+  trailers?: boolean
+}
 
 /**
  * A head as it came, in Latin-1, up to and with its empty line.
  * @throws {ResponseError}
  */
-export function parseHead(text: string, method: string): ParsedHead {
+export function parseHead(text: string, method: string, expected: Expected = {}): ParsedHead {
   const lines = text.split('\n')
   const statusLine = withoutCr(lines[0] ?? '')
   const parsed = STATUS_LINE.exec(statusLine)
   if (parsed === null) throw new ResponseError('does not answer in HTTP/1.1')
   const status = Number(parsed[2])
   if (status < 100) throw new ResponseError(`does not answer in HTTP/1.1: ${parsed[2]} is not a valid status`)
-  if (status === 101) throw new ResponseError('switched to another protocol, which was not asked for')
   const phrase = parsed[3] ?? ''
   const fields = parseFields(lines)
-  const framing = framingOf(status, method, fields)
+  const framing = status === 101 ? 'untilClose' : framingOf(status, method, fields)
+  const headers = withOneLength(endToEnd(fields, expected.trailers), framing)
+  if (status === 101) headers.push(...switching(fields, expected))
   return {
-    head: { status, statusText: PHRASE.test(phrase) ? phrase : '', headers: endToEnd(fields) },
+    head: { status, statusText: PHRASE.test(phrase) ? phrase : '', headers },
     framing,
     persistent: framing !== 'untilClose' && isPersistent(parsed[1] !== '0', fields),
     keepAliveMs: keepAliveMs(fields),
   }
+}
+
+/** Beside chunks a length says nothing, and of several one might believe another (RFC 9112, section 6.3). */
+function withOneLength(headers: HeaderList, framing: Framing): HeaderList {
+  const isLength = ([name]: HeaderList[number]): boolean => name.toLowerCase() === 'content-length'
+  const first = headers.find(isLength)
+  if (first === undefined) return headers
+  const value = first[1].split(',', 1)[0] ?? ''
+  const kept: HeaderList = framing === 'chunked' || !/^\d{1,15}$/.test(value) ? [] : [[first[0], value]]
+  return headers.flatMap((field) => (field === first ? kept : isLength(field) ? [] : [field]))
+}
+
+/** What 101 says of the connection, which is the opener's from here on. */
+function switching(fields: HeaderList, { upgrade = false }: Expected): HeaderList {
+  const protocol = upgradeOf(fields)
+  if (!upgrade) throw new ResponseError('switched to another protocol, which was not asked for')
+  if (protocol === undefined) throw new ResponseError('does not say to which protocol it has switched')
+  return [
+    ['Connection', 'Upgrade'],
+    ['Upgrade', protocol],
+  ]
+}
+
+/** Trailers as they came, up to and with their empty line. @throws {ResponseError} */
+export function parseTrailers(text: string): HeaderList {
+  const fields = endToEnd(parseFields(['', ...text.split('\n')]))
+  return fields.filter(([name]) => !FRAMING.test(name))
 }
 
 function parseFields(lines: readonly string[]): HeaderList {
@@ -99,7 +137,7 @@ function isPersistent(is11: boolean, fields: HeaderList): boolean {
   const options = valuesOf(fields, 'connection')
   if (options.includes('close')) return false
   // With both there is no telling what a server in between made of it.
-  if (hasField(fields, 'transfer-encoding') && (hasField(fields, 'content-length') || !is11)) return false
+  if (hasHeader(fields, 'transfer-encoding') && (hasHeader(fields, 'content-length') || !is11)) return false
   return is11 || options.includes('keep-alive')
 }
 
@@ -109,23 +147,6 @@ function keepAliveMs(fields: HeaderList): number | undefined {
     if (seconds !== undefined) return Number(seconds) * 1_000
   }
   return undefined
-}
-
-/** The members of a list, over all fields of that name, in lower case. */
-function valuesOf(fields: HeaderList, wanted: string): string[] {
-  const values: string[] = []
-  for (const [name, value] of fields) {
-    if (name.length !== wanted.length || name.toLowerCase() !== wanted) continue
-    for (const one of value.split(',')) {
-      const trimmed = one.trim().toLowerCase()
-      if (trimmed !== '') values.push(trimmed)
-    }
-  }
-  return values
-}
-
-function hasField(fields: HeaderList, wanted: string): boolean {
-  return fields.some(([name]) => name.length === wanted.length && name.toLowerCase() === wanted)
 }
 
 /** Without spaces and tabs around it; `trim` would take bytes above 127 too. */

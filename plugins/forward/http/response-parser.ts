@@ -1,11 +1,15 @@
-import type { HttpResponseHead } from '../../../protocol/codec/heads.ts'
-import { type Framing, parseHead, ResponseError } from './response-head.ts'
+import type { HeaderList, HttpResponseHead } from '../../../protocol/codec/heads.ts'
+import { type Expected, type Framing, parseHead, parseTrailers, ResponseError } from './response-head.ts'
 
 /** Where a response goes. None of these may throw. */
 export interface ResponseHandler {
-  /** Once, and first; interim responses (1xx) speak of the connection and are passed over. */
+  /** A response that comes before the head (1xx). */
+  interim?(head: HttpResponseHead): void
+  /** Once. 101: what follows are the bytes of another protocol, up to the end of the connection. */
   head(head: HttpResponseHead): void
   data(bytes: Buffer): void
+  /** Where they are expected, and there are some. */
+  trailers?(fields: HeaderList): void
   /** Complete. */
   end(): void
 }
@@ -14,6 +18,8 @@ export interface ResponseHandler {
 export const MAX_HEAD_BYTES = 65_536
 /** For the line before a chunk: its size and what may be said beside it. */
 const MAX_CHUNK_LINE_BYTES = 4_096
+/** More before a response are a flood, which nobody's window holds back. */
+const MAX_INTERIM = 32
 const LF = 10
 const CR = 13
 
@@ -35,6 +41,8 @@ export class ResponseParser {
   #state: State = 'idle'
   #method = ''
   #handler: ResponseHandler | undefined
+  #expected: Expected = {}
+  #interim = 0
   /** A head or a line that has not come to its end. */
   #parts: Buffer[] = []
   #partBytes = 0
@@ -61,8 +69,10 @@ export class ResponseParser {
   }
 
   /** A request has been sent: its response is next. */
-  expect(method: string, handler: ResponseHandler): void {
+  expect(method: string, handler: ResponseHandler, expected: Expected = {}): void {
     this.#state = 'head'
+    this.#expected = expected
+    this.#interim = 0
     this.#method = method
     this.#handler = handler
     this.#begun = false
@@ -152,10 +162,16 @@ export class ResponseParser {
   }
 
   #headComplete(bytes: Buffer): void {
-    const { head, framing, persistent, keepAliveMs } = parseHead(bytes.toString('latin1'), this.#method)
+    const { head, framing, persistent, keepAliveMs } = parseHead(
+      bytes.toString('latin1'),
+      this.#method,
+      this.#expected,
+    )
     this.#lineBytes = 0
-    if (head.status < 200) {
-      this.#state = 'head'
+    if (head.status < 200 && head.status !== 101) {
+      if (++this.#interim > MAX_INTERIM)
+        throw new ResponseError(`sent more than ${MAX_INTERIM} interim responses`)
+      this.#handler?.interim?.(head)
       // The head that follows begins like any other, though something of the answer is here.
       return
     }
@@ -210,9 +226,12 @@ export class ResponseParser {
 
   #takeTrailers(chunk: Buffer, at: number): number {
     const end = this.#endOfLines(chunk, at, MAX_HEAD_BYTES, 'its trailers')
-    this.#partBytes += (end ?? chunk.length) - at
-    if (end === undefined) return chunk.length
-    this.#partBytes = 0
+    const bytes = this.#collect(chunk, at, end ?? chunk.length, end !== undefined)
+    if (bytes === undefined || end === undefined) return chunk.length
+    if (this.#expected.trailers) {
+      const fields = parseTrailers(bytes.toString('latin1'))
+      if (fields.length > 0) this.#handler?.trailers?.(fields)
+    }
     this.#complete()
     return end
   }

@@ -1,0 +1,50 @@
+import { TunnelError } from '../../protocol/codec/errors.ts'
+
+export function portInvalid(port: string): TunnelError {
+  const text = `${JSON.stringify(port.slice(0, 40))} is not a port: 1 to 65535`
+  return new TunnelError('REQUEST_INVALID', text, { hop: 'proxy' })
+}
+
+export function codingUnknown(coding: string): TunnelError {
+  const text = `the transfer coding ${JSON.stringify(coding.slice(0, 40))} is not taken: send chunked, or a length`
+  return new TunnelError('REQUEST_INVALID', text, { hop: 'proxy' })
+}
+
+export function upgradeWithBody(): TunnelError {
+  return new TunnelError('REQUEST_INVALID', 'a request that asks for an upgrade cannot have a body', {
+    hop: 'proxy',
+  })
+}
+
+export function callerGone(): TunnelError {
+  return new TunnelError('ABORTED', 'the caller closed the connection', { hop: 'client' })
+}
+
+export function shuttingDown(): TunnelError {
+  return new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy' })
+}
+
+export function tokenOver(): TunnelError {
+  return new TunnelError('TOKEN_EXPIRED', 'the token has expired', { hop: 'proxy' })
+}
+
+export function notLoggedIn(): TunnelError {
+  const text =
+    'this address needs a ticket, which `tunnel open` puts into its URL, or a token in Authorization'
+  return new TunnelError('TOKEN_MISSING', text, { hop: 'proxy' })
+}
+
+export function otherOrigin(): TunnelError {
+  const text = 'a page of another origin asked for this, which a browser would do in your name'
+  return new TunnelError('FORBIDDEN', text, { hop: 'proxy' })
+}
+
+export function otherUsersHost(): TunnelError {
+  return new TunnelError('FORBIDDEN', 'this address is of another user', { hop: 'proxy' })
+}
+
+export function noHostForm(): TunnelError {
+  const text =
+    'this service has no host name of its own: the setting gateway.host is empty, or the name of the machine has a dot or is too long'
+  return new TunnelError('CONFIG_INVALID', text, { hop: 'proxy' })
+}

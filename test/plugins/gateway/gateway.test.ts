@@ -1,0 +1,334 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import { test } from 'node:test'
+import { WebSocket, WebSocketServer } from 'ws'
+import { listenTcp, until } from '../../support/proxy.ts'
+import { requireSystem } from '../../support/sshd.ts'
+import { runHostile } from './hostile.ts'
+import { headOf, RawCaller, serve, startScene } from './scene.ts'
+
+const skip = requireSystem('sshd')
+const MIB = 1_048_576
+
+/** Says what it was asked. */
+const echo = (
+  incoming: NodeJS.ReadableStream & { rawHeaders: string[]; url?: string },
+  outgoing: { end(text: string): void },
+) => outgoing.end(JSON.stringify([incoming.url, ...incoming.rawHeaders]))
+
+test('an HTTP client without a link reaches a service on the machine', { skip }, async (t) => {
+  const scene = await startScene(t)
+  const { proxy, token } = scene
+  const call = (port: number, path: string, init: RequestInit = {}) =>
+    fetch(`${proxy.url}${scene.base(port)}${path}`, {
+      ...init,
+      headers: { authorization: `Bearer ${token}`, ...(init.headers as Record<string, string>) },
+    })
+  const raw = (t: { after(f: () => void): void }) => new RawCaller(t as never, proxy.port)
+  const idle = () => until(() => proxy.app.pool.states().busy === 0)
+
+  await t.test('what a service is told of the caller is what the proxy knows', async (t) => {
+    const port = await serve(t, echo as never)
+    const more =
+      'X-Target-Authorization: Basic abc\r\nCookie: a=1; __Host-tunnel-session=secret; b=2\r\nX-Forwarded-For: 6.6.6.6\r\n' +
+      'X_Forwarded_For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nTE: gzip\r\nProxy-Authorization: Basic x\r\n' +
+      'Connection: close, X-Mine, X-Forwarded-For, Via\r\nX-Mine: 1\r\nVia: 1.0 other\r\n'
+    const text = await raw(t)
+      .send(headOf(scene, 'GET', port, '/a/%2e%2e//b?c=%zz&d={}', more))
+      .over()
+    const [path, ...fields] = JSON.parse(text.slice(text.indexOf('\r\n\r\n') + 4)) as string[]
+    assert.equal(path, '/a/%2e%2e//b?c=%zz&d={}')
+    const prefix = scene.base(port)
+    assert.deepEqual(fields, [
+      ...['Host', `127.0.0.1:${port}`, 'Connection', 'keep-alive'],
+      ...['Authorization', 'Basic abc', 'Cookie', 'a=1; b=2', 'Via', '1.1 ssh-websocket-tunnel'],
+      ...['Forwarded', 'for=127.0.0.1;host="gateway.test";proto=http', 'X-Forwarded-For', '127.0.0.1'],
+      ...['X-Forwarded-Host', 'gateway.test', 'X-Forwarded-Proto', 'http', 'X-Forwarded-Prefix', prefix],
+    ])
+    assert.ok(!text.includes(token))
+  })
+
+  await t.test('what two parties could read differently reaches no service', async (t) => {
+    const seen: string[] = []
+    const port = await listenTcp(t, (socket) => socket.on('data', (bytes) => seen.push(String(bytes))))
+    const evil = headOf(scene, 'GET', Number(port.split(':')[1]), '/evil')
+    const bodies: Record<string, [headers: string, body: string]> = {
+      'a length beside chunks': ['Content-Length: 5\r\nTransfer-Encoding: chunked\r\n', `0\r\n\r\n${evil}`],
+      'two lengths': ['Content-Length: 5\r\nContent-Length: 6\r\n', 'hellox'],
+      'a list of lengths': ['Content-Length: 5, 5\r\n', 'hello'],
+      'a length with a sign': ['Content-Length: +5\r\n', 'hello'],
+      'identity behind chunked': ['Transfer-Encoding: chunked, identity\r\n', '0\r\n\r\n'],
+      identity: ['Transfer-Encoding: identity\r\n', evil],
+      'another coding': ['Transfer-Encoding: gzip, chunked\r\n', '0\r\n\r\n'],
+      'chunked twice': ['Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n', '0\r\n\r\n'],
+      'a coding behind a control character': ['Transfer-Encoding: \x0bchunked\r\n', '0\r\n\r\n'],
+      'a space before the colon': ['Transfer-Encoding : chunked\r\n', '0\r\n\r\n'],
+      'a bare line feed': ['X-A: b\nTransfer-Encoding: chunked\r\n', '0\r\n\r\n'],
+      'a bare carriage return': ['X-A: b\rContent-Length: 5\r\n', 'hello'],
+      NUL: ['X-A: b\0c\r\n', ''],
+      'a folded line': ['X-A: b\r\n Content-Length: 5\r\n', 'hello'],
+      'an upgrade with a body': ['Connection: upgrade\r\nUpgrade: x\r\nContent-Length: 5\r\n', 'hello'],
+    }
+    for (const [what, [headers, body]] of Object.entries(bodies)) {
+      for (const method of ['POST', 'GET']) {
+        const target = Number(port.split(':')[1])
+        const caller = raw(t).send(headOf(scene, method, target, '/a', headers) + body)
+        const text = await caller.until(/"hop":"proxy"\}/)
+        assert.match(text, /^HTTP\/1.1 400 .*x-tunnel-error: REQUEST_INVALID/s, `${what}: ${text}`)
+        caller.socket.destroy()
+      }
+    }
+    const old = headOf(scene, 'POST', Number(port.split(':')[1]), '/', 'Transfer-Encoding: chunked\r\n')
+    assert.match(await raw(t).send(old.replace('HTTP/1.1', 'HTTP/1.0')).over(), /^HTTP\/1.1 400 /)
+    assert.deepEqual(seen, [])
+  })
+
+  await t.test('errors of the tunnel are told from those of the service', async (t) => {
+    const port = await serve(t, (_incoming, outgoing) =>
+      outgoing
+        .writeHead(502, { 'x-tunnel-error': 'POLICY_DENIED', 'content-type': 'application/problem+json' })
+        .end('{}'),
+    )
+    const own = await call(port, '/')
+    assert.deepEqual([own.status, own.headers.get('x-tunnel-error'), await own.text()], [502, null, '{}'])
+    const refused = await call(1, '/')
+    const problem = (await refused.json()) as Record<string, unknown>
+    assert.deepEqual([refused.status, refused.headers.get('x-tunnel-error')], [502, 'CONNECT_REFUSED'])
+    assert.deepEqual([problem.code, problem.hop], ['CONNECT_REFUSED', 'target'])
+    for (const wrong of ['0', '65536', '1e3', '-1', 'x'])
+      assert.equal((await call(wrong as never, '/')).headers.get('x-tunnel-error'), 'REQUEST_INVALID')
+  })
+
+  await t.test('100, 103 and trailers pass, and a body is sent when the service asks for it', async (t) => {
+    const port = await serve(
+      t,
+      (incoming, outgoing) => {
+        incoming.resume().on('end', () => {
+          outgoing.writeEarlyHints({ link: '</a.css>; rel=preload' })
+          outgoing.writeHead(200, { trailer: 'x-sum' })
+          outgoing.write(JSON.stringify(incoming.rawTrailers))
+          outgoing.addTrailers({ 'x-sum': '1' })
+          outgoing.end()
+        })
+      },
+      (server) =>
+        server.on('checkContinue', (incoming, outgoing) => {
+          if (incoming.url === '/no') return void outgoing.writeHead(417).end('no')
+          outgoing.writeContinue()
+          server.emit('request', incoming, outgoing)
+        }),
+    )
+    const more = 'Expect: 100-continue\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\nConnection: TE\r\n'
+    const caller = raw(t).send(headOf(scene, 'POST', port, '/', more))
+    assert.equal(await caller.until(/\r\n\r\n/), 'HTTP/1.1 100 Continue\r\n\r\n')
+    const text = await caller
+      .send('2\r\nhi\r\n0\r\nX-T: 1\r\nAuthorization: no\r\n\r\n')
+      .until(/\r\n0\r\n.*\r\n\r\n/s)
+    assert.match(
+      text,
+      /\r\n\r\nHTTP\/1.1 103 Early Hints\r\nLink: <\/a.css>; rel=preload\r\n.*HTTP\/1.1 200 OK\r\ntrailer: x-sum\r\n/s,
+    )
+    assert.match(text, /\r\n\["X-T","1"\]\r\n0\r\nx-sum: 1\r\n\r\n$/s)
+    const refused = await raw(t)
+      .send(headOf(scene, 'POST', port, '/no', more))
+      .over()
+    assert.match(refused, /^HTTP\/1.1 417 .*Connection: close.*\r\nno\r\n/s)
+  })
+
+  await t.test(
+    'bytes of a stream arrive as they are sent, and a caller that leaves ends it at the service',
+    async (t) => {
+      let service: { socket: Socket } | undefined
+      let gone = false
+      const port = await serve(t, (incoming, outgoing) => {
+        service = incoming
+        outgoing.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: 1\n\n')
+        outgoing.once('close', () => {
+          gone = true
+        })
+      })
+      const caller = raw(t).send(headOf(scene, 'GET', port, '/'))
+      assert.match(await caller.until(/data: 1\n\n/), /data: 1/)
+      assert.ok(service !== undefined && !gone)
+      caller.socket.destroy()
+      await until(() => gone)
+      await idle()
+    },
+  )
+
+  await t.test('a service that breaks off is never taken for one that ends', async (t) => {
+    const heads = ['Content-Length: 9\r\n', 'Transfer-Encoding: chunked\r\n']
+    for (const [index, head] of heads.entries())
+      for (const version of ['1.1', '1.0']) {
+        const body = index === 0 ? 'half' : '4\r\nhalf\r\n'
+        const target = await listenTcp(t, (socket) =>
+          socket.once('data', () =>
+            socket.write(`HTTP/1.1 200 OK\r\n${head}\r\n${body}`, () => socket.destroy()),
+          ),
+        )
+        const request = headOf(scene, 'GET', Number(target.split(':')[1]), '/').replace(
+          'HTTP/1.1',
+          `HTTP/${version}`,
+        )
+        const caller = raw(t).send(request)
+        let isReset = false
+        caller.socket.on('error', () => {
+          isReset = true
+        })
+        const text = await caller.over()
+        const isWhole =
+          text.endsWith('0\r\n\r\n') || (!/Content-Length|chunked/.test(text) && !isReset && text !== '')
+        assert.ok(!isWhole, `${head.trim()} ${version}: ${text}`)
+      }
+  })
+
+  await t.test(
+    'an upload of unknown length, and one that a service does not read, hold no memory',
+    async (t) => {
+      let received = 0
+      let stuckAt: Socket | undefined
+      const port = await serve(t, (incoming, outgoing) => {
+        stuckAt = incoming.socket
+        if (incoming.url === '/stuck') return
+        incoming.on('data', (bytes: Buffer) => {
+          received += bytes.length
+        })
+        incoming.on('end', () => outgoing.end(String(received)))
+      })
+      const pieces = async function* () {
+        for (let index = 0; index < 64; index++) yield new Uint8Array(65_536)
+      }
+      const body = pieces() as unknown as NonNullable<RequestInit['body']>
+      const answer = await call(port, '/', { method: 'POST', body, duplex: 'half' } as never)
+      assert.equal(await answer.text(), String(4 * MIB))
+
+      const caller = raw(t).send(headOf(scene, 'POST', port, '/stuck', 'Transfer-Encoding: chunked\r\n'))
+      const chunk = `10000\r\n${'x'.repeat(65_536)}\r\n`
+      let written = 0
+      while (written < 64 * MIB && caller.socket.write(chunk, 'latin1')) written += chunk.length
+      const before = written
+      // It takes what fits into windows and sockets, and then no more.
+      const drained = () => once(caller.socket, 'drain').then(() => true)
+      const stuck = () => new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 500))
+      while (await Promise.race([drained(), stuck()]))
+        while (written < 64 * MIB && caller.socket.write(chunk, 'latin1')) written += chunk.length
+      assert.ok(written < 32 * MIB, `${before} and then ${written} bytes`)
+      // While nothing is read from a caller nobody can know that it has left: here the service has had enough.
+      stuckAt?.destroy()
+      assert.match(
+        await caller.until(/x-tunnel-error: \w+/),
+        /^HTTP\/1.1 502 .*x-tunnel-error: OUTCOME_UNKNOWN/s,
+      )
+      await idle()
+    },
+  )
+
+  await t.test(
+    'a caller that does not read holds up nobody else, and its service is held back',
+    async (t) => {
+      let sent = 0
+      const port = await serve(t, (incoming, outgoing) => {
+        if (incoming.url !== '/flood') return void outgoing.end('quick')
+        const piece = Buffer.alloc(65_536)
+        const go = (): void => {
+          while (sent < 256 * MIB && outgoing.writable) {
+            sent += piece.length
+            if (!outgoing.write(piece)) return void outgoing.once('drain', go)
+          }
+        }
+        go()
+      })
+      const caller = raw(t)
+      caller.socket.pause()
+      caller.send(headOf(scene, 'GET', port, '/flood'))
+      for (let index = 0; index < 50; index++) assert.equal(await (await call(port, '/')).text(), 'quick')
+      assert.ok(sent < 64 * MIB, `${sent} bytes were taken from the service`)
+      caller.socket.destroy()
+      await idle()
+    },
+  )
+
+  await t.test('an upgrade speaks its protocol both ways, to either end', async (t) => {
+    const webSockets: WebSocketServer[] = []
+    const port = await serve(t, echo as never, (server) => {
+      const sockets = new WebSocketServer({ server, path: '/ws' })
+      webSockets.push(sockets)
+      sockets.on('connection', (socket) => {
+        socket.on('message', (bytes, isBinary) => socket.send(bytes as Buffer, { binary: isBinary }))
+        socket.send('hello')
+      })
+    })
+    const socket = new WebSocket(`${proxy.url.replace('http', 'ws')}${scene.base(port)}/ws`, {
+      headers: { authorization: `Bearer ${token}` },
+    })
+    assert.equal(String((await once(socket, 'message'))[0]), 'hello')
+    const large = Buffer.alloc(3 * MIB, 'x')
+    socket.send(large)
+    assert.deepEqual((await once(socket, 'message'))[0], large)
+    socket.close(4_000, 'bye')
+    assert.equal((await once(socket, 'close'))[0], 4_000)
+    // One that the service does not take is an answer like any other.
+    const more = 'Connection: Upgrade\r\nUpgrade: websocket\r\n'
+    assert.match(
+      await raw(t)
+        .send(headOf(scene, 'GET', port, '/other', more))
+        .over(),
+      /^HTTP\/1.1 400 Bad Request/,
+    )
+
+    // Any protocol; what comes behind the request is its first bytes, and the end of one side ends the other.
+    const target = await listenTcp(t, (side) =>
+      side.once('data', () => {
+        side.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nfirst ')
+        side.pipe(side)
+      }),
+    )
+    const other = headOf(
+      scene,
+      'GET',
+      Number(target.split(':')[1]),
+      '/',
+      'Connection: upgrade\r\nUpgrade: echo\r\n',
+    )
+    const caller = raw(t).send(`${other}early `)
+    assert.match(await caller.until(/early /), /^HTTP\/1.1 101 .*Upgrade: echo\r\n.*\r\n\r\nfirst early $/s)
+    caller.send('late')
+    await caller.until(/late/)
+    caller.socket.end()
+    assert.match(await caller.over(), /first early late$/)
+    await idle()
+  })
+
+  await t.test('a request ends with its token, whoever it belongs to', async (t) => {
+    const port = await serve(t, (_incoming, outgoing) => void outgoing.writeHead(200).write('begun'))
+    const own = proxy.tokenOf('alice')
+    const caller = raw(t).send(headOf({ ...scene, token: own }, 'GET', port, '/'))
+    await caller.until(/begun/)
+    const revoked = await proxy.api('alice', 'auth/revoke', { method: 'POST', body: { token: own } })
+    assert.equal(revoked.status, 204)
+    assert.ok(!(await caller.over()).endsWith('0\r\n\r\n'))
+    const brief = proxy.briefTokenOf('alice')
+    const second = raw(t).send(headOf({ ...scene, token: brief.token }, 'GET', port, '/'))
+    assert.match(await second.until(/begun/), /begun/)
+    assert.ok(!(await second.over()).endsWith('0\r\n\r\n'))
+    await idle()
+  })
+
+  await t.test('pipelined requests are answered in their order', async (t) => {
+    const port = await serve(t, (incoming, outgoing) => {
+      const late = incoming.url === '/1' ? 50 : 0
+      setTimeout(() => outgoing.end(incoming.url), late)
+    })
+    const requests = ['/1', '/2', '/3'].map((path) => headOf(scene, 'GET', port, path))
+    const text = await raw(t).send(requests.join('')).until(/\/3$/)
+    assert.deepEqual(text.match(/\/\d$|\/\d(?=HTTP)/g), ['/1', '/2', '/3'])
+  })
+
+  await t.test('a hostile service costs its own requests alone', async (t) => {
+    const { wrong, outcomes } = await runHostile(t, scene, { cases: 150, seed: 11 })
+    assert.deepEqual(wrong, [])
+    assert.deepEqual([...(outcomes.get('honest') ?? [])], [['200 good', 15]])
+    await idle()
+  })
+})
