@@ -66,6 +66,10 @@ const ROUTES: Record<string, Entry> = {
   'ALL /machines/:machine/http/:port/*': {
     ...{ asks: 'user', path: '/machines/home/http/80/', other: 'MACHINE_UNKNOWN', agent: 'POLICY_DENIED' },
   },
+  'POST /machines/:machine/exec': {
+    ...{ asks: 'user', path: '/machines/home/exec', body: { command: 'true' } },
+    ...{ other: 'MACHINE_UNKNOWN', agent: 'POLICY_DENIED' },
+  },
   'GET /machines/:machine/origin/:port': {
     ...{ asks: 'user', path: '/machines/home/origin/80', other: 'MACHINE_UNKNOWN', agent: OK },
   },

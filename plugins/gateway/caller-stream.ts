@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
-import { endToEnd, hasHeader, valuesOf } from '../../protocol/codec/headers.ts'
+import { hasHeader, valuesOf } from '../../protocol/codec/headers.ts'
 import type {
   AcceptHead,
   HeaderList,
@@ -11,17 +11,17 @@ import type {
   RoutedHead,
   StreamEvent,
 } from '../../protocol/codec/heads.ts'
-import type { ByteStream, HttpPeer, StreamState } from '../../protocol/stream/byte-stream.ts'
+import type { HttpPeer, StreamState } from '../../protocol/stream/byte-stream.ts'
 import type { StreamHandlers } from '../../protocol/stream/event-buffer.ts'
 import type { Asked } from './asked.ts'
 import { callerGone } from './errors.ts'
+import { hasBody, headText, trailersOf } from './message.ts'
 import { pairs } from './request-headers.ts'
 import { responseFields } from './response-headers.ts'
+import type { Visit } from './visits.ts'
 
 /** How far a caller may be ahead of the service, in bytes. */
 export const WINDOW_BYTES = 65_536
-/** What a trailer cannot say, because it has to be known before the body (RFC 9110, section 6.5.1). */
-const NO_TRAILER = /^(content-.*|host|authorization|cookie|expect|forwarded|x-forwarded-.*)$/i
 
 /** A request that has been read up to its body. */
 export interface Received {
@@ -38,13 +38,8 @@ export interface Received {
   over(error: TunnelError | undefined): void
 }
 
-/** Whether a body follows the head of a request (RFC 9112, section 6). */
-export function hasBody({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
-}
-
 /** A request that came by plain HTTP, as the opener of a stream. */
-export class CallerStream implements ByteStream, HttpPeer {
+export class CallerStream implements Visit, HttpPeer {
   readonly head: RoutedHead
   readonly peer: HttpPeer = this
   readonly expectsContinue: boolean
@@ -95,6 +90,9 @@ export class CallerStream implements ByteStream, HttpPeer {
   get id(): string {
     return this.head.id
   }
+  get isLasting(): boolean {
+    return this.#isSwitched
+  }
 
   handle(handlers: StreamHandlers): void {
     this.#handlers = handlers
@@ -123,7 +121,7 @@ export class CallerStream implements ByteStream, HttpPeer {
   }
 
   get requestTrailers(): HeaderList {
-    return endToEnd(pairs(this.#received.request.rawTrailers)).filter(([name]) => !NO_TRAILER.test(name))
+    return trailersOf(this.#received.request)
   }
 
   interim(head: HttpResponseHead): void {
@@ -166,11 +164,14 @@ export class CallerStream implements ByteStream, HttpPeer {
     const isBodiless = request.method === 'HEAD' || head.status === 204 || head.status === 304
     const isChunked = request.httpVersion === '1.1' && !hasLength && !isBodiless
     this.#isFramed = hasLength || isChunked || isBodiless
-    const fields = responseFields(head, form)
+    for (const [name, value] of pairs(responseFields(head, form))) {
+      // Node refuses to announce trailers where there can be none.
+      if (isChunked || name.toLowerCase() !== 'trailer') response.appendHeader(name, value)
+    }
     response.cork()
-    // Node refuses to announce trailers where there can be none.
-    response.writeHead(head.status, head.statusText, isChunked ? fields : without(fields, 'trailer'))
-    response.flushHeaders()
+    response.writeHead(head.status, head.statusText)
+    // The head leaves at once, whether or not there are bytes; flushHeaders would write it in UTF-8.
+    response.write('', 'latin1')
     process.nextTick(() => response.uncork())
   }
 
@@ -222,6 +223,12 @@ export class CallerStream implements ByteStream, HttpPeer {
     this.#isAnswered = true
     // What a peer still says in a protocol that its service has left is for nobody.
     if (this.#isSwitched) this.#isAsked = true
+    // The rest of a body that has its answer is dropped, for as long as there is anybody who sends it.
+    if (!this.#isAsked)
+      this.#received.request.socket.once('close', () => {
+        this.#isAsked = true
+        this.#checkOver()
+      })
     this.#checkOver()
   }
 
@@ -252,15 +259,4 @@ export class CallerStream implements ByteStream, HttpPeer {
     this.#handlers.closed?.(error)
     this.#received.over(error)
   }
-}
-
-function headText(head: HttpResponseHead, form: Asked['form']): string {
-  const fields = pairs(responseFields(head, form)).map(([name, value]) => `${name}: ${value}\r\n`)
-  return `HTTP/1.1 ${head.status} ${head.statusText}\r\n${fields.join('')}\r\n`
-}
-
-function without(fields: string[], name: string): string[] {
-  return pairs(fields)
-    .filter(([given]) => given.toLowerCase() !== name)
-    .flat()
 }

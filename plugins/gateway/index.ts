@@ -1,29 +1,19 @@
-import { randomUUID } from 'node:crypto'
 import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { TunnelError } from '../../protocol/codec/errors.ts'
-import { type Asked, askedOf, hostOf, ownerTag, routedUrl } from './asked.ts'
-import { CallerStream, hasBody, WINDOW_BYTES } from './caller-stream.ts'
-import { cookieOf, setCookie } from './cookies.ts'
-import {
-  codingUnknown,
-  noHostForm,
-  notLoggedIn,
-  otherOrigin,
-  otherUsersHost,
-  shuttingDown,
-  tokenOver,
-  upgradeWithBody,
-} from './errors.ts'
+import { type Asked, askedOf, hostOf, routedUrl } from './asked.ts'
+import { CallerStream, type Received, WINDOW_BYTES } from './caller-stream.ts'
+import { Entry, portIn } from './entry.ts'
+import { codingUnknown, noHostForm, shuttingDown, upgradeWithBody } from './errors.ts'
+import { ExecStream } from './exec-stream.ts'
+import { hasBody } from './message.ts'
 import type { GatewayOptions } from './options.ts'
-import { isMeant } from './origins.ts'
 import { requestHeaders } from './request-headers.ts'
 import * as schemas from './schemas.ts'
 import { servicePort } from './service-port.ts'
 import { GatewaySessions } from './sessions.ts'
-import { ticketIn } from './tickets.ts'
+import { Visits } from './visits.ts'
 
 /** What Fastify has to be made with, so that its router leaves alone what is for a service. */
 export function gatewayUrls({ host }: GatewayOptions): (request: IncomingMessage) => string {
@@ -32,16 +22,15 @@ export function gatewayUrls({ host }: GatewayOptions): (request: IncomingMessage
 
 /** What a request without a body holds here, in bytes. */
 const HEAD_BYTES = 4_096
-/** setTimeout's longest. */
-const MAX_TIMER_MS = 2_147_483_647
+/** A command, and what it reads. */
+const MAX_EXEC_BYTES = 1_048_576
 
 async function gatewayPlugin(
   app: FastifyInstance,
   { host: domain, sessionMs }: GatewayOptions,
 ): Promise<void> {
-  const sessions = new GatewaySessions(app.state.volatile, sessionMs)
-  const active = new Set<CallerStream>()
-  let onIdle: (() => void) | undefined
+  const entry = new Entry(app, new GatewaySessions(app.state.volatile, sessionMs), domain)
+  const visits = new Visits(app)
 
   for (const method of METHODS)
     if (method !== 'CONNECT' && !app.supportedMethods.includes(method))
@@ -53,70 +42,13 @@ async function gatewayPlugin(
     app.server.emit('request', request, response)
   })
 
-  /** Where the request asked for it, as a browser names origins. */
-  const originOf = ({ protocol, headers }: FastifyRequest): string => `${protocol}://${headers.host}`
-
-  /** A browser has a ticket: it gets a cookie in its place, on the host that is its user's own. */
-  async function login(request: FastifyRequest, reply: FastifyReply, asked: Asked): Promise<boolean> {
-    const found = ticketIn(asked.path)
-    if (found === undefined) return false
-    const user = await app.auth.useTicket(found.ticket)
-    reply.header('cache-control', 'no-store')
-    if (asked.owner === undefined) {
-      const own = hostOf(asked.machine, Number(asked.port), user.sub, domain)
-      if (own === undefined) throw otherUsersHost()
-      const { ticket } = await app.auth.makeTicket(user)
-      const query = found.rest.includes('?') ? '&' : '?'
-      reply.redirect(
-        `${request.protocol}://${own}${portIn(request.headers.host)}${found.rest}${query}ticket=${ticket}`,
-        302,
-      )
-      return true
-    }
-    if (asked.owner !== ownerTag(user.sub)) throw otherUsersHost()
-    const { secret, maxAgeMs } = await sessions.make(user, asked)
-    reply.header('set-cookie', setCookie(secret, maxAgeMs))
-    reply.redirect(`${originOf(request)}${found.rest}`, 302)
-    return true
-  }
-
-  /** Sets `request.user`; true where the caller's Authorization is for the service. */
-  async function identify(request: FastifyRequest, asked: Asked): Promise<boolean> {
-    const { headers } = request
-    if (asked.form === 'host') {
-      const user =
-        asked.owner === undefined ? undefined : await sessions.userOf(cookieOf(headers.cookie), asked)
-      if (user !== undefined) {
-        app.auth.check(user)
-        if (!isMeant(request.raw, originOf(request))) throw otherOrigin()
-        request.user = user
-        request.log = request.log.child({ userId: user.sub })
-        return true
-      }
-      if (headers.authorization === undefined) throw notLoggedIn()
-    }
-    await app.requireUser(request)
-    if (asked.owner !== undefined && asked.owner !== ownerTag(request.user.sub)) throw otherUsersHost()
-    return false
-  }
-
-  /** @throws {TunnelError} REQUEST_INVALID */
-  function check({ headers, httpVersion }: IncomingMessage, { port }: Asked, isUpgrade: boolean): void {
-    servicePort(port)
-    const { 'transfer-encoding': coding, 'content-length': length } = headers
-    // Also where a body has no end that HTTP/1.0 knows (RFC 9112, section 6.1).
-    if (coding !== undefined && (coding.toLowerCase() !== 'chunked' || httpVersion !== '1.1'))
-      throw codingUnknown(coding)
-    if (isUpgrade && (coding !== undefined || length !== undefined)) throw upgradeWithBody()
-  }
-
   async function serve(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { raw } = request
     const asked = askedOf(raw, domain) as Asked
     let passesAuthorization: boolean
     try {
-      if (asked.form === 'host' && (await login(request, reply, asked))) return
-      passesAuthorization = await identify(request, asked)
+      if (await entry.login(request, reply, asked)) return
+      passesAuthorization = await entry.identify(request, asked)
     } catch (error) {
       // Whoever is let in has a limit of their own; a page of an application asks for more than a stranger may.
       await app.limitByIp(request, reply)
@@ -126,45 +58,23 @@ async function gatewayPlugin(
     if (app.lifecycle.draining) throw shuttingDown()
     const upgrade = app.holdUpgrade(raw)
     check(raw, asked, upgrade !== undefined)
-    const { user, ip, ips = [ip], protocol, log, id: correlationId } = request
-    const { machine, prefix, path } = asked
+    const { ip, ips = [ip], protocol } = request
+    const { machine, prefix, path, form } = asked
     const target = `127.0.0.1:${asked.port}`
     const host = raw.headers.host ?? ''
     const caller = { addresses: [...ips].reverse(), protocol, host, prefix, passesAuthorization }
-    const headers = requestHeaders(raw, caller, asked.form === 'host' ? host : target)
-
-    let stopped: TunnelError | undefined
-    let stream: CallerStream | undefined
-    const stop = (error: TunnelError): void => {
-      stopped ??= error
-      stream?.reset(error)
-    }
-    request.isErrorTold = true
-    const guest = await app.forward.admit({
-      from: { user, connectionId: randomUUID(), correlationId, log },
-      asked: { kind: 'http', machine, target, http: { method: raw.method ?? 'GET', path, headers } },
-      costBytes: hasBody(raw) ? WINDOW_BYTES : HEAD_BYTES,
-      stop,
+    const headers = requestHeaders(raw, caller, form === 'host' ? host : target)
+    const http = { method: raw.method ?? 'GET', path, headers }
+    const costBytes = hasBody(raw) ? WINDOW_BYTES : HEAD_BYTES
+    await visits.open(request, { kind: 'http', machine, target, http }, costBytes, (head, over) => {
+      const received: Received = {
+        ...{ request: raw, response: reply.raw, form, over },
+        begins: () => reply.hijack(),
+        endSocket: (socket) => app.endSocket(socket),
+      }
+      if (upgrade !== undefined) received.upgrade = upgrade
+      return new CallerStream(head, received)
     })
-    const expiry = setTimeout(() => stop(tokenOver()), Math.min(user.expiresAtMs - Date.now(), MAX_TIMER_MS))
-    expiry.unref()
-    const opened = new CallerStream(guest.head, {
-      ...{ request: raw, response: reply.raw, form: asked.form },
-      ...(upgrade !== undefined && { upgrade }),
-      begins: () => reply.hijack(),
-      endSocket: (socket) => app.endSocket(socket),
-      over(error) {
-        clearTimeout(expiry)
-        active.delete(opened)
-        guest.over(error)
-        if (active.size === 0) onIdle?.()
-      },
-    })
-    stream = opened
-    active.add(opened)
-    if (stopped !== undefined) opened.reset(stopped)
-    guest.carry(opened)
-    await opened.begun
   }
 
   app.all(
@@ -174,36 +84,52 @@ async function gatewayPlugin(
       throw new Error('a request went past its gateway')
     },
   )
-  app
-    .withTypeProvider<TypeBoxTypeProvider>()
-    .get(
-      '/api/tunnel/machines/:machine/origin/:port',
-      { schema: schemas.serviceOrigin, onRequest: [app.limitByIp, app.requireUser] },
-      async ({ user, params: { machine, port }, protocol, host }) => {
-        app.machines.get(user.sub, machine)
-        const own = hostOf(machine, servicePort(port), user.sub, domain)
-        if (own === undefined) throw noHostForm()
-        return { origin: `${protocol}://${own}${portIn(host)}` }
-      },
-    )
+
+  const routes = app.withTypeProvider<TypeBoxTypeProvider>()
+  routes.get(
+    '/api/tunnel/machines/:machine/origin/:port',
+    { schema: schemas.serviceOrigin, onRequest: [app.limitByIp, app.requireUser] },
+    async ({ user, params: { machine, port }, protocol, host }) => {
+      app.machines.get(user.sub, machine)
+      const own = hostOf(machine, servicePort(port), user.sub, domain)
+      if (own === undefined) throw noHostForm()
+      return { origin: `${protocol}://${own}${portIn(host)}` }
+    },
+  )
+
+  routes.post(
+    '/api/tunnel/machines/:machine/exec',
+    { schema: schemas.exec, bodyLimit: MAX_EXEC_BYTES, onRequest: [app.limitByIp, app.requireUser] },
+    async (request, reply) => {
+      const { params, body, raw, id } = request
+      const { command, stdin = '', encoding = 'utf8' } = body
+      if (app.lifecycle.draining) throw shuttingDown()
+      app.letIn(raw.socket)
+      const asked = { kind: 'exec', machine: params.machine, exec: { command } } as const
+      await visits.open(request, asked, HEAD_BYTES + stdin.length, (head, over) => {
+        const headers = { 'x-correlation-id': id }
+        const begins = (): unknown => reply.hijack()
+        return new ExecStream(head, { response: reply.raw, headers, stdin, encoding, begins, over })
+      })
+    },
+  )
+
   app.addHook('onError', async ({ raw }, reply) => {
     if (!hasBody(raw)) return
     // A body that nobody wants is not read to its end.
     reply.raw.once('finish', () => raw.complete || app.endSocket(raw.socket))
   })
-
-  app.lifecycle.onDrain('wait', ({ over }) => {
-    if (active.size === 0) return undefined
-    return new Promise<void>((resolve) => {
-      onIdle = resolve
-      over.addEventListener('abort', () => resolve(), { once: true })
-    })
-  })
+  app.lifecycle.onDrain('wait', ({ over }) => visits.leave(over))
 }
 
-/** `:3001`, or nothing. */
-function portIn(host = ''): string {
-  return /:\d+$/.exec(host)?.[0] ?? ''
+/** @throws {TunnelError} REQUEST_INVALID */
+function check({ headers, httpVersion }: IncomingMessage, { port }: Asked, isUpgrade: boolean): void {
+  servicePort(port)
+  const { 'transfer-encoding': coding, 'content-length': length } = headers
+  // Also where a body has no end that HTTP/1.0 knows (RFC 9112, section 6.1).
+  if (coding !== undefined && (coding.toLowerCase() !== 'chunked' || httpVersion !== '1.1'))
+    throw codingUnknown(coding)
+  if (isUpgrade && (coding !== undefined || length !== undefined)) throw upgradeWithBody()
 }
 
 export default fp(gatewayPlugin, {
