@@ -46,6 +46,8 @@ async function gatewayPlugin(
     const { raw } = request
     const asked = askedOf(raw, domain) as Asked
     let passesAuthorization: boolean
+    // An address that has a penalty is refused whatever it shows.
+    if (app.rateLimits.refusedMs(request.ip) > 0) await app.limitByIp(request, reply)
     try {
       if (await entry.login(request, reply, asked)) return
       passesAuthorization = await entry.identify(request, asked)
@@ -66,7 +68,7 @@ async function gatewayPlugin(
     const headers = requestHeaders(raw, caller, form === 'host' ? host : target)
     const http = { method: raw.method ?? 'GET', path, headers }
     const costBytes = hasBody(raw) ? WINDOW_BYTES : HEAD_BYTES
-    await visits.open(request, { kind: 'http', machine, target, http }, costBytes, (head, over) => {
+    await visits.open(request, reply, { kind: 'http', machine, target, http }, costBytes, (head, over) => {
       const received: Received = {
         ...{ request: raw, response: reply.raw, form, over },
         begins: () => reply.hijack(),
@@ -88,7 +90,7 @@ async function gatewayPlugin(
   const routes = app.withTypeProvider<TypeBoxTypeProvider>()
   routes.get(
     '/api/tunnel/machines/:machine/origin/:port',
-    { schema: schemas.serviceOrigin, onRequest: [app.limitByIp, app.requireUser] },
+    { schema: schemas.serviceOrigin, onRequest: [app.limitByIp, app.requireUser, app.limitByUser] },
     async ({ user, params: { machine, port }, protocol, host }) => {
       app.machines.get(user.sub, machine)
       const own = hostOf(machine, servicePort(port), user.sub, domain)
@@ -106,7 +108,7 @@ async function gatewayPlugin(
       if (app.lifecycle.draining) throw shuttingDown()
       app.letIn(raw.socket)
       const asked = { kind: 'exec', machine: params.machine, exec: { command } } as const
-      await visits.open(request, asked, HEAD_BYTES + stdin.length, (head, over) => {
+      await visits.open(request, reply, asked, HEAD_BYTES + stdin.length, (head, over) => {
         const headers = { 'x-correlation-id': id }
         const begins = (): unknown => reply.hijack()
         return new ExecStream(head, { response: reply.raw, headers, stdin, encoding, begins, over })

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { TunnelError } from '../../protocol/codec/errors.ts'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
-import type { Guest } from '../forward/index.ts'
+import type { AdmittedGuest, Guest } from '../forward/index.ts'
 import { callerGone, tokenOver } from './errors.ts'
 
 /** A stream whose opener is a caller of a route. */
@@ -19,11 +19,11 @@ const MAX_TIMER_MS = 2_147_483_647
 
 /** The streams of callers who have no link, each from its admission to its end. */
 export class Visits {
-  readonly #app: Pick<FastifyInstance, 'forward'>
+  readonly #app: Pick<FastifyInstance, 'forward' | 'limitByUser'>
   readonly #active = new Set<Visit>()
   #onLeft: (() => void) | undefined
 
-  constructor(app: Pick<FastifyInstance, 'forward'>) {
+  constructor(app: FastifyInstance) {
     this.#app = app
   }
 
@@ -33,6 +33,7 @@ export class Visits {
    */
   async open(
     request: FastifyRequest,
+    reply: FastifyReply,
     asked: Guest['asked'],
     costBytes: number,
     make: (head: RoutedHead, over: (error: TunnelError | undefined) => void) => Visit,
@@ -47,7 +48,7 @@ export class Visits {
     // The passage counts and records whatever becomes of it.
     request.isErrorTold = true
     const from = { user, connectionId: randomUUID(), correlationId, log }
-    const guest = await this.#app.forward.admit({ from, asked, costBytes, stop })
+    const guest = await this.#admit({ from, asked, costBytes, stop }, request, reply)
     const early = stopped ?? (raw.socket.destroyed ? callerGone() : undefined)
     if (early !== undefined) {
       guest.over(early)
@@ -66,6 +67,16 @@ export class Visits {
     this.#active.add(opened)
     guest.carry(opened)
     await opened.begun
+  }
+
+  async #admit(guest: Guest, request: FastifyRequest, reply: FastifyReply): Promise<AdmittedGuest> {
+    try {
+      return await this.#app.forward.admit(guest)
+    } catch (error) {
+      // The bucket is empty: this says so in the headers that every route has.
+      if (asTunnelError(error, 'proxy').code === 'RATE_LIMITED') await this.#app.limitByUser(request, reply)
+      throw error
+    }
   }
 
   /** Waits for what has an end of its own, until the time is `over`. */
