@@ -225,7 +225,12 @@ async function startScene(t: TestContext): Promise<Scene> {
   const metricsToken = 'a token for the metrics alone'
   const set = [
     ...[`auth.issuer=${ISSUER}`, `auth.audience=${AUDIENCE}`, `auth.jwks.url=${server.url}`],
-    ...['log.level=trace', 'gateway.host=tunnel.example', `metrics.token=${metricsToken}`, 'server.docs=true'],
+    ...[
+      'log.level=trace',
+      'gateway.host=tunnel.example',
+      `metrics.token=${metricsToken}`,
+      'server.docs=true',
+    ],
     ...['rateLimit.tiers.premium.perMinute=1', 'rateLimit.tiers.premium.burst=1'],
   ]
   const proxy = await startProxy(t, { set, plugins: [watch] })
