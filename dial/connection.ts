@@ -3,10 +3,10 @@ import { asTunnelError, errorFromWire, TunnelError } from '../protocol/codec/err
 import type { Goaway } from '../protocol/link/handlers.ts'
 import type { Link } from '../protocol/link/link.ts'
 import { type DialledLink, Dialler, type DiallerOptions, isFinal } from './dialler.ts'
+import { Dialling } from './dialling.ts'
 import { Emitter } from './emitter.ts'
 import { keepProcessAlive } from './keep-process-alive.ts'
 import type { BackoffOptions } from './options.ts'
-import { Pause } from './pause.ts'
 import { oneAtATime } from './token.ts'
 import { TokenRefresh } from './token-refresh.ts'
 import { type Wait, Waits } from './waits.ts'
@@ -59,18 +59,15 @@ export class Connection extends Emitter<ConnectionEvents> {
   readonly #options: ConnectionOptions
   readonly #clock: Clock
   readonly #dialler: Dialler
+  readonly #dialling: Dialling
   readonly #refresh: TokenRefresh
   readonly #abort = new AbortController()
-  /** What ends each dial that is under way. */
-  readonly #dials = new Set<AbortController>()
   #state: ConnectionState = 'disconnected'
   #link: Link | undefined
   #linkSinceMs = 0
   /** Until when streams that lost their link are kept, by the clock. */
   #keptUntilMs = 0
   readonly #waits: Waits
-  /** Waits before a dial that are under way. */
-  readonly #pauses = new Set<Pause>()
   /** The link that we are leaving. */
   #moving: Link | undefined
   /** The last link was ended for its token. */
@@ -85,6 +82,15 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#clock = options.clock
     const token = oneAtATime(options.token, options.clock)
     this.#dialler = new Dialler({ ...options, token })
+    this.#dialling = new Dialling({
+      dialler: this.#dialler,
+      handlers: {
+        goaway: (link, goaway) => void this.#move(link, goaway),
+        closed: (link, error) => this.#closed(link, error),
+      },
+      clock: options.clock,
+      signal: this.#abort.signal,
+    })
     this.#waits = new Waits(options.backoff, options.random, options.clock)
     this.#refresh = new TokenRefresh(token, options.clock, (error) => this.emit('tokenFailed', error))
   }
@@ -105,7 +111,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#to('connecting')
     try {
       const wait: Wait = (attempt, error) => this.#waits.first(attempt, error)
-      this.#adopt(await keepProcessAlive(() => this.#dialUntil(wait)))
+      this.#adopt(await keepProcessAlive(() => this.#dialling.untilLinked(wait)))
     } catch (error) {
       const failed = asTunnelError(error, 'client')
       if (this.#abort.signal.aborted) throw failed
@@ -127,73 +133,24 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#link?.probe(rttMs === undefined ? unknown : Math.min(most, Math.max(least, roundTrips * rttMs)))
     this.hurry()
     // Answers to the former address come to nobody: these are dialled again.
-    for (const dial of this.#dials) dial.abort()
+    this.#dialling.breakOff()
   }
 
   /** Ends every wait before a dial; a dial that is under way goes on. */
   hurry(): void {
-    for (const pause of this.#pauses) pause.end()
+    this.#dialling.hurry()
   }
 
   /** Ends the link, normally, and every dial. Resolves when all that was sent has left. */
   async close(): Promise<void> {
     if (this.#state === 'closed') return
     this.#abort.abort(new TunnelError('ABORTED', 'the connection was closed', { hop: 'client' }))
-    for (const dial of this.#dials) dial.abort()
-    this.hurry()
     this.#refresh.stop()
     const link = this.#link
     this.#link = undefined
     link?.close()
     this.#to('closed')
     await link?.gone
-  }
-
-  /**
-   * Dials until there is a link.
-   * @param isWanted asked before each dial; the link is another's task when it answers false
-   * @throws {TunnelError} the last failure, when no dial follows it, or ABORTED
-   */
-  async #dialUntil(wait: Wait, isWanted = () => true): Promise<DialledLink> {
-    let error: TunnelError | undefined
-    for (let attempt = 1; ; attempt++) {
-      const delayMs = wait(attempt, error)
-      if (delayMs > 0) await this.#sleep(delayMs)
-      try {
-        return await this.#dial(isWanted)
-      } catch (failure) {
-        error = asTunnelError(failure, 'client')
-        if (this.#abort.signal.aborted || !isWanted()) throw error
-      }
-    }
-  }
-
-  async #sleep(ms: number): Promise<void> {
-    const pause = new Pause(this.#clock, ms)
-    this.#pauses.add(pause)
-    await pause.over
-    this.#pauses.delete(pause)
-  }
-
-  /** One round of dials, again when it was broken off and is still wanted. */
-  async #dial(isWanted: () => boolean): Promise<DialledLink> {
-    const handlers = {
-      goaway: (link: Link, goaway: Goaway) => void this.#move(link, goaway),
-      closed: (link: Link, error: TunnelError) => this.#closed(link, error),
-    }
-    for (;;) {
-      if (!isWanted()) throw calledOff()
-      const dial = new AbortController()
-      if (this.#abort.signal.aborted) dial.abort()
-      this.#dials.add(dial)
-      try {
-        return await this.#dialler.dial(handlers, dial.signal)
-      } catch (error) {
-        if (!dial.signal.aborted || this.#abort.signal.aborted) throw error
-      } finally {
-        this.#dials.delete(dial)
-      }
-    }
   }
 
   #adopt({ link, token }: DialledLink): void {
@@ -218,7 +175,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#link = undefined
     this.#refresh.stop()
     // One that was to take over from it: there is nothing to take over any more.
-    for (const dial of this.#dials) dial.abort()
+    this.#dialling.breakOff()
     const nowMs = this.#clock.now()
     const { resumeMs } = link.hello
     this.#keptUntilMs = nowMs + Math.min(resumeMs, link.peer?.resumeMs ?? resumeMs)
@@ -250,7 +207,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       return delayMs
     }
     try {
-      this.#adopt(await keepProcessAlive(() => this.#dialUntil(wait)))
+      this.#adopt(await keepProcessAlive(() => this.#dialling.untilLinked(wait)))
     } catch (error) {
       this.#giveUp(asTunnelError(error, 'client'))
     }
@@ -279,7 +236,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     const isStill = () => this.#link === older
     const wait: Wait = (attempt, failure) => this.#waits.whileMoving(attempt, failure)
     try {
-      const dialled = await this.#dialUntil(wait, isStill)
+      const dialled = await this.#dialling.untilLinked(wait, isStill)
       if (isStill()) this.#adopt(dialled)
       else dialled.link.close()
     } catch {
@@ -293,8 +250,4 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#state = state
     this.emit('state', state)
   }
-}
-
-function calledOff(): TunnelError {
-  return new TunnelError('ABORTED', 'the dial was called off', { hop: 'client' })
 }

@@ -32,7 +32,7 @@ export interface LinkWatch {
   rtt(ms: number): void
 }
 
-interface DialledHandlers {
+export interface DialledHandlers {
   /** A link that was handed over is about to be left by its peer. */
   goaway(link: Link, goaway: Goaway): void
   /** A link that was handed over has ended. */
