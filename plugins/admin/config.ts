@@ -11,7 +11,8 @@ const MAX_BODY_BYTES = 262_144
 /** The settings that hold, and changes of them while the proxy runs. */
 export async function configRoutes(app: FastifyInstance): Promise<void> {
   const { settings } = app
-  const onlyAdmins = app.requireRole('admin')
+  // Whoever may not asks at the price of any request.
+  const onlyAdmins = [app.requireUser, app.limitByUser, app.requireRole('admin')]
   const routes = app.withTypeProvider<TypeBoxTypeProvider>()
   // RFC 7396, section 4.
   const json = { parseAs: 'string' as const, bodyLimit: MAX_BODY_BYTES }
@@ -32,7 +33,7 @@ export async function configRoutes(app: FastifyInstance): Promise<void> {
     '/api/tunnel/config',
     {
       schema: schemas.patchConfig,
-      onRequest: [onlyAdmins, app.requireRecord],
+      onRequest: [...onlyAdmins, app.requireRecord],
       bodyLimit: MAX_BODY_BYTES,
     },
     async ({ user, body, headers, id: correlationId, log }, reply) => {

@@ -20,6 +20,7 @@ function seenBy({ user }: FastifyRequest): string | undefined {
 /** What is there now. */
 async function liveRoutes(app: FastifyInstance): Promise<void> {
   app.addHook('onRequest', app.requireUser)
+  app.addHook('onRequest', app.limitByUser)
   const routes = app.withTypeProvider<TypeBoxTypeProvider>()
 
   routes.get('/api/tunnel/sessions', { schema: schemas.listSessions }, async (request) =>

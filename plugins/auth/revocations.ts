@@ -20,7 +20,7 @@ type Revoked =
 
 /**
  * Which tokens hold no more: one of them, those of one session, or all of a user so far. In memory, so that the check is
- * a look-up, and durable behind it; a revocation holds when its promise resolves.
+ * a look-up, and durable behind it; a revocation holds here at once, and for good when its promise resolves.
  */
 export class Revocations {
   readonly #state: State
@@ -122,6 +122,8 @@ export class Revocations {
 
   async #revoke(revoked: Revoked): Promise<void> {
     const key = `${revoked.kind}:${revoked.id}`
+    // What stands here ends before the disk or Redis has it: a busy one may take its time, or fail.
+    this.#add({ ...revoked })
     if (revoked.kind === 'user') return this.#state.put(NAMESPACE, key, { ...revoked })
     const ttlMs = revoked.untilMs - this.#nowMs()
     if (ttlMs > 0) await this.#state.put(NAMESPACE, key, { ...revoked }, { ttlMs })

@@ -1,5 +1,6 @@
 // `npm run abuse`: attacks on a proxy, each measured beside an honest user and by what it leaves behind.
 import { parseArgs } from 'node:util'
+import { ATTACKS, FLOODS, Scene } from '../flood/flood.ts'
 import { Cleanup } from '../support/scope.ts'
 import { Door } from './strangers.ts'
 
@@ -8,12 +9,19 @@ const HELP = `Usage: npm run abuse -- [options]
 Options:
   --upgrades <n>    refused upgrades (default: 10000)
   --handshakes <n>  slow handshakes at once (default: 1000)
+  --attacks <names> of a user who is let in, or none: ${[...ATTACKS, ...FLOODS].join(',')}
+                    (default: all)
+  --links <n>       of that user's (default: 8)
+  --seconds <n>     for each attack, and quiet before it (default: 8)
 `
 
 const { values } = parseArgs({
   options: {
     upgrades: { type: 'string', default: '10000' },
     handshakes: { type: 'string', default: '1000' },
+    attacks: { type: 'string', default: [...ATTACKS, ...FLOODS].join(',') },
+    links: { type: 'string', default: '8' },
+    seconds: { type: 'string', default: '8' },
     help: { type: 'boolean', short: 'h', default: false },
   },
 })
@@ -22,14 +30,15 @@ if (values.help) {
   process.exit(0)
 }
 
-const scope = new Cleanup()
-try {
+const row = (...cells: string[]): void => {
+  process.stdout.write(
+    `${cells.map((cell, index) => (index === 0 ? cell.padEnd(24) : cell.padStart(12))).join('')}\n`,
+  )
+}
+
+/** Strangers before the door, and what each leaves behind. */
+async function strangers(scope: Cleanup): Promise<void> {
   const door = await Door.start(scope)
-  const row = (...cells: string[]): void => {
-    process.stdout.write(
-      `${cells.map((cell, index) => (index === 0 ? cell.padEnd(24) : cell.padStart(12))).join('')}\n`,
-    )
-  }
   // What is loaded at the first of each is no leak.
   await door.refusedUpgrades(1_000)
   const before = await door.held()
@@ -53,6 +62,27 @@ try {
     const grown = (liveBytes - before.liveBytes) / 1_024
     row(name, String(count), p95Ms.toFixed(1), `+${descriptors - before.descriptors}`, grown.toFixed(0))
   }
+}
+
+/** A user who is let in, beside another one's keystrokes: each attack after a time of quiet. */
+async function users(scope: Cleanup): Promise<void> {
+  const scene = await Scene.start(scope)
+  const ms = Number(values.seconds) * 1_000
+  await scene.echoes(500)
+  row('attack by a user', 'quiet p95', 'p95 ms', 'ratio', 'cores', 'MiB more')
+  for (const kind of values.attacks.split(',').filter((name) => name !== 'none')) {
+    const quiet = await scene.echoes(ms)
+    const { p95Ms, grownBytes, cores } = await scene.attacked(kind, Number(values.links), ms)
+    const ratio = (p95Ms / quiet.p95Ms).toFixed(1)
+    const grown = (grownBytes / 1_048_576).toFixed(0)
+    row(kind, quiet.p95Ms.toFixed(1), p95Ms.toFixed(1), ratio, cores.toFixed(2), grown)
+  }
+}
+
+const scope = new Cleanup()
+try {
+  if (values.upgrades !== '0') await strangers(scope)
+  await users(scope)
 } finally {
   await scope.close()
 }

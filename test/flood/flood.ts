@@ -5,15 +5,23 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { TunnelService } from '../../client/index.ts'
 import { signToken } from '../../plugins/auth/tokens.ts'
-import { spawnProgram } from '../support/process.ts'
+import { processFacts } from '../support/proc.ts'
+import { type Program, spawnProgram } from '../support/process.ts'
 import { listenTcp } from '../support/proxy.ts'
 import type { Scope } from '../support/scope.ts'
 import { MACHINE, TUNNEL_CLI } from '../support/topology.ts'
 import { tempFolder } from '../support/tree.ts'
 
 const FLOODER = fileURLToPath(new URL('./flooder.mjs', import.meta.url))
-export const FLOODS = ['malformed OPEN', 'refused OPEN', 'unknown RESUME', 'AUTH', 'PING'] as const
-export type FloodKind = (typeof FLOODS)[number]
+const ATTACKER = fileURLToPath(new URL('../abuse/attacker.mjs', import.meta.url))
+export const FLOODS = [
+  ...['malformed OPEN', 'refused OPEN', 'unknown RESUME', 'deep JSON', 'AUTH', 'PING'],
+] as const
+/** What a user does on links and requests of their own, to a machine of their own. */
+export const ATTACKS = [
+  ...['slow readers', 'unread answers', 'tiny frames', 'empty windows', 'resumes', 'small requests'],
+  ...['unfinished uploads', 'slow headers'],
+] as const
 /** Between two keystrokes of the innocent user, in ms. */
 const KEYSTROKE_MS = 15
 
@@ -25,14 +33,24 @@ export interface Echoes {
   maxMs: number
 }
 
+export interface Attacked extends Echoes {
+  grownBytes: number
+  cores: number
+}
+
+/** Between two looks at the proxy's memory, in ms. */
+const LOOK_MS = 20
+
 /** A proxy and an agent as processes, an innocent user's session through them, and a flood by another user beside it. */
 export class Scene {
   readonly #scope: Scope
   readonly #url: string
   readonly #token: string
   readonly #session: Duplex
+  readonly #proxy: Program
 
-  private constructor(scope: Scope, url: string, token: string, session: Duplex) {
+  private constructor(scope: Scope, url: string, token: string, session: Duplex, proxy: Program) {
+    this.#proxy = proxy
     this.#scope = scope
     this.#url = url
     this.#token = token
@@ -64,7 +82,7 @@ export class Scene {
     await tunnel.connect()
     scope.after(() => tunnel.disconnect(0))
     const session = await tunnel.open({ machine: MACHINE, kind: 'ssh' })
-    return new Scene(scope, url, tokenOf('flooder'), session)
+    return new Scene(scope, url, tokenOf('flooder'), session, proxy)
   }
 
   /** One keystroke after the other, for `ms`. */
@@ -83,9 +101,32 @@ export class Scene {
     return { count: took.length, p50Ms: at(0.5), p95Ms: at(0.95), maxMs: at(1) }
   }
 
-  /** The same beside a flood on so many links. */
-  async beside(kind: FloodKind, links: number, ms: number): Promise<Echoes> {
-    const flooder = spawnProgram(this.#scope, process.execPath, [FLOODER, this.#url, kind, String(links)], {
+  /**
+   * An attack, and what it costs: echoes, memory at its height beyond what was held before, in bytes, and the proxy's
+   * share of a core.
+   */
+  async attacked(kind: string, links: number, ms: number): Promise<Attacked> {
+    const facts = () => processFacts(this.#proxy.pid) ?? { residentBytes: 0, cpuSeconds: 0 }
+    const before = facts()
+    const sinceMs = performance.now()
+    let peakBytes = before.residentBytes
+    const look = setInterval(() => {
+      peakBytes = Math.max(peakBytes, facts().residentBytes)
+    }, LOOK_MS)
+    try {
+      const echoes = await this.beside(kind, links, ms)
+      const seconds = (performance.now() - sinceMs) / 1_000
+      const cores = (facts().cpuSeconds - before.cpuSeconds) / seconds
+      return { ...echoes, grownBytes: peakBytes - before.residentBytes, cores }
+    } finally {
+      clearInterval(look)
+    }
+  }
+
+  /** The same beside a flood, or an attack, on so many links. */
+  async beside(kind: string, links: number, ms: number): Promise<Echoes> {
+    const program = FLOODS.some((flood) => flood === kind) ? FLOODER : ATTACKER
+    const flooder = spawnProgram(this.#scope, process.execPath, [program, this.#url, kind, String(links)], {
       env: { ...process.env, FLOOD_TOKEN: this.#token },
     })
     await flooder.line('flooding')

@@ -1,7 +1,7 @@
 // `npm run flood`: an innocent user's keystrokes beside floods by another user, as a ratio to a quiet proxy.
 import { parseArgs } from 'node:util'
 import { Cleanup } from '../support/scope.ts'
-import { type Echoes, FLOODS, type FloodKind, Scene } from './flood.ts'
+import { type Echoes, FLOODS, Scene } from './flood.ts'
 
 const HELP = `Usage: npm run flood -- [options]
 
@@ -38,7 +38,7 @@ try {
   row('none', quiet)
   for (const kind of values.floods.split(',')) {
     for (const links of values.links.split(',')) {
-      row(`${kind} x ${links}`, await scene.beside(kind as FloodKind, Number(links), ms))
+      row(`${kind} x ${links}`, await scene.beside(kind, Number(links), ms))
       // The flooder's account fills again.
       await scene.echoes(3_000)
     }

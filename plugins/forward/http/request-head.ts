@@ -9,7 +9,8 @@ export type BodyFraming = 'none' | 'chunked' | number
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}$/
 /** RFC 9112, section 3.2.1, and what services take beside it: no spaces, no control characters. */
 const ORIGIN_FORM = /^\/[\x21-\x7e\x80-\xff]*$/
-const ABSOLUTE_FORM = /^https?:\/\/([^/?#\s@]+)([/?#].*)?$/i
+/** Its host has ASCII alone: written in Latin-1, U+010A would be a line's end. */
+const ABSOLUTE_FORM = /^https?:\/\/([!"$-.0->A-~]+)([/?#].*)?$/i
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 /** Methods whose request says its length, also where that is 0 (RFC 9110, section 8.6). */
 const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])

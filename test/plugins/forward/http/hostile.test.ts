@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { test } from 'node:test'
+import { declaredLength, requestText } from '../../../../plugins/forward/http/request-head.ts'
 import type { TunnelError } from '../../../../protocol/codec/errors.ts'
-import type { HeaderList } from '../../../../protocol/codec/heads.ts'
+import type { HeaderList, HttpRequestHead } from '../../../../protocol/codec/heads.ts'
 import { Random } from '../../../support/seeded-random.ts'
 import { type Opened, type Rig, startRig, tcpService } from '../rig.ts'
 
@@ -229,4 +230,49 @@ test('the same request is the same bytes, whenever its body comes', async (t) =>
     assert.equal(new Set(texts).size, 1, JSON.stringify([...new Set(texts)]))
     assert.equal(texts[0]?.includes('Transfer-Encoding'), headers.length === 0)
   }
+})
+
+test('no method, path or header of a request says more than one line to a service, in whatever characters', () => {
+  // In Latin-1 the last two of these are a line's end too.
+  const breaks = ['\r\n', '\n', '\r', '\u010d\u010a', '\u0a0a', '\0', '\u2028']
+  const smuggled = (end: string) => `x${end}Transfer-Encoding: chunked`
+  for (const end of breaks) {
+    const text = smuggled(end)
+    const heads: HttpRequestHead[] = [
+      { method: text, path: '/', headers: [] },
+      { method: 'GET', path: `/${text}`, headers: [] },
+      { method: 'GET', path: `http://${text}/`, headers: [] },
+      { method: 'GET', path: `http://host/${text}`, headers: [] },
+      { method: 'GET', path: '/', headers: [['X', text]] },
+      { method: 'GET', path: '/', headers: [[text, 'x']] },
+      { method: 'GET', path: '/', headers: [['Host', text]] },
+    ]
+    for (const head of heads)
+      assert.throws(
+        () => requestText(head, {}, '127.0.0.1:80', 'none'),
+        { code: 'FRAME_INVALID' },
+        JSON.stringify(head),
+      )
+    assert.throws(
+      () => requestText({ method: 'GET', path: '/', headers: [] }, { X: text }, '127.0.0.1:80', 'none'),
+      { code: 'FRAME_INVALID' },
+    )
+  }
+  // Two ways to say how long it is: ours is the only one that goes out.
+  const headers: HttpRequestHead['headers'] = [
+    ['Transfer-Encoding', 'chunked'],
+    ['Content-Length', '3'],
+    ['content-length', '3'],
+    ['Connection', 'X-Gone'],
+    ['X-Gone', '1'],
+  ]
+  const sent = requestText({ method: 'POST', path: 'http://other:81', headers }, {}, '127.0.0.1:80', 3)
+  assert.equal(
+    sent,
+    'POST / HTTP/1.1\r\nHost: other:81\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\n',
+  )
+  for (const lengths of [['3', '4'], ['+3'], ['3, 3'], ['0x3'], ['']])
+    assert.throws(() => declaredLength(lengths.map((length) => ['Content-Length', length])), {
+      code: 'FRAME_INVALID',
+    })
 })
