@@ -67,7 +67,8 @@ export async function fetchOpen(access: Access, route: string): Promise<Response
  */
 export async function askMachineNames(access: Access, timeoutMs = QUESTION_MS): Promise<string[]> {
   const machines = await askMachines(access, timeoutMs)
-  return machines.map(({ name }) => name).filter((name) => typeof name === 'string' && isMachineName(name))
+  const names = machines.map(({ name }) => name)
+  return [...new Set(names)].filter((name) => typeof name === 'string' && isMachineName(name))
 }
 
 /** The public SSH key with which the proxy logs in for the caller. @throws {TunnelError} */

@@ -12,7 +12,7 @@ import {
   shown,
   type Tree,
 } from './nodes.ts'
-import { allowedText, isAllowed, NOT_PARSED, parseText } from './values.ts'
+import { allowedText, isAllowed, mistakesIn, NOT_PARSED, parseText } from './values.ts'
 
 export interface Resolved {
   tree: Tree
@@ -54,15 +54,15 @@ function assign(root: SchemaNode, assignment: Assignment, given: Tree, resolved:
     if (Object.keys(value).length === 0) containerAt(given, path)
     // Only text reaches this with something inside: a JSON layer was split before.
     else for (const part of split(node, value, path, source)) assign(root, part, given, resolved)
-  } else if (value === NOT_PARSED || !isAllowed(node, value)) {
+  } else if (value === NOT_PARSED) {
     const reason = `must be ${allowedText(node)}`
-    resolved.problems.push({
-      kind: 'value',
-      path: name,
-      value: shown(name, assignment.value, node),
-      source,
-      reason,
-    })
+    const text = shown(name, assignment.value, node)
+    resolved.problems.push({ kind: 'value', path: name, value: text, source, reason })
+  } else if (!isAllowed(node, value)) {
+    for (const { path: at, value: wrong, reason } of mistakesIn(node, value, name)) {
+      const text = shown(name, at === name ? assignment.value : wrong, node)
+      resolved.problems.push({ kind: 'value', path: at, value: text, source, reason })
+    }
   } else {
     containerAt(given, path.slice(0, -1))[path.at(-1)!] = value
     resolved.sources.set(name, source)

@@ -44,6 +44,31 @@ function inRange(value: number, least = -Infinity, most = Infinity): boolean {
   return value >= least && value <= most
 }
 
+/** One value that is wrong, inside a list or an object or alone. */
+interface Mistake {
+  /** As `policy.rules[2].kinds[0]`. */
+  path: string
+  value: unknown
+  reason: string
+}
+
+/** What is wrong with a value that `node` does not allow, as deep inside as it can be told. */
+export function* mistakesIn(node: SchemaNode, value: unknown, path: string): Generator<Mistake> {
+  if (isAllowed(node, value)) return
+  const { items, properties, required = [] } = node
+  if (Array.isArray(value) && items && inRange(value.length, node.minItems, node.maxItems)) {
+    for (const [index, item] of value.entries()) yield* mistakesIn(items, item, `${path}[${index}]`)
+  } else if (isTree(value) && properties !== undefined) {
+    for (const name of required.filter((each) => !Object.hasOwn(value, each)))
+      yield { path, value, reason: `lacks ${name}: ${allowedText(properties[name]!)}` }
+    for (const [name, inner] of Object.entries(value)) {
+      if (Object.hasOwn(properties, name)) yield* mistakesIn(properties[name]!, inner, `${path}.${name}`)
+      else
+        yield { path, value, reason: `has ${name}, which is none of ${Object.keys(properties).join(', ')}` }
+    }
+  } else yield { path, value, reason: `must be ${allowedText(node)}` }
+}
+
 /** What `node` allows, in words that follow "must be". */
 export function allowedText(node: SchemaNode): string {
   if (node.anyOf !== undefined) {

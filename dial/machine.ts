@@ -5,11 +5,12 @@ const HostKey = Type.Object({
   fingerprint: Type.String({ description: '`SHA256:…`, as `ssh-keygen -l` shows it' }),
 })
 
-/** A machine as the proxy's routes tell it to its owner. */
+/** A machine as the proxy's routes tell it to its owner, and to whom it is shared with. */
 export const Machine = Type.Object({
   owner: Type.String(),
   name: Type.String(),
   source: Type.Union([Type.Literal('agent'), Type.Literal('configured')]),
+  shared: Type.Optional(Type.Boolean({ description: "somebody else's, which a rule lets the caller use" })),
   online: Type.Boolean(),
   since: Type.Optional(
     Type.String({ description: 'when it came on line or went off; unknown if not seen since the start' }),

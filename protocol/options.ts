@@ -2,6 +2,18 @@ import { type Static, Type } from 'typebox'
 
 const strict = { additionalProperties: false }
 
+const literal = Type.Literal
+export const ModeName = Type.Union([literal('sealed'), literal('inspected')])
+/** As `STREAM_KINDS`. */
+export const KindName = Type.Union([
+  literal('ssh'),
+  literal('tcp'),
+  literal('http'),
+  literal('exec'),
+  literal('shell'),
+  literal('sftp'),
+])
+
 /** When a link is taken for dead. Judged by what is received, of whatever kind. */
 export const HeartbeatOptions = Type.Object(
   {

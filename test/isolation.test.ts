@@ -86,6 +86,10 @@ const ROUTES: Record<string, Entry> = {
       agent: 'TICKET_INVALID',
     },
   },
+  'POST /policy/check': {
+    ...{ asks: 'user', path: '/policy/check', body: { sub: 'alice', machine: 'home', kind: 'ssh' } },
+    ...{ other: 'FORBIDDEN', agent: 'FORBIDDEN' },
+  },
   'GET /ssh/key': { asks: 'user', path: '/ssh/key', other: OK, agent: OK },
   'GET /auth/login': { asks: 'none', path: '/auth/login' },
   'POST /auth/ticket': { asks: 'user', path: '/auth/ticket', other: 201, agent: 'FORBIDDEN' },

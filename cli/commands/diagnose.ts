@@ -4,7 +4,7 @@ import { type CommonOptions, command, parse, parseTarget } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
-import { checkMachine } from '../machine-name.ts'
+import { checkMachineOf } from '../machine-name.ts'
 import { canShow, paint, visible } from '../output.ts'
 import { clientSettings } from '../reach.ts'
 
@@ -65,7 +65,7 @@ export async function run(argv: string[]): Promise<number> {
   if (made === undefined) return EXIT.ok
   const options = made.opts<CommonOptions>()
   const [machine, address] = made.args
-  if (machine !== undefined) checkMachine(machine)
+  if (machine !== undefined) checkMachineOf(machine)
   const target = address === undefined ? undefined : parseTarget(address)
   const access = accessFrom(options)
   const { urls, token } = access

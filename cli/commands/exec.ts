@@ -2,7 +2,7 @@ import { type CommonOptions, command, parse } from '../command.ts'
 import { withTunnel } from '../connect.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
-import { checkMachine } from '../machine-name.ts'
+import { checkMachineOf } from '../machine-name.ts'
 import { passSignals } from '../pass-signals.ts'
 import { signalStatus } from '../stop.ts'
 
@@ -30,7 +30,7 @@ export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const [machine = '', ...rest] = made.args
-  checkMachine(machine)
+  checkMachineOf(machine)
   const words = rest[0] === '--' ? rest.slice(1) : rest
   // Behind the machine and before `--` it would be taken for the command.
   if (rest.length > 1 && rest[0]?.startsWith('--') && rest[0] !== '--')

@@ -13,7 +13,7 @@ import { watch } from '../watch.ts'
 export function machineTable(machines: Machine[]): string {
   if (machines.length === 0) return 'no machine yet: run `tunnel agent --machine NAME` on one\n'
   const rows = machines.map((machine) => [
-    machine.name,
+    machine.shared === true ? `${machine.owner}/${machine.name}` : machine.name,
     machine.hostKeyChanged ? 'HOST KEY CHANGED' : machine.online ? 'on line' : 'off line',
     machine.since === undefined ? '-' : age(machine.since),
     streamsOf(machine),
@@ -29,8 +29,9 @@ export function machineTable(machines: Machine[]): string {
   return [text, ...machines.flatMap(changeOf)].join('')
 }
 
-function changeOf({ name, hostKeys, changedKeys = [] }: Machine): string[] {
-  if (changedKeys.length === 0) return []
+function changeOf({ name, shared, hostKeys, changedKeys = [] }: Machine): string[] {
+  // Its owner alone can accept it.
+  if (changedKeys.length === 0 || shared === true) return []
   const pinned = hostKeys.length === 0 ? 'none is pinned' : `${hostKeys.map(keyName).join(' and ')} is pinned`
   return [
     `\n${name} shows ${changedKeys.map(keyName).join(' and ')}, but ${pinned}.\n`,
@@ -51,8 +52,9 @@ function trialOf({ tried }: Machine): string {
 export const definition: Definition = {
   name: 'machines',
   does: [
-    'Lists your machines: on line or not, since when, how many streams go there or wait for it to come back, when the',
-    'proxy last tried to reach its SSH server, and the fingerprint of the host key.',
+    'Lists your machines, and as OWNER/NAME those that others share with you: on line or not, since when, how many',
+    'streams go there or wait for it to come back, when the proxy last tried to reach its SSH server, and the',
+    'fingerprint of the host key.',
   ].join(' '),
   examples: [
     'tunnel machines',

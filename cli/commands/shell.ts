@@ -6,7 +6,7 @@ import { type CommonOptions, command, parse } from '../command.ts'
 import { withTunnel } from '../connect.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
-import { checkMachine } from '../machine-name.ts'
+import { checkMachineOf } from '../machine-name.ts'
 import { narrate } from '../narrate.ts'
 import { passSignals } from '../pass-signals.ts'
 import { ESCAPE_HELP, EscapeReader } from '../shell/escapes.ts'
@@ -34,7 +34,7 @@ export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const [machine = ''] = made.args
-  checkMachine(machine)
+  checkMachineOf(machine)
   const options = made.opts<CommonOptions>()
   const abort = new AbortController()
   if (!process.stdin.isTTY) return runPiped(options, machine, abort)

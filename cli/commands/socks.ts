@@ -7,7 +7,7 @@ import { type Service, serveAll } from '../forwarding/serve.ts'
 import { serveSocks } from '../forwarding/socks.ts'
 import { Way } from '../forwarding/way.ts'
 import { machineOfHost } from '../host-alias.ts'
-import { checkMachine } from '../machine-name.ts'
+import { checkMachineOf } from '../machine-name.ts'
 
 interface SocksFlags extends CommonOptions {
   listen: string
@@ -55,7 +55,7 @@ export async function run(argv: string[]): Promise<number> {
   if (made === undefined) return EXIT.ok
   const flags = made.opts<SocksFlags>()
   const machine = machineOfHost(made.args[0] ?? '')
-  checkMachine(machine)
+  checkMachineOf(machine)
   const listen = parseLocalAddress(flags.listen)
   if (listen === undefined)
     throw new UsageError(`--listen takes [BIND:]PORT or the path of a socket, not "${flags.listen}"`)

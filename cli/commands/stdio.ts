@@ -11,7 +11,7 @@ import type { AccessOptions } from '../credentials.ts'
 import { type Definition, namesOf, optionsOf } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { machineOfHost } from '../host-alias.ts'
-import { checkMachine } from '../machine-name.ts'
+import { checkMachineOf } from '../machine-name.ts'
 import { narrate } from '../narrate.ts'
 import { standardInput, standardOutput } from '../standard-streams.ts'
 import { stopSignal } from '../stop.ts'
@@ -65,7 +65,7 @@ export async function run(argv: string[]): Promise<number> {
   if (host === undefined || more.length > 0)
     throw new UsageError('name one machine: tunnel stdio MACHINE [HOST:PORT]')
   const machine = machineOfHost(host, values.context)
-  checkMachine(machine)
+  checkMachineOf(machine)
   if (target !== undefined && parseTarget(target) === undefined)
     throw new UsageError(`an address is HOST:PORT, not "${target}"`)
   collectInOneGo()

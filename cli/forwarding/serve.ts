@@ -123,7 +123,7 @@ class Server {
     const machines = await tunnel.machines().catch((): Machine[] | undefined => undefined)
     if (machines === undefined) return
     for (const name of new Set(this.#listeners.map(({ service }) => service.machine))) {
-      const machine = machines.find((each) => each.name === name)
+      const machine = machines.find((each) => name === each.name || name === `${each.owner}/${each.name}`)
       if (machine === undefined) throw machineUnknown(name, machines)
       if (!machine.online)
         this.#report.warn('MACHINE_OFFLINE', `${name} is off line now; connections fail until it is back`)

@@ -10,6 +10,11 @@ export function noIssuer(): TunnelError {
   return new TunnelError('ROUTE_UNKNOWN', message, { hop: 'proxy' })
 }
 
+export function notATarget(text: string): TunnelError {
+  const message = `body/target = ${JSON.stringify(text.slice(0, 80))} is not host:port`
+  return new TunnelError('REQUEST_INVALID', message, { hop: 'proxy' })
+}
+
 export function agentMayNotChange(): TunnelError {
   return new TunnelError(
     'FORBIDDEN',

@@ -5,6 +5,7 @@ import type { Machine } from '../../dial/machine.ts'
 import { credentialRoutes } from './credentials.ts'
 import { allowOrigins } from './cross-origin.ts'
 import { agentMayNotChange } from './errors.ts'
+import { policyRoutes } from './policy.ts'
 import * as schemas from './schemas.ts'
 
 export interface ApiOptions {
@@ -18,6 +19,7 @@ async function apiPlugin(app: FastifyInstance, { origins }: ApiOptions): Promise
   app.addHook('onRequest', app.limitByIp)
   await app.register(credentialRoutes)
   await app.register(ownRoutes)
+  await app.register(policyRoutes)
 }
 
 /** What users may ask about their own machines and key; everything is of the caller, by construction. */
@@ -34,18 +36,18 @@ async function ownRoutes(app: FastifyInstance): Promise<void> {
   const changes = [ownerOnly, app.requireRecord]
 
   routes.get('/api/tunnel/machines', { schema: schemas.listMachines }, async ({ user }) =>
-    app.machines.list(user.sub),
+    app.machines.list(user),
   )
 
   routes.get('/api/tunnel/machines/:machine', { schema: schemas.getMachine }, async ({ user, params }) =>
-    app.machines.get(user.sub, params.machine),
+    app.machines.get(user, params.machine),
   )
 
   routes.delete(
     '/api/tunnel/machines/:machine',
     { schema: schemas.forgetMachine, onRequest: changes },
     async ({ user, params, id: correlationId }, reply) => {
-      const { machine } = params
+      const { name: machine } = app.machines.own(user, params.machine)
       await app.machines.forget(user.sub, machine)
       app.audit.record({ event: 'machine.forgotten', userId: user.sub, machine, correlationId })
       return reply.code(204).send(null)
@@ -56,10 +58,10 @@ async function ownRoutes(app: FastifyInstance): Promise<void> {
     '/api/tunnel/machines/:machine/trust',
     { schema: schemas.trustMachine, onRequest: changes },
     async ({ user, params, body, id: correlationId }) => {
-      const before = app.machines.get(user.sub, params.machine)
-      const machine = await app.machines.trust(user.sub, params.machine, body?.hostKeys)
+      const { name } = app.machines.own(user, params.machine)
+      const before = app.machines.get(user, name)
+      const machine = await app.machines.trust(user.sub, name, body?.hostKeys)
       const details = { hostKeys: nameAll(machine), before: nameAll(before) }
-      const { name } = machine
       app.audit.record({ event: 'machine.trusted', userId: user.sub, machine: name, correlationId, details })
       return machine
     },
@@ -85,6 +87,7 @@ export default fp(apiPlugin, {
     'tunnel-state',
     'tunnel-audit-guard',
     'tunnel-auth',
+    'tunnel-policy',
     'tunnel-ratelimit',
     'tunnel-machines',
     'tunnel-ssh',

@@ -1,6 +1,7 @@
 import { Type } from 'typebox'
 import { LoginPlace } from '../../dial/login.ts'
 import { Machine } from '../../dial/machine.ts'
+import { KindName } from '../../protocol/options.ts'
 
 const params = Type.Object({ machine: Type.String({ description: 'its name' }) })
 
@@ -39,6 +40,41 @@ export const trustMachine = {
     ]),
   ),
   response: { 200: Machine },
+}
+export const checkPolicy = {
+  summary: 'Whether a user could open a stream now, and which rule or default decides',
+  body: Type.Object(
+    {
+      sub: Type.String({ maxLength: 128, description: "the user's id" }),
+      machine: Type.String({ maxLength: 255, description: 'as the user would name it' }),
+      kind: Type.Union([...KindName.anyOf, Type.Literal('agent')], {
+        description: '`agent`: to put the machine on line',
+      }),
+      target: Type.Optional(Type.String({ maxLength: 300, description: 'host:port' })),
+      tier: Type.Optional(
+        Type.Union([Type.Literal('free'), Type.Literal('premium'), Type.Literal('enterprise')], {
+          description: 'of the token; free where it is absent',
+        }),
+      ),
+      roles: Type.Optional(
+        Type.Array(Type.String({ maxLength: 64 }), { maxItems: 32, description: 'of the token' }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  response: {
+    200: Type.Object({
+      allowed: Type.Boolean(),
+      rule: Type.String({
+        description: 'what decides: `policy.rules[2]`, another setting, or what always holds',
+      }),
+      code: Type.Optional(Type.String({ description: 'what the user is refused with' })),
+      reason: Type.String(),
+      machine: Type.Optional(
+        Type.Object({ owner: Type.String(), name: Type.String() }, { description: 'which one is meant' }),
+      ),
+    }),
+  },
 }
 export const sshKey = {
   summary: "The public half of the caller's SSH key",

@@ -1,5 +1,5 @@
 import { asTunnelError } from '../../protocol/codec/errors.ts'
-import { isSealed, type RoutedHead } from '../../protocol/codec/heads.ts'
+import { isSealed, type RoutedHead, type Vouched } from '../../protocol/codec/heads.ts'
 import type { Target } from '../../protocol/codec/target.ts'
 import type { Route } from '../machines/index.ts'
 import { targetOf } from './errors.ts'
@@ -38,40 +38,48 @@ export async function askToOpen(context: OpenContext, asked: Asked): Promise<Adm
   services.auth.check(context.user)
   // First: guessing at the names of machines uses up the same tokens.
   await services.rateLimits.takeStream(context.user)
-  const route = await services.machines.resolve(context.user.sub, context.machine)
+  const route = await services.machines.resolve(context.user, context.machine)
   const named = context.target ?? context.head.target
   const target = named === undefined ? undefined : targetOf(named)
-  await checkPolicy(context, asked, route.owner, target)
+  await checkPolicy(context, asked, route, target)
   return { route, target }
 }
 
 /**
  * Whether a stream may go on after its opener's link was lost: what an open is asked, but for the hooks and for what an
  * open uses up. Undefined where no such machine is known here, which its agent's next link may change.
+ * @param owner the machine's, where the stream was admitted here: what its opener calls it may mean another by now
  * @throws {TunnelError} TOKEN_EXPIRED, TOKEN_REVOKED, POLICY_DENIED
  */
 export async function askToGoOn(
   context: OpenContext,
   asked: Asked,
   named: string | undefined,
+  owner: string | undefined,
 ): Promise<Route | undefined> {
   const { user, machine } = context
   asked.services.auth.check(user)
-  const route = await asked.services.machines.resolve(user.sub, machine).catch(unlessUnknown)
+  const meant = owner === undefined ? machine : `${owner}/${machine}`
+  const route = await asked.services.machines.resolve(user, meant).catch(unlessUnknown)
   const target = named === undefined ? undefined : targetOf(named)
-  await checkPolicy(context, asked, route?.owner ?? user.sub, target)
+  await checkPolicy(context, asked, route ?? { owner: owner ?? user.sub, name: machine }, target)
   return route
 }
 
 /** Policy is asked about the target as it is dialled: no other spelling avoids a rule. */
 function checkPolicy(
-  { user, machine, mode, head: { kind } }: OpenContext,
+  { user, mode, head: { kind } }: OpenContext,
   { services }: Asked,
-  owner: string,
+  { owner, name: machine }: Pick<Route, 'owner' | 'name'>,
   target: Target | undefined,
 ): Promise<void> {
   const request = { user, machine, owner, mode, kind }
   return services.policy.check(target === undefined ? request : { ...request, target: target.authority })
+}
+
+/** What an agent is told of whose stream it is: its owner's, or that of somebody whom a rule lets in. */
+export function vouched(userId: string, { owner }: Pick<Route, 'owner'>): Vouched {
+  return owner === userId ? { subject: userId } : { subject: userId, owner }
 }
 
 function unlessUnknown(thrown: unknown): undefined {

@@ -91,8 +91,11 @@ class Carried implements ServeContext {
   get userId(): string {
     return this.#passage.context.user.sub
   }
+  get owner(): string {
+    return this.#route.owner
+  }
   get machine(): string {
-    return this.#passage.context.machine
+    return this.#route.name
   }
   get target(): Target | undefined {
     return this.#passage.target

@@ -58,7 +58,7 @@ export function tell(
   ending: Ending,
   event: string,
 ): void {
-  const { user, machine, head, mode, target, correlationId, log } = context
+  const { user, machine, owner = user.sub, head, mode, target, correlationId, log } = context
   const { error, admitted, durationMs, bytesIn, bytesOut } = ending
   const { hooks, services } = shared
   const leftOut = admitted ? 0 : session.told.take(error?.code ?? 'ok')
@@ -67,6 +67,7 @@ export function tell(
     streamId: head.id,
     kind: head.kind,
     mode,
+    ...(owner === user.sub ? {} : { owner }),
     ...(target === undefined ? {} : { target }),
     outcome: error?.code ?? 'ok',
     durationMs: Math.round(durationMs),

@@ -20,7 +20,10 @@ export interface LinkContext {
 export interface OpenContext {
   user: User
   head: RoutedHead
+  /** As its user calls it, which may be `owner/name`; once the stream is admitted, its name alone. */
   machine: string
+  /** Whose machine it is, once the stream is admitted. */
+  owner?: string
   /** host:port. A `preOpen` hook may change it for inspected streams. */
   target?: string
   mode: 'sealed' | 'inspected'

@@ -4,6 +4,7 @@ import { HeldSeat } from '../../protocol/link/held-seat.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import { incomingCost } from '../../protocol/stream/relay-memory.ts'
 import type { AgentRoute, Route } from '../machines/index.ts'
+import { vouched } from './admission.ts'
 import type { Carriage } from './carriage.ts'
 import { goneElsewhere, idInUse, tooManyRefusals } from './errors.ts'
 import type { StreamOwners } from './owners.ts'
@@ -120,7 +121,7 @@ export class Opens {
       const isOther = target !== undefined && target !== head.target
       relay.connect(link, {
         ...head,
-        subject: user.sub,
+        ...vouched(user.sub, route),
         ...(isOther ? { target, asked: head.target ?? '' } : {}),
       })
     } catch (thrown) {

@@ -52,7 +52,6 @@ export class Passage implements StreamParties {
   newest: unknown
   /** The link of whoever asked last, whose user AUTH renews. */
   #opener: LinkContext | undefined
-  #owner: string | undefined
 
   /**
    * `onLeft` is called once, when the stream is over or has gone to another proxy. With an error, whatever still carries
@@ -98,7 +97,7 @@ export class Passage implements StreamParties {
   }
 
   get owner(): string | undefined {
-    return this.#owner
+    return this.context.owner
   }
   get machine(): string {
     return this.context.machine
@@ -141,7 +140,7 @@ export class Passage implements StreamParties {
     const { route, target } = await askToOpen(this.context, this.shared)
     this.#target = target
     if (target !== undefined) this.context.target = target.authority
-    this.#owner = route.owner
+    this.#leadsTo(route)
     this.#mayOpenAgain = true
     this.#nowAdmitted()
     return route
@@ -149,10 +148,16 @@ export class Passage implements StreamParties {
 
   /** As `askToGoOn`. */
   async readmit(named: string | undefined): Promise<Route | undefined> {
-    const route = await askToGoOn(this.context, this.shared, named)
-    this.#owner = route?.owner ?? this.#owner
+    const route = await askToGoOn(this.context, this.shared, named, this.owner)
+    if (route !== undefined) this.#leadsTo(route)
     this.#nowAdmitted()
     return route
+  }
+
+  /** From now on the machine goes by its own name, whatever its user calls it. */
+  #leadsTo({ owner, name }: Route): void {
+    this.context.owner = owner
+    this.context.machine = name
   }
 
   #nowAdmitted(): void {

@@ -5,6 +5,7 @@ import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.
 import { HeldSeat } from '../../protocol/link/held-seat.ts'
 import { incomingCost } from '../../protocol/stream/relay-memory.ts'
 import type { Route } from '../machines/index.ts'
+import { vouched } from './admission.ts'
 import { unknownStream } from './errors.ts'
 import type { StreamOwners } from './owners.ts'
 import type { Passage } from './passage.ts'
@@ -157,12 +158,12 @@ export class Resumes {
       },
     })
     if (givenUp !== undefined) relay.giveUp(givenUp)
-    const { machine } = resume.head
-    const head = { ...resume.head, subject: session.userId }
+    const { owner, name } = route ?? { owner: session.userId, name: resume.head.machine }
+    const head = { ...resume.head, ...vouched(session.userId, { owner }) }
     // The agent may be dialling still: the stream waits here, for as long as its opener does.
     stopWaiting = services.machines.whenOnline(
-      route?.owner ?? session.userId,
-      machine,
+      owner,
+      name,
       (link) => {
         clock.clearTimer(stranger)
         relay.connect(link, head)

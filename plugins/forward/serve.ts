@@ -9,6 +9,7 @@ export const AWAY_MS = 5_000
 /** What carrying one stream needs of its surroundings. */
 export interface ServeContext {
   readonly userId: string
+  readonly owner: string
   readonly machine: string
   readonly target: Target | undefined
   readonly headers: Record<string, string>

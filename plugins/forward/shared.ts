@@ -24,7 +24,7 @@ export interface PassageServices {
     /** 0: no limit. */
     bytesPerSecond(user: User): number
   }
-  readonly machines: { resolve(user: string, machine: string): Promise<Route> }
+  readonly machines: { resolve(user: User, machine: string): Promise<Route> }
   readonly audit: { record(event: AuditEvent): void }
   readonly tunnelMetrics: Pick<TunnelMetrics, 'requests' | 'requestLatencyMs' | 'countError' | 'bytes'>
 }

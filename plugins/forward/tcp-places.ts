@@ -8,7 +8,7 @@ import type { ServeContext } from './serve.ts'
  */
 const MAX_SHARES = 32
 
-type Opening = Pick<ServeContext, 'userId' | 'machine' | 'acquire' | 'open'>
+type Opening = Pick<ServeContext, 'userId' | 'owner' | 'machine' | 'acquire' | 'open'>
 type Open<Channel> = (connection: ChannelLease['connection']) => Promise<Channel>
 
 /** The places that TCP connections share, of all users. One is there while something uses it. */
@@ -43,8 +43,8 @@ export class TcpPlaces {
   }
 
   #placeOf(context: Opening): SharedPlace {
-    const { userId, machine } = context
-    const key = JSON.stringify([userId, machine])
+    const { userId, owner, machine } = context
+    const key = JSON.stringify([userId, owner, machine])
     const places = this.#places.get(key) ?? new Set()
     this.#places.set(key, places)
     for (const place of places) if (place.hasRoom) return place

@@ -93,7 +93,7 @@ async function gatewayPlugin(
     '/api/tunnel/machines/:machine/origin/:port',
     { schema: schemas.serviceOrigin, onRequest: [app.limitByIp, app.requireUser, app.limitByUser] },
     async ({ user, params: { machine, port }, protocol, host }) => {
-      app.machines.get(user.sub, machine)
+      app.machines.get(user, machine)
       const own = hostOf(machine, servicePort(port), user.sub, domain)
       if (own === undefined) throw noHostForm()
       return { origin: `${protocol}://${own}${portIn(host)}` }

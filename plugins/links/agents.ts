@@ -69,7 +69,7 @@ export class AgentLinks implements RoleHandler {
       correlationId: context.correlationId,
       details: {
         hostKeys: this.#app.machines
-          .get(user.sub, machine)
+          .get(user, machine)
           .hostKeys.map(({ fingerprint }) => fingerprint)
           .join(' '),
       },

@@ -253,12 +253,12 @@ export class Agents {
     }
   }
 
-  /** A stream of the proxy's own to the machine's SSH server. @throws {TunnelError} as `link`, or what the agent answers */
-  async dial(owner: string, name: string): Promise<Duplex> {
+  /** A stream of the proxy's own to the machine's SSH server, in the name of `subject`. @throws {TunnelError} as `link`, or what the agent answers */
+  async dial(owner: string, name: string, subject: string): Promise<Duplex> {
     await this.link(owner, name)
     const opener = this.#agents.get(keyOf(owner, name))?.opener
     if (opener === undefined) throw machineOffline(name)
-    return this.#dial(opener, name, owner)
+    return this.#dial(opener, name, subject)
   }
 
   #dial(opener: StreamOpener, machine: string, subject?: string): Promise<Duplex> {

@@ -1,28 +1,50 @@
-import { connect } from 'node:net'
+import { isIP } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import type { Duplex } from 'node:stream'
-import { hostSilent, hostUnreachable } from './errors.ts'
+import { canonicalHost, isLoopbackHost, isMetadata } from '../../protocol/node/addresses.ts'
+import { type Address, connectToAny, lookupAll } from '../../protocol/node/connect.ts'
+import { hostForbidden, hostSilent, hostUnreachable } from './errors.ts'
 
 /** How long a configured host has to answer, in ms. */
 const TCP_CONNECT_MS = 10_000
 
-/** A TCP connection to a configured host. Throws DNS_FAILED, CONNECT_REFUSED or TIMEOUT. */
-export function dialTcp(host: string, port: number): Promise<Duplex> {
+/** Finds the addresses of a name. */
+export type Lookup = (host: string) => Promise<readonly Address[]>
+
+/**
+ * A TCP connection to a configured host. What its name stands for is looked up once, checked, and dialled by address.
+ * @throws {TunnelError} DNS_FAILED, CONNECT_REFUSED, TIMEOUT; POLICY_DENIED where a name leads to this proxy itself or to
+ * a metadata service
+ */
+export function dialTcp(host: string, port: number, lookup: Lookup = lookupAll): Promise<Duplex> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, noDelay: true, timeout: TCP_CONNECT_MS })
-    const onError = (error: NodeJS.ErrnoException): void => {
-      socket.destroy()
-      reject(hostUnreachable(host, port, error))
-    }
-    socket.once('error', onError)
-    socket.once('timeout', () => {
-      socket.destroy()
+    const late = (): void => {
       reject(hostSilent(host, port))
-    })
-    socket.once('connect', () => {
-      socket.setTimeout(0)
+      callOff()
+    }
+    const timer = setTimeout(late, TCP_CONNECT_MS)
+    const find = async (name: string) => checked(name, await lookup(name))
+    const callOff = connectToAny({ host, port, resolve: find }, (error, socket) => {
+      clearTimeout(timer)
+      if (socket === undefined) return reject(hostUnreachable(host, port, error ?? new Error('no address')))
       // Whoever uses the socket listens too, but perhaps not at once.
-      socket.off('error', onError).on('error', () => {})
-      resolve(socket)
+      resolve(socket.on('error', () => {}))
     })
   })
+}
+
+/** @throws {TunnelError} POLICY_DENIED */
+function checked(host: string, addresses: readonly Address[]): readonly Address[] {
+  // An address, and `localhost`, are the operator's own word; what a name means is that of whoever answers for it.
+  const isGiven = isIP(host) !== 0 || host === 'localhost'
+  const isForbidden = ({ address }: Address): boolean => isMetadata(address) || (!isGiven && isHere(address))
+  if (addresses.some(isForbidden)) throw hostForbidden(host)
+  return addresses
+}
+
+/** An address of the computer that this proxy runs on. */
+function isHere(address: string): boolean {
+  const host = canonicalHost(address)
+  const own = Object.values(networkInterfaces()).flatMap((each) => each ?? [])
+  return isLoopbackHost(host) || own.some((each) => canonicalHost(each.address) === host)
 }

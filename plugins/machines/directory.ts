@@ -6,6 +6,8 @@ import { isMachineName } from '../../protocol/codec/heads.ts'
 import type { Enrolment } from '../../protocol/codec/hello.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
+import type { User } from '../auth/index.ts'
+import type { Shared } from '../policy/index.ts'
 import { type AgentLink, Agents } from './agents.ts'
 import { dialTcp } from './dial-tcp.ts'
 import {
@@ -20,7 +22,8 @@ import {
 } from './errors.ts'
 import { describe, type HostKey, lineOf } from './host-keys.ts'
 import { HostTrials } from './host-trials.ts'
-import type { ConfiguredMachine, MachinesOptions } from './options.ts'
+import type { MachinesOptions } from './options.ts'
+import { type Place, Places } from './places.ts'
 import {
   enrolledAs,
   type MachineRecord,
@@ -39,9 +42,17 @@ type KeysListener = (
   shown: readonly HostKey[],
 ) => void
 
+export interface DirectoryOptions {
+  /** What others share with a user. @default nothing */
+  sharedWith?: (user: User) => Shared | undefined
+  clock?: Clock
+  /** How often each machine's SSH server is tried, in ms; 0: never. @default 0 */
+  probeMs?: number
+}
+
 /** Who is reachable, whose it is, and by which host keys it is known. */
 export class MachineDirectory {
-  readonly #configured: MachinesOptions
+  readonly #places: Places
   readonly #agents: Agents
   readonly #records: MachineRecords
   readonly #state: MachineState
@@ -50,18 +61,16 @@ export class MachineDirectory {
 
   readonly #trials: HostTrials
 
-  /** @param probeMs how often each machine's SSH server is tried; 0: never */
   constructor(
     configured: MachinesOptions,
     streams: StreamsOptions,
     state: MachineState,
-    clock?: Clock,
-    probeMs = 0,
+    { sharedWith = () => undefined, clock, probeMs = 0 }: DirectoryOptions = {},
   ) {
-    this.#configured = configured
     this.#agents = new Agents(streams, clock, probeMs)
     this.#trials = new HostTrials(configured, probeMs, clock)
     this.#records = new MachineRecords(state)
+    this.#places = new Places(configured, this.#records, sharedWith)
     this.#state = state
   }
 
@@ -75,10 +84,10 @@ export class MachineDirectory {
    */
   async enrol(owner: string, name: string, enrolment: Enrolment, agent: AgentLink): Promise<void> {
     if (!isMachineName(name)) throw nameInvalid(name)
-    if (this.#configuredOf(owner, name) !== undefined) throw takenByConfiguration(name)
+    if (this.#places.configuredOf(owner, name) !== undefined) throw takenByConfiguration(name)
     const known = this.#records.get(owner, name)
     const { machines: max } = agent.limits
-    if (known === undefined && this.#names(owner).length >= max) throw tooManyMachines(max)
+    if (known === undefined && this.#places.namesOf(owner).length >= max) throw tooManyMachines(max)
     // On disk before anybody can use the link, and before the agent is told that it is in.
     await this.#store(owner, name, enrolledAs(enrolment, known, this.#state.loss !== undefined))
     if (!agent.link.closed) this.#agents.attach(owner, name, agent)
@@ -108,7 +117,7 @@ export class MachineDirectory {
   }
 
   find(owner: string, name: string): Machine | undefined {
-    const configured = this.#configuredOf(owner, name)
+    const configured = this.#places.configuredOf(owner, name)
     if (configured !== undefined) {
       const hostKeys = [describe(configured.hostKey)]
       const { user: sshUser } = configured
@@ -140,36 +149,36 @@ export class MachineDirectory {
     return machine
   }
 
-  #configuredOf(owner: string, name: string): ConfiguredMachine | undefined {
-    const machine = Object.hasOwn(this.#configured, name) ? this.#configured[name] : undefined
-    return machine?.owners.includes(owner) ? machine : undefined
+  /** @throws {TunnelError} MACHINE_UNKNOWN, and FORBIDDEN for one that is shared */
+  own(user: User, asked: string): Place {
+    return this.#places.own(user, asked)
   }
 
-  #names(owner: string): string[] {
-    const configured = Object.keys(this.#configured).filter(
-      (name) => this.#configuredOf(owner, name) !== undefined,
-    )
-    return [...new Set([...configured, ...this.#records.namesOf(owner)])].sort()
+  /** A user's own machines, and those that are shared with them. */
+  list(user: User): Machine[] {
+    return this.#places.of(user).flatMap((place) => this.#tell(user, place) ?? [])
   }
 
-  list(owner: string): Machine[] {
-    return this.#names(owner).flatMap((name) => this.find(owner, name) ?? [])
+  /** The same of one. @throws {TunnelError} MACHINE_UNKNOWN */
+  get(user: User, asked: string): Machine {
+    return this.#tell(user, this.#places.locate(user, asked)) as Machine
   }
 
-  /** The same. @throws {TunnelError} MACHINE_UNKNOWN */
-  get(owner: string, name: string): Machine {
+  #tell(user: User, { owner, name }: Place): Machine | undefined {
     const machine = this.find(owner, name)
-    if (machine === undefined) throw machineUnknown(name, this.#names(owner))
-    return machine
+    if (machine === undefined || owner === user.sub) return machine
+    // How much others do there is not for everybody who may use it.
+    const { streams: _, ...told } = machine
+    return { ...told, shared: true }
   }
 
   /**
-   * The way to the machine that `userId` calls `name`.
-   * @throws {TunnelError} MACHINE_UNKNOWN, in the same words whether nobody has such a machine or somebody else has
+   * The way to the machine that a user calls `asked`.
+   * @throws {TunnelError} MACHINE_UNKNOWN
    */
-  async resolve(userId: string, name: string): Promise<Route> {
-    const owner = userId
-    const configured = this.#configuredOf(owner, name)
+  async resolve(user: User, asked: string): Promise<Route> {
+    const { owner, name } = this.#places.locate(user, asked)
+    const configured = this.#places.configuredOf(owner, name)
     if (configured !== undefined) {
       const { host, port, hostKey, user: sshUser } = configured
       return {
@@ -186,13 +195,14 @@ export class MachineDirectory {
       hostKeyShown: (key) => this.#hostKeyShown(owner, name, key),
       // A machine may have been forgotten since.
       link: async () => this.#recordOf(owner, name) && this.#agents.link(owner, name),
-      dial: async () => this.#recordOf(owner, name) && this.#agents.dial(owner, name),
+      dial: async () => this.#recordOf(owner, name) && this.#agents.dial(owner, name, user.sub),
     }
   }
 
   #recordOf(owner: string, name: string): MachineRecord {
     const record = this.#records.get(owner, name)
-    if (record === undefined) throw machineUnknown(name, this.#names(owner))
+    // Whoever is told may not be its owner: no name of another machine is.
+    if (record === undefined) throw machineUnknown(name, [])
     return record
   }
 

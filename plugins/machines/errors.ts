@@ -14,6 +14,19 @@ export function machineUnknown(name: string, own: readonly string[]): TunnelErro
   })
 }
 
+/** Some share a machine of this name with the caller, who has none. */
+export function machineAmbiguous(name: string, owners: readonly string[]): TunnelError {
+  const names = owners.slice(0, 3).map((owner) => `${owner}/${name}`)
+  const message = `${owners.length} people share a machine named ${name} with you: say ${names.join(' or ')}`
+  return new TunnelError('MACHINE_UNKNOWN', message, { hop: 'proxy', suggestion: 'name its owner too' })
+}
+
+/** What the caller may use, and somebody else decides about. */
+export function ownerOnly(owner: string, name: string): TunnelError {
+  const message = `${name} belongs to ${owner}, who alone can change anything about it`
+  return new TunnelError('FORBIDDEN', message, { hop: 'proxy', suggestion: `ask ${owner}` })
+}
+
 export function machineOffline(name: string): TunnelError {
   return new TunnelError('MACHINE_OFFLINE', `${name} is not on line: its agent is not connected`, {
     hop: 'proxy',
@@ -71,11 +84,18 @@ export function tokenStale(name: string): TunnelError {
 }
 
 export function hostUnreachable(host: string, port: number, cause: NodeJS.ErrnoException): TunnelError {
+  if (cause instanceof TunnelError) return cause
   const code = cause.code === 'ENOTFOUND' || cause.code === 'EAI_AGAIN' ? 'DNS_FAILED' : 'CONNECT_REFUSED'
   return new TunnelError(code, `${host}:${port} could not be reached (${cause.code})`, {
     cause,
     hop: 'target',
   })
+}
+
+/** The configured name of a host was made to lead where nobody may go. */
+export function hostForbidden(host: string): TunnelError {
+  const message = `${host} leads to this proxy itself or to a metadata address, which is never reached`
+  return new TunnelError('POLICY_DENIED', message, { hop: 'proxy' })
 }
 
 export function hostSilent(host: string, port: number): TunnelError {

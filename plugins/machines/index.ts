@@ -1,6 +1,5 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { systemClock } from '../../protocol/clock.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import { MachineDirectory } from './directory.ts'
 import type { HostKey } from './host-keys.ts'
@@ -25,7 +24,10 @@ export interface MachinesPluginOptions {
 
 async function machinesPlugin(app: FastifyInstance, options: MachinesPluginOptions): Promise<void> {
   const { configured, streams, probeMs } = options
-  const directory = new MachineDirectory(configured, streams, app.state, systemClock, probeMs)
+  const directory = new MachineDirectory(configured, streams, app.state, {
+    sharedWith: (user) => app.policy.sharedWith?.(user),
+    probeMs,
+  })
   await directory.load()
   const nameAll = (keys: readonly HostKey[]) => keys.map(({ fingerprint }) => fingerprint).join(' ')
   directory.onKeysChanged((userId, machine, pinned, shown) =>
@@ -41,5 +43,5 @@ async function machinesPlugin(app: FastifyInstance, options: MachinesPluginOptio
 export default fp(machinesPlugin, {
   name: 'tunnel-machines',
   fastify: '5.x',
-  dependencies: ['tunnel-audit', 'tunnel-state'],
+  dependencies: ['tunnel-audit', 'tunnel-state', 'tunnel-policy'],
 })

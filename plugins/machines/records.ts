@@ -85,6 +85,10 @@ export class MachineRecords {
     }
   }
 
+  owners(): Iterable<string> {
+    return this.#owners.keys()
+  }
+
   /** Names of one owner's machines. */
   namesOf(owner: string): string[] {
     return [...(this.#owners.get(owner)?.keys() ?? [])]

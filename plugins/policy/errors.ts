@@ -1,5 +1,16 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
+import type { Decision, PolicyRequest } from './decision.ts'
 
-export function policyDenied(what: string, reason: string): TunnelError {
-  return new TunnelError('POLICY_DENIED', `policy refuses ${what}: ${reason}`, { hop: 'proxy' })
+/** What a decision refuses. */
+export function refused({ code = 'POLICY_DENIED', reason }: Decision, request: PolicyRequest): TunnelError {
+  const { kind, machine, target } = request
+  const what = target === undefined ? `${kind} to ${machine}` : `${kind} to ${machine} (${target})`
+  return new TunnelError(code, `policy refuses ${what}: ${reason}`, { hop: 'proxy' })
+}
+
+/** @param where the setting, as `policy.rules[0].targets[1]` */
+export function targetInvalid(where: string, text: string): TunnelError {
+  const shown = JSON.stringify(text.slice(0, 80))
+  const message = `${where} = ${shown}: a target is HOST:PORT, with a name, an address, a glob or a network (10.0.0.0/8) and a port, a range or *`
+  return new TunnelError('CONFIG_INVALID', message, { hop: 'proxy' })
 }

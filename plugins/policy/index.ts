@@ -1,12 +1,18 @@
 import fp from 'fastify-plugin'
+import type { User } from '../auth/index.ts'
+import { type Decision, Decisions, type PolicyRequest, type Shared } from './decision.ts'
+import { refused } from './errors.ts'
 import type { PolicyOptions } from './options.ts'
-import { decide, type PolicyRequest } from './rules.ts'
 
-export type { PolicyRequest } from './rules.ts'
+export type { Decision, PolicyRequest, Shared } from './decision.ts'
 
 export interface Policy {
-  /** Throws POLICY_DENIED, with what was refused and why. */
+  /** Throws POLICY_DENIED or TIER_REQUIRED, with what was refused and why. */
   check(request: PolicyRequest): Promise<void>
+  /** The same without an error, and what has decided. Without it `policy/check` tells what `check` throws. */
+  explain?(request: PolicyRequest): Promise<Decision>
+  /** Machines of others that the user may name. Without it nobody has any. */
+  sharedWith?(user: User): Shared | undefined
 }
 
 declare module 'fastify' {
@@ -17,12 +23,16 @@ declare module 'fastify' {
 
 export default fp<PolicyOptions>(
   async (app, options) => {
+    const decisions = new Decisions(options, (user) => app.tiers.limitsOf(user))
     const policy: Policy = {
       async check(request) {
-        decide(options.rules, request)
+        const decision = decisions.decide(request)
+        if (!decision.allowed) throw refused(decision, request)
       },
+      explain: async (request) => decisions.decide(request),
+      sharedWith: (user) => decisions.sharedWith(user),
     }
     app.decorate('policy', policy)
   },
-  { name: 'tunnel-policy', fastify: '5.x', dependencies: ['tunnel-auth'] },
+  { name: 'tunnel-policy', fastify: '5.x', dependencies: ['tunnel-auth', 'tunnel-tiers'] },
 )

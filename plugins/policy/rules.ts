@@ -1,57 +1,93 @@
-import type { StreamKind } from '../../protocol/codec/heads.ts'
 import type { User } from '../auth/index.ts'
-import { policyDenied } from './errors.ts'
+import type { PolicyRequest } from './decision.ts'
+import { targetInvalid } from './errors.ts'
 import { globMatches } from './glob.ts'
 import type { PolicyRule } from './options.ts'
-import { matchesTarget } from './targets.ts'
-
-export interface PolicyRequest {
-  user: User
-  machine: string
-  owner: string
-  mode: 'sealed' | 'inspected'
-  kind: StreamKind | 'agent'
-  /** host:port */
-  target?: string
-}
+import { type AskedTarget, type TargetPattern, targetPattern } from './targets.ts'
 
 /** A token that only an agent should hold: it puts a machine on line and opens nothing. */
-const AGENT_ROLE = 'agent'
+export const AGENT_ROLE = 'agent'
+/** Everybody else. */
+const USER_ROLE = 'user'
 
-/**
- * Throws POLICY_DENIED or returns. Ownership comes first and no rule widens it: what the rules narrow is
- * which of their own machines, modes and targets owners reach.
- */
-export function decide(rules: readonly PolicyRule[], request: PolicyRequest): void {
-  const { user, kind } = request
-  if (request.owner !== user.sub)
-    throw policyDenied(described(request), 'the machine belongs to somebody else')
-  if (kind !== 'agent' && user.roles.includes(AGENT_ROLE)) {
-    throw policyDenied(
-      described(request),
-      'a token with the role agent cannot open streams; use one without that role',
+/** One rule of the configuration, read once. */
+export class Rule {
+  readonly #rule: PolicyRule
+  readonly #targets: readonly TargetPattern[] | undefined
+  readonly isDeny: boolean
+  /** Where it stands: `policy.rules[2]`. */
+  readonly name: string
+
+  /** @throws {TunnelError} CONFIG_INVALID */
+  constructor(rule: PolicyRule, index: number) {
+    this.#rule = rule
+    this.isDeny = rule.effect === 'deny'
+    this.name = `policy.rules[${index}]`
+    this.#targets = rule.targets?.map((text, at) => {
+      const pattern = targetPattern(text)
+      if (pattern === undefined) throw targetInvalid(`${this.name}.targets[${at}]`, text)
+      return pattern
+    })
+  }
+
+  get reason(): string | undefined {
+    return this.#rule.reason
+  }
+
+  /** It is about machines of others too. */
+  get isShare(): boolean {
+    return !this.isDeny && this.#rule.owners !== undefined
+  }
+
+  /** Ids and globs of those whose machines it is about. */
+  get owners(): readonly string[] {
+    return this.#rule.owners ?? []
+  }
+
+  matches(request: PolicyRequest, target: AskedTarget | undefined): boolean {
+    const { modes, kinds } = this.#rule
+    return (
+      this.matchesMachine(request.user, request.owner, request.machine) &&
+      (modes === undefined || modes.includes(request.mode)) &&
+      (kinds === undefined || kinds.includes(request.kind)) &&
+      this.#matchesTarget(target)
     )
   }
-  const rule = rules.find((candidate) => matches(candidate, request))
-  if (rule?.effect === 'deny')
-    throw policyDenied(described(request), rule.reason ?? 'a rule of this proxy forbids it')
+
+  /** The same, whatever is to be done there. */
+  matchesMachine(user: User, owner: string, machine: string): boolean {
+    const { owners, machines } = this.#rule
+    return (
+      this.matchesUser(user) &&
+      (owners === undefined
+        ? this.isDeny || owner === user.sub
+        : owners.some((glob) => globMatches(glob, owner))) &&
+      (machines === undefined || machines.some((glob) => globMatches(glob, machine)))
+    )
+  }
+
+  /** The same, whatever the machine. */
+  matchesUser(user: User): boolean {
+    const { users, tiers, roles } = this.#rule
+    return (
+      (users === undefined || users.some((glob) => globMatches(glob, user.sub))) &&
+      (tiers === undefined || tiers.includes(user.tier)) &&
+      (roles === undefined || roles.some((role) => hasRole(user, role)))
+    )
+  }
+
+  /** Nothing can be done on a machine that it matches. */
+  get isWhole(): boolean {
+    const { modes, kinds } = this.#rule
+    return modes === undefined && kinds === undefined && this.#targets === undefined
+  }
+
+  #matchesTarget(target: AskedTarget | undefined): boolean {
+    if (this.#targets === undefined) return this.isDeny || target === undefined || target.isLoopback
+    return target !== undefined && this.#targets.some((pattern) => pattern(target, this.isDeny))
+  }
 }
 
-function matches(rule: PolicyRule, request: PolicyRequest): boolean {
-  const { user, machine, mode, kind, target } = request
-  return (
-    (rule.users === undefined || rule.users.some((glob) => globMatches(glob, user.sub))) &&
-    (rule.tiers === undefined || rule.tiers.includes(user.tier)) &&
-    (rule.roles === undefined || rule.roles.some((role) => user.roles.includes(role))) &&
-    (rule.machines === undefined || rule.machines.some((glob) => globMatches(glob, machine))) &&
-    (rule.modes === undefined || rule.modes.includes(mode)) &&
-    (rule.kinds === undefined || rule.kinds.includes(kind)) &&
-    (rule.targets === undefined ||
-      (target !== undefined &&
-        matchesTarget(rule.targets, target, { loopbackIsOne: rule.effect === 'deny' })))
-  )
-}
-
-function described({ kind, machine, target }: PolicyRequest): string {
-  return target === undefined ? `${kind} to ${machine}` : `${kind} to ${machine} (${target})`
+function hasRole({ roles }: User, role: string): boolean {
+  return roles.includes(role) || (role === USER_ROLE && !roles.includes(AGENT_ROLE))
 }

@@ -1,9 +1,8 @@
 import { type Static, Type } from 'typebox'
 import { STREAM_KINDS } from '../../protocol/codec/heads.ts'
+import { KindName, ModeName } from '../../protocol/options.ts'
 
-const KindName = Type.Union(STREAM_KINDS.map((kind) => Type.Literal(kind)))
-const MODES = ['sealed', 'inspected'] as const
-const ModeName = Type.Union(MODES.map((mode) => Type.Literal(mode)))
+const MODES: Static<typeof ModeName>[] = ['sealed', 'inspected']
 
 interface Counts {
   links: number

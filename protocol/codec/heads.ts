@@ -166,6 +166,12 @@ export function isMachineName(name: string): boolean {
   return HOST_NAME.test(name) && URL.canParse(`http://${name}`) && new URL(`http://${name}`).hostname === name
 }
 
+/** A machine as a user names it: `home`, or `alice/home` for one that alice shares. Neither part has a slash in it. */
+export function readMachine(text: string): { owner?: string; name: string } {
+  const slash = text.lastIndexOf('/')
+  return slash < 0 ? { name: text } : { owner: text.slice(0, slash), name: text.slice(slash + 1) }
+}
+
 /** What `isMachineName` asks for, as the end of a sentence about a name that is refused. */
 export const MACHINE_NAME_RULE =
   'a name has 1 to 63 lower-case letters, digits, "-" and ".", and its last part is not a number'

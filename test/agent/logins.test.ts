@@ -15,13 +15,11 @@ const skip =
   process.platform === 'linux' ? requireSystem('sshd') : 'only Linux has all of 127.0.0.0/8 on loopback'
 const program = penalisingSshd()
 
-/** One machine that two users may log in to, as a policy plugin can allow it. */
+/** One machine that two users may log in to, as a rule lets them. */
 async function sharedMachine(t: TestContext, options: SshdOptions, agent: Partial<AgentOptions> = {}) {
-  const [proxy, sshd] = await Promise.all([startProxy(t), startSshd(t, options)])
-  const { machines, policy } = proxy.app
-  const resolve = machines.resolve.bind(machines)
-  machines.resolve = (_user, name) => resolve('alice', name)
-  policy.check = async () => {}
+  const rules = [{ effect: 'allow', users: ['bob'], owners: ['alice'], machines: ['home'] }]
+  const set = [`policy.rules=${JSON.stringify(rules)}`]
+  const [proxy, sshd] = await Promise.all([startProxy(t, { set }), startSshd(t, options)])
   await proxy.startAgent('home', 'alice', `127.0.0.1:${sshd.port}`, agent)
   const [alice, bob] = await Promise.all([proxy.connect('alice'), proxy.connect('bob')])
   return { sshd, alice, bob }

@@ -10,8 +10,8 @@ import { RateLimitOptions } from '../../plugins/ratelimit/options.ts'
 import state from '../../plugins/state/index.ts'
 import { StateOptions } from '../../plugins/state/options.ts'
 import tiers from '../../plugins/tiers/index.ts'
-import { TiersOptions } from '../../plugins/tiers/options.ts'
 import type { Scope } from '../support/scope.ts'
+import { tiersByDefault } from '../support/tiers.ts'
 import { tempFolder } from '../support/tree.ts'
 
 /** Registers what almost every other plugin stands on, with the defaults. */
@@ -23,6 +23,6 @@ export async function registerGround(scope: Scope, given: unknown, rateLimit: ob
   await app.register(audit, Value.Default(AuditOptions, { stateDir, settings: {} }) as AuditPluginOptions)
   await app.register(metrics)
   await app.register(state, Value.Default(StateOptions, { dir: stateDir }) as StateOptions)
-  await app.register(tiers, Value.Default(TiersOptions, {}) as TiersOptions)
+  await app.register(tiers, tiersByDefault())
   await app.register(ratelimit, Value.Default(RateLimitOptions, rateLimit) as RateLimitOptions)
 }

@@ -1,15 +1,14 @@
-import { Value } from 'typebox/value'
 import type { User } from '../../plugins/auth/index.ts'
 import { shuttingDown } from '../../plugins/forward/errors.ts'
 import type { LinkContext } from '../../plugins/forward/hooks.ts'
 import { type OpenerLink, Streams } from '../../plugins/forward/streams.ts'
 import { MachineDirectory } from '../../plugins/machines/directory.ts'
 import type { MachineState } from '../../plugins/machines/records.ts'
-import { TiersOptions } from '../../plugins/tiers/options.ts'
 import type { Hello } from '../../protocol/codec/hello.ts'
 import { Link } from '../../protocol/link/link.ts'
 import { WorkMeter } from '../../protocol/link/work-meter.ts'
 import type { MemoryTransport } from '../support/memory-transport.ts'
+import { tiersByDefault } from '../support/tiers.ts'
 import { Channels } from './channels.ts'
 import { Ledger, NO_LOG } from './ledger.ts'
 import type { Role } from './network.ts'
@@ -18,7 +17,7 @@ import { ProcessClock } from './process-clock.ts'
 import type { World } from './world.ts'
 
 const ADA: User = { sub: 'ada', tier: 'free', roles: [], expiresAtMs: Number.POSITIVE_INFINITY }
-const LIMITS = Value.Create(TiersOptions).free
+const LIMITS = tiersByDefault().free
 /** As the door of links has them, in ms. */
 const MOVE_MS = 5_000
 const LOOK_MS = 200
@@ -48,7 +47,7 @@ export class ProxyProcess {
     this.clock = clock
     this.ledger = new Ledger(clock, world.random)
     this.channels = new Channels()
-    this.#machines = new MachineDirectory({}, SETTINGS.streams, state, clock)
+    this.#machines = new MachineDirectory({}, SETTINGS.streams, state, { clock })
     this.#work = new WorkMeter(clock)
     const { audit, tunnelMetrics, hooks } = this.ledger
     this.streams = new Streams(

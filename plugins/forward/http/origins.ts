@@ -47,7 +47,7 @@ export class HttpOrigins {
 
   #of(context: ServeContext, target: Target): HttpOrigin {
     // Neither an address nor the name of a machine has a line break in it.
-    const key = `${target.authority}\n${context.machine}\n${context.userId}`
+    const key = `${target.authority}\n${context.machine}\n${context.owner}\n${context.userId}`
     let origin = this.#origins.get(key)
     if (origin === undefined) {
       const created = new HttpOrigin({

@@ -9,6 +9,7 @@ import { Machine } from '../../../dial/machine.ts'
 import { buildServer } from '../../../server.ts'
 import { startProxy } from '../../support/proxy.ts'
 import { tempFolder } from '../../support/tree.ts'
+import { userOf } from '../../support/user.ts'
 
 test('every route of ours says what it takes and what it answers', async (t) => {
   const routes: RouteOptions[] = []
@@ -36,7 +37,7 @@ test('a machine is told as its schema has it, with all that is known of it', asy
   const proxy = await startProxy(t, { set: [`machines=${JSON.stringify({ far })}`] })
   await proxy.startAgent('home', 'alice', '127.0.0.1:1')
   const machines = (await (await proxy.api('alice', 'machines')).json()) as unknown[]
-  assert.deepEqual(machines, JSON.parse(JSON.stringify(proxy.app.machines.list('alice'))))
+  assert.deepEqual(machines, JSON.parse(JSON.stringify(proxy.app.machines.list(userOf('alice')))))
   assert.equal(machines.length, 2)
   for (const machine of machines) assert.ok(Value.Check(Machine, machine), JSON.stringify(machine))
   const one = await (await proxy.api('alice', 'machines/home')).json()

@@ -11,6 +11,7 @@ import { type Hello, PROTOCOL_VERSION } from '../../../protocol/codec/hello.ts'
 import { Link } from '../../../protocol/link/link.ts'
 import { StreamAcceptor } from '../../../protocol/stream/acceptor.ts'
 import { MemoryPair } from '../../support/memory-transport.ts'
+import { tiersByDefault } from '../../support/tiers.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 
 /* Several attempts on one stream at once, as no honest opener makes them: under one id there is one stream. */
@@ -22,6 +23,7 @@ const STREAMS = {
   maxPerLink: 64,
   userBudgetBytes: 16_777_216,
 }
+const LIMITS = { ...tiersByDefault().free, budgetBytes: STREAMS.userBudgetBytes }
 const ID = 'a'.repeat(32)
 const ADA: User = { sub: 'ada', tier: 'enterprise', roles: [], expiresAtMs: Number.POSITIVE_INFINITY }
 
@@ -99,6 +101,7 @@ class Scene {
         },
       },
       auth: { check() {} },
+      tiers: { limitsOf: () => LIMITS },
       rateLimits: {
         takeStream: async () => {
           this.taken++

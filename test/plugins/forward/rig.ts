@@ -22,7 +22,13 @@ import { deriveUserKey } from '../../../plugins/ssh/keys.ts'
 import { SshOptions } from '../../../plugins/ssh/options.ts'
 import { systemClock } from '../../../protocol/clock.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
-import type { AcceptHead, HttpResponseHead, RoutedHead, StreamEvent } from '../../../protocol/codec/heads.ts'
+import {
+  type AcceptHead,
+  type HttpResponseHead,
+  type RoutedHead,
+  readMachine,
+  type StreamEvent,
+} from '../../../protocol/codec/heads.ts'
 import { type Hello, PROTOCOL_VERSION } from '../../../protocol/codec/hello.ts'
 import { Link } from '../../../protocol/link/link.ts'
 import { StreamOpener } from '../../../protocol/stream/opener.ts'
@@ -74,7 +80,8 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
   const sockets: net.Socket[] = []
   const machines = {
     onForgotten() {},
-    async resolve(owner: string, name: string): Promise<ConfiguredRoute> {
+    async resolve({ sub: owner }: User, asked: string): Promise<ConfiguredRoute> {
+      const { name } = readMachine(asked)
       if (name !== 'home')
         throw new TunnelError('MACHINE_UNKNOWN', `no machine is named ${name}`, { hop: 'proxy' })
       return {

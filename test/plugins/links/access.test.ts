@@ -302,7 +302,7 @@ test('of a link that has closed nothing is kept, though what it asked for is ref
   const links: WeakRef<object>[] = []
   proxy.app.websocketServer.on('connection', (socket) => links.push(new WeakRef(socket)))
   const judged: (() => void)[] = []
-  proxy.app.machines.resolve = async (owner, name) => ({ owner, name }) as Route
+  proxy.app.machines.resolve = async ({ sub: owner }, name) => ({ owner, name }) as Route
   proxy.app.policy.check = async () => {
     await new Promise<void>((resolve) => judged.push(resolve))
     throw new TunnelError('POLICY_DENIED', 'not you', { hop: 'proxy' })

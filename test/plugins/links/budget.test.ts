@@ -7,6 +7,7 @@ import { TunnelError } from '../../../protocol/codec/errors.ts'
 import * as frames from '../../../protocol/codec/frames.ts'
 import { FrameType } from '../../../protocol/codec/frames.ts'
 import { drop, listenTcp, startProxy, type TestProxy, until } from '../../support/proxy.ts'
+import { userOf } from '../../support/user.ts'
 import { helloOf, RawClient } from './raw-client.ts'
 
 const MIB = 1_048_576
@@ -30,7 +31,8 @@ async function openAll(proxy: TestProxy, settings = {}): Promise<{ opened: numbe
 test('the inspected streams of a user hold his budget of the proxy, and not that of others', async (t) => {
   const proxy = await startProxy(t, { set: FOUR_STREAMS_SET })
   // None is refused for anything else, nor does one end.
-  proxy.app.machines.resolve = async (owner, name) => ({ owner, name, source: 'agent' }) as AgentRoute
+  proxy.app.machines.resolve = async ({ sub: owner }, name) =>
+    ({ owner, name, source: 'agent' }) as AgentRoute
   proxy.app.pool.open = () => new Promise(() => {})
   proxy.app.pool.acquire = () => new Promise(() => {})
   const raw = async (user: string) => new RawClient(t, { url: proxy.url, token: proxy.tokenOf(user) }).hello()
@@ -57,7 +59,7 @@ test('the inspected streams of a user hold his budget of the proxy, and not that
 test('the streams that the proxy opens to a machine hold a budget', async (t) => {
   const proxy = await startProxy(t, { set: FOUR_STREAMS_SET })
   await proxy.startAgent('home', 'alice', await listenTcp(t, (socket) => socket.pipe(socket)))
-  const route = await proxy.app.machines.resolve('alice', 'home')
+  const route = await proxy.app.machines.resolve(userOf('alice'), 'home')
   const connect = () => route.dial()
   const sockets = await Promise.all([connect(), connect(), connect(), connect()])
   await assert.rejects(connect(), { code: 'TOO_MANY_STREAMS' })

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { Value } from 'typebox/value'
 import { Agents } from '../../../plugins/machines/agents.ts'
-import { TiersOptions } from '../../../plugins/tiers/options.ts'
 import type { TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Link } from '../../../protocol/link/link.ts'
 import { StreamsOptions } from '../../../protocol/options.ts'
 import { helloOf, linkOf } from '../../protocol/parties.ts'
 import { MemoryPair } from '../../support/memory-transport.ts'
+import { tiersByDefault } from '../../support/tiers.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 
 /** The agents of a proxy, and links of theirs in virtual time. */
@@ -15,7 +15,7 @@ function setUp(t: TestContext) {
   const clock = new VirtualClock()
   const agents = new Agents(Value.Create(StreamsOptions), clock)
   t.after(() => agents.close())
-  const limits = Value.Create(TiersOptions).free
+  const limits = tiersByDefault().free
   const pass = (ms: number) => clock.run(clock.now() + ms)
   const dial = async (instance: string) => {
     const pair = new MemoryPair({ clock })

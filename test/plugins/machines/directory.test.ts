@@ -3,12 +3,13 @@ import { type TestContext, test } from 'node:test'
 import { Value } from 'typebox/value'
 import { MachineDirectory } from '../../../plugins/machines/directory.ts'
 import type { Json, State } from '../../../plugins/state/index.ts'
-import { TiersOptions } from '../../../plugins/tiers/options.ts'
 import type { Link } from '../../../protocol/index.ts'
 import { StreamsOptions } from '../../../protocol/options.ts'
 import { helloOf, linkOf } from '../../protocol/parties.ts'
 import { MemoryPair } from '../../support/memory-transport.ts'
 import { newPublicKey } from '../../support/public-key.ts'
+import { tiersByDefault } from '../../support/tiers.ts'
+import { userOf } from '../../support/user.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 
 /** A state whose writes the test counts and makes fail. */
@@ -35,7 +36,9 @@ class Store {
 async function setUp(t: TestContext) {
   const clock = new VirtualClock()
   const store = new Store()
-  const directory = new MachineDirectory({}, Value.Create(StreamsOptions), store as unknown as State, clock)
+  const directory = new MachineDirectory({}, Value.Create(StreamsOptions), store as unknown as State, {
+    clock,
+  })
   await directory.load()
   t.after(() => directory.close())
   const pass = (ms: number) => clock.run(clock.now() + ms)
@@ -49,7 +52,7 @@ async function setUp(t: TestContext) {
           'ada',
           'home',
           { hostKeys, sshUser: 'me' },
-          { link: far, isFresh: () => true, limits: Value.Create(TiersOptions).free },
+          { link: far, isFresh: () => true, limits: tiersByDefault().free },
         )
         enrolled.catch(() => {})
       },
@@ -98,12 +101,12 @@ test('forgetting a machine ends every link of its agent and tells who else has s
   const [older, newer] = [await enrol([KEY]), await enrol([KEY])]
   const told: string[] = []
   directory.onForgotten((owner, name) => told.push(`${owner} ${name}`))
-  const route = await directory.resolve('ada', 'home')
+  const route = await directory.resolve(userOf('ada'), 'home')
   await directory.forget('ada', 'home')
   await pass(10)
   for (const { near } of [older, newer]) assert.equal(near.closedWith?.code, 'TAKEN_OVER')
   assert.deepEqual(told, ['ada home'])
-  await assert.rejects(directory.resolve('ada', 'home'), { code: 'MACHINE_UNKNOWN' })
+  await assert.rejects(directory.resolve(userOf('ada'), 'home'), { code: 'MACHINE_UNKNOWN' })
   if (route.source === 'agent') await assert.rejects(route.link(), { code: 'MACHINE_UNKNOWN' })
   for (const failing of [route.hostKeys(), route.dial()])
     await assert.rejects(failing, { code: 'MACHINE_UNKNOWN' })
@@ -115,7 +118,7 @@ test('after pins were lost the keys of a machine that is new wait for its owner,
   await (await enrol([KEY])).enrolled
   store.loss = undefined
   await (await enrol([KEY])).enrolled
-  const route = await directory.resolve('ada', 'home')
+  const route = await directory.resolve(userOf('ada'), 'home')
   await assert.rejects(route.hostKeys(), { code: 'HOST_KEY_CHANGED' })
   assert.equal(directory.find('ada', 'home')?.hostKeyChanged, true)
   await directory.trust('ada', 'home')

@@ -52,6 +52,7 @@ export function places(t: Scope, most = Number.POSITIVE_INFINITY) {
   const log = { debug() {}, info() {}, warn() {}, error: (context: unknown) => void errors.push(context) }
   const context = (target: string): ServeContext => ({
     userId: 'ada',
+    owner: 'ada',
     machine: 'home',
     target: parseTarget(target),
     headers: {},

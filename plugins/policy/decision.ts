@@ -1,0 +1,141 @@
+import type { StreamKind } from '../../protocol/codec/heads.ts'
+import { isMetadata } from '../../protocol/node/addresses.ts'
+import type { User } from '../auth/index.ts'
+import type { Tiers } from '../tiers/index.ts'
+import type { PolicyOptions } from './options.ts'
+import { AGENT_ROLE, Rule } from './rules.ts'
+import { askedTarget } from './targets.ts'
+
+export interface PolicyRequest {
+  user: User
+  /** Its name among its owner's. */
+  machine: string
+  owner: string
+  mode: 'sealed' | 'inspected'
+  kind: StreamKind | 'agent'
+  /** host:port */
+  target?: string
+}
+
+export interface Decision {
+  allowed: boolean
+  /** What has decided: `policy.rules[2]`, a setting, or one of what always holds. */
+  rule: string
+  /** Of a refusal. */
+  code?: 'POLICY_DENIED' | 'TIER_REQUIRED'
+  reason: string
+}
+
+/** Machines of others that a user may know of. */
+export interface Shared {
+  /** Ids and globs of their owners. */
+  readonly owners: readonly string[]
+  includes(owner: string, machine: string): boolean
+}
+
+/**
+ * The rules of the configuration, and what holds without them. In this order: what nobody may, rules that deny, rules
+ * that allow, the default; and last what the user's tier has, for which there has to be something that could be had.
+ */
+export class Decisions {
+  readonly #denying: readonly Rule[]
+  readonly #allowing: readonly Rule[]
+  /** Those that share, and those that take all of a machine away. */
+  readonly #shares: readonly Rule[]
+  readonly #closing: readonly Rule[]
+  readonly #default: PolicyOptions['default']
+  readonly #limitsOf: Tiers['limitsOf']
+
+  /** @throws {TunnelError} CONFIG_INVALID */
+  constructor(options: PolicyOptions, limitsOf: Tiers['limitsOf']) {
+    const rules = options.rules.map((rule, index) => new Rule(rule, index))
+    this.#denying = rules.filter(({ isDeny }) => isDeny)
+    this.#allowing = rules.filter(({ isDeny }) => !isDeny)
+    this.#shares = this.#allowing.filter(({ isShare }) => isShare)
+    this.#closing = this.#denying.filter(({ isWhole }) => isWhole)
+    this.#default = options.default
+    this.#limitsOf = limitsOf
+  }
+
+  decide(request: PolicyRequest): Decision {
+    const { user, kind } = request
+    if (kind === 'agent') return this.#decideAgent(request)
+    if (user.roles.includes(AGENT_ROLE)) {
+      return denied(
+        'role agent',
+        'a token with the role agent cannot open streams; use one without that role',
+      )
+    }
+    const target = request.target === undefined ? undefined : askedTarget(request.target)
+    if (request.target !== undefined && isMetadata(hostOf(request.target)))
+      return denied('metadata addresses', 'link-local and metadata addresses are never reached')
+    const denying = this.#denying.find((rule) => rule.matches(request, target))
+    if (denying !== undefined) return deniedBy(denying)
+    const allowing = this.#allowing.find((rule) => rule.matches(request, target))
+    const decision =
+      allowing === undefined
+        ? this.#byDefault(request, target === undefined || target.isLoopback)
+        : { allowed: true, rule: allowing.name, reason: 'this rule allows it' }
+    return (decision.allowed && this.#lacking(request)) || decision
+  }
+
+  /** An agent is let in by its owner's token, and kept out by a rule alone. */
+  #decideAgent(request: PolicyRequest): Decision {
+    if (request.owner !== request.user.sub) return denied('policy.default', NOT_YOURS)
+    const denying = this.#denying.find((rule) => rule.matches(request, undefined))
+    if (denying !== undefined) return deniedBy(denying)
+    return { allowed: true, rule: 'policy.default', reason: 'users put their own machines on line' }
+  }
+
+  #byDefault({ user, owner, mode }: PolicyRequest, isLoopback: boolean): Decision {
+    if (owner !== user.sub) return denied('policy.default', NOT_YOURS)
+    if (this.#default === 'deny') return denied('policy.default', 'no rule of this proxy allows it')
+    if (isLoopback) {
+      return { allowed: true, rule: 'policy.default', reason: 'owners reach their own machines' }
+    }
+    // Behind it stands the agent's own list, in which its owner has named the target.
+    if (mode === 'sealed')
+      return { allowed: true, rule: 'policy.default', reason: 'what the agent itself allows' }
+    return denied('policy.default', "without a rule only the machine's own loopback is reached")
+  }
+
+  #lacking({ user, mode, kind }: PolicyRequest): Decision | undefined {
+    const { modes, kinds } = this.#limitsOf(user)
+    const lacks = (setting: string, what: string): Decision => ({
+      allowed: false,
+      rule: `tiers.${user.tier}.${setting}`,
+      code: 'TIER_REQUIRED',
+      reason: `the tier ${user.tier} has no ${what}`,
+    })
+    if (!modes.includes(mode)) return lacks('modes', `${mode} mode`)
+    if (kind !== 'agent' && !kinds.includes(kind)) return lacks('kinds', `streams of kind ${kind}`)
+    return undefined
+  }
+
+  /** Undefined where rules share nothing with anybody. */
+  sharedWith(user: User): Shared | undefined {
+    const shares = this.#shares.filter((rule) => rule.matchesUser(user))
+    if (shares.length === 0) return undefined
+    const isMatch = (rules: readonly Rule[], owner: string, machine: string): boolean =>
+      rules.some((rule) => rule.matchesMachine(user, owner, machine))
+    return {
+      owners: [...new Set(shares.flatMap((rule) => rule.owners))],
+      includes: (owner, machine) =>
+        isMatch(shares, owner, machine) && !isMatch(this.#closing, owner, machine),
+    }
+  }
+}
+
+const NOT_YOURS = 'the machine belongs to somebody else'
+
+function denied(rule: string, reason: string): Decision {
+  return { allowed: false, rule, code: 'POLICY_DENIED', reason }
+}
+
+function deniedBy({ name, reason = 'a rule of this proxy forbids it' }: Rule): Decision {
+  return denied(name, reason)
+}
+
+function hostOf(authority: string): string {
+  return authority.slice(0, authority.lastIndexOf(':'))
+}

@@ -1,0 +1,102 @@
+import { BlockList, isIP } from 'node:net'
+
+/** Addresses by what they are, however they are written. Hosts have no brackets. */
+
+/** One that stands for an IPv4 address: mapped (RFC 4291, section 2.5.5.2). */
+const MAPPED = { prefix: [0, 0, 0, 0, 0, 0xffff], at: 6 }
+/** Those that some router may turn into one: compatible (2.5.5.1), NAT64 (RFC 6052), 6to4 (RFC 3056). */
+const TRANSLATED = [
+  { prefix: [0, 0, 0, 0, 0, 0], at: 6 },
+  { prefix: [0x64, 0xff9b, 0, 0, 0, 0], at: 6 },
+  { prefix: [0x2002], at: 1 },
+]
+
+/**
+ * An address as the URL standard writes it (section 3.5), without brackets and zone; a mapped IPv4 address as what it is.
+ * A name in lower case and without dots at its end.
+ */
+export function canonicalHost(host: string): string {
+  const [bare = ''] = host.replace(/^\[|\]$/g, '').split('%')
+  const written = bare.includes(':') ? `[${bare}]` : bare
+  if (!URL.canParse(`http://${written}`)) return bare.toLowerCase()
+  const name = new URL(`http://${written}`).hostname.replace(/^\[|\]$|\.+$/g, '')
+  return ipv4In(name, [MAPPED]) ?? name
+}
+
+/** The IPv4 addresses that a canonical IPv6 address may lead to in the end. */
+export function translatedTo(address: string): string | undefined {
+  return ipv4In(address, TRANSLATED)
+}
+
+function ipv4In(address: string, forms: readonly { prefix: number[]; at: number }[]): string | undefined {
+  if (isIP(address) !== 6) return undefined
+  const groups = groupsOf(address)
+  const form = forms.find(({ prefix }) => prefix.every((group, index) => groups[index] === group))
+  if (form === undefined) return undefined
+  const [high = 0, low = 0] = groups.slice(form.at)
+  // `::` and `::1` are no IPv4 addresses.
+  return high === 0 && form.prefix.every((group) => group === 0)
+    ? undefined
+    : [high >> 8, high & 255, low >> 8, low & 255].join('.')
+}
+
+/** The eight groups of an address in the form of the URL standard, which has no dots. */
+function groupsOf(address: string): number[] {
+  const [head = '', tail] = address.split('::')
+  const read = (text: string) =>
+    text === '' ? [] : text.split(':').map((group) => Number.parseInt(group, 16))
+  const [first, last] = [read(head), read(tail ?? '')]
+  return [...first, ...new Array<number>(8 - first.length - last.length).fill(0), ...last]
+}
+
+/** A network such as `10.0.0.0/8`; undefined for what is none. */
+export function networkIn(text: string): ((host: string) => boolean) | undefined {
+  const [, address = '', bits = ''] = /^\[?([\d.]+|[0-9a-f:.]+)\]?\/(\d{1,3})\]?$/i.exec(text) ?? []
+  const family = isIP(address)
+  if (family === 0 || Number(bits) > (family === 4 ? 32 : 128)) return undefined
+  const list = new BlockList()
+  list.addSubnet(address, Number(bits), family === 4 ? 'ipv4' : 'ipv6')
+  return (host) => has(list, host)
+}
+
+function has(list: BlockList, host: string): boolean {
+  const family = isIP(host)
+  return family !== 0 && list.check(host, family === 4 ? 'ipv4' : 'ipv6')
+}
+
+/**
+ * Where clouds tell whoever asks from inside who he is, with keys: link-local (AWS, Azure, GCP, OpenStack, Oracle and
+ * most others), and what some have besides.
+ */
+const METADATA = new BlockList()
+METADATA.addSubnet('169.254.0.0', 16, 'ipv4')
+METADATA.addSubnet('fe80::', 10, 'ipv6')
+METADATA.addSubnet('fd00:ec2::', 32, 'ipv6') // AWS
+METADATA.addAddress('fd20:ce::254', 'ipv6') // GCP
+METADATA.addAddress('100.100.100.200', 'ipv4') // Alibaba
+METADATA.addAddress('168.63.129.16', 'ipv4') // Azure
+METADATA.addAddress('192.0.0.192', 'ipv4') // Oracle
+const METADATA_NAMES: ReadonlySet<string> = new Set([
+  ...['metadata', 'metadata.google.internal', 'metadata.goog'],
+  ...['instance-data', 'instance-data.ec2.internal'],
+  ...['metadata.azure.internal', 'metadata.tencentyun.com'],
+])
+
+/** Whether a host, in any spelling, is a cloud's metadata service: nothing of ours ever connects to one. */
+export function isMetadata(host: string): boolean {
+  const name = canonicalHost(host)
+  const hidden = translatedTo(name)
+  return METADATA_NAMES.has(name) || has(METADATA, name) || (hidden !== undefined && has(METADATA, hidden))
+}
+
+const LOOPBACK = new BlockList()
+LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
+LOOPBACK.addAddress('::1', 'ipv6')
+// To connect to the unspecified address is to connect to oneself; the rest of its network is never another's.
+LOOPBACK.addSubnet('0.0.0.0', 8, 'ipv4')
+LOOPBACK.addAddress('::', 'ipv6')
+
+/** Whether a canonical host is an address of whoever connects to it, or the one name that everybody has for that. */
+export function isLoopbackHost(host: string): boolean {
+  return host === 'localhost' || has(LOOPBACK, host)
+}
