@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { createSecureContext } from 'node:tls'
+import { isMachineName, MACHINE_NAME_RULE } from '../protocol/codec/heads.ts'
+import { isMetadata } from '../protocol/node/addresses.ts'
 import type { Problem } from './errors.ts'
 import { MASK } from './nodes.ts'
 import type { Settings } from './schema.ts'
@@ -25,6 +27,7 @@ export class Checks {
     this.#networks('rateLimit.penalties.exempt', settings.rateLimit.penalties.exempt)
     this.#issuer(profile)
     this.#redis()
+    this.#machines()
     this.#exposures()
   }
 
@@ -101,6 +104,15 @@ export class Checks {
       this.#refuse('auth.jwks.url', jwks.url, 'must be an https address, or one on this machine')
     if (!this.#sources.has('auth.issuer'))
       this.#refuse('auth.issuer', issuer, 'must name the issuer whose keys auth.jwks.url has')
+  }
+
+  #machines(): void {
+    for (const [name, { host }] of Object.entries(this.#settings.machines)) {
+      const path = `machines.${name}`
+      if (!isMachineName(name)) this.#refuse(path, name, `is no name of a machine: ${MACHINE_NAME_RULE}`)
+      if (isMetadata(host))
+        this.#refuse(`${path}.host`, host, 'is a link-local or metadata address, which is never reached')
+    }
   }
 
   #redis(): void {

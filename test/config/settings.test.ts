@@ -157,7 +157,7 @@ test('all mistakes are named at once, each with its path, value, source and what
     ['pool.idleMs', '-1', by],
     ['pol', '{}', by],
     ['backoff', '5', by],
-    ['policy.rules', '[{"effect":"maybe"}]', by],
+    ['policy.rules[0].effect', '"maybe"', by],
     ['server.port', '"3001x"', 'environment TUNNEL_SERVER_PORT'],
     ['compression.enabled', '"yes"', 'environment TUNNEL_COMPRESSION_ENABLED'],
     ['TUNNEL_HEARTBEAT_INTERVALMS', '"5"', 'environment'],

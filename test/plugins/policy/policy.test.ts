@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { Value } from 'typebox/value'
+import { loadSettings } from '../../../config/index.ts'
 import { Decisions, type PolicyRequest } from '../../../plugins/policy/decision.ts'
 import { globMatches } from '../../../plugins/policy/glob.ts'
 import { PolicyOptions } from '../../../plugins/policy/options.ts'
@@ -9,6 +10,7 @@ import { targetPattern } from '../../../plugins/policy/targets.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { parseTarget } from '../../../protocol/codec/target.ts'
 import { tiersByDefault } from '../../support/tiers.ts'
+import { tempFolder } from '../../support/tree.ts'
 import { userOf } from '../../support/user.ts'
 
 const user = userOf('ada', { tier: 'free', roles: ['dev'] })
@@ -135,6 +137,29 @@ test('a mistyped rule is no rule', () => {
   ]) {
     assert.ok(!Value.Check(PolicyOptions, { rules: [rule], default: 'owner' }), JSON.stringify(rule))
   }
+})
+
+test('a configured machine that nobody could name, or at a metadata address, stops the start', async (t) => {
+  const stateDir = await tempFolder(t, 'policy')
+  const hostKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBL0gCvVwXyV8CkN3CHd1Jm3k8yYwqIwQ0gI0R0aXJkQ'
+  const load = (name: string, host: string) => {
+    const machines = { [name]: { host, user: 'me', hostKey, owners: ['ada'] } }
+    return () => loadSettings({ stateDir, env: {}, flags: [`machines=${JSON.stringify(machines)}`] })
+  }
+  const wrong = [
+    ['web.1', '10.0.0.7'],
+    ['Home', '10.0.0.7'],
+    ['a/b', '10.0.0.7'],
+    ['nas', '0xa9fea9fe'],
+    ['nas', 'metadata'],
+  ]
+  for (const [name = '', host = ''] of wrong)
+    assert.throws(
+      load(name, host),
+      (error) => error instanceof TunnelError && error.message.includes(`machines.${name}`),
+      name,
+    )
+  load('nas', '127.0.0.1')()
 })
 
 test('a target that is none stops the start, and says where it stands', () => {
