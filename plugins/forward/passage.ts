@@ -114,7 +114,7 @@ export class Passage implements StreamParties {
       ...{ id: this.id, user: user.sub, machine, kind: head.kind, mode, priority: head.priority ?? 'normal' },
       ...{ state: streamState(this.#stage), since: new Date(Date.now() - ageMs).toISOString() },
       ...{ bytesIn: this.#bytesIn, bytesOut: this.#bytesOut, connectionId, correlationId },
-      ...(this.#owner !== undefined && { owner: this.#owner }),
+      ...(this.owner !== undefined && { owner: this.owner }),
       ...(target !== undefined && { target }),
     }
   }

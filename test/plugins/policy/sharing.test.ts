@@ -134,6 +134,7 @@ test('a machine that a rule shares is used as its user, and stays what it is to 
     await proxy.startAgent('home', 'bob', await listenTcp(t, (socket) => socket.end("bob's own")))
     const own = await bob.open({ machine: 'home', kind: 'ssh' })
     assert.equal(String(await readAll(own)), "bob's own")
+    drop(own)
     const resumed = nextEvent(bob as never, 'resumed')
     proxy.cut('client')
     await resumed
