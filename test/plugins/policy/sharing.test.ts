@@ -6,6 +6,7 @@ import test from 'node:test'
 import { dialTarget } from '../../../agent/dial.ts'
 import type { Machine, TunnelError, TunnelService } from '../../../client/index.ts'
 import { dialTcp } from '../../../plugins/machines/dial-tcp.ts'
+import { FrameType } from '../../../protocol/codec/frames.ts'
 import { parseTarget } from '../../../protocol/codec/target.ts'
 import {
   drop,
@@ -17,6 +18,7 @@ import {
   until,
 } from '../../support/proxy.ts'
 import { requireSystem, startSshd } from '../../support/sshd.ts'
+import { helloOf, RawClient } from '../links/raw-client.ts'
 
 const skip = requireSystem('sshd')
 
@@ -277,8 +279,11 @@ test('what a tier lacks and what is too many is refused with its own code, and a
   await proxy.startAgent('home', 'alice', echo, { token: free('alice') })
   await proxy.startAgent('desk', 'alice', echo, { token: free('alice') })
   await proxy.startAgent('home', 'bob', echo)
-  const third = await refusal(proxy.agent('nas', 'alice', { ssh: echo, token: free('alice') }).start())
-  assert.deepEqual([third.code, third.hop], ['TOO_MANY_CONNECTIONS', 'proxy'])
+  const third = new RawClient(t, { url: proxy.url, token: free('alice'), route: 'agent' })
+  await third.opened()
+  const enrol = { hostKeys: [], sshUser: 'me' }
+  third.json(FrameType.HELLO, 0, helloOf({ role: 'agent', machine: 'nas', enrol }))
+  assert.equal((await third.closed).code, 4429)
   const alice = await proxy.connect('alice', { token: free('alice') })
   const bob = await proxy.connect('bob')
   const lacking = await refusal(alice.open({ machine: 'home', kind: 'sftp' }))
