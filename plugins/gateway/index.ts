@@ -1,4 +1,5 @@
 import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -118,7 +119,7 @@ async function gatewayPlugin(
   )
 
   app.addHook('onError', async ({ raw }, reply) => {
-    if (!hasBody(raw)) return
+    if (!hasBody(raw) || !(raw.socket instanceof Socket)) return
     // A body that nobody wants is not read to its end.
     reply.raw.once('finish', () => raw.complete || app.endSocket(raw.socket))
   })
