@@ -128,6 +128,26 @@ test('an idempotent request whose stream the proxy has forgotten is sent again, 
   assert.deepEqual(seen, ['GET', 'GET', 'POST', 'PATCH', 'PATCH'])
 })
 
+test('a request that could not go on over the next link is not taken for one that was refused', async (t) => {
+  const seen: string[] = []
+  const arrived = deferred<void>()
+  const proxy = await startProxy(t, {
+    onStream: (stream) => {
+      seen.push(stream.head.http!.method)
+      arrived.resolve()
+    },
+    onResume: ({ link, number }) =>
+      link.refuse(number, new TunnelError('TOO_MANY_STREAMS', 'no more', { hop: 'proxy' })),
+  })
+  const tunnel = clientOf(t, proxy.url)
+  await tunnel.connect()
+  const post = tunnel.forwardRequest({ machine: 'home', method: 'POST', body: 'x' })
+  await arrived.promise
+  proxy.cut()
+  await assert.rejects(post, { code: 'OUTCOME_UNKNOWN' })
+  assert.deepEqual(seen, ['POST'])
+})
+
 test('a request that is not answered ends in TIMEOUT, one that is called off in ABORTED, and the proxy is told', async (t) => {
   const ends: string[] = []
   const both = deferred<void>()

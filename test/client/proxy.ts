@@ -9,6 +9,7 @@ import { resolveSettings } from '../../client/settings.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { HeaderList } from '../../protocol/codec/heads.ts'
 import { type Hello, SUBPROTOCOL } from '../../protocol/codec/hello.ts'
+import type { IncomingResume } from '../../protocol/link/handlers.ts'
 import { Link } from '../../protocol/link/link.ts'
 import type { CompressionChoice } from '../../protocol/link/transport.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
@@ -18,6 +19,8 @@ import type { Scope } from '../support/scope.ts'
 
 export interface ProxyOptions {
   onStream: (stream: TunnelStream) => void
+  /** @default streams go on */
+  onResume?: (resume: IncomingResume) => void
   /** Throws what an upgrade is refused with. */
   authorise?: (token: string) => void
   onAuth?: (token: string) => void
@@ -111,7 +114,7 @@ export class TestProxy {
       hello,
       handlers: {
         open: (open) => this.acceptor.open(open, 'user'),
-        resume: (resume) => this.acceptor.resume(resume, 'user'),
+        resume: this.#options.onResume ?? ((resume) => this.acceptor.resume(resume, 'user')),
         auth: (token) => this.#options.onAuth?.(token),
         closed: () => this.#options.onLinkClosed?.(link),
       },

@@ -130,6 +130,37 @@ test('a POST whose place is taken after it was sent may have been executed, and 
   assert.equal(request.error?.code, 'OUTCOME_UNKNOWN')
 })
 
+test('the SSH connection is lost under a request: one that must not be repeated may have been executed', async (t) => {
+  const { context } = places(t)
+  const arrived: string[] = []
+  const target = await webService(t, (incoming) => void arrived.push(incoming.method ?? ''))
+  for (const [method, code] of [
+    ['GET', 'AGENT_LOST'],
+    ['POST', 'OUTCOME_UNKNOWN'],
+  ] as const) {
+    let lose = (): void => {}
+    const losing: ServeContext = {
+      ...context(target),
+      async acquire(signal) {
+        const lease = await context(target).acquire(signal)
+        const { connection } = lease
+        const openTcp: typeof connection.openTcp = async (...args) => {
+          const channel = await connection.openTcp(...args)
+          lose = () => channel.destroy(new TunnelError('AGENT_LOST', 'it was lost', { hop: 'ssh' }))
+          return channel
+        }
+        return { ...lease, connection: { openTcp } } as never
+      },
+    }
+    const request = new GatewayRequest(target, '/', method)
+    void new HttpOrigins(() => 0).serve(request, losing)
+    while (!arrived.includes(method)) await new Promise(setImmediate)
+    lose()
+    await request.closed
+    assert.equal(request.error?.code, code)
+  }
+})
+
 test('a request that waits for a place asks for none while its client is gone', async (t) => {
   const { context } = places(t)
   const origins = new HttpOrigins(() => 0)
