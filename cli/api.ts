@@ -40,14 +40,28 @@ export async function exchangeCode(access: Access, code: string): Promise<Enroll
 }
 
 /** Where the proxy's users log in; needs no token. @throws {TunnelError} ROUTE_UNKNOWN where it names no issuer */
-export async function askLoginPlace({ urls }: Pick<Access, 'urls'>): Promise<LoginPlace> {
-  return (await callProxy(addressesOf(urls), { route: 'auth/login', timeoutMs: QUESTION_MS })) as LoginPlace
+export async function askLoginPlace(access: Access): Promise<LoginPlace> {
+  const question = { route: 'auth/login', timeoutMs: QUESTION_MS, fetch: await fetchOf(access) }
+  try {
+    return (await callProxy(addressesOf(access.urls), question)) as LoginPlace
+  } catch (error) {
+    const { code, fromPeer, message, hop } = error as TunnelError
+    if (code !== 'ROUTE_UNKNOWN' || !fromPeer) throw error
+    const suggestion = 'ask the operator for one, and keep it with `tunnel use NAME --url URL --token-file -`'
+    throw new TunnelError(code, message, { cause: error, hop, suggestion })
+  }
 }
 
 /** Ends the token with its links and streams. @throws {TunnelError} */
-export async function revokeOwnToken({ urls, token }: Pick<Access, 'urls' | 'token'>): Promise<void> {
-  const question = { route: 'auth/revoke', method: 'POST', token, body: {}, timeoutMs: QUESTION_MS }
-  await callProxy(addressesOf(urls), question)
+export async function revokeOwnToken(access: Access): Promise<void> {
+  const question = {
+    route: 'auth/revoke',
+    method: 'POST',
+    token: access.token,
+    body: {},
+    timeoutMs: QUESTION_MS,
+  }
+  await callProxy(addressesOf(access.urls), { ...question, fetch: await fetchOf(access) })
 }
 
 /** @throws {TunnelError} */

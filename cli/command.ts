@@ -53,7 +53,10 @@ export function parse(made: Command, argv: string[]): Command | undefined {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     if (error.exitCode === 0) return undefined
-    throw new UsageError(error.message.replace(/^error: /, '').replace('\n', ' '))
+    const text = error.message.replace(/^error: /, '').replace('\n', ' ')
+    // The name of what is missing alone says little.
+    const isMissing = error.code === 'commander.missingArgument'
+    throw new UsageError(isMissing ? `${text}: ${made.name()} ${made.usage()}` : text)
   }
 }
 

@@ -16,6 +16,8 @@ export interface TunnelUse {
   notice?: (line: string) => void
   /** A link that was lost is dialled again without end: there will be connections that want it. @default false */
   persistent?: boolean
+  /** How long a proxy that asks for it is waited for, in ms. @default that of `waitOut` */
+  patienceMs?: number
 }
 
 /** Dials in a row after which a persistent connection would give up: there never are as many. */
@@ -25,7 +27,7 @@ export const NEVER_GIVE_UP = 1_000_000
 export async function withTunnel<T>(
   options: AccessOptions,
   use: (tunnel: TunnelService) => Promise<T>,
-  { say = () => {}, notice = tellTerminal, persistent = false }: TunnelUse = {},
+  { say = () => {}, notice = tellTerminal, persistent = false, patienceMs }: TunnelUse = {},
 ): Promise<T> {
   const access = accessFrom(options)
   const { urls, token, tokenCommand } = access
@@ -42,7 +44,7 @@ export async function withTunnel<T>(
   })
   let failed = true
   try {
-    await waitOut(() => tunnel.connect(), say, true)
+    await waitOut(() => tunnel.connect(), say, { isDial: true, patienceMs })
     const result = await use(tunnel)
     failed = false
     return result

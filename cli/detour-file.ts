@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { defaultStateDir } from '../config/folders.ts'
 import { type DetourMemory, Detours } from '../dial/detours.ts'
 import { addresses } from '../dial/network-watch.ts'
+import { makeFolder } from '../protocol/node/folders.ts'
 
 /** No list of ours comes near it. */
 const MAX_CHARS = 65_536
@@ -52,7 +53,7 @@ export class DetourFile implements DetourMemory {
   #write(): void {
     const written = `${this.#path}.${process.pid}`
     try {
-      mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 })
+      makeFolder(dirname(this.#path))
       writeFileSync(written, JSON.stringify(Object.fromEntries(this.#known.entries())), { mode: 0o600 })
       renameSync(written, this.#path)
     } catch {

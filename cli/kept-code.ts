@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
-import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import module from 'node:module'
 import { basename, dirname, join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import vm from 'node:vm'
+import { makeFolder } from '../protocol/node/folders.ts'
 
 /** Of the SHA-256 of both, which stands before what was compiled: V8 compares the source's length alone. */
 const HASH_BYTES = 32
@@ -57,7 +58,7 @@ function hashOf(source: string, compiled: Buffer): Buffer {
 function keep(path: string, source: string, script: vm.Script): void {
   const written = `${path}.${process.pid}`
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    makeFolder(dirname(path))
     // V8 takes it back only with the flags that it starts with (cli/collector.ts).
     setFlagsFromString('--incremental-marking')
     const compiled = script.createCachedData()

@@ -1,13 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import {
-  accessSync,
   chownSync,
   closeSync,
-  constants,
-  existsSync,
   fchmodSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readFileSync,
   readlinkSync,
@@ -20,6 +16,7 @@ import {
 import { dirname, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { TunnelError } from '../protocol/codec/errors.ts'
+import { makeFolder } from '../protocol/node/folders.ts'
 import { inTurn } from './turn.ts'
 
 /** How long another program's turn is waited for, in ms. */
@@ -40,7 +37,7 @@ export async function updateFile(
 ): Promise<boolean> {
   try {
     const file = targetOf(path)
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+    makeFolder(dirname(file))
     const deadlineMs = performance.now() + WAIT_MS
     for (;;) {
       const changed = inTurn(`${file}.lock`, () => replace(file, change, mode))
@@ -61,27 +58,14 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EPERM: 'permission denied',
   ENOSPC: 'the disk is full',
+  ENOENT: 'a folder cannot be made there',
 }
 
 /** That a file of the person's cannot be written, and why. */
 export function unwritable(path: string, cause: unknown): TunnelError {
-  const code = codeOf(path, cause)
+  const { message, code = message } = cause as NodeJS.ErrnoException
   const reason = REASONS[code] === undefined ? code : `${REASONS[code]}, ${code}`
   return new TunnelError('CONFIG_INVALID', `${path} cannot be written (${reason})`, { hop: 'client', cause })
-}
-
-/** Of a folder that cannot be made Node says that it is not there; what is above it knows better. */
-function codeOf(path: string, cause: unknown): string {
-  const { message, code = message } = cause as NodeJS.ErrnoException
-  if (code !== 'ENOENT') return code
-  let above = dirname(path)
-  while (!existsSync(above) && above !== dirname(above)) above = dirname(above)
-  try {
-    accessSync(above, constants.W_OK)
-    return code
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? code
-  }
 }
 
 /** Where a link leads, even when nothing is there yet. */

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { linkSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { linkSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { makeFolder } from '../protocol/node/folders.ts'
 import { MIN_SECRET_BYTES } from '../protocol/node/secrets.ts'
 import type { Problem } from './errors.ts'
 import { isTree } from './nodes.ts'
@@ -43,7 +44,7 @@ export function readSecrets(stateDir: string): Secrets | undefined {
 export function readOrMakeSecrets(stateDir: string): Secrets {
   const there = readSecrets(stateDir)
   if (there !== undefined) return there
-  mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+  makeFolder(stateDir)
   const secret = () => randomBytes(48).toString('base64url')
   const mine: Secrets = { jwtSecret: secret(), masterSecret: secret() }
   // Written whole under a name of its own, then linked: nobody ever reads half a file, and the first one stays.

@@ -1,5 +1,6 @@
-import { accessSync, constants, mkdirSync } from 'node:fs'
+import { accessSync, constants } from 'node:fs'
 import { dirname } from 'node:path'
+import { makeFolder } from '../../protocol/node/folders.ts'
 import { exchangeCode } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { changeClientFile, clientFilePath, readClientFile, refused } from '../contexts/client-file.ts'
@@ -60,7 +61,7 @@ function writablePath(): string {
     throw refused('there is no home folder to keep the token in: set HOME or XDG_CONFIG_HOME')
   readClientFile(path)
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    makeFolder(dirname(path))
     accessSync(dirname(path), constants.W_OK)
     return path
   } catch (error) {

@@ -17,6 +17,7 @@ import { selfCommand } from '../self.ts'
 
 export const definition: Definition = {
   name: 'install',
+  usage: '[options] server|agent',
   does: [
     'Writes a systemd unit that keeps a proxy or an agent running, with an account of its own, a folder for its state,',
     'and nothing else that it may touch; and what it needs, in /etc/ssh-websocket-tunnel. With --user it is a unit of',

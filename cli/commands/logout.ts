@@ -7,6 +7,7 @@ import {
   refused,
   unknownContext,
 } from '../contexts/client-file.ts'
+import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 
@@ -36,6 +37,7 @@ export async function run(argv: string[]): Promise<number> {
   if (file === undefined) throw new UsageError(`the context "${name}" has no login`)
   const { dropLogin, readLogin } = await import('../login/kept-login.ts')
   const login = readLogin(file)
+  const access = accessFrom({ url: context.urls, context: name })
   // Here first: what fails after it leaves no token behind.
   dropLogin(file)
   await changeClientFile(path, ({ contexts }) => {
@@ -45,7 +47,7 @@ export async function run(argv: string[]): Promise<number> {
   const failed: string[] = []
   const attempt = (where: string, work: Promise<unknown>) => work.catch(() => void failed.push(where))
   const { revokeAtIssuer } = await import('../login/issuer.ts')
-  await attempt('the proxy', revokeOwnToken({ urls: context.urls, token: login.accessToken }))
+  await attempt('the proxy', revokeOwnToken({ ...access, token: login.accessToken }))
   await attempt(login.issuer, revokeAtIssuer(login, login.refreshToken ?? login.accessToken))
   const options = made.opts<CommonOptions>()
   const told = { context: name, ended: failed.length === 0, notReached: failed }

@@ -1,14 +1,17 @@
 import type { ClientSettings } from '../../client/index.ts'
 import { addressOf } from '../../dial/addresses.ts'
+import { askToken } from '../../dial/token.ts'
 import { askMachines, fetchOpen } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { detourFile } from '../detour-file.ts'
 import { EXIT } from '../failure.ts'
-import { duration } from '../output.ts'
+import { age, duration } from '../output.ts'
 import { clientSettings } from '../reach.ts'
 import { postQuantumKex, type TlsFacts, tlsOf } from '../tls.ts'
+import { askHubStatus, type HubStatus } from '../warm/hub-status.ts'
+import { socketPath } from '../warm/place.ts'
 import { machineTable } from './machines.ts'
 
 interface Health {
@@ -20,8 +23,8 @@ interface Health {
 export const definition: Definition = {
   name: 'status',
   does: [
-    'Tells how the proxy is, which of your machines are on line, and how many streams go there or wait for one to come',
-    'back. Status 1 when the proxy is not ready.',
+    'Tells how the proxy is, how the link that `tunnel up` keeps is and what goes over it, which of your machines are on',
+    'line, and how many streams go there or wait for one to come back. Status 1 when the proxy is not ready.',
   ].join(' '),
   examples: ['tunnel status', 'tunnel status --url https://tunnel.example.com --json'],
 }
@@ -40,9 +43,10 @@ export async function run(argv: string[]): Promise<number> {
   const status = response.ok ? EXIT.ok : EXIT.failure
   const settings = await clientSettings(access)
   const transport = transportOf(access.urls[0], settings.network.transport)
+  const up = await askHubStatus(socketPath(access.urls[0], await askToken(access.token)))
   if (options.json === true) {
     process.stdout.write(
-      `${JSON.stringify({ url: access.urls[0], transport, tls: tls ?? null, ready: response.ok, health: ready, machines }, null, 2)}\n`,
+      `${JSON.stringify({ url: access.urls[0], transport, up: up ?? null, tls: tls ?? null, ready: response.ok, health: ready, machines }, null, 2)}\n`,
     )
     return status
   }
@@ -56,7 +60,7 @@ export async function run(argv: string[]): Promise<number> {
     `proxy ${access.urls[0]}: ${state}, up ${duration((ready.uptimeSeconds ?? 0) * 1_000)}\n`,
   )
   if (checks.length > 0) process.stdout.write(`checks: ${checks.join(', ')}\n`)
-  process.stdout.write(`${tlsText(tls)}${sealedText()}\n${machineTable(machines)}`)
+  process.stdout.write(`${upText(up)}${tlsText(tls)}${sealedText()}\n${machineTable(machines)}`)
   return status
 }
 
@@ -64,6 +68,23 @@ export async function run(argv: string[]): Promise<number> {
 function transportOf(url: string, choice: ClientSettings['network']['transport']): 'websocket' | 'http' {
   if (choice !== 'auto') return choice
   return detourFile().has(addressOf(url).link) ? 'http' : 'websocket'
+}
+
+/** The link that this person's commands share. */
+function upText(up: HubStatus | undefined): string {
+  if (up === undefined) return 'tunnel up: no; each command has a link of its own\n'
+  const { state, since, transport, rttMs, quality, programs, streams } = up
+  const way = transport === 'http' ? 'HTTP streaming' : 'WebSocket'
+  const trip = rttMs === null ? '' : `, round trip ${Math.max(1, Math.round(rttMs))} ms`
+  const link =
+    state === 'connected'
+      ? `connected by ${way} for ${age(since)}${trip}, ${quality}`
+      : `LINK LOST ${age(since)} ago, dialling`
+  return `tunnel up: ${link}; ${counted(programs, 'program')}, ${counted(streams, 'stream')}\n`
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`
 }
 
 function tlsText(tls: TlsFacts | undefined): string {

@@ -2,6 +2,7 @@ import type { Readable, Writable } from 'node:stream'
 import { isatty } from 'node:tty'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import type { TunnelService } from '../../client/index.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import { MAX_DATA_BYTES } from '../../protocol/codec/frames.ts'
 import { parseTarget } from '../../protocol/codec/target.ts'
 import type { StreamDuplex } from '../../protocol/node/duplex.ts'
@@ -16,7 +17,7 @@ import { narrate } from '../narrate.ts'
 import { standardInput, standardOutput } from '../standard-streams.ts'
 import { stopSignal } from '../stop.ts'
 import { Notices } from '../terminal.ts'
-import { waitOut } from '../wait-out.ts'
+import { SSH_PATIENCE_MS, waitOut } from '../wait-out.ts'
 
 // No commander here: ssh waits for this process before its first byte.
 
@@ -74,12 +75,18 @@ export async function run(argv: string[]): Promise<number> {
     if (isTerminal) process.stderr.write(`\r\ntunnel: ${line}\r\n`)
   }
   const request = { machine, kind: 'ssh', ...(target !== undefined && { target }) } as const
+  const parent = process.ppid
   const input = standardInput()
   // ssh says its version at once: that is here before there is a link.
   if (!isatty(0)) input.read(0)
   const carry = async (tunnel: TunnelService): Promise<number> => {
     const first = firstOf(input)
-    const stream = await waitOut(() => tunnel.open({ ...request, ...(first && { first }) }), say)
+    const open = async () => {
+      // One whose ssh has given up, and which could wait for minutes, stands in the way of those that have not.
+      if (process.ppid !== parent) throw new TunnelError('ABORTED', 'ssh has gone', { hop: 'client' })
+      return tunnel.open({ ...request, ...(first && { first }) })
+    }
+    const stream = await waitOut(open, say, { patienceMs: SSH_PATIENCE_MS })
     const stopped = stopSignal()
     if (isTerminal) narrate(tunnel, stream, machine, new Notices())
     // An SSH server that has ended listens no longer, and a person has no reason to type on. Other protocols half-close.
@@ -95,7 +102,7 @@ export async function run(argv: string[]): Promise<number> {
     stream.destroy()
     return EXIT.ok
   }
-  return withTunnel(values, carry, { say, notice: say })
+  return withTunnel(values, carry, { say, notice: say, patienceMs: SSH_PATIENCE_MS })
 }
 
 /** What has been read already, as much of it as fits on an OPEN. */

@@ -78,7 +78,11 @@ export async function run(argv: string[]): Promise<number> {
   }).settings
   if (auth.secret === '') {
     const message = `there is no secret to sign with: no proxy has been started with the state folder ${state.dir}`
-    throw new TunnelError('CONFIG_INVALID', `${message}, and TUNNEL_JWT_SECRET is not set`, { hop: 'client' })
+    const suggestion = 'start `tunnel server` once, or give the secret of the proxy that is to take the token'
+    throw new TunnelError('CONFIG_INVALID', `${message}, and TUNNEL_JWT_SECRET is not set`, {
+      hop: 'client',
+      suggestion,
+    })
   }
   const { sub, tier, role: roles = [] } = flags
   const bearer = { sub, tier, roles }

@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { makeFolder } from '../../protocol/node/folders.ts'
 import { refused } from '../contexts/client-file.ts'
 import { updateFile } from '../replace-file.ts'
 import { isOurs } from './unit.ts'
@@ -31,7 +32,7 @@ export function checkPlan(files: readonly PlannedFile[]): void {
 export async function carryOut(files: readonly PlannedFile[]): Promise<[path: string, Outcome][]> {
   const done: [string, Outcome][] = []
   for (const { path, content, mode, keeps = false } of files) {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+    makeFolder(dirname(path), 0o755)
     if (keeps && existsSync(path)) done.push([path, 'kept'])
     else done.push([path, (await updateFile(path, () => content, mode)) ? 'written' : 'unchanged'])
   }

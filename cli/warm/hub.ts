@@ -16,6 +16,7 @@ import { Link } from '../../protocol/link/link.ts'
 import { localTransport } from '../../protocol/node/local-transport.ts'
 import { Relay } from '../../protocol/stream/relay.ts'
 import { RelayMemory } from '../../protocol/stream/relay-memory.ts'
+import { serveStatus, statusOf } from './hub-status.ts'
 import { WELCOME } from './place.ts'
 
 /** How often the hub makes sure that its socket is where others look for it, in ms. */
@@ -56,6 +57,9 @@ export class Hub {
   #instance: string | undefined
   /** Since the last link. */
   #isLost = false
+  #linkedAtMs = 0
+  #lostAtMs: number | undefined
+  #statusServer: Server | undefined
   #inode: number | undefined
   #lookTimer: NodeJS.Timeout | undefined
   #gone: (error: TunnelError) => void = () => {}
@@ -81,6 +85,7 @@ export class Hub {
     this.#server.maxConnections = MAX_PROGRAMS
     this.#connection.on('lost', () => {
       this.#isLost = true
+      this.#lostAtMs = Date.now()
     })
     this.#connection.on('link', (link) => this.#linked(link))
     this.failed = new Promise((resolve) => {
@@ -134,6 +139,14 @@ export class Hub {
     const mask = process.umask(0o177)
     try {
       this.#server.listen(path)
+      this.#statusServer = serveStatus(path, () =>
+        statusOf(this.#connection.link, {
+          linkedAtMs: this.#linkedAtMs,
+          lostAtMs: this.#lostAtMs,
+          programs: this.#links.size,
+          streams: this.#relays.size,
+        }),
+      )
     } finally {
       process.umask(mask)
     }
@@ -181,6 +194,7 @@ export class Hub {
       }
     }
     this.#isLost = false
+    this.#linkedAtMs = Date.now()
     const waiting = [...this.#waiting.values()]
     this.#waiting.clear()
     for (const connect of waiting) connect(link)
@@ -209,9 +223,9 @@ export class Hub {
     clearInterval(this.#lookTimer)
     this.#stopWatch()
     const isOurs = inodeOf(this.#options.path) === this.#inode
-    // Another's socket may be there by now, and `close` would remove it.
+    // Another's sockets may be there by now, and `close` would remove them.
+    for (const server of [this.#server, this.#statusServer]) if (isOurs) server?.close()
     if (!isOurs) this.#server.unref()
-    else this.#server.close()
     const error = new TunnelError('SHUTTING_DOWN', '`tunnel up` has ended', { hop: 'client' })
     // The proxy first: then its programs are told that their streams have no way, and not the proxy that they have no user.
     await this.#connection.close()

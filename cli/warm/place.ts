@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
-import { lstatSync, mkdirSync } from 'node:fs'
+import { lstatSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { addressOf } from '../../dial/addresses.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
+import { makeFolder } from '../../protocol/node/folders.ts'
 
 /** What a program that is let in reads first, before any frame. */
 export const WELCOME = Buffer.from([1])
@@ -58,7 +59,7 @@ function claimsOf(token: string): unknown {
  */
 export function prepareFolder(path: string): void {
   const dir = join(path, '..')
-  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  makeFolder(dir)
   if (!isOwnFolder(dir)) {
     throw new TunnelError('FORBIDDEN', `the folder ${dir} can be entered by other users`, { hop: 'client' })
   }

@@ -1,7 +1,8 @@
-import { chmod, mkdir, readFile } from 'node:fs/promises'
+import { chmod, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
+import { makeFolder } from '../../protocol/node/folders.ts'
 import { lockedBy, storeFailed } from './errors.ts'
 import { Spool } from './spool.ts'
 import type { QueueStore, StoreChange, Take } from './store.ts'
@@ -29,7 +30,7 @@ export class LevelStore implements QueueStore {
   static async open(dir: string): Promise<LevelStore> {
     const path = join(dir, 'db')
     try {
-      await mkdir(path, { recursive: true, mode: 0o700 })
+      makeFolder(path)
       await chmod(path, 0o700)
       const level = new ClassicLevel<string, Uint8Array>(path, { valueEncoding: 'view' })
       await level.open()

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
+import { makeFolder } from '../../protocol/node/folders.ts'
 import { storeFailed } from './errors.ts'
 import type { Take } from './store.ts'
 
@@ -25,7 +26,7 @@ export class Spool {
 
   /** Resolves when the request is on disk, and so the other program's. */
   async leave(value: Uint8Array): Promise<void> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 })
+    makeFolder(this.#folder)
     // In the order in which they were left; a name is used once.
     const name = join(this.#folder, `${String(Date.now()).padStart(14, '0')}-${randomUUID()}`)
     const file = await open(name + UNFINISHED, 'wx', 0o600)

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { makeFolder } from '../../protocol/node/folders.ts'
 import { AuditFile, type AuditFileOptions } from './file.ts'
 import { lastHash } from './folder.ts'
 import { type AuditEvent, sealed } from './line.ts'
@@ -28,7 +28,7 @@ export class AuditTrail {
 
   /** @throws what the system says when it cannot be opened */
   constructor(file: string, options: AuditFileOptions) {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+    makeFolder(dirname(file))
     this.#previous = lastHash(file)
     this.#file = new AuditFile(file, options)
   }

@@ -1,7 +1,8 @@
-import { chmod, mkdir } from 'node:fs/promises'
+import { chmod } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { type Clock, systemClock } from '../../protocol/clock.ts'
+import { makeFolder } from '../../protocol/node/folders.ts'
 import { Buckets } from './buckets.ts'
 import { Census } from './census.ts'
 import { folderInUse, folderUnusable } from './errors.ts'
@@ -36,9 +37,8 @@ export class EmbeddedState extends WatchedRecords implements State {
     nowMs: () => number = Date.now,
   ): Promise<EmbeddedState> {
     try {
-      await mkdir(dir, { recursive: true, mode: 0o700 })
       const path = join(dir, 'db')
-      await mkdir(path, { recursive: true, mode: 0o700 })
+      makeFolder(path)
       await chmod(path, 0o700)
       const level = new ClassicLevel<string, Json>(path, { valueEncoding: 'json' })
       await level.open()

@@ -25,6 +25,9 @@ const MAX_OVER = 256
 const SUSPENDED_RETRY_MS = 50
 const SUSPENDED_RETRY_MAX_MS = 2_000
 
+/** When one of a full link's streams may have ended, in ms. */
+const RETRY_AFTER_MS = 200
+
 /** The streams that this party has opened. Links come and go; the newest carries them all. */
 export class StreamOpener {
   readonly #settings: StreamsOptions
@@ -72,6 +75,7 @@ export class StreamOpener {
     if (link !== undefined && link.openableStreams <= this.#retries.size) {
       throw new TunnelError('TOO_MANY_STREAMS', 'the link carries as many streams as the peer allows', {
         hop: 'link',
+        retryAfterMs: RETRY_AFTER_MS,
       })
     }
     const { windowBytes, maxWindowBytes, resumeMs } = this.#settings

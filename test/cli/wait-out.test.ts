@@ -55,7 +55,7 @@ test('a proxy that does not answer a dial in time is dialled again; what else ta
     return 'in'
   }
   const said: string[] = []
-  assert.equal(await waitOut(attempt, (line) => said.push(line), true), 'in')
+  assert.equal(await waitOut(attempt, (line) => said.push(line), { isDial: true }), 'in')
   assert.deepEqual(said, ['the proxy did not answer within 10 s; trying again in 1 s'])
   tries = 0
   await assert.rejects(

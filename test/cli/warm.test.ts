@@ -60,7 +60,13 @@ test('what `tunnel up` keeps carries other commands, and when it ends their stre
   stdio.write('one\n')
   await stdio.line('one')
   assert.equal(clientLinks(proxy), 1)
+  const status = async () => JSON.parse((await tunnel(['status', '--json'], { env })).stdout).up
+  const { rttMs, since, ...rest } = await status()
+  assert.ok(rttMs > 0 && Date.parse(since) <= Date.now(), `${rttMs} ${since}`)
+  const held = { programs: 1, streams: 1 }
+  assert.deepEqual(rest, { pid, state: 'connected', transport: 'websocket', quality: rest.quality, ...held })
   assert.match((await tunnel(['down'], { env })).stdout, /^down: /)
+  assert.equal(await status(), null)
   stdio.write('two\n')
   await stdio.line('two')
   assert.equal(clientLinks(proxy), 1)

@@ -161,6 +161,16 @@ test('what the state folder holds is no link, and the folder itself may be one',
   assert.deepEqual(loadSettings({ stateDir: alias, env: {} }).warnings, [])
 })
 
+test('a state folder that cannot be there is told with what the system says, and nothing hangs', (t) => {
+  const file = join(folder(t), 'file')
+  writeFileSync(file, '')
+  const reasonFor = (dir: string) => refusalOf({ env: { TUNNEL_STATE_DIR: dir } }).message
+  assert.match(reasonFor(file), /state\.dir = .*file is not a folder/)
+  assert.match(reasonFor(join(file, 'below')), /ENOTDIR/)
+  // Node's own recursive mkdir never returns here.
+  if (existsSync('/proc/self')) assert.match(reasonFor('/proc/none/state'), /ENOENT/)
+})
+
 test('a file with a secret that everybody can write to is refused, and a link to a good one is followed', (t) => {
   const file = join(folder(t), 'secret')
   writeFileSync(file, LONG, { mode: 0o600 })
