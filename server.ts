@@ -1,10 +1,6 @@
-import Fastify, {
-  type FastifyBaseLogger,
-  type FastifyInstance,
-  type FastifyPluginAsync,
-  type FastifyPluginCallback,
-} from 'fastify'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import { LiveSettings, type Settings } from './config/index.ts'
+import { type CustomPlugin, CustomPlugins, type TunnelPlugin } from './custom/index.ts'
 import admin from './plugins/admin/index.ts'
 import api from './plugins/api/index.ts'
 import audit, { auditGuard } from './plugins/audit/index.ts'
@@ -36,23 +32,23 @@ import ssh from './plugins/ssh/index.ts'
 import state from './plugins/state/index.ts'
 import tiers from './plugins/tiers/index.ts'
 import upgrade from './plugins/upgrade/index.ts'
-import { TunnelError } from './protocol/codec/errors.ts'
 
 export { loadSettings, type Settings } from './config/index.ts'
-
-type Plugin<Options extends object = object> = FastifyPluginAsync<Options> | FastifyPluginCallback<Options>
 
 export interface BuildOptions {
   settings: Settings
   /**
-   * Custom plugins. One whose fastify-plugin name is that of a built-in (`tunnel-policy`) takes its place, with its
-   * options, and has to decorate what that one does. The others are registered between the services, all of which they
-   * may use, and the routes, for which their hooks hold.
+   * Custom plugins, with their options or without. One whose fastify-plugin name is that of a built-in (`tunnel-policy`)
+   * takes its place, is given its options too, and has to decorate what that one does. The others are registered between
+   * the services, all of which they may use, and the routes, for which their hooks hold. Those that the settings name
+   * (`plugins`) have to be loaded by the caller: `loadPlugins`.
    */
-  plugins?: readonly Plugin[]
+  plugins?: readonly (TunnelPlugin | CustomPlugin)[]
   /** Where the settings came from, and how to read them there again (SIGHUP). */
   sources?: ReadonlyMap<string, string>
   reread?: () => { settings: Settings; sources: ReadonlyMap<string, string> }
+  /** How long each plugin may take to start, in ms. @default 10_000 */
+  pluginTimeoutMs?: number
   /** Where the log goes; default stdout. */
   logStream?: {
     write(line: string): void
@@ -66,7 +62,7 @@ const MAX_BODY_BYTES = 1_024
 
 /** The proxy, ready and not yet listening. Throws what a plugin refuses to start with; then nothing is left open. */
 export async function buildServer(options: BuildOptions): Promise<FastifyInstance> {
-  const { settings, plugins = [], logStream: output = logToStdout() } = options
+  const { settings, plugins = [], logStream: output = logToStdout(), pluginTimeoutMs = 10_000 } = options
   const { server, limits } = settings
   const urlOf = gatewayUrls(settings.gateway)
   const app: FastifyInstance = Fastify({
@@ -81,18 +77,13 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, validateSchema: false } },
     trustProxy: server.trustProxy,
     rewriteUrl: urlOf,
+    pluginTimeout: pluginTimeoutMs,
   })
-  const own = new Map(plugins.map((plugin) => [nameOf(plugin), plugin]))
-  const replaced = new Set<unknown>()
-  /** A built-in plugin, or the custom one of its name. */
-  const use = async <Options extends object>(name: string, plugin: Plugin<Options>, its: Options) => {
-    const chosen = (own.get(name) as Plugin<Options> | undefined) ?? plugin
-    replaced.add(chosen)
-    await app.register(chosen as FastifyPluginAsync<object>, its)
-  }
   const behindProxy = server.trustProxy !== false
   const { heartbeat, streams, compression, shutdown } = settings
   try {
+    const chosen = new CustomPlugins(app, plugins)
+    const use = chosen.use.bind(chosen)
     // The ground: what every other may need.
     const live = new LiveSettings(settings, options.sources, options.reread)
     await use('tunnel-settings', settingsPlugin, { live })
@@ -132,7 +123,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-forward', forward, { request: settings.request, streams: settings.streams })
     await use('tunnel-load-guard', loadGuard, settings.health)
     await use('tunnel-audit-guard', auditGuard, settings.audit)
-    for (const plugin of plugins) if (!replaced.has(plugin)) await registerCustom(app, plugin)
+    await chosen.registerOthers()
     await use('tunnel-docs', docs, { docs: server.docs })
     // The doors.
     const linkOptions = { heartbeat, streams, limits, compression, shutdown, origins: server.origins }
@@ -151,26 +142,4 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await app.close()
     throw error
   }
-}
-
-async function registerCustom(app: FastifyInstance, plugin: Plugin): Promise<void> {
-  try {
-    await app.register(plugin as FastifyPluginAsync)
-  } catch (cause) {
-    const text = cause instanceof Error ? cause.message : String(cause)
-    const name = nameOf(plugin) ?? (plugin.name || 'without a name')
-    throw new TunnelError('CONFIG_INVALID', `the plugin ${name} did not start: ${text}`, {
-      cause,
-      hop: 'proxy',
-    })
-  }
-}
-
-/** The name under which fastify-plugin registered it. */
-function nameOf(plugin: Plugin): string | undefined {
-  const { [Symbol.for('plugin-meta')]: meta } = plugin as unknown as Record<
-    symbol,
-    { name?: string } | undefined
-  >
-  return meta?.name
 }

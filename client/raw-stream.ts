@@ -1,5 +1,5 @@
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
-import type { Priority } from '../protocol/codec/heads.ts'
+import type { AddedKind, Priority } from '../protocol/codec/heads.ts'
 import { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { TunnelStream } from '../protocol/stream/stream.ts'
 import { Deadline } from './deadline.ts'
@@ -18,10 +18,15 @@ export interface StreamOptions {
 /** A byte stream to a machine. */
 export interface RawStream extends StreamOptions {
   machine: string
-  /** `ssh`: sealed, to the machine's SSH server. `tcp`: inspected, to `target`. `sftp`: inspected, the sftp subsystem. */
-  kind: 'ssh' | 'tcp' | 'sftp'
+  /**
+   * `ssh`: sealed, to the machine's SSH server. `tcp`: inspected, to `target`. `sftp`: inspected, the sftp subsystem.
+   * `x-…`: inspected, what a plugin of the proxy has added.
+   */
+  kind: 'ssh' | 'tcp' | 'sftp' | AddedKind
   /** `host:port` on the machine's side; needed for `tcp`. */
   target?: string
+  /** What the plugin of an added kind is told: JSON, beside the fields that every stream has. */
+  parameters?: Record<string, unknown>
   /** Leaves with the wish for the stream, and so a round trip earlier than what is written later; 65,536 bytes at most. */
   first?: Uint8Array
 }
@@ -32,10 +37,13 @@ export async function openRawStream(way: DuplexPath, request: RawStream): Promis
 }
 
 /** @throws {TunnelError} CONFIG_INVALID */
-export function rawHead({ machine, kind, target }: RawStream): Omit<NewStreamHead, 'priority'> {
+export function rawHead({ machine, kind, target, parameters }: RawStream): Omit<NewStreamHead, 'priority'> {
   if (kind === 'tcp' && target === undefined)
     throw new TunnelError('CONFIG_INVALID', 'target: a tcp stream needs one', { hop: 'client' })
-  return target === undefined ? { kind, machine } : { kind, machine, target }
+  const head: Omit<NewStreamHead, 'priority'> = { kind, machine }
+  if (target !== undefined) head.target = target
+  if (parameters !== undefined) head.further = JSON.stringify(parameters)
+  return head
 }
 
 /**

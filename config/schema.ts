@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { ClientSettings } from '../client/options.ts'
+import { PluginsOptions } from '../custom/options.ts'
 import { AuditOptions } from '../plugins/audit/options.ts'
 import { AuthOptions } from '../plugins/auth/options.ts'
 import { BreakerOptions } from '../plugins/breaker/options.ts'
@@ -40,6 +41,7 @@ export const SettingsSchema = Type.Object(
     machines: MachinesOptions,
     ssh: SshOptions,
     pool: PoolOptions,
+    plugins: PluginsOptions,
   },
   { additionalProperties: false },
 )

@@ -4,6 +4,7 @@ import { isTree, type SchemaNode } from './nodes.ts'
 export function isAllowed(node: SchemaNode, value: unknown): boolean {
   if (node.anyOf !== undefined) return node.anyOf.some((branch) => isAllowed(branch, value))
   if ('const' in node) return value === node.const
+  if (node.type === undefined) return true
   switch (node.type) {
     case 'boolean':
       return typeof value === 'boolean'
@@ -78,6 +79,7 @@ export function allowedText(node: SchemaNode): string {
       : words.join(', or ')
   }
   if ('const' in node) return JSON.stringify(node.const)
+  if (node.type === undefined) return 'anything'
   switch (node.type) {
     case 'boolean':
       return 'true or false'

@@ -7,8 +7,7 @@ export interface Clock {
   clearTimer(timer: unknown): void
 }
 
-/** The machine's own monotonic clock. */
-export const systemClock: Clock = {
+const machineClock: Clock = {
   now: () => performance.now(),
   setTimer(callback, ms) {
     const timer: unknown = setTimeout(callback, ms)
@@ -18,4 +17,25 @@ export const systemClock: Clock = {
   clearTimer(timer) {
     clearTimeout(timer as ReturnType<typeof setTimeout>)
   },
+}
+
+let holder: Clock = machineClock
+
+/** The machine's own monotonic clock, or what takes its place in this process. */
+export const systemClock: Clock = {
+  now: () => holder.now(),
+  setTimer: (callback, ms) => holder.setTimer(callback, ms),
+  clearTimer: (timer) => holder.clearTimer(timer),
+}
+
+/**
+ * For tests of plugins: every part of ours that is started in this process from now on goes by `clock`. What is returned
+ * puts the machine's clock back.
+ */
+export function replaceSystemClock(clock: Clock): () => void {
+  if (holder !== machineClock) throw new Error('the clock of this process has been replaced already')
+  holder = clock
+  return () => {
+    holder = machineClock
+  }
 }

@@ -17,7 +17,7 @@ const COVERAGE_FLOOR = 94
 /** Folders of quick tests that need a process of their own for nothing. */
 const GROUPS = [
   /\btest\/(protocol|dial)\//,
-  /\btest\/(client|config|agent|examples)\//,
+  /\btest\/(client|config|custom|testing|agent|examples)\//,
   /\btest\/plugins\/(admin|api|audit|auth|breaker|dependencies|errors|health|logging|metrics|policy|ratelimit|state)\b/,
   /\btest\/plugins\/(enrolment|machines|pool|sockets|ssh)\b/,
   /\btest\/plugins\/forward\/http\//,
@@ -45,12 +45,13 @@ function changedAtMs(path) {
 
 /** The command-line tests run dist/ as a user does, so it must not be older than the sources. */
 function buildIsStale() {
-  const sources = ['plugins', 'protocol', 'dial', 'client', 'agent', 'config', 'cli']
+  const sources = ['custom', 'testing', 'plugins', 'protocol', 'dial', 'client', 'agent', 'config', 'cli']
     .map((folder) => join(root, folder))
     .filter((folder) => changedAtMs(folder) > 0)
     .flatMap((folder) => filesUnder(folder, (name) => name.endsWith('.ts') || name.endsWith('.json')))
   const builtAtMs = changedAtMs(join(root, 'dist', 'cli', 'main.cjs'))
   const builders = [
+    'index.ts',
     'server.ts',
     'package-lock.json',
     'tsconfig.json',

@@ -4,7 +4,18 @@ import { dirname, join, relative, resolve } from 'node:path'
 import { test } from 'node:test'
 
 const ROOT = join(import.meta.dirname, '..')
-const AREAS = ['protocol', 'dial', 'client', 'agent', 'plugins', 'config', 'cli', 'examples'] as const
+const AREAS = [
+  'protocol',
+  'dial',
+  'client',
+  'agent',
+  'plugins',
+  'custom',
+  'testing',
+  'config',
+  'cli',
+  'examples',
+] as const
 
 interface Import {
   /** The importing file and, where it is one of ours, the imported one, from the root. */
@@ -37,7 +48,7 @@ function filesUnder(folder: string): string[] {
   })
 }
 
-const FILES = [...AREAS.flatMap((area) => filesUnder(area)), 'server.ts']
+const FILES = [...AREAS.flatMap((area) => filesUnder(area)), 'index.ts', 'server.ts']
 const IMPORTS = FILES.flatMap((file) => importsOf(file, readFileSync(join(ROOT, file), 'utf8')))
 
 const areaOf = (path: string) => path.split('/')[0] ?? ''
@@ -51,8 +62,11 @@ const ARROWS: Record<string, (to: string, isType: boolean) => boolean> = {
   client: (to) => ['protocol', 'dial'].includes(areaOf(to)),
   agent: (to) => ['protocol', 'dial'].includes(areaOf(to)),
   plugins: (to) => ['protocol', 'dial'].includes(areaOf(to)),
-  config: (to) => /^(plugins\/[^/]+|client|dial)\/options\.ts$/.test(to) || areaOf(to) === 'protocol',
-  'server.ts': (to) => ['plugins', 'config', 'protocol'].includes(areaOf(to)),
+  custom: (to) => areaOf(to) === 'protocol',
+  testing: (to) => to !== 'index.ts' && !['cli', 'examples'].includes(areaOf(to)),
+  'index.ts': () => true,
+  config: (to) => /^(plugins\/[^/]+|client|custom|dial)\/options\.ts$/.test(to) || areaOf(to) === 'protocol',
+  'server.ts': (to) => ['plugins', 'custom', 'config', 'protocol'].includes(areaOf(to)),
   cli: (to) =>
     (AREAS as readonly string[]).includes(areaOf(to)) || to === 'server.ts' || to === 'package.json',
   examples: (to) => !['cli', 'test', 'bench'].includes(areaOf(to)),

@@ -1,3 +1,4 @@
+import { dirname, resolve } from 'node:path'
 import type { FastifyBaseLogger } from 'fastify'
 import { shellWord } from '../../client/shell-words.ts'
 import { defaultStateDir, type LoadedSettings, loadSettings } from '../../config/index.ts'
@@ -9,7 +10,7 @@ import { type Definition, PROFILE_OPTION, SETTINGS_OPTIONS } from '../definition
 import { EXIT } from '../failure.ts'
 import { missingSpeedUps } from '../native.ts'
 import { paint } from '../output.ts'
-import { loadPlugin } from '../plugin-file.ts'
+import { type AskedPlugin, pluginsAskedFor } from '../plugin-arguments.ts'
 import { calledAs } from '../self.ts'
 import { stopSignal } from '../stop.ts'
 import { terminalLog } from '../terminal-log.ts'
@@ -24,7 +25,6 @@ interface ServerFlags extends CommonOptions {
   config?: string
   host?: string
   port?: string
-  plugin?: string[]
   set?: string[]
 }
 
@@ -34,7 +34,7 @@ export const definition: Definition = {
   examples: [
     'tunnel server',
     'tunnel server --profile production --set server.trustProxy=["127.0.0.1"]',
-    'tunnel server --plugin ./my-policy.ts --set log.level=debug',
+    'tunnel server --plugin ./my-policy.ts --plugin-option fromHour=7',
   ],
   reaches: false,
   options: [
@@ -42,9 +42,14 @@ export const definition: Definition = {
     { flags: '--port <number>', does: 'port to listen on (default 3001; 0 = any)' },
     {
       flags: '--plugin <file>',
-      does: 'a custom Fastify plugin, .js or .ts; may be given again',
+      does: 'a custom Fastify plugin: a .js or .ts file, or a package; may be given again',
       repeats: true,
       values: 'file',
+    },
+    {
+      flags: '--plugin-option <name=value>',
+      does: 'an option of the plugin before it; may be given again',
+      repeats: true,
     },
     PROFILE_OPTION,
     ...SETTINGS_OPTIONS,
@@ -52,7 +57,9 @@ export const definition: Definition = {
 }
 
 export async function run(argv: string[]): Promise<number> {
-  const made = parse(command(definition), argv)
+  const line = command(definition)
+  const asked = pluginsAskedFor(line)
+  const made = parse(line, argv)
   if (made === undefined) return EXIT.ok
   const flags = made.opts<ServerFlags>()
   const first = load(flags)
@@ -63,8 +70,8 @@ export async function run(argv: string[]): Promise<number> {
   const loaded = isBrief ? reread() : first
   const { settings, sources } = loaded
 
-  const plugins = await Promise.all((flags.plugin ?? []).map(loadPlugin))
   // Late, so that help and a wrong setting are told at once.
+  const plugins = await loadPlugins(loaded, asked)
   const { buildServer } = await import('../../server.ts')
   const app = await buildServer({
     settings,
@@ -102,6 +109,18 @@ export async function run(argv: string[]): Promise<number> {
   await app.close()
   clearTimeout(late)
   return reason === UNCAUGHT ? EXIT.failure : EXIT.ok
+}
+
+/** Those of the configuration, then those of the command line. A file's own paths are relative to that file. */
+async function loadPlugins({ settings, sources }: LoadedSettings, asked: readonly AskedPlugin[]) {
+  if (settings.plugins.length === 0 && asked.length === 0) return []
+  const { loadPlugin } = await import('../../custom/load.ts')
+  const [, file] = /^file (.*)$/.exec(sources.get('plugins') ?? '') ?? []
+  const folder = file === undefined ? process.cwd() : dirname(resolve(file))
+  return await Promise.all([
+    ...settings.plugins.map(({ path, options }) => loadPlugin(path, options, folder)),
+    ...asked.map(({ path, options }) => loadPlugin(path, options)),
+  ])
 }
 
 const UNCAUGHT = 'an error that nothing caught'

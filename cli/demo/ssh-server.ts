@@ -2,8 +2,8 @@ import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'n
 import { createServer } from 'node:net'
 import { userInfo } from 'node:os'
 import ssh2 from 'ssh2'
+import { newKeyPair, startSshServer as startEmbedded } from '../../testing/ssh-server.ts'
 import { findProgram } from '../find-program.ts'
-import { startEmbedded } from './embedded-sshd.ts'
 import { lineOf, STEP_MS, type Stage } from './stage.ts'
 
 export interface DemoSshServer {
@@ -44,8 +44,13 @@ export async function startSshServer(stage: Stage, embedded: boolean): Promise<D
     const port = await startOpenSsh(stage, program).catch(() => undefined)
     if (port !== undefined) return { ...server, port, kind: 'OpenSSH' }
   }
-  const port = await startEmbedded(stage, { hostKey: hostKey.private, authorizedKeysFile, user })
-  return { ...server, port, kind: "ssh2's embedded server" }
+  const embeddedServer = await startEmbedded({
+    hostKey: hostKey.private,
+    user,
+    authorizedKeys: () => readFileSync(authorizedKeysFile, 'utf8'),
+  })
+  stage.onClose(() => embeddedServer.close())
+  return { ...server, port: embeddedServer.port, kind: "ssh2's embedded server" }
 }
 
 /** Throws where sshd does not run, or runs and does not let us in (a locked account, a nologin shell). */
@@ -110,12 +115,4 @@ function probe(port: number, username: string, privateKey: string): Promise<void
     })
     client.connect({ host: '127.0.0.1', port, username, privateKey, readyTimeout: STEP_MS / 5 })
   })
-}
-
-/** ssh2 writes about one Ed25519 key in a hundred in a form that it cannot read itself; such a one is thrown away. */
-function newKeyPair(comment: string): { private: string; public: string } {
-  for (;;) {
-    const pair = ssh2.utils.generateKeyPairSync('ed25519', { comment })
-    if (!(ssh2.utils.parseKey(pair.private) instanceof Error)) return pair
-  }
 }

@@ -1,13 +1,13 @@
 import type { Clock } from '../../protocol/clock.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
-import type { RoutedHead, StreamKind } from '../../protocol/codec/heads.ts'
+import { type AddedKind, isAddedKind, type RoutedHead, type StreamKind } from '../../protocol/codec/heads.ts'
 import type { Target } from '../../protocol/codec/target.ts'
 import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import type { Route } from '../machines/index.ts'
 import type { AcquireRequest, ChannelLease, OpenChannel, Pool } from '../pool/index.ts'
 import { notCarried } from './errors.ts'
 import { HttpOrigins } from './http/origins.ts'
-import { type Carrier, carriersOf } from './kinds.ts'
+import { type Carrier, Carriers } from './kinds.ts'
 import type { Log } from './log.ts'
 import { PacedStream } from './paced-stream.ts'
 import type { Passage } from './passage.ts'
@@ -24,7 +24,7 @@ export class Carriage {
   readonly #clock: Clock
   readonly #timeoutMs: number
   readonly #origins: HttpOrigins
-  readonly #carriers: Readonly<Partial<Record<StreamKind, Carrier>>>
+  readonly #carriers: Carriers
 
   /** @param timeoutMs for sshd's answer to a channel, and for the head of a response */
   constructor(services: PooledServices, clock: Clock, timeoutMs: number) {
@@ -32,7 +32,17 @@ export class Carriage {
     this.#clock = clock
     this.#timeoutMs = timeoutMs
     this.#origins = new HttpOrigins((userId) => services.pool.waiting(userId))
-    this.#carriers = carriersOf(this.#origins)
+    this.#carriers = new Carriers(this.#origins)
+  }
+
+  /** See `Carriers.add`. */
+  addKind(kind: AddedKind, carrier: Carrier): void {
+    this.#carriers.add(kind, carrier)
+  }
+
+  /** @throws {TunnelError} for a kind that a plugin would have to carry, and none does */
+  checkKind(kind: StreamKind): void {
+    if (isAddedKind(kind) && this.#carriers.get(kind) === undefined) throw notCarried(kind)
   }
 
   /** Carries a stream that has been admitted, to its end. Never throws: what fails resets the stream. */
@@ -40,7 +50,7 @@ export class Carriage {
     const { pace } = passage.session
     const context = new Carried(passage, route, stream.head, this.#services, this.#clock, this.#timeoutMs)
     const { kind } = stream.head
-    const carrier = this.#carriers[kind]
+    const carrier = this.#carriers.get(kind)
     try {
       const carried = pace === undefined ? stream : new PacedStream(stream, pace)
       if (carrier !== undefined) await carrier(carried, context)

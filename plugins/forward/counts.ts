@@ -8,11 +8,15 @@ export type CountedState = (typeof STREAM_STATES)[number]
 
 /** How many streams there are, by kind and state; those of which there are none as well. */
 export function* countStreams(sessions: Iterable<Session>): Generator<[StreamKind, CountedState, number]> {
-  const counts = new Map(STREAM_KINDS.map((kind) => [kind, { opening: 0, open: 0, suspended: 0 }]))
+  const none = () => ({ opening: 0, open: 0, suspended: 0 })
+  const counts = new Map(STREAM_KINDS.map((kind) => [kind as StreamKind, none()]))
   for (const { passages } of sessions) {
     for (const { context, stage } of passages.values()) {
-      const ofKind = counts.get(context.head.kind)
-      if (ofKind !== undefined && stage !== 'over') ofKind[streamState(stage)]++
+      if (stage === 'over') continue
+      const { kind } = context.head
+      const ofKind = counts.get(kind) ?? none()
+      counts.set(kind, ofKind)
+      ofKind[streamState(stage)]++
     }
   }
   for (const [kind, states] of counts) {

@@ -15,7 +15,9 @@ export type {
   TunnelHookContexts,
   TunnelHookName,
 } from './hooks.ts'
+export type { Carrier } from './kinds.ts'
 export type { RecentError, StreamReport, Usage } from './reports.ts'
+export type { ServeContext } from './serve.ts'
 export type { OpenerLink, Streams } from './streams.ts'
 
 declare module 'fastify' {

@@ -1,6 +1,6 @@
 import type { Clock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
-import type { StreamKind } from '../../protocol/codec/heads.ts'
+import type { AddedKind, StreamKind } from '../../protocol/codec/heads.ts'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
@@ -16,6 +16,7 @@ import { tellLeftOut } from './ending.ts'
 import { tooManyStreams } from './errors.ts'
 import { type AdmittedGuest, admitGuest, type Guest } from './guests.ts'
 import type { LinkContext, TunnelHooks } from './hooks.ts'
+import type { Carrier } from './kinds.ts'
 import { Opens } from './opens.ts'
 import type { RequestOptions } from './options.ts'
 import { StreamOwners } from './owners.ts'
@@ -131,7 +132,19 @@ export class Streams {
     return false
   }
 
+  /**
+   * Streams of another kind, which end at this proxy: `carrier` joins each to what it is for. Clients open them with
+   * `open({ kind, machine, parameters })`.
+   * @param kind `x-` and a name
+   * @throws {Error} for a kind that cannot be added
+   */
+  addKind(kind: AddedKind, carrier: Carrier): void {
+    this.#carriage.addKind(kind, carrier)
+  }
+
   open(opener: OpenerLink, open: IncomingOpen): void {
+    // First: nothing is counted under a name that somebody thought of.
+    this.#carriage.checkKind(open.head.kind)
     const session = this.#sessionOf.get(open.link)
     if (session === undefined) return
     if (session.acceptor.knows(open.head.id)) this.#resumes.resume(opener, session, asResume(open))

@@ -1,4 +1,4 @@
-import type { StreamKind } from '../../protocol/codec/heads.ts'
+import { isAddedKind, type StreamKind } from '../../protocol/codec/heads.ts'
 import { isMetadata } from '../../protocol/node/addresses.ts'
 import type { User } from '../auth/index.ts'
 import type { Tiers } from '../tiers/index.ts'
@@ -108,7 +108,9 @@ export class Decisions {
       reason: `the tier ${user.tier} has no ${what}`,
     })
     if (!modes.includes(mode)) return lacks('modes', `${mode} mode`)
-    if (kind !== 'agent' && !kinds.includes(kind)) return lacks('kinds', `streams of kind ${kind}`)
+    // Who may use a kind that a plugin has added is for that plugin and for rules to say.
+    const isTiered = kind !== 'agent' && !isAddedKind(kind)
+    if (isTiered && !kinds.includes(kind)) return lacks('kinds', `streams of kind ${kind}`)
     return undefined
   }
 

@@ -12,8 +12,10 @@ const literal = Type.Literal
 const some = <T extends Parameters<typeof Type.Array>[0]>(item: T) =>
   Type.Optional(Type.Array(item, { minItems: 1, maxItems: 256 }))
 const TierName = Type.Union([literal('free'), literal('premium'), literal('enterprise')])
+/** A kind that a plugin has added. */
+const AddedKindName = Type.String({ pattern: '^x-[a-z][a-z0-9-]{0,29}$' })
 /** `agent`: to put the machine on line. */
-const AskedName = Type.Union([...KindName.anyOf, literal('agent')])
+const AskedName = Type.Union([...KindName.anyOf, literal('agent'), AddedKindName])
 
 /** A condition that is absent holds for everybody, `owners` and `targets` of a rule that allows aside; all must hold. */
 export const PolicyRule = Type.Object(

@@ -4,6 +4,7 @@ import { MAX_JSON_BYTES } from './frames.ts'
 import {
   type AskedHead,
   type HttpRequestHead,
+  isAddedKind,
   isTermName,
   PRIORITIES,
   type ResumeHead,
@@ -38,7 +39,7 @@ function isText(value: unknown): value is string {
 
 function checkAddress(head: Json): void {
   if (typeof head.id !== 'string' || !STREAM_ID.test(head.id)) throw invalid('id is not 32 hex digits')
-  if (!kinds.has(head.kind)) {
+  if (!kinds.has(head.kind) && !isAddedKind(head.kind)) {
     const said = typeof head.kind === 'string' ? JSON.stringify(head.kind.slice(0, 40)) : typeof head.kind
     throw invalid(`kind ${said} is unknown`)
   }

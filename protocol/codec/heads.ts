@@ -1,6 +1,15 @@
 export const STREAM_KINDS = ['ssh', 'tcp', 'http', 'exec', 'shell', 'sftp'] as const
+/** A kind that a plugin of the proxy adds. */
+export type AddedKind = `x-${string}`
 /** `ssh` is sealed, the others are inspected: they end at the proxy. */
-export type StreamKind = (typeof STREAM_KINDS)[number]
+export type StreamKind = (typeof STREAM_KINDS)[number] | AddedKind
+
+const ADDED_KIND = /^x-[a-z][a-z0-9-]{0,29}$/
+
+/** Whether a plugin may give a kind this name: `x-`, a letter, then up to 29 lower-case letters, digits and `-`. */
+export function isAddedKind(kind: unknown): kind is AddedKind {
+  return typeof kind === 'string' && ADDED_KIND.test(kind)
+}
 
 /** Whether the proxy relays bytes that it cannot read, so that the stream ends at the machine. */
 export function isSealed(kind: StreamKind): boolean {
@@ -69,7 +78,10 @@ export interface AskedHead {
   exec?: { command: string }
   /** Kind `shell`: the user's login shell, on a terminal where one is named, else with plain pipes. */
   shell?: { terminal?: Terminal }
-  /** The fields that this version does not know, as JSON: whoever the stream is passed on to may know them. */
+  /**
+   * The fields that this version does not know, as JSON: whoever the stream is passed on to may know them. Of a kind that
+   * a plugin has added, its parameters are among them.
+   */
   further?: string
 }
 

@@ -1,17 +1,23 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import ssh2, { type AuthContext, type Connection, type ServerChannel } from 'ssh2'
-import type { Stage } from './stage.ts'
 
-interface EmbeddedOptions {
+export interface SshServerOptions {
+  /** A private key, as `newKeyPair` makes it. */
   hostKey: string
-  authorizedKeysFile: string
   user: string
+  /** The lines of an authorized_keys file; asked at each login. */
+  authorizedKeys(): string
 }
 
-/** An SSH server on loopback that runs commands and opens channels for those whose key is in the file. */
-export function startEmbedded(stage: Stage, options: EmbeddedOptions): Promise<number> {
+export interface SshServer {
+  readonly port: number
+  /** Ends its connections and what runs on them. */
+  close(): void
+}
+
+/** An SSH server on loopback that runs commands and opens channels for those whose key is authorized. */
+export function startSshServer(options: SshServerOptions): Promise<SshServer> {
   const connections = new Set<Connection>()
   const children = new Set<ChildProcess>()
   const server = new ssh2.Server({ hostKeys: [options.hostKey] }, (connection) => {
@@ -21,29 +27,29 @@ export function startEmbedded(stage: Stage, options: EmbeddedOptions): Promise<n
     connection.on('authentication', (attempt) => authenticate(attempt, options))
     connection.on('ready', () => serve(connection, children))
   })
-  stage.onClose(() => {
+  const close = (): void => {
     for (const child of children) child.kill('SIGKILL')
     for (const connection of connections) connection.end()
     server.close()
-  })
+  }
   return new Promise((resolve, reject) => {
     server.once('error', reject)
     server.listen(0, '127.0.0.1', () => {
       const address = server.address()
-      if (address !== null && typeof address === 'object') resolve(address.port)
+      if (address !== null && typeof address === 'object') resolve({ port: address.port, close })
     })
   })
 }
 
-function authenticate(attempt: AuthContext, options: EmbeddedOptions): void {
+function authenticate(attempt: AuthContext, options: SshServerOptions): void {
   if (isWelcome(attempt, options)) attempt.accept()
   else attempt.reject(['publickey'])
 }
 
-function isWelcome(attempt: AuthContext, { authorizedKeysFile, user }: EmbeddedOptions): boolean {
+function isWelcome(attempt: AuthContext, { authorizedKeys, user }: SshServerOptions): boolean {
   if (attempt.method !== 'publickey' || attempt.username !== user) return false
   const blob = attempt.key.data.toString('base64')
-  const lines = readFileSync(authorizedKeysFile, 'utf8').split('\n')
+  const lines = authorizedKeys().split('\n')
   const line = lines.find((candidate) => candidate.includes(` ${blob}`))
   const key = line === undefined ? undefined : ssh2.utils.parseKey(line.slice(line.indexOf('ssh-')))
   if (key === undefined || key instanceof Error) return false
@@ -85,4 +91,12 @@ function execute(channel: ServerChannel, command: string, children: Set<ChildPro
     channel.exit(code ?? 1)
     channel.end()
   })
+}
+
+/** ssh2 writes about one Ed25519 key in a hundred in a form that it cannot read itself; such a one is thrown away. */
+export function newKeyPair(comment: string): { private: string; public: string } {
+  for (;;) {
+    const pair = ssh2.utils.generateKeyPairSync('ed25519', { comment })
+    if (!(ssh2.utils.parseKey(pair.private) instanceof Error)) return pair
+  }
 }

@@ -1,0 +1,21 @@
+/** What each built-in plugin decorates the proxy with, and whoever takes its place has to. */
+export const PROVIDES: Readonly<Record<string, readonly string[]>> = {
+  'tunnel-lifecycle': ['lifecycle'],
+  'tunnel-health-checks': ['health'],
+  'tunnel-audit': ['audit'],
+  'tunnel-audit-guard': ['requireRecord'],
+  'tunnel-metrics': ['tunnelMetrics'],
+  'tunnel-state': ['state'],
+  'tunnel-tiers': ['tiers'],
+  'tunnel-auth': ['auth', 'requireUser', 'requireUserOrTicket', 'requireRole'],
+  'tunnel-policy': ['policy'],
+  'tunnel-ratelimit': ['rateLimits', 'limitByIp', 'limitProbesByIp'],
+  'tunnel-sockets': ['letIn'],
+  'tunnel-errors': ['endSocket'],
+  'tunnel-upgrade': ['websocketServer'],
+  'tunnel-breaker': ['breaker'],
+  'tunnel-machines': ['machines'],
+  'tunnel-ssh': ['ssh'],
+  'tunnel-pool': ['pool'],
+  'tunnel-forward': ['forward', 'tunnel'],
+}

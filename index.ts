@@ -1,0 +1,26 @@
+// What `ssh-websocket-tunnel` exports: the proxy, and every type that a plugin of it needs.
+export { shellWord } from './client/shell-words.ts'
+export type { CustomPlugin, TunnelPlugin } from './custom/index.ts'
+export { loadPlugin } from './custom/load.ts'
+export type { Audit, AuditEvent } from './plugins/audit/index.ts'
+export type { Auth, AuthHook, Credential, Tier, User } from './plugins/auth/index.ts'
+export type { Breaker, CircuitKey, CircuitReport } from './plugins/breaker/index.ts'
+export { serveCommand } from './plugins/forward/exec.ts'
+export type {
+  Carrier,
+  CloseContext,
+  LinkContext,
+  OpenContext,
+  ServeContext,
+  TunnelHook,
+  TunnelHookContexts,
+  TunnelHookName,
+} from './plugins/forward/index.ts'
+export type { Policy, PolicyRequest } from './plugins/policy/index.ts'
+export type { RateLimits } from './plugins/ratelimit/index.ts'
+export type { State } from './plugins/state/index.ts'
+export type { TierLimits, Tiers } from './plugins/tiers/index.ts'
+export { type ErrorCategory, type ErrorCode, type Hop, TunnelError } from './protocol/codec/errors.ts'
+export type { AddedKind, Priority, StreamKind } from './protocol/codec/heads.ts'
+export type { ByteStream } from './protocol/stream/byte-stream.ts'
+export { type BuildOptions, buildServer, loadSettings, type Settings } from './server.ts'
