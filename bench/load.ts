@@ -4,9 +4,15 @@ import { Pool } from 'undici'
 import { TunnelService } from '../client/index.ts'
 
 /** How requests reach the web service: an address (the near end of `ssh -L`), or the client library. */
-export type Route =
-  | { origin: string }
-  | { tunnel: { url: string; token: string; machine: string; port: number } }
+export type Route = { origin: string } | { tunnel: TunnelRoute }
+
+export interface TunnelRoute {
+  url: string
+  token: string
+  machine: string
+  port: number
+  transport: 'websocket' | 'http'
+}
 
 export type Job =
   | { kind: 'bulk'; route: Route; byteCount: number }
@@ -45,13 +51,9 @@ async function byAddress(origin: string, connections: number): Promise<Requester
   }
 }
 
-async function byTunnel(route: {
-  url: string
-  token: string
-  machine: string
-  port: number
-}): Promise<Requester> {
-  const tunnel = new TunnelService({ url: route.url, token: route.token })
+async function byTunnel(route: TunnelRoute): Promise<Requester> {
+  const { url, token, transport } = route
+  const tunnel = new TunnelService({ url, token, settings: { network: { transport } } })
   await tunnel.connect()
   return {
     async get(path) {

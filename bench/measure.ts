@@ -7,7 +7,7 @@ import type { Scope } from '../test/support/scope.ts'
 import { sshOptions } from '../test/support/sshd.ts'
 import { freePort } from '../test/support/system.ts'
 import { MACHINE, startTopology, type Topology } from '../test/support/topology.ts'
-import type { Job, Outcome, Route } from './load.ts'
+import type { Job, Outcome, Route, TunnelRoute } from './load.ts'
 import { type BenchReport, type CaseReport, type Sample, summarise } from './report.ts'
 
 export interface BenchOptions {
@@ -16,6 +16,8 @@ export interface BenchOptions {
   connections: number
   rounds: number
   profile?: string
+  /** Of the cases those whose names hold this, and what they are compared with. */
+  only?: string
   /** Told of each finished run. */
   progress?: (text: string) => void
 }
@@ -55,10 +57,12 @@ export async function runBench(scope: Scope, options: BenchOptions): Promise<Ben
     agent: topology.agent.pid,
     sshd: topology.sshd.pid,
   }
-  const inspected: Route = {
-    tunnel: { url: topology.url, token: topology.token, machine: MACHINE, port: webPort },
-  }
-  const cases = casesOf(options, topology, { direct: direct.route, sealed: sealed.route, inspected })
+  const tunnelled = (transport: TunnelRoute['transport']): Route => ({
+    tunnel: { url: topology.url, token: topology.token, machine: MACHINE, port: webPort, transport },
+  })
+  const [inspected, overHttp] = [tunnelled('websocket'), tunnelled('http')]
+  const routes = { direct: direct.route, sealed: sealed.route, inspected, overHttp }
+  const cases = wanted(casesOf(options, topology, routes), options.only)
 
   const samples = new Map<string, Sample[]>(cases.map(({ name }) => [name, []]))
   // The round before the first warms every path up and is not counted.
@@ -93,7 +97,7 @@ export async function runBench(scope: Scope, options: BenchOptions): Promise<Ben
 function casesOf(
   { byteCount, requests, connections }: BenchOptions,
   { sshd, proxyCommand }: Topology,
-  routes: Record<'direct' | 'sealed' | 'inspected', Route>,
+  routes: Record<'direct' | 'sealed' | 'inspected' | 'overHttp', Route>,
 ): Case[] {
   const cat = (options: string[]): Job => {
     return { kind: 'program', command: 'ssh', args: [...options, MACHINE, `head -c ${byteCount} /dev/zero`] }
@@ -106,6 +110,7 @@ function casesOf(
     { name: 'ssh -L, GET', kind: 'bulk', job: bulk(routes.direct) },
     { name: 'ssh -L sealed, GET', kind: 'bulk', against: 'ssh -L, GET', job: bulk(routes.sealed) },
     { name: 'inspected, GET', kind: 'bulk', against: 'ssh -L, GET', job: bulk(routes.inspected) },
+    { name: 'HTTP streaming, GET', kind: 'bulk', against: 'inspected, GET', job: bulk(routes.overHttp) },
     { name: 'ssh -L, requests', kind: 'small', job: small(routes.direct) },
     {
       name: 'ssh -L sealed, requests',
@@ -114,7 +119,19 @@ function casesOf(
       job: small(routes.sealed),
     },
     { name: 'inspected, requests', kind: 'small', against: 'ssh -L, requests', job: small(routes.inspected) },
+    {
+      name: 'HTTP streaming, requests',
+      kind: 'small',
+      against: 'inspected, requests',
+      job: small(routes.overHttp),
+    },
   ]
+}
+
+function wanted(cases: Case[], only = ''): Case[] {
+  const named = cases.filter(({ name }) => name.includes(only))
+  const compared = new Set(named.map(({ against }) => against))
+  return cases.filter((each) => named.includes(each) || compared.has(each.name))
 }
 
 function smaller(job: Job): Job {

@@ -17,6 +17,7 @@ Options:
   --starts <n>       starts of ssh, each way, with and without a delay; 0: none (default: 7)
   --durable <n>      requests accepted on disk, beside LevelDB alone; 0: none (default: 4000)
   --round-trip <ms>  of the delay (default: 200)
+  --only <part>      of the first kind the cases whose names hold this, and what they are compared with
   --profile <name>   configuration profile of all parties
   --json             the whole report as JSON
 `
@@ -30,6 +31,7 @@ const { values } = parseArgs({
     starts: { type: 'string', default: '7' },
     durable: { type: 'string', default: '4000' },
     'round-trip': { type: 'string', default: '200' },
+    only: { type: 'string' },
     profile: { type: 'string' },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
@@ -42,6 +44,7 @@ function bulkOptions(): Omit<BenchOptions, 'rounds'> {
     requests: Number(values.requests),
     connections: Number(values.connections),
     ...(values.profile !== undefined && { profile: values.profile }),
+    ...(values.only !== undefined && { only: values.only }),
     progress: (text) => {
       if (process.stderr.isTTY) process.stderr.write(`${text}\n`)
     },

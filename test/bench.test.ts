@@ -20,7 +20,7 @@ test('a benchmark reports every case with all its bytes and answers', {
     assert.match(render(report), new RegExp(each.name))
   }
   const compared = report.cases.filter((each) => each.against !== undefined).map((each) => each.name)
-  assert.deepEqual(compared.length, 5)
+  assert.deepEqual(compared.length, 7)
   assert.ok(report.peakResidentBytes.proxy! > 0)
 })
 

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { Agent } from '../../agent/index.ts'
 import { loadClientSettings } from '../../config/index.ts'
 import { collectInOneGo } from '../collector.ts'
@@ -8,6 +9,7 @@ import { type Definition, SETTINGS_OPTIONS } from '../definition.ts'
 import { EXIT } from '../failure.ts'
 import { checkAccount } from '../machine-name.ts'
 import { visible } from '../output.ts'
+import type { GivenSetting } from '../reach.ts'
 import { stopSignal } from '../stop.ts'
 
 type Level = 'error' | 'warn' | 'info' | 'debug' | 'trace'
@@ -20,6 +22,8 @@ interface AgentFlags extends Omit<CommonOptions, 'url'> {
   user?: string
   authorize?: boolean
   oneSource?: boolean
+  cert?: string
+  key?: string
   config?: string
   set?: string[]
 }
@@ -55,6 +59,11 @@ export const definition: Definition = {
       flags: '--one-source',
       does: 'dial the SSH server from 127.0.0.1 for everybody, not from an address for each user',
     },
+    {
+      flags: '--cert <file>',
+      does: 'the certificate to show to a proxy that asks agents for one, in PEM; with --key',
+    },
+    { flags: '--key <file>', does: 'its private key' },
     ...SETTINGS_OPTIONS,
   ],
 }
@@ -68,7 +77,7 @@ export async function run(argv: string[]): Promise<number> {
   const sources = {
     profile: access.profile,
     file: flags.config,
-    flags: [...access.given, ...(flags.set ?? [])],
+    flags: [...access.given, ...certificateOf(flags), ...(flags.set ?? [])],
   }
   const { settings } = await loadClientSettings(sources, 'agent')
   collectInOneGo()
@@ -99,6 +108,14 @@ export async function run(argv: string[]): Promise<number> {
   } finally {
     await agent.close()
   }
+}
+
+/** As settings, which are checked together. */
+function certificateOf({ cert, key }: AgentFlags): GivenSetting[] {
+  const given: GivenSetting[] = []
+  if (cert !== undefined) given.push({ name: '--cert', path: 'tls.cert', value: resolve(cert) })
+  if (key !== undefined) given.push({ name: '--key', path: 'tls.key', value: resolve(key) })
+  return given
 }
 
 function logJson(level: Level, message: string, context: Record<string, unknown> = {}): void {

@@ -4,6 +4,12 @@ export type { TokenProvider } from '../../dial/token.ts'
 export { type ErrorCategory, type ErrorCode, type Hop, TunnelError } from '../../protocol/codec/errors.ts'
 export type { Priority } from '../../protocol/codec/heads.ts'
 export type { Dial } from '../../protocol/link/transport.ts'
+export type {
+  DiagnosticName,
+  DiagnosticOptions,
+  DiagnosticReport,
+  DiagnosticStep,
+} from '../diagnostics/report.ts'
 export type { FetchInit } from '../fetch.ts'
 export type { ForwardRequest } from '../forward-request.ts'
 export { ForwardResponse } from '../forward-response.ts'

@@ -1,3 +1,4 @@
+import type { DiagnosticOptions, DiagnosticReport } from '../diagnostics/report.ts'
 import { configInvalid } from '../queue/errors.ts'
 import { TunnelClient } from '../tunnel-client.ts'
 import type { TunnelServiceOptions } from '../tunnel-options.ts'
@@ -5,8 +6,7 @@ import { platform } from './platform.ts'
 
 /**
  * A page's way to its machines: one link to the proxy, and the requests that go over it, which outlive the link. Of the
- * library for Node it has all but what gives or takes a Node stream: `exec`, `open`, `shell`, `sftp`, `join`, and
- * `runDiagnostics`.
+ * library for Node it has all but what gives or takes a Node stream: `exec`, `open`, `shell`, `sftp` and `join`.
  */
 export class TunnelService extends TunnelClient {
   /** @throws {TunnelError} CONFIG_INVALID for an address that is none, and in a page from http: */
@@ -14,5 +14,16 @@ export class TunnelService extends TunnelClient {
     // Its ids, its ciphers and its locks are there in no other page.
     if (!isSecureContext) throw configInvalid('the page has to come from https:, or from localhost')
     super(options, platform)
+  }
+
+  /**
+   * Tries every hop that a page can see, on a link of its own: the ticket, the upgrade, HELLO and the round trip, the agent,
+   * and with a `target` a request to it and how fast its answer comes. A hop that fails rejects nothing: it is in the report.
+   * @throws {TunnelError} CONFIG_INVALID for settings, ABORTED
+   */
+  async runDiagnostics(options: DiagnosticOptions = {}): Promise<DiagnosticReport> {
+    const { diagnose, subjectOf, ...means } = await import('./diagnostics.ts')
+    const subject = subjectOf(this.options, this.platform, (own) => new TunnelService(own))
+    return diagnose(this.addresses, subject, means, options)
   }
 }

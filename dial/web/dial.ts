@@ -10,9 +10,10 @@ import { callProxy } from '../api.ts'
  * @throws {TunnelError} what the proxy says of the token; CONNECT_REFUSED, TIMEOUT, ABORTED
  */
 export async function dialFromPage(url: string, options: DialOptions): Promise<Transport> {
-  const token = options.headers?.authorization?.replace('Bearer ', '') ?? ''
+  const token = options.headers?.authorization?.replace('Bearer ', '')
   const { timeoutMs } = options
-  const answer = await callProxy([addressOf(url)], { route: 'auth/ticket', method: 'POST', token, timeoutMs })
+  const ask = { route: 'auth/ticket', method: 'POST', timeoutMs, ...(token !== undefined && { token }) }
+  const answer = await callProxy([addressOf(url)], ask)
   const ticket = (answer as { ticket?: unknown } | null)?.ticket
   if (typeof ticket === 'string') return openWebSocket(`${url}?ticket=${encodeURIComponent(ticket)}`, options)
   throw new TunnelError('CONNECT_REFUSED', 'what answers there is not a tunnel proxy', { hop: 'proxy' })

@@ -1,4 +1,4 @@
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { delimiter, join } from 'node:path'
 
@@ -23,6 +23,12 @@ export function requireSystem(...names: string[]): string | undefined {
   const missing = names.filter((name) => findProgram(name) === undefined)
   return missing.length === 0 ? undefined : `not installed: ${missing.join(', ')}`
 }
+
+/** Where Node 24 is: `TUNNEL_NODE24`, or what `npm install --prefix /tmp/node24 node@24` has left. */
+export const node24 = [process.env.TUNNEL_NODE24, '/tmp/node24/node_modules/node/bin/node'].find(
+  (path) => path !== undefined && existsSync(path),
+)
+export const noNode24 = node24 === undefined && 'no Node 24: TUNNEL_NODE24 may say where it is'
 
 function canListen(port: number, host: string): Promise<boolean> {
   return new Promise((resolve) => {

@@ -1,9 +1,14 @@
+import type { DiagnosticOptions, DiagnosticReport } from '../../../client/diagnostics/report.ts'
 import type { TunnelClient } from '../../../client/tunnel-client.ts'
 import type { TunnelServiceOptions } from '../../../client/tunnel-options.ts'
 
+interface Tunnel extends TunnelClient {
+  runDiagnostics(options?: DiagnosticOptions): Promise<DiagnosticReport>
+}
+
 /** What a scene is played with: in Node and in a page the same. */
 export interface Stage {
-  TunnelService: new (options: TunnelServiceOptions) => TunnelClient
+  TunnelService: new (options: TunnelServiceOptions) => Tunnel
   url: string
   token: string
   /** `http://MACHINE:PORT` of the target (target.ts). */
@@ -154,6 +159,32 @@ export const SCENES: Record<string, (stage: Stage) => Promise<void>> = {
       equal(await codeOf(() => refused.accepted), 'CONFIG_INVALID')
       equal(await codeOf(() => refused.response), 'CONFIG_INVALID')
     }),
+
+  'a diagnosis tells of every hop, and names the first that fails': async ({
+    TunnelService,
+    url,
+    token,
+    base,
+  }) => {
+    const of = (more: object, options: DiagnosticOptions) =>
+      new TunnelService({ url, token, ...more }).runDiagnostics(options)
+    const target = `127.0.0.1:${new URL(base).port}`
+    const { steps, ...well } = await of({}, { machine: 'home', target })
+    equal(well, { ok: true })
+    const found = (name: string) => steps.find((step) => step.name === name)?.status
+    const always = ['upgrade', 'authentication', 'hello', 'round-trip', 'agent', 'request'] as const
+    equal(
+      always.map(found),
+      always.map(() => 'ok'),
+    )
+    const first = async (more: object, options: DiagnosticOptions = {}) => {
+      const { firstFailure } = await of(more, options)
+      return [firstFailure?.name, firstFailure?.code]
+    }
+    equal(await first({ token: 'a.b.c' }), ['authentication', 'TOKEN_INVALID'])
+    equal(await first({}, { machine: 'attic' }), ['agent', 'MACHINE_UNKNOWN'])
+    equal((await first({}, { machine: 'home', target: '127.0.0.1:9' }))[0], 'request')
+  },
 
   'the machines are listed': (stage) =>
     connected(stage, async (tunnel) => {

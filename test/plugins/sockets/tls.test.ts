@@ -9,7 +9,7 @@ import { type TestContext, test } from 'node:test'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import { loadSettings } from '../../../config/index.ts'
 import { buildServer } from '../../../server.ts'
-import { isolated, tunnel } from '../../cli/tunnel.ts'
+import { isolated, startTunnel, tunnel } from '../../cli/tunnel.ts'
 import { type Certificate, makeCertificate } from '../../support/certificate.ts'
 import { until } from '../../support/proxy.ts'
 import { requireSystem } from '../../support/system.ts'
@@ -154,6 +154,12 @@ test('where agents have to show a certificate, one without is refused before any
     ],
     [101, 403, 403, 403, 403, 101, 101],
   )
+  const words = ['agent', '--machine', 'home', '--url', `https://localhost:${port}`, '--ca', files.cert]
+  const env = isolated(folder, { TUNNEL_TOKEN: token })
+  const refused = await tunnel(words, { env })
+  assert.match(refused.stderr, /an agent has to show a certificate/)
+  const agent = startTunnel(t, [...words, '--cert', cert, '--key', key], { env })
+  await agent.line(/home is on line/)
 })
 
 test('handshakes and heads that do not come to their end are bounded, and others are served beside them', {
