@@ -74,8 +74,9 @@ export class MachineDirectory {
     this.#state = state
   }
 
-  load(): Promise<void> {
-    return this.#records.load()
+  /** Reads what is known, and keeps up with other replicas; returns what ends that. */
+  follow(failed: (error: unknown) => void): Promise<() => void> {
+    return this.#records.follow((owner, name) => this.#forgotten(owner, name), failed)
   }
 
   /**
@@ -85,7 +86,7 @@ export class MachineDirectory {
   async enrol(owner: string, name: string, enrolment: Enrolment, agent: AgentLink): Promise<void> {
     if (!isMachineName(name)) throw nameInvalid(name)
     if (this.#places.configuredOf(owner, name) !== undefined) throw takenByConfiguration(name)
-    const known = this.#records.get(owner, name)
+    const known = await this.#records.find(owner, name)
     const { machines: max } = agent.limits
     if (known === undefined && this.#places.namesOf(owner).length >= max) throw tooManyMachines(max)
     // On disk before anybody can use the link, and before the agent is told that it is in.
@@ -250,6 +251,10 @@ export class MachineDirectory {
   async forget(owner: string, name: string): Promise<void> {
     this.#recordOf(owner, name)
     await this.#records.delete(owner, name)
+    this.#forgotten(owner, name)
+  }
+
+  #forgotten(owner: string, name: string): void {
     const error = removed(name)
     this.#agents.forget(owner, name, error)
     for (const listener of this.#onForgotten) listener(owner, name, error)

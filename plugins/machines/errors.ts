@@ -125,3 +125,9 @@ export function greetingWrong(): TunnelError {
     hop: 'ssh',
   })
 }
+
+/** Two replicas have met a new machine at once: the next attempt finds what the other one has pinned. */
+export function metElsewhere(name: string): TunnelError {
+  const text = `another replica enrols ${name} just now`
+  return new TunnelError('STATE_UNAVAILABLE', text, { hop: 'proxy', retryAfterMs: 1_000 })
+}

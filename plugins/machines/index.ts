@@ -28,7 +28,9 @@ async function machinesPlugin(app: FastifyInstance, options: MachinesPluginOptio
     sharedWith: (user) => app.policy.sharedWith?.(user),
     probeMs,
   })
-  await directory.load()
+  const stop = await directory.follow((error) =>
+    app.log.error({ err: error }, 'the records of machines could not be read'),
+  )
   const nameAll = (keys: readonly HostKey[]) => keys.map(({ fingerprint }) => fingerprint).join(' ')
   directory.onKeysChanged((userId, machine, pinned, shown) =>
     app.audit.record({
@@ -37,7 +39,10 @@ async function machinesPlugin(app: FastifyInstance, options: MachinesPluginOptio
     }),
   )
   app.decorate('machines', directory)
-  app.addHook('onClose', async () => directory.close())
+  app.addHook('onClose', async () => {
+    stop()
+    directory.close()
+  })
 }
 
 export default fp(machinesPlugin, {

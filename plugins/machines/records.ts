@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Enrolment } from '../../protocol/codec/hello.ts'
 import type { Json, State } from '../state/index.ts'
+import { metElsewhere } from './errors.ts'
 import { hasChanged, hostKeysOf } from './host-keys.ts'
 
 /** What is kept of a machine that has once been on line: its pinned host keys above all. */
@@ -14,7 +15,10 @@ export interface MachineRecord {
 }
 
 /** What of the proxy's state the machines need. */
-export type MachineState = Pick<State, 'loss' | 'put' | 'delete' | 'list'>
+export type MachineState = Pick<
+  State,
+  'loss' | 'staleMs' | 'get' | 'put' | 'create' | 'delete' | 'list' | 'watch'
+>
 
 const NAMESPACE = 'machine'
 /** Read at once at the start. */
@@ -37,18 +41,70 @@ export class MachineRecords {
     this.#state = state
   }
 
-  async load(): Promise<void> {
-    // All of them: a machine whose pin is not read would be taken for a new one.
+  /**
+   * Reads them all, and keeps up with what other replicas write; returns what ends that.
+   * @param forgotten told of each that another replica has deleted
+   */
+  async follow(
+    forgotten: (owner: string, name: string) => void,
+    failed: (error: unknown) => void,
+  ): Promise<() => void> {
+    const stop = this.#state.watch(NAMESPACE, {
+      written: (key, value) => this.#learn(key, value),
+      missed: () => void this.#readAnew(forgotten).catch(failed),
+    })
+    for (const [key, value] of await this.#readAll()) this.#learn(key, value)
+    return stop
+  }
+
+  /** All of them: a machine whose pin is not read would be taken for a new one. */
+  async #readAll(): Promise<Map<string, Json>> {
+    const all = new Map<string, Json>()
     let after: string | undefined
     do {
       const page: [key: string, value: Json][] = await this.#state.list(NAMESPACE, '', PAGE, after)
-      for (const [key, value] of page) {
-        const record = read(value)
-        const space = key.indexOf(' ')
-        if (record !== undefined) this.#set(key.slice(0, space), key.slice(space + 1), record)
-      }
+      for (const [key, value] of page) all.set(key, value)
       after = page.length < PAGE ? undefined : page.at(-1)?.[0]
     } while (after !== undefined)
+    return all
+  }
+
+  async #readAnew(forgotten: (owner: string, name: string) => void): Promise<void> {
+    const before = [...this.#owners].flatMap(([owner, names]) =>
+      [...names].map(([name, record]) => ({ owner, name, record })),
+    )
+    const all = await this.#readAll()
+    for (const [key, value] of all) this.#learn(key, value)
+    for (const { owner, name, record } of before) {
+      // One that was written meanwhile is not the one that was missing.
+      if (all.has(keyOf(owner, name)) || this.#pending.has(record) || this.get(owner, name) !== record)
+        continue
+      this.#set(owner, name, undefined)
+      forgotten(owner, name)
+    }
+  }
+
+  /** What is on its way from here to the state is newer than what comes from there. */
+  #learn(key: string, value: Json): void {
+    const record = read(value)
+    if (record === undefined) return
+    const space = key.indexOf(' ')
+    const [owner, name] = [key.slice(0, space), key.slice(space + 1)]
+    const known = this.get(owner, name)
+    if (known !== undefined && (this.#pending.has(known) || isDeepStrictEqual(known, record))) return
+    this.#set(owner, name, record)
+  }
+
+  /**
+   * Where none is known here another replica may have just pinned one: then it is asked for.
+   * @throws {TunnelError} STATE_UNAVAILABLE
+   */
+  async find(owner: string, name: string): Promise<MachineRecord | undefined> {
+    const known = this.get(owner, name)
+    if (known !== undefined || this.#state.staleMs === undefined) return known
+    const value = await this.#state.get(NAMESPACE, keyOf(owner, name))
+    if (value !== undefined) this.#learn(keyOf(owner, name), value)
+    return this.get(owner, name)
   }
 
   get(owner: string, name: string): MachineRecord | undefined {
@@ -65,7 +121,11 @@ export class MachineRecords {
     this.#set(owner, name, record)
     this.#pending.add(record)
     try {
-      await this.#state.put(NAMESPACE, keyOf(owner, name), { ...record })
+      const key = keyOf(owner, name)
+      if (before !== undefined || this.#state.staleMs === undefined)
+        await this.#state.put(NAMESPACE, key, { ...record })
+      // Of two replicas that meet a new machine at once, one pins its keys.
+      else if (!(await this.#state.create(NAMESPACE, key, { ...record }))) throw metElsewhere(name)
       this.#pending.delete(record)
     } catch (error) {
       if (this.get(owner, name) === record) this.#set(owner, name, before)

@@ -70,8 +70,8 @@ export class ProxyProcess {
     )
   }
 
-  start(): Promise<void> {
-    return this.#machines.load()
+  async start(): Promise<void> {
+    await this.#machines.follow(() => {})
   }
 
   async #pause(): Promise<void> {

@@ -31,9 +31,12 @@ function memoryState(): MachineState {
     ['ada home', { hostKeys: [], changedKeys: [], formerKeys: [], sshUser: 'ada' }],
   ])
   return {
+    get: async (_namespace, key) => records.get(key),
     put: async (_namespace, key, value) => void records.set(key, value),
+    create: async (_namespace, key, value) => !records.has(key) && records.set(key, value) !== undefined,
     delete: async (_namespace, key) => void records.delete(key),
     list: async () => [...records],
+    watch: () => () => {},
   }
 }
 

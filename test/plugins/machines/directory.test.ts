@@ -22,6 +22,9 @@ class Store {
   async list(): Promise<[string, Json][]> {
     return [...this.records]
   }
+  watch(): () => void {
+    return () => {}
+  }
   async put(_namespace: string, key: string, value: Json): Promise<void> {
     this.writes++
     if (this.failing) throw new Error('ENOSPC')
@@ -39,7 +42,7 @@ async function setUp(t: TestContext) {
   const directory = new MachineDirectory({}, Value.Create(StreamsOptions), store as unknown as State, {
     clock,
   })
-  await directory.load()
+  await directory.follow(() => {})
   t.after(() => directory.close())
   const pass = (ms: number) => clock.run(clock.now() + ms)
   /** An agent's link, and what became of its enrolment. */

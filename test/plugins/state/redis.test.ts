@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict'
 import { after, before, type TestContext, test } from 'node:test'
 import { inspect } from 'node:util'
+import { Value } from 'typebox/value'
 import { loadSettings } from '../../../config/index.ts'
 import { Revocations } from '../../../plugins/auth/revocations.ts'
+import { MachineDirectory } from '../../../plugins/machines/directory.ts'
 import { RedisState } from '../../../plugins/state/redis.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
+import type { Link } from '../../../protocol/index.ts'
+import { StreamsOptions } from '../../../protocol/options.ts'
 import { buildServer } from '../../../server.ts'
+import { until } from '../../support/proxy.ts'
+import { newPublicKey } from '../../support/public-key.ts'
 import { type RedisServer, startRedis } from '../../support/redis.ts'
 import { Cleanup } from '../../support/scope.ts'
 import { requireSystem } from '../../support/system.ts'
@@ -254,6 +260,49 @@ test('revocations that cannot be read anew are gone by for staleMs, then no toke
   }
   // They are read anew without being asked; each round is one trip to Redis.
   while (isUnknown()) await back(state)
+})
+
+test('a machine that one replica has pinned is no new one to another, and what its owner trusts or forgets holds there', {
+  skip,
+}, async (t) => {
+  const [one, other] = await openTwo(t)
+  const streams = Value.Create(StreamsOptions)
+  const open = async (state: RedisState): Promise<MachineDirectory> => {
+    const directory = new MachineDirectory({}, streams, state)
+    t.after(await directory.follow((error) => assert.ok(AWAY.code === (error as TunnelError).code)))
+    t.after(() => directory.close())
+    return directory
+  }
+  const [mine, theirs] = [await open(one), await open(other)]
+  const [pinned, shown] = [newPublicKey(), newPublicKey()]
+  const agent = () => ({ link: { closed: true } as Link, limits: { machines: 10 }, isFresh: () => true })
+  const enrol = (directory: MachineDirectory, key: string, name = 'home') =>
+    directory.enrol('alice', name, { hostKeys: [key], sshUser: 'me' }, agent() as never)
+  const prints = (keys: readonly { fingerprint: string }[] = []) => keys.map(({ fingerprint }) => fingerprint)
+  // Before any message can have come: it is asked for.
+  await enrol(mine, pinned)
+  await enrol(theirs, shown)
+  assert.equal(theirs.get('alice', 'home').hostKeyChanged, true)
+  await until(() => mine.get('alice', 'home').hostKeyChanged)
+  assert.deepEqual(prints(mine.get('alice', 'home').hostKeys), prints(theirs.get('alice', 'home').hostKeys))
+  await mine.trust('alice', 'home')
+  await until(() => !theirs.get('alice', 'home').hostKeyChanged)
+  // Of two that meet a new machine at once one pins it.
+  const met = await Promise.allSettled([enrol(mine, pinned, 'new'), enrol(theirs, shown, 'new')])
+  assert.equal(met.filter(({ status }) => status === 'fulfilled').length, 1)
+  const forgotten = new Promise<string>((resolve) => theirs.onForgotten((_owner, name) => resolve(name)))
+  await mine.forget('alice', 'home')
+  // No message says so: it is found when all are read anew, as after the connection was lost.
+  await redis.admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+  assert.equal(await forgotten, 'home')
+  // With Redis away a machine that is known comes back, and an unknown one does not.
+  process.kill(redis.program.pid, 'SIGSTOP')
+  t.after(() => redis.program.kill('SIGCONT'))
+  const known = met[0]?.status === 'fulfilled' ? mine : theirs
+  await enrol(known, known === mine ? pinned : shown, 'new')
+  await assert.rejects(enrol(mine, pinned, 'other'), AWAY)
+  redis.program.kill('SIGCONT')
+  await Promise.all([back(one), back(other)])
 })
 
 test('a Redis that lets us not in, or is not there, stops the start with one error that has no password', {
