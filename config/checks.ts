@@ -116,7 +116,9 @@ export class Checks {
   }
 
   #redis(): void {
-    const { store, redisUrl } = this.#settings.state
+    const { store, redisUrl, sentinels } = this.#settings.state
+    if (store !== 'redis' && sentinels.length > 0)
+      this.#refuse('state.sentinels', sentinels, 'needs state.store = redis')
     if (store !== 'redis' && redisUrl === '') return
     const path = 'state.redisUrl'
     if (store !== 'redis') this.#refuse(path, MASK, 'needs state.store = redis')

@@ -33,7 +33,8 @@ async function statePlugin(app: FastifyInstance, options: StateOptions): Promise
   app.addHook('onClose', () => state.close())
 }
 
-async function shared(app: FastifyInstance, { redisUrl, staleMs }: StateOptions): Promise<void> {
+async function shared(app: FastifyInstance, options: StateOptions): Promise<void> {
+  const { redisUrl: url, sentinels: addresses, sentinelMaster: master, staleMs } = options
   // Whoever keeps state in the process needs no Redis client in memory.
   const { RedisState } = await import('./redis.ts')
   const failed = (error: Error): void =>
@@ -41,7 +42,8 @@ async function shared(app: FastifyInstance, { redisUrl, staleMs }: StateOptions)
       { err: error },
       'Redis is away, or refuses: until that is over, what needs a record is refused',
     )
-  const state = await RedisState.open({ url: redisUrl, staleMs, failed })
+  const sentinels = addresses.length === 0 ? undefined : { addresses, master }
+  const state = await RedisState.open({ url, sentinels, staleMs, failed })
   app.decorate('state', state)
   app.addHook('onClose', () => state.close())
 }

@@ -12,6 +12,16 @@ export const StateOptions = Type.Object(
       secret: true,
       description: '`redis://` or `rediss://` (TLS), with user, password and database, for the store `redis`',
     }),
+    sentinels: Type.Array(Type.String({ pattern: '^[^\\s:/@]+:\\d{1,5}$|^\\[[\\da-fA-F:]+\\]:\\d{1,5}$' }), {
+      default: [],
+      description:
+        '`host:port` of Redis Sentinels, which say where the master is; the host and port of `redisUrl` are then not used',
+    }),
+    sentinelMaster: Type.String({
+      default: 'mymaster',
+      minLength: 1,
+      description: 'the name by which the Sentinels know the master',
+    }),
     staleMs: Type.Integer({
       default: 300_000,
       minimum: 1_000,

@@ -1,10 +1,12 @@
-import { Redis } from 'ioredis'
+import { isIP } from 'node:net'
+import { Redis, type RedisOptions } from 'ioredis'
 import { redisAway, redisRefuses, redisUnreachable } from './errors.ts'
 import { SCRIPTS, type ScriptName } from './redis-scripts.ts'
 
 /** No call waits longer; a connection on which nothing has come for as long is given up, with all that waits on it. */
 const TIMEOUT_MS = 1_000
 const MAX_RETRY_MS = 2_000
+const DEFAULT_PORT = 6_379
 /** How often it is told that Redis answers and does not do what it is asked, in ms. */
 const TELL_MS = 60_000
 /** Calls under way at once: more of them than Redis answers in the time that they have. */
@@ -13,6 +15,13 @@ const MAX_PENDING = 10_000
 const DENIED = /^(WRONGPASS|NOAUTH|NOPERM|ERR (AUTH|invalid password|Client sent AUTH|invalid DB index))/
 
 type Argument = string | number
+
+export interface RedisPlace {
+  /** `redis://` or `rediss://`, with user, password and database. */
+  url: string
+  /** `host:port` of Sentinels, asked one after the other where the master of this name is. @default the URL says it */
+  sentinels?: { addresses: readonly string[]; master: string } | undefined
+}
 
 /**
  * One connection to Redis. Away or slow, it costs each call a second at most, and those after it nothing: until it is
@@ -25,13 +34,15 @@ export class RedisConnection {
   #toldAtMs = Number.NEGATIVE_INFINITY
 
   /**
+   * @param place where Redis is
    * @param failed told once when it breaks after it was ready, and of calls that Redis does not carry out, as when it
    * is full; what `open` meets it throws
    * @param ready told each time that calls can be made
    */
-  constructor(url: string, failed: (error: Error) => void, ready: () => void) {
+  constructor(place: RedisPlace, failed: (error: Error) => void, ready: () => void) {
     this.#failed = failed
-    this.#redis = new Redis(url, {
+    this.#redis = new Redis({
+      ...endpointOf(place),
       lazyConnect: true,
       enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
@@ -39,7 +50,7 @@ export class RedisConnection {
       connectTimeout: TIMEOUT_MS,
       commandTimeout: TIMEOUT_MS,
       socketTimeout: TIMEOUT_MS,
-      retryStrategy: (attempt) => Math.min(MAX_RETRY_MS, 50 * 2 ** attempt) * (0.5 + Math.random() / 2),
+      retryStrategy: retryMs,
       // Whoever subscribes has to know from when on it hears, so it does that itself.
       autoResubscribe: false,
       scripts: SCRIPTS,
@@ -117,6 +128,37 @@ export class RedisConnection {
     this.#toldAtMs = nowMs
     this.#failed(error)
   }
+}
+
+function endpointOf({ url, sentinels }: RedisPlace): Omit<RedisOptions, 'replyMapping'> {
+  const { protocol, hostname, port, username, password, pathname } = new URL(url)
+  const isTls = protocol === 'rediss:'
+  const host = hostname.replace(/^\[|\]$/g, '')
+  // A name alone can be asked for; of an address the certificate is compared as it is.
+  const tls = isIP(host) === 0 ? { servername: host } : {}
+  const who = {
+    ...(username !== '' && { username: decodeURIComponent(username) }),
+    ...(password !== '' && { password: decodeURIComponent(password) }),
+    db: Number(pathname.slice(1)),
+  }
+  if (sentinels === undefined)
+    return { host, port: Number(port || DEFAULT_PORT), ...who, ...(isTls && { tls }) }
+  return {
+    ...who,
+    name: sentinels.master,
+    sentinels: sentinels.addresses.map((address) => {
+      const colon = address.lastIndexOf(':')
+      return { host: address.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(address.slice(colon + 1)) }
+    }),
+    // With TLS in both: a master that Sentinels name by address has the certificate of the URL's host.
+    ...(isTls && { tls, enableTLSForSentinelMode: true, sentinelTLS: tls }),
+    sentinelRetryStrategy: retryMs,
+    sentinelCommandTimeout: TIMEOUT_MS,
+  }
+}
+
+function retryMs(attempt: number): number {
+  return Math.min(MAX_RETRY_MS, 50 * 2 ** attempt) * (0.5 + Math.random() / 2)
 }
 
 function refused(error: unknown): Error {

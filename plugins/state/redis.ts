@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { systemClock } from '../../protocol/clock.ts'
 import { Buckets, checkCost } from './buckets.ts'
 import { DEFAULT_MAX_RECORDS } from './memory-records.ts'
-import { RedisConnection } from './redis-connection.ts'
+import { RedisConnection, type RedisPlace } from './redis-connection.ts'
 import { RedisRecords } from './redis-records.ts'
 import type { BucketLimit, Json, Records, State, TokenAnswer } from './state.ts'
 import { WatchedRecords } from './watched-records.ts'
@@ -13,9 +13,7 @@ const PREFIX = 'ssh-websocket-tunnel:'
 const CHANNEL = `${PREFIX}written`
 const MAX_READ_ANEW_MS = 30_000
 
-export interface RedisStateOptions {
-  /** `redis://` or `rediss://`, with user, password and database. */
-  url: string
+export interface RedisStateOptions extends RedisPlace {
   /** As of `State`. */
   staleMs: number
   /** Told when Redis goes away, and of calls that it does not carry out, at most once a minute. */
@@ -41,11 +39,12 @@ export class RedisState extends WatchedRecords implements State {
   readonly #origin: string
   readonly #timer: NodeJS.Timeout
 
-  private constructor({ url, staleMs, failed, nowUs }: RedisStateOptions) {
+  private constructor({ url, sentinels, staleMs, failed, nowUs }: RedisStateOptions) {
+    const place = { url, sentinels }
     const watchers = new Watchers()
     const origin = randomUUID()
     const missed = () => watchers.missed()
-    const redis = new RedisConnection(url, failed, missed)
+    const redis = new RedisConnection(place, failed, missed)
     const records = new RedisRecords(redis, {
       prefix: `${PREFIX}kept!`,
       nowUs,
@@ -62,7 +61,7 @@ export class RedisState extends WatchedRecords implements State {
     this.#redis = redis
     // What was published before it was heard again was not heard. A failure breaks the connection, and the next is tried.
     const listen = () => void this.#subscriber.subscribe(CHANNEL).then(missed, () => {})
-    this.#subscriber = new RedisConnection(url, () => {}, listen)
+    this.#subscriber = new RedisConnection(place, () => {}, listen)
     this.#subscriber.onMessage((message) => this.#heard(message))
     this.volatile = new RedisRecords(this.#redis, {
       prefix: `${PREFIX}brief!`,

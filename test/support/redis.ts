@@ -1,3 +1,5 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { type Program, spawnProgram } from './process.ts'
 import type { Scope } from './scope.ts'
@@ -18,15 +20,29 @@ export interface RedisServer {
   restart(): Promise<void>
 }
 
+export interface RedisOptions {
+  /** Speaks TLS with this certificate, and nothing else. */
+  tls?: { certFile: string; keyFile: string }
+  /** The port of the master that it copies. */
+  replicaOf?: number
+}
+
 /** A real Redis that keeps nothing on disk, with the rights that docs/CONFIGURATION.md gives the proxy's user. */
-export async function startRedis(scope: Scope): Promise<RedisServer> {
+export async function startRedis(scope: Scope, { tls, replicaOf }: RedisOptions = {}): Promise<RedisServer> {
   const port = await freePort()
   const folder = await tempFolder(scope, 'redis')
   const rules = 'on ~ssh-websocket-tunnel:* &ssh-websocket-tunnel:* -@all +@read +@write +@scripting +@pubsub'
   const user = `tunnel >${PASSWORD} ${rules} +@connection +time +info`.split(' ')
+  const listening =
+    tls === undefined
+      ? ['--port', String(port)]
+      : [
+          ...['--port', '0', '--tls-port', String(port), '--tls-auth-clients', 'no'],
+          ...['--tls-cert-file', tls.certFile, '--tls-key-file', tls.keyFile],
+        ]
   const args = [
-    '--port',
-    String(port),
+    ...listening,
+    ...(replicaOf === undefined ? [] : ['--replicaof', '127.0.0.1', String(replicaOf)]),
     '--bind',
     '127.0.0.1',
     '--save',
@@ -42,11 +58,11 @@ export async function startRedis(scope: Scope): Promise<RedisServer> {
     return program
   }
   let program = await start()
-  const admin = new Redis(port, '127.0.0.1')
+  const admin = new Redis(port, '127.0.0.1', tls === undefined ? {} : { tls: { rejectUnauthorized: false } })
   admin.on('error', () => {}) // It is ended in the middle of what it does.
   scope.after(() => admin.disconnect())
   return {
-    url: `redis://tunnel:${PASSWORD}@127.0.0.1:${port}/0`,
+    url: `${tls === undefined ? 'redis' : 'rediss'}://tunnel:${PASSWORD}@127.0.0.1:${port}/0`,
     password: PASSWORD,
     port,
     get program() {
@@ -59,4 +75,26 @@ export async function startRedis(scope: Scope): Promise<RedisServer> {
       program = await start()
     },
   }
+}
+
+/** A Sentinel alone that watches the Redis on this port; as `host:port`. */
+export async function startSentinel(scope: Scope, masterPort: number): Promise<string> {
+  const port = await freePort()
+  const folder = await tempFolder(scope, 'sentinel')
+  const file = join(folder, 'sentinel.conf')
+  const lines = [
+    `port ${port}`,
+    'bind 127.0.0.1',
+    `dir ${folder}`,
+    `sentinel monitor mymaster 127.0.0.1 ${masterPort} 1`,
+    'sentinel down-after-milliseconds mymaster 500',
+    'sentinel failover-timeout mymaster 2000',
+  ]
+  // It writes into the file what it finds out.
+  await writeFile(file, `${lines.join('\n')}\n`)
+  const program = spawnProgram(scope, 'redis-server', [file, '--sentinel'])
+  await program.line(/\+monitor master/)
+  // It has to know of the copy before the master may fail.
+  await program.line(/\+slave slave/)
+  return `127.0.0.1:${port}`
 }
