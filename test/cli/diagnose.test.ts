@@ -39,7 +39,7 @@ test('`tunnel diagnose` marks each hop, in signs that the terminal has, and ends
   assert.deepEqual([json.code, report.exitStatus, report.firstFailure?.name], [16, 16, 'authentication'])
   assert.equal(report.steps.find(({ name }) => name === 'upgrade')?.status, 'ok')
 
-  const wrong = await tunnel(['diagnose', 'no/name'], { env })
+  const wrong = await tunnel(['diagnose', 'no name'], { env })
   assert.deepEqual([wrong.code, wrong.stdout], [2, ''])
 })
 

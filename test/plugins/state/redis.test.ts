@@ -3,6 +3,7 @@ import { after, before, type TestContext, test } from 'node:test'
 import { inspect } from 'node:util'
 import { Value } from 'typebox/value'
 import { loadSettings } from '../../../config/index.ts'
+import type { Machine } from '../../../dial/machine.ts'
 import { Revocations } from '../../../plugins/auth/revocations.ts'
 import { MachineDirectory } from '../../../plugins/machines/directory.ts'
 import { RedisState } from '../../../plugins/state/redis.ts'
@@ -281,15 +282,16 @@ test('a machine that one replica has pinned is no new one to another, and what i
   const agent = () => ({ link: { closed: true } as Link, limits: { machines: 10 }, isFresh: () => true })
   const enrol = (directory: MachineDirectory, key: string, name = 'home') =>
     directory.enrol('alice', name, { hostKeys: [key], sshUser: 'me' }, agent() as never)
+  const homeOf = (directory: MachineDirectory) => directory.find('alice', 'home') as Machine
   const prints = (keys: readonly { fingerprint: string }[] = []) => keys.map(({ fingerprint }) => fingerprint)
   // Before any message can have come: it is asked for.
   await enrol(mine, pinned)
   await enrol(theirs, shown)
-  assert.equal(theirs.get('alice', 'home').hostKeyChanged, true)
-  await until(() => mine.get('alice', 'home').hostKeyChanged)
-  assert.deepEqual(prints(mine.get('alice', 'home').hostKeys), prints(theirs.get('alice', 'home').hostKeys))
+  assert.equal(homeOf(theirs).hostKeyChanged, true)
+  await until(() => homeOf(mine).hostKeyChanged)
+  assert.deepEqual(prints(homeOf(mine).hostKeys), prints(homeOf(theirs).hostKeys))
   await mine.trust('alice', 'home')
-  await until(() => !theirs.get('alice', 'home').hostKeyChanged)
+  await until(() => !homeOf(theirs).hostKeyChanged)
   // Of two that meet a new machine at once one pins it.
   const met = await Promise.allSettled([enrol(mine, pinned, 'new'), enrol(theirs, shown, 'new')])
   assert.equal(met.filter(({ status }) => status === 'fulfilled').length, 1)
