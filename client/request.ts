@@ -130,13 +130,16 @@ class Sending {
       queue.enter(queued, kept?.isRestored)
       if (kept !== undefined) await kept.accept()
       this.#request.onAccepted?.()
-      for (let tries = 1; ; tries++) {
+      for (let tries = 1; ; ) {
         let attempt: Attempt | undefined
         try {
           attempt = await inPlace(queue, queued, (release) => this.#start(release, tries))
           return await this.#answer(attempt, take)
         } catch (error) {
-          const waitMs = this.#afterFailure(asTunnelError(error, 'client'), tries, attempt)
+          const failure = asTunnelError(error, 'client')
+          const waitMs = this.#afterFailure(failure, tries, attempt)
+          // Without a place on the link nothing was tried: streams that come back after a cut may have them for a while.
+          if (attempt !== undefined || failure.code !== 'TOO_MANY_STREAMS') tries++
           // It waits again; there is room for what has been accepted.
           queue.enter(queued, true)
           await this.#pause(waitMs)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { type TestContext, test } from 'node:test'
 import { runInNewContext } from 'node:vm'
-import { TunnelError } from '../../protocol/codec/errors.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { collectGarbage } from '../support/garbage.ts'
 import { clientOf, deferred, respond, startProxy } from './proxy.ts'
@@ -239,5 +239,9 @@ test('an upload is not late while it moves, and is when it stands still', async 
     body: Buffer.alloc(4_000_000),
     timeoutMs: 200,
   })
-  await assert.rejects(still, (error) => error instanceof TunnelError && error.code === 'TIMEOUT')
+  const cause = (error: unknown) => (error as { cause?: unknown }).cause
+  await assert.rejects(still, (error) => {
+    assert.equal((error as TunnelError).code, 'OUTCOME_UNKNOWN')
+    return (cause(error) as TunnelError).code === 'TIMEOUT'
+  })
 })

@@ -52,7 +52,7 @@ const TABLE: readonly Row[] = [
     why: 'it was refused, for a reason that passes',
     codes: [
       ...(['MACHINE_OFFLINE', 'RATE_LIMITED', 'TOO_MANY_CONNECTIONS'] as const),
-      ...(['POOL_EXHAUSTED', 'CIRCUIT_OPEN', 'STORE_FAILED'] as const),
+      ...(['POOL_EXHAUSTED', 'CIRCUIT_OPEN', 'STORE_FAILED', 'OVERLOADED'] as const),
     ],
     ...{ once: 'own', kept: 'retry', idempotent: 'own' },
   },
@@ -67,7 +67,7 @@ const TABLE: readonly Row[] = [
       ...(['STATE_UNAVAILABLE', 'SSH_HANDSHAKE_FAILED', 'SSH_AUTH_FAILED', 'HOST_KEY_CHANGED'] as const),
       ...(['CHANNEL_OPEN_FAILED', 'FRAME_INVALID', 'FRAME_TOO_LARGE', 'VERSION_UNSUPPORTED'] as const),
       ...(['QUEUE_FULL', 'STILL_QUEUED', 'QUEUE_LOCKED', 'CONFIG_INVALID', 'FILE_FAILED'] as const),
-      ...(['REQUEST_INVALID', 'ROUTE_UNKNOWN', 'TIMEOUT'] as const),
+      ...(['REQUEST_INVALID', 'ROUTE_UNKNOWN', 'TIMEOUT', 'CONFIG_CHANGED'] as const),
     ],
     ...{ once: 'own', kept: 'own', idempotent: 'own' },
   },
