@@ -14,7 +14,7 @@ export class CustomPlugins {
   readonly #custom: readonly CustomPlugin[]
   readonly #replacing = new Set<CustomPlugin>()
 
-  /** @throws {TunnelError} CONFIG_INVALID for one that is no plugin, has no name, or has that of another */
+  /** @throws {TunnelError} CONFIG_INVALID for one that is no plugin, or has the name of another */
   constructor(app: FastifyInstance, plugins: readonly (TunnelPlugin | CustomPlugin)[]) {
     this.#app = app
     this.#custom = plugins.map((given) => (typeof given === 'function' ? { plugin: given } : given))
@@ -23,11 +23,6 @@ export class CustomPlugins {
       const { plugin } = custom
       if (typeof plugin !== 'function') throw doesNotStart(called(custom), 'it is not a function')
       const name = nameOf(plugin)
-      if (name === undefined && metaOf(plugin) !== undefined)
-        throw doesNotStart(
-          called(custom),
-          "it has no name: give fastify-plugin one, fp(plugin, { name: '…' })",
-        )
       if (name !== undefined && names.has(name)) throw doesNotStart(name, 'it is there twice')
       if (name !== undefined) names.add(name)
     }
@@ -64,8 +59,13 @@ export class CustomPlugins {
     try {
       await this.#app.register(custom.plugin as FastifyPluginAsync<object>, options)
     } catch (error) {
-      throw doesNotStart(called(custom), whyNot(error), error)
+      throw doesNotStart(called(custom), whyNot(error, this.#nameless()), error)
     }
+  }
+
+  /** Those that others cannot name as their dependency. */
+  #nameless(): string[] {
+    return this.#custom.filter(({ plugin }) => metaOf(plugin) && nameOf(plugin) === undefined).map(called)
   }
 }
 

@@ -8,14 +8,19 @@ export function doesNotStart(what: string, why: string, cause?: unknown): Tunnel
   })
 }
 
-/** What Fastify and avvio throw of plugins, in words that say what to do; anything else in the words of its thrower. */
-export function whyNot(error: unknown): string {
+/**
+ * What Fastify and avvio throw of plugins, in words that say what to do; anything else in the words of its thrower.
+ * @param nameless plugins that fastify-plugin was given no name for
+ */
+export function whyNot(error: unknown, nameless: readonly string[]): string {
   const { code, message = String(error) } = error as { code?: unknown; message?: string }
   switch (code) {
     case 'FST_ERR_PLUGIN_VERSION_MISMATCH':
       return `it is made for another version of Fastify (${message}); say { fastify: '5.x' } once it works with that`
     case 'FST_ERR_PLUGIN_DEPENDENCY_NOT_REGISTERED':
-      return `${message}; one that is added stands before those that need it, and its name is the one given to fastify-plugin`
+      return `${message}; one that is added stands before those that need it, and its name is the one given to fastify-plugin${
+        nameless.length > 0 ? ` (${nameless.join(' and ')} has none: fp(plugin, { name: '…' }))` : ''
+      }`
     case 'FST_ERR_PLUGIN_NOT_PRESENT_IN_INSTANCE':
       return `${message}; docs/PLUGINS.md lists what the proxy decorates`
     case 'FST_ERR_PLUGIN_TIMEOUT':

@@ -33,6 +33,8 @@ export async function bundleKept({ build, isInside, outdir, placesIn }) {
     build({
       ...common,
       entryPoints: { 'cli/whole': 'cli/run.ts' },
+      // Code that was kept has lost what import() needs.
+      supported: { 'dynamic-import': false },
       minifyWhitespace: true,
       minifySyntax: true,
       banner: { js: BANNER },

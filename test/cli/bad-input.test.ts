@@ -113,7 +113,7 @@ test('what goes wrong on the way is one line at the person, with its hop, its co
         assert.match(told, /TUNNEL_BACKOFF_JITTR .*did you mean/)
       }
       const silent = await listenTcp(t, () => {})
-      const impatient = { TUNNEL_REQUEST_TIMEOUT_MS: '50' }
+      const impatient = { TUNNEL_REQUEST_TIMEOUT_MS: '1' }
       assert.match(await failing(`request http://home:${silent.split(':')[1]}/`, 4, impatient), /TIMEOUT/)
     },
   )

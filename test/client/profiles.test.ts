@@ -37,7 +37,7 @@ class Stage {
     // In the middle of its jitter.
     const platform = { clock, random: () => 0.5, dial: async () => this.#dial() }
     this.tunnel = new TunnelService({ url: 'http://proxy', token: 'x', resolvedSettings: settings, platform })
-    t.after(() => this.tunnel.disconnect(0))
+    t.after(() => this.until(this.tunnel.disconnect(0)))
   }
 
   #dial() {

@@ -84,7 +84,6 @@ test('options that the schema refuses are named one by one', async (t) => {
 
 test('a plugin that is wrong is explained when the proxy starts', async (t) => {
   const cases: [Given[], RegExp][] = [
-    [[fp(async () => {})], /it has no name: give fastify-plugin one/],
     [
       [fp(async () => {}, { name: 'a', fastify: '4.x' })],
       /the plugin a did not start: it is made for another version of Fastify/,
@@ -92,6 +91,10 @@ test('a plugin that is wrong is explained when the proxy starts', async (t) => {
     [
       [fp(async () => {}, { name: 'a', dependencies: ['office-hours'] })],
       /'office-hours' of plugin 'a' is not registered; one that is added stands before/,
+    ],
+    [
+      [fp(async function hours() {}), fp(async () => {}, { name: 'a', dependencies: ['hours'] })],
+      /'hours' of plugin 'a' is not registered; .* \(hours has none: fp\(plugin, \{ name: '…' \}\)\)$/,
     ],
     [
       [fp(async () => {}, { name: 'a', decorators: { fastify: ['nothing'] } })],
