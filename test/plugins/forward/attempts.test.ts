@@ -103,6 +103,7 @@ class Scene {
       auth: { check() {} },
       tiers: { limitsOf: () => LIMITS },
       rateLimits: {
+        bytesPerSecond: () => 0,
         takeStream: async () => {
           this.taken++
         },
