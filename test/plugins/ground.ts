@@ -10,12 +10,18 @@ import { RateLimitOptions } from '../../plugins/ratelimit/options.ts'
 import state from '../../plugins/state/index.ts'
 import { StateOptions } from '../../plugins/state/options.ts'
 import tiers from '../../plugins/tiers/index.ts'
+import type { TiersOptions } from '../../plugins/tiers/options.ts'
 import type { Scope } from '../support/scope.ts'
 import { tiersByDefault } from '../support/tiers.ts'
 import { tempFolder } from '../support/tree.ts'
 
 /** Registers what almost every other plugin stands on, with the defaults. */
-export async function registerGround(scope: Scope, given: unknown, rateLimit: object = {}): Promise<void> {
+export async function registerGround(
+  scope: Scope,
+  given: unknown,
+  rateLimit: object = {},
+  limits: TiersOptions = tiersByDefault(),
+): Promise<void> {
   const app = given as FastifyInstance
   await app.register(lifecycle)
   await app.register(healthChecks)
@@ -23,6 +29,6 @@ export async function registerGround(scope: Scope, given: unknown, rateLimit: ob
   await app.register(audit, Value.Default(AuditOptions, { stateDir, settings: {} }) as AuditPluginOptions)
   await app.register(metrics)
   await app.register(state, Value.Default(StateOptions, { dir: stateDir }) as StateOptions)
-  await app.register(tiers, tiersByDefault())
+  await app.register(tiers, limits)
   await app.register(ratelimit, Value.Default(RateLimitOptions, rateLimit) as RateLimitOptions)
 }

@@ -36,6 +36,7 @@ import type { TunnelStream } from '../../../protocol/stream/stream.ts'
 import { MemoryPair } from '../../support/memory-transport.ts'
 import type { Scope } from '../../support/scope.ts'
 import { requireSystem, type Sshd, startSshd } from '../../support/sshd.ts'
+import { tiersByDefault } from '../../support/tiers.ts'
 import { registerGround } from '../ground.ts'
 
 export const ADA: User = { sub: 'ada', tier: 'enterprise', roles: [], expiresAtMs: Number.POSITIVE_INFINITY }
@@ -101,7 +102,9 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
     ...(Value.Default(schema, {}) as T),
     ...more,
   })
-  await registerGround(t, app, options.rateLimit)
+  const tiers = tiersByDefault()
+  for (const tier of Object.values(tiers)) tier.budgetBytes = STREAMS.userBudgetBytes
+  await registerGround(t, app, options.rateLimit, tiers)
   await app.register(
     fp(async (it) => void it.decorate('machines', machines as never), { name: 'tunnel-machines' }),
   )
