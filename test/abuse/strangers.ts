@@ -34,7 +34,11 @@ export class Door {
   static async start(scope: Scope): Promise<Door> {
     const folder = await tempFolder(scope, 'abuse')
     const secret = randomBytes(32).toString('hex')
-    const limits = ['rateLimit.perIpPerMinute=1000000', 'server.socketsPerIp=5000']
+    const limits = [
+      ...['rateLimit.perIpPerMinute=1000000', 'server.socketsPerIp=5000'],
+      // The honest user asks without a pause, and pays for that alone.
+      ...['rateLimit.tiers.free.perMinute=1000000', 'rateLimit.tiers.free.burst=1000000'],
+    ]
     const set = limits.flatMap((setting) => ['--set', setting])
     const proxy = spawnProgram(scope, process.execPath, [TUNNEL_CLI, 'server', '--port', '0', ...set], {
       env: {
