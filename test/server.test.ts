@@ -97,14 +97,17 @@ test("a custom plugin with a built-in's name takes its place, and what depends o
 })
 
 test('a custom plugin sees every service, and its hooks hold for the routes of the proxy', async (t) => {
-  const refuse = fp(async (app) => {
-    assert.ok(app.auth && app.state && app.health)
-    app.health.addCheck('mine', () => undefined)
-    app.addHook('onRequest', async (request) => {
-      if (request.headers['x-refuse'] !== undefined)
-        throw new TunnelError('POLICY_DENIED', 'not today', { hop: 'client' })
-    })
-  })
+  const refuse = fp(
+    async (app) => {
+      assert.ok(app.auth && app.state && app.health)
+      app.health.addCheck('mine', () => undefined)
+      app.addHook('onRequest', async (request) => {
+        if (request.headers['x-refuse'] !== undefined)
+          throw new TunnelError('POLICY_DENIED', 'not today', { hop: 'client' })
+      })
+    },
+    { name: 'refuse' },
+  )
   const { app } = await build(t, { plugins: [refuse] })
   const refused = await app.inject({ url: '/api/tunnel/health', headers: { 'x-refuse': '1' } })
   assert.equal(refused.statusCode, 403)
@@ -207,13 +210,16 @@ test('closing does not wait for an idle keep-alive connection', async (t) => {
 
 test("links live until the plugins' preClose hooks are done, and those that remain are told 1012", async (t) => {
   const seen: string[] = []
-  const links = fp(async (app: FastifyInstance) => {
-    app.get('/link', { websocket: true }, (socket) => socket.send('hello'))
-    app.addHook('preClose', async () => {
-      for (const socket of app.websocketServer.clients)
-        seen.push(`open: ${socket.readyState === socket.OPEN}`)
-    })
-  })
+  const links = fp(
+    async (app: FastifyInstance) => {
+      app.get('/link', { websocket: true }, (socket) => socket.send('hello'))
+      app.addHook('preClose', async () => {
+        for (const socket of app.websocketServer.clients)
+          seen.push(`open: ${socket.readyState === socket.OPEN}`)
+      })
+    },
+    { name: 'links' },
+  )
   const { app, port } = await listen(t, { plugins: [links] })
   const socket = new WebSocket(`ws://127.0.0.1:${port}/link`)
   t.after(() => socket.terminate())

@@ -11,17 +11,27 @@ import { startProxy } from '../../support/proxy.ts'
 import { tempFolder } from '../../support/tree.ts'
 import { userOf } from '../../support/user.ts'
 
+/** Links, the gateway, whose answers are the service's own, and the description of the others. */
+const HIDDEN = /^\/api\/tunnel\/(connect|agent|docs\b.*|machines\/:machine\/http\/:port\/\*)$/
+
 test('every route of ours says what it takes and what it answers', async (t) => {
   const routes: RouteOptions[] = []
-  const listen = fp(async (app: FastifyInstance) => {
-    app.addHook('onRoute', (route) => void routes.push(route))
-  })
+  const listen = fp(
+    async (app: FastifyInstance) => {
+      app.addHook('onRoute', (route) => void routes.push(route))
+    },
+    { name: 'listen' },
+  )
   const stateDir = join(await tempFolder(t, 'schemas'), 'state')
   const { settings } = loadSettings({ stateDir, env: {} })
   const app = await buildServer({ settings, plugins: [listen], logStream: { write: () => {} } })
   t.after(() => app.close())
 
-  const ours = routes.filter(({ method, websocket }) => method !== 'HEAD' && websocket !== true)
+  const isHidden = ({ schema }: RouteOptions): boolean => (schema as { hide?: boolean })?.hide === true
+  for (const { url } of routes.filter(isHidden)) assert.match(url, HIDDEN)
+  const ours = routes.filter(
+    (route) => route.method !== 'HEAD' && route.websocket !== true && !isHidden(route),
+  )
   assert.ok(ours.length >= 8, `${ours.length} routes`)
   for (const { method, url, schema } of ours) {
     assert.ok(schema?.response !== undefined, `${method} ${url} does not say what it answers`)

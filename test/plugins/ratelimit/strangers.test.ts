@@ -32,15 +32,18 @@ test('a peer that has gone before its request is looked at is no error of the pr
   const { settings } = loadSettings({ stateDir: await tempFolder(t, 'strangers'), env: {} })
   const lines: string[] = []
   let seen = 0
-  const late = fp(async (app: FastifyInstance) => {
-    app.addHook('onRequest', async ({ raw }) => {
-      raw.socket.destroy()
-      if (!raw.socket.closed) await once(raw.socket, 'close')
-      // As when it had gone before anybody had asked where it came from.
-      Object.defineProperty(raw.socket, 'remoteAddress', { value: undefined })
-      seen++
-    })
-  })
+  const late = fp(
+    async (app: FastifyInstance) => {
+      app.addHook('onRequest', async ({ raw }) => {
+        raw.socket.destroy()
+        if (!raw.socket.closed) await once(raw.socket, 'close')
+        // As when it had gone before anybody had asked where it came from.
+        Object.defineProperty(raw.socket, 'remoteAddress', { value: undefined })
+        seen++
+      })
+    },
+    { name: 'late' },
+  )
   const app = await buildServer({
     settings,
     plugins: [late],
