@@ -10,11 +10,13 @@ import * as schemas from './schemas.ts'
 
 /** What decides, as an operator asks for it. Hooks of custom plugins are not asked. */
 export async function policyRoutes(app: FastifyInstance): Promise<void> {
+  // Whoever may not asks at the price of any request.
+  const onlyAdmins = [app.requireUser, app.limitByUser, app.requireRole('admin')]
   app
     .withTypeProvider<TypeBoxTypeProvider>()
     .post(
       '/api/tunnel/policy/check',
-      { schema: schemas.checkPolicy, onRequest: app.requireRole('admin') },
+      { schema: schemas.checkPolicy, onRequest: onlyAdmins },
       async ({ body: { sub, machine: asked, kind, target, tier = 'free', roles = [] } }) => {
         const wanted = target === undefined ? undefined : parseTarget(target)
         if (target !== undefined && wanted === undefined) throw notATarget(target)
