@@ -26,7 +26,7 @@ import metrics, { metricsOfRoutes, metricsRoute } from './plugins/metrics/index.
 import policy from './plugins/policy/index.ts'
 import pool from './plugins/pool/index.ts'
 import ratelimit from './plugins/ratelimit/index.ts'
-import settingsPlugin from './plugins/settings/index.ts'
+import settingsPlugin, { reloadOfSettings } from './plugins/settings/index.ts'
 import sockets, { httpOptions } from './plugins/sockets/index.ts'
 import ssh from './plugins/ssh/index.ts'
 import state from './plugins/state/index.ts'
@@ -90,8 +90,9 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-lifecycle', lifecycle, {})
     await use('tunnel-health-checks', healthChecks, {})
     await use('tunnel-logging', logging, { slowMs: settings.request.slowMs, output })
-    await use('tunnel-log-level', levelOfSettings, settings.log)
     await use('tunnel-audit', audit, { ...settings.audit, stateDir: settings.state.dir, settings })
+    await use('tunnel-log-level', levelOfSettings, settings.log)
+    await use('tunnel-settings-reload', reloadOfSettings, {})
     await use('tunnel-headers', headers, { isTls: server.tls !== undefined })
     await use('tunnel-metrics', metrics, { log: output })
     await use('tunnel-route-metrics', metricsOfRoutes, {})

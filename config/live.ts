@@ -54,6 +54,7 @@ export class LiveSettings {
   readonly #read: (() => Base) | undefined
   readonly #instance = randomUUID().slice(0, 8)
   readonly #listeners: ((changed: readonly string[]) => void)[] = []
+  readonly #checks: ((next: Tree) => void)[] = []
   #base: Base
   #sources: ReadonlyMap<string, string>
   #overrides: Tree = {}
@@ -87,9 +88,14 @@ export class LiveSettings {
     this.#listeners.push(listener)
   }
 
+  /** Calls `check` before each change with the section as it is to be; an error refuses the change. */
+  beforeChange<Section>(name: string, check: (section: Section) => void): void {
+    this.#checks.push((next) => check(next[name] as Section))
+  }
+
   /**
    * Changes settings, all or none of them, by a JSON merge patch (RFC 7396): null gives a setting back to the other sources.
-   * @throws {ConfigError} with everything that is wrong
+   * @throws {ConfigError} with everything that is wrong, or what a check of `beforeChange` throws
    */
   patch(patch: Tree): Change {
     const problems = patchProblems(patch)
@@ -102,7 +108,7 @@ export class LiveSettings {
 
   /**
    * Reads all sources again, and takes of what has changed that which can be taken now.
-   * @throws {ConfigError} with everything that is wrong; then all is as it was
+   * @throws {ConfigError} with everything that is wrong, or what a check throws; then all is as it was
    */
   reload(): Change {
     const base = this.#read?.() ?? this.#base
@@ -113,6 +119,7 @@ export class LiveSettings {
 
   #apply(base: Base, overrides: Tree): Change {
     const next = overlaid(base, overrides)
+    for (const check of this.#checks) check(next.tree)
     const differing = [...settingsOf(ROOT)]
       .map(([path]) => path)
       .filter((path) => !isDeepStrictEqual(valueAt(this.#settings, path), valueAt(next.tree, path)))

@@ -105,7 +105,7 @@ export const levelOfSettings = fp<LogOptions>(
       app.audit.record({ event: 'config.changed', details: { 'log.level': options.level } })
     })
   },
-  { name: 'tunnel-log-level', fastify: '5.x', dependencies: ['tunnel-settings'] },
+  { name: 'tunnel-log-level', fastify: '5.x', dependencies: ['tunnel-settings', 'tunnel-audit'] },
 )
 
 export default fp(loggingPlugin, {

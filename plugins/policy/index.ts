@@ -23,7 +23,13 @@ declare module 'fastify' {
 
 export default fp<PolicyOptions>(
   async (app, options) => {
-    const decisions = new Decisions(options, (user) => app.tiers.limitsOf(user))
+    const read = (its: PolicyOptions) => new Decisions(its, (user) => app.tiers.limitsOf(user))
+    let decisions = read(options)
+    // A rule that cannot be read is found before anything has changed.
+    app.settings.beforeChange<PolicyOptions>('policy', read)
+    app.settings.onChange((changed) => {
+      if (changed.some((path) => path.startsWith('policy.'))) decisions = read(options)
+    })
     const policy: Policy = {
       async check(request) {
         const decision = decisions.decide(request)
@@ -34,5 +40,5 @@ export default fp<PolicyOptions>(
     }
     app.decorate('policy', policy)
   },
-  { name: 'tunnel-policy', fastify: '5.x', dependencies: ['tunnel-auth', 'tunnel-tiers'] },
+  { name: 'tunnel-policy', fastify: '5.x', dependencies: ['tunnel-settings', 'tunnel-auth', 'tunnel-tiers'] },
 )

@@ -28,6 +28,8 @@ export interface LiveSettings {
   /** From their sources. @throws {TunnelError} CONFIG_INVALID */
   reload(): SettingsChange
   onChange(listener: (changed: readonly string[]) => void): void
+  /** `check` is given a section, such as `policy`, as it is to be: what it throws, with CONFIG_INVALID, refuses the change. */
+  beforeChange<Section>(name: string, check: (section: Section) => void): void
 }
 
 declare module 'fastify' {
@@ -42,9 +44,16 @@ declare module 'fastify' {
 export default fp<{ live: LiveSettings }>(
   async (app, { live }) => {
     app.decorate('settings', live)
+  },
+  { name: 'tunnel-settings', fastify: '5.x' },
+)
+
+/** The same at a signal: it comes later, for it needs the audit trail. */
+export const reloadOfSettings = fp(
+  async (app) => {
     app.decorate('reloadSettings', () => {
       try {
-        const { changed, needRestart } = live.reload()
+        const { changed, needRestart } = app.settings.reload()
         app.log.info({ context: { changed, needRestart } }, 'the settings were read again')
         if (needRestart.length > 0)
           app.log.warn({ context: { needRestart } }, 'some settings have changed and need a restart')
@@ -55,5 +64,5 @@ export default fp<{ live: LiveSettings }>(
       }
     })
   },
-  { name: 'tunnel-settings', fastify: '5.x' },
+  { name: 'tunnel-settings-reload', fastify: '5.x', dependencies: ['tunnel-settings', 'tunnel-audit'] },
 )

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
 import { Value } from 'typebox/value'
 import audit, { type AuditPluginOptions } from '../../plugins/audit/index.ts'
 import { AuditOptions } from '../../plugins/audit/options.ts'
@@ -23,6 +24,11 @@ export async function registerGround(
   limits: TiersOptions = tiersByDefault(),
 ): Promise<void> {
   const app = given as FastifyInstance
+  // That never change.
+  const settings = { onChange() {}, beforeChange() {} }
+  await app.register(
+    fp(async (it) => void it.decorate('settings', settings as never), { name: 'tunnel-settings' }),
+  )
   await app.register(lifecycle)
   await app.register(healthChecks)
   const stateDir = await tempFolder(scope, 'state')

@@ -75,6 +75,10 @@ test('an administrator changes settings while the proxy runs: all of a patch or 
     [{ auth: { secret: 'x'.repeat(40) } }, /auth\.secret.*needs a restart/],
     [{ nosuch: null }, /nosuch.*no such setting/],
     [{ log: null, breaker: null, policy: { rules: [{}] } }, /policy/],
+    [
+      { breaker: { failures: 3 }, policy: { rules: [{ effect: 'deny', targets: ['a/b:1'] }] } },
+      /policy\.rules\[0\]\.targets\[0\]/,
+    ],
   ] as const) {
     const refused = await patch(body, done.etag)
     assert.deepEqual([refused.status, refused.code], [400, 'REQUEST_INVALID'], JSON.stringify(body))
