@@ -26,7 +26,8 @@ function readFolder(folder: string): Folder {
     .join('\n')
     .replace(/\/\*[\s\S]*?\*\//g, '')
     .replace(/^\s*\/\/.*$/gm, '')
-  const lists = matches(code, /dependencies: \[([^\]]*)\]/g)
+  // A list may be written as several that are spread.
+  const lists = matches(code, /dependencies: \[((?:\[[^\]]*\]|[^[\]])*)\]/g)
   return {
     folder,
     code,
@@ -83,8 +84,11 @@ test('what is there when a server is ready is not asked whether it is there', ()
   assert.deepEqual(ghosts, [])
 })
 
-/** What every request goes through, whoever answers it: these add hooks to all routes, and that is their duty. */
-const FOR_ALL_ROUTES = ['logging', 'upgrade']
+/**
+ * What every request goes through, whoever answers it: these add hooks to all routes, and that is their duty. `sockets`
+ * ends the connection of a body that does not come to its end, which no route may forget.
+ */
+const FOR_ALL_ROUTES = ['logging', 'upgrade', 'sockets']
 
 test('a plugin with routes keeps them, and the hooks that guard them, in a scope of its own', () => {
   const open = FOLDERS.filter(({ folder, code }) => {
