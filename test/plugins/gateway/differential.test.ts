@@ -3,7 +3,7 @@ import type { IncomingMessage, RequestListener } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer, type LookupFunction } from 'node:net'
 import { test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
-import { Agent, fetch, request } from 'undici'
+import { Agent, fetch } from 'undici'
 import { FAMILIES } from '../../client/fetch-families.ts'
 import { type Scene as FetchScene, SCENES, seen } from '../../client/fetch-scenes.ts'
 import type { Scope } from '../../support/scope.ts'
@@ -146,12 +146,13 @@ const PLAIN: Plain[] = [
 
 async function ask(origin: string, base: string, dispatcher: Agent, plain: Plain, authorization: string[]) {
   const { method = 'GET', path = '/', headers = [], body } = plain
-  const answer = await request(origin, {
+  // undici's `request` would make another path of one with dots.
+  const answer = await dispatcher.request({
     ...{
+      origin,
       method: method as 'GET',
       path: `${base}${path}`,
       headers: [...headers, ...authorization],
-      dispatcher,
     },
     ...(body !== undefined && { body }),
     responseHeaders: 'raw',
