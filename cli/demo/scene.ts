@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { createServer } from 'node:http'
+import { dirname, join } from 'node:path'
 import { authorizeKey } from '../../agent/authorized-keys.ts'
 import { findProgram } from '../find-program.ts'
 import { selfCommand } from '../self.ts'
@@ -110,7 +111,8 @@ function stockSsh(stage: Stage, { keyFile, user }: DemoSshServer): string[] {
 function embeddedSsh({ keyFile, user }: DemoSshServer): string[] {
   const self = selfCommand()
   const main = self.pop() ?? ''
-  return [...self, main.replace(/main\.(ts|js)$/, 'demo/embedded-ssh.$1'), keyFile, user, 'home']
+  const program = join(dirname(main), 'demo', `embedded-ssh.${main.endsWith('.ts') ? 'ts' : 'js'}`)
+  return [...self, program, keyFile, user, 'home']
 }
 
 function startWebService(stage: Stage): Promise<number> {
