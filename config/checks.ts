@@ -109,8 +109,10 @@ export class Checks {
   #machines(): void {
     for (const [name, { host }] of Object.entries(this.#settings.machines)) {
       const path = `machines.${name}`
-      if (!isMachineName(name)) this.#refuse(path, name, `is no name of a machine: ${MACHINE_NAME_RULE}`)
-      if (isMetadata(host))
+      if (!isMachineName(name))
+        this.#refuse(path, name, `is not a valid name of a machine: ${MACHINE_NAME_RULE}`)
+      // One without a host is a mistake that has been told.
+      if (host !== undefined && isMetadata(host))
         this.#refuse(`${path}.host`, host, 'is a link-local or metadata address, which is never reached')
     }
   }

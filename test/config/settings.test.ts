@@ -90,7 +90,8 @@ test('the defaults are those of the contract', () => {
   assert.equal(settings.ssh.connectTimeoutMs, 10_000)
   assert.equal(settings.ssh.compression, false)
   assert.deepEqual(shutdown, { serverMs: 30_000, clientMs: 10_000 })
-  assert.deepEqual(settings.server, { host: '127.0.0.1', port: 3001, trustProxy: false, origins: [] })
+  const { server } = settings
+  assert.deepEqual(server, { host: '127.0.0.1', port: 3001, trustProxy: false, origins: [], docs: true })
   assert.equal(settings.state.store, 'embedded')
   assert.equal(settings.state.dir, '/nonexistent/.local/state/ssh-websocket-tunnel')
   assert.equal(settings.log.level, 'info')
