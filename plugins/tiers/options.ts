@@ -36,7 +36,8 @@ const tier = ({ links, agentLinks, machines, streams }: Counts) =>
         65_536,
       ),
       budgetBytes: Type.Integer({
-        description: "What a user's streams may hold together at the proxy",
+        description:
+          "What a user's streams may hold together at the proxy; each inspected one is granted `streams.windowBytes` of it, so that the default is enough for 256 at once",
         default: 67_108_864,
         minimum: 1_048_576,
       }),
