@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -118,7 +118,8 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
 function endLateBody(app: FastifyInstance, { raw, routeOptions }: FastifyRequest, reply: FastifyReply): void {
   const { headers, socket } = raw
   if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined) return
-  if (routeOptions.config.hasLongBody) return
+  // One that was injected has no connection.
+  if (routeOptions.config.hasLongBody || !(socket instanceof Socket)) return
   const late = setTimeout(() => {
     if (raw.complete) return
     if (reply.raw.headersSent) socket.destroy()
