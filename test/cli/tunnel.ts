@@ -47,7 +47,9 @@ export async function tunnelLines(lines: readonly string[][], env: NodeJS.Proces
   const dispatch = compiledModule('command/cli/dispatch.ts')
   const runner = fileURLToPath(new URL('./many-lines.mjs', import.meta.url))
   const input = JSON.stringify({ dispatch, lines })
-  const { code, stdout, stderr } = await run(process.execPath, [runner], { env, input })
+  // Some commands switch this off when they start (cli/collector.ts); in the midst of a marking V8 may not survive that.
+  const flags = ['--no-incremental-marking']
+  const { code, stdout, stderr } = await run(process.execPath, [...flags, runner], { env, input })
   if (code !== 0) throw new Error(stderr)
   return JSON.parse(stdout)
 }

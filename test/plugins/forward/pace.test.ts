@@ -10,18 +10,17 @@ const RATE = 8_000_000
 const BYTES = 16_000_000
 const WINDOW = 262_144
 
-/** What has come over each connection so far, as a digest when it has ended. */
-function digestOf(socket: Socket): Promise<string> {
+/** Adds the digest of what has come over a connection when it has ended. */
+function digestInto(digests: Set<string>, socket: Socket): void {
   const hash = createHash('sha256')
-  return new Promise((resolve) => {
-    socket.on('data', (chunk: Buffer) => hash.update(chunk)).once('end', () => resolve(hash.digest('hex')))
-  })
+  socket.on('data', (chunk: Buffer) => hash.update(chunk)).once('end', () => digests.add(hash.digest('hex')))
 }
 
 test('the bytes of a user go at the rate of the tier, relayed or ended here, and none is lost', async (t) => {
-  const digests: Promise<string>[] = []
+  /** Of the agent too, which asks for host keys now and then. */
+  const digests = new Set<string>()
   const sink = await listenTcp(t, (socket) => {
-    digests.push(digestOf(socket))
+    digestInto(digests, socket)
     socket.once('end', () => socket.end())
   })
   const [host = '', port] = sink.split(':')
@@ -41,7 +40,7 @@ test('the bytes of a user go at the rate of the tier, relayed or ended here, and
     stream.end(payload)
     stream.resume()
     await once(stream, 'end')
-    assert.equal(await digests.at(-1), wanted, name)
+    assert.ok(digests.delete(wanted), name)
     const seconds = (performance.now() - sinceMs) / 1_000
     // A second's worth may have been saved up, and what the windows hold is not waited for.
     assert.ok(BYTES - RATE - 2 * WINDOW <= RATE * seconds, `${name}: ${seconds} s`)
