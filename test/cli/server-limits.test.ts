@@ -107,7 +107,12 @@ test('a full disk under the log costs lines: the proxy serves on, says so, and e
     const { checks } = (await answer.json()) as { checks: Record<string, { detail?: string }> }
     return { status: answer.status, detail: checks.log?.detail }
   }
-  await until(async () => (await ready()).status === 503)
+  // Each request is a few lines of the log.
+  await until(async () => {
+    const asked = Array.from({ length: 20 }, () => fetch(`${url}/nowhere/${'x'.repeat(180)}`))
+    for (const answer of await Promise.all(asked)) await answer.arrayBuffer()
+    return (await ready()).status === 503
+  }, 30_000)
   assert.match((await ready()).detail ?? '', /ENOSPC/)
   assert.equal(await health(url), true)
   rmSync(join(disk, 'ballast'))
