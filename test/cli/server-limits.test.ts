@@ -107,21 +107,23 @@ test('a full disk under the log costs lines: the proxy serves on, says so, and e
     const { checks } = (await answer.json()) as { checks: Record<string, { detail?: string }> }
     return { status: answer.status, detail: checks.log?.detail }
   }
+  // A computer that is busy is not ready for other reasons too.
+  const isLost = async () => /ENOSPC/.test((await ready()).detail ?? '')
   // Each request is a few lines of the log.
   await until(async () => {
     const asked = Array.from({ length: 20 }, () => fetch(`${url}/nowhere/${'x'.repeat(180)}`))
     for (const answer of await Promise.all(asked)) await answer.arrayBuffer()
-    return (await ready()).status === 503
+    return isLost()
   }, 30_000)
-  assert.match((await ready()).detail ?? '', /ENOSPC/)
+  assert.equal((await ready()).status, 503)
   assert.equal(await health(url), true)
   rmSync(join(disk, 'ballast'))
-  await until(async () => (await ready()).status === 200)
+  await until(async () => !(await isLost()))
   assert.match(readFileSync(log, 'utf8'), /"lines of the log were lost"/)
 
   // And full again, to its end.
   spawnSync('sh', ['-c', `head -c 2000000 /dev/zero > ${disk}/ballast`])
-  await until(async () => (await ready()).status === 503)
+  await until(isLost)
   proxy.kill('SIGTERM')
   assert.deepEqual(await proxy.exit, { code: 0, signal: null }, proxy.stderr)
 })

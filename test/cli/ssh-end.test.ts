@@ -107,7 +107,8 @@ test('ssh hears at once that the machine has ended its connection', { skip }, as
     await running.line(/Entering interactive session|pledge: network/)
     const { code, isQuick, text } = await cut(running)
     assert.deepEqual([code, isQuick], [255, true], text)
-    assert.match(text, /closed by remote host/i)
+    // It may be writing at that moment.
+    assert.match(text, /closed by remote host|send disconnect: Broken pipe/i)
   })
 
   await t.test('at a prompt where nobody types', async () => {
