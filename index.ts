@@ -16,8 +16,15 @@ export type {
   TunnelHookContexts,
   TunnelHookName,
 } from './plugins/forward/index.ts'
+export type { HealthChecks } from './plugins/health/index.ts'
+export type { Lifecycle } from './plugins/lifecycle/index.ts'
+export type { Machine, MachineDirectory, Route } from './plugins/machines/index.ts'
+export type { Count, Level, Spread, TunnelMetrics } from './plugins/metrics/index.ts'
 export type { Policy, PolicyRequest } from './plugins/policy/index.ts'
+export type { AcquireRequest, ChannelLease, Pool } from './plugins/pool/index.ts'
 export type { RateLimits } from './plugins/ratelimit/index.ts'
+export type { LiveSettings } from './plugins/settings/index.ts'
+export type { SSHConnection, Ssh } from './plugins/ssh/index.ts'
 export type { State } from './plugins/state/index.ts'
 export type { TierLimits, Tiers } from './plugins/tiers/index.ts'
 export { type ErrorCategory, type ErrorCode, type Hop, TunnelError } from './protocol/codec/errors.ts'

@@ -41,7 +41,7 @@ export interface BuildOptions {
    * Custom plugins, with their options or without. One whose fastify-plugin name is that of a built-in (`tunnel-policy`)
    * takes its place, is given its options too, and has to decorate what that one does. The others are registered between
    * the services, all of which they may use, and the routes, for which their hooks hold. Those that the settings name
-   * (`plugins`) have to be loaded by the caller: `loadPlugins`.
+   * (`plugins`) have to be loaded by the caller: `loadPlugin`.
    */
   plugins?: readonly (TunnelPlugin | CustomPlugin)[]
   /** Where the settings came from, and how to read them there again (SIGHUP). */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { closeSync, fstatSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import module from 'node:module'
 import { basename, dirname, join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
@@ -55,6 +55,15 @@ function hashOf(source: string, compiled: Buffer): Buffer {
   return createHash('sha256').update(source).update(compiled).digest()
 }
 
+/** A full disk takes the name of a file, and not what is in it. */
+function forget(path: string): void {
+  try {
+    rmSync(path, { force: true })
+  } catch {
+    // The folder cannot be written at all, and so holds nothing of ours.
+  }
+}
+
 function keep(path: string, source: string, script: vm.Script): void {
   const written = `${path}.${process.pid}`
   try {
@@ -66,5 +75,6 @@ function keep(path: string, source: string, script: vm.Script): void {
     renameSync(written, path)
   } catch {
     // The next start compiles again.
+    forget(written)
   }
 }

@@ -47,6 +47,7 @@ export class Opens {
     const { head, link, number } = open
     const known = session.passages.get(head.id)
     if (known?.isFor(head) === false) throw idInUse()
+    this.#checkKind(session, open)
     const passage = known ?? this.#context.passageOf(opener, session, head)
     if (!passage.wasCarried) passage.beginHere()
     const cost = incomingCost(open)
@@ -61,6 +62,16 @@ export class Opens {
     passage.newest = held
     const isAgain = known?.mayOpenAgain === true
     void this.#open({ opener, session, passage, open, held, isAgain }, cost)
+  }
+
+  /** Before there is a passage: nothing is counted under a name that somebody thought of, but the refusal is. */
+  #checkKind(session: Session, { head, link }: IncomingOpen): void {
+    try {
+      this.#context.carriage.checkKind(head.kind)
+    } catch (error) {
+      this.#countRefusal(session, link)
+      throw error
+    }
   }
 
   async #open(asking: Asking, cost: number): Promise<void> {

@@ -143,8 +143,6 @@ export class Streams {
   }
 
   open(opener: OpenerLink, open: IncomingOpen): void {
-    // First: nothing is counted under a name that somebody thought of.
-    this.#carriage.checkKind(open.head.kind)
     const session = this.#sessionOf.get(open.link)
     if (session === undefined) return
     if (session.acceptor.knows(open.head.id)) this.#resumes.resume(opener, session, asResume(open))

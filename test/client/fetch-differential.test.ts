@@ -10,7 +10,7 @@ import { HttpOrigins } from '../../plugins/forward/http/origins.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { places } from '../plugins/forward/http/places.ts'
 import { FAMILIES } from './fetch-families.ts'
-import { SCENES, type Scene } from './fetch-scenes.ts'
+import { outcomeOf, SCENES, type Scene } from './fetch-scenes.ts'
 import { clientOf, startProxy } from './proxy.ts'
 
 type Fetch = (url: string, init?: RequestInit) => Promise<Response>
@@ -42,17 +42,7 @@ async function watch(fetch: Fetch, base: string, { init, look }: Scene): Promise
   try {
     const response = await fetch(`${base}${path}`, rest)
     if (look !== undefined) return await look(response)
-    const { status, statusText, ok, redirected, url } = response
-    const headers = [...response.headers].filter(([name]) => !PASSING.has(name))
-    return {
-      status,
-      statusText,
-      ok,
-      redirected,
-      url: url.slice(base.length),
-      headers,
-      text: await response.text(),
-    }
+    return await outcomeOf(response, base, PASSING)
   } catch (error) {
     return `${(error as Error).name}: ${error instanceof RangeError ? error.message : ''}`
   }

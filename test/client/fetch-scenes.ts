@@ -15,6 +15,25 @@ export interface Scene {
   differs?: string
 }
 
+/** What a caller sees of a response from `base`, but for the headers in `passing`. */
+export async function outcomeOf(
+  response: Response,
+  base: string,
+  passing: ReadonlySet<string>,
+): Promise<object> {
+  const { status, statusText, ok, redirected, url } = response
+  const headers = [...response.headers].filter(([name]) => !passing.has(name))
+  return {
+    status,
+    statusText,
+    ok,
+    redirected,
+    url: url.slice(base.length),
+    headers,
+    text: await response.text(),
+  }
+}
+
 const hash = (text: string) => `sha256-${createHash('sha256').update(text).digest('base64')}`
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 export const head = (line: string, ...headers: string[]) => [line, ...headers, '', ''].join('\r\n')

@@ -296,6 +296,19 @@ test('an OPEN of another kind, machine or target under the id of a stream is ref
   assert.deepEqual(client.types(first), [FrameType.ACCEPT])
 })
 
+test('OPENs of a kind that no plugin carries leave no trace, and whoever goes on with them loses the link', async () => {
+  const scene = new Scene()
+  const client = await scene.client()
+  const idOf = (index: number) => index.toString(16).padStart(32, '0')
+  for (let index = 0; index <= 1_000; index++) {
+    client.open({ id: idOf(index), kind: 'x-nobody' })
+    if (index % 100 === 0) await scene.turn()
+  }
+  await scene.turn()
+  assert.equal(client.link.closed, true)
+  assert.deepEqual([scene.audited, scene.policy, scene.taken], [[], [], 0])
+})
+
 test('nobody passes while the hook onOpen that holds the stream has not answered', async () => {
   const scene = new Scene()
   const gate = new Gate()

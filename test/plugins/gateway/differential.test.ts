@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import { Agent, fetch } from 'undici'
 import { FAMILIES } from '../../client/fetch-families.ts'
-import { type Scene as FetchScene, SCENES, seen } from '../../client/fetch-scenes.ts'
+import { type Scene as FetchScene, outcomeOf, SCENES, seen } from '../../client/fetch-scenes.ts'
 import type { Scope } from '../../support/scope.ts'
 import { requireSystem } from '../../support/sshd.ts'
 import { serve, startScene } from './scene.ts'
@@ -35,17 +35,7 @@ async function watch(base: string, init: object, { look, init: its }: FetchScene
   try {
     const response = await fetch(`${base}${path}`, { ...own, headers } as never)
     if (look !== undefined) return await look(response as unknown as Response)
-    const { status, statusText, ok, redirected, url } = response
-    const told = [...response.headers].filter(([name]) => !PASSING.has(name))
-    return {
-      status,
-      statusText,
-      ok,
-      redirected,
-      url: url.slice(base.length),
-      told,
-      text: await response.text(),
-    }
+    return await outcomeOf(response as unknown as Response, base, PASSING)
   } catch (error) {
     return (error as Error).name
   }

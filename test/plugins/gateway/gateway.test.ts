@@ -324,9 +324,15 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
   })
 
   await t.test('pipelined requests are answered in their order', async (t) => {
-    const port = await serve(t, (incoming, outgoing) => {
-      const late = incoming.url === '/1' ? 50 : 0
-      setTimeout(() => outgoing.end(incoming.url), late)
+    let isThere!: (value: unknown) => void
+    const last = new Promise((resolve) => {
+      isThere = resolve
+    })
+    const port = await serve(t, async (incoming, outgoing) => {
+      if (incoming.url === '/3') isThere(undefined)
+      // The first is answered behind the others.
+      if (incoming.url === '/1') await last
+      outgoing.end(incoming.url)
     })
     const requests = ['/1', '/2', '/3'].map((path) => headOf(scene, 'GET', port, path))
     const text = await raw(t).send(requests.join('')).until(/\/3$/)
