@@ -3,6 +3,7 @@ import { LiveSettings, type Settings } from './config/index.ts'
 import { type CustomPlugin, CustomPlugins, type TunnelPlugin } from './custom/index.ts'
 import admin from './plugins/admin/index.ts'
 import api from './plugins/api/index.ts'
+import { buildSerializer } from './plugins/api/serializers.ts'
 import audit, { auditGuard } from './plugins/audit/index.ts'
 import auth from './plugins/auth/index.ts'
 import breaker from './plugins/breaker/index.ts'
@@ -75,6 +76,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     // A request means what it says: what a route does not know, or of another type, is refused and not made to fit.
     // What is wrong in a schema is found when it is compiled; to check it against its own schema takes a fifth of the start.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, validateSchema: false } },
+    schemaController: { compilersFactory: { buildSerializer } },
     trustProxy: server.trustProxy,
     rewriteUrl: urlOf,
     pluginTimeout: pluginTimeoutMs,

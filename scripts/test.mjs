@@ -17,16 +17,21 @@ const COVERAGE_FLOOR = 94
 /** Folders of quick tests that need a process of their own for nothing. */
 const GROUPS = [
   /\btest\/(protocol|dial)\//,
-  /\btest\/(client|config|custom|testing|agent|examples)\//,
+  /\btest\/client\//,
+  /\btest\/(config|custom|testing|agent|examples)\//,
   /\btest\/plugins\/(admin|api|audit|auth|breaker|dependencies|errors|health|logging|metrics|policy|ratelimit|state)\b/,
   /\btest\/plugins\/(enrolment|machines|pool|sockets|ssh)\b/,
   /\btest\/plugins\/gateway\//,
   /\btest\/plugins\/forward\/http\//,
   /\btest\/plugins\/forward\/(?!life|http\/)/,
+  /\btest\/plugins\/(links\/(access|compression|frames|http-streaming)|upgrade)\b/,
   /\btest\/e2e\/(inspected|network|parallel|resume|revoked)\b/,
+  /\btest\/chaos\/(fault-relay|netns|programs)\b/,
   /\btest\/(docs|imports|repository)\b/,
   /\btest\/cli\/(copy\/progress|documentation|failure|forwarding\/(socks-protocol|specification)|pointers|shell\/|ssh-arguments|table|terminal-notices|wait-out)\b/,
   /\btest\/cli\/(audit-verify|contexts|credentials|diagnose|enroll|install|request|stdio)\b/,
+  /\btest\/cli\/(copy\/copy|cp|plugins|shell|ssh-config|terminal|watch)\b/,
+  /\btest\/cli\/(bad-input|forwarding\/(forward|listener|programs|socks)|reference|server|ssh-end|turn|usage)\b(?!-limits)/,
 ]
 /** How long a process may take to follow its parent, in ms. */
 const LEAVE_MS = 3_000

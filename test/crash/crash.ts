@@ -43,8 +43,8 @@ export interface CrashReport {
 }
 
 interface Life {
-  /** For the program; `count` requests are to be made in it. */
-  start: { count: number }
+  /** For the program; `count` requests are to be made in it, and it waits for a line before some of them. */
+  start: { count: number; waitBefore: number[] }
   target: Target
   ledger: Ledger
   /** Absent: nobody kills it. */
@@ -62,7 +62,8 @@ export async function crash(scope: Scope, options: CrashOptions): Promise<CrashR
   let [kills, recovered] = [0, 0]
   for (let life = 0; life <= lives; life++) {
     const isLast = life === lives
-    const start = { url: ground.url, dir, port: target.port, life, count }
+    const waitBefore = isLast && disk ? [Math.floor(count / 3), Math.floor((count * 2) / 3)] : []
+    const start = { url: ground.url, dir, port: target.port, life, count, waitBefore }
     const told = await live({ start, target, ledger, random: isLast ? undefined : random, disk })
     if (told.isKilled) kills++
     if (told.hasRecovered) recovered++
@@ -92,12 +93,14 @@ async function live(life: Life): Promise<{ isKilled: boolean; hasRecovered: bool
     timer = setTimeout(() => program.kill('SIGKILL'), ms)
   }
   const program = new Program(process.execPath, [PROGRAM, JSON.stringify(start)], {
+    stdin: 'pipe',
     onStdout: (chunk) => {
       const parts = (rest + chunk).split('\n')
       rest = parts.pop() ?? ''
       for (const line of parts) {
         ledger.take(line)
         filling?.saw(line)
+        if (line === 'waits') program.write('\n')
         if (kind === 'line' && ++lines > share * LINES_OF_EACH * start.count) program.kill('SIGKILL')
         if (kind === 'time' && line === 'connected') killIn(share * MS_OF_EACH * start.count)
       }
@@ -115,7 +118,10 @@ async function live(life: Life): Promise<{ isKilled: boolean; hasRecovered: bool
   return { isKilled: signal !== null, hasRecovered: filling?.hasRecovered === true }
 }
 
-/** One life's full disk: from a random request on, until some have been refused. Now and then from its beginning. */
+/**
+ * One life's full disk: from a random request on, until some have been refused, and now and then from its beginning. In a
+ * life that nobody kills, from the first time that the program waits until the second.
+ */
 class Filling {
   readonly #disk: SmallDisk
   /** Still to be accepted before the disk is full, and then to be refused before it is empty. */
@@ -126,18 +132,22 @@ class Filling {
   #timer: NodeJS.Timeout | undefined
   hasRecovered = false
 
-  constructor(disk: SmallDisk, random: () => number = () => 0.5) {
+  constructor(disk: SmallDisk, random: (() => number) | undefined) {
     this.#disk = disk
-    this.#untilFull = Math.floor(random() * 40)
-    this.#untilEmpty = 1 + Math.floor(random() * 4)
-    if (random() < 0.2) this.#fill()
+    this.#untilFull = random ? 1 + Math.floor(random() * 40) : Number.POSITIVE_INFINITY
+    this.#untilEmpty = random ? 1 + Math.floor(random() * 4) : Number.POSITIVE_INFINITY
+    if (random && random() < 0.2) this.#fillForAWhile()
   }
 
   saw(line: string): void {
+    if (line === 'waits') {
+      if (this.#isFull) this.end()
+      else this.#fill()
+    }
     const isRefusal = line === 'full' || line.endsWith('STORE_FAILED')
     if (line.startsWith('accepted')) {
       if (this.#hasRefused && !this.#isFull) this.hasRecovered = true
-      if (--this.#untilFull === 0 && !this.#hasRefused) this.#fill()
+      if (--this.#untilFull === 0 && !this.#hasRefused) this.#fillForAWhile()
     } else if (isRefusal) {
       this.#hasRefused = true
       if (--this.#untilEmpty === 0) this.end()
@@ -154,6 +164,10 @@ class Filling {
   #fill(): void {
     this.#disk.fill()
     this.#isFull = true
+  }
+
+  #fillForAWhile(): void {
+    this.#fill()
     this.#timer = setTimeout(() => this.end(), FULL_MS)
   }
 }

@@ -1,11 +1,12 @@
 // A program with a queue, which its parent kills. Says what it knows of each request, a line each, before it goes on.
+import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import { TunnelService } from '../../dist/client/index.js'
 
 /** Before it tries a full disk again, in ms. */
 const PATIENCE_MS = 10
 
-const { url, dir, port, life, count } = JSON.parse(process.argv[2])
+const { url, dir, port, life, count, waitBefore } = JSON.parse(process.argv[2])
 const say = (...words) => process.stdout.write(`${words.join(' ')}\n`)
 const nameOf = ({ headers }) => headers.find(([name]) => name === 'x-name')[1]
 
@@ -38,6 +39,10 @@ while (tunnel.state !== 'connected') {
 }
 say('connected')
 for (let index = 0; index < count; index++) {
+  if (waitBefore.includes(index)) {
+    say('waits')
+    await once(process.stdin, 'data')
+  }
   const name = `${String(life).padStart(4, '0')}-${String(index).padStart(6, '0')}`
   const { accepted, response } = tunnel.enqueue({
     machine: 'home',
@@ -59,4 +64,5 @@ for (let index = 0; index < count; index++) {
 }
 await Promise.all(outcomes)
 await tunnel.disconnect()
+process.stdin.destroy()
 say('done')

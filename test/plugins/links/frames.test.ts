@@ -47,74 +47,83 @@ const BREAKS: [name: string, frame: Uint8Array, code: number][] = [
   ['a message over the limit', frames.encodeFrame(FrameType.DATA, 1, Buffer.alloc(1_048_576)), 1009],
 ]
 
-for (const [name, frame, code] of BREAKS) {
-  test(`${name} closes the link with ${code}`, async (t) => {
-    const { proxy, raw } = await rawOf(t)
-    await raw.hello()
-    raw.send(frame)
-    assert.equal((await raw.closed).code, code)
+test('what breaks a link closes it, and leaves nothing of it', async (t) => {
+  const proxy = await startProxy(t)
+  const rawAt = (t: TestContext, more: Partial<RawOptions> = {}) =>
+    new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice'), ...more })
+
+  for (const [name, frame, code] of BREAKS) {
+    await t.test(`${name} closes the link with ${code}`, async (t) => {
+      const raw = rawAt(t)
+      await raw.hello()
+      raw.send(frame)
+      assert.equal((await raw.closed).code, code)
+      await gone(proxy)
+    })
+  }
+
+  await t.test('a text message closes the link with 4400, before HELLO and after', async (t) => {
+    const raw = rawAt(t)
+    await raw.opened()
+    raw.socket.send('hello?')
+    assert.deepEqual((await raw.closed).code, 4400)
+    const second = await rawAt(t).hello()
+    second.socket.send('{"type":"request"}')
+    const { code, reason } = await second.closed
+    assert.equal(code, 4400)
+    assert.match(reason, /^FRAME_INVALID: /)
     await gone(proxy)
   })
-}
 
-test('a text message closes the link with 4400, before HELLO and after', async (t) => {
-  const { proxy, raw } = await rawOf(t)
-  await raw.opened()
-  raw.socket.send('hello?')
-  assert.deepEqual((await raw.closed).code, 4400)
-  const second = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
-  second.socket.send('{"type":"request"}')
-  const { code, reason } = await second.closed
-  assert.equal(code, 4400)
-  assert.match(reason, /^FRAME_INVALID: /)
-  await gone(proxy)
-})
-
-test('whoever says anything before HELLO is closed with 4400', async (t) => {
-  const { proxy, raw } = await rawOf(t)
-  await raw.opened()
-  raw.open(1, { kind: 'ssh', machine: 'home' })
-  assert.equal((await raw.closed).code, 4400)
-  await gone(proxy)
-})
-
-for (const [what, more, code] of [
-  ['of another version', { version: 2 }, 4406],
-  ['without limits', { limits: undefined as never }, 4400],
-  ['with a heartbeat of nonsense', { heartbeat: { intervalMs: -1, timeoutMs: 1e99 } }, 4400],
-  ['of an agent on the route of a client', { role: 'agent', machine: 'home' }, 4400],
-] as const) {
-  test(`a HELLO ${what} closes the link with ${code}`, async (t) => {
-    const { proxy, raw } = await rawOf(t)
+  await t.test('whoever says anything before HELLO is closed with 4400', async (t) => {
+    const raw = rawAt(t)
     await raw.opened()
-    raw.json(FrameType.HELLO, 0, helloOf(more))
-    assert.equal((await raw.closed).code, code)
-    await gone(proxy)
-  })
-}
-
-for (const [what, more] of [
-  ['of a client', { role: 'client' }],
-  ['without a machine', { role: 'agent' }],
-  ['without its enrolment', { role: 'agent', machine: 'home' }],
-] as const) {
-  test(`a HELLO ${what} on the route of an agent closes the link with 4400`, async (t) => {
-    const { proxy, raw } = await rawOf(t, { route: 'agent' })
-    await raw.opened()
-    raw.json(FrameType.HELLO, 0, helloOf(more))
+    raw.open(1, { kind: 'ssh', machine: 'home' })
     assert.equal((await raw.closed).code, 4400)
     await gone(proxy)
-    assert.equal(((await (await proxy.api('alice', 'machines')).json()) as unknown[]).length, 0)
   })
-}
 
-test('an agent whose machine has an impossible name is told which, and stays off line', async (t) => {
-  const { proxy, raw } = await rawOf(t, { route: 'agent' })
-  await raw.opened()
-  const enrol = { hostKeys: [], sshUser: 'me' }
-  raw.json(FrameType.HELLO, 0, helloOf({ role: 'agent', machine: '../Home', enrol }))
-  assert.match((await raw.closed).reason, /^CONFIG_INVALID: machine = "..\/Home"/)
-  await gone(proxy)
+  for (const [what, more, code] of [
+    ['of another version', { version: 2 }, 4406],
+    ['without limits', { limits: undefined as never }, 4400],
+    ['with a heartbeat of nonsense', { heartbeat: { intervalMs: -1, timeoutMs: 1e99 } }, 4400],
+    ['of an agent on the route of a client', { role: 'agent', machine: 'home' }, 4400],
+  ] as const) {
+    await t.test(`a HELLO ${what} closes the link with ${code}`, async (t) => {
+      const raw = rawAt(t)
+      await raw.opened()
+      raw.json(FrameType.HELLO, 0, helloOf(more))
+      assert.equal((await raw.closed).code, code)
+      await gone(proxy)
+    })
+  }
+
+  for (const [what, more] of [
+    ['of a client', { role: 'client' }],
+    ['without a machine', { role: 'agent' }],
+    ['without its enrolment', { role: 'agent', machine: 'home' }],
+  ] as const) {
+    await t.test(`a HELLO ${what} on the route of an agent closes the link with 4400`, async (t) => {
+      const raw = rawAt(t, { route: 'agent' })
+      await raw.opened()
+      raw.json(FrameType.HELLO, 0, helloOf(more))
+      assert.equal((await raw.closed).code, 4400)
+      await gone(proxy)
+      assert.equal(((await (await proxy.api('alice', 'machines')).json()) as unknown[]).length, 0)
+    })
+  }
+
+  await t.test(
+    'an agent whose machine has an impossible name is told which, and stays off line',
+    async (t) => {
+      const raw = rawAt(t, { route: 'agent' })
+      await raw.opened()
+      const enrol = { hostKeys: [], sshUser: 'me' }
+      raw.json(FrameType.HELLO, 0, helloOf({ role: 'agent', machine: '../Home', enrol }))
+      assert.match((await raw.closed).reason, /^CONFIG_INVALID: machine = "..\/Home"/)
+      await gone(proxy)
+    },
+  )
 })
 
 test('what is wrong with one OPEN ends that stream alone', async (t) => {
