@@ -7,6 +7,13 @@ const NEWKEYS = 21
 const LOGGED_IN_BYTES = 896
 /** A length, the padding's length and the message's number (RFC 4253, section 6). */
 const HEAD_BYTES = 6
+/**
+ * SERVICE_ACCEPT of "ssh-userauth", which every login begins with, is 17 bytes of payload: with the padding, the length and
+ * the tag of whatever cipher and MAC the two have chosen it is this long.
+ */
+const ACCEPT_BYTES = { least: 32, most: 100 }
+/** By this USERAUTH_SUCCESS, of one byte, is shorter (RFC 4253, section 6: both are padded to full blocks of 8 or 16). */
+const SUCCESS_SHORTER_BYTES = 16
 const LENGTH_BYTES = 4
 /** RFC 4253, section 6.1: what has to be taken; no key exchange needs more. */
 const MAX_PACKET_BYTES = 35_000
@@ -15,7 +22,9 @@ const MAX_GREETING_BYTES = 8_192
 
 /**
  * Reads from what an SSH server sends whether its client has logged in. Most of it is encrypted, so that this is a guess
- * by the number of bytes: a banner that is long makes it too early, and a server that says little makes it never.
+ * by the number of bytes. sshd answers each message of a login by itself, so that the answer that lets its client in
+ * shows by its length, unless it was read together with what follows: then it is all bytes together that show it, later
+ * where the server has little to say, and too early where its banner is long.
  */
 export class LoginWatch {
   #line = ''
@@ -24,14 +33,16 @@ export class LoginWatch {
   #skipBytes = 0
   #stage: 'greeting' | 'clear' | 'encrypted' | 'over' = 'greeting'
   #encryptedBytes = 0
+  /** Of the answer with which the login began. */
+  #acceptBytes: number | undefined
 
-  /** What has come from the server. True once the client is taken for one that is logged in, or this is not SSH. */
+  /** What has come from the server with one read. True once the client is taken for one that is logged in, or this is not SSH. */
   feed(bytes: Buffer): boolean {
     let rest = bytes
     while (rest.length > 0 && this.#stage !== 'over') {
       if (this.#stage === 'greeting') rest = this.#greeting(rest)
       else if (this.#stage === 'clear') rest = this.#packet(rest)
-      else rest = this.#encrypted(rest)
+      else rest = this.#encrypted(rest, rest.length === bytes.length)
     }
     return this.#stage === 'over'
   }
@@ -70,9 +81,17 @@ export class LoginWatch {
     return bytes.subarray(taken)
   }
 
-  #encrypted(bytes: Buffer): Buffer {
+  #encrypted(bytes: Buffer, isRead: boolean): Buffer {
+    const isAnswer = isRead && this.#encryptedBytes >= 0
     this.#encryptedBytes += bytes.length
-    if (this.#encryptedBytes >= LOGGED_IN_BYTES) this.#stage = 'over'
+    if (this.#encryptedBytes >= LOGGED_IN_BYTES || (isAnswer && this.#isSuccess(bytes.length)))
+      this.#stage = 'over'
     return bytes.subarray(bytes.length)
+  }
+
+  #isSuccess(byteCount: number): boolean {
+    if (this.#acceptBytes !== undefined) return byteCount === this.#acceptBytes - SUCCESS_SHORTER_BYTES
+    if (byteCount >= ACCEPT_BYTES.least && byteCount <= ACCEPT_BYTES.most) this.#acceptBytes = byteCount
+    return false
   }
 }

@@ -13,10 +13,22 @@ const RETRY_MS = 1_000
 /** Until then sshd has hung up on whoever has not logged in (its LoginGraceTime), in ms. */
 const LOGIN_GRACE_MS = 120_000
 
+/** Whoever wants to log in. */
+export interface Asker {
+  /** Whoever asks has given up. */
+  gone: AbortSignal
+  /** Nobody is there to log in now: its turn is another's until it is back. */
+  isAway?(): boolean
+}
+
+interface Waiting extends Asker {
+  turn(): void
+}
+
 interface Subject {
   logins: number
   /** Served in their order. */
-  waiting: Set<() => void>
+  waiting: Set<Waiting>
 }
 
 /** A login that is under way; `over` is safe to call twice. */
@@ -33,10 +45,10 @@ export class Logins {
 
   /**
    * Resolves when it is this user's turn.
-   * @param gone whoever asks has given up
    * @throws {TunnelError} TOO_MANY_CONNECTIONS, ABORTED
    */
-  begin(whose: string, gone: AbortSignal): Promise<Login> {
+  begin(whose: string, asker: Asker): Promise<Login> {
+    const { gone } = asker
     if (gone.aborted) return Promise.reject(givenUp())
     const subject = this.#subjects.get(whose) ?? { logins: 0, waiting: new Set() }
     this.#subjects.set(whose, subject)
@@ -46,11 +58,15 @@ export class Logins {
       const leave = (): void => {
         clearTimeout(timer)
         gone.removeEventListener('abort', onGone)
-        subject.waiting.delete(turn)
+        subject.waiting.delete(waiting)
+        this.#forget(whose, subject)
       }
-      const turn = (): void => {
-        leave()
-        resolve(this.#admit(whose, subject))
+      const waiting = {
+        ...asker,
+        turn: () => {
+          resolve(this.#admit(whose, subject))
+          leave()
+        },
       }
       const onGone = (): void => {
         leave()
@@ -61,8 +77,14 @@ export class Logins {
         reject(tooManyLogins())
       }, WAIT_MS).unref()
       gone.addEventListener('abort', onGone, { once: true })
-      subject.waiting.add(turn)
+      subject.waiting.add(waiting)
     })
+  }
+
+  /** One of this user's that was away is back. */
+  back(whose: string): void {
+    const subject = this.#subjects.get(whose)
+    if (subject !== undefined && subject.logins < MAX_LOGINS) nextOf(subject)?.turn()
   }
 
   #admit(whose: string, subject: Subject): Login {
@@ -72,12 +94,21 @@ export class Logins {
       if (isOver) return
       isOver = true
       subject.logins--
-      const [next] = subject.waiting
-      if (next !== undefined) next()
-      else if (subject.logins === 0) this.#subjects.delete(whose)
+      const next = nextOf(subject)
+      if (next !== undefined) next.turn()
+      else this.#forget(whose, subject)
     }
     return { over }
   }
+
+  #forget(whose: string, { logins, waiting }: Subject): void {
+    if (logins + waiting.size === 0) this.#subjects.delete(whose)
+  }
+}
+
+function nextOf({ waiting }: Subject): Waiting | undefined {
+  for (const each of waiting) if (each.isAway?.() !== true) return each
+  return undefined
 }
 
 /** Ends `login` when the paused `socket` has closed, or shows or has lasted so long that its client is logged in. */

@@ -10,7 +10,7 @@ import type { TunnelStream } from '../protocol/stream/stream.ts'
 import { TokenBucket } from '../protocol/token-bucket.ts'
 import { dialTarget } from './dial.ts'
 import { greeted } from './greeting.ts'
-import { type Login, Logins, watchLogin } from './logins.ts'
+import { type Asker, type Login, Logins, watchLogin } from './logins.ts'
 import type { AgentLog } from './options.ts'
 import { OWN, type SourceAddresses } from './source-address.ts'
 
@@ -86,10 +86,10 @@ export class AgentStreams {
   }
 
   /** @throws {TunnelError} also TOO_MANY_CONNECTIONS where too many log in, this user's or everybody's */
-  async #dialSsh(ssh: Target, whose = OWN, gone: AbortSignal): Promise<Socket> {
+  async #dialSsh(ssh: Target, whose: string, asker: Asker): Promise<Socket> {
     let login: Login | undefined
     try {
-      if (this.#isSshServer()) login = await this.#logins.begin(whose, gone)
+      if (this.#isSshServer()) login = await this.#logins.begin(whose, asker)
       const socket = await dialTarget(ssh, this.#sources.addressFor(whose))
       await greeted(socket, ssh.authority)
       if (login !== undefined) watchLogin(socket, login)
@@ -108,9 +108,14 @@ export class AgentStreams {
       const wanted = parseTarget(target)
       if (wanted === undefined || !this.#allowed.has(wanted.authority)) throw notAllowed(target)
       const gone = new AbortController()
-      const join = new Join(stream, { closed: () => gone.abort() })
+      const whose = subject ?? OWN
+      const join = new Join(stream, {
+        closed: () => gone.abort(),
+        resumed: () => this.#logins.back(whose),
+      })
+      const asker = { gone: gone.signal, isAway: () => stream.suspended }
       const socket =
-        target === this.#ssh ? await this.#dialSsh(wanted, subject, gone.signal) : await dialTarget(wanted)
+        target === this.#ssh ? await this.#dialSsh(wanted, whose, asker) : await dialTarget(wanted)
       // It may have been given up while we dialled.
       if (join.over) {
         socket.destroy()

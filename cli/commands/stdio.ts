@@ -15,7 +15,7 @@ import { machineOfHost } from '../host-alias.ts'
 import { checkMachineOf } from '../machine-name.ts'
 import { narrate } from '../narrate.ts'
 import { standardInput, standardOutput } from '../standard-streams.ts'
-import { stopSignal } from '../stop.ts'
+import { signalStatus, stopSignal } from '../stop.ts'
 import { Notices } from '../terminal.ts'
 import { SSH_PATIENCE_MS, waitOut } from '../wait-out.ts'
 
@@ -81,13 +81,23 @@ export async function run(argv: string[]): Promise<number> {
   if (!isatty(0)) input.read(0)
   const carry = async (tunnel: TunnelService): Promise<number> => {
     const first = firstOf(input)
+    // The far side is told of whatever ends this, or it would keep the stream, and its place among the logins, for the
+    // resume window. With Ctrl-C two signals come at once: the terminal's, and that by which ssh ends its ProxyCommand.
+    const stopped = stopSignal({ hurry: () => {} })
+    const abort = new AbortController()
     const open = async () => {
       // One whose ssh has given up, and which could wait for minutes, stands in the way of those that have not.
       if (process.ppid !== parent) throw new TunnelError('ABORTED', 'ssh has gone', { hop: 'client' })
-      return tunnel.open({ ...request, ...(first && { first }) })
+      return tunnel.open({ ...request, signal: abort.signal, ...(first && { first }) })
     }
-    const stream = await waitOut(open, say, { patienceMs: SSH_PATIENCE_MS })
-    const stopped = stopSignal()
+    const opened = waitOut(open, say, { patienceMs: SSH_PATIENCE_MS })
+    const stream = await Promise.race([opened, stopped])
+    if (typeof stream === 'string') {
+      abort.abort()
+      // What it says of that nobody reads any more.
+      opened.catch(() => {})
+      return signalStatus(stream)
+    }
     if (isTerminal) narrate(tunnel, stream, machine, new Notices())
     // An SSH server that has ended listens no longer, and a person has no reason to type on. Other protocols half-close.
     const isWhole = target === undefined || isatty(0)
@@ -97,7 +107,6 @@ export async function run(argv: string[]): Promise<number> {
     })
     const ended = await Promise.race([join(stream, input, standardOutput(), isWhole), stopped])
     if (typeof ended === 'number') return ended
-    // The far side is told in either case, or it would keep the stream for the resume window.
     if (ended === 'SIGHUP') await endInOrder(stream)
     stream.destroy()
     return EXIT.ok

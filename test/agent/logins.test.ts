@@ -139,12 +139,33 @@ test('a login is over when sshd has sent more than it sends to whoever is not in
   assert.equal(new LoginWatch().feed(Buffer.alloc(9_000, 'x')), true)
 })
 
+test('a login is over with the answer that lets its client in, however little sshd says behind it', () => {
+  const clear = Buffer.concat([
+    Buffer.from('SSH-2.0-x\r\n'),
+    packet(20, 1_136),
+    packet(31, 452),
+    packet(21, 16),
+  ])
+  // As chacha20-poly1305, AES-GCM and AES-CTR with HMAC-SHA2-256 make it: the algorithms, SERVICE_ACCEPT, a refusal, success.
+  for (const [algorithms, accept, refusal, success] of [
+    [300, 44, 60, 28],
+    [308, 52, 68, 36],
+    [324, 68, 84, 52],
+  ] as const) {
+    const watch = new LoginWatch()
+    assert.equal(watch.feed(Buffer.concat([clear, Buffer.alloc(algorithms)])), false)
+    for (const byteCount of [accept, refusal, refusal])
+      assert.equal(watch.feed(Buffer.alloc(byteCount)), false)
+    assert.equal(watch.feed(Buffer.alloc(success)), true)
+  }
+})
+
 test('a login that is given up while it waits, or before, takes no place', async () => {
   const logins = new Logins()
-  const never = new AbortController().signal
+  const never = { gone: new AbortController().signal }
   const places = await Promise.all(Array.from({ length: 8 }, () => logins.begin('alice', never)))
   const gone = new AbortController()
-  const waits = logins.begin('alice', gone.signal)
+  const waits = logins.begin('alice', { gone: gone.signal })
   const next = logins.begin('alice', never)
   gone.abort()
   await assert.rejects(waits, { code: 'ABORTED' })
@@ -161,4 +182,22 @@ test('a login that is given up while it waits, or before, takes no place', async
   places[1]!.over()
   await until(() => isIn)
   await logins.begin('bob', never)
+})
+
+test('whoever is away when its turn comes lets others go first, and has the next turn when it is back', async () => {
+  const logins = new Logins()
+  const never = { gone: new AbortController().signal }
+  const places = await Promise.all(Array.from({ length: 8 }, () => logins.begin('alice', never)))
+  let isAway = true
+  let isIn = false
+  const away = logins.begin('alice', { ...never, isAway: () => isAway }).then(() => {
+    isIn = true
+  })
+  const next = logins.begin('alice', never)
+  places[0]!.over()
+  ;(await next).over()
+  assert.equal(isIn, false)
+  isAway = false
+  logins.back('alice')
+  await away
 })

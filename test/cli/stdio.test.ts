@@ -9,6 +9,8 @@ import { StreamDuplex } from '../../protocol/node/duplex.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { startProxy } from '../client/proxy.ts'
 import { run } from '../support/process.ts'
+import { drop, startProxy as startWholeProxy, until } from '../support/proxy.ts'
+import { requireSystem, startSshd } from '../support/sshd.ts'
 import { BUILT_CLI } from '../support/topology.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, startTunnel, tunnel } from './tunnel.ts'
@@ -140,4 +142,38 @@ test('what was compiled is kept for the next start, unless another could have wr
   await chmod(file, 0o666)
   await start()
   assert.notEqual(await inode(), second)
+})
+
+test('a tunnel stdio that is ended while it waits for its turn to log in takes no turn', {
+  skip: requireSystem('sshd'),
+}, async (t) => {
+  const proxy = await startWholeProxy(t)
+  await proxy.startAgent('home', 'alice', await startSshd(t))
+  const alice = await proxy.connect('alice')
+  const open = () => alice.open({ machine: 'home', kind: 'ssh' })
+  const held = await Promise.all(Array.from({ length: 8 }, open))
+  const states = async (): Promise<string> => {
+    const streams = (await (await proxy.api('alice', 'sessions')).json()) as { state: string }[]
+    return streams.flatMap(({ state }) => (state === 'open' ? [] : state)).join(' ')
+  }
+  const env = isolated(await tempFolder(t), { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: proxy.tokenOf('alice') })
+  const waiting = async () => {
+    const stdio = startTunnel(t, ['stdio', 'home'], { env, stdin: 'pipe' })
+    await until(async () => (await states()) === 'opening')
+    return stdio
+  }
+  // Ctrl-C ends ssh as well, which then hangs up.
+  for (const signals of [['SIGHUP'], ['SIGTERM'], ['SIGINT', 'SIGHUP']] as const) {
+    const stdio = await waiting()
+    for (const signal of signals) process.kill(stdio.pid, signal)
+    await stdio.exit
+    await until(async () => (await states()) === '')
+    assert.deepEqual([stdio.stdout, stdio.stderr], ['', ''])
+  }
+  const killed = await waiting()
+  killed.kill('SIGKILL')
+  await until(async () => (await states()) === 'suspended')
+  const next = open()
+  drop(held[0]!)
+  drop(await next)
 })
