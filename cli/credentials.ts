@@ -29,6 +29,8 @@ export interface Access {
   urls: [string, ...string[]]
   /** As it was given, or what gives a fresh one for each use; throws TOKEN_MISSING. */
   token: TokenProvider
+  /** Nobody gave a token: this computer's own is meant, where it has one. */
+  isTokenless: boolean
   /** What the token is got with, where that is a command. */
   tokenCommand?: readonly string[]
   profile?: string
@@ -100,12 +102,19 @@ function accessBy(
   const chosen = isComplete ? undefined : choose(given)
   const [first = DEFAULT_URL, ...more] = given.urls.length > 0 ? given.urls : (chosen?.context.urls ?? [])
   const way = chosen === undefined || !areOf([first, ...more], chosen.context) ? {} : chosen.context
-  const access: Access = { urls: [first, ...more], token: '', given: givenSettings(options, way, env) }
+  const access: Access = {
+    urls: [first, ...more],
+    token: '',
+    isTokenless: false,
+    given: givenSettings(options, way, env),
+  }
   const own = givenToken(options.token, env)
   const { tokenCommand } = chosen?.context ?? {}
   if (own === undefined && tokenCommand !== undefined && areOf(access.urls, chosen!.context))
     access.tokenCommand = tokenCommand
-  access.token = own ?? contextToken(access.urls, chosen) ?? (async () => signOwnToken(access.urls, env))
+  const token = own ?? contextToken(access.urls, chosen)
+  access.isTokenless = token === undefined
+  access.token = token ?? (async () => signOwnToken(access.urls, env))
   const profile = options.profile ?? (env.TUNNEL_PROFILE || chosen?.context.profile)
   if (profile !== undefined && !isProfile(profile)) throw new ConfigError([unknownProfile(profile)], 'client')
   if (profile !== undefined) access.profile = profile

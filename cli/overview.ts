@@ -14,13 +14,11 @@ const POINTERS: ReadonlyMap<string, string> = new Map([
   ['proxy', '`tunnel socks MACHINE` is a SOCKS proxy, and `tunnel server` starts the proxy itself'],
   ['curl', '`tunnel request http://MACHINE:PORT/path` makes one request'],
   ['run', '`tunnel exec MACHINE -- COMMAND` runs one command'],
-  ['login', 'there is no login: `tunnel use NAME --url URL --token-file FILE` keeps a token'],
   ['context', '`tunnel use` lists contexts, and chooses one'],
   ['contexts', '`tunnel use` lists contexts, and chooses one'],
   ['enroll', '`tunnel machines --enroll NAME` makes a code, and `tunnel agent enroll CODE` takes it'],
   ['watch', '`tunnel machines --watch` shows what is on line'],
   ['version', '`tunnel --version` tells it'],
-  ['diagnose', '`tunnel status` tells how the proxy is and what is on line'],
 ])
 
 /** `tunnel` with no command, or with one that there is not: help, version, suggestion. */

@@ -1,5 +1,6 @@
 import { type Definition, namesOf, optionsOf } from './definition.ts'
 import { UsageError } from './failure.ts'
+import { hostName, SUFFIX } from './host-alias.ts'
 
 /** The options of ssh(1) that take an argument; needed to tell the machine from an option's value. */
 const WITH_ARGUMENT = 'BbcDEeFIiJLlmOopQRSWw'
@@ -15,6 +16,12 @@ export const definition: Definition = {
     'tunnel ssh home',
     'tunnel ssh -L 8080:127.0.0.1:80 me@home',
     "tunnel ssh home 'tar cz documents' > documents.tar.gz",
+  ],
+  notes: [
+    `\
+A machine that another user shares is OWNER/NAME. ssh takes what stands before
+the last @ for the account, and scp what has a slash before its colon for a file
+of this computer: there it is NAME+OWNER.tunnel, with + for an @ in OWNER.`,
   ],
   arguments: [
     { name: '<machine>', does: 'its name, or user@ its name', values: 'machine' },
@@ -82,9 +89,18 @@ function wantsArgument(cluster: string): boolean {
 
 /** `[user@]MACHINE` or `ssh://[user@]MACHINE[:port]`, as ssh reads its destination. */
 function machineOf(destination: string): string {
-  const plain = destination.startsWith('ssh://') ? destination.slice(6).replace(/:\d+$/, '') : destination
-  return plain.slice(plain.lastIndexOf('@') + 1)
+  const isUri = destination.startsWith('ssh://')
+  const plain = isUri ? destination.slice(6).replace(/:\d+$/, '') : destination
+  const machine = plain.slice(plain.lastIndexOf('@') + 1)
+  if (!machine.includes('/')) return machine
+  const shared = plain.slice(plain.indexOf('@') + 1)
+  if (isUri || !SHARED.test(shared))
+    throw new UsageError(`ssh takes no such host as ${shared}: write ${hostName(shared)}${SUFFIX}`)
+  return machine
 }
+
+/** `owner/name` as ssh can take it: an @ would end an account's name, and | has a meaning for shells. */
+const SHARED = /^[^@|]+$/
 
 /** Splits a command line of `tunnel ssh` and finds the machine in it as ssh(1) would. */
 export function readSshArguments(argv: string[]): SshArguments {

@@ -1,14 +1,17 @@
 import { askToken } from '../../dial/token.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
-import { accessFrom } from '../credentials.ts'
+import { type Access, accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
-import { endHub } from '../warm/find.ts'
+import { endHub, endHubsAt } from '../warm/find.ts'
 import { commandPath, socketPath } from '../warm/place.ts'
 
 export const definition: Definition = {
   name: 'down',
-  does: 'Ends the link that `tunnel up` keeps. Sessions that use it go on over links of their own.',
+  does: [
+    'Ends the link that `tunnel up` keeps. Sessions that use it go on over links of their own. Where there is no token,',
+    'all that you keep to this proxy end, whoever they were made as.',
+  ].join(' '),
   examples: ['tunnel down', 'tunnel down --context work'],
 }
 
@@ -16,11 +19,19 @@ export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const flags = made.opts<CommonOptions>()
-  const { urls, token, tokenCommand } = accessFrom(flags)
-  const known = tokenCommand && (await endHub(commandPath(urls[0], tokenCommand)))
-  const pid = known ?? (await endHub(socketPath(urls[0], await askToken(token))))
-  const state = pid === undefined ? 'not up' : 'down'
-  const text = pid === undefined ? `not up: ${urls[0]}` : `down: ${urls[0]}`
-  process.stdout.write(`${flags.json === true ? JSON.stringify({ state, urls }) : text}\n`)
+  const access = accessFrom(flags)
+  const { urls } = access
+  const state = (await end(access)) ? 'down' : 'not up'
+  process.stdout.write(`${flags.json === true ? JSON.stringify({ state, urls }) : `${state}: ${urls[0]}`}\n`)
   return EXIT.ok
+}
+
+/** Whether there was anything to end. */
+async function end({ urls: [url], token, tokenCommand, isTokenless }: Access): Promise<boolean> {
+  const known = tokenCommand && (await endHub(commandPath(url, tokenCommand)))
+  if (known !== undefined) return true
+  // A token that is gone, or that each command signs for itself, does not say which link is meant.
+  const given = isTokenless ? undefined : await askToken(token).catch(() => undefined)
+  if (given === undefined) return (await endHubsAt(url)).length > 0
+  return (await endHub(socketPath(url, given))) !== undefined
 }

@@ -8,7 +8,8 @@ import { refused } from '../contexts/client-file.ts'
 import { type Access, accessFrom, DEFAULT_URL, isLoopback } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
-import { checkMachine } from '../machine-name.ts'
+import { hostName } from '../host-alias.ts'
+import { checkMachineOf } from '../machine-name.ts'
 import { updateFile } from '../replace-file.ts'
 import { type Destination, joined, lineOfHost, machinesIn, section, split } from '../ssh-config/section.ts'
 
@@ -36,7 +37,7 @@ export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const flags = made.opts<SshConfigFlags>()
-  for (const machine of made.args) checkMachine(machine)
+  for (const machine of made.args) checkMachineOf(machine)
   const machines = [...new Set(made.args)]
   return flags.write === true ? write(flags, machines) : print(flags, machines)
 }
@@ -75,7 +76,7 @@ async function write(flags: CommonOptions, named: readonly string[]): Promise<nu
         `${file}: of the two marks of \`tunnel ssh-config\` one is missing, or stands there twice`,
       )
     const [url] = access.urls
-    const own = (machine: string) => lineOfHost(parts.before + parts.after, machine)
+    const own = (machine: string) => lineOfHost(parts.before + parts.after, hostName(machine))
     const isFree = (machine: string): boolean => {
       if (own(machine) === undefined) return true
       notes.push(
@@ -85,7 +86,7 @@ async function write(flags: CommonOptions, named: readonly string[]): Promise<nu
     }
     for (const machine of named) {
       if (own(machine) !== undefined)
-        notes.push(`line ${own(machine)} of ${file} has a ${machine}, and comes first`)
+        notes.push(`line ${own(machine)} of ${file} has a ${hostName(machine)}, and comes first`)
     }
     const former = machinesIn(parts.ours, url)
     machines =
@@ -104,9 +105,10 @@ async function write(flags: CommonOptions, named: readonly string[]): Promise<nu
 }
 
 function told(file: string, changed: boolean, machines: readonly string[], { urls }: Access): string {
-  const names = [...machines, 'MACHINE.tunnel'].join(', ')
+  const hosts = machines.map(hostName)
+  const names = [...hosts, 'MACHINE.tunnel'].join(', ')
   const what = changed ? `${file} is written` : `${file} is as it should be already`
-  return `${what}: ${names} by ${urls[0]}; try \`ssh ${machines[0] ?? 'home.tunnel'}\``
+  return `${what}: ${names} by ${urls[0]}; try \`ssh ${hosts[0] ?? 'home.tunnel'}\``
 }
 
 /** What a proxy lists must not stand for another host, such as `github.com`, unless the person named it. */

@@ -5,7 +5,7 @@ import { accessFrom } from '../credentials.ts'
 import { EXIT } from '../failure.ts'
 import { findProgram } from '../find-program.ts'
 import { ALIVE_COUNT, hostAlias, hostOf, machineOfHost } from '../host-alias.ts'
-import { checkMachine } from '../machine-name.ts'
+import { checkMachineOf } from '../machine-name.ts'
 import { environmentOf } from '../reach.ts'
 import { proxyCommand } from '../self.ts'
 import { definition, readSshArguments, type SshArguments } from '../ssh-arguments.ts'
@@ -43,7 +43,7 @@ export async function run(argv: string[]): Promise<number> {
   const access = accessFrom(given)
   if (given.machine === undefined) return runSsh(given.passOn, {})
   const machine = machineOfHost(given.machine)
-  checkMachine(machine)
+  checkMachineOf(machine)
   // By environment and not by argument: what ssh starts is visible to everybody on this machine.
   const env: NodeJS.ProcessEnv = {
     ...environmentOf(access.given, process.env),

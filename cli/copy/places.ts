@@ -1,5 +1,6 @@
 import { UsageError } from '../failure.ts'
-import { checkMachine } from '../machine-name.ts'
+import { hostName, machineOfHost, SUFFIX } from '../host-alias.ts'
+import { checkMachineOf } from '../machine-name.ts'
 
 /** What `tunnel cp` was asked to copy, and which way. */
 export interface Places {
@@ -14,12 +15,13 @@ function farPlace(word: string): { machine: string; path: string } | undefined {
   const colon = word.indexOf(':')
   const slash = word.indexOf('/')
   if (colon <= 0 || (slash !== -1 && slash < colon)) return undefined
-  const machine = word.slice(0, colon)
-  if (machine.includes('@'))
+  const host = word.slice(0, colon)
+  if (host.includes('@'))
     throw new UsageError(
-      `leave out "${machine.slice(0, machine.indexOf('@') + 1)}": files are copied as the user of the machine's agent`,
+      `leave out "${host.slice(0, host.indexOf('@') + 1)}": files are copied as the user of the machine's agent`,
     )
-  checkMachine(machine)
+  const machine = machineOfHost(host)
+  checkMachineOf(machine)
   return { machine, path: word.slice(colon + 1) }
 }
 
@@ -41,7 +43,9 @@ export function placesOf(words: readonly string[]): Places {
     return { machine: farTarget.machine, direction: 'to machine', sources, target: farTarget.path }
   const [machine] = machines
   if (machine === undefined && machines.size === 1)
-    throw new UsageError('neither side is a machine: write MACHINE:path for the one that is (or use cp)')
+    throw new UsageError(
+      `neither side is a machine: ${sharedOf(words) ?? 'write MACHINE:path for the one that is (or use cp)'}`,
+    )
   if (machines.size > 1 || machine === undefined)
     throw new UsageError('all sources have to be on one machine, or all on this computer')
   return {
@@ -50,4 +54,12 @@ export function placesOf(words: readonly string[]): Places {
     sources: far.map((place) => place?.path ?? ''),
     target: last,
   }
+}
+
+/** What was meant where a path of this computer looks like one on a machine that somebody shares. */
+function sharedOf(words: readonly string[]): string | undefined {
+  const [, shared, path] =
+    words.map((word) => /^([^:/]+\/[^:/]+):(.*)$/.exec(word)).find((found) => found !== null) ?? []
+  if (shared === undefined) return undefined
+  return `${shared}:${path} is a path of this computer, as in scp; ${shared} of another user is ${hostName(shared)}${SUFFIX}:${path}`
 }

@@ -1,7 +1,7 @@
 import { parseTarget } from '../../protocol/codec/target.ts'
 import { UsageError } from '../failure.ts'
 import { machineOfHost } from '../host-alias.ts'
-import { checkMachine } from '../machine-name.ts'
+import { checkMachineOf } from '../machine-name.ts'
 import { type LocalAddress, parseLocalAddress } from './local-address.ts'
 
 /** One local address, and where its connections go. */
@@ -14,8 +14,9 @@ export interface Forward {
 
 const FORM = '[BIND:]PORT:MACHINE:HOST:PORT'
 /** From the end: a local socket's path may hold colons. */
-const FIELDS = /^(?<local>.+):(?<machine>[^:[\]/]+):(?<target>(?:\[[^\]]+\]|[^:[\]/]+):\d{1,5})$/
-const REMOTE_SOCKET = /^(?<local>.+):(?<machine>[^:[\]/]+):(?<path>\/[^:]*)$/
+const FIELDS =
+  /^(?<local>.+):(?<machine>(?:[^:[\]/]+\/)?[^:[\]/]+):(?<target>(?:\[[^\]]+\]|[^:[\]/]+):\d{1,5})$/
+const REMOTE_SOCKET = /^(?<local>.+):(?<machine>(?:[^:[\]/]+\/)?[^:[\]/]+):(?<path>\/[^:]*)$/
 
 /** Reads what `ssh -L` has, with the machine before the host. @throws {UsageError} */
 export function parseForward(text: string): Forward {
@@ -29,7 +30,7 @@ export function parseForward(text: string): Forward {
   const { local, machine: host = '', target: written = '' } = FIELDS.exec(text)?.groups ?? {}
   if (local === undefined) throw new UsageError(`"${text}" is not a forward: it must look like ${FORM}`)
   const machine = machineOfHost(host)
-  checkMachine(machine)
+  checkMachineOf(machine)
   const target = parseTarget(written)?.authority
   if (target === undefined) throw new UsageError(`"${written}" in "${text}" is not a valid HOST:PORT`)
   const listen = parseLocalAddress(local)

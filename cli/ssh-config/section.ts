@@ -1,4 +1,4 @@
-import { ALIVE_COUNT, aliasTail, hostAlias, hostOf, SUFFIX } from '../host-alias.ts'
+import { ALIVE_COUNT, aliasTail, hostAlias, hostName, hostOf, SUFFIX } from '../host-alias.ts'
 import { proxyCommand } from '../self.ts'
 
 const BEGIN = '# >>> tunnel ssh-config >>>'
@@ -21,9 +21,10 @@ export interface Destination {
 function hostSection(machine: string, { urls: [url], options, context }: Destination): string {
   const host = hostOf(machine)
   const alias = hostAlias(machine, url)
+  const name = hostName(machine)
   return [
     `# ${machine} at ${url}`,
-    `Host ${[machine, ...ends(context).map((end) => machine + end)].join(' ')}`,
+    `Host ${[name, ...ends(context).map((end) => name + end)].join(' ')}`,
     // As well, so that a ControlPath or a section for a real host of that name is not shared.
     `  HostName ${alias}`,
     `  HostKeyAlias ${alias}`,

@@ -1,9 +1,12 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
+import { addressOf } from '../../dial/addresses.ts'
 import { PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
 import { Link } from '../../protocol/link/link.ts'
 import { localTransport } from '../../protocol/node/local-transport.ts'
 import { connectLocal } from './dial.ts'
+import { askHubStatus } from './hub-status.ts'
+import { socketPaths } from './place.ts'
 
 /** How long a hub has to say who it is, in ms. */
 const HELLO_MS = 5_000
@@ -23,6 +26,15 @@ export async function endHub(path: string): Promise<number | undefined> {
   process.kill(hub.pid, 'SIGTERM')
   await closed
   return hub.pid
+}
+
+/** Ends all that this person keeps to the proxy at `url`, with whichever tokens. Answers with their processes. */
+export async function endHubsAt(url: string): Promise<number[]> {
+  const { link } = addressOf(url)
+  const ended = socketPaths().map(async (path) =>
+    (await askHubStatus(path))?.url === link ? endHub(path) : undefined,
+  )
+  return (await Promise.all(ended)).filter((pid) => pid !== undefined)
 }
 
 /** What a hub says of itself. @param leave end the connection at once */

@@ -9,6 +9,8 @@ import { isOwn } from './place.ts'
 /** What `tunnel up` says of the link that it keeps. */
 export interface HubStatus {
   pid: number
+  /** The proxy's address, as a link to it is dialled. */
+  url: string
   /** `reconnecting`: it has lost its link, and dials. */
   state: 'connected' | 'reconnecting'
   /** Since when, ISO 8601. */
@@ -25,7 +27,7 @@ export interface HubStatus {
 }
 
 /** What a hub knows besides its link. Times in epoch ms. */
-interface HubFacts extends Pick<HubStatus, 'programs' | 'streams'> {
+interface HubFacts extends Pick<HubStatus, 'url' | 'programs' | 'streams'> {
   linkedAtMs: number
   /** @default never */
   lostAtMs: number | undefined
@@ -33,11 +35,12 @@ interface HubFacts extends Pick<HubStatus, 'programs' | 'streams'> {
 
 export function statusOf(
   link: Link | undefined,
-  { linkedAtMs, lostAtMs = Number.NEGATIVE_INFINITY, programs, streams }: HubFacts,
+  { url, linkedAtMs, lostAtMs = Number.NEGATIVE_INFINITY, programs, streams }: HubFacts,
 ): HubStatus {
   const measured = { online: link !== undefined, rttMs: link?.rttMs ?? 0, jitterMs: 0 }
   return {
     pid: process.pid,
+    url,
     state: link === undefined ? 'reconnecting' : 'connected',
     since: new Date(link === undefined ? lostAtMs : linkedAtMs).toISOString(),
     transport: link?.transport ?? null,

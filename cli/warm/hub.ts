@@ -133,7 +133,8 @@ export class Hub {
    */
   async start(): Promise<void> {
     await this.#connection.connect()
-    const { path } = this.#options
+    const { path, urls } = this.#options
+    const [url = ''] = addressesOf(urls).map(({ link }) => link)
     // The caller has found that nobody listens there.
     rmSync(path, { force: true })
     const mask = process.umask(0o177)
@@ -141,6 +142,7 @@ export class Hub {
       this.#server.listen(path)
       this.#statusServer = serveStatus(path, () =>
         statusOf(this.#connection.link, {
+          url,
           linkedAtMs: this.#linkedAtMs,
           lostAtMs: this.#lostAtMs,
           programs: this.#links.size,

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { lstatSync } from 'node:fs'
+import { lstatSync, readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { addressOf } from '../../dial/addresses.ts'
@@ -11,6 +11,9 @@ export const WELCOME = Buffer.from([1])
 
 /** Claims of a token by which the proxy decides what it may do: programs that share a link have the same. */
 const CLAIMS = ['iss', 'sub', 'tier', 'roles'] as const
+
+/** Names that are no other name of a socket. */
+const SOCKET = /^[0-9a-f]{16}\.sock$/
 
 /** The folder of this user's sockets, which no other user may enter. */
 function folder(env: NodeJS.ProcessEnv): string {
@@ -36,6 +39,15 @@ export function commandPath(
   env: NodeJS.ProcessEnv = process.env,
 ): string {
   return named(env, [addressOf(url).link, command], 'command-')
+}
+
+/** Every place where `tunnel up` listens, or has listened. */
+export function socketPaths(env: NodeJS.ProcessEnv = process.env): string[] {
+  const dir = folder(env)
+  if (!isOwnFolder(dir)) return []
+  return readdirSync(dir)
+    .filter((name) => SOCKET.test(name))
+    .map((name) => join(dir, name))
 }
 
 function named(env: NodeJS.ProcessEnv, key: unknown, prefix = ''): string {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { sshArguments } from '../../cli/commands/ssh.ts'
 import { UsageError } from '../../cli/failure.ts'
-import { hostOf, machineOfHost } from '../../cli/host-alias.ts'
+import { hostName, hostOf, machineOfHost } from '../../cli/host-alias.ts'
 import { readSshArguments } from '../../cli/ssh-arguments.ts'
 
 const machineOf = (line: string) => readSshArguments(line.split(' ')).machine
@@ -22,6 +22,20 @@ test('the machine is found behind any of ssh options, with arguments apart or at
     'a@b@home',
   ]
   for (const line of lines) assert.equal(machineOf(line), 'home', line)
+})
+
+test("another user's machine is OWNER/NAME, where ssh can be told so", () => {
+  for (const line of ['al/home', 'me@al/home', '-l me al.2~x/home ls'])
+    assert.match(machineOf(line)!, /^al.*\/home$/)
+  for (const [line, host] of [
+    ['ssh://me@al/home', 'home+al.tunnel'],
+    ['me@al@x.org/home', 'home+al+x.org.tunnel'],
+    ['auth0|Aa/home', 'home+auth0=7c=41a.tunnel'],
+  ] as const)
+    assert.throws(
+      () => machineOf(line),
+      (error) => error instanceof UsageError && error.message.endsWith(`: write ${host}`),
+    )
 })
 
 test('options of ours come first, and what follows is passed on untouched', () => {
@@ -67,6 +81,15 @@ test('the host key is filed under a name that no real host has, another for each
 test('a name with the suffix leads to the machine, whatever the machine is called', () => {
   for (const machine of ['home', 'home.tunnel']) assert.equal(machineOfHost(hostOf(machine)), machine)
   assert.equal(machineOfHost('home.tunnel'), 'home')
+  const owners = ['al', 'al@x.org', 'al=2bx.org', 'al+x.org', 'auth0|Aa', 'auth0|aa', 'u:1~-_']
+  const hosts = owners.map((owner) => `${hostName(`${owner}/home`)}.tunnel`)
+  assert.deepEqual(
+    hosts.map((host) => machineOfHost(host)),
+    owners.map((owner) => `${owner}/home`),
+  )
+  assert.equal(new Set(hosts.map((host) => host.toLowerCase())).size, owners.length)
+  assert.equal(machineOfHost('home+al.work.tunnel', 'work'), 'al/home')
+  assert.equal(hostOf('al/home'), 'al/home')
 })
 
 test('ssh is more patient than an outage, unless its patience was given', () => {

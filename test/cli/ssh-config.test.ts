@@ -171,9 +171,14 @@ test('where the proxy cannot be asked, printing goes on, and writing changes not
   const written = await tunnel(['ssh-config', '--write'], { env })
   assert.equal(written.code, 4, written.stderr)
   assert.deepEqual(readdirSync(home).includes('.ssh'), false)
-  const named = await tunnel(['ssh-config', '--write', 'nas'], { env })
+  const named = await tunnel(['ssh-config', '--write', 'nas', 'al@x.org/home'], { env })
   assert.equal(named.code, 0, named.stderr)
-  assert.match(readFileSync(join(home, '.ssh', 'config'), 'utf8'), /^Host nas nas\.tunnel$/m)
+  const config = readFileSync(join(home, '.ssh', 'config'), 'utf8')
+  assert.match(config, /^Host nas nas\.tunnel$/m)
+  assert.match(
+    config,
+    /^Host home\+al\+x\.org home\+al\+x\.org\.tunnel\n {2}HostName home\+al\+x\.org\.tunnel\.localhost-1\.tunnel\n(?: .*\n)* .* stdio .* al@x\.org\/home$/m,
+  )
 })
 
 test('a configuration that is a link stays one', async (t) => {

@@ -55,6 +55,8 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['cp --token t me@home:a b', /leave out "me@"/],
   ['cp --token t HOME:a b', /"HOME" is not a valid machine name/],
   ['cp --token t ./home:a /x:y', /neither side is a machine/],
+  ['cp --token t al@x/home:a b', /al@x\/home of another user is home\+al\+x\.tunnel:a/],
+  ['ssh me@al@x/home', /write home\+al\+x\.tunnel/],
   ['shell --token t HOME', /"HOME" is not a valid machine name/],
   ['stdio --token t HOME', /"HOME" is not a valid machine name/],
   ['machines --token t --forget ..', /"\.\." is not a valid machine name/],

@@ -61,7 +61,8 @@ test('what `tunnel up` keeps carries other commands, and when it ends their stre
   await stdio.line('one')
   assert.equal(clientLinks(proxy), 1)
   const status = async () => JSON.parse((await tunnel(['status', '--json'], { env })).stdout).up
-  const { rttMs, since, ...rest } = await status()
+  const { rttMs, since, url, ...rest } = await status()
+  assert.equal(url, `${proxy.url.replace('http', 'ws')}/api/tunnel/connect`)
   assert.ok(rttMs > 0 && Date.parse(since) <= Date.now(), `${rttMs} ${since}`)
   const held = { programs: 1, streams: 1 }
   assert.deepEqual(rest, { pid, state: 'connected', transport: 'websocket', quality: rest.quality, ...held })
@@ -95,6 +96,25 @@ test('over a link that is there a token command is not run, and without it, it i
   assert.equal(runs(), before)
   assert.equal((await tunnel(words, { env: bare, input: 'without\n' })).stdout, 'without\n')
   assert.equal(runs(), before + 1)
+  assert.deepEqual(socketsOf(folder), [])
+})
+
+test('`tunnel down` finds the link without the token that it was made with, and leaves that of another token', async (t) => {
+  const { proxies, env, folder } = await scene(t)
+  const { TUNNEL_TOKEN: alices, ...bare } = env
+  const bobs = { ...env, TUNNEL_TOKEN: proxies[0]!.tokenOf('bob') }
+  for (const each of [env, bobs]) assert.equal((await tunnel(['up'], { env: each })).code, 0)
+  assert.match(
+    (await tunnel(['down'], { env: { ...bare, TUNNEL_URL: 'http://127.0.0.1:1' } })).stdout,
+    /^not up: /,
+  )
+  assert.match((await tunnel(['down'], { env: bobs })).stdout, /^down: /)
+  assert.match((await tunnel(['down'], { env: bobs })).stdout, /^not up: /)
+  assert.equal(socketsOf(folder).length, 1)
+  const gone = { ...bare, TUNNEL_TOKEN_FILE: join(folder, 'gone') }
+  assert.match((await tunnel(['down'], { env: gone })).stdout, /^down: /)
+  assert.equal((await tunnel(['up', '--token', alices!], { env: bare })).code, 0)
+  assert.match((await tunnel(['down'], { env: bare })).stdout, /^down: /)
   assert.deepEqual(socketsOf(folder), [])
 })
 

@@ -149,4 +149,11 @@ test('the nearest name is found, and a far one is not offered', () => {
   assert.equal(nearest('heartbeat.interval', names), 'heartbeat.intervalMs')
   assert.equal(nearest('hartbeat.timeoutms', names), 'heartbeat.timeoutMs')
   assert.equal(nearest('banana', names), undefined)
+  const machines = ['home', 'nas', 'office']
+  for (const slip of ['hoem', 'hme', 'homee', 'Home', 'hone', 'hom'])
+    assert.equal(nearest(slip, machines), 'home', slip)
+  for (const slip of ['offcie', 'ofice', 'offise', 'oficce'])
+    assert.equal(nearest(slip, machines), 'office', slip)
+  for (const other of ['nope', 'some-', 'hat', 'x', 'work', 'nest'])
+    assert.equal(nearest(other, machines), undefined, other)
 })

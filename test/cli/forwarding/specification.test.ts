@@ -19,6 +19,9 @@ test('a forward is written as ssh -L has it, with the machine before the host', 
     ['80:home:[::1]:443', tcp(undefined, 80), 'home', '[::1]:443'],
     ['/run/a:b/x.sock:home:h:80', unix('/run/a:b/x.sock'), 'home', 'h:80'],
     ['./x:home:h:80', unix('./x'), 'home', 'h:80'],
+    ['80:al@x.org/home:h:80', tcp(undefined, 80), 'al@x.org/home', 'h:80'],
+    ['/a/b:al/home:h:80', unix('/a/b'), 'al/home', 'h:80'],
+    ['80:home+al.tunnel:h:80', tcp(undefined, 80), 'al/home', 'h:80'],
   ]
   for (const [text, listen, machine, target] of forms)
     assert.deepEqual(parseForward(text), { listen, machine, target }, text)
