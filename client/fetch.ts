@@ -1,10 +1,12 @@
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { HeaderList, Priority } from '../protocol/codec/heads.ts'
-import { targetOf } from './forward-request.ts'
 import { headerList, withIdempotencyKey } from './headers.ts'
 import { MAX_RIDING_BYTES } from './opening.ts'
-import { type HttpHop, MAX_REDIRECTS, redirected } from './redirect.ts'
-import { type HttpAnswer, type HttpRequest, type RequestPath, sendRequest } from './request.ts'
+import { loaded } from './part.ts'
+import type { HttpHop } from './redirect.ts'
+import type { HttpAnswer, HttpRequest, RequestPath } from './request.ts'
+import { sendRequest } from './sending.ts'
+import { targetOf } from './target.ts'
 import { type BodyLike, inMemory, isBlob } from './upload.ts'
 
 /** `fetch`'s own, and what a tunnel adds. */
@@ -25,6 +27,10 @@ export type FetchInit = Omit<RequestInit, 'priority'> & {
   target?: string
 }
 
+/** As browsers and undici: the Fetch standard, section 4.4. */
+const MAX_REDIRECTS = 20
+/** The Fetch standard, section 2.2.6. */
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 /** The Fetch standard, section 2.2.3. */
 const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([101, 103, 204, 205, 304])
 /** What a Response takes as its statusText (RFC 9112, section 4). */
@@ -43,8 +49,7 @@ export async function tunnelFetch(
 ): Promise<Response> {
   const { priority, idempotent, timeoutMs = defaultTimeoutMs, target, ...standard } = init
   if (standard.body instanceof FormData) {
-    // Loaded with the first form: pages pay for each byte.
-    const { formBlob } = await import('./form-data.ts')
+    const { formBlob } = await loaded(import('./form-data.ts'))
     standard.body = formBlob(standard.body)
   }
   const request = new Request(input, { ...standard, duplex: 'half' } as RequestInit)
@@ -71,7 +76,7 @@ export async function tunnelFetch(
         timeoutMs,
       }
       const answer = await sendRequest(path, wire, (head) => head)
-      const next = request.redirect === 'manual' ? undefined : redirected(hop, answer.head)
+      const next = request.redirect === 'manual' ? undefined : await nextHop(hop, answer)
       if (next === undefined) {
         const response = responseOf(answer, hop, redirects > 0, signal)
         return request.integrity === '' ? response : await intact(response, request.integrity)
@@ -127,6 +132,18 @@ function addressOf(
   return { machine: url.hostname, target: targetOf(port, target), path: url.pathname + url.search }
 }
 
+/** Where an answer sends the client; undefined where it is the caller's. */
+async function nextHop(hop: HttpHop, { head, reset }: HttpAnswer): Promise<HttpHop | undefined> {
+  if (!REDIRECTS.has(head.status)) return undefined
+  try {
+    const { redirected } = await loaded(import('./redirect.ts'))
+    return redirected(hop, head)
+  } catch (error) {
+    reset(error as TunnelError)
+    throw error
+  }
+}
+
 function responseOf(
   answer: HttpAnswer,
   { url, method }: HttpHop,
@@ -163,7 +180,7 @@ function responseOf(
 /** The response again, once its whole body has been read and found to be what was asked for. */
 async function intact(response: Response, integrity: string): Promise<Response> {
   const bytes = new Uint8Array(await response.arrayBuffer())
-  const { checkIntegrity } = await import('./integrity.ts')
+  const { checkIntegrity } = await loaded(import('./integrity.ts'))
   await checkIntegrity(integrity, bytes)
   const { status, statusText, headers, url, redirected } = response
   const checked = new Response(response.body === null ? null : bytes, { statusText, headers })

@@ -1,8 +1,8 @@
-import { TunnelError } from '../protocol/codec/errors.ts'
 import { PRIORITIES, type Priority } from '../protocol/codec/heads.ts'
-import { ForwardResponse } from './forward-response.ts'
 import { type HeadersLike, headerList, withIdempotencyKey } from './headers.ts'
-import type { HttpAnswer, HttpRequest } from './request.ts'
+import { configInvalid } from './queue/errors.ts'
+import type { HttpRequest } from './request.ts'
+import { targetOf } from './target.ts'
 import type { BodyLike } from './upload.ts'
 
 /** A request whose answer is wanted whole, in memory. */
@@ -40,34 +40,19 @@ export interface ForwardRequest {
   maxBodyBytes?: number
 }
 
-export const MAX_BODY_BYTES = 67_108_864
-
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 /** RFC 9112, section 3.2: what may stand in a request line. */
 const PATH = /^\/[\x21-\x7e]*$/
 
-function invalid(what: string): TunnelError {
-  return new TunnelError('CONFIG_INVALID', what, { hop: 'client' })
-}
-
-/** `127.0.0.1:PORT`, or the target that was given. @throws {TunnelError} CONFIG_INVALID */
-export function targetOf(port: number | undefined, target: string | undefined): string {
-  if (target !== undefined) return target
-  const chosen = port ?? 80
-  if (!Number.isInteger(chosen) || chosen < 1 || chosen > 65_535)
-    throw invalid(`port = ${chosen}: a port is a number from 1 to 65535`)
-  return `127.0.0.1:${chosen}`
-}
-
 /** In the terms of the wire. @throws {TunnelError} CONFIG_INVALID */
 export function httpRequestOf(request: ForwardRequest, defaultTimeoutMs: number, id: string): HttpRequest {
   const { machine, method = 'GET', path = '/', priority, idempotent, body } = request
-  if (!METHOD.test(method)) throw invalid(`method = ${JSON.stringify(method)}: is not a valid method`)
+  if (!METHOD.test(method)) throw configInvalid(`method = ${JSON.stringify(method)}: is not a valid method`)
   if (!PATH.test(path))
-    throw invalid(`path = ${JSON.stringify(path).slice(0, 80)}: a path begins with / and has no spaces`)
+    throw configInvalid(`path = ${JSON.stringify(path).slice(0, 80)}: a path begins with / and has no spaces`)
   if (priority !== undefined && !PRIORITIES.includes(priority))
-    throw invalid(`priority = ${JSON.stringify(priority)}: is high, normal or low`)
-  if (isUsedUp(body)) throw invalid('body: it has been read already')
+    throw configInvalid(`priority = ${JSON.stringify(priority)}: is high, normal or low`)
+  if (isUsedUp(body)) throw configInvalid('body: it has been read already')
   const headers = headerList(request.headers)
   return {
     machine,
@@ -86,19 +71,10 @@ export function httpRequestOf(request: ForwardRequest, defaultTimeoutMs: number,
 
 function expiresInMs(at: Date | number): number {
   const ms = Number(at) - Date.now()
-  if (Number.isNaN(ms)) throw invalid('expiresAt: is not a time')
+  if (Number.isNaN(ms)) throw configInvalid('expiresAt: is not a time')
   return Math.max(0, ms)
 }
 
 function isUsedUp(body: BodyLike | undefined): boolean {
   return body instanceof ReadableStream && body.locked
-}
-
-/** Makes a whole answer of what comes. */
-export function takeWhole(maxBodyBytes = MAX_BODY_BYTES): (answer: HttpAnswer) => Promise<ForwardResponse> {
-  const tooLarge = () =>
-    new TunnelError('ABORTED', `the answer has more than ${maxBodyBytes} bytes; fetch() streams it`, {
-      hop: 'client',
-    })
-  return async ({ head, body }) => new ForwardResponse(head, await body.collect(maxBodyBytes, tooLarge))
 }

@@ -1,4 +1,9 @@
+import { TunnelError } from '../protocol/codec/errors.ts'
 import type { HeaderList, HttpResponseHead } from '../protocol/codec/heads.ts'
+import type { HttpAnswer } from './request.ts'
+
+/** What a whole answer may have at most, unless its request says another thing. */
+export const MAX_BODY_BYTES = 67_108_864
 
 /** A whole answer. */
 export class ForwardResponse {
@@ -34,4 +39,13 @@ export class ForwardResponse {
   json(): unknown {
     return JSON.parse(this.text()) as unknown
   }
+}
+
+/** Makes a whole answer of what comes. */
+export function takeWhole(maxBodyBytes = MAX_BODY_BYTES): (answer: HttpAnswer) => Promise<ForwardResponse> {
+  const tooLarge = () =>
+    new TunnelError('ABORTED', `the answer has more than ${maxBodyBytes} bytes; fetch() streams it`, {
+      hop: 'client',
+    })
+  return async ({ head, body }) => new ForwardResponse(head, await body.collect(maxBodyBytes, tooLarge))
 }

@@ -1,9 +1,6 @@
 import type { HeaderList, HttpResponseHead } from '../protocol/codec/heads.ts'
 import { type BodyLike, knownSize } from './upload.ts'
 
-/** As browsers and undici: the Fetch standard, section 4.4. */
-export const MAX_REDIRECTS = 20
-
 export interface HttpHop {
   url: URL
   method: string
@@ -11,7 +8,6 @@ export interface HttpHop {
   body: BodyLike | undefined
 }
 
-const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 const LOOPBACK: ReadonlySet<string> = new Set(['127.0.0.1', 'localhost', '[::1]'])
 const BODY_HEADERS: ReadonlySet<string> = new Set([
   'content-encoding',
@@ -25,13 +21,12 @@ const BODY_HEADERS: ReadonlySet<string> = new Set([
 const CREDENTIALS: ReadonlySet<string> = new Set(['authorization', 'cookie', 'proxy-authorization'])
 
 /**
- * Where an answer sends the client, by the Fetch standard; undefined where it is to be given to the caller as it is:
- * no redirect, one that leaves the machine (a tunnel does not reach the world), or one that needs a body that is used up.
+ * Where a redirect sends the client, by the Fetch standard; undefined where it is to be given to the caller as it is: it
+ * names no place, leaves the machine (a tunnel does not reach the world), or needs a body that is used up.
  */
 export function redirected(hop: HttpHop, { status, headers }: HttpResponseHead): HttpHop | undefined {
   const location = headers.find(([name]) => name.toLowerCase() === 'location')?.[1]
-  if (!REDIRECTS.has(status) || location === undefined || !URL.canParse(location, hop.url.href))
-    return undefined
+  if (location === undefined || !URL.canParse(location, hop.url.href)) return undefined
   const url = new URL(location, hop.url)
   // The service knows itself as 127.0.0.1; the caller knows it by the machine's name.
   if (LOOPBACK.has(url.hostname)) url.hostname = hop.url.hostname

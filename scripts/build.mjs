@@ -129,9 +129,9 @@ async function bundleCode() {
   quick.write()
   mkdirSync(join(dist, 'browser'), { recursive: true })
   for (const { path, contents } of browser.files) writeFileSync(path, contents)
-  const { page, storage } = browser.gzipped
+  const { page, storage, whole: inOne } = browser.gzipped
   console.log(
-    `dist/browser/tunnel-client.js: ${page} bytes gzipped; with the queue on disk ${page + storage}`,
+    `dist/browser/tunnel-client.js: ${page} bytes gzipped, with the queue on disk ${page + storage}; tunnel-client-whole.js: ${inOne}`,
   )
   const packages = new Set([...whole.packages, ...quick.packages, ...browser.packages])
   writeFileSync(join(dist, 'THIRD-PARTY-LICENSES'), [...packages].map(licenseOf).join('\n'))

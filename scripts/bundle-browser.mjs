@@ -1,4 +1,5 @@
-// Bundles the client for browsers: one ES module for a page, and parts that it loads when they are used for the first time.
+// Bundles the client for browsers: an ES module for a page, with parts that it loads when they are used for the first time;
+// and all of it in one file.
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -9,13 +10,16 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const PROFILES = join(root, 'config', 'profiles')
 /** Of a rule in the schema, what a page checks. */
 const CHECKED = ['type', 'minimum', 'maximum']
-/** What a page has in place of modules for programs; each has the same interface. */
+/** What a page has in place of modules for programs; each has the same interface. One may load what it stands for. */
 const IN_PAGES = new Map([
+  ['client/queue/forwarding.ts', 'client/web/forwarding.ts'],
   ['protocol/link/requests.ts', 'protocol/web/requests.ts'],
   ['protocol/link/connection-failure.ts', 'protocol/web/connection-failure.ts'],
   ['protocol/codec/suggestions.ts', 'protocol/web/suggestions.ts'],
 ])
 const ENTRY = 'client/web/index.ts'
+/** All in one file. */
+const WHOLE = 'tunnel-client-whole'
 
 /**
  * @param {object} options
@@ -23,19 +27,18 @@ const ENTRY = 'client/web/index.ts'
  * @param {object} options.schema `ClientSettings` of client/options.ts
  * @param {string} options.outdir
  * @returns {Promise<{ files: { path: string, contents: Uint8Array }[], packages: string[],
- *   gzipped: { page: number, storage: number } }>} what is to be written, the folders of the packages that are in it, and
- *   the sizes in bytes of what a page loads, and of what it loads later to keep requests
+ *   gzipped: { page: number, storage: number, whole: number } }>} what is to be written, the folders of the packages that
+ *   are in it, and the sizes in bytes: of what a page loads, of what it loads later to keep requests, and of the one file
  */
 export async function bundleForBrowsers({ build, schema, outdir }) {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-  const { outputFiles, metafile } = await build({
+  const profiles = profilesFor(schema)
+  const options = {
     absWorkingDir: root,
-    entryPoints: { 'tunnel-client': ENTRY },
     outdir,
     // One name, so that a page may ask for it beforehand.
     chunkNames: 'tunnel-client-[name]',
     bundle: true,
-    splitting: true,
     format: 'esm',
     // Node's own modules are errors here.
     platform: 'browser',
@@ -46,15 +49,24 @@ export async function bundleForBrowsers({ build, schema, outdir }) {
     sourcesContent: true,
     define: {
       BUILT_VERSION: JSON.stringify(version),
-      BUILT_PROFILES: JSON.stringify({ defaults: defaultsOf(schema), profiles: profilesFor(schema) }),
+      BUILT_DEFAULTS: JSON.stringify(
+        mapEntries(defaultsOf(schema), (section, name) => ({ ...section, ...profiles.default[name] })),
+      ),
       // Of an object esbuild would make a module that the page loads.
+      BUILT_PROFILES: JSON.stringify(JSON.stringify(profiles)),
       BUILT_RULES: JSON.stringify(JSON.stringify(rulesOf(schema))),
     },
     logLevel: 'warning',
     metafile: true,
     write: false,
-    plugins: [forPages, oneShared],
-  })
+  }
+  const parts = { ...options, entryPoints: { 'tunnel-client': ENTRY }, splitting: true }
+  const whole = { ...options, entryPoints: { [WHOLE]: ENTRY } }
+  const built = await Promise.all([
+    build({ ...parts, plugins: [forPages, oneShared] }),
+    build({ ...whole, plugins: [forPages] }),
+  ])
+  const outputFiles = built.flatMap(({ outputFiles }) => outputFiles)
   const sizeOf = (...names) =>
     outputFiles
       .filter(({ path }) => names.includes(relative(outdir, path)))
@@ -62,16 +74,18 @@ export async function bundleForBrowsers({ build, schema, outdir }) {
   const gzipped = {
     page: sizeOf('tunnel-client.js', 'tunnel-client-chunk.js'),
     storage: sizeOf('tunnel-client-tab-requests.js'),
+    whole: sizeOf(`${WHOLE}.js`),
   }
-  return { files: outputFiles, gzipped, packages: packagesIn(metafile) }
+  return { files: outputFiles, gzipped, packages: packagesIn(built[0].metafile) }
 }
 
 const forPages = {
   name: 'for-pages',
   setup({ onResolve }) {
-    onResolve({ filter: /^\..*\.ts$/ }, ({ path, resolveDir }) => {
+    onResolve({ filter: /^\..*\.ts$/ }, ({ path, resolveDir, importer }) => {
       const inPage = IN_PAGES.get(relative(root, join(resolveDir, path)))
-      return inPage === undefined ? undefined : { path: join(root, inPage) }
+      if (inPage === undefined || importer === join(root, inPage)) return undefined
+      return { path: join(root, inPage) }
     })
   },
 }

@@ -1,4 +1,5 @@
 import type { ClientOverrides } from '../options.ts'
+import { configInvalid } from '../queue/errors.ts'
 import type { Sections } from './settings.ts'
 
 /** What a setting may be, as the schema in `options.ts` has it. */
@@ -14,9 +15,26 @@ const BROWSERS_OWN = ['network', 'tls']
 
 /** JSON, written into the bundle by the build. */
 declare const BUILT_RULES: string
+/** The same: what each profile makes of the defaults. */
+declare const BUILT_PROFILES: string
 
-/** Puts `overrides` into `settings`. Returns every mistake in them. */
-export function override(settings: Sections<unknown>, overrides: ClientOverrides): string[] {
+/** Puts a profile into `settings`, and `overrides` on top. @throws {TunnelError} CONFIG_INVALID with every mistake there is */
+export function override(
+  settings: Sections<unknown>,
+  profile: string,
+  overrides: ClientOverrides | undefined,
+): void {
+  const profiles = JSON.parse(BUILT_PROFILES) as Record<string, Sections<unknown>>
+  if (!Object.hasOwn(profiles, profile))
+    throw configInvalid(`profile = ${JSON.stringify(profile)}: is not a known profile`)
+  for (const [section, values] of Object.entries(profiles[profile] ?? {}))
+    Object.assign(settings[section] ?? {}, values)
+  const wrong = mistakesIn(settings, overrides ?? {})
+  if (wrong.length > 0) throw configInvalid(`in the client's settings: ${wrong.join('; ')}`)
+}
+
+/** Those in `overrides`; the rest of it is put into `settings`. */
+function mistakesIn(settings: Sections<unknown>, overrides: ClientOverrides): string[] {
   const rules = JSON.parse(BUILT_RULES) as Sections<Rule>
   const wrong: string[] = []
   for (const [section, given] of Object.entries(overrides)) {

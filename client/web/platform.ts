@@ -1,6 +1,7 @@
 import { dialFromPage } from '../../dial/web/dial.ts'
 import { watchNetwork } from '../../dial/web/network-watch.ts'
 import { systemClock } from '../../protocol/clock.ts'
+import { loaded } from '../part.ts'
 import type { Platform } from '../platform.ts'
 import { loadSettings } from './settings.ts'
 
@@ -15,7 +16,7 @@ export const platform: Platform = {
   loadSettings,
   // Loaded when a queue is kept, because most pages keep none.
   async keepRequests(path, { queue }, options) {
-    const { KeptRequests, TabRequests } = await import('./tab-requests.ts')
+    const { KeptRequests, TabRequests } = await loaded(import('./tab-requests.ts'))
     // A store of the program's own and no name that tabs could share.
     return queue.dir === '' ? new KeptRequests(path, options) : new TabRequests(path, queue, options)
   },

@@ -1,7 +1,9 @@
 import type { DiagnosticOptions, DiagnosticReport } from '../diagnostics/report.ts'
+import { loaded } from '../part.ts'
 import { configInvalid } from '../queue/errors.ts'
 import { TunnelClient } from '../tunnel-client.ts'
 import type { TunnelServiceOptions } from '../tunnel-options.ts'
+import { loadForwarding } from './forwarding.ts'
 import { platform } from './platform.ts'
 
 /**
@@ -14,6 +16,9 @@ export class TunnelService extends TunnelClient {
     // Its ids, its ciphers and its locks are there in no other page.
     if (!isSecureContext) throw configInvalid('the page has to come from https:, or from localhost')
     super(options, platform)
+    this.on('state', (state) => {
+      if (state === 'connected') loadForwarding()
+    })
   }
 
   /**
@@ -22,7 +27,7 @@ export class TunnelService extends TunnelClient {
    * @throws {TunnelError} CONFIG_INVALID for settings, ABORTED
    */
   async runDiagnostics(options: DiagnosticOptions = {}): Promise<DiagnosticReport> {
-    const { diagnose, subjectOf, ...means } = await import('./diagnostics.ts')
+    const { diagnose, subjectOf, ...means } = await loaded(import('./diagnostics.ts'))
     const subject = subjectOf(this.options, this.platform, (own) => new TunnelService(own))
     return diagnose(this.addresses, subject, means, options)
   }

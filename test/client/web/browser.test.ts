@@ -18,8 +18,9 @@ import { rescue } from './tabs.ts'
 import { startTarget, type Target } from './target.ts'
 
 const BUNDLE = join(import.meta.dirname, '../../../dist/browser')
+const WHOLE = 'tunnel-client-whole.js'
 /** What a page may have to load, in bytes gzipped: a little more than it is. */
-const MOST = { page: 34_900, withQueue: 41_800 }
+const MOST = { page: 33_900, withQueue: 39_700, whole: 46_000 }
 
 /** A module of the bundle with all that a page loads with it. */
 function loadedWith(name: string, found = new Set<string>()): Set<string> {
@@ -40,6 +41,8 @@ test('what a page loads stays small', () => {
   assert.ok(withQueue.size > page.size)
   assert.ok(gzipped(page) < MOST.page, `${gzipped(page)} bytes gzipped`)
   assert.ok(gzipped(withQueue) < MOST.withQueue, `${gzipped(withQueue)} bytes gzipped`)
+  const whole = loadedWith(WHOLE)
+  assert.ok(gzipped(whole) < MOST.whole, `${gzipped(whole)} bytes gzipped`)
 })
 
 describe('a page', { skip: noChromium ?? requireSystem('sshd') }, () => {
@@ -87,6 +90,29 @@ describe('a page', { skip: noChromium ?? requireSystem('sshd') }, () => {
   test('in Chromium: the same', async (t) => {
     const page = await openPage(context, origin)
     for (const name of Object.keys(SCENES)) await t.test(name, () => inPage(page, 'play', name, stage))
+    await page.close()
+  })
+
+  test('in Chromium, with all in one file: the same', async (t) => {
+    const page = await openPage(context, `${origin}/whole`)
+    const asked: string[] = []
+    page.on('request', (request) => asked.push(request.url()))
+    for (const name of Object.keys(SCENES)) await t.test(name, () => inPage(page, 'play', name, stage))
+    assert.deepEqual(
+      asked.filter((url) => url.startsWith(origin)),
+      [],
+    )
+    await page.close()
+  })
+  test('a part that does not come is told when it is used; requests are there once a page was connected', async () => {
+    const page = await openPage(context, origin)
+    const requests = page.waitForResponse(/tunnel-client-forwarding\.js$/)
+    await inPage(page, 'connect', stage)
+    await (await requests).finished()
+    await page.route('**/tunnel-client-*.js', (route) => route.abort())
+    assert.equal(await inPage(page, 'diagnosis'), 'CONNECT_REFUSED')
+    assert.equal(await inPage(page, 'forwarded', target.port), 200)
+    assert.equal(await inPage(page, 'status', `${stage.base}/echo`), 200)
     await page.close()
   })
 

@@ -23,7 +23,11 @@ export const noChromium = requireSystem('chromium')
 export async function servePages(scope: Scope): Promise<string> {
   const entryPoints = [join(ROOT, 'test/client/web/page.ts')]
   const { outputFiles } = await build({ entryPoints, bundle: true, format: 'esm', write: false })
-  const made: Record<string, string | undefined> = { '/': PAGE, '/page.js': outputFiles[0]?.text }
+  const made: Record<string, string | undefined> = {
+    '/': PAGE,
+    '/whole': PAGE.replace('tunnel-client', 'tunnel-client-whole'),
+    '/page.js': outputFiles[0]?.text,
+  }
   const server = createServer(async (request, response) => {
     const path = request.url ?? '/'
     const isServed = /^\/(dist|examples)\/browser\/[\w.-]+$/.test(path)

@@ -10,6 +10,7 @@ type Place = Omit<Stage, 'TunnelService'>
 
 let tunnel: Service
 let reader: ReadableStreamDefaultReader<Uint8Array>
+let ownedAtMs: Promise<number>
 const codeOf = (error: unknown) => (error as { code: string }).code
 
 export const functions = {
@@ -27,6 +28,8 @@ export const functions = {
   },
 
   status: async (url: string) => (await tunnel.fetch(url)).status,
+  forwarded: async (port: number) => (await tunnel.forwardRequest({ machine: 'home', port })).status,
+  diagnosis: () => tunnel.runDiagnostics().then(() => 'there', codeOf),
   reconnects: () => tunnel.metrics.snapshot().reconnects,
 
   async begin(url: string): Promise<void> {
@@ -84,6 +87,18 @@ export const functions = {
     const { held = [] } = await navigator.locks.query()
     return held.find(({ name }) => name === `ssh-websocket-tunnel ${queue}`)?.clientId
   },
+
+  /** From now on it is known when a tab says that it has the queue. */
+  watchOwner(queue: string): void {
+    const channel = new BroadcastChannel(`ssh-websocket-tunnel ${queue} all`)
+    ownedAtMs = new Promise((resolve) => {
+      channel.onmessage = () => {
+        channel.close()
+        resolve(Date.now())
+      }
+    })
+  },
+  ownedAtMs: () => ownedAtMs,
 
   /** How many requests are on disk. */
   onDisk: (queue: string) =>

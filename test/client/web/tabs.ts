@@ -17,7 +17,7 @@ export interface RescueOptions {
 
 export interface Rescued {
   kills: number
-  /** From each kill until another tab had the queue, in ms. */
+  /** From each kill until another tab had the queue and took requests, in ms. */
   takeoverMs: number[]
   /** Requests that were executed, and how often all of them were. */
   executed: number
@@ -58,16 +58,16 @@ export async function rescue({
     changed()
   })
 
+  const lockIds = new Map<Page, string>()
   const openTab = async (): Promise<Page> => {
     const tab = await openPage(context, origin)
+    lockIds.set(tab, await inPage(tab, 'ownLockId'))
     await inPage(tab, 'connect', stage, { queue: { dir: QUEUE, persist: 'all' } })
     return tab
   }
   const ownerOf = async (tabs: readonly Page[]): Promise<Page> => {
-    for (;;) {
-      const holder = await inPage(tabs[0] as Page, 'holderOf', QUEUE)
-      for (const tab of tabs) if ((await inPage(tab, 'ownLockId')) === holder) return tab
-    }
+    const holder = await inPage(tabs[0] as Page, 'holderOf', QUEUE)
+    return tabs.find((tab) => lockIds.get(tab) === holder) as Page
   }
   const ask = async (tab: Page, count: number): Promise<void> => {
     const requests = Array.from({ length: count }, () => {
@@ -85,13 +85,15 @@ export async function rescue({
     const share = Math.ceil(requests / kills / TABS)
     await Promise.all(tabs.map((tab) => ask(tab, share)))
     const owner = await ownerOf(tabs)
-    const crashed = new Promise((resolve) => owner.once('crash', resolve))
-    const killedAtMs = performance.now()
-    void (await context.newCDPSession(owner)).send('Page.crash').catch(() => {})
-    await crashed
     tabs = tabs.filter((tab) => tab !== owner)
-    await ownerOf(tabs)
-    takeoverMs.push(performance.now() - killedAtMs)
+    const witness = tabs[0] as Page
+    await inPage(witness, 'watchOwner', QUEUE)
+    const devtools = await context.newCDPSession(owner)
+    const crashed = new Promise((resolve) => owner.once('crash', resolve))
+    const killedAtMs = Date.now()
+    void devtools.send('Page.crash').catch(() => {})
+    takeoverMs.push((await inPage<number>(witness, 'ownedAtMs')) - killedAtMs)
+    await crashed
     await owner.close()
     tabs.push(await openTab())
   }
