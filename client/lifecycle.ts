@@ -4,16 +4,17 @@ import { oneAtATime } from '../dial/token.ts'
 import type { Clock } from '../protocol/clock.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import type { Link } from '../protocol/link/link.ts'
-import type { TransportKind } from '../protocol/link/transport.ts'
 import type { StreamOpener } from '../protocol/stream/opener.ts'
 import { type ClientHooks, type HookName, Hooks } from './hooks.ts'
+import { LinkNews } from './link-news.ts'
 import { ClientMetrics } from './metrics/collector.ts'
-import { makeParts, type Parts } from './parts.ts'
+import { makeParts, type Parts, startKept } from './parts.ts'
 import type { Platform } from './platform.ts'
 import type { RequestQueue } from './queue/request-queue.ts'
 import { Session } from './session.ts'
-import type { TunnelState, TunnelStatus } from './status.ts'
+import { disconnected, notConnected, type TunnelState, type TunnelStatus } from './status.ts'
 import type { TunnelEvents, TunnelServiceOptions } from './tunnel-options.ts'
+import { within } from './within.ts'
 
 /**
  * A client's life: one link to the proxy, dialled, kept and given up, as a state machine. A subclass says what goes
@@ -30,9 +31,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
   #session: Session | undefined
   #connecting: Promise<void> | undefined
   #closing: Promise<void> | undefined
-  #lostAtMs: number | undefined
-  /** What carried the last link. */
-  #transport: TransportKind = 'websocket'
+  readonly #links: LinkNews
   /** `disconnect()` waits no longer. */
   #isCut = false
 
@@ -48,6 +47,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     this.addresses = addressesOf(options.url)
     this.metrics = newMetrics(this.platform.clock)
     this.#hooks = new Hooks(this.platform.clock, (error) => this.emit('error', error))
+    this.#links = new LinkNews(this.platform.clock, this.metrics, (name, ...args) => this.emit(name, ...args))
   }
 
   get state(): TunnelState {
@@ -134,13 +134,13 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
   /** @throws {TunnelError} when nothing can be sent */
   protected async usable(): Promise<Parts> {
     if (this.#closing !== undefined) throw disconnected()
-    if (this.#isOver) throw this.#notConnected()
+    if (this.#isOver) throw notConnected(this.#status)
     return this.prepare()
   }
 
   protected opener(): StreamOpener {
     if (this.#session !== undefined) return this.#session.opener
-    throw this.#notConnected()
+    throw notConnected(this.#status)
   }
 
   /**
@@ -154,7 +154,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     let session: Session | undefined
     try {
       const parts = await this.prepare()
-      await this.#startKept(parts)
+      await startKept(parts, (error) => this.emit('error', error))
       if (this.#closing !== undefined) throw disconnected()
       session = this.#session = this.#newSession(parts)
       await session.connection.connect(this.options.retryFirst)
@@ -167,25 +167,9 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     }
   }
 
-  /** Where another program has the folder the client works without it, and says so. */
-  async #startKept({ kept }: Parts): Promise<void> {
-    try {
-      await kept?.start()
-    } catch (error) {
-      if ((error as TunnelError).code !== 'QUEUE_LOCKED') throw error
-      this.emit('error', error as TunnelError)
-    }
-  }
-
   /** No link is coming. */
   get #isOver(): boolean {
     return this.state === 'disconnected' || this.state === 'closed'
-  }
-
-  #notConnected(): TunnelError {
-    const cause = this.#status.state === 'closed' ? this.#status.reason : undefined
-    const options = { cause, hop: 'client' } as const
-    return new TunnelError('LINK_LOST', 'the client is not connected: call connect() first', options)
   }
 
   #newSession({ settings, queue }: Parts): Session {
@@ -196,7 +180,10 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     const session = new Session({ urls, token, settings, platform, waiting, watch: this.metrics })
     const { connection } = session
     connection.on('link', (link) => this.#linked(session, link, queue))
-    connection.on('lost', (error) => this.#lost(error, queue))
+    connection.on('lost', (error) => {
+      queue.setCapacity(0) // What waits is data, and not a stream.
+      this.#links.lost(error)
+    })
     connection.on('redial', ({ attempt, delayMs, error }) => {
       this.#to({ state: 'reconnecting', attempt, nextDialMs: Date.now() + delayMs, error })
       this.emit('reconnecting', { attempt, delayMs, error })
@@ -210,21 +197,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     this.metrics.connected()
     this.#to({ state: 'connected', sinceMs: Date.now() })
     queue.setCapacity(link.peer?.limits.maxStreams ?? 1)
-    if (link.transport !== this.#transport) this.emit('transport', link.transport, link.detour)
-    this.#transport = link.transport
-    if (this.#lostAtMs === undefined) return
-    const reconnected = { afterMs: this.platform.clock.now() - this.#lostAtMs, streams: opener.size }
-    this.#lostAtMs = undefined
-    this.emit('reconnected', reconnected)
-    this.emit('resumed', reconnected)
-  }
-
-  #lost(error: TunnelError, queue: RequestQueue): void {
-    queue.setCapacity(0) // What waits is data, and not a stream.
-    this.#lostAtMs ??= this.platform.clock.now()
-    this.metrics.lost()
-    this.metrics.errored(error)
-    this.emit('link-lost', error)
+    this.#links.made(link, opener.size)
   }
 
   async #gaveUp(session: Session, error: TunnelError): Promise<void> {
@@ -236,8 +209,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
 
   /** Ends all that waits or runs with `error`. */
   async #end(session: Session, error: TunnelError): Promise<void> {
-    this.#lostAtMs = undefined
-    this.metrics.disconnected()
+    this.#links.ended()
     const { queue } = await this.prepare()
     queue.setCapacity(0)
     queue.clear(error)
@@ -250,7 +222,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     const parts = await this.#parts?.catch(() => undefined)
     if (session !== undefined && parts !== undefined) {
       this.endStreams(false, disconnected())
-      await within(parts.queue.idle(), graceMs ?? parts.settings.shutdown.clientMs)
+      await within(parts.queue.idle(), graceMs ?? parts.settings.shutdown.clientMs, undefined)
       this.endStreams(true, disconnected())
     }
     const cut = new TunnelError('ABORTED', 'this client disconnects', { hop: 'client' })
@@ -270,19 +242,4 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     this.emit('state', status.state, status)
     this.#hooks.onStateChange(status, before)
   }
-}
-
-function disconnected(): TunnelError {
-  return new TunnelError('ABORTED', 'this client was disconnected', { hop: 'client' })
-}
-
-/** Waits, but not longer than `ms`. Its timer keeps the process: what it waits for may have nothing else that does. */
-function within(waited: Promise<void>, ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    void waited.then(() => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
 }

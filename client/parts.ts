@@ -1,3 +1,4 @@
+import type { TunnelError } from '../protocol/codec/errors.ts'
 import type { StreamOpener } from '../protocol/stream/opener.ts'
 import type { Hooks } from './hooks.ts'
 import type { ClientMetrics } from './metrics/collector.ts'
@@ -57,4 +58,14 @@ export async function makeParts(
   kept?.on('set-aside', (entries) => owner.emit('set-aside', entries))
   kept?.on('error', (error) => owner.emit('error', error))
   return { settings, queue, path, kept, forwarding: new Forwarding(path, settings, kept) }
+}
+
+/** Begins with what is kept. Where another program has the folder the client works without it, and says so. */
+export async function startKept({ kept }: Parts, tell: (error: TunnelError) => void): Promise<void> {
+  try {
+    await kept?.start()
+  } catch (error) {
+    if ((error as TunnelError).code !== 'QUEUE_LOCKED') throw error
+    tell(error as TunnelError)
+  }
 }

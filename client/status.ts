@@ -1,5 +1,5 @@
-import type { ConnectionState } from '../dial/connection.ts'
-import type { TunnelError } from '../protocol/codec/errors.ts'
+import type { ConnectionState } from '../dial/connection-state.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
 
 /**
  * Where a client stands; each state has what is known in it and nothing else. Times are milliseconds of `Date.now()`.
@@ -29,3 +29,15 @@ export type TunnelStatus =
     }
 
 export type TunnelState = ConnectionState
+
+/** Why nothing can be sent in a state that brings no link. */
+export function notConnected(status: TunnelStatus): TunnelError {
+  const cause = status.state === 'closed' ? status.reason : undefined
+  const options = { cause, hop: 'client' } as const
+  return new TunnelError('LINK_LOST', 'the client is not connected: call connect() first', options)
+}
+
+/** Why nothing can be sent once `disconnect()` was called. */
+export function disconnected(): TunnelError {
+  return new TunnelError('ABORTED', 'this client was disconnected', { hop: 'client' })
+}

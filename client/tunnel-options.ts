@@ -1,4 +1,4 @@
-import type { Redial } from '../dial/connection.ts'
+import type { Redial } from '../dial/connection-state.ts'
 import type { TokenProvider } from '../dial/token.ts'
 import type { TunnelError } from '../protocol/codec/errors.ts'
 import type { TransportKind } from '../protocol/link/transport.ts'

@@ -2,31 +2,16 @@ import type { Clock } from '../protocol/clock.ts'
 import { asTunnelError, errorFromWire, TunnelError } from '../protocol/codec/errors.ts'
 import type { Goaway } from '../protocol/link/handlers.ts'
 import type { Link } from '../protocol/link/link.ts'
+import type { ConnectionState, Redial } from './connection-state.ts'
 import { type DialledLink, Dialler, type DiallerOptions, isFinal } from './dialler.ts'
 import { Dialling } from './dialling.ts'
 import { Emitter } from './emitter.ts'
 import { keepProcessAlive } from './keep-process-alive.ts'
 import type { BackoffOptions } from './options.ts'
+import { probeMs } from './probe.ts'
 import { oneAtATime } from './token.ts'
 import { TokenRefresh } from './token-refresh.ts'
 import { type Wait, Waits } from './waits.ts'
-
-/**
- * - `disconnected`: not dialled yet, or given up: `connect()` may be called.
- * - `connecting`: the first dial.
- * - `reconnecting`: the link is lost, or the first dial is repeated; streams wait.
- * - `closed`: for good.
- */
-export type ConnectionState = 'disconnected' | 'connecting' | 'connected' | 'reconnecting' | 'closed'
-
-export interface Redial {
-  /** Dials since the link was lost, from 1. */
-  attempt: number
-  /** Before this dial, in ms. */
-  delayMs: number
-  /** Why the link, or the dial before, was lost. */
-  error: TunnelError
-}
 
 interface ConnectionEvents {
   state: [ConnectionState]
@@ -50,8 +35,7 @@ export interface ConnectionOptions extends DiallerOptions {
   streams?: () => number
 }
 
-/** What an address change, or a proxy that leaves, is given to show that the link lives, in ms. */
-const PROBE_MS = { least: 1_000, most: 5_000, unknown: 3_000, roundTrips: 4 }
+/** For what cannot move from a link that is left, in ms, where the proxy has not said. */
 const LEAVE_MS = 10_000
 
 /** One party's way to the proxy: a link at a time, dialled again when it is lost, replaced when the proxy leaves. */
@@ -128,9 +112,7 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   /** The network may have changed: makes sure of the link now, or dials now. */
   check(): void {
-    const { least, most, unknown, roundTrips } = PROBE_MS
-    const rttMs = this.#link?.rttMs
-    this.#link?.probe(rttMs === undefined ? unknown : Math.min(most, Math.max(least, roundTrips * rttMs)))
+    this.#link?.probe(probeMs(this.#link.rttMs))
     this.hurry()
     // Answers to the former address come to nobody: these are dialled again.
     this.#dialling.breakOff()

@@ -1,6 +1,6 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { TunnelClient } from '../tunnel-client.ts'
-import { spanText } from './proxy-steps.ts'
+import { spanText } from './spans.ts'
 import type { Steps } from './steps.ts'
 
 /** What the proxy knows of the machine; `off line` when that was told as the failure. */

@@ -5,8 +5,8 @@ import type { ExecOptions, ExecResult } from '../exec.ts'
 import type { RawStream } from '../raw-stream.ts'
 import type { TunnelClient } from '../tunnel-client.ts'
 import { tellAgent } from './agent-step.ts'
-import { msText } from './proxy-steps.ts'
 import { MACHINE_STEPS } from './report.ts'
+import { msText } from './spans.ts'
 import type { Steps } from './steps.ts'
 
 /** A client that can do more than requests. */

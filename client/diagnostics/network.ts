@@ -5,7 +5,7 @@ import { TunnelError } from '../../protocol/codec/errors.ts'
 import { connectionFailure } from '../../protocol/link/connection-failure.ts'
 import { bareHost, connectTo, WayOut } from '../../protocol/node/way-out.ts'
 import type { Reach } from '../../protocol/options.ts'
-import { spanText } from './proxy-steps.ts'
+import { spanText } from './spans.ts'
 import type { Steps } from './steps.ts'
 
 /** A certificate that is good for less than this is told as one that ends soon, in ms. */

@@ -1,14 +1,13 @@
 import type { ProxyAddress } from '../../dial/addresses.ts'
-import { fetchFromProxy } from '../../dial/api.ts'
-import { expiryOf, type TokenProvider } from '../../dial/token.ts'
+import type { TokenProvider } from '../../dial/token.ts'
 import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
 import type { Dial, DialOptions, Fetch, Transport } from '../../protocol/link/transport.ts'
 import type { Reach } from '../../protocol/options.ts'
 import type { TunnelClient } from '../tunnel-client.ts'
+import { adviceOf, expiryText, skewOf } from './clocks.ts'
+import { msText } from './spans.ts'
 import type { Steps } from './steps.ts'
 
-/** A clock that differs more than this from the proxy's is told, in ms. */
-const SKEW_MS = 30_000
 const PINGS = 5
 
 /** What a diagnosis makes a client of, for one address; it disconnects it. */
@@ -171,56 +170,6 @@ async function refusalOf(
   }
 }
 
-interface Clock {
-  /** How far this computer's clock is ahead of the proxy's, in ms. */
-  aheadMs: number
-  /** Of one that is told. */
-  text: string | undefined
-}
-
-/** By the header Date (RFC 9110, section 6.6.1), which is of whole seconds. */
-async function skewOf(address: ProxyAddress, timeoutMs: number, fetch: Fetch): Promise<Clock | undefined> {
-  try {
-    const response = await fetchFromProxy([address], { route: 'health', timeoutMs, fetch })
-    const theirsMs = Date.parse(response.headers.get('date') ?? '')
-    await response.body?.cancel()
-    if (Number.isNaN(theirsMs)) return undefined
-    const aheadMs = Date.now() - theirsMs
-    const isFar = Math.abs(aheadMs) > SKEW_MS
-    const where = aheadMs > 0 ? 'ahead of' : 'behind'
-    const text = `this computer's clock is ${spanText(Math.abs(aheadMs))} ${where} the proxy's`
-    return { aheadMs, text: isFar ? text : undefined }
-  } catch {
-    return undefined
-  }
-}
-
-function adviceOf(token: string | undefined, clock: Clock | undefined): { suggestion?: string } {
-  if (clock?.text !== undefined) return { suggestion: `${clock.text}: set the clocks right` }
-  const expiresAtMs = token === undefined ? undefined : expiryOf(token)
-  if (expiresAtMs === undefined || expiresAtMs > Date.now()) return {}
-  return { suggestion: `the token expired ${spanText(Date.now() - expiresAtMs)} ago` }
-}
-
-function expiryText(token: string | undefined): string {
-  const expiresAtMs = token === undefined ? undefined : expiryOf(token)
-  if (expiresAtMs === undefined) return 'the proxy takes the token'
-  const leftMs = expiresAtMs - Date.now()
-  return leftMs > 0 ? `the token is good for ${spanText(leftMs)}` : 'the proxy takes the token'
-}
-
-/** In its largest unit: '3 min'. */
-export function spanText(ms: number): string {
-  const [unit, size] = (
-    [
-      ['d', 86_400_000],
-      ['h', 3_600_000],
-      ['min', 60_000],
-    ] as const
-  ).find(([, size]) => ms >= 2 * size) ?? ['s', 1_000]
-  return `${Math.floor(ms / size)} ${unit}`
-}
-
 async function tellLink(client: TunnelClient, helloMs: number, steps: Steps): Promise<void> {
   const { link } = client
   const peer = link?.peer
@@ -251,8 +200,4 @@ async function tellLink(client: TunnelClient, helloMs: number, steps: Steps): Pr
     const [least, most] = [Math.min(...allMs), Math.max(...allMs)]
     return `${msText(least)} to ${msText(most)}`
   })
-}
-
-export function msText(ms: number): string {
-  return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`
 }

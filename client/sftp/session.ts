@@ -2,6 +2,7 @@ import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { StreamDuplex } from '../../protocol/node/duplex.ts'
 import { type Answer, SftpChannel } from './channel.ts'
 import { FileError } from './errors.ts'
+import { type FileSystem, fileSystemIn } from './file-system.ts'
 import { attributes, broken, type FileAttributes, PACKET, uint32, uint64 } from './packets.ts'
 
 /** What every server takes in one READ or WRITE, in bytes (section 3 of the draft). */
@@ -13,14 +14,6 @@ const MAX_ENTRIES = 1_000_000
 
 /** How a file is opened (section 6.3). */
 export const OPEN = { READ: 1, WRITE: 2, CREATE: 8, EXCLUSIVE: 32 } as const
-
-/** Of the flags of statvfs@openssh.com (section 4.5 of OpenSSH's PROTOCOL). */
-const READ_ONLY = 1
-
-export interface FileSystem {
-  freeBytes: number
-  isReadOnly: boolean
-}
 
 export interface ListedFile {
   name: Buffer
@@ -202,17 +195,7 @@ export class SftpSession {
   async fileSystem(path: string): Promise<FileSystem | undefined> {
     if (!this.#channel.hasExtension('statvfs@openssh.com')) return undefined
     const { type, fields } = await this.#channel.extended('statvfs@openssh.com', [path])
-    if (type !== PACKET.EXTENDED_REPLY) return undefined
-    fields.uint64()
-    const blockBytes = fields.uint64()
-    fields.uint64()
-    fields.uint64()
-    const freeBytes = blockBytes * fields.uint64()
-    for (let inodes = 3; inodes > 0; inodes--) fields.uint64()
-    // The id of the file system is no number.
-    fields.uint32()
-    fields.uint32()
-    return { freeBytes, isReadOnly: (fields.uint64() & READ_ONLY) !== 0 }
+    return type === PACKET.EXTENDED_REPLY ? fileSystemIn(fields) : undefined
   }
 
   async #askLimits(): Promise<void> {

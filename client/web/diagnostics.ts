@@ -1,10 +1,11 @@
 import { asTunnelError, type ErrorCode } from '../../protocol/codec/errors.ts'
 import type { Reach } from '../../protocol/options.ts'
 import { tellAgent } from '../diagnostics/agent-step.ts'
-import { msText } from '../diagnostics/proxy-steps.ts'
 import { type DiagnosticName, MACHINE_STEPS } from '../diagnostics/report.ts'
+import { msText } from '../diagnostics/spans.ts'
 import type { Steps } from '../diagnostics/steps.ts'
 import type { TunnelClient } from '../tunnel-client.ts'
+import { within } from '../within.ts'
 
 export { diagnose } from '../diagnostics/run.ts'
 export { subjectOf } from '../diagnostics/subject.ts'
@@ -20,6 +21,7 @@ const LEAST_MEASURED_BYTES = 65_536
 /** What is read at most to measure, in bytes, and for how long, in ms. */
 const MOST_MEASURED_BYTES = 2_097_152
 const MEASURED_MS = 3_000
+const NOTHING: ReadableStreamReadDoneResult<Uint8Array> = { value: undefined, done: true }
 
 export async function tryNetwork(_url: string, _reach: Reach, steps: Steps): Promise<undefined> {
   steps.skip(['dns', 'tcp', 'http-proxy', 'tls'], 'a browser tells a page nothing of it')
@@ -70,7 +72,7 @@ async function measure(body: ReadableStream<Uint8Array> | null, steps: Steps): P
   const reader = body?.getReader()
   try {
     while (reader !== undefined && bytes < MOST_MEASURED_BYTES && spentMs() < MEASURED_MS) {
-      const { value, done } = await within(reader.read(), MEASURED_MS - spentMs())
+      const { value, done } = await within(reader.read(), MEASURED_MS - spentMs(), NOTHING)
       if (done) break
       bytes += value.length
     }
@@ -82,17 +84,4 @@ async function measure(body: ReadableStream<Uint8Array> | null, steps: Steps): P
   if (bytes < LEAST_MEASURED_BYTES)
     return steps.skip('throughput', `an answer of ${bytes} bytes is too short to measure by`)
   steps.done('throughput', `${(bytes / 1_000 / spentMs()).toFixed(1)} MB/s down`, spentMs())
-}
-
-const NOTHING = { value: undefined, done: true } as const
-
-/** The end, where nothing more came in time. */
-function within(
-  read: Promise<ReadableStreamReadResult<Uint8Array>>,
-  ms: number,
-): Promise<ReadableStreamReadResult<Uint8Array>> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => resolve(NOTHING), ms)
-    read.then(resolve, reject).finally(() => clearTimeout(timer))
-  })
 }

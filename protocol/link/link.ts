@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '../clock.ts'
-import { asTunnelError, errorFromClose, TunnelError } from '../codec/errors.ts'
+import { asTunnelError, TunnelError } from '../codec/errors.ts'
 import * as frames from '../codec/frames.ts'
 import { FrameType } from '../codec/frames.ts'
 import type { Hello } from '../codec/hello.ts'
@@ -7,6 +7,7 @@ import { type LinkChannel, LinkChannels } from './channels.ts'
 import { Greeting } from './greeting.ts'
 import type { Goaway, LinkHandlers } from './handlers.ts'
 import { Inbox } from './inbox.ts'
+import { LinkEnding } from './link-ending.ts'
 import { LinkFrames } from './link-frames.ts'
 import { Liveness } from './liveness.ts'
 import type { LinkOptions } from './options.ts'
@@ -14,9 +15,6 @@ import { StreamRequests } from './requests.ts'
 import type { Transport, TransportKind } from './transport.ts'
 import { costOfFrame, REFUSAL_COST, type Work } from './work-meter.ts'
 import { LinkWriter } from './writer.ts'
-
-/** RFC 6455, section 7.4.1: the purpose of the connection is fulfilled. */
-const NORMAL_CLOSE = 1000
 
 /** One WebSocket with its frames: HELLO, liveness, and what becomes of each frame that comes. */
 export class Link {
@@ -31,26 +29,24 @@ export class Link {
   readonly #outlet: LinkWriter
   readonly #inbox: Inbox
   readonly #work: Work | undefined
-  /** Resolves when the connection beneath has ended: nothing that was sent can be on its way out any more. */
-  readonly gone: Promise<void>
-  #onGone: () => void = () => {}
+  readonly #ending: LinkEnding
   /** Set when the link is to close as soon as nothing stands on it. */
   #idleTimer: unknown
-  #closedWith: TunnelError | undefined
-  #closing: TunnelError | undefined
-  #leftByPeer = false
   constructor(options: LinkOptions) {
     const { transport, dialler, hello, handlers, clock = systemClock } = options
     const { trust = dialler ? 'replica' : 'user', traffic = { sentBytes: 0, receivedBytes: 0 } } = options
-    this.gone = new Promise((resolve) => {
-      this.#onGone = resolve
-    })
     this.#transport = transport
     this.#hello = hello
     this.#handlers = handlers
     this.#clock = clock
     this.#work = options.work
-    const fail = (error: TunnelError): void => this.#fail(error)
+    const ending = new LinkEnding({
+      transport,
+      silence: () => outlet.close(),
+      over: (error) => this.#stop(error),
+    })
+    this.#ending = ending
+    const fail = (error: TunnelError): void => ending.fail(error)
     const hold = (): void => this.hold()
     const unhold = (): void => this.unhold()
     const channels = new LinkChannels(dialler)
@@ -70,7 +66,7 @@ export class Link {
       send: (frame) => this.send(frame),
       listening: () => !outlet.held,
       tick: (nowMs, readToMs) => channels.tick(nowMs, readToMs),
-      lost: (silentMs) => this.#lost(silentMs),
+      lost: (silentMs) => ending.lost(silentMs),
       rtt: (ms) => handlers.rtt?.(ms),
     })
     transport.receiver = {
@@ -80,7 +76,7 @@ export class Link {
       },
       text: () => fail(new TunnelError('FRAME_INVALID', 'text messages are not supported', { hop: 'link' })),
       drained: () => outlet.drained(),
-      closed: (code, reason) => this.#transportClosed(code, reason),
+      closed: (code, reason) => ending.transportClosed(code, reason),
     }
     this.#greeting = new Greeting({
       clock,
@@ -112,14 +108,18 @@ export class Link {
     return this.#hello
   }
   get closed(): boolean {
-    return this.#closedWith !== undefined
+    return this.#ending.closedWith !== undefined
   }
   get closedWith(): TunnelError | undefined {
-    return this.#closedWith
+    return this.#ending.closedWith
   }
   /** The peer has closed it, and normally. */
   get leftByPeer(): boolean {
-    return this.#leftByPeer
+    return this.#ending.leftByPeer
+  }
+  /** Resolves when the connection beneath has ended: nothing that was sent can be on its way out any more. */
+  get gone(): Promise<void> {
+    return this.#ending.gone
   }
   get transport(): TransportKind {
     return this.#transport.kind ?? 'websocket'
@@ -170,13 +170,8 @@ export class Link {
 
   /** Ends the link, telling the peer why; its streams are suspended. Without an error: a normal closure (1000). */
   close(error?: TunnelError): void {
-    if (error !== undefined) this.#fail(error)
-    else
-      this.#end(
-        new TunnelError('ABORTED', 'the link was closed on this side', { hop: 'link' }),
-        NORMAL_CLOSE,
-        '',
-      )
+    if (error === undefined) this.#ending.leave()
+    else this.#ending.fail(error)
   }
 
   /** Closes normally when nothing stands on the link any more, or when `deadlineMs` is over. */
@@ -203,9 +198,8 @@ export class Link {
   takeNumber(): number {
     // Nothing leaves under a number that there is not: the streams go on over the next link.
     if (this.#channels.usedUp) {
-      this.#fail(
-        new TunnelError('TOO_MANY_STREAMS', 'this link has used up its stream numbers', { hop: 'link' }),
-      )
+      const text = 'this link has used up its stream numbers'
+      this.#ending.fail(new TunnelError('TOO_MANY_STREAMS', text, { hop: 'link' }))
     }
     return this.#channels.takeNumber()
   }
@@ -213,7 +207,7 @@ export class Link {
   /** `channel` stands on this link from now on: it is told when the link closes. */
   join(channel: LinkChannel): void {
     // Whoever waited for something may come after its end; never before `join` has returned.
-    if (this.#closedWith !== undefined) queueMicrotask(() => channel.linkClosed())
+    if (this.closed) queueMicrotask(() => channel.linkClosed())
     else this.#channels.add(channel)
   }
 
@@ -270,18 +264,10 @@ export class Link {
     this.charge(REFUSAL_COST)
   }
 
-  #lost(silentMs: number): void {
-    const error = new TunnelError('TIMEOUT', `nothing was heard for ${Math.round(silentMs)} ms`, {
-      hop: 'link',
-    })
-    this.#end(error, error.closeCode, `${error.code}: ${error.publicMessage}`)
-    this.#transport.terminate()
-  }
-
   // Receiving.
 
   #message(frame: Uint8Array): void {
-    if (this.#closedWith !== undefined || this.#closing !== undefined) return
+    if (this.#ending.hasBegun) return
     this.#liveness.received()
     this.#inbox.message(frame)
   }
@@ -292,35 +278,11 @@ export class Link {
       const cost = costOfFrame(frame)
       if (cost > 0) this.#inbox.charge(cost)
     } catch (error) {
-      this.#fail(asTunnelError(error, 'link'))
+      this.#ending.fail(asTunnelError(error, 'link'))
     }
   }
 
-  // Ending.
-
-  #fail(error: TunnelError): void {
-    this.#end(error, error.closeCode, `${error.code}: ${error.publicMessage}`)
-  }
-
-  #transportClosed(code: number, reason: string): void {
-    this.#leftByPeer = code === NORMAL_CLOSE && this.#closing === undefined
-    this.#finish(this.#closing ?? errorFromClose(code, reason))
-    this.#onGone()
-  }
-
-  #end(error: TunnelError, code: number, reason: string): void {
-    if (this.#closedWith !== undefined) return
-    if (this.#closing === undefined) {
-      this.#closing = error
-      this.#outlet.close()
-      this.#transport.close(code, reason)
-    }
-    this.#finish(error)
-  }
-
-  #finish(error: TunnelError): void {
-    if (this.#closedWith !== undefined) return
-    this.#closedWith = error
+  #stop(error: TunnelError): void {
     this.#liveness.stop()
     this.#greeting.stop()
     this.#clock.clearTimer(this.#idleTimer)

@@ -6,6 +6,7 @@ import { headText, type Priority, type ResumeHead, type RoutedHead } from '../co
 import type { IncomingOpen, IncomingResume } from '../link/handlers.ts'
 import type { Link } from '../link/link.ts'
 import type { Pace } from './pace.ts'
+import { RelayDirection } from './relay-direction.ts'
 import { RelayLeg } from './relay-leg.ts'
 import { incomingCost, type RelayMemory } from './relay-memory.ts'
 
@@ -39,23 +40,6 @@ const COMMON: readonly number[] = [
 const FROM_OPENER: ReadonlySet<number> = new Set(COMMON)
 const FROM_ACCEPTOR: ReadonlySet<number> = new Set([...COMMON, FrameType.ACCEPT, FrameType.RESUMED])
 
-/** What a relay has seen of one direction; enough to know when nothing more will come. */
-class Direction {
-  offset = 0
-  acknowledged = 0
-  /** The offset of its END, once that is known. */
-  end: number | undefined
-  /** With a pace: how far its sender was let go, and how far it may go when nothing is owed. */
-  limit: number | undefined
-  grantable = 0
-  /** Lets it go so far. */
-  grant: () => void = () => {}
-
-  get done(): boolean {
-    return this.end !== undefined && this.acknowledged >= this.end
-  }
-}
-
 /**
  * Joins two links for a stream that ends in neither: frames cross with another number and nothing else changed. It
  * answers for nobody and keeps nothing that a restart would lose; when one side's link goes, the other is told
@@ -66,8 +50,8 @@ export class Relay {
   /** What rides on the OPEN that is passed on; undefined for a RESUME. Not kept beyond that. */
   #riding: Pick<IncomingOpen, 'first' | 'ends'> | undefined
   readonly #opener: RelayLeg
-  readonly #up = new Direction()
-  readonly #down = new Direction()
+  readonly #up = new RelayDirection()
+  readonly #down = new RelayDirection()
   #acceptor: RelayLeg | undefined
   /** What a RESET said that came before there was anybody to pass it on to. */
   #givenUp: TunnelError | undefined
@@ -75,8 +59,10 @@ export class Relay {
   #takenBytes: number
   #over = false
 
-  /** Takes the place of `incoming` at once; `connect` follows when it has been authorised. */
-  /** @throws {TunnelError} TOO_MANY_STREAMS when the user's memory has no room for it */
+  /**
+   * Takes the place of `incoming` at once; `connect` follows when it has been authorised.
+   * @throws {TunnelError} TOO_MANY_STREAMS when the user's memory has no room for it
+   */
   constructor(incoming: IncomingOpen | IncomingResume, options: RelayOptions) {
     this.#options = options
     this.#takenBytes = incomingCost(incoming)
@@ -179,9 +165,10 @@ export class Relay {
     if (frame.length > to.link.maxFrameBytes) throw tooLarge()
     this.#observe(fromOpener, type, typeByte, frame)
     const error = type === FrameType.RESET ? resetOf(frame) : undefined
-    if (type === FrameType.WINDOW && this.#options.pace !== undefined)
-      frame = this.#paced(this.#options.pace, fromOpener ? this.#down : this.#up, frame, to)
-    to.queue(frame, from.link)
+    const { pace } = this.#options
+    const isPaced = type === FrameType.WINDOW && pace !== undefined
+    const passed = isPaced ? (fromOpener ? this.#down : this.#up).paced(pace, frame, to) : frame
+    to.queue(passed, from.link)
     const isOver = error !== undefined || this.#isDone
     if (isOver || type === FrameType.SUSPEND) this.#finish(error, isOver)
   }
@@ -222,23 +209,6 @@ export class Relay {
     }
   }
 
-  /** A WINDOW that acknowledges what it did, and lets its sender go no further than before while something is owed. */
-  #paced(pace: Pace, direction: Direction, frame: Uint8Array, to: RelayLeg): Uint8Array {
-    const { received, limit } = frames.decodeWindow(frame)
-    direction.grantable = limit
-    if (direction.limit === undefined) {
-      direction.grant = () => {
-        direction.limit = direction.grantable
-        const { acknowledged } = direction
-        to.queue(frames.encodeWindow(0, { received: acknowledged, limit: direction.limit }), to.link)
-      }
-    } else if (!pace.isClear(direction.grant)) {
-      return frames.encodeWindow(0, { received, limit: direction.limit })
-    }
-    direction.limit = limit
-    return frame
-  }
-
   /** A peer that breaks the rules loses this stream, and the other side hears why. */
   #broken(from: RelayLeg, error: TunnelError): void {
     if (this.#over) return
@@ -260,8 +230,8 @@ export class Relay {
     this.#over = true
     this.#riding = undefined
     this.#options.memory.give(this.#takenBytes)
-    this.#options.pace?.forget(this.#up.grant)
-    this.#options.pace?.forget(this.#down.grant)
+    const { pace } = this.#options
+    if (pace !== undefined) for (const direction of [this.#up, this.#down]) direction.forget(pace)
     this.#opener.leaveWhenSent()
     this.#acceptor?.leaveWhenSent()
     this.#options.onOver?.(error, isOver)

@@ -1,5 +1,5 @@
 import type { HeaderList } from '../../../protocol/codec/heads.ts'
-import { asBuffer } from '../../../protocol/node/join.ts'
+import { asBuffer } from '../../../protocol/node/pumps.ts'
 import { bodyLengthWrong } from '../errors.ts'
 import { trailersText } from './request-head.ts'
 
