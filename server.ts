@@ -7,6 +7,7 @@ import { buildSerializer } from './plugins/api/serializers.ts'
 import audit, { auditGuard } from './plugins/audit/index.ts'
 import auth from './plugins/auth/index.ts'
 import breaker from './plugins/breaker/index.ts'
+import cluster from './plugins/cluster/index.ts'
 import docs, { docsRoutes } from './plugins/docs/index.ts'
 import enrolment from './plugins/enrolment/index.ts'
 import errors, { answerClientError, answerUnrouted } from './plugins/errors/index.ts'
@@ -131,6 +132,9 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     // The doors.
     const linkOptions = { heartbeat, streams, limits, compression, shutdown, origins: server.origins }
     await use('tunnel-links', links, linkOptions)
+    const { maxFrameBytes } = limits
+    const { resumeMs } = streams
+    await use('tunnel-cluster', cluster, { ...settings.cluster, host: server.host, maxFrameBytes, resumeMs })
     await use('tunnel-gateway', gateway, settings.gateway)
     await use('tunnel-api', api, { origins: server.origins })
     await use('tunnel-enrolment', enrolment, settings.enrolment)

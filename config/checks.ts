@@ -3,6 +3,7 @@ import { isIP } from 'node:net'
 import { createSecureContext } from 'node:tls'
 import { isMachineName, MACHINE_NAME_RULE } from '../protocol/codec/heads.ts'
 import { isMetadata } from '../protocol/node/addresses.ts'
+import { MIN_SECRET_BYTES } from '../protocol/node/secrets.ts'
 import type { Problem } from './errors.ts'
 import { MASK } from './nodes.ts'
 import type { Settings } from './schema.ts'
@@ -27,6 +28,7 @@ export class Checks {
     this.#networks('rateLimit.penalties.exempt', settings.rateLimit.penalties.exempt)
     this.#issuer(profile)
     this.#redis()
+    this.#cluster()
     this.#machines()
     this.#exposures()
   }
@@ -130,6 +132,35 @@ export class Checks {
       this.warnings.push(`${path} has no TLS (rediss://): password and records cross the network readable`)
   }
 
+  #cluster(): void {
+    const { cluster, state } = this.#settings
+    const { enabled, secret, url, peers, port, tls } = cluster
+    for (const [path, value] of [
+      ['cluster.url', url],
+      ...peers.map((peer) => ['cluster.peers', peer] as const),
+    ] as const)
+      if (value !== '' && !isReplicaUrl(value))
+        this.#refuse(path, value, 'must be http://host:port or https://host:port, and nothing behind it')
+    for (const name of ['cert', 'key', 'ca'] as const) this.#read(`cluster.tls.${name}`, tls?.[name])
+    if (!enabled) return
+    if (Buffer.byteLength(secret) < MIN_SECRET_BYTES)
+      this.#refuse(
+        'cluster.secret',
+        MASK,
+        `must be at least ${MIN_SECRET_BYTES} bytes long with cluster.enabled, the same on all replicas`,
+      )
+    // Each would pin host keys, revoke tokens and use up tickets for itself alone.
+    if (state.store !== 'redis') this.#refuse('cluster.enabled', true, 'needs state.store = redis')
+    if (url === '' && peers.length === 0)
+      this.#refuse('cluster.enabled', true, 'needs cluster.url or cluster.peers: no other replica is found')
+    if (tls !== undefined && port === undefined)
+      this.#refuse('cluster.tls', tls, 'needs cluster.port: it is for the links between replicas alone')
+    if (tls === undefined && [url, ...peers].some((each) => each.startsWith('http:') && !isLocal(each)))
+      this.warnings.push(
+        'links between replicas have no TLS (cluster.tls): streams cross the network readable',
+      )
+  }
+
   #exposures(): void {
     const { server, auth, ssh } = this.#settings
     if (!LOOPBACK.test(server.host) && server.tls === undefined && server.trustProxy === false) {
@@ -148,6 +179,16 @@ const NAMED_NETWORKS: ReadonlySet<string> = new Set(['loopback', 'linklocal', 'u
 
 function isHere(hostname: string): boolean {
   return /^(127(\.\d+){3}|\[::1\]|localhost)$/.test(hostname)
+}
+
+function isReplicaUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false
+  const { protocol, username, pathname, search, hash } = new URL(text)
+  return /^https?:$/.test(protocol) && username + search + hash === '' && pathname === '/'
+}
+
+function isLocal(url: string): boolean {
+  return URL.canParse(url) && isHere(new URL(url).hostname)
 }
 
 /** Nothing behind a question mark: ioredis would take it for options. */

@@ -4,6 +4,7 @@ import { PluginsOptions } from '../custom/options.ts'
 import { AuditOptions } from '../plugins/audit/options.ts'
 import { AuthOptions } from '../plugins/auth/options.ts'
 import { BreakerOptions } from '../plugins/breaker/options.ts'
+import { ClusterOptions } from '../plugins/cluster/options.ts'
 import { EnrolmentOptions } from '../plugins/enrolment/options.ts'
 import { RequestOptions } from '../plugins/forward/options.ts'
 import { GatewayOptions } from '../plugins/gateway/options.ts'
@@ -30,6 +31,7 @@ export const SettingsSchema = Type.Object(
     health: HealthOptions,
     metrics: MetricsOptions,
     state: StateOptions,
+    cluster: ClusterOptions,
     audit: AuditOptions,
     auth: AuthOptions,
     enrolment: EnrolmentOptions,

@@ -4,6 +4,9 @@ export const SECRETS = [
   { name: 'masterSecret', path: 'ssh.masterSecret', variable: 'TUNNEL_MASTER_SECRET' },
 ] as const
 
+/** The secrets whose variables have a form that names a file: those, and those that no proxy can make for itself. */
+const SECRETS_OF_FILES = [...SECRETS, { path: 'cluster.secret', variable: 'TUNNEL_CLUSTER_SECRET' }] as const
+
 /** `rateLimit.perIpPerMinute` is `TUNNEL_RATE_LIMIT_PER_IP_PER_MINUTE`. */
 export function variableOf(path: readonly string[]): string {
   const words = path.map((name) => name.replaceAll(/([a-z0-9])([A-Z])/g, '$1_$2').toUpperCase())
@@ -20,7 +23,7 @@ export const SHORT_VARIABLES: ReadonlyMap<string, string> = new Map([
 
 /** Variables that name a file with the value in it, as container platforms mount secrets. */
 export const FILE_VARIABLES: ReadonlyMap<string, string> = new Map(
-  SECRETS.map(({ path, variable }) => [`${variable}_FILE`, path] as const),
+  SECRETS_OF_FILES.map(({ path, variable }) => [`${variable}_FILE`, path] as const),
 )
 
 /** Variables of ours that are not settings. */

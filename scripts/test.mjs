@@ -20,7 +20,7 @@ const GROUPS = [
   /\btest\/client\//,
   /\btest\/(config|custom|testing|agent|examples)\//,
   /\btest\/plugins\/(admin|api|audit|auth|breaker|dependencies|errors|health|logging|metrics|policy|ratelimit|state)\b/,
-  /\btest\/plugins\/(enrolment|machines|pool|sockets|ssh)\b/,
+  /\btest\/plugins\/(cluster|enrolment|machines|pool|sockets|ssh)\b/,
   /\btest\/plugins\/gateway\//,
   /\btest\/plugins\/forward\/http\//,
   /\btest\/plugins\/forward\/(?!life|http\/)/,

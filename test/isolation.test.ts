@@ -144,6 +144,8 @@ const FRAMES: Record<keyof typeof FrameType, { client: Outcome; agent: Outcome; 
   },
   // Of the other user, whom the link does not belong to.
   AUTH: { client: 'closed', agent: 'closed', body: () => new Uint8Array() },
+  // Only replicas have anything to tell each other.
+  MESH: { client: 'closed', agent: 'closed', body: () => frames.encodeJson(FrameType.MESH, 0, {}) },
   GOAWAY: {
     ...{ client: 'ignored', agent: 'ignored' },
     body: () =>

@@ -67,6 +67,7 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
       circuits: app.breaker.states().filter(isTheirs),
       errors: app.forward.recentErrors(whose),
       users,
+      ...(whose === undefined && app.cluster !== undefined && { replicas: app.cluster.list() }),
     }
   })
 }
@@ -77,6 +78,6 @@ export default fp(adminPlugin, {
   encapsulate: true,
   dependencies: [
     ...['tunnel-settings', 'tunnel-audit', 'tunnel-audit-guard', 'tunnel-auth', 'tunnel-ratelimit'],
-    ...['tunnel-breaker', 'tunnel-pool', 'tunnel-forward', 'tunnel-links'],
+    ...['tunnel-breaker', 'tunnel-pool', 'tunnel-forward', 'tunnel-links', 'tunnel-cluster'],
   ],
 })

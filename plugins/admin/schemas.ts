@@ -106,6 +106,19 @@ export const diagnostics = {
           bufferBytes: Type.Integer({ description: 'what their streams hold in this process' }),
         }),
       ),
+      replicas: Type.Optional(
+        Type.Array(
+          Type.Object({
+            id: Type.String(),
+            software: Type.String(),
+            rttMs: Type.Optional(Type.Number()),
+            load: Type.Integer({ description: 'streams that it carries' }),
+            streams: Type.Integer({ description: 'those between it and this one' }),
+            draining: Type.Boolean(),
+          }),
+          { description: 'to which this one has a link; for an admin, of several replicas' },
+        ),
+      ),
     }),
   },
 }

@@ -42,6 +42,8 @@ export interface Auth {
   revoke(user: User, what: Revocation): Promise<Record<string, string>>
   /** Calls `listener` for each revocation, with what says whom it concerns; returns what ends that. */
   onRevoked(listener: (isRevoked: (user: User) => boolean, error: TunnelError) => void): () => void
+  /** For several replicas, which tell each other of revocations; absent where they are kept by other means. */
+  readonly told?: Pick<Revocations, 'onOwn' | 'learn'>
 }
 
 /** A hook for `onRequest` or `preHandler` of a route. */
@@ -146,6 +148,7 @@ async function authPlugin(app: FastifyInstance, options: AuthOptions): Promise<v
       }),
     refresh: (refreshToken, requestId) => counted(() => sessions.refresh(refreshToken, requestId)),
     revoke: (user, what) => revoker.revoke(user, what, (token) => reader.read(token)),
+    told: revocations,
     onRevoked: (listener) => revocations.onRevoked((isRevoked) => listener(isRevoked, tokenRevoked())),
   }
 

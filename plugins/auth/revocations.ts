@@ -33,6 +33,8 @@ export class Revocations {
   readonly #issuedUntil = new Map<string, number>()
   readonly #listeners = new Set<(isRevoked: (bearer: Bearer) => boolean) => void>()
 
+  readonly #ownListeners = new Set<(revoked: Json) => void>()
+
   /** When the last reading that was whole began, by `#clock`. */
   #readAtMs = Number.NEGATIVE_INFINITY
   #reading: Promise<void> = Promise.resolve()
@@ -85,6 +87,17 @@ export class Revocations {
     return () => void this.#listeners.delete(listener)
   }
 
+  /** Calls `listener` with each that is made here, whether or not it could be stored: other replicas may be told. */
+  onOwn(listener: (revoked: Json) => void): void {
+    this.#ownListeners.add(listener)
+  }
+
+  /** Another replica tells of one. What is none is passed over. */
+  learn(told: unknown): void {
+    const revoked = checked(told)
+    if (revoked !== undefined) this.#add(revoked)
+  }
+
   /** @throws {TunnelError} TOKEN_REVOKED, STATE_UNAVAILABLE where it cannot be known */
   check(bearer: Bearer): void {
     const { staleMs = Number.POSITIVE_INFINITY } = this.#state
@@ -124,6 +137,7 @@ export class Revocations {
     const key = `${revoked.kind}:${revoked.id}`
     // What stands here ends before the disk or Redis has it: a busy one may take its time, or fail.
     this.#add({ ...revoked })
+    for (const listener of this.#ownListeners) listener({ ...revoked })
     if (revoked.kind === 'user') return this.#state.put(NAMESPACE, key, { ...revoked })
     const ttlMs = revoked.untilMs - this.#nowMs()
     if (ttlMs > 0) await this.#state.put(NAMESPACE, key, { ...revoked }, { ttlMs })
@@ -142,4 +156,12 @@ export class Revocations {
     }
     for (const listener of this.#listeners) listener((bearer) => this.isRevoked(bearer))
   }
+}
+
+function checked(told: unknown): Revoked | undefined {
+  const { kind, id, untilMs, issuedUntilMs } = (told ?? {}) as Record<string, unknown>
+  if (typeof id !== 'string') return undefined
+  const isTime = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value)
+  if (kind === 'user' && isTime(issuedUntilMs)) return { kind, id, issuedUntilMs }
+  return (kind === 'token' || kind === 'session') && isTime(untilMs) ? { kind, id, untilMs } : undefined
 }

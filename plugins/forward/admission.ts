@@ -1,6 +1,8 @@
 import { asTunnelError } from '../../protocol/codec/errors.ts'
 import { isSealed, type RoutedHead, type Vouched } from '../../protocol/codec/heads.ts'
 import type { Target } from '../../protocol/codec/target.ts'
+import type { Link } from '../../protocol/link/link.ts'
+import type { User } from '../auth/index.ts'
 import type { Route } from '../machines/index.ts'
 import { targetOf } from './errors.ts'
 import type { OpenContext } from './hooks.ts'
@@ -77,9 +79,18 @@ function checkPolicy(
   return services.policy.check(target === undefined ? request : { ...request, target: target.authority })
 }
 
-/** What an agent is told of whose stream it is: its owner's, or that of somebody whom a rule lets in. */
-export function vouched(userId: string, { owner }: Pick<Route, 'owner'>): Vouched {
-  return owner === userId ? { subject: userId } : { subject: userId, owner }
+/**
+ * What the far side of `link` is told of whose stream it is: its owner's, or that of somebody whom a rule lets in. Another
+ * replica, which does not know the user, is told the tier too.
+ */
+export function vouched(
+  { sub: subject, tier }: Pick<User, 'sub' | 'tier'>,
+  { owner }: Pick<Route, 'owner'>,
+  link: Link,
+): Vouched {
+  const vouched: Vouched = owner === subject ? { subject } : { subject, owner }
+  if (link.peer?.role === 'relay') vouched.tier = tier
+  return vouched
 }
 
 function unlessUnknown(thrown: unknown): undefined {

@@ -58,7 +58,7 @@ export function tell(
   ending: Ending,
   event: string,
 ): void {
-  const { user, machine, owner = user.sub, head, mode, target, correlationId, log } = context
+  const { user, machine, owner = user.sub, head, mode, target, correlationId, log, via } = context
   const { error, admitted, durationMs, bytesIn, bytesOut } = ending
   const { hooks, services } = shared
   const leftOut = admitted ? 0 : session.told.take(error?.code ?? 'ok')
@@ -69,6 +69,7 @@ export function tell(
     mode,
     ...(owner === user.sub ? {} : { owner }),
     ...(target === undefined ? {} : { target }),
+    ...(via === undefined ? {} : { via }),
     outcome: error?.code ?? 'ok',
     durationMs: Math.round(durationMs),
     bytesIn,
@@ -82,7 +83,8 @@ export function tell(
   if (error?.code === 'INTERNAL' && !error.fromPeer) log.error({ ...told, err: error }, 'a stream failed')
   else if (!admitted) log.info(told, 'stream refused')
   else log[head.kind === 'http' ? 'debug' : 'info'](told, 'stream over')
-  if (admitted && hooks.has('onClose')) void hooks.notify('onClose', { ...context, error, durationMs })
+  if (admitted && via === undefined && hooks.has('onClose'))
+    void hooks.notify('onClose', { ...context, error, durationMs })
 }
 
 /** Of a user who has gone: how many refusals were left out and told of by no later one. */

@@ -77,6 +77,11 @@ export function unknownStream(): TunnelError {
   return new TunnelError('UNKNOWN_STREAM', 'the stream is not known here', { hop: 'proxy' })
 }
 
+export function vouchedForNobody(): TunnelError {
+  const text = 'a replica hands over sealed streams alone, and says whose each is'
+  return new TunnelError('FRAME_INVALID', text, { hop: 'proxy' })
+}
+
 export function tooManyRefusals(): TunnelError {
   return new TunnelError('RATE_LIMITED', 'too many refused requests for streams', { hop: 'proxy' })
 }

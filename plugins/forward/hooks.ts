@@ -8,7 +8,9 @@ import type { Log } from './log.ts'
 /** A link that stands, or has gone. */
 export interface LinkContext {
   user: User
-  role: 'client' | 'agent'
+  role: 'client' | 'agent' | 'relay'
+  /** The other replica, where a stream is one that it hands over. */
+  via?: string
   /** The agent's machine. */
   machine?: string
   connectionId: string
@@ -30,6 +32,8 @@ export interface OpenContext {
   connectionId: string
   correlationId: string
   log: Log
+  /** Another replica has it from its opener, and counts and tells of it; this one only brings it to the agent. */
+  via?: string
   /** It was opened at another proxy and goes on here: `preOpen` was asked there. */
   moved: boolean
   /** More headers for a request of kind `http`; they replace those of the same name. A `preOpen` hook may add some. */

@@ -132,7 +132,7 @@ export class Opens {
       const isOther = target !== undefined && target !== head.target
       relay.connect(link, {
         ...head,
-        ...vouched(user.sub, route),
+        ...vouched(user, route, link),
         ...(isOther ? { target, asked: head.target ?? '' } : {}),
       })
     } catch (thrown) {

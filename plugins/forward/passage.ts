@@ -94,6 +94,8 @@ export class Passage implements StreamParties {
   askedBy(opener: LinkContext): void {
     this.#opener = opener
     this.context.user = opener.user
+    if (opener.via === undefined) delete this.context.via
+    else this.context.via = opener.via
   }
 
   get owner(): string | undefined {
@@ -154,8 +156,15 @@ export class Passage implements StreamParties {
     return route
   }
 
+  /** Another replica has admitted it, and hands it over. */
+  handedOver(opener: LinkContext, place: Pick<Route, 'owner' | 'name'>): void {
+    this.askedBy(opener)
+    this.#leadsTo(place)
+    this.#nowAdmitted()
+  }
+
   /** From now on the machine goes by its own name, whatever its user calls it. */
-  #leadsTo({ owner, name }: Route): void {
+  #leadsTo({ owner, name }: Pick<Route, 'owner' | 'name'>): void {
     this.context.owner = owner
     this.context.machine = name
   }
@@ -199,7 +208,7 @@ export class Passage implements StreamParties {
 
   /** Payload: `in` is towards the machine. */
   carried(direction: 'in' | 'out', byteCount: number): void {
-    this.shared.bytes[this.context.mode][direction] += byteCount
+    if (this.context.via === undefined) this.shared.bytes[this.context.mode][direction] += byteCount
     this.session.pace?.spend(byteCount)
     if (direction === 'in') this.#bytesIn += byteCount
     else this.#bytesOut += byteCount
@@ -222,7 +231,9 @@ export class Passage implements StreamParties {
     const { clock } = this.shared
     this.#stage = 'suspended'
     clock.clearTimer(this.#window)
-    if (windowMs !== undefined) this.#window = clock.setTimer(() => this.over(windowOver(windowMs)), windowMs)
+    if (windowMs === undefined) return
+    const give = (): void => (this.context.via === undefined ? this.over(windowOver(windowMs)) : this.moved())
+    this.#window = clock.setTimer(give, windowMs)
   }
 
   /** Its opener asks for it: what comes of that says how the stream goes on. `attempt` counts what it has asked so far. */
@@ -241,7 +252,7 @@ export class Passage implements StreamParties {
   over(error?: TunnelError): void {
     if (this.#stage === 'over') return
     const ending = this.#end(error)
-    measure(this, ending, !this.#answered && !this.context.moved)
+    if (this.context.via === undefined) measure(this, ending, !this.#answered && !this.context.moved)
     tell(this, ending, this.#admitted ? 'stream.closed' : 'stream.refused')
     this.#onLeft(error)
   }

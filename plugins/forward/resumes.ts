@@ -159,14 +159,13 @@ export class Resumes {
     })
     if (givenUp !== undefined) relay.giveUp(givenUp)
     const { owner, name } = route ?? { owner: session.userId, name: resume.head.machine }
-    const head = { ...resume.head, ...vouched(session.userId, { owner }) }
     // The agent may be dialling still: the stream waits here, for as long as its opener does.
     stopWaiting = services.machines.whenOnline(
       owner,
       name,
       (link) => {
         clock.clearTimer(stranger)
-        relay.connect(link, head)
+        relay.connect(link, { ...resume.head, ...vouched(passage.user, { owner }, link) })
       },
       (error) => relay.reset(error),
     )

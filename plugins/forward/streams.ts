@@ -5,6 +5,7 @@ import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.
 import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
+import type { User } from '../auth/index.ts'
 import type { MachineDirectory } from '../machines/index.ts'
 import type { TunnelMetrics } from '../metrics/index.ts'
 import type { Pool } from '../pool/index.ts'
@@ -15,6 +16,7 @@ import { type CountedState, countStreams } from './counts.ts'
 import { tellLeftOut } from './ending.ts'
 import { tooManyStreams } from './errors.ts'
 import { type AdmittedGuest, admitGuest, type Guest } from './guests.ts'
+import { type FromReplica, Handovers } from './handovers.ts'
 import type { LinkContext, TunnelHooks } from './hooks.ts'
 import type { Carrier } from './kinds.ts'
 import { Opens } from './opens.ts'
@@ -38,9 +40,10 @@ export interface OpenerLink {
 
 export interface StreamServices extends PassageServices {
   readonly pool: Pick<Pool, 'acquire' | 'open' | 'waiting'>
-  readonly machines: Pick<MachineDirectory, 'resolve' | 'whenOnline'>
+  readonly machines: Pick<MachineDirectory, 'resolve' | 'whenOnline' | 'agents'>
   readonly tiers: Tiers
-  readonly tunnelMetrics: PassageServices['tunnelMetrics'] & Pick<TunnelMetrics, 'streamResumes'>
+  readonly tunnelMetrics: PassageServices['tunnelMetrics'] &
+    Pick<TunnelMetrics, 'streamResumes' | 'relayHops'>
 }
 
 export interface StreamsConfig {
@@ -63,6 +66,7 @@ export class Streams {
   readonly #relays: Relays
   readonly #opens: Opens
   readonly #resumes: Resumes
+  readonly #handovers: Handovers
   readonly #carriage: Carriage
 
   constructor(config: StreamsConfig, services: StreamServices, hooks: TunnelHooks) {
@@ -99,6 +103,18 @@ export class Streams {
       relays: this.#relays,
       passageOf: (opener, session, head) => this.#passage(opener.context, session, head, true),
     })
+    this.#handovers = new Handovers({
+      relays: this.#relays,
+      machines: services.machines,
+      tunnelMetrics: services.tunnelMetrics,
+      visit: (user) => this.#visit(user),
+      passageOf: (from, session, head) => this.#passage(from, session, head, true),
+    })
+  }
+
+  /** A stream that another replica hands over, which has proved that it is one. @throws {TunnelError} what refuses it */
+  takeOver(from: FromReplica, incoming: IncomingOpen | IncomingResume): void {
+    this.#handovers.take(from, incoming)
   }
 
   /** The link's streams are its user's from here on. */
@@ -158,9 +174,14 @@ export class Streams {
   admit(guest: Guest): Promise<AdmittedGuest> {
     return admitGuest(guest, {
       carriage: this.#carriage,
-      visit: (user) => this.#sessions.visit(user, this.#services.rateLimits.bytesPerSecond(user)),
+      visit: (user) => this.#visit(user),
       passageOf: (from, session, head, stop) => this.#passage(from, session, head, false, stop),
     })
+  }
+
+  /** The session of a user who may have no link here. */
+  #visit(user: User): Session {
+    return this.#sessions.visit(user, this.#services.rateLimits.bytesPerSecond(user))
   }
 
   /** `stop` ends what carries a stream that no link has. @throws {TunnelError} TOO_MANY_STREAMS */

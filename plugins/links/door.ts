@@ -241,6 +241,7 @@ export class LinkDoor {
 }
 
 interface StandingLink extends LinkContext {
+  role: 'client' | 'agent'
   /** When it was accepted. */
   readonly since: Date
 }

@@ -1,12 +1,15 @@
 import type { Duplex } from 'node:stream'
 import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
+import type { Vouched } from '../../protocol/codec/heads.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import { StreamDuplex } from '../../protocol/node/duplex.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import { Budget } from '../../protocol/stream/budget.ts'
 import { StreamOpener } from '../../protocol/stream/opener.ts'
+import type { User } from '../auth/index.ts'
 import { machineOffline, takenOver, tokenStale } from './errors.ts'
+import { type HomeReplica, Homes, isLater, type Program, programOf } from './homes.ts'
 import { keyOf } from './records.ts'
 import { type Trial, Trials } from './trials.ts'
 
@@ -18,7 +21,21 @@ export interface AgentLink {
   isFresh(): boolean
 }
 
+/** An agent with a link here, as other replicas are told of it. */
+export interface Presence {
+  owner: string
+  name: string
+  program: Program
+}
+
+/** Told when an agent has its first link here, or another program's, and when it has none any more. */
+export interface PresenceListener {
+  present(presence: Presence): void
+  gone(owner: string, name: string): void
+}
+
 export interface KnownAgent {
+  /** Its newest link here. */
   link: Link | undefined
   /** It has a link, and a token with which streams may be opened over it. */
   online: boolean
@@ -29,6 +46,12 @@ export interface KnownAgent {
   /** The last time that its SSH server was tried over its link. */
   trial: Trial | undefined
 }
+
+/** What the mesh of replicas has to do with the agents. */
+export type MeshedAgents = Pick<
+  Agents,
+  'onPresence' | 'present' | 'appeared' | 'disappeared' | 'own' | 'elsewhere'
+>
 
 /** Whoever waits for an agent. */
 interface Waiter {
@@ -46,6 +69,8 @@ interface Agent {
   budget: Budget
   /** The newest is used; older ones of the same program are closing, or are dead and not yet noticed. */
   links: Link[]
+  /** Where else it has one: what cannot go over a link of its own goes over the link to such a replica. */
+  homes: Homes
   /** Of the newest link. */
   isFresh: () => boolean
   since: Date
@@ -73,6 +98,7 @@ export class Agents {
   readonly #clock: Clock
   readonly #beganMs: number
   readonly #probeMs: number
+  readonly #listeners: PresenceListener[] = []
   #closed = false
 
   /** @param probeMs how often each agent is tried as far as the machine's SSH server; 0: never */
@@ -83,11 +109,30 @@ export class Agents {
     this.#beganMs = clock.now()
   }
 
-  /** `link` is the agent's from now on; another program that had the name is told and closed. */
+  /** Calls `listener` with each change from now on. */
+  onPresence(listener: PresenceListener): void {
+    this.#listeners.push(listener)
+  }
+
+  /** The agents that have a link here. */
+  *present(): Generator<Presence> {
+    for (const { owner, name, links } of this.#agents.values()) {
+      const link = links.at(-1)
+      if (link !== undefined) yield { owner, name, program: programOf(link) }
+    }
+  }
+
+  /**
+   * `link` is the agent's from now on; another program that had the name is told and closed.
+   * @throws {TunnelError} TAKEN_OVER where a later program has the name
+   */
   attach(owner: string, name: string, { link, limits, isFresh }: AgentLink): void {
     const agent = this.#agents.get(keyOf(owner, name)) ?? this.#add(owner, name)
-    this.#clock.clearTimer(agent.forgetTimer)
-    agent.forgetTimer = undefined
+    const program = programOf(link)
+    const before = this.#programOf(agent)
+    if (before !== undefined && isSuperseded(program, before)) throw takenOver(name)
+    agent.homes.keepOnly(program)
+    this.#stay(agent)
     const older = agent.links
     agent.links = older.filter((each) => isSameProgram(each, link))
     agent.links.push(link)
@@ -96,16 +141,68 @@ export class Agents {
     if (agent.links.length > MAX_LINKS) agent.links.shift()?.close(takenOver(name))
     agent.wasOnline = true
     this.#changed(agent)
-    agent.opener.attach(link)
     agent.trials.start()
-    const waiting = [...agent.waiting]
-    agent.waiting.clear()
-    for (const { go } of waiting) go(link)
+    this.#nowOver(agent, link)
+    if (before?.instance !== program.instance || older.length === 0)
+      for (const listener of this.#listeners) listener.present({ owner, name, program })
     for (const each of older) {
       // The same program closes its older link itself, when it can: one that changed its address cannot.
       if (isSameProgram(each, link)) each.probe(PROBE_MS)
       else each.close(takenOver(name))
     }
+  }
+
+  /** Whose the name is, here. */
+  #programOf({ links }: Agent): Program | undefined {
+    const link = links.at(-1)
+    return link === undefined ? undefined : programOf(link)
+  }
+
+  /** What stood on other links, and what waits for one, goes over this. */
+  #nowOver(agent: Agent, link: Link): void {
+    agent.opener.attach(link)
+    const waiting = [...agent.waiting]
+    agent.waiting.clear()
+    for (const { go } of waiting) go(link)
+  }
+
+  #stay(agent: Agent): void {
+    this.#clock.clearTimer(agent.forgetTimer)
+    agent.forgetTimer = undefined
+  }
+
+  /** Another replica says that the agent has a link there. An older program's links here end. */
+  appeared({ owner, name, program }: Presence, replica: HomeReplica): void {
+    if (this.#closed) return
+    const agent = this.#agents.get(keyOf(owner, name)) ?? this.#add(owner, name)
+    const own = this.#programOf(agent)
+    const isRival = own !== undefined && own.instance !== program.instance
+    // It hears of ours, and ends that one.
+    if (isRival && !isLater(program, own)) return
+    if (!agent.homes.add({ program, replica })) return
+    // What its owner's tier gives is known where it has a link.
+    if (agent.budget.totalBytes === 0) agent.budget.totalBytes = this.#settings.userBudgetBytes
+    this.#stay(agent)
+    if (!agent.wasOnline || agent.links.length === 0) this.#changed(agent)
+    agent.wasOnline = true
+    if (isRival) for (const link of [...agent.links]) link.close(takenOver(name))
+    const link = this.#linkOf(agent)
+    // A replica that is further away takes nothing from one that has it.
+    if (link !== undefined && agent.links.length === 0 && agent.opener.link?.closed !== false)
+      this.#nowOver(agent, link)
+  }
+
+  /** It has none there any more, or the replica is away: what went there goes another way at once, or waits. */
+  disappeared(owner: string, name: string, replica: HomeReplica): void {
+    const agent = this.#agents.get(keyOf(owner, name))
+    if (agent?.homes.delete(replica) !== true || agent.links.length > 0) return
+    const next = agent.homes.link
+    if (next !== undefined) {
+      if (agent.opener.link === replica.link) agent.opener.attach(next)
+      return
+    }
+    this.#changed(agent)
+    this.#forgetLater(agent)
   }
 
   #add(owner: string, name: string): Agent {
@@ -118,6 +215,7 @@ export class Agents {
       opener,
       budget,
       links: [],
+      homes: new Homes(),
       isFresh: () => true,
       since: new Date(),
       sinceMs: this.#clock.now(),
@@ -125,7 +223,7 @@ export class Agents {
       forgetTimer: undefined,
       waiting: new Set(),
       // Of nobody: the agent dials its SSH server from an address of its own then, so that no user's is counted.
-      trials: new Trials(async () => this.#dial(opener, name), this.#probeMs, this.#clock),
+      trials: new Trials(async () => this.#dial(opener, { machine: name }), this.#probeMs, this.#clock),
     }
     this.#agents.set(keyOf(owner, name), agent)
     return agent
@@ -142,6 +240,9 @@ export class Agents {
     if (!wasNewest) return
     if (next !== undefined) return agent.opener.attach(next)
     agent.trials.stop()
+    for (const { gone } of this.#listeners) gone(owner, name)
+    const home = agent.homes.link
+    if (home !== undefined) return agent.opener.attach(home)
     this.#changed(agent)
     this.#forgetLater(agent)
   }
@@ -177,23 +278,37 @@ export class Agents {
     if (agent === undefined) return
     const links = agent.links.splice(0)
     this.#end(agent, error)
+    if (links.length > 0) for (const { gone } of this.#listeners) gone(owner, name)
     for (const link of links) link.close(error)
   }
 
+  /** Its own, or else the way to it through another replica. */
   #linkOf(agent: Agent | undefined): Link | undefined {
-    return agent?.links.at(-1)
+    return agent?.links.at(-1) ?? agent?.homes.link
+  }
+
+  /** The agent's own link here, as it is. */
+  own(owner: string, name: string): Link | undefined {
+    return this.#agents.get(keyOf(owner, name))?.links.at(-1)
+  }
+
+  /** Agents that other replicas have, and this one has not. */
+  get elsewhere(): number {
+    let count = 0
+    for (const { links, homes } of this.#agents.values()) if (links.length === 0 && !homes.isEmpty) count++
+    return count
   }
 
   get(owner: string, name: string): KnownAgent | undefined {
     const agent = this.#agents.get(keyOf(owner, name))
     if (agent === undefined) return undefined
-    const { since, opener, links, waiting, trials } = agent
+    const { since, opener, links, homes, waiting, trials } = agent
     const open = links.reduce((sum, link) => sum + link.streamCount, 0)
-    const suspended = links.length === 0 ? opener.size : 0
-    const link = this.#linkOf(agent)
+    const suspended = links.length === 0 && homes.isEmpty ? opener.size : 0
+    const link = links.at(-1)
     return {
       link,
-      online: link !== undefined && agent.isFresh(),
+      online: link === undefined ? !homes.isEmpty : agent.isFresh(),
       since,
       streams: { open, waiting: waiting.size + suspended },
       trial: trials.last,
@@ -201,15 +316,17 @@ export class Agents {
   }
 
   /**
-   * The agent's link; one that was lost a moment ago gets that long to be back, and so does every one when this proxy
+   * The agent's link, or that to another replica which has one; one that was lost a moment ago gets that long to be back, and so does every one when this proxy
    * has only begun: its predecessor's agents are on their way.
    * @throws {TunnelError} MACHINE_OFFLINE, also where its token has expired
    */
   link(owner: string, name: string): Promise<Link> {
     const agent = this.#agents.get(keyOf(owner, name))
     const link = this.#linkOf(agent)
-    if (agent !== undefined && link !== undefined)
-      return agent.isFresh() ? Promise.resolve(link) : Promise.reject(tokenStale(name))
+    if (agent !== undefined && link !== undefined) {
+      const isStale = agent.links.length > 0 && !agent.isFresh()
+      return isStale ? Promise.reject(tokenStale(name)) : Promise.resolve(link)
+    }
     const goneSinceMs = agent?.wasOnline === true ? agent.sinceMs : this.#beganMs
     const leftMs = goneSinceMs + REDIAL_GRACE_MS - this.#clock.now()
     if (this.#closed || leftMs <= 0) return Promise.reject(machineOffline(name))
@@ -253,18 +370,19 @@ export class Agents {
     }
   }
 
-  /** A stream of the proxy's own to the machine's SSH server, in the name of `subject`. @throws {TunnelError} as `link`, or what the agent answers */
-  async dial(owner: string, name: string, subject: string): Promise<Duplex> {
+  /** A stream of the proxy's own to the machine's SSH server, in a user's name. @throws {TunnelError} as `link`, or what the agent answers */
+  async dial(owner: string, name: string, { sub, tier }: Pick<User, 'sub' | 'tier'>): Promise<Duplex> {
     await this.link(owner, name)
-    const opener = this.#agents.get(keyOf(owner, name))?.opener
-    if (opener === undefined) throw machineOffline(name)
-    return this.#dial(opener, name, subject)
+    const agent = this.#agents.get(keyOf(owner, name))
+    if (agent === undefined) throw machineOffline(name)
+    const head = { machine: name, subject: sub }
+    if (agent.homes.isEmpty) return this.#dial(agent.opener, head)
+    // It may come to its agent through another replica, which knows neither the machine's owner nor the user.
+    return this.#dial(agent.opener, { ...head, tier, ...(owner !== sub && { owner }) })
   }
 
-  #dial(opener: StreamOpener, machine: string, subject?: string): Promise<Duplex> {
-    return StreamDuplex.accepted(
-      opener.open({ kind: 'ssh', machine, ...(subject !== undefined && { subject }) }),
-    )
+  #dial(opener: StreamOpener, head: { machine: string } & Vouched): Promise<Duplex> {
+    return StreamDuplex.accepted(opener.open({ kind: 'ssh', ...head }))
   }
 
   close(): void {
@@ -272,6 +390,12 @@ export class Agents {
     const error = new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy' })
     for (const agent of [...this.#agents.values()]) this.#end(agent, error)
   }
+}
+
+/** Where both say their epochs. Of two that do not, the newest link has the name. */
+function isSuperseded(program: Program, before: Program): boolean {
+  const isOther = program.instance !== before.instance
+  return isOther && program.epoch > 0 && before.epoch > 0 && isLater(before, program)
 }
 
 function isSameProgram(one: Link, other: Link): boolean {

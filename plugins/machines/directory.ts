@@ -8,7 +8,7 @@ import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import type { User } from '../auth/index.ts'
 import type { Shared } from '../policy/index.ts'
-import { type AgentLink, Agents } from './agents.ts'
+import { type AgentLink, Agents, type MeshedAgents } from './agents.ts'
 import { dialTcp } from './dial-tcp.ts'
 import {
   keysUntrusted,
@@ -196,7 +196,7 @@ export class MachineDirectory {
       hostKeyShown: (key) => this.#hostKeyShown(owner, name, key),
       // A machine may have been forgotten since.
       link: async () => this.#recordOf(owner, name) && this.#agents.link(owner, name),
-      dial: async () => this.#recordOf(owner, name) && this.#agents.dial(owner, name, user.sub),
+      dial: async () => this.#recordOf(owner, name) && this.#agents.dial(owner, name, user),
     }
   }
 
@@ -271,6 +271,11 @@ export class MachineDirectory {
     gone: (error: TunnelError) => void,
   ): () => void {
     return this.#agents.whenOnline(owner, name, go, gone)
+  }
+
+  /** The agents' links, for whoever tells other replicas of them and hears of theirs. */
+  get agents(): MeshedAgents {
+    return this.#agents
   }
 
   close(): void {

@@ -6,7 +6,9 @@ import type { HostKey } from './host-keys.ts'
 import type { MachinesOptions } from './options.ts'
 
 export type { Machine } from '../../dial/machine.ts'
+export type { MeshedAgents, Presence } from './agents.ts'
 export type { MachineDirectory } from './directory.ts'
+export type { HomeReplica } from './homes.ts'
 export type { AgentRoute, ConfiguredRoute, Route } from './route.ts'
 
 declare module 'fastify' {

@@ -53,6 +53,14 @@ export interface TunnelMetrics {
   readonly streamBufferBytes: Level<NoLabels>
   /** `tunnel_stream_budget_ratio`: how much of their budget the user has taken who has taken most. */
   readonly streamBudgetRatio: Level<NoLabels>
+  /** `tunnel_cluster_replicas`: replicas that this one knows to be there, itself among them. */
+  readonly clusterReplicas: Level<NoLabels>
+  /** `tunnel_cluster_routes`: machines whose agents are at other replicas alone. */
+  readonly clusterRoutes: Level<NoLabels>
+  /** `tunnel_relay_hops_total`: streams that another replica handed over, each time that one came. */
+  readonly relayHops: Count<NoLabels>
+  /** `tunnel_state_available`: 0 while Redis is away, or did not carry out the last call. */
+  readonly stateAvailable: Level<NoLabels>
   /** `tunnel_event_loop_lag_seconds`: how late the event loop was over the last second, on average. */
   readonly eventLoopLagSeconds: Level<NoLabels>
   countError(error: TunnelError): void
@@ -158,6 +166,10 @@ export function createMetrics(registry: Registry): TunnelMetrics {
       'tunnel_stream_budget_ratio',
       'Share of streams.userBudgetBytes that is taken by the user who has taken most',
     ),
+    clusterReplicas: make.level('tunnel_cluster_replicas', 'Replicas that are there, this one among them'),
+    clusterRoutes: make.level('tunnel_cluster_routes', 'Machines whose agents are at other replicas alone'),
+    relayHops: make.count('tunnel_relay_hops_total', 'Streams that another replica handed over'),
+    stateAvailable: make.level('tunnel_state_available', 'Whether what keeps the records answers'),
     eventLoopLagSeconds: make.level(
       'tunnel_event_loop_lag_seconds',
       'Lateness of the event loop, on average over the last second',

@@ -23,6 +23,9 @@ declare module 'fastify' {
 }
 
 async function statePlugin(app: FastifyInstance, options: StateOptions): Promise<void> {
+  app.tunnelMetrics.onRead(() => {
+    app.tunnelMetrics.stateAvailable.set({}, app.state.isAvailable === false ? 0 : 1)
+  })
   if (options.store === 'redis') return shared(app, options)
   const state = await EmbeddedState.open(options.dir)
   if (state.loss !== undefined)
@@ -56,4 +59,8 @@ function lossText(dir: string, { records, file }: StateLoss): string {
   )
 }
 
-export default fp(statePlugin, { name: 'tunnel-state', fastify: '5.x', dependencies: ['tunnel-lifecycle'] })
+export default fp(statePlugin, {
+  name: 'tunnel-state',
+  fastify: '5.x',
+  dependencies: ['tunnel-lifecycle', 'tunnel-metrics'],
+})

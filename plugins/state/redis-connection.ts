@@ -32,6 +32,7 @@ export class RedisConnection {
   readonly #failed: (error: Error) => void
   #pending = 0
   #toldAtMs = Number.NEGATIVE_INFINITY
+  #lastFailed = false
 
   /**
    * @param place where Redis is
@@ -84,6 +85,11 @@ export class RedisConnection {
     }
   }
 
+  /** It stands, and Redis has carried out the last call. */
+  get isAvailable(): boolean {
+    return this.#redis.status === 'ready' && !this.#lastFailed
+  }
+
   /** @throws {TunnelError} STATE_UNAVAILABLE */
   run(script: ScriptName, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
     const scripts = this.#redis as unknown as Record<ScriptName, (...args: Argument[]) => Promise<unknown>>
@@ -112,8 +118,11 @@ export class RedisConnection {
     if (this.#pending >= MAX_PENDING) throw redisAway(new Error('too many calls wait for Redis'))
     this.#pending++
     try {
-      return await call()
+      const answer = await call()
+      this.#lastFailed = false
+      return answer
     } catch (error) {
+      this.#lastFailed = true
       this.#callFailed(plain(error))
       throw redisAway(plain(error))
     } finally {

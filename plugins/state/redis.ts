@@ -38,6 +38,7 @@ export class RedisState extends WatchedRecords implements State {
   /** Tells our own messages from those of others. */
   readonly #origin: string
   readonly #timer: NodeJS.Timeout
+  #replicas: () => number = () => 1
 
   private constructor({ url, sentinels, staleMs, failed, nowUs }: RedisStateOptions) {
     const place = { url, sentinels }
@@ -101,8 +102,24 @@ export class RedisState extends WatchedRecords implements State {
       return { allowed: allowed === 1, remaining, retryAfterMs }
     } catch {
       // Its connection has told why.
-      return this.#ownBuckets.take(bucket, limit, cost)
+      return this.#takeOwn(bucket, limit, cost)
     }
+  }
+
+  /** This replica's share of what all of them may give. */
+  #takeOwn(bucket: string, { perMinute, burst }: BucketLimit, cost: number): TokenAnswer {
+    const replicas = this.#replicas()
+    // A bucket that can never give what is asked for would be none.
+    const share = { perMinute: perMinute / replicas, burst: Math.max(cost, Math.floor(burst / replicas)) }
+    return this.#ownBuckets.take(bucket, share, cost)
+  }
+
+  get isAvailable(): boolean {
+    return this.#redis.isAvailable
+  }
+
+  shareAmong(replicas: () => number): void {
+    this.#replicas = replicas
   }
 
   async close(): Promise<void> {

@@ -80,12 +80,18 @@ export interface State extends Records {
    * missed in the first place.
    */
   readonly staleMs?: number | undefined
+  /** False while what keeps the records does not answer, or did not carry out the last call. @default true */
+  readonly isAvailable?: boolean
   /** Records that need not outlive the process, and cost no write to a disk; each of them has to have a `ttlMs`. */
   readonly volatile: Records
   /** Returns what ends the watch. */
   watch(namespace: string, watcher: Watcher): () => void
   /** Takes `cost` (default 1) tokens, or none. A cost above the burst can never be had and throws RangeError. */
   takeToken(bucket: string, limit: BucketLimit, cost?: number): Promise<TokenAnswer>
+  /**
+   * While the buckets of all cannot be asked, each replica allows its share. @param replicas how many there are
+   */
+  shareAmong?(replicas: () => number): void
   /** Safe to call twice. */
   close(): Promise<void>
 }

@@ -10,6 +10,7 @@ export const FrameType = {
   PONG: 0x03,
   AUTH: 0x04,
   GOAWAY: 0x05,
+  MESH: 0x06,
   OPEN: 0x10,
   ACCEPT: 0x11,
   DATA: 0x12,

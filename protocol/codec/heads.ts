@@ -93,6 +93,8 @@ export interface Vouched {
   asked?: string
   /** Whose the machine is, where that is not the subject. */
   owner?: string
+  /** The subject's tier: from one replica to another alone. */
+  tier?: string
 }
 
 /** An OPEN as it is passed on and acted on: what was asked, and what a proxy vouches for. */
@@ -140,7 +142,7 @@ export function resumeHeadOf(
   head: RoutedHead,
   stands: Pick<ResumeHead, 'received' | 'limit' | 'attempt'> & { end: number | undefined },
 ): ResumeHead {
-  const { id, kind, machine, target, asked, priority, subject, owner } = head
+  const { id, kind, machine, target, asked, priority, subject, owner, tier } = head
   const { received, limit, attempt, end } = stands
   const resume: ResumeHead = { id, kind, machine, received, limit, attempt }
   if (end !== undefined) resume.end = end
@@ -150,6 +152,7 @@ export function resumeHeadOf(
   // Of a stream that a proxy has opened itself: the acceptor holds it to that.
   if (subject !== undefined) resume.subject = subject
   if (owner !== undefined) resume.owner = owner
+  if (tier !== undefined) resume.tier = tier
   return resume
 }
 

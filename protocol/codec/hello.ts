@@ -14,6 +14,14 @@ export interface Enrolment {
   sshUser: string
 }
 
+/** Which replica of the proxy speaks, on a link between two. */
+export interface Replica {
+  /** 1 to 128 characters, none of them white space. */
+  id: string
+  /** Random and used once, 64 hex digits: what its peer's proof is made over. */
+  nonce: string
+}
+
 /** The first frame each way. The dialler speaks first; the stricter of both holds. */
 export interface Hello {
   role: Role
@@ -29,6 +37,10 @@ export interface Hello {
   /** How long this party keeps a stream without a link, in ms. */
   resumeMs: number
   enrol?: Enrolment
+  /** An agent's: counts its starts, so that of two programs with one name the later one has it. */
+  epoch?: number
+  /** Role `relay`. */
+  replica?: Replica
 }
 
 /** One key of each type that there is, and room for new ones. */
@@ -58,6 +70,19 @@ function isEnrolment(value: unknown): value is Enrolment {
   )
 }
 
+const REPLICA_ID = /^\S{1,128}$/
+const NONCE = /^[0-9a-f]{64}$/
+
+function isReplica(value: unknown): value is Replica {
+  const { id, nonce } = (value ?? {}) as Partial<Replica>
+  return typeof id === 'string' && REPLICA_ID.test(id) && typeof nonce === 'string' && NONCE.test(nonce)
+}
+
+/** Whether an agent can have this epoch. */
+export function isEpoch(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
 /** @throws {TunnelError} VERSION_UNSUPPORTED, FRAME_INVALID */
 export function checkHello(body: Record<string, unknown>): Hello {
   if (body.version !== PROTOCOL_VERSION) {
@@ -81,7 +106,9 @@ export function checkHello(body: Record<string, unknown>): Hello {
     positive(hello.limits?.maxStreams) &&
     Number.isSafeInteger(hello.resumeMs) &&
     hello.resumeMs >= 0 &&
-    (hello.enrol === undefined || isEnrolment(hello.enrol))
+    (hello.enrol === undefined || isEnrolment(hello.enrol)) &&
+    (hello.epoch === undefined || isEpoch(hello.epoch)) &&
+    (hello.replica === undefined || isReplica(hello.replica))
   if (!valid)
     throw new TunnelError('FRAME_INVALID', 'HELLO lacks a field or has one of another type', { hop: 'link' })
   return known(hello)
@@ -98,6 +125,8 @@ function known({
   limits,
   resumeMs,
   enrol,
+  epoch,
+  replica,
 }: Hello): Hello {
   const hello: Hello = {
     role,
@@ -110,6 +139,8 @@ function known({
   if (machine !== undefined) hello.machine = machine
   if (instance !== undefined) hello.instance = instance
   if (enrol !== undefined) hello.enrol = { hostKeys: [...enrol.hostKeys], sshUser: enrol.sshUser }
+  if (epoch !== undefined) hello.epoch = epoch
+  if (replica !== undefined) hello.replica = { id: replica.id, nonce: replica.nonce }
   return hello
 }
 

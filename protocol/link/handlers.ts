@@ -39,6 +39,8 @@ export interface LinkHandlers {
   resume?(resume: IncomingResume): void
   auth?(token: string): void
   goaway?(goaway: Goaway): void
+  /** What one replica tells another; whoever has no handler takes none. It throws what ends the link. */
+  mesh?(body: Record<string, unknown>): void
   /** A PING was answered after so many ms. */
   rtt?(ms: number): void
   /** Once. The channels on it have been told before. */

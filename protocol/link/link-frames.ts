@@ -71,6 +71,11 @@ export class LinkFrames {
           throw new TunnelError('FRAME_INVALID', 'AUTH has no token', { hop: 'link' })
         return handlers.auth?.(token)
       }
+      case FrameType.MESH: {
+        if (handlers.mesh === undefined)
+          throw new TunnelError('FRAME_INVALID', 'MESH is for links between replicas', { hop: 'link' })
+        return handlers.mesh(frames.decodeJson(frame))
+      }
       default: {
         const body = frames.decodeJson(frame)
         const deadlineMs = isDuration(body.deadlineMs) ? body.deadlineMs : 0

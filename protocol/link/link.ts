@@ -158,6 +158,11 @@ export class Link {
     this.send(frames.encodeJson(FrameType.AUTH, 0, { token }))
   }
 
+  /** Tells another replica. */
+  sendMesh(body: object): void {
+    this.send(frames.encodeJson(FrameType.MESH, 0, body))
+  }
+
   /** Asks the peer to dial elsewhere, move its streams and leave. */
   goaway(goaway: Goaway): void {
     this.send(frames.encodeJson(FrameType.GOAWAY, 0, goaway))

@@ -53,6 +53,8 @@ export interface DialOptions {
   compression?: CompressionChoice | undefined
   /** By what the proxy is reached, and how it is known. @default the environment's HTTP proxy, the public authorities */
   reach?: Reach | undefined
+  /** Which of the host's addresses is meant. @default any */
+  address?: string | undefined
 }
 
 /** Opens what carries a link's frames. Rejects with a TunnelError. */

@@ -79,6 +79,7 @@ COSTS[FrameType.PING] = 20
 COSTS[FrameType.PONG] = 5
 COSTS[FrameType.AUTH] = 200
 COSTS[FrameType.GOAWAY] = 20
+COSTS[FrameType.MESH] = 200
 COSTS[FrameType.OPEN] = 10
 COSTS[FrameType.EVENT] = 5
 COSTS[FrameType.RESET] = 5

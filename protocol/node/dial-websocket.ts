@@ -19,8 +19,8 @@ const BUSY_FACTOR = 2
  * HTTP_PROXY_…), or CONNECT_REFUSED, DNS_FAILED, LINK_LOST, TIMEOUT, ABORTED, CONFIG_INVALID
  */
 export async function dialWebSocket(url: string, options: DialOptions): Promise<Transport> {
-  const { headers, timeoutMs, maxFrameBytes, signal, compression, reach } = options
-  const wayOut = await WayOut.to(url, reach)
+  const { headers, timeoutMs, maxFrameBytes, signal, compression, reach, address } = options
+  const wayOut = await WayOut.to(url, reach, address)
   const { host } = new URL(url)
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(aborted())

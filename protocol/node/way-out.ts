@@ -26,19 +26,22 @@ export class WayOut {
   readonly #target: URL
   readonly #tls: SecureContextOptions
   readonly #pin: string | undefined
+  readonly #address: string | undefined
   /** The HTTP proxy on the way. */
   readonly proxy: URL | undefined
 
   /**
    * @param url ws(s) or http(s)
+   * @param address which of its host's addresses is meant. @default any
    * @throws {TunnelError} CONFIG_INVALID for a file that cannot be read, or a proxy that is none
    */
-  static async to(url: string, reach: Reach = USUAL): Promise<WayOut> {
+  static async to(url: string, reach: Reach = USUAL, address?: string): Promise<WayOut> {
     const target = new URL(url.replace(/^ws/, 'http'))
-    return new WayOut(target, reach.tls, await proxyFor(target, reach.network.proxy))
+    return new WayOut(target, reach.tls, await proxyFor(target, reach.network.proxy), address)
   }
 
-  private constructor(target: URL, tls: TlsOptions, proxy: URL | undefined) {
+  private constructor(target: URL, tls: TlsOptions, proxy: URL | undefined, address: string | undefined) {
+    this.#address = address
     this.#target = target
     this.#tls = this.isTls ? contextOf(tls) : {}
     this.#pin = tls.pin
@@ -69,7 +72,7 @@ export class WayOut {
 
   /** Without the TLS of `open`. @throws {Error} */
   async openBare({ signal, connected = () => {} }: Attempt): Promise<Duplex> {
-    if (this.proxy === undefined) return connectTo(this.#target, signal, connected)
+    if (this.proxy === undefined) return connectTo(this.#target, signal, connected, this.#address)
     const dial = this.#proxyDialler({ signal, connected })
     return connectThrough(this.proxy, authorityOf(this.#target), dial, signal)
   }
@@ -163,10 +166,15 @@ function authorityOf(url: URL): string {
 }
 
 /** A connection to the host of `url`. @throws {Error} */
-export function connectTo(url: URL, signal: AbortSignal, connected: () => void = () => {}): Promise<Socket> {
+export function connectTo(
+  url: URL,
+  signal: AbortSignal,
+  connected: () => void = () => {},
+  address = bareHost(url),
+): Promise<Socket> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason)
-    const callOff = connectToAny({ host: bareHost(url), port: portOf(url) }, (error, socket) => {
+    const callOff = connectToAny({ host: address, port: portOf(url) }, (error, socket) => {
       signal.removeEventListener('abort', callOff)
       if (socket === undefined) return reject(error)
       keepQuiet(socket)

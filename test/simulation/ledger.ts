@@ -46,6 +46,7 @@ export class Ledger {
       requestLatencyMs: { observe: silent },
       bytes: { inc: silent },
       streamResumes: { inc: silent },
+      relayHops: { inc: silent },
       countError: silent,
     }
   }

@@ -1,0 +1,61 @@
+import { TunnelError } from '../../protocol/codec/errors.ts'
+
+export function notAnUpgrade(): TunnelError {
+  return new TunnelError('VERSION_UNSUPPORTED', 'this route is a WebSocket of the subprotocol tunnel.v1', {
+    hop: 'proxy',
+  })
+}
+
+export function notAReplica(said: string): TunnelError {
+  return new TunnelError('FRAME_INVALID', `HELLO says ${said.slice(0, 20)} on a link between replicas`, {
+    hop: 'proxy',
+  })
+}
+
+export function proofWrong(): TunnelError {
+  const text = 'the peer does not know the secret of this cluster (cluster.secret)'
+  return new TunnelError('FORBIDDEN', text, { hop: 'proxy' })
+}
+
+export function proofMissing(ms: number): TunnelError {
+  return new TunnelError('TIMEOUT', `the peer did not prove within ${ms / 1_000} s that it is a replica`, {
+    hop: 'proxy',
+  })
+}
+
+export function notProved(): TunnelError {
+  return new TunnelError('FORBIDDEN', 'nothing is taken on this link before its peer has proved itself', {
+    hop: 'proxy',
+  })
+}
+
+export function idTwice(id: string): TunnelError {
+  return new TunnelError('CONFIG_INVALID', `two replicas have the id ${id}: give each its own (cluster.id)`, {
+    hop: 'proxy',
+  })
+}
+
+/** Its peer is this process itself. */
+export function isSelf(): TunnelError {
+  return new TunnelError('ABORTED', 'this is the replica itself', { hop: 'proxy' })
+}
+
+export function linkedAlready(id: string): TunnelError {
+  return new TunnelError('ABORTED', `there is another link to ${id}`, { hop: 'proxy' })
+}
+
+export function messageInvalid(what: string): TunnelError {
+  return new TunnelError('FRAME_INVALID', `MESH ${what}`, { hop: 'proxy' })
+}
+
+export function shuttingDown(): TunnelError {
+  return new TunnelError('SHUTTING_DOWN', 'the replica is shutting down', { hop: 'proxy' })
+}
+
+/** A start that is refused. */
+export function cannotListen(port: number, cause: unknown): TunnelError {
+  return new TunnelError('CONFIG_INVALID', `cluster.port = ${port}: ${(cause as Error).message}`, {
+    hop: 'proxy',
+    cause,
+  })
+}

@@ -1,0 +1,186 @@
+import { randomUUID } from 'node:crypto'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { softwareOf } from '../../dial/software.ts'
+import { SUBPROTOCOL } from '../../protocol/codec/hello.ts'
+import type { Transport } from '../../protocol/link/transport.ts'
+import { dialWebSocket } from '../../protocol/node/dial-websocket.ts'
+import { WebSocketTransport } from '../../protocol/node/websocket.ts'
+import type { Reach } from '../../protocol/options.ts'
+import { notAnUpgrade, shuttingDown } from './errors.ts'
+import { RELAY_PATH, RelayListener } from './listener.ts'
+import { Mesh } from './mesh.ts'
+import { Neighbours, type Place } from './neighbours.ts'
+import type { ClusterOptions } from './options.ts'
+import type { Peer } from './peer.ts'
+import { Places } from './places.ts'
+
+/** Another replica to which this one has a link. */
+export interface ReplicaReport {
+  id: string
+  software: string
+  rttMs?: number
+  /** Streams that it carries, and those between the two. */
+  load: number
+  streams: number
+  draining: boolean
+}
+
+export interface Cluster {
+  /** This replica's; another one with each start where none is configured. */
+  readonly id: string
+  /** Of `cluster.port`, where that is 0 too. */
+  readonly port: number | undefined
+  /** Replicas that are there, this one among them. */
+  readonly size: number
+  list(): ReplicaReport[]
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Undefined for a proxy that is alone. */
+    cluster: Cluster | undefined
+  }
+}
+
+export interface ClusterPluginOptions extends ClusterOptions {
+  /** `cluster.port` is on this address. */
+  host: string
+  maxFrameBytes: number
+  resumeMs: number
+}
+
+/** How long another replica has for TCP, in ms; TLS and the upgrade have twice as long. */
+const DIAL_MS = 2_000
+
+async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions): Promise<void> {
+  if (!options.enabled) {
+    app.decorate('cluster', undefined)
+    return
+  }
+  const { secret, host, port, url, tls, maxFrameBytes, resumeMs } = options
+  const instance = randomUUID()
+  const id = options.id === '' ? instance : options.id
+  const log = app.log.child({ replica: id })
+  const { agents } = app.machines
+  const from = (peer: Peer) => ({
+    ...{ connectionId: `relay:${peer.id}`, correlationId: randomUUID(), replica: peer.id },
+    log,
+  })
+  const mesh = new Mesh({
+    self: { id, instance, secret, software: softwareOf('proxy'), maxFrameBytes, resumeMs },
+    agents,
+    load: () => app.forward.held().passages,
+    handOver: (peer, incoming) => app.forward.takeOver(from(peer), incoming),
+    revoked: (revoked) => app.auth.told?.learn(revoked),
+    joined: (peer) => {
+      app.tunnelMetrics.activeConnections.inc({ role: 'relay' })
+      log.info({ context: { peer: peer.id, dialled: peer.side === 'dialler' } }, 'another replica is there')
+    },
+    left: (peer, { code, message: reason }) => {
+      app.tunnelMetrics.activeConnections.dec({ role: 'relay' })
+      log.warn({ context: { peer: peer.id, code, reason } }, 'the link to another replica is over')
+    },
+    refused: (peer, { code, message: reason }) =>
+      log.error({ context: { peer: peer.id, code, reason } }, 'a link to another replica was refused'),
+  })
+  app.state.shareAmong?.(() => mesh.size)
+  app.auth.told?.onOwn((revoked) => mesh.tell({ is: 'revoked', revoked }))
+  const places = new Places(options.peers, app.state)
+  const reach = reachOf(tls)
+  const neighbours = new Neighbours({
+    mesh,
+    selfId: id,
+    find: () => places.find(),
+    dial: ({ url: there, address }: Place, signal) => {
+      const target = new URL(RELAY_PATH, there.replace(/^http/, 'ws')).href
+      return dialWebSocket(target, { timeoutMs: DIAL_MS, maxFrameBytes, signal, reach, address })
+    },
+    failed: ({ url: there, address = '' }, { code, message: reason }) =>
+      log.warn({ context: { url: there, address, code, reason } }, 'another replica is not reached'),
+  })
+
+  const accepted = (transport: Transport): void => mesh.accept(transport)
+  let listener: RelayListener | undefined
+  if (port === undefined) await relayRoute(app, accepted)
+  else {
+    listener = new RelayListener({ host, port, maxFrameBytes, tls, accepted })
+    await listener.listen(host, port)
+  }
+
+  const cluster: Cluster = {
+    id,
+    get port() {
+      return listener?.port
+    },
+    get size() {
+      return mesh.size
+    },
+    list: () => [...mesh.peers].map(describe),
+  }
+  app.decorate('cluster', cluster)
+  app.tunnelMetrics.onRead(() => {
+    app.tunnelMetrics.clusterReplicas.set({}, mesh.size)
+    app.tunnelMetrics.clusterRoutes.set({}, agents.elsewhere)
+  })
+  app.addHook('onListen', async () => {
+    if (url !== '') void places.announce(id, url)
+    void neighbours.follow()
+  })
+  app.lifecycle.onDrain('stop accepting', () => mesh.drain())
+  const stop = async (): Promise<void> => {
+    places.stop()
+    neighbours.close()
+    mesh.close()
+    await listener?.close()
+  }
+  app.lifecycle.onDrain('close', stop)
+  app.addHook('onClose', stop)
+}
+
+/** Where the links between replicas have no port of their own. */
+async function relayRoute(app: FastifyInstance, accepted: (transport: Transport) => void): Promise<void> {
+  const checkUpgrade = async (request: FastifyRequest): Promise<void> => {
+    const offered = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim())
+    if (!request.ws || !offered?.includes(SUBPROTOCOL)) throw notAnUpgrade()
+    if (app.lifecycle.draining) throw shuttingDown()
+  }
+  await app.register(async (routes) => {
+    const onRequest = [app.limitByIp, checkUpgrade]
+    routes.get(RELAY_PATH, { websocket: true, onRequest }, (webSocket, request) => {
+      request.socket.setNoDelay(true)
+      accepted(new WebSocketTransport(webSocket, request.socket))
+    })
+  })
+}
+
+function reachOf(tls: ClusterOptions['tls']): Reach {
+  return { network: { transport: 'websocket', proxy: 'none' }, tls: { ...tls, minVersion: 'TLSv1.3' } }
+}
+
+function describe({ id, link, load, draining }: Peer): ReplicaReport {
+  const { rttMs, streamCount: streams, peer } = link
+  return {
+    id,
+    software: peer?.software ?? '',
+    load,
+    streams,
+    draining,
+    ...(rttMs !== undefined && { rttMs }),
+  }
+}
+
+export default fp(clusterPlugin, {
+  name: 'tunnel-cluster',
+  fastify: '5.x',
+  dependencies: [
+    'tunnel-lifecycle',
+    'tunnel-metrics',
+    'tunnel-state',
+    'tunnel-auth',
+    'tunnel-ratelimit',
+    'tunnel-upgrade',
+    'tunnel-machines',
+    'tunnel-forward',
+  ],
+})

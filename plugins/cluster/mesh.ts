@@ -1,0 +1,192 @@
+import type { TunnelError } from '../../protocol/codec/errors.ts'
+import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
+import type { Transport } from '../../protocol/link/transport.ts'
+import type { MeshedAgents, Presence } from '../machines/index.ts'
+import { idTwice, linkedAlready, messageInvalid, shuttingDown } from './errors.ts'
+import { AGENTS_PER_FRAME, type Message } from './messages.ts'
+import { Peer, type Self } from './peer.ts'
+import type { Side } from './proof.ts'
+
+export interface MeshOptions {
+  readonly self: Self
+  readonly agents: MeshedAgents
+  /** Streams that this replica carries. */
+  load(): number
+  /** A replica hands a stream over. @throws {TunnelError} what refuses it */
+  handOver(peer: Peer, incoming: IncomingOpen | IncomingResume): void
+  /** A replica tells of a revocation. */
+  revoked(revoked: unknown): void
+  joined(peer: Peer): void
+  left(peer: Peer, error: TunnelError): void
+  /** A link ended before its peer had proved itself, or for what it did. */
+  refused(peer: Peer, error: TunnelError): void
+}
+
+/** How often others are told of a load that has changed, in ms. */
+const TELL_LOAD_MS = 5_000
+/** Links whose peers have not proved themselves, at most. */
+const MAX_STRANGERS = 32
+/** Agents of one replica, at most: more than a process has room for links. */
+const MAX_AGENTS = 200_000
+/** What an older link has to show that it lives, when another replica comes under its id, in ms. */
+const PROBE_MS = 1_000
+
+/** What a replica has said of its agents, so that all of it can be taken back. */
+type Told = Map<string, Presence>
+
+/**
+ * The links to the other replicas, one to each: what this one has is told, what they have is kept in memory, and streams
+ * are handed over. Nothing else is between a stream and a machine whose agent is elsewhere, Redis least of all.
+ */
+export class Mesh {
+  readonly #options: MeshOptions
+  readonly #peers = new Map<string, Peer>()
+  readonly #strangers = new Set<Peer>()
+  readonly #toldBy = new Map<Peer, Told>()
+  readonly #timer: NodeJS.Timeout
+  #load = 0
+  #draining = false
+  #closed = false
+
+  constructor(options: MeshOptions) {
+    this.#options = options
+    options.agents.onPresence({
+      present: (presence) => this.tell({ is: 'present', agents: [presence] }),
+      gone: (owner, name) => this.tell({ is: 'gone', owner, name }),
+    })
+    this.#timer = setInterval(() => this.#tellLoad(), TELL_LOAD_MS).unref()
+  }
+
+  /** Those that have proved themselves. */
+  get peers(): Iterable<Peer> {
+    return this.#peers.values()
+  }
+  /** This one among them. */
+  get size(): number {
+    return this.#peers.size + 1
+  }
+  has(id: string): boolean {
+    return this.#peers.has(id)
+  }
+
+  /** Somebody has dialled, who may be a replica. */
+  accept(transport: Transport): void {
+    if (this.#closed || this.#strangers.size >= MAX_STRANGERS) transport.terminate()
+    else this.add(transport, 'listener')
+  }
+
+  /** A link of the transport. @throws {TunnelError} SHUTTING_DOWN */
+  add(
+    transport: Transport,
+    side: Side,
+    /** Told once; `wasHere`: it was the link to that replica for a while. */
+    closed: (peer: Peer, error: TunnelError, wasHere: boolean) => void = () => {},
+  ): Peer {
+    if (this.#closed) {
+      transport.terminate()
+      throw shuttingDown()
+    }
+    const peer = new Peer(transport, side, this.#options.self, {
+      proved: (proved) => this.#join(proved),
+      message: (from, message) => this.#heard(from, message),
+      handOver: (from, incoming) => this.#options.handOver(from, incoming),
+      closed: (left, error) => closed(left, error, this.#leave(left, error)),
+    })
+    this.#strangers.add(peer)
+    return peer
+  }
+
+  #join(peer: Peer): void {
+    const { self, agents, joined } = this.#options
+    this.#strangers.delete(peer)
+    if (peer.id === self.id) throw idTwice(peer.id)
+    const older = this.#peers.get(peer.id)
+    if (older !== undefined && older.instance !== peer.instance) {
+      // One that was started again is known to be gone a moment later, and dials once more.
+      older.link.probe(PROBE_MS)
+      throw idTwice(peer.id)
+    }
+    // Both have dialled: the one with the smaller id is right, and both know that.
+    if (older !== undefined && older.diallerId < peer.diallerId) throw linkedAlready(peer.id)
+    this.#peers.set(peer.id, peer)
+    this.#toldBy.set(peer, new Map())
+    older?.link.close(linkedAlready(peer.id))
+    peer.tell({ is: 'state', load: this.#load, draining: this.#draining })
+    let some: Presence[] = []
+    for (const presence of agents.present()) {
+      some.push(presence)
+      if (some.length < AGENTS_PER_FRAME) continue
+      peer.tell({ is: 'present', agents: some })
+      some = []
+    }
+    if (some.length > 0) peer.tell({ is: 'present', agents: some })
+    if (older === undefined) joined(peer)
+  }
+
+  #leave(peer: Peer, error: TunnelError): boolean {
+    this.#strangers.delete(peer)
+    const isNow = this.#peers.get(peer.id) === peer
+    if (isNow) this.#peers.delete(peer.id)
+    const told = this.#toldBy.get(peer)
+    this.#toldBy.delete(peer)
+    for (const { owner, name } of told?.values() ?? []) this.#options.agents.disappeared(owner, name, peer)
+    if (isNow) this.#options.left(peer, error)
+    else if (error.code !== 'ABORTED') this.#options.refused(peer, error)
+    return told !== undefined
+  }
+
+  #heard(peer: Peer, message: Message): void {
+    const { agents, revoked } = this.#options
+    const told = this.#toldBy.get(peer)
+    // Its link is ending.
+    if (told === undefined) return
+    switch (message.is) {
+      case 'present':
+        for (const presence of message.agents) {
+          told.set(keyOf(presence), presence)
+          if (told.size > MAX_AGENTS) throw messageInvalid(`tells of more than ${MAX_AGENTS} agents`)
+          agents.appeared(presence, peer)
+        }
+        return
+      case 'gone':
+        if (told.delete(keyOf(message))) agents.disappeared(message.owner, message.name, peer)
+        return
+      case 'state':
+        peer.load = message.load
+        peer.draining = message.draining
+        return
+      case 'revoked':
+        revoked(message.revoked)
+    }
+  }
+
+  /** Tells every other replica. */
+  tell(message: Message): void {
+    for (const peer of this.#peers.values()) peer.tell(message)
+  }
+
+  #tellLoad(): void {
+    const load = this.#options.load()
+    if (load === this.#load) return
+    this.#load = load
+    this.tell({ is: 'state', load, draining: this.#draining })
+  }
+
+  /** This replica leaves: others send nothing here for which there is another way. */
+  drain(): void {
+    this.#draining = true
+    this.tell({ is: 'state', load: this.#load, draining: true })
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    clearInterval(this.#timer)
+    for (const peer of [...this.#strangers, ...this.#peers.values()]) peer.link.close(shuttingDown())
+  }
+}
+
+/** No owner has a space in it. */
+function keyOf({ owner, name }: Pick<Presence, 'owner' | 'name'>): string {
+  return `${owner} ${name}`
+}

@@ -1,0 +1,67 @@
+import { isEpoch } from '../../protocol/codec/hello.ts'
+import type { Presence } from '../machines/index.ts'
+import { messageInvalid } from './errors.ts'
+
+/** What a replica tells another, in MESH frames. */
+export type Message =
+  | { readonly is: 'proof'; readonly proof: string }
+  | { readonly is: 'present'; readonly agents: readonly Presence[] }
+  | { readonly is: 'gone'; readonly owner: string; readonly name: string }
+  /** `load`: the streams that it carries. */
+  | { readonly is: 'state'; readonly load: number; readonly draining: boolean }
+  | { readonly is: 'revoked'; readonly revoked: unknown }
+
+/** Agents in one frame: with the longest names it stays far below the bound of a JSON body. */
+export const AGENTS_PER_FRAME = 64
+/** An epoch is the time of a start, where the machine's own count is not ahead of it. */
+const MAX_AHEAD_MS = 86_400_000
+const MAX_TEXT = 255
+
+const isText = (value: unknown): value is string =>
+  typeof value === 'string' && value.length > 0 && value.length <= MAX_TEXT
+
+/** As JSON. */
+export function toWire(message: Message): object {
+  if (message.is !== 'present') return message
+  const agents = message.agents.map(({ owner, name, program }) => [
+    owner,
+    name,
+    program.instance,
+    program.epoch,
+  ])
+  return { is: 'present', agents }
+}
+
+/** Undefined for what this version does not know. @throws {TunnelError} FRAME_INVALID */
+export function fromWire(body: Record<string, unknown>, nowMs = Date.now()): Message | undefined {
+  switch (body.is) {
+    case 'proof':
+      if (!isText(body.proof)) throw messageInvalid('proof is no text')
+      return { is: 'proof', proof: body.proof }
+    case 'present':
+      if (!Array.isArray(body.agents)) throw messageInvalid('present has no list')
+      return { is: 'present', agents: body.agents.map((agent) => presenceOf(agent, nowMs)) }
+    case 'gone':
+      if (!isText(body.owner) || !isText(body.name)) throw messageInvalid('gone names no machine')
+      return { is: 'gone', owner: body.owner, name: body.name }
+    case 'state': {
+      const { load, draining } = body
+      if (typeof load !== 'number' || !(load >= 0)) throw messageInvalid('state has no load')
+      return { is: 'state', load, draining: draining === true }
+    }
+    case 'revoked':
+      return { is: 'revoked', revoked: body.revoked }
+    default:
+      return undefined
+  }
+}
+
+/** A replica that says an epoch which no agent can have would put all other agents off line. */
+function presenceOf(value: unknown, nowMs: number): Presence {
+  const [owner, name, instance, epoch] = Array.isArray(value) ? value : []
+  // No owner has a space in it: owner and name are one key.
+  if (!isText(owner) || owner.includes(' ') || !isText(name)) throw messageInvalid('present names no machine')
+  if (typeof instance !== 'string' || instance.length > MAX_TEXT) throw messageInvalid('present: no instance')
+  if (!isEpoch(epoch) || epoch > nowMs + MAX_AHEAD_MS) throw messageInvalid('present: no epoch of an agent')
+  return { owner, name, program: { instance, epoch } }
+}

@@ -1,0 +1,55 @@
+import { type Static, Type } from 'typebox'
+import { MIN_SECRET_BYTES } from '../../protocol/node/secrets.ts'
+
+const file = (description: string) => Type.String({ minLength: 1, description })
+
+/** Which replicas there are, and how they reach and know each other. */
+export const ClusterOptions = Type.Object(
+  {
+    enabled: Type.Boolean({
+      default: false,
+      description: 'Whether this proxy is one of several, which keep links to each other',
+    }),
+    id: Type.String({
+      default: '',
+      pattern: '^\\S{0,128}$',
+      description: 'Tells this replica from all others; empty = another one with each start',
+    }),
+    url: Type.String({
+      default: '',
+      description:
+        '`http(s)://host:port` by which the other replicas reach this one; empty = they find it by `cluster.peers`',
+    }),
+    port: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 65_535,
+        description:
+          'A port of its own for links between replicas, on `server.host`; without it they come to `server.port`',
+      }),
+    ),
+    secret: Type.String({
+      default: '',
+      secret: true,
+      description: `By which replicas know each other; ${MIN_SECRET_BYTES} bytes or more, the same on all`,
+    }),
+    peers: Type.Array(Type.String({ minLength: 1 }), {
+      default: [],
+      maxItems: 64,
+      description:
+        '`http(s)://host:port` of the others; this one may be among them, and a name may stand for several addresses',
+    }),
+    tls: Type.Optional(
+      Type.Object(
+        {
+          cert: file('PEM file of the certificate that this replica shows the others'),
+          key: file('PEM file of its private key'),
+          ca: file('PEM file of the authorities that have to have signed theirs'),
+        },
+        { additionalProperties: false },
+      ),
+    ),
+  },
+  { additionalProperties: false },
+)
+export type ClusterOptions = Static<typeof ClusterOptions>

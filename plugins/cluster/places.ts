@@ -1,0 +1,57 @@
+import { lookupAll } from '../../protocol/node/connect.ts'
+import { bareHost } from '../../protocol/node/way-out.ts'
+import type { Json, State } from '../state/index.ts'
+import type { Place } from './neighbours.ts'
+
+const NAMESPACE = 'replica'
+/** How often a replica says that it is there, in ms, and how long one that has said so is taken for one that is. */
+const SAY_MS = 5_000
+const RECORD_MS = 16_000
+
+/** Where the others may be: the addresses of the settings, and what replicas say of themselves in the shared state. */
+export class Places {
+  readonly #urls: readonly string[]
+  readonly #state: Pick<State, 'volatile'>
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(urls: readonly string[], state: Pick<State, 'volatile'>) {
+    this.#urls = urls
+    this.#state = state
+  }
+
+  /** Says that this replica is there, until `stop`. It does not matter who does not hear it: it is said again. */
+  async announce(id: string, url: string): Promise<void> {
+    await this.#state.volatile.put(NAMESPACE, id, { url }, { ttlMs: RECORD_MS }).catch(() => {})
+    this.#timer = setTimeout(() => void this.announce(id, url), SAY_MS).unref()
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer)
+  }
+
+  /** Rejects where the shared state does not answer, and no address of the settings says anything either. */
+  async find(): Promise<readonly Place[]> {
+    const named = (await Promise.all(this.#urls.map(addressesOf))).flat()
+    const said = await this.#state.volatile.list(NAMESPACE).catch((error: unknown) => {
+      if (this.#urls.length === 0) throw error
+      return []
+    })
+    return [...named, ...said.flatMap(([id, value]) => placeOf(id, value))]
+  }
+}
+
+/** A name that stands for several replicas is each of them. */
+async function addressesOf(url: string): Promise<Place[]> {
+  const addresses = await lookupAll(bareHost(new URL(url))).catch(() => [])
+  return addresses.map(({ address }) => ({ url, address }))
+}
+
+/** Whoever can write there can write anything. */
+function placeOf(id: string, value: Json): Place[] {
+  const url = typeof value === 'object' && value !== null && !Array.isArray(value) ? value.url : undefined
+  return typeof url === 'string' && isReplicaUrl(url) ? [{ id, url }] : []
+}
+
+function isReplicaUrl(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
+}

@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import type { Duplex } from 'node:stream'
+import { after, before, test } from 'node:test'
+import { listenTcp, type TestProxy, until } from '../../support/proxy.ts'
+import { seededChunks, seededSha256 } from '../../support/random.ts'
+import { type RedisServer, startRedis } from '../../support/redis.ts'
+import { Cleanup, type Scope } from '../../support/scope.ts'
+import { type Sshd, startSshd } from '../../support/sshd.ts'
+import { requireSystem } from '../../support/system.ts'
+import { CLUSTER_SECRET, meshed, startReplica } from './replicas.ts'
+
+const skip = requireSystem('redis-server', 'sshd')
+const BYTES = 6 * 1_048_576
+
+const cleanup = new Cleanup()
+let redis: RedisServer
+let sshd: Sshd
+let echo: string
+before(async () => {
+  if (skip !== undefined) return
+  redis = await startRedis(cleanup)
+  sshd = await startSshd(cleanup)
+  echo = await listenTcp(cleanup, (socket) => socket.pipe(socket))
+})
+after(() => cleanup.close())
+
+/** Replicas that share their secrets, each linked to each. */
+async function start(t: Scope, ...ids: string[]): Promise<TestProxy[]> {
+  await redis.admin.flushall()
+  const replicas: TestProxy[] = []
+  for (const id of ids) {
+    const [first] = replicas
+    replicas.push(await startReplica(t, redis, { id, ...(first !== undefined && { sharing: first }) }))
+  }
+  await meshed(...replicas)
+  return replicas
+}
+
+/** Echoes seeded bytes; after each step of what has come back, the next of `events` happens. */
+async function checkEcho(stream: Duplex, seed: string, events: (() => unknown)[] = []): Promise<void> {
+  const write = async (): Promise<void> => {
+    for (const chunk of seededChunks(seed, BYTES)) if (!stream.write(chunk)) await once(stream, 'drain')
+    stream.end()
+  }
+  const read = async (): Promise<string> => {
+    const hash = createHash('sha256')
+    const step = BYTES / (events.length + 1)
+    let bytes = 0
+    let happened = 0
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      hash.update(chunk)
+      bytes += chunk.length
+      while (happened < events.length && bytes >= step * (happened + 1)) await events[happened++]?.()
+    }
+    assert.equal(happened, events.length)
+    return hash.digest('hex')
+  }
+  const [sha256] = await Promise.all([read(), write()])
+  assert.equal(sha256, seededSha256(seed, BYTES))
+}
+
+test('a machine whose agent is at one replica is reached through another, sealed and inspected', {
+  skip,
+}, async (t) => {
+  const [a, b] = (await start(t, 'a', 'b')) as [TestProxy, TestProxy]
+  await a.startAgent('home', 'alice', sshd, { allow: [echo] })
+  const client = await b.connect('alice')
+  await checkEcho(await client.open({ machine: 'home', kind: 'ssh', target: echo }), 'sealed')
+  await checkEcho(await client.open({ machine: 'home', kind: 'tcp', target: echo }), 'inspected')
+  const { stdout, exitCode } = await client.exec('home', ['echo', 'far'])
+  assert.deepEqual([String(stdout), exitCode], ['far\n', 0])
+  const { replicas } = (await (
+    await b.api(undefined, 'diagnostics', { token: b.tokenOf('root', { roles: ['admin'] }) })
+  ).json()) as { replicas: { id: string; draining: boolean }[] }
+  assert.deepEqual(
+    replicas.map(({ id, draining }) => [id, draining]),
+    [['a', false]],
+  )
+  assert.equal(await b.metric('tunnel_cluster_replicas'), 2)
+  assert.equal(await b.metric('tunnel_cluster_routes'), 1)
+  assert.equal(await a.metric('tunnel_cluster_routes'), 0)
+  // The sealed stream, and the one SSH connection of all that was inspected.
+  assert.equal(await a.metric('tunnel_relay_hops_total'), 2)
+  // It is counted where its client is, and nowhere else.
+  await until(async () => (await b.metric('tunnel_requests_total')) === 3)
+  assert.equal(await a.metric('tunnel_requests_total'), 0)
+})
+
+test('a stream goes on when its home leaves, when its client comes by another replica, and when its agent does', {
+  skip,
+}, async (t) => {
+  const [a, b, c] = (await start(t, 'a', 'b', 'c')) as [TestProxy, TestProxy, TestProxy]
+  await a.startAgent('home', 'alice', sshd, { urls: [a.url, c.url], allow: [echo] })
+  await until(() => c.app.machines.agents.own('alice', 'home') !== undefined)
+  const client = await b.connect('alice', { url: [b.url, c.url] })
+  const stream = await client.open({ machine: 'home', kind: 'ssh', target: echo })
+  await checkEcho(stream, 'moves', [
+    // Whichever home has it.
+    () => a.cut('agent'),
+    () => a.close(),
+    () => b.cut('client'),
+    () => b.close(),
+    () => c.cut('client', 'agent'),
+  ])
+})
+
+test('only who knows the secret joins, and says what is wrong', { skip }, async (t) => {
+  await redis.admin.flushall()
+  const a = await startReplica(t, redis, { id: 'a' })
+  const b = await startReplica(t, redis, { id: 'b', secret: CLUSTER_SECRET.toUpperCase() })
+  const tells = ({ log }: TestProxy, code: string) => log.some(({ context }) => context?.code === code)
+  await until(() => tells(a, 'FORBIDDEN') && tells(b, 'FORBIDDEN'))
+  assert.deepEqual([a.app.cluster?.size, b.app.cluster?.size], [1, 1])
+})

@@ -1,0 +1,40 @@
+import { type ProxyOptions, startProxy, type TestProxy, until } from '../../support/proxy.ts'
+import type { RedisServer } from '../../support/redis.ts'
+import type { Scope } from '../../support/scope.ts'
+import { freePort } from '../../support/system.ts'
+
+export const CLUSTER_SECRET = 'a-secret-of-replicas-that-is-long-enough'
+
+export interface ReplicaOptions extends Pick<ProxyOptions, 'sharing' | 'plugins'> {
+  id: string
+  /** @default CLUSTER_SECRET */
+  secret?: string
+  /** Where others are; by default they find each other in Redis. */
+  peers?: string[]
+  set?: string[]
+}
+
+/** A replica inside the test's process, which others find by Redis. */
+export async function startReplica(
+  scope: Scope,
+  redis: RedisServer,
+  { id, secret = CLUSTER_SECRET, peers, set = [], ...options }: ReplicaOptions,
+): Promise<TestProxy> {
+  const port = await freePort()
+  return startProxy(scope, {
+    ...options,
+    set: [
+      ...['state.store=redis', `state.redisUrl=${redis.url}`],
+      ...['cluster.enabled=true', `cluster.id=${id}`, `cluster.secret=${secret}`, `cluster.port=${port}`],
+      ...(peers === undefined
+        ? [`cluster.url=http://127.0.0.1:${port}`]
+        : [`cluster.peers=${JSON.stringify(peers)}`]),
+      ...set,
+    ],
+  })
+}
+
+/** Resolves when each of them has a link to each other. */
+export async function meshed(...replicas: TestProxy[]): Promise<void> {
+  await until(() => replicas.every(({ app }) => app.cluster?.size === replicas.length))
+}
