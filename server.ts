@@ -26,7 +26,7 @@ import logging, {
 import machines from './plugins/machines/index.ts'
 import metrics, { metricsOfRoutes, metricsRoute } from './plugins/metrics/index.ts'
 import policy from './plugins/policy/index.ts'
-import pool from './plugins/pool/index.ts'
+import pool, { poolWarmUp } from './plugins/pool/index.ts'
 import ratelimit from './plugins/ratelimit/index.ts'
 import settingsPlugin, { reloadOfSettings } from './plugins/settings/index.ts'
 import sockets, { httpOptions } from './plugins/sockets/index.ts'
@@ -125,6 +125,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-ssh', ssh, settings.ssh)
     await use('tunnel-pool', pool, settings.pool)
     await use('tunnel-forward', forward, { request: settings.request, streams: settings.streams })
+    await use('tunnel-pool-warm-up', poolWarmUp, settings.pool)
     await use('tunnel-load-guard', loadGuard, settings.health)
     await use('tunnel-audit-guard', auditGuard, settings.audit)
     await chosen.registerOthers()

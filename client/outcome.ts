@@ -62,8 +62,9 @@ export interface FailedTry {
 export function retryDecision(failed: FailedTry): 'retry' | TunnelError {
   const { error, tries, progress, idempotent, replayable, final, kept = false } = failed
   const { code } = error
-  // The place on the link was still held on the far side; or it is what a kept request waits for.
-  const passes = code === 'TOO_MANY_STREAMS' || (kept && PASSING.has(code))
+  // The place on the link was still held on the far side; a proxy that leaves begins nothing; or it is what a kept request
+  // waits for.
+  const passes = code === 'TOO_MANY_STREAMS' || isRefusedByLeaving(error) || (kept && PASSING.has(code))
   const lost = PATH_LOST.has(code) || final
   const isHarmless = idempotent || progress === 'unsent' || (passes && progress === 'sent')
   const again = replayable && !final && (kept || tries < MAX_TRIES)
@@ -71,6 +72,11 @@ export function retryDecision(failed: FailedTry): 'retry' | TunnelError {
   // Who says that it is unknown already says where that happened.
   if (isHarmless || code === 'OUTCOME_UNKNOWN') return error
   return lost || (error.hop !== 'client' && mayFollow(error, progress)) ? outcomeUnknown(error) : error
+}
+
+/** A stream that such a proxy had begun ends with the same code, and without a time to come again. */
+function isRefusedByLeaving({ code, retryAfterMs }: TunnelError): boolean {
+  return code === 'SHUTTING_DOWN' && retryAfterMs !== undefined
 }
 
 /** What a caller hears who did not want to wait any longer. */

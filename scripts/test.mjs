@@ -25,7 +25,7 @@ const GROUPS = [
   /\btest\/plugins\/forward\/http\//,
   /\btest\/plugins\/forward\/(?!life|http\/)/,
   /\btest\/plugins\/(links\/(access|compression|frames|http-streaming)|upgrade)\b/,
-  /\btest\/e2e\/(inspected|network|parallel|resume|revoked)\b/,
+  /\btest\/e2e\/(inspected|network|parallel|resume|revoked|shutdown)\b/,
   /\btest\/chaos\/(fault-relay|netns|programs)\b/,
   /\btest\/(docs|imports|repository)\b/,
   /\btest\/cli\/(copy\/progress|documentation|failure|forwarding\/(socks-protocol|specification)|pointers|shell\/|ssh-arguments|table|terminal-notices|wait-out)\b/,

@@ -75,6 +75,24 @@ const Circuit = Type.Object({
   retryAfterMs: Type.Number(),
 })
 
+const Connection = Type.Object({
+  user: Type.String(),
+  machine: Type.String(),
+  owner: Type.String(),
+  state: Type.String({ description: '`connecting`, `idle` or `busy`' }),
+  channels: Type.Integer(),
+  maxChannels: Type.Integer({ description: "as many as the machine's sshd is known to take" }),
+  ageMs: Type.Integer(),
+  isOld: Type.Boolean({ description: 'it goes when its last channel has' }),
+})
+
+const Wait = Type.Object({
+  user: Type.String(),
+  machine: Type.String(),
+  owner: Type.String(),
+  requests: Type.Integer(),
+})
+
 export const diagnostics = {
   summary: "What the caller has at this proxy; an admin's question is answered with what everybody has",
   response: {
@@ -84,7 +102,9 @@ export const diagnostics = {
       links: Type.Array(Link),
       sessions: Type.Array(Session),
       pool: Type.Object({ connecting: Type.Integer(), idle: Type.Integer(), busy: Type.Integer() }),
+      connections: Type.Array(Connection, { description: 'SSH connections of the pool' }),
       waiting: Type.Integer({ description: 'requests that wait for an SSH channel' }),
+      waits: Type.Array(Wait, { description: 'the same by machine' }),
       circuits: Type.Array(Circuit),
       errors: Type.Array(
         Type.Object({

@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from '../../protocol/clock.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { circuitOpen, type Verdict, verdict } from './errors.ts'
 import type { BreakerOptions } from './options.ts'
 
@@ -69,6 +70,11 @@ export class Circuits {
     }
   }
 
+  /** A connection that stood was lost by `error`, which counts as an attempt that failed so. */
+  lost(key: CircuitKey, error: TunnelError): void {
+    this.#count(this.#touch(key), verdict(error), error)
+  }
+
   states(): CircuitReport[] {
     return [...this.#circuits.values()].map(({ user, owner, machine, state }) => ({
       ...{ user, owner, machine },
@@ -128,6 +134,13 @@ export class Circuits {
     this.#change(circuit, state === 'open' ? this.#opened(undefined) : { name: 'closed', failures: 0 }, by)
   }
 
+  /** It was open when this proxy's predecessor ended, and would be for so long still. */
+  restore(key: CircuitKey, leftMs: number): void {
+    // A clock that was set back keeps nobody out for longer.
+    const untilMs = this.#clock.now() + Math.min(leftMs, this.#options.openMs)
+    this.#touch(key).state = { name: 'open', untilMs, lastFailure: undefined }
+  }
+
   #opened(lastFailure: unknown): CircuitState {
     return { name: 'open', untilMs: this.#clock.now() + this.#options.openMs, lastFailure }
   }
@@ -142,8 +155,9 @@ export class Circuits {
     return circuitOpen(machine, retryAfterMs, state.name === 'closed' ? undefined : state.lastFailure)
   }
 
-  #touch({ user, owner, machine }: CircuitKey): Circuit {
-    const name = JSON.stringify([user, owner, machine])
+  #touch(key: CircuitKey): Circuit {
+    const { user, owner, machine } = key
+    const name = nameOf(key)
     let circuit = this.#circuits.get(name)
     if (circuit === undefined) {
       if (this.#circuits.size >= this.#options.maxCircuits) this.#forgetOne()
@@ -166,4 +180,9 @@ export class Circuits {
     }
     if (oldest !== undefined) this.#circuits.delete(oldest)
   }
+}
+
+/** One name for each circuit, whatever a user or a machine is called. */
+export function nameOf({ user, owner, machine }: CircuitKey): string {
+  return JSON.stringify([user, owner, machine])
 }

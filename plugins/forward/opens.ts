@@ -1,4 +1,4 @@
-import { asTunnelError } from '../../protocol/codec/errors.ts'
+import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import type { IncomingOpen } from '../../protocol/link/handlers.ts'
 import { HeldSeat } from '../../protocol/link/held-seat.ts'
 import type { Link } from '../../protocol/link/link.ts'
@@ -37,9 +37,15 @@ interface Asking {
 /** Streams that are asked for: each is admitted, then relayed to its agent or carried from here. */
 export class Opens {
   readonly #context: OpensContext
+  #refusal: TunnelError | undefined
 
   constructor(context: OpensContext) {
     this.#context = context
+  }
+
+  /** From now on no stream begins that would end at this proxy; sealed ones go on through whoever takes its place. */
+  refuseNew(error: TunnelError): void {
+    this.#refusal = error
   }
 
   /** @throws {TunnelError} what refuses the stream at once */
@@ -52,6 +58,8 @@ export class Opens {
     if (!passage.wasCarried) passage.beginHere()
     const cost = incomingCost(open)
     try {
+      if (known === undefined && passage.context.mode === 'inspected' && this.#refusal !== undefined)
+        throw this.#refusal
       session.memory.take(cost)
     } catch (error) {
       this.#countRefusal(session, link)

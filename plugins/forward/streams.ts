@@ -165,6 +165,11 @@ export class Streams {
     else this.#opens.open(opener, session, open)
   }
 
+  /** See `Opens.refuseNew`. */
+  refuseNew(error: TunnelError): void {
+    this.#opens.refuseNew(error)
+  }
+
   resume(opener: OpenerLink, resume: IncomingResume): void {
     const session = this.#sessionOf.get(resume.link)
     if (session !== undefined) this.#resumes.resume(opener, session, resume)

@@ -211,14 +211,20 @@ export class LinkDoor {
 
   /**
    * Waits until the clients have gone elsewhere, or the time is `over`. A client that has nowhere to go is waited for
-   * while streams that end here go over links (`areUsed`); sealed ones go on through whatever takes our place, and the
-   * sooner it can, the better. Agents' links carry the clients' streams to the end.
+   * while streams that end here go over links; sealed ones go on through whatever takes our place, and the
+   * sooner it can, the better. Agents' links carry the clients' streams to the end. Whoever has found no other proxy by
+   * MOVE_MS begins nothing here any more (`refusal`): who asks for one thing after the other would hold it up for ever.
    */
-  clientsLeave(over: AbortSignal, areUsed: () => boolean): Promise<void> {
+  clientsLeave(over: AbortSignal, refusal: TunnelError): Promise<void> {
+    const { forward } = this.#app
     const sinceMs = performance.now()
+    let mayBegin = true
     const isAwaited = (): boolean => {
-      if (over.aborted) return false
-      return this.#clients > 0 && (performance.now() - sinceMs < MOVE_MS || areUsed())
+      if (over.aborted || this.#clients === 0) return false
+      if (performance.now() - sinceMs < MOVE_MS) return true
+      if (mayBegin) forward.refuseNew(refusal)
+      mayBegin = false
+      return forward.areUsed(this.links)
     }
     return new Promise((resolve) => {
       let timer: NodeJS.Timeout | undefined

@@ -63,7 +63,7 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
   app.decorate('links', links)
 
   app.lifecycle.onDrain('stop accepting', ({ deadlineMs }) => door.sendAway(deadlineMs, shuttingDown()))
-  app.lifecycle.onDrain('wait', ({ over }) => door.clientsLeave(over, () => app.forward.areUsed(door.links)))
+  app.lifecycle.onDrain('wait', ({ over }) => door.clientsLeave(over, shuttingDown()))
   app.lifecycle.onDrain('close', () => door.close(shuttingDown()))
   const stop = app.auth.onRevoked((isRevoked, error) => door.revoked(isRevoked, error))
   app.addHook('onClose', async () => stop())

@@ -2,11 +2,13 @@ import fp from 'fastify-plugin'
 import { systemClock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { SSHConnection } from '../ssh/index.ts'
+import type { ChannelLease as LeaseOf } from './lease.ts'
 import type { PoolOptions } from './options.ts'
-import type { ChannelLease as LeaseOf } from './place.ts'
 import { type AcquireRequest, ConnectionPool, type OpenChannel, type PoolStates } from './pool.ts'
+import type { ConnectionReport, WaitReport } from './reports.ts'
+import { WarmUp } from './warm.ts'
 
-export type { OfferReason } from './place.ts'
+export type { OfferReason } from './lease.ts'
 export type { AcquireRequest, OpenChannel, PoolStates } from './pool.ts'
 export type ChannelLease = LeaseOf<SSHConnection>
 
@@ -23,6 +25,11 @@ export interface Pool {
   ): Promise<OpenChannel<SSHConnection, Channel>>
   waiting(userId: string): number
   states(userId?: string): PoolStates
+  /** Every connection and every wait, of all users or of one. */
+  connections(userId?: string): (ConnectionReport & { user: string })[]
+  waits(userId?: string): (WaitReport & { user: string })[]
+  /** Makes a connection ahead. Rejects as `acquire`. */
+  warm(request: AcquireRequest): Promise<void>
   /** Ends whatever anybody has to one machine: its connections, and with `error` the wait for one. */
   endMachine(owner: string, name: string, error: TunnelError): void
 }
@@ -32,6 +39,23 @@ declare module 'fastify' {
     pool: Pool
   }
 }
+
+/** Connections that are made before they are asked for. */
+export const poolWarmUp = fp<PoolOptions>(
+  async (app, options) => {
+    const warmUp = new WarmUp(options, app)
+    app.tunnel.addHook('onConnect', ({ role, user, log }) => {
+      const failed = (machine: string, err: unknown): void =>
+        log.debug({ err, context: { machine } }, 'a connection could not be made ahead')
+      if (role === 'client') void warmUp.run(user, failed)
+    })
+  },
+  {
+    name: 'tunnel-pool-warm-up',
+    fastify: '5.x',
+    dependencies: ['tunnel-policy', 'tunnel-machines', 'tunnel-pool', 'tunnel-forward'],
+  },
+)
 
 export default fp<PoolOptions>(
   async (app, options) => {
@@ -43,7 +67,11 @@ export default fp<PoolOptions>(
           app.ssh.connect({ userId, route, signal, keepAliveMs: options.keepAliveMs }),
         ),
       systemClock,
-      { waited: (ms) => app.tunnelMetrics.poolWaitMs.observe({}, ms) },
+      {
+        waited: (ms) => app.tunnelMetrics.poolWaitMs.observe({}, ms),
+        lost: ({ userId, route }, error) =>
+          app.breaker.lost({ user: userId, owner: route.owner, machine: route.name }, error),
+      },
     )
     app.decorate('pool', pool)
     app.machines.onForgotten((owner, name, error) => pool.endMachine(owner, name, error))

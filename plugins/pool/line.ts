@@ -1,5 +1,7 @@
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { PriorityLanes } from '../../protocol/priority-lanes.ts'
 import type { Route } from '../machines/index.ts'
+import { poolExhausted } from './errors.ts'
 import type { Place, PooledConnection } from './place.ts'
 import type { Wait } from './wait.ts'
 
@@ -61,29 +63,45 @@ export class Line<Connection extends PooledConnection> {
     return this.#lanes.next()
   }
 
-  /** Its time is up: whether it is to go, for a connection that is being made is still waited for. */
-  isLate(wait: Wait<Connection>): boolean {
-    if (this.connecting === 0) return true
-    this.#overdue.add(wait)
-    return false
+  /** Ends the wait of so many, those whose turn it is. */
+  reject(count: number, error: TunnelError): void {
+    for (let left = count; left > 0; left--) {
+      const wait = this.next()
+      if (wait === undefined) return
+      wait.reject(error)
+    }
   }
 
-  /** Those whose time is up and for whom no connection is being made any more. */
-  takeOverdue(): Wait<Connection>[] {
-    if (this.#overdue.size === 0 || this.connecting > 0) return []
-    const late = [...this.#overdue]
-    this.#overdue.clear()
-    return late
+  /** Its time of `waitMs` is up: it goes, unless a connection is being made, which is still waited for. */
+  late(wait: Wait<Connection>, waitMs: number): void {
+    if (this.connecting > 0) this.#overdue.add(wait)
+    else wait.reject(poolExhausted(this.route.name, waitMs))
   }
 
-  /** What the next channel goes over: the least loaded connection, or the fullest so that another may run empty. */
+  /** Those whose time is up go once no connection is being made for them any more. */
+  rejectOverdue(waitMs: number): void {
+    if (this.#overdue.size === 0 || this.connecting > 0) return
+    for (const wait of [...this.#overdue]) wait.reject(poolExhausted(this.route.name, waitMs))
+  }
+
+  /**
+   * What the next channel goes over: the least loaded connection, or the fullest so that another may run empty. One that
+   * is due to be replaced comes last.
+   */
   pick(fullest: boolean): Place<Connection> | undefined {
     let best: Place<Connection> | undefined
     for (const place of this.places) {
       if (!place.hasRoom) continue
-      if (best === undefined || (fullest ? place.leases > best.leases : place.leases < best.leases))
-        best = place
+      if (best === undefined) best = place
+      else if (place.isOld !== best.isOld) best = best.isOld ? place : best
+      else if (fullest ? place.leases > best.leases : place.leases < best.leases) best = place
     }
     return best
+  }
+
+  /** Its old connections keep nothing for speed alone once a new one has room for it. */
+  leaveOld(): void {
+    if (this.pick(false)?.isOld !== false) return
+    for (const place of this.places) if (place.isOld) place.takeBackIdle()
   }
 }

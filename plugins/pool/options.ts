@@ -20,6 +20,13 @@ export const PoolOptions = Type.Object(
       maximum: 86_400_000,
       description: 'A connection without channels lives this long',
     }),
+    maxAgeMs: Type.Integer({
+      default: 3_600_000,
+      minimum: 0,
+      maximum: 86_400_000,
+      description:
+        'A connection this old is replaced: another is made where it is in use, and it closes when its last channel has; 0 = never',
+    }),
     keepAliveMs: Type.Integer({
       default: 60_000,
       minimum: 1,
@@ -31,6 +38,13 @@ export const PoolOptions = Type.Object(
       minimum: 1,
       maximum: 86_400_000,
       description: 'How long a request waits for a place',
+    }),
+    warm: Type.Integer({
+      default: 0,
+      minimum: 0,
+      maximum: 100,
+      description:
+        "Connections that are made ahead when a user's client connects, one to each of the user's machines that are on line and where policy lets them run commands; 0 = none",
     }),
     maxWaiting: Type.Integer({ default: 4_000, minimum: 1, description: 'Requests of a user that may wait' }),
   },

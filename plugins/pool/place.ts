@@ -1,5 +1,6 @@
 import type { Clock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
+import { type OfferReason, PlaceLease } from './lease.ts'
 
 /** What the pool needs of an SSH connection. */
 export interface PooledConnection {
@@ -7,27 +8,9 @@ export interface PooledConnection {
   onClose(listener: (error: TunnelError | undefined) => void): void
   /** Whether a channel failed to open because the server takes no more of them now. Nothing was run for it. */
   isFull?(error: unknown): boolean
+  /** Something on it took too long: makes sure that the far side is there, and closes as lost where it is not. */
+  probe?(): void
   end(): void
-}
-
-/**
- * Why a channel may be taken back: it is idle and kept only for speed, or its opener has no link and may never come
- * back. Idle ones are taken first.
- */
-export type OfferReason = 'idle' | 'suspended'
-
-/** The right to one channel on a connection. */
-export interface ChannelLease<Connection extends PooledConnection> {
-  readonly connection: Connection
-  /** Gives the place back; safe to call twice. */
-  release(): void
-  /**
-   * Says that the channel can be spared: when another request of the user waits, `giveBack` is called, once, and must
-   * close the channel and release the lease.
-   */
-  offer(giveBack: () => void, reason?: OfferReason): void
-  /** Ends the offer. */
-  keep(): void
 }
 
 /** For how long a server that refused a channel is left alone, in ms. */
@@ -57,12 +40,17 @@ export class Place<Connection extends PooledConnection> {
   returning = 0
   /** Another machine is to have the place once the last lease has been released. */
   emptying = false
+  /** It is due to be replaced. */
+  isOld = false
+  /** When its connection was made; undefined while it is not. */
+  sinceMs: number | undefined
   /** What the server took at most, as far as is known. */
   #capacity: number
   #openedInARow = 0
   #releasedAtMs = Number.NEGATIVE_INFINITY
   #restTimer: unknown
   #idleTimer: unknown
+  #ageTimer: unknown
 
   constructor(machineKey: string, options: PlaceOptions) {
     this.machineKey = machineKey
@@ -71,7 +59,12 @@ export class Place<Connection extends PooledConnection> {
   }
 
   get idle(): boolean {
-    return this.connection !== undefined && this.leases === 0
+    return this.state === 'idle'
+  }
+
+  get state(): 'connecting' | 'idle' | 'busy' {
+    if (this.connection === undefined) return 'connecting'
+    return this.leases === 0 ? 'idle' : 'busy'
   }
 
   get hasRoom(): boolean {
@@ -81,6 +74,22 @@ export class Place<Connection extends PooledConnection> {
 
   get offered(): number {
     return this.offers.idle.size + this.offers.suspended.size
+  }
+
+  get capacity(): number {
+    return this.#capacity
+  }
+
+  /** @param maxAgeMs 0: it never grows old */
+  connected(connection: Connection, maxAgeMs: number, onOld: () => void): void {
+    const { clock } = this.#options
+    this.connection = connection
+    this.sinceMs = clock.now()
+    if (maxAgeMs === 0) return
+    this.#ageTimer = clock.setTimer(() => {
+      this.isOld = true
+      onOld()
+    }, maxAgeMs)
   }
 
   startIdling(idleMs: number, onIdle: () => void): void {
@@ -94,6 +103,7 @@ export class Place<Connection extends PooledConnection> {
     const { clock } = this.#options
     clock.clearTimer(this.#idleTimer)
     clock.clearTimer(this.#restTimer)
+    clock.clearTimer(this.#ageTimer)
     this.abort.abort()
     this.connection?.end()
   }
@@ -103,6 +113,11 @@ export class Place<Connection extends PooledConnection> {
     for (const offers of [this.offers.idle, this.offers.suspended]) {
       for (const giveBack of offers) return giveBack()
     }
+  }
+
+  /** Takes those back that are kept for speed alone. */
+  takeBackIdle(): void {
+    for (const giveBack of [...this.offers.idle]) giveBack()
   }
 
   /** Takes all of them back, so that the place comes free for another machine. */
@@ -157,61 +172,5 @@ export class Place<Connection extends PooledConnection> {
     }, REST_MS)
     this.#leave()
     return mayTakeLater
-  }
-}
-
-/** A lease as the pool itself has it. */
-export class PlaceLease<Connection extends PooledConnection> implements ChannelLease<Connection> {
-  readonly connection: Connection
-  readonly #place: Place<Connection>
-  #held = true
-  #isReturning = false
-  #endOffer: (() => void) | undefined
-
-  constructor(place: Place<Connection>, connection: Connection) {
-    this.#place = place
-    this.connection = connection
-  }
-
-  release(): void {
-    if (this.#drop()) this.#place.released()
-  }
-
-  offer(giveBack: () => void, reason: OfferReason = 'idle'): void {
-    this.keep()
-    if (!this.#held || this.#isReturning) return
-    const offers = this.#place.offers[reason]
-    const takeBack = (): void => {
-      this.keep()
-      this.#isReturning = true
-      this.#place.returning++
-      giveBack()
-    }
-    offers.add(takeBack)
-    this.#endOffer = () => offers.delete(takeBack)
-    this.#place.changed()
-  }
-
-  keep(): void {
-    this.#endOffer?.()
-    this.#endOffer = undefined
-  }
-
-  /** A channel was opened under it. */
-  opened(): void {
-    this.#place.opened()
-  }
-
-  /** The server refused the channel; releases the lease, and says whether trying again may help. */
-  refused(): boolean {
-    return this.#drop() && this.#place.refused()
-  }
-
-  #drop(): boolean {
-    if (!this.#held) return false
-    this.#held = false
-    this.keep()
-    if (this.#isReturning) this.#place.returning--
-    return true
   }
 }

@@ -1,10 +1,12 @@
 import { type Clock, systemClock } from '../../protocol/clock.ts'
-import type { TunnelError } from '../../protocol/codec/errors.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { Priority } from '../../protocol/codec/heads.ts'
 import type { Route } from '../machines/index.ts'
 import { poolClosed } from './errors.ts'
+import type { ChannelLease, PlaceLease } from './lease.ts'
 import type { PoolOptions } from './options.ts'
-import type { ChannelLease, PlaceLease, PooledConnection } from './place.ts'
+import type { PooledConnection } from './place.ts'
+import type { ConnectionReport, WaitReport } from './reports.ts'
 import { UserPool } from './user-pool.ts'
 
 export interface AcquireRequest {
@@ -21,6 +23,8 @@ export type ConnectRequest = Pick<AcquireRequest, 'userId' | 'route'> & { signal
 export interface PoolWatch {
   /** A request has its place, after so many ms. */
   waited?(ms: number): void
+  /** A user's last connection to a machine was lost while it stood. */
+  lost?(request: Pick<AcquireRequest, 'userId' | 'route'>, error: TunnelError): void
 }
 
 export type PoolStates = { connecting: number; idle: number; busy: number }
@@ -75,6 +79,7 @@ export class ConnectionPool<Connection extends PooledConnection> {
         return { lease, channel }
       } catch (error) {
         leftMs = untilMs - this.#clock.now()
+        if (error instanceof TunnelError && error.code === 'TIMEOUT') lease.connection.probe?.()
         const isFull = lease.connection.isFull?.(error) === true
         if (isFull && lease.refused() && leftMs > 0) continue
         lease.release()
@@ -91,14 +96,29 @@ export class ConnectionPool<Connection extends PooledConnection> {
   /** Over all users, or of one. */
   states(userId?: string): PoolStates {
     const total: PoolStates = { connecting: 0, idle: 0, busy: 0 }
-    for (const [id, user] of this.#users) {
-      if (userId !== undefined && id !== userId) continue
-      const states = user.states()
-      total.connecting += states.connecting
-      total.idle += states.idle
-      total.busy += states.busy
-    }
+    for (const { state } of this.connections(userId)) total[state]++
     return total
+  }
+
+  /** Every connection, or those of one user. */
+  connections(userId?: string): (ConnectionReport & { user: string })[] {
+    return this.#of(userId, (user, pool) => pool.report().connections.map((report) => ({ user, ...report })))
+  }
+
+  /** What waits for a channel, by machine. */
+  waits(userId?: string): (WaitReport & { user: string })[] {
+    return this.#of(userId, (user, pool) => pool.report().waits.map((report) => ({ user, ...report })))
+  }
+
+  #of<T>(userId: string | undefined, reports: (user: string, pool: UserPool<Connection>) => T[]): T[] {
+    const users = [...this.#users].filter(([id]) => userId === undefined || id === userId)
+    return users.flatMap(([id, pool]) => reports(id, pool))
+  }
+
+  /** Makes a connection to a machine to which the user has none, and leaves it idle. Rejects as `acquire`. */
+  async warm(request: AcquireRequest): Promise<void> {
+    const lease = await this.acquire(request)
+    lease.release()
   }
 
   /** Ends whatever anybody has to one machine: its connections, and with `error` the wait for one. */
@@ -119,22 +139,21 @@ export class ConnectionPool<Connection extends PooledConnection> {
   ): Promise<PlaceLease<Connection>> {
     if (this.#closed) throw poolClosed()
     const sinceMs = this.#clock.now()
-    const lease = await this.#of(userId).acquire({ route, priority, signal, waitMs, isAgain })
+    const lease = await this.#userPool(userId).acquire({ route, priority, signal, waitMs, isAgain })
     this.#watch.waited?.(this.#clock.now() - sinceMs)
     return lease
   }
 
-  #of(userId: string): UserPool<Connection> {
+  #userPool(userId: string): UserPool<Connection> {
     const known = this.#users.get(userId)
     if (known !== undefined) return known
-    const user: UserPool<Connection> = new UserPool<Connection>(
-      this.#options,
-      this.#clock,
-      (route, signal) => this.#connect({ userId, route, signal }),
-      () => {
+    const user: UserPool<Connection> = new UserPool<Connection>(this.#options, this.#clock, {
+      connect: (route, signal) => this.#connect({ userId, route, signal }),
+      lost: (route, error) => this.#watch.lost?.({ userId, route }, error),
+      empty: () => {
         if (this.#users.get(userId) === user) this.#users.delete(userId)
       },
-    )
+    })
     this.#users.set(userId, user)
     return user
   }

@@ -1,13 +1,23 @@
 import type { Clock } from '../../protocol/clock.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import type { Route } from '../machines/index.ts'
-import { poolClosed, poolExhausted, tooManyWaiting, waitAborted } from './errors.ts'
+import { poolClosed, tooManyWaiting, waitAborted } from './errors.ts'
+import type { PlaceLease } from './lease.ts'
 import { Line } from './line.ts'
+import { keepUnwanted, takeOffer } from './offers.ts'
 import type { PoolOptions } from './options.ts'
-import { Place, type PlaceLease, type PooledConnection } from './place.ts'
+import { Place, type PooledConnection } from './place.ts'
+import { type PoolReport, reportOf } from './reports.ts'
 import { Wait, type Wish } from './wait.ts'
 
-export type Connect<Connection> = (route: Route, signal: AbortSignal) => Promise<Connection>
+/** What a user's pool needs of its surroundings. */
+export interface UserPoolOwner<Connection> {
+  connect(route: Route, signal: AbortSignal): Promise<Connection>
+  /** The last connection to a machine was lost while it stood: those that go at once with it count as one. */
+  lost(route: Route, error: TunnelError): void
+  /** There is nothing left to keep it for. */
+  empty(): void
+}
 
 /**
  * The connections of one user and who waits for them. The requests for one machine are served by weighted priority,
@@ -17,8 +27,7 @@ export type Connect<Connection> = (route: Route, signal: AbortSignal) => Promise
 export class UserPool<Connection extends PooledConnection> {
   readonly #options: PoolOptions
   readonly #clock: Clock
-  readonly #connect: Connect<Connection>
-  readonly #onEmpty: () => void
+  readonly #owner: UserPoolOwner<Connection>
   /** In the order of last use. */
   readonly #places = new Set<Place<Connection>>()
   /** In the order in which they get a further connection. */
@@ -30,23 +39,18 @@ export class UserPool<Connection extends PooledConnection> {
   #serving = false
   #serveAgain = false
 
-  constructor(options: PoolOptions, clock: Clock, connect: Connect<Connection>, onEmpty: () => void) {
+  constructor(options: PoolOptions, clock: Clock, owner: UserPoolOwner<Connection>) {
     this.#options = options
     this.#clock = clock
-    this.#connect = connect
-    this.#onEmpty = onEmpty
+    this.#owner = owner
   }
 
   get waiting(): number {
     return this.#waiting
   }
 
-  states(): { connecting: number; idle: number; busy: number } {
-    const count = { connecting: 0, idle: 0, busy: 0 }
-    for (const place of this.#places) {
-      count[place.connection === undefined ? 'connecting' : place.idle ? 'idle' : 'busy']++
-    }
-    return count
+  report(): PoolReport {
+    return reportOf(this.#lines.values(), this.#clock.now())
   }
 
   /** @throws {TunnelError} SHUTTING_DOWN, ABORTED, POOL_EXHAUSTED; the promise rejects with what the wait ends with */
@@ -62,8 +66,7 @@ export class UserPool<Connection extends PooledConnection> {
         this.#waiting--
       },
       late: () => {
-        if (!line.isLate(wait)) return
-        this.#rejectLate(wait)
+        line.late(wait, this.#options.waitMs)
         this.#tidy(line)
       },
       abandoned: () => {
@@ -91,7 +94,7 @@ export class UserPool<Connection extends PooledConnection> {
   }
 
   #end(line: Line<Connection>, error: TunnelError): void {
-    for (let wait = line.next(); wait !== undefined; wait = line.next()) wait.reject(error)
+    line.reject(Number.POSITIVE_INFINITY, error)
     for (const place of [...line.places]) this.#remove(place)
     this.#tidy(line)
   }
@@ -119,8 +122,8 @@ export class UserPool<Connection extends PooledConnection> {
         if (this.#connectAll(line)) this.#starving.delete(line)
         else this.#starving.add(line)
       }
-      this.#keepUnwanted()
-      for (const line of this.#starving) if (this.#takeOffer(line)) break
+      if (keepUnwanted(this.#places)) this.#serveAgain = true
+      for (const line of this.#starving) if (takeOffer(line, this.#places)) break
     }
     this.#serving = false
   }
@@ -137,25 +140,17 @@ export class UserPool<Connection extends PooledConnection> {
     }
   }
 
-  /** Makes the connections that a machine's requests want; false where some of them have nothing to count on. */
+  /**
+   * Makes the connections that a machine's requests want, one after the other: a handshake is dear to a small machine,
+   * and its sshd counts those that are not through. False where some of them have nothing to count on.
+   */
   #connectAll(line: Line<Connection>): boolean {
     const { channelsPerConnection, maxPerUser } = this.#options
-    let left = line.waiting - line.connecting * channelsPerConnection - line.returning
-    while (left > 0) {
-      if (this.#places.size >= maxPerUser && !this.#evict(line)) return false
-      this.#open(line)
-      left -= channelsPerConnection
-    }
+    if (line.waiting - line.connecting * channelsPerConnection - line.returning <= 0) return true
+    if (line.connecting > 0) return true
+    if (this.#places.size >= maxPerUser && !this.#evict(line)) return false
+    this.#open(line)
     return true
-  }
-
-  /** A place that was emptied for another machine's connection, which nobody wants any more, stays what it is. */
-  #keepUnwanted(): void {
-    for (const place of this.#places) {
-      if (!place.emptying || !place.idle) continue
-      place.emptying = false
-      this.#serveAgain = true
-    }
   }
 
   /** Makes room for another machine's connection: the one that is idle for longest goes. */
@@ -166,24 +161,6 @@ export class UserPool<Connection extends PooledConnection> {
       return true
     }
     return false
-  }
-
-  /** Takes back what others hold and can spare, where that helps; true where something may have come free. */
-  #takeOffer(line: Line<Connection>): boolean {
-    for (const place of line.places) {
-      if (place.offered === 0) continue
-      place.takeBack()
-      return true
-    }
-    // Another machine's place helps once it is empty, and one is enough at a time.
-    let spare: Place<Connection> | undefined
-    for (const place of this.#places) {
-      if (place.emptying) return false
-      if (place.offered === 0 || place.offered + place.returning < place.leases) continue
-      if (spare === undefined || place.offers.suspended.size < spare.offers.suspended.size) spare = place
-    }
-    spare?.empty()
-    return spare !== undefined
   }
 
   #open(line: Line<Connection>): void {
@@ -197,13 +174,15 @@ export class UserPool<Connection extends PooledConnection> {
     // The next further connection is another machine's.
     this.#lines.delete(line.key)
     this.#lines.set(line.key, line)
-    this.#connect(line.route, place.abort.signal).then(
+    const { route } = line
+    this.#owner.connect(route, place.abort.signal).then(
       (connection) => {
         if (!this.#places.has(place)) return connection.end()
-        place.connection = connection
-        connection.onClose(() => {
+        place.connected(connection, this.#options.maxAgeMs, () => this.#replace(place, line))
+        connection.onClose((error) => {
           if (!this.#places.has(place)) return
           this.#remove(place)
+          if (error !== undefined && line.places.size === 0) this.#owner.lost(route, error)
           this.#serve()
           this.#tidy(line)
         })
@@ -211,39 +190,39 @@ export class UserPool<Connection extends PooledConnection> {
         this.#leaseAll(line)
         this.#serve()
         if (place.idle) this.#idle(place)
+        line.leaveOld()
         this.#rejectOverdue(line)
       },
       (error: unknown) => {
         if (!this.#places.has(place)) return
         this.#remove(place)
-        this.#rejectPromised(line, asTunnelError(error, 'ssh', 'SSH_HANDSHAKE_FAILED'))
+        // It fails those that counted on it.
+        line.reject(this.#options.channelsPerConnection, asTunnelError(error, 'ssh', 'SSH_HANDSHAKE_FAILED'))
         this.#serve()
         this.#rejectOverdue(line)
       },
     )
   }
 
-  /** A failed connection fails those that counted on it: as many as it had channels, those whose turn it is. */
-  #rejectPromised(line: Line<Connection>, error: TunnelError): void {
-    for (let left = this.#options.channelsPerConnection; left > 0; left--) {
-      const wait = line.next()
-      if (wait === undefined) return
-      wait.reject(error)
-    }
-  }
-
-  #rejectLate(wait: Wait<Connection>): void {
-    wait.reject(poolExhausted(wait.route.name, this.#options.waitMs))
+  /**
+   * It has grown old. It serves until there is another; where there can be none now, it serves on and goes when it is
+   * idle.
+   */
+  #replace(place: Place<Connection>, line: Line<Connection>): void {
+    if (place.idle) return this.#remove(place)
+    if (this.#places.size < this.#options.maxPerUser && line.connecting === 0) this.#open(line)
   }
 
   #rejectOverdue(line: Line<Connection>): void {
-    for (const wait of line.takeOverdue()) this.#rejectLate(wait)
+    line.rejectOverdue(this.#options.waitMs)
     this.#tidy(line)
   }
 
   #changed(place: Place<Connection>): void {
     if (!this.#places.has(place)) return
-    if (place.idle) this.#idle(place)
+    if (place.idle && place.isOld) this.#remove(place)
+    else if (place.idle) this.#idle(place)
+    else if (place.isOld && place.offers.idle.size > 0) this.#lines.get(place.machineKey)?.leaveOld()
     if (this.#waiting > 0) this.#serve()
   }
 
@@ -266,7 +245,7 @@ export class UserPool<Connection extends PooledConnection> {
       this.#starving.delete(line)
       if (this.#lines.get(line.key) === line) this.#lines.delete(line.key)
     }
-    if (this.#lines.size === 0) this.#onEmpty()
+    if (this.#lines.size === 0) this.#owner.empty()
   }
 }
 

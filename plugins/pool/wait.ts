@@ -2,7 +2,8 @@ import type { Clock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { Priority } from '../../protocol/codec/heads.ts'
 import type { Route } from '../machines/index.ts'
-import type { PlaceLease, PooledConnection } from './place.ts'
+import type { PlaceLease } from './lease.ts'
+import type { PooledConnection } from './place.ts'
 
 export interface Wish {
   route: Route

@@ -53,16 +53,22 @@ export class SSHConnection {
   readonly machine: string
   readonly #client: Client
   readonly #socket: Duplex
+  readonly #probeMs: number
   readonly #channels = new Set<ClientChannel>()
   readonly #closeListeners: ((error: TunnelError | undefined) => void)[] = []
   #cause: unknown
   #ended = false
   #closed = false
   #lost: TunnelError | undefined
+  #probe: NodeJS.Timeout | undefined
 
-  /** `socket` is what `client` runs over; both are this connection's from here on. */
-  constructor(machine: string, client: Client, socket: Duplex) {
+  /**
+   * `socket` is what `client` runs over; both are this connection's from here on.
+   * @param probeMs how long a server that is asked whether it is there may take
+   */
+  constructor(machine: string, client: Client, socket: Duplex, probeMs: number) {
     this.machine = machine
+    this.#probeMs = probeMs
     this.#client = client
     this.#socket = socket
     client.on('error', (error) => {
@@ -143,6 +149,22 @@ export class SSHConnection {
         }),
       (cause) => sessionRefused(this.machine, does, cause),
     )
+  }
+
+  /**
+   * Something on it took too long: asks the server whether it is there, and closes the connection as lost where nothing
+   * comes. Keep-alives would find that out too, minutes later.
+   */
+  probe(): void {
+    if (this.#closed || this.#probe !== undefined) return
+    const silent = (): void => this.#break('says nothing any more')
+    this.#probe = setTimeout(silent, this.#probeMs).unref()
+    this.#socket.once('data', () => {
+      clearTimeout(this.#probe)
+      this.#probe = undefined
+    })
+    // Every server has to answer a global request (RFC 4254, section 4); this one asks for the end of what is not there.
+    this.#client.unforwardIn('127.0.0.1', 1, () => {})
   }
 
   /** Whether `openTcp` or one of the others threw `error` because the server takes no further channel now; nothing was run. */
@@ -232,6 +254,7 @@ export class SSHConnection {
   #onClose(): void {
     if (this.#closed) return
     this.#closed = true
+    clearTimeout(this.#probe)
     if (!this.#ended) this.#lost = connectionLost(this.machine, this.#cause)
     for (const channel of this.#channels) {
       const hadEnd = (channel as ChannelWithState).incoming.state !== 'open'

@@ -137,7 +137,7 @@ export class SSHTunnelManager {
       client.once('ready', () => {
         stopListening()
         if (offered > 1) request.onFormerKey?.(keys[offered - 1]?.keyId ?? '')
-        resolve(new SSHConnection(route.name, client, socket))
+        resolve(new SSHConnection(route.name, client, socket, this.#options.connectTimeoutMs))
       })
       if (deadline.aborted) return onAbort()
       client.connect(

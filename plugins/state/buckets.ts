@@ -65,6 +65,19 @@ export class Buckets {
     }
   }
 
+  /** Those that are not full, and how long each would take until it is, in ms. */
+  missing(): [bucket: string, ms: number][] {
+    const now = this.#clock.now()
+    const buckets = [...this.#tables.values()].flatMap((table) => [...table])
+    return buckets.filter(([, fullAt]) => fullAt > now).map(([bucket, fullAt]) => [bucket, fullAt - now])
+  }
+
+  /** As `missing` had them so many ms ago. */
+  restore(missing: readonly [bucket: string, ms: number][], ageMs: number): void {
+    const now = this.#clock.now()
+    for (const [bucket, ms] of missing) if (ms > ageMs) this.#tableOf(bucket).set(bucket, now + ms - ageMs)
+  }
+
   #sweep(table: Table, now: number): void {
     let looked = 0
     for (const [bucket, fullAt] of table) {

@@ -12,18 +12,28 @@ import type { BucketLimit, Json, State, StateLoss, TokenAnswer } from './state.t
 import { WatchedRecords } from './watched-records.ts'
 import { Watchers } from './watchers.ts'
 
+/** The record of the buckets that were not full when the folder was let go of. */
+const BUCKETS = ['bucket', 'missing'] as const
+
+interface KeptBuckets {
+  atMs: number
+  missing: [bucket: string, ms: number][]
+}
+
 /** Memory for what may be lost with the process, LevelDB in `<dir>/db` for the rest: what one replica needs, and nothing to set up. */
 export class EmbeddedState extends WatchedRecords implements State {
   readonly volatile: MemoryRecords
   readonly #records: LevelRecords
   readonly #census: Census
   readonly #buckets: Buckets
+  readonly #nowMs: () => number
 
-  private constructor(records: LevelRecords, census: Census, clock: Clock, nowMs: () => number) {
+  private constructor(records: LevelRecords, census: Census, buckets: Buckets, nowMs: () => number) {
     super(records, new Watchers())
     this.#records = records
     this.#census = census
-    this.#buckets = new Buckets(clock)
+    this.#buckets = buckets
+    this.#nowMs = nowMs
     this.volatile = new MemoryRecords(nowMs)
   }
 
@@ -44,7 +54,8 @@ export class EmbeddedState extends WatchedRecords implements State {
       await level.open()
       const { count, ends } = await readAll(level)
       const census = new Census(dir, count)
-      return new EmbeddedState(new LevelRecords(level, census, nowMs, ends), census, clock, nowMs)
+      const records = new LevelRecords(level, census, nowMs, ends)
+      return new EmbeddedState(records, census, await keptBuckets(records, clock, nowMs), nowMs)
     } catch (error) {
       throw isLocked(error) ? folderInUse(dir, error) : folderUnusable(dir, error)
     }
@@ -59,9 +70,28 @@ export class EmbeddedState extends WatchedRecords implements State {
     return this.#buckets.take(bucket, limit, cost)
   }
 
+  /**
+   * Writes how far the buckets are from full, for whoever opens the folder next: a restart would else be a way to fill
+   * them. It costs too much to do so at each token, so that a process that is killed does fill them.
+   */
+  async keepBuckets(): Promise<void> {
+    const missing = this.#buckets.missing()
+    if (missing.length === 0) return
+    const ttlMs = missing.reduce((longest, [, ms]) => Math.max(longest, ms), 0)
+    await this.put(...BUCKETS, { atMs: this.#nowMs(), missing }, { ttlMs })
+  }
+
   close(): Promise<void> {
     return this.#records.close()
   }
+}
+
+async function keptBuckets(records: LevelRecords, clock: Clock, nowMs: () => number): Promise<Buckets> {
+  const buckets = new Buckets(clock)
+  const kept = (await records.get(...BUCKETS)) as unknown as KeptBuckets | undefined
+  // A clock that was set back makes nobody wait longer.
+  if (kept !== undefined) buckets.restore(kept.missing, Math.max(0, nowMs() - kept.atMs))
+  return buckets
 }
 
 /** How many records there are, and when those end that do. */

@@ -32,7 +32,13 @@ async function statePlugin(app: FastifyInstance, options: StateOptions): Promise
     app.log.error({ context: { ...state.loss } }, lossText(options.dir, state.loss))
   app.decorate('state', state)
   // Whoever takes our place needs the folder; what stands here needs it no more.
-  app.lifecycle.onDrain('hand over', () => state.close())
+  app.lifecycle.onDrain('hand over', async () => {
+    try {
+      await state.keepBuckets()
+    } finally {
+      await state.close()
+    }
+  })
   app.addHook('onClose', () => state.close())
 }
 

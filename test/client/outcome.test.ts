@@ -98,6 +98,12 @@ test('no code is without a line in this table', () => {
   assert.deepEqual(named.sort(), Object.keys(ERROR_KINDS).sort())
 })
 
+test('what a proxy that leaves has refused is asked for again; what it had begun is not', () => {
+  const again = new TunnelError('SHUTTING_DOWN', 'come again', { hop: 'proxy', retryAfterMs: 1_000 })
+  assert.equal(retryDecision({ ...failed, error: again }), 'retry')
+  assert.equal(said(retryDecision({ ...failed, error: again, progress: 'begun' })), 'OUTCOME_UNKNOWN')
+})
+
 test('a service that has not answered in time may have carried the request out; one that was not reached has not', () => {
   assert.equal(said(retryDecision({ ...failed, error: errorOf('TIMEOUT', 'target') })), 'OUTCOME_UNKNOWN')
   assert.equal(said(retryDecision({ ...failed, error: errorOf('TIMEOUT', 'ssh') })), 'TIMEOUT')

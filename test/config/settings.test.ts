@@ -312,6 +312,7 @@ const PROFILE_VALUES: Record<Profile, Record<string, unknown>> = {
     'streams.maxWindowBytes': 1_048_576,
     'request.timeoutMs': 120_000,
     'ssh.connectTimeoutMs': 30_000,
+    'ssh.compression': true,
     'pool.waitMs': 30_000,
   },
 }

@@ -41,6 +41,8 @@ export interface LogLine {
 export interface ProxyOptions {
   /** `a.b=v`, as `--set`. */
   set?: string[]
+  /** Variables that hold settings, such as secret ones. */
+  env?: NodeJS.ProcessEnv
   /** Configured hosts. */
   machines?: Settings['machines']
   /** Secrets of another proxy, whose tokens then hold here too. */
@@ -196,7 +198,8 @@ export class TestProxy {
 
 export async function startProxy(scope: Scope, options: ProxyOptions = {}): Promise<TestProxy> {
   const stateDir = join(await tempFolder(scope, 'proxy'), 'state')
-  const { settings } = loadSettings({ stateDir, env: {}, flags: [...GENEROUS, ...(options.set ?? [])] })
+  const { env = {}, set = [] } = options
+  const { settings } = loadSettings({ stateDir, env, flags: [...GENEROUS, ...set] })
   if (options.sharing !== undefined) {
     settings.auth.secret = options.sharing.settings.auth.secret
     settings.ssh.masterSecret = options.sharing.settings.ssh.masterSecret

@@ -158,7 +158,11 @@ export class HttpExchange implements Waiting, ConnectionUser {
       })
       this.#state = 'sent'
       const { timeoutMs } = this.#context
-      this.#timer = setTimeout(() => this.fail(headTimeout(this.#authority, timeoutMs)), timeoutMs).unref()
+      this.#timer = setTimeout(() => {
+        // A slow service, or a machine that has gone without a word.
+        connection.lease.connection.probe()
+        this.fail(headTimeout(this.#authority, timeoutMs))
+      }, timeoutMs).unref()
       const expected = { upgrade: upgrade !== undefined, trailers: peer !== undefined }
       if (upgrade !== undefined) {
         connection.send(method, head, 'none', this, expected)

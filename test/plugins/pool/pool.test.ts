@@ -2,90 +2,11 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import fc from 'fast-check'
 import { Value } from 'typebox/value'
-import type { Route } from '../../../plugins/machines/index.ts'
 import { PoolOptions } from '../../../plugins/pool/options.ts'
-import type { ChannelLease } from '../../../plugins/pool/place.ts'
-import { ConnectionPool, type ConnectRequest } from '../../../plugins/pool/pool.ts'
+import { ConnectionPool } from '../../../plugins/pool/pool.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Priority } from '../../../protocol/codec/heads.ts'
-
-/** A connection whose life the test decides. */
-class Connection {
-  readonly machine: string
-  closed = false
-  isFull: (error: unknown) => boolean = () => false
-  readonly #listeners: ((error: TunnelError | undefined) => void)[] = []
-  constructor(machine: string) {
-    this.machine = machine
-  }
-  onClose(listener: (error: TunnelError | undefined) => void): void {
-    this.#listeners.push(listener)
-  }
-  end(): void {
-    this.die(undefined)
-  }
-  die(error: TunnelError | undefined = new TunnelError('AGENT_LOST', 'gone', { hop: 'proxy' })): void {
-    if (this.closed) return
-    this.closed = true
-    for (const listener of this.#listeners) listener(error)
-  }
-}
-
-/** The pool asks a route for whose machine it is and its name; what leads there is for whoever connects. */
-const routeTo = (name: string, owner = 'ada') => ({ owner, name }) as Route
-
-type Lease = ChannelLease<Connection>
-
-interface Connecting {
-  request: ConnectRequest
-  done(): Connection
-  fail(error: TunnelError): void
-}
-
-/** A pool whose connections are made at once, or by the test where `manual` is set. */
-function setUp(t: TestContext, options: Partial<PoolOptions> = {}, manual = false) {
-  t.mock.timers.enable({ apis: ['setTimeout'] })
-  const settings = { ...(Value.Default(PoolOptions, {}) as PoolOptions), ...options }
-  const made: Connection[] = []
-  const connecting: Connecting[] = []
-  const pool = new ConnectionPool<Connection>(settings, (request) => {
-    const make = (): Connection => {
-      const connection = new Connection(request.route.name)
-      made.push(connection)
-      return connection
-    }
-    if (!manual) return Promise.resolve(make())
-    return new Promise((resolve, reject) => {
-      connecting.push({
-        request,
-        done() {
-          const connection = make()
-          resolve(connection)
-          return connection
-        },
-        fail: reject,
-      })
-    })
-  })
-  t.after(() => pool.close())
-  const acquire = (machine = 'home', userId = 'ada', signal?: AbortSignal): Promise<Lease> =>
-    pool.acquire({ userId, route: routeTo(machine, userId), ...(signal === undefined ? {} : { signal }) })
-  return { pool, made, connecting, acquire }
-}
-
-const hasCode = (code: string) => (error: unknown) => error instanceof TunnelError && error.code === code
-const turn = () => new Promise(setImmediate)
-
-/** What has become of a promise by now. */
-async function settled(promise: Promise<unknown>): Promise<boolean> {
-  let over = false
-  promise.then(
-    () => (over = true),
-    () => (over = true),
-  )
-  await turn()
-  return over
-}
+import { type Connecting, Connection, hasCode, type Lease, routeTo, settled, setUp, turn } from './rig.ts'
 
 test('channels to one machine share a connection, then the least loaded one', async (t) => {
   const { made, acquire } = setUp(t, { channelsPerConnection: 2 })

@@ -62,6 +62,30 @@ test('a record ends at its time across a restart, and leaves the disk with the w
   assert.equal((await reopened()).loss, undefined)
 })
 
+test('a bucket goes on filling while nobody has the folder, and a clock that was set back empties none', async (t) => {
+  const dir = await folder(t)
+  const { clock, advance } = handClock()
+  const limit = { perMinute: 60, burst: 10 }
+  const reopened = async (nowMs = clock.now): Promise<EmbeddedState> => {
+    const state = await EmbeddedState.open(dir, clock, nowMs)
+    t.after(() => state.close())
+    return state
+  }
+  const first = await reopened()
+  await first.takeToken('user:alice', limit, 10)
+  await first.keepBuckets()
+  await first.close()
+  advance(4_000)
+  const second = await reopened()
+  assert.deepEqual(await second.takeToken('user:alice', limit, 5), {
+    ...{ allowed: false, remaining: 4, retryAfterMs: 1_000 },
+  })
+  await second.keepBuckets()
+  await second.close()
+  const third = await reopened(() => 0)
+  assert.equal((await third.takeToken('user:alice', limit, 5)).retryAfterMs, 1_000)
+})
+
 test('the volatile records never outgrow their bound: what is over goes, and then a new one is refused', async () => {
   const { clock, advance } = handClock()
   const records = new MemoryRecords(clock.now, 100)
