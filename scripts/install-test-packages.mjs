@@ -29,6 +29,7 @@ const PROGRAMS = {
   tinyproxy: 'tinyproxy-bin',
   chromium: 'chromium',
   promtool: 'prometheus',
+  amtool: 'prometheus-alertmanager',
   ...(process.argv.includes('--firsthour') && {
     ansible: 'ansible-core',
     autossh: 'autossh',
@@ -63,6 +64,7 @@ const SERVICES = {
   caddy: ['caddy.service'],
   haproxy: ['haproxy.service'],
   prometheus: ['prometheus.service'],
+  'prometheus-alertmanager': ['prometheus-alertmanager.service'],
   postgresql: ['postgresql.service'],
   redis: ['redis-server.service'],
 }

@@ -15,6 +15,9 @@ export interface Audit {
   record(event: AuditEvent): void
   /** Why nothing can be recorded now; the proxy is not ready then. */
   readonly problem?: Error | undefined
+  /** How often it began to be one that cannot be written, and how many events were lost; for the metrics. */
+  readonly failures?: number | undefined
+  readonly lostLines?: number | undefined
 }
 
 declare module 'fastify' {
@@ -67,6 +70,9 @@ function withoutSecrets(name: string, value: unknown): unknown {
 /** What a trail that cannot be written to means for those who come. */
 export const auditGuard = fp(
   async (app: FastifyInstance, { onFailure }: Pick<AuditOptions, 'onFailure'>) => {
+    const { tunnelMetrics: metrics } = app
+    metrics.follow(metrics.auditFailures, () => app.audit.failures)
+    metrics.follow(metrics.auditLinesLost, () => app.audit.lostLines)
     app.health.addCheck('audit', () => app.audit.problem && 'nothing can be recorded in the audit trail')
     const check = (): void => {
       if (onFailure === 'refuse' && app.audit.problem !== undefined) throw cannotBeRecorded()
@@ -79,7 +85,7 @@ export const auditGuard = fp(
   {
     name: 'tunnel-audit-guard',
     fastify: '5.x',
-    dependencies: ['tunnel-audit', 'tunnel-health-checks', 'tunnel-forward'],
+    dependencies: ['tunnel-audit', 'tunnel-health-checks', 'tunnel-metrics', 'tunnel-forward'],
   },
 )
 

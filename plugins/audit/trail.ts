@@ -23,19 +23,37 @@ export class AuditTrail {
   #pending = ''
   #wroteAtMs = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
+  #untoldLines = 0
   #lostLines = 0
+  #failures = 0
   #closing: Promise<void> | undefined
 
   /** @throws what the system says when it cannot be opened */
   constructor(file: string, options: AuditFileOptions) {
     makeFolder(dirname(file))
     this.#previous = lastHash(file)
-    this.#file = new AuditFile(file, options)
+    this.#file = new AuditFile(file, {
+      ...options,
+      failed: (error) => {
+        this.#failures++
+        options.failed(error)
+      },
+    })
   }
 
   /** Why nothing can be written now. */
   get problem(): Error | undefined {
     return this.#file.problem
+  }
+
+  /** How often it began to be one that cannot be written. */
+  get failures(): number {
+    return this.#failures
+  }
+
+  /** Events that are in no line. */
+  get lostLines(): number {
+    return this.#lostLines
   }
 
   /** What the trail ends with now, for whoever wants to keep it elsewhere. */
@@ -46,6 +64,7 @@ export class AuditTrail {
   record(event: AuditEvent): void {
     if (this.#file.heldBytes + this.#pending.length > MAX_HELD_BYTES) {
       this.#lostLines++
+      this.#untoldLines++
       return
     }
     if (this.#pending === '') this.#beforeBatch()
@@ -60,9 +79,9 @@ export class AuditTrail {
       const details = deleted.length === 0 ? { from } : { from, deleted: deleted.join(' ') }
       this.#append({ event: 'audit.rotated', details })
     }
-    if (this.#lostLines === 0) return
-    this.#append({ event: 'audit.lost', details: { lines: this.#lostLines } })
-    this.#lostLines = 0
+    if (this.#untoldLines === 0) return
+    this.#append({ event: 'audit.lost', details: { lines: this.#untoldLines } })
+    this.#untoldLines = 0
   }
 
   #append(event: AuditEvent): void {

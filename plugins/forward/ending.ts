@@ -28,6 +28,22 @@ export function traceIdOf({ head: { traceparent } }: OpenContext): string | unde
   return TRACED.exec(traceparent ?? '')?.[1]
 }
 
+/** How the opening of a stream went: undefined says that its machine has taken it, `openMs` after it was asked for. */
+export function measureOpening(
+  { context, shared }: { context: OpenContext; shared: PassageShared },
+  error: TunnelError | undefined,
+  openMs: number,
+): void {
+  // Another proxy has counted it.
+  if (context.moved || context.via !== undefined) return
+  const { kind } = context.head
+  const { tunnelMetrics } = shared.services
+  contained(context, () => {
+    tunnelMetrics.streamOpens.inc({ kind, outcome: error?.code ?? 'ok' })
+    if (error === undefined) tunnelMetrics.streamOpenMs.observe({ kind }, openMs, traceIdOf(context))
+  })
+}
+
 /** The metrics of a stream that is over. `timed`: no latency of it has been observed yet, and this is one. */
 export function measure(
   { context, shared }: { context: OpenContext; shared: PassageShared },
@@ -98,6 +114,6 @@ function contained({ log }: OpenContext, record: () => void): void {
   try {
     record()
   } catch (thrown) {
-    log.error({ err: thrown }, 'the end of a stream could not be recorded')
+    log.error({ err: thrown }, 'what came of a stream could not be recorded')
   }
 }

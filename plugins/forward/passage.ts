@@ -4,7 +4,7 @@ import type { Target } from '../../protocol/codec/target.ts'
 import type { User } from '../auth/index.ts'
 import type { Route } from '../machines/index.ts'
 import { askToGoOn, askToOpen } from './admission.ts'
-import { type Ending, measure, tell, traceIdOf } from './ending.ts'
+import { type Ending, measure, measureOpening, tell, traceIdOf } from './ending.ts'
 import { goneElsewhere, windowOver } from './errors.ts'
 import type { LinkContext, OpenContext } from './hooks.ts'
 import { type StreamReport, streamState } from './reports.ts'
@@ -202,6 +202,7 @@ export class Passage implements StreamParties {
     this.#wasElsewhere = false
     this.shared.clock.clearTimer(this.#window)
     if (!isFirst) return
+    measureOpening(this, undefined, this.#sinceBeginMs())
     const { machine, head, log } = this.context
     log[head.kind === 'http' ? 'debug' : 'info']({ context: { machine, kind: head.kind } }, 'stream open')
   }
@@ -252,6 +253,7 @@ export class Passage implements StreamParties {
   over(error?: TunnelError): void {
     if (this.#stage === 'over') return
     const ending = this.#end(error)
+    if (!this.#wasCarried && error !== undefined) measureOpening(this, error, ending.durationMs)
     if (this.context.via === undefined) measure(this, ending, !this.#answered && !this.context.moved)
     tell(this, ending, this.#admitted ? 'stream.closed' : 'stream.refused')
     this.#onLeft(error)

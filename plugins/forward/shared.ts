@@ -26,7 +26,10 @@ export interface PassageServices {
   }
   readonly machines: { resolve(user: User, machine: string): Promise<Route> }
   readonly audit: { record(event: AuditEvent): void }
-  readonly tunnelMetrics: Pick<TunnelMetrics, 'requests' | 'requestLatencyMs' | 'countError' | 'bytes'>
+  readonly tunnelMetrics: Pick<
+    TunnelMetrics,
+    'requests' | 'requestLatencyMs' | 'streamOpens' | 'streamOpenMs' | 'countError' | 'bytes'
+  >
 }
 
 /** Everything that all passages share. */

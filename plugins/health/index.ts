@@ -70,6 +70,12 @@ async function healthRoutes(app: FastifyInstance): Promise<void> {
     return undefined
   })
 
+  app.tunnelMetrics.onRead(async () => {
+    const { checks } = await app.health.run()
+    for (const [check, { status }] of Object.entries(checks))
+      app.tunnelMetrics.healthCheckOk.set({ check }, status === 'ok' ? 1 : 0)
+  })
+
   const startedMs = performance.now()
   const uptimeSeconds = () => Math.floor((performance.now() - startedMs) / 1_000)
   app.addHook('onRequest', app.limitProbesByIp)
@@ -93,5 +99,11 @@ export default fp(healthRoutes, {
   name: 'tunnel-health',
   fastify: '5.x',
   encapsulate: true,
-  dependencies: ['tunnel-health-checks', 'tunnel-lifecycle', 'tunnel-state', 'tunnel-ratelimit'],
+  dependencies: [
+    'tunnel-health-checks',
+    'tunnel-lifecycle',
+    'tunnel-metrics',
+    'tunnel-state',
+    'tunnel-ratelimit',
+  ],
 })

@@ -32,12 +32,7 @@ async function metricsService(app: FastifyInstance, { log }: MetricsServiceOptio
   // One registry a server, not the module's global one: a process may hold several servers, as tests do.
   const metrics = createMetrics(createRegistry())
   app.decorate('tunnelMetrics', metrics)
-  let counted = 0
-  metrics.onRead(() => {
-    const { lostLines = 0 } = log ?? {}
-    metrics.logLinesLost.inc({}, lostLines - counted)
-    counted = lostLines
-  })
+  metrics.follow(metrics.logLinesLost, () => log?.lostLines)
 }
 
 /** The times of every route, so that its hooks sit here and not in the scope of our own route. */

@@ -12,6 +12,10 @@ export interface TunnelMetrics {
   readonly requests: Count<{ kind: string; outcome: 'ok' | ErrorCode }>
   /** `tunnel_request_duration_seconds`, `tunnel_request_latency_ms`: from OPEN to the stream's end; for `http` to the head of the response. */
   readonly requestLatencyMs: Spread<{ kind: string }>
+  /** `tunnel_stream_opens_total`: streams that reached their machine (`ok`), or why they did not. */
+  readonly streamOpens: Count<{ kind: string; outcome: 'ok' | ErrorCode }>
+  /** `tunnel_stream_open_seconds`: from OPEN until the machine has taken the stream. */
+  readonly streamOpenMs: Spread<{ kind: string }>
   /** `tunnel_active_connections`: links that stand. */
   readonly activeConnections: Level<{ role: 'client' | 'agent' | 'relay' }>
   /** `tunnel_errors_total`; `countError` is the short way. */
@@ -26,6 +30,14 @@ export interface TunnelMetrics {
   readonly circuitRefusals: Count<NoLabels>
   /** `tunnel_log_lines_lost_total`: lines of the log that could not be written. */
   readonly logLinesLost: Count<NoLabels>
+  /** `tunnel_audit_failures_total`: how often the audit trail began to be one that cannot be written. */
+  readonly auditFailures: Count<NoLabels>
+  /** `tunnel_audit_lines_lost_total`: events that are in no line of the audit trail. */
+  readonly auditLinesLost: Count<NoLabels>
+  /** `tunnel_health_check_ok`: 1 or 0 for each check that readiness depends on. */
+  readonly healthCheckOk: Level<{ check: string }>
+  /** `tunnel_tls_certificate_expiry_timestamp_seconds`: when the first certificate of a file ends, as Unix time. */
+  readonly certificateExpiry: Level<{ certificate: 'server' | 'agentCa' }>
   /** `tunnel_bytes_total`: payload carried; `in` is towards the machine. */
   readonly bytes: Count<{ direction: 'in' | 'out'; mode: 'sealed' | 'inspected' }>
   /** `tunnel_streams`: streams that are there now. */
@@ -64,8 +76,10 @@ export interface TunnelMetrics {
   /** `tunnel_event_loop_lag_seconds`: how late the event loop was over the last second, on average. */
   readonly eventLoopLagSeconds: Level<NoLabels>
   countError(error: TunnelError): void
-  /** `sample` runs before each reading, for levels that are cheaper to read than to follow. */
-  onRead(sample: () => void): void
+  /** `sample` runs before each reading, for levels that are cheaper to read than to follow. It must not reject. */
+  onRead(sample: () => void | Promise<void>): void
+  /** Has `counter` say what somebody else counts: how many there are by now, from 0. */
+  follow(counter: Count<NoLabels>, total: () => number | undefined): void
   /** The process' own metrics included, in the format that is asked for. */
   read(format?: 'prometheus' | 'openmetrics'): Promise<string>
   /** Where a plugin registers metrics of its own. */
@@ -96,7 +110,7 @@ export function createRegistry(): Registry {
 /** The metrics of one server, on the registry that is its own. */
 export function createMetrics(registry: Registry): TunnelMetrics {
   const make = new Instruments(registry)
-  const samples: (() => void)[] = []
+  const samples: (() => void | Promise<void>)[] = []
   const errors = make.count('tunnel_errors_total', 'Errors that a peer was told', 'category', 'code')
   return {
     requests: make.count(
@@ -114,6 +128,20 @@ export function createMetrics(registry: Registry): TunnelMetrics {
       LATENCY_BUCKETS_MS,
       'kind',
     ),
+    streamOpens: make.count(
+      'tunnel_stream_opens_total',
+      'Streams that reached their machine, or why they did not',
+      'kind',
+      'outcome',
+    ),
+    streamOpenMs: make.durations(
+      {
+        name: 'tunnel_stream_open_seconds',
+        help: 'From OPEN until the machine has taken the stream',
+      },
+      LATENCY_BUCKETS_MS,
+      'kind',
+    ),
     activeConnections: make.level('tunnel_active_connections', 'Links that stand', 'role'),
     errors,
     queueSize: make.level('tunnel_queue_size', 'Requests that wait for an SSH channel', 'priority'),
@@ -125,6 +153,24 @@ export function createMetrics(registry: Registry): TunnelMetrics {
     ),
     circuitRefusals: make.count('tunnel_circuit_refusals_total', 'Requests that an open circuit refused'),
     logLinesLost: make.count('tunnel_log_lines_lost_total', 'Lines of the log that could not be written'),
+    auditFailures: make.count(
+      'tunnel_audit_failures_total',
+      'Times that the audit trail began to be one that cannot be written',
+    ),
+    auditLinesLost: make.count(
+      'tunnel_audit_lines_lost_total',
+      'Events that are in no line of the audit trail',
+    ),
+    healthCheckOk: make.level(
+      'tunnel_health_check_ok',
+      'Whether a check that readiness depends on holds',
+      'check',
+    ),
+    certificateExpiry: make.level(
+      'tunnel_tls_certificate_expiry_timestamp_seconds',
+      'When the first certificate of a file ends, as Unix time',
+      'certificate',
+    ),
     bytes: make.count(
       'tunnel_bytes_total',
       'Payload carried; in is towards the machine',
@@ -180,8 +226,16 @@ export function createMetrics(registry: Registry): TunnelMetrics {
     onRead(sample) {
       samples.push(sample)
     },
+    follow(counter, total) {
+      let counted = 0
+      samples.push(() => {
+        const now = total() ?? 0
+        counter.inc({}, now - counted)
+        counted = now
+      })
+    },
     async read(format = 'prometheus') {
-      for (const sample of samples) sample()
+      await Promise.all(samples.map((sample) => sample()))
       const [own, process] = await Promise.all([registry.metrics(), processMetrics().metrics()])
       const text = `${withoutEnd(own)}${process}`
       return format === 'openmetrics' ? boundsWithFraction(text) : prometheusText(text)

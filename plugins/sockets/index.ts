@@ -6,7 +6,7 @@ import { certificateMissing } from './errors.ts'
 import { descriptorLimit, maxPerAddress, maxSockets } from './limits.ts'
 import { Newcomers } from './newcomers.ts'
 import type { SocketsOptions, TlsOptions } from './options.ts'
-import { followFiles, hasCertificate, httpsOptions } from './tls.ts'
+import { endsOf, followFiles, hasCertificate, httpsOptions } from './tls.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -70,8 +70,14 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
     if (tls?.agentCa !== undefined && !hasCertificate(raw.socket as TLSSocket)) throw certificateMissing()
   })
   if (tls !== undefined) {
+    const measure = (): void => {
+      for (const [certificate, end] of endsOf(tls))
+        app.tunnelMetrics.certificateExpiry.set({ certificate }, end)
+    }
+    measure()
     const unfollow = followFiles(app.server, tls, {
       reloaded: ({ fingerprint256, validTo }) => {
+        measure()
         const details = { fingerprint: fingerprint256, validTo }
         app.log.info({ context: details }, 'new connections get the new certificate')
         app.audit.record({ event: 'tls.reloaded', details })

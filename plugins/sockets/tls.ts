@@ -34,6 +34,27 @@ export interface TlsListeners {
   failed(error: Error): void
 }
 
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
+
+/** When the first of the certificates of a PEM file ends, as Unix time in seconds. */
+function firstEnd(file: string): number {
+  const ends = (readFileSync(file, 'latin1').match(CERTIFICATE) ?? []).map(
+    (pem) => Date.parse(new X509Certificate(pem).validTo) / 1_000,
+  )
+  return Math.min(...ends)
+}
+
+/** When the certificates end that `tls` names, as Unix time in seconds: a whole chain is good for as long as each of it. */
+export function endsOf({ cert, agentCa }: TlsOptions): ['server' | 'agentCa', number][] {
+  const server = firstEnd(cert)
+  return agentCa === undefined
+    ? [['server', server]]
+    : [
+        ['server', server],
+        ['agentCa', firstEnd(agentCa)],
+      ]
+}
+
 /** Takes new files for new connections when they have changed; those that stand go on. Returns what ends that. */
 export function followFiles(server: HttpServer, tls: TlsOptions, told: TlsListeners): () => void {
   const { cert, key, agentCa } = tls

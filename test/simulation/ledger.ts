@@ -44,6 +44,8 @@ export class Ledger {
         },
       },
       requestLatencyMs: { observe: silent },
+      streamOpens: { inc: silent },
+      streamOpenMs: { observe: silent },
       bytes: { inc: silent },
       streamResumes: { inc: silent },
       relayHops: { inc: silent },

@@ -172,5 +172,7 @@ test('on a full disk nothing is lost up to a bound: it is told once, and goes on
   const flood = events.filter((event) => event === 'a.flood').length
   // Whatever was left out was counted.
   assert.equal(flood + Number(details?.lines), 8_001)
+  assert.equal(trail.lostLines, details?.lines)
+  assert.equal(trail.failures, 1)
   assert.ok(lines < 8_000)
 })

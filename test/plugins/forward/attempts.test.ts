@@ -123,7 +123,7 @@ class Scene {
       pool: { waiting: () => 0, acquire: () => new Promise(() => {}), open: () => new Promise(() => {}) },
       tunnelMetrics: {
         ...{ requests: nothing, requestLatencyMs: nothing, streamResumes: nothing },
-        bytes: nothing,
+        ...{ bytes: nothing, streamOpens: nothing, streamOpenMs: nothing },
         countError() {},
       },
     }

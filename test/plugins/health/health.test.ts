@@ -48,6 +48,9 @@ test('one failed check is enough for 503, and the proxy still lives', async (t) 
   const { app, ready } = await start(t)
   let problem: string | undefined = 'no route to anywhere'
   app.health.addCheck('mine', async () => problem)
+  const metric = async () =>
+    /^tunnel_health_check_ok\{check="mine"\} (\d)$/m.exec(await app.tunnelMetrics.read())?.[1]
+  assert.equal(await metric(), '0')
   const unready = await ready()
   assert.equal(unready.httpStatus, 503)
   assert.equal(unready.status, 'unready')
@@ -55,6 +58,7 @@ test('one failed check is enough for 503, and the proxy still lives', async (t) 
   assert.equal((await app.inject('/api/tunnel/health')).statusCode, 200)
   problem = undefined
   assert.equal((await ready()).httpStatus, 200)
+  assert.equal(await metric(), '1')
 })
 
 test('a check that throws has failed, and what it threw stays inside', async (t) => {

@@ -364,6 +364,12 @@ test('streams are counted while they are there, and requests by how they ended a
     MACHINE_UNKNOWN: '1',
     ok: '1',
   })
+  assert.deepEqual(await samples(proxy, 'tunnel_stream_opens_total'), {
+    'kind="ssh",outcome="ok"': 1,
+    'kind="ssh",outcome="CONNECT_REFUSED"': 1,
+    'kind="ssh",outcome="MACHINE_UNKNOWN"': 1,
+  })
+  assert.deepEqual(await samples(proxy, 'tunnel_stream_open_seconds_count'), { 'kind="ssh"': 1 })
 })
 
 /** The samples of a metric, as `label="value",…` to number; `{}` where it has no labels. */

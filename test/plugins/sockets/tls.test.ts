@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { copyFile, readFile } from 'node:fs/promises'
 import { request } from 'node:https'
@@ -85,6 +86,9 @@ test('TLS 1.3 alone is spoken, its group is known to tunnel status, and every an
   skip,
 }, async (t) => {
   const { app, port, dial, files } = await startTls(t)
+  const [, ends] =
+    /_expiry_timestamp_seconds\{certificate="server"\} (\d+)$/m.exec(await app.tunnelMetrics.read()) ?? []
+  assert.equal(Number(ends) * 1_000, Date.parse(new X509Certificate(await readFile(files.cert)).validTo))
   await assert.rejects(dial({ maxVersion: 'TLSv1.2' }))
   const { headers } = await get(port, '/api/tunnel/health')
   assert.equal(
