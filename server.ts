@@ -131,7 +131,9 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await chosen.registerOthers()
     await use('tunnel-docs', docs, { docs: server.docs })
     // The doors.
-    const linkOptions = { heartbeat, streams, limits, compression, shutdown, origins: server.origins }
+    const isOneOfSeveral = settings.cluster.enabled
+    const { origins } = server
+    const linkOptions = { heartbeat, streams, limits, compression, shutdown, origins, isOneOfSeveral }
     await use('tunnel-links', links, linkOptions)
     const { maxFrameBytes } = limits
     const { resumeMs } = streams

@@ -11,9 +11,11 @@ import { isMachineName, MACHINE_NAME_RULE } from '../protocol/codec/heads.ts'
 import { type Hello, PROTOCOL_VERSION } from '../protocol/codec/hello.ts'
 import { parseTarget, type Target } from '../protocol/codec/target.ts'
 import { MachineKeys } from './enrolment.ts'
+import { nextEpoch } from './epoch.ts'
 import { logLinks } from './link-log.ts'
 import type { AgentLog, AgentOptions } from './options.ts'
 import { authorizeOwnKey, checkMayAuthorize } from './own-key.ts'
+import { dialElsewhere, SecondHome } from './second-home.ts'
 import { SourceAddresses } from './source-address.ts'
 import { AgentStreams } from './streams.ts'
 
@@ -35,6 +37,11 @@ export class Agent {
   readonly #log: AgentLog
   readonly #instance = randomBytes(16).toString('hex')
   readonly #connections: Connection[]
+  readonly #epoch: number
+  /** Where one address may stand for several proxies. */
+  readonly #second: SecondHome | undefined
+  /** Those of one address, which are to lead to different proxies. */
+  #homes: () => Connection[] = () => []
   readonly #streams: AgentStreams
   readonly #keys: MachineKeys
   /** Those whose first link is still dialled: how that ends, their `connect()` says. */
@@ -68,10 +75,20 @@ export class Agent {
       sources,
       // The key is told when a link begins. Streams outlive the change.
       changed: () => {
-        for (const { link } of this.#connections) link?.close()
+        for (const { link } of [...this.#connections, ...this.#homes()]) link?.close()
       },
     })
-    this.#connections = addressesOf(options.urls, 'agent').map(({ link }) => this.#connection(link))
+    this.#epoch = nextEpoch(options.epochFile)
+    const addresses = addressesOf(options.urls, 'agent')
+    this.#connections = addresses.map(({ link }) => this.#told(this.#connection(link), link))
+    const [only] = this.#connections
+    if (addresses.length > 1 || only === undefined) return
+    const second = this.#connection(addresses[0]?.link ?? '')
+    this.#second = new SecondHome({ connection: second, takenOver: (error) => void this.#end(error) })
+    only.on('link', ({ peer }) => {
+      if (peer?.isOneOfSeveral === true) this.#second?.want()
+    })
+    this.#homes = () => [only, second]
   }
 
   #hello(): Hello {
@@ -82,6 +99,7 @@ export class Agent {
       software: softwareOf('agent'),
       machine,
       instance: this.#instance,
+      epoch: this.#epoch,
       heartbeat: settings.heartbeat,
       limits: { maxFrameBytes: settings.limits.maxFrameBytes, maxStreams: settings.streams.maxPerLink * 4 },
       resumeMs: settings.streams.resumeMs,
@@ -89,14 +107,19 @@ export class Agent {
     }
   }
 
+  /** The instances of the proxies that `connection` is not to lead to. */
+  #othersThan(connection: Connection): string[] {
+    return this.#homes().flatMap((each) => (each === connection ? [] : (each.link?.peer?.instance ?? [])))
+  }
+
   #connection(url: string): Connection {
     const { token, settings } = this.#options
     const { acceptor } = this.#streams
-    const connection = new Connection({
+    const connection: Connection = new Connection({
       urls: [url],
       token,
       hello: () => this.#hello(),
-      dial: dialProxy,
+      dial: dialElsewhere(dialProxy, () => this.#othersThan(connection)),
       clock: systemClock,
       compression: undefined,
       reach: settings,
@@ -109,7 +132,12 @@ export class Agent {
         resume: (resume) => acceptor.resume(resume, resume.head.subject),
       },
     })
-    logLinks(connection, url, () => acceptor.size, this.#log)
+    return connection
+  }
+
+  /** One that the log tells of, and whose end may be the agent's. */
+  #told(connection: Connection, url: string): Connection {
+    logLinks(connection, url, () => this.#streams.acceptor.size, this.#log)
     connection.on('lost', ({ code }) => {
       if (code !== 'ABORTED') this.#keys.refresh()
     })
@@ -126,7 +154,7 @@ export class Agent {
    */
   async start(): Promise<void> {
     this.#stopWatching = watchNetwork(() => {
-      for (const connection of this.#connections) connection.check()
+      for (const connection of new Set([...this.#connections, ...this.#homes()])) connection.check()
     })
     try {
       await this.#keys.scan()
@@ -212,7 +240,7 @@ export class Agent {
       error ?? new TunnelError('AGENT_LOST', 'the agent was stopped', { hop: 'agent' }),
     )
     // Its peers are told before the process may end.
-    await Promise.all(this.#connections.map((connection) => connection.close()))
+    await Promise.all([this.#second?.close(), ...this.#connections.map((connection) => connection.close())])
     this.#finish(error)
   }
 }

@@ -48,6 +48,8 @@ export interface AgentOptions {
    * @default false
    */
   oneSource?: boolean
+  /** Where the number of this start is kept, so that the next one is higher. @default nowhere: the clock has to do */
+  epochFile?: string
   settings: AgentSettings
   log?: AgentLog
 }

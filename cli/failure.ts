@@ -62,6 +62,7 @@ const EXIT_OF: Record<ErrorCode, number> = {
   LINK_LOST: EXIT.unreachable,
   RATE_LIMITED: EXIT.refused,
   TOO_MANY_CONNECTIONS: EXIT.refused,
+  ALREADY_HOME: EXIT.refused,
   TOO_MANY_STREAMS: EXIT.refused,
   POOL_EXHAUSTED: EXIT.refused,
   CIRCUIT_OPEN: EXIT.refused,

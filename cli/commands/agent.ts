@@ -1,6 +1,6 @@
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { Agent } from '../../agent/index.ts'
-import { loadClientSettings } from '../../config/index.ts'
+import { defaultStateDir, loadClientSettings } from '../../config/index.ts'
 import { collectInOneGo } from '../collector.ts'
 import { type CommonOptions, command, parse, parseTarget } from '../command.ts'
 import { enrolledMachine } from '../contexts/enrolled.ts'
@@ -91,6 +91,7 @@ export async function run(argv: string[]): Promise<number> {
     sshUser: flags.user === undefined ? ownName() : checkAccount(flags.user),
     authorize: flags.authorize === true,
     oneSource: flags.oneSource === true,
+    epochFile: join(defaultStateDir(), `agent-${machine}.epoch`),
     settings,
     log,
   })

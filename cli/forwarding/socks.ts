@@ -46,6 +46,7 @@ const REPLIES: Record<ErrorCode, Reply> = {
   SSH_HANDSHAKE_FAILED: REPLY.networkUnreachable,
   RATE_LIMITED: REPLY.failed,
   TOO_MANY_CONNECTIONS: REPLY.failed,
+  ALREADY_HOME: REPLY.failed,
   TOO_MANY_STREAMS: REPLY.failed,
   POOL_EXHAUSTED: REPLY.failed,
   OVERLOADED: REPLY.failed,

@@ -46,7 +46,7 @@ export class LinkDoor {
   readonly #app: FastifyInstance
   readonly #options: WebSocketPluginOptions
   /** Tells a peer whether two links end at the same proxy. */
-  readonly #instance = randomUUID()
+  readonly instance = randomUUID()
   readonly links = new Map<Link, StandingLink>()
   readonly #work = new UserWork()
 
@@ -61,10 +61,11 @@ export class LinkDoor {
       role: 'proxy',
       version: PROTOCOL_VERSION,
       software: softwareOf('proxy'),
-      instance: this.#instance,
+      instance: this.instance,
       heartbeat,
       limits: { maxFrameBytes: limits.maxFrameBytes, maxStreams: streams.maxPerLink },
       resumeMs: streams.resumeMs,
+      ...(this.#options.isOneOfSeveral && { isOneOfSeveral: true }),
     }
   }
 

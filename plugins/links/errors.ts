@@ -59,6 +59,14 @@ export function tooManyLinks(max: number, tier: string): TunnelError {
   })
 }
 
+/** The agent wants a link to another replica beside that to this one. */
+export function alreadyHome(): TunnelError {
+  return new TunnelError('ALREADY_HOME', 'the agent has a link to this replica', {
+    hop: 'proxy',
+    retryAfterMs: 0,
+  })
+}
+
 export function agentMayNotOpen(): TunnelError {
   return new TunnelError(
     'FORBIDDEN',

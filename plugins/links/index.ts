@@ -8,6 +8,7 @@ import { AgentLinks } from './agents.ts'
 import { ClientLinks } from './clients.ts'
 import { describe, LinkDoor, type LinkReport, unsentBytes } from './door.ts'
 import {
+  alreadyHome,
   notAnUpgrade,
   offsetInvalid,
   originRefused,
@@ -89,6 +90,11 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
     if (origin !== undefined && !isOriginAllowed(origin, host, options.origins)) throw originRefused(origin)
   }
 
+  /** An agent that has a link to this replica wants one to another. */
+  async function checkHome({ headers: { [NOT_HEADER]: not } }: FastifyRequest): Promise<void> {
+    if (typeof not === 'string' && not.split(',').includes(door.instance)) throw alreadyHome()
+  }
+
   /** Whoever posts without a session is a stranger. */
   async function checkSession(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { headers, raw } = request
@@ -117,7 +123,7 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
         checkOrigin,
         identify,
         app.limitLinksByUser,
-        ...(role === 'agent' ? [app.requireAgentCertificate] : []),
+        ...(role === 'agent' ? [app.requireAgentCertificate, checkHome] : []),
         check,
         checkRoom,
       ]
@@ -158,6 +164,9 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
     }
   })
 }
+
+/** The instances at which an agent has links, when it asks for another replica. */
+const NOT_HEADER = 'tunnel-not'
 
 /** What a post costs whoever reads it, in µs, beside the frames in it. */
 const POST_COST = 100

@@ -14,4 +14,6 @@ export interface WebSocketPluginOptions {
   origins: readonly string[]
   /** How long the proxy waits for its peers to move elsewhere, in ms. */
   shutdown: { serverMs: number }
+  /** There are other replicas, to which agents may have links besides. */
+  isOneOfSeveral: boolean
 }

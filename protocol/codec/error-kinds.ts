@@ -59,6 +59,8 @@ const KINDS = [
     status: 503,
     codes: ['POOL_EXHAUSTED', 'CIRCUIT_OPEN', 'OVERLOADED', 'STATE_UNAVAILABLE', 'QUEUE_FULL'],
   },
+  // Of an agent that asks for another replica than those at which it has links.
+  { category: 'server', status: 409, codes: ['ALREADY_HOME'] },
   { category: 'server', status: 503, close: 1012, codes: ['SHUTTING_DOWN'] },
   { category: 'server', status: 500, close: 1011, codes: ['INTERNAL'] },
   {

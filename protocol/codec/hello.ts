@@ -41,6 +41,8 @@ export interface Hello {
   epoch?: number
   /** Role `relay`. */
   replica?: Replica
+  /** A proxy's: it is one of several, so that an agent does well to have a link to another one too. */
+  isOneOfSeveral?: boolean
 }
 
 /** One key of each type that there is, and room for new ones. */
@@ -108,7 +110,8 @@ export function checkHello(body: Record<string, unknown>): Hello {
     hello.resumeMs >= 0 &&
     (hello.enrol === undefined || isEnrolment(hello.enrol)) &&
     (hello.epoch === undefined || isEpoch(hello.epoch)) &&
-    (hello.replica === undefined || isReplica(hello.replica))
+    (hello.replica === undefined || isReplica(hello.replica)) &&
+    (hello.isOneOfSeveral === undefined || typeof hello.isOneOfSeveral === 'boolean')
   if (!valid)
     throw new TunnelError('FRAME_INVALID', 'HELLO lacks a field or has one of another type', { hop: 'link' })
   return known(hello)
@@ -127,6 +130,7 @@ function known({
   enrol,
   epoch,
   replica,
+  isOneOfSeveral,
 }: Hello): Hello {
   const hello: Hello = {
     role,
@@ -140,6 +144,7 @@ function known({
   if (instance !== undefined) hello.instance = instance
   if (enrol !== undefined) hello.enrol = { hostKeys: [...enrol.hostKeys], sshUser: enrol.sshUser }
   if (epoch !== undefined) hello.epoch = epoch
+  if (isOneOfSeveral !== undefined) hello.isOneOfSeveral = isOneOfSeveral
   if (replica !== undefined) hello.replica = { id: replica.id, nonce: replica.nonce }
   return hello
 }

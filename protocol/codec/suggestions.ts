@@ -36,6 +36,7 @@ const SUGGESTIONS: Record<ErrorCode, string> = {
   SESSION_UNKNOWN: '',
   LINK_LOST: 'check the network, then try again',
   RATE_LIMITED: 'wait, or use a token of a higher tier',
+  ALREADY_HOME: 'nothing: the agent looks for another replica by itself',
   TOO_MANY_CONNECTIONS: 'end some of your other connections, or use a token of a higher tier',
   TOO_MANY_STREAMS: 'wait for some of your streams to end, or use a token of a higher tier',
   POOL_EXHAUSTED: 'end some of them',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
+import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { after, before, test } from 'node:test'
 import { listenTcp, type TestProxy, until } from '../../support/proxy.ts'
@@ -104,6 +105,37 @@ test('a stream goes on when its home leaves, when its client comes by another re
     () => b.close(),
     () => c.cut('client', 'agent'),
   ])
+})
+
+test('an agent behind a load balancer is at home on two replicas, and its clone is ended on both', {
+  skip,
+}, async (t) => {
+  const [a, b] = (await start(t, 'a', 'b')) as [TestProxy, TestProxy]
+  // No stickiness: each connection goes to the other one.
+  let count = 0
+  const balancer = await listenTcp(t, (socket) => {
+    // Twice to the same, so that the second dial is one that is refused.
+    const to = connect(Math.floor(count++ / 2) % 2 === 0 ? a.port : b.port, '127.0.0.1')
+    for (const [from, into] of [
+      [socket, to],
+      [to, socket],
+    ] as const)
+      from
+        .on('error', () => {})
+        .once('close', () => into.destroy())
+        .pipe(into)
+  })
+  const isHome = ({ app }: TestProxy) => app.machines.agents.own('alice', 'home') !== undefined
+  const instanceAt = ({ app }: TestProxy) => app.machines.agents.own('alice', 'home')?.peer?.instance
+  const urls = [`http://${balancer}`]
+  const agent = await a.startAgent('home', 'alice', sshd, { urls })
+  await until(() => isHome(a) && isHome(b))
+  assert.equal(instanceAt(a), instanceAt(b))
+  assert.equal(await b.metric('tunnel_cluster_routes'), 0)
+  const clone = await a.startAgent('home', 'alice', sshd, { urls: [b.url] })
+  assert.equal((await agent.done)?.code, 'TAKEN_OVER')
+  await until(() => instanceAt(a) === undefined && isHome(b))
+  await clone.close()
 })
 
 test('only who knows the secret joins, and says what is wrong', { skip }, async (t) => {
