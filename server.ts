@@ -33,6 +33,7 @@ import sockets, { httpOptions } from './plugins/sockets/index.ts'
 import ssh from './plugins/ssh/index.ts'
 import state from './plugins/state/index.ts'
 import tiers from './plugins/tiers/index.ts'
+import tracing from './plugins/tracing/index.ts'
 import upgrade from './plugins/upgrade/index.ts'
 
 export { loadSettings, type Settings } from './config/index.ts'
@@ -98,6 +99,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-settings-reload', reloadOfSettings, {})
     await use('tunnel-headers', headers, { isTls: server.tls !== undefined })
     await use('tunnel-metrics', metrics, { log: output })
+    await use('tunnel-tracing', tracing, settings.tracing)
     await use('tunnel-route-metrics', metricsOfRoutes, {})
     await use('tunnel-state', state, settings.state)
     // Who is asking, and what may be asked for.

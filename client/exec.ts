@@ -23,6 +23,8 @@ export interface ExecOptions {
   timeoutMs?: number
   /** More output than this in memory ends in an error. @default 67_108_864 */
   maxBufferBytes?: number
+  /** Whose work it is (W3C Trace Context). @default the program's OpenTelemetry span, where there is one */
+  traceparent?: string | undefined
 }
 
 export interface ExecResult {
@@ -51,6 +53,7 @@ export async function exec(
   options: ExecOptions = {},
 ): Promise<ExecResult> {
   const head: NewStreamHead = { kind: 'exec', machine, exec: { command: commandLine(command) } }
+  if (options.traceparent !== undefined) head.traceparent = options.traceparent
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs
   const deadline = new Deadline(
     path.clock,

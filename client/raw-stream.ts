@@ -13,6 +13,8 @@ export interface StreamOptions {
   signal?: AbortSignal
   /** Until the far side has accepted, in ms. @default settings.request.timeoutMs */
   timeoutMs?: number
+  /** Whose work it is (W3C Trace Context). @default the program's OpenTelemetry span, where there is one */
+  traceparent?: string | undefined
 }
 
 /** A byte stream to a machine. */
@@ -81,7 +83,7 @@ export interface StreamPlace {
 export async function openStream<T>(
   { path, opener, defaultTimeoutMs }: DuplexPath,
   head: Omit<NewStreamHead, 'priority'>,
-  { priority = 'normal', signal, timeoutMs = defaultTimeoutMs }: StreamOptions,
+  { priority = 'normal', signal, timeoutMs = defaultTimeoutMs, traceparent }: StreamOptions,
   take: (stream: TunnelStream, place: StreamPlace) => Promise<T>,
   first?: Uint8Array,
 ): Promise<T> {
@@ -89,7 +91,8 @@ export async function openStream<T>(
   const deadline = new Deadline(path.clock, signal, timeoutMs, `${asked} on ${head.machine} did not answer`)
   try {
     return await openInPlace(path.queue, priority, deadline, (release) => {
-      const stream = opener().open({ ...head, priority }, first)
+      const own = traceparent === undefined ? head : { ...head, traceparent }
+      const stream = opener().open({ ...own, priority }, first)
       deadline.onGivenUp(() => stream.reset(deadline.reason as TunnelError))
       return take(stream, {
         accepted: () => deadline.stopTimer(),

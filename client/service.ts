@@ -4,6 +4,7 @@ import type { Joined } from '../protocol/node/join.ts'
 import type { DiagnosticOptions, DiagnosticReport } from './diagnostics/report.ts'
 import { type ExecOptions, type ExecResult, exec } from './exec.ts'
 import type { ForwardRequest } from './forward-request.ts'
+import type { ForwardResponse } from './forward-response.ts'
 import { type JoinEvents, joinStream } from './joined-stream.ts'
 import { MetricsCollector } from './metrics/prometheus.ts'
 import { platform as nodePlatform } from './node.ts'
@@ -12,6 +13,7 @@ import { cipherOf, toHandOver } from './queue/handed-over.ts'
 import { openRawStream, type RawStream, type StreamOptions } from './raw-stream.ts'
 import { SftpSession } from './sftp/session.ts'
 import { openShell, type Shell, type ShellOptions } from './shell.ts'
+import { traced, tracedFetch, tracedRequest } from './tracing.ts'
 import { TunnelClient } from './tunnel-client.ts'
 import type { TunnelServiceOptions } from './tunnel-options.ts'
 
@@ -28,6 +30,13 @@ export class TunnelService extends TunnelClient {
     super(options, nodePlatform, (clock) => new MetricsCollector(clock))
   }
 
+  /** As every client's, and as a part of the program's trace, where it has one. */
+  override readonly fetch = tracedFetch((this as TunnelClient).fetch)
+
+  override forwardRequest(request: ForwardRequest): Promise<ForwardResponse> {
+    return tracedRequest(request, (traced) => super.forwardRequest(traced))
+  }
+
   /** Runs a command: a shell's line, or words that the shell leaves as they are. @throws {TunnelError} */
   async exec(
     machine: string,
@@ -35,17 +44,24 @@ export class TunnelService extends TunnelClient {
     options?: ExecOptions,
   ): Promise<ExecResult> {
     const { path, defaultTimeoutMs } = await this.way()
-    return exec(path, defaultTimeoutMs, machine, command, options)
+    return traced({ kind: 'exec', machine }, (traceparent) =>
+      exec(path, defaultTimeoutMs, machine, command, { traceparent, ...options }),
+    )
   }
 
   /** A byte stream; resolves when the far side has accepted. @throws {TunnelError} */
   async open(request: RawStream): Promise<StreamDuplex> {
-    return this.#keep(await openRawStream(await this.way(), request))
+    const way = await this.way()
+    const open = (traceparent?: string) => openRawStream(way, { traceparent, ...request })
+    return this.#keep(await traced(request, open))
   }
 
   /** The user's login shell; resolves when it runs. @throws {TunnelError} */
   async shell(machine: string, options?: ShellOptions): Promise<Shell> {
-    const shell = await openShell(await this.way(), machine, options)
+    const way = await this.way()
+    const shell = await traced({ kind: 'shell', machine }, (traceparent) =>
+      openShell(way, machine, { traceparent, ...options }),
+    )
     this.#keep(shell.stream)
     return shell
   }
@@ -61,7 +77,8 @@ export class TunnelService extends TunnelClient {
    * when it rejects. @throws {TunnelError}
    */
   async join(request: RawStream, socket: Joined, events: JoinEvents = {}): Promise<void> {
-    await joinStream(await this.way(), request, socket, events)
+    const way = await this.way()
+    await traced(request, (traceparent) => joinStream(way, { traceparent, ...request }, socket, events))
     if (socket.destroyed) return
     this.#joined.add(socket)
     socket.once('close', () => this.#joined.delete(socket))

@@ -13,7 +13,7 @@ const ROOT = SettingsSchema as unknown as SchemaNode
 
 /** What holds at once when it changes: these settings, and what stands beneath them. Everything else needs a restart. */
 const LIVE = [
-  'log.level',
+  ...['log.level', 'tracing.ratio'],
   ...['health.maxLagMs', 'health.maxHeapShare', 'health.maxRssBytes', 'health.retryAfterMs'],
   ...['breaker', 'pool', 'rateLimit.tiers', 'tiers', 'policy', 'machines', 'shutdown.serverMs'],
 ]

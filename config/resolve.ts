@@ -21,12 +21,11 @@ export interface Resolved {
   problems: Problem[]
 }
 
-/** Names by which a setting was planned or published, and what it is called; undefined where there is none yet. */
-const OTHER_NAMES: ReadonlyMap<string, string | undefined> = new Map([
+/** Names by which a setting was planned or published, and what it is called. */
+const OTHER_NAMES: ReadonlyMap<string, string> = new Map([
   ['auth.jwksUrl', 'auth.jwks.url'],
   ['auth.accessTtl', 'auth.accessTtlMs'],
   ['auth.refreshTtl', 'auth.refreshTtlMs'],
-  ['tracing', undefined],
 ])
 
 /**
@@ -80,13 +79,9 @@ function containerAt(given: Tree, path: readonly string[]): Tree {
 
 function unknownSetting(root: SchemaNode, { path, value, source }: Assignment): Problem {
   const name = path.join('.')
-  const otherName = [name, path[0] ?? ''].find((known) => OTHER_NAMES.has(known))
-  if (otherName !== undefined) {
-    const known = OTHER_NAMES.get(otherName)
-    const reason =
-      known === undefined
-        ? 'not available in this version'
-        : `there is no such setting; it is called ${known}`
+  const known = OTHER_NAMES.get(name)
+  if (known !== undefined) {
+    const reason = `there is no such setting; it is called ${known}`
     return { kind: 'unknown', path: name, value: shown(name, value), source, reason }
   }
   const misnamed = misnamedEntry(root, path)

@@ -18,6 +18,7 @@ import { RateLimitOptions } from '../plugins/ratelimit/options.ts'
 import { SshOptions } from '../plugins/ssh/options.ts'
 import { StateOptions } from '../plugins/state/options.ts'
 import { TiersOptions } from '../plugins/tiers/options.ts'
+import { TracingOptions } from '../plugins/tracing/options.ts'
 import { ServerOptions } from './server-options.ts'
 
 /** Every setting there is: one schema for server, agent and client, so that one file may serve all three. */
@@ -30,6 +31,7 @@ export const SettingsSchema = Type.Object(
     log: LogOptions,
     health: HealthOptions,
     metrics: MetricsOptions,
+    tracing: TracingOptions,
     state: StateOptions,
     cluster: ClusterOptions,
     audit: AuditOptions,

@@ -19,7 +19,7 @@ const GROUPS = [
   /\btest\/(protocol|dial)\//,
   /\btest\/client\//,
   /\btest\/(config|custom|testing|agent|examples)\//,
-  /\btest\/plugins\/(admin|api|audit|auth|breaker|dependencies|errors|health|logging|metrics|policy|ratelimit|state)\b/,
+  /\btest\/plugins\/(admin|api|audit|auth|breaker|dependencies|errors|health|logging|metrics|policy|ratelimit|state|tracing)\b/,
   /\btest\/plugins\/(cluster|enrolment|machines|pool|sockets|ssh)\b/,
   /\btest\/plugins\/gateway\//,
   /\btest\/plugins\/forward\/http\//,

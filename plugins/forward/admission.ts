@@ -76,7 +76,8 @@ function checkPolicy(
   target: Target | undefined,
 ): Promise<void> {
   const request = { user, machine, owner, mode, kind }
-  return services.policy.check(target === undefined ? request : { ...request, target: target.authority })
+  const asked = target === undefined ? request : { ...request, target: target.authority }
+  return services.tracing.during('policy', () => services.policy.check(asked))
 }
 
 /**

@@ -46,7 +46,11 @@ export class Carriage {
   }
 
   /** Carries a stream that has been admitted, to its end. Never throws: what fails resets the stream. */
-  async carry(stream: ByteStream, passage: Passage, route: Route): Promise<void> {
+  carry(stream: ByteStream, passage: Passage, route: Route): Promise<void> {
+    return passage.within(() => this.#carry(stream, passage, route))
+  }
+
+  async #carry(stream: ByteStream, passage: Passage, route: Route): Promise<void> {
     const { pace } = passage.session
     const context = new Carried(passage, route, stream.head, this.#services, this.#clock, this.#timeoutMs)
     const { kind } = stream.head

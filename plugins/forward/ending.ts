@@ -1,4 +1,4 @@
-import type { ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
+import { type ErrorCode, isFault, type TunnelError } from '../../protocol/codec/errors.ts'
 import type { LineSampler } from '../../protocol/line-sampler.ts'
 import type { OpenContext } from './hooks.ts'
 import type { PassageSession } from './sessions.ts'
@@ -18,19 +18,16 @@ export interface Ending {
   readonly bytesOut: number
 }
 
-/** Ends that are nobody's fault: a user gave the stream up, or it goes on elsewhere. */
-const NO_ERRORS: ReadonlySet<string> = new Set(['ABORTED', 'TAKEN_OVER'])
-
-const TRACED = /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]([13579bdf])$/
-
-/** The trace of whoever opened a stream, where it is kept (W3C Trace Context, section 3.2: the flag `sampled`). */
-export function traceIdOf({ head: { traceparent } }: OpenContext): string | undefined {
-  return TRACED.exec(traceparent ?? '')?.[1]
+/** What is measured of: `keptTraceId` shows such a value. */
+interface Measured {
+  readonly context: OpenContext
+  readonly shared: PassageShared
+  readonly keptTraceId: string | undefined
 }
 
 /** How the opening of a stream went: undefined says that its machine has taken it, `openMs` after it was asked for. */
 export function measureOpening(
-  { context, shared }: { context: OpenContext; shared: PassageShared },
+  { context, shared, keptTraceId }: Measured,
   error: TunnelError | undefined,
   openMs: number,
 ): void {
@@ -40,13 +37,13 @@ export function measureOpening(
   const { tunnelMetrics } = shared.services
   contained(context, () => {
     tunnelMetrics.streamOpens.inc({ kind, outcome: error?.code ?? 'ok' })
-    if (error === undefined) tunnelMetrics.streamOpenMs.observe({ kind }, openMs, traceIdOf(context))
+    if (error === undefined) tunnelMetrics.streamOpenMs.observe({ kind }, openMs, keptTraceId)
   })
 }
 
 /** The metrics of a stream that is over. `timed`: no latency of it has been observed yet, and this is one. */
 export function measure(
-  { context, shared }: { context: OpenContext; shared: PassageShared },
+  { context, shared, keptTraceId }: Measured,
   { error, durationMs }: Ending,
   timed: boolean,
 ): void {
@@ -55,8 +52,8 @@ export function measure(
   contained(context, () => {
     tunnelMetrics.requests.inc({ kind, outcome: error?.code ?? 'ok' })
     if (error === undefined && timed)
-      tunnelMetrics.requestLatencyMs.observe({ kind }, durationMs, traceIdOf(context))
-    if (error === undefined || NO_ERRORS.has(error.code)) return
+      tunnelMetrics.requestLatencyMs.observe({ kind }, durationMs, keptTraceId)
+    if (error === undefined || !isFault(error)) return
     tunnelMetrics.countError(error)
     const { user, machine, correlationId } = context
     const { code, publicMessage: message } = error

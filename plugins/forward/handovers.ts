@@ -51,7 +51,11 @@ export class Handovers {
     const agent = machines.agents.own(owner, name)
     // It has just left. Whoever handed the stream over knows by now, or will, and its opener asks again.
     if (agent === undefined) return relay.suspend()
-    relay.connect(agent, { ...head, ...vouched(user, { owner }, agent) })
+    const { traceparent } = passage
+    relay.connect(agent, {
+      ...{ ...head, ...vouched(user, { owner }, agent) },
+      ...(traceparent !== undefined && { traceparent }),
+    })
   }
 
   #passageOf(session: Session, link: LinkContext, head: RoutedHead, isOpen: boolean): Passage {

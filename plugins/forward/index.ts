@@ -59,6 +59,7 @@ export default fp<ForwardOptions>(
       'tunnel-lifecycle',
       'tunnel-audit',
       'tunnel-metrics',
+      'tunnel-tracing',
       'tunnel-tiers',
       'tunnel-auth',
       'tunnel-policy',

@@ -6,4 +6,6 @@ export interface Log {
   info: Write
   warn: Write
   error: Write
+  /** One whose every line says this too. */
+  child(fields: object): Log
 }

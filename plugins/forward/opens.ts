@@ -137,10 +137,12 @@ export class Opens {
       if (relay.over) return
       const { head } = open
       const { target, user } = passage.context
+      const { traceparent } = passage
       const isOther = target !== undefined && target !== head.target
       relay.connect(link, {
         ...head,
         ...vouched(user, route, link),
+        ...(traceparent !== undefined && { traceparent }),
         ...(isOther ? { target, asked: head.target ?? '' } : {}),
       })
     } catch (thrown) {

@@ -1,10 +1,12 @@
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { Target } from '../../protocol/codec/target.ts'
+import { readTraceparent } from '../../protocol/codec/traceparent.ts'
 import type { User } from '../auth/index.ts'
 import type { Route } from '../machines/index.ts'
+import type { StreamTrace } from '../tracing/index.ts'
 import { askToGoOn, askToOpen } from './admission.ts'
-import { type Ending, measure, measureOpening, tell, traceIdOf } from './ending.ts'
+import { type Ending, measure, measureOpening, tell } from './ending.ts'
 import { goneElsewhere, windowOver } from './errors.ts'
 import type { LinkContext, OpenContext } from './hooks.ts'
 import { type StreamReport, streamState } from './reports.ts'
@@ -34,6 +36,7 @@ export class Passage implements StreamParties {
   readonly session: PassageSession
   readonly #onLeft: (error?: TunnelError) => void
   readonly #beganMs: number
+  readonly #trace: StreamTrace | undefined
   #stage: PassageStage = 'asking'
   #admitted = false
   #target: Target | undefined
@@ -46,6 +49,7 @@ export class Passage implements StreamParties {
   #attempt: number
   #wasElsewhere = false
   #window: unknown
+  #suspendedAtMs = 0
   #bytesIn = 0
   #bytesOut = 0
   /** The newest of those that ask for the stream: the failure of an older one is not the stream's. */
@@ -69,11 +73,41 @@ export class Passage implements StreamParties {
     this.#onLeft = onLeft
     this.#beganMs = shared.clock.now()
     this.#attempt = context.head.attempt ?? 0
+    this.#trace = shared.services.tracing.stream(context)
+    this.#tellTrace()
   }
 
   get id(): string {
     return this.context.head.id
   }
+  /** Of the trace that it belongs to, where somebody keeps it. */
+  get keptTraceId(): string | undefined {
+    const trace = this.#trace
+    if (trace !== undefined) return trace.isSampled ? trace.traceId : undefined
+    const parent = readTraceparent(this.context.head.traceparent)
+    return parent?.isSampled ? parent.traceId : undefined
+  }
+
+  /** For whoever does a part of the stream's work. */
+  get traceparent(): string | undefined {
+    return this.#trace?.traceparent ?? this.context.head.traceparent
+  }
+
+  /** The trace is named by every line of the stream's log; a service is told it as part of a request. */
+  #tellTrace(): void {
+    const { context } = this
+    const { head } = context
+    const traceId = this.#trace?.traceId ?? readTraceparent(head.traceparent)?.traceId
+    if (traceId !== undefined) context.log = context.log.child({ traceId })
+    if (this.#trace !== undefined && head.kind === 'http')
+      context.headers = { traceparent: this.#trace.traceparent }
+  }
+
+  /** What `work` begins is told as the stream's. */
+  within<T>(work: () => T): T {
+    return this.#trace === undefined ? work() : this.#trace.within(work)
+  }
+
   get stage(): PassageStage {
     return this.#stage
   }
@@ -139,7 +173,7 @@ export class Passage implements StreamParties {
 
   /** As `askToOpen`. @throws {TunnelError} what refuses it; `over` with the same error is still owed */
   async admit(): Promise<Route> {
-    const { route, target } = await askToOpen(this.context, this.shared)
+    const { route, target } = await this.#admission(() => askToOpen(this.context, this.shared))
     this.#target = target
     if (target !== undefined) this.context.target = target.authority
     this.#leadsTo(route)
@@ -150,7 +184,8 @@ export class Passage implements StreamParties {
 
   /** As `askToGoOn`. */
   async readmit(named: string | undefined): Promise<Route | undefined> {
-    const route = await askToGoOn(this.context, this.shared, named, this.owner)
+    const ask = () => askToGoOn(this.context, this.shared, named, this.owner)
+    const route = await this.#admission(ask)
     if (route !== undefined) this.#leadsTo(route)
     this.#nowAdmitted()
     return route
@@ -161,6 +196,10 @@ export class Passage implements StreamParties {
     this.askedBy(opener)
     this.#leadsTo(place)
     this.#nowAdmitted()
+  }
+
+  #admission<T>(ask: () => Promise<T>): Promise<T> {
+    return this.#trace === undefined ? ask() : this.#trace.during('admission', ask)
   }
 
   /** From now on the machine goes by its own name, whatever its user calls it. */
@@ -197,6 +236,7 @@ export class Passage implements StreamParties {
   carrying(): void {
     if (this.#stage === 'over') return
     const isFirst = !this.#wasCarried
+    if (this.#stage === 'suspended') this.#tellReturn()
     this.#stage = 'open'
     this.#wasCarried = true
     this.#wasElsewhere = false
@@ -204,6 +244,7 @@ export class Passage implements StreamParties {
     if (!isFirst) return
     measureOpening(this, undefined, this.#sinceBeginMs())
     const { machine, head, log } = this.context
+    if (head.kind !== 'http') this.#trace?.answered(this.#sinceBeginMs())
     log[head.kind === 'http' ? 'debug' : 'info']({ context: { machine, kind: head.kind } }, 'stream open')
   }
 
@@ -221,7 +262,8 @@ export class Passage implements StreamParties {
     const latencyMs = this.#sinceBeginMs()
     const { machine, head, log } = this.context
     const { requestLatencyMs } = this.shared.services.tunnelMetrics
-    requestLatencyMs.observe({ kind: head.kind }, latencyMs, traceIdOf(this.context))
+    requestLatencyMs.observe({ kind: head.kind }, latencyMs, this.keptTraceId)
+    this.#trace?.answered(latencyMs)
     if (latencyMs <= this.shared.slowMs) return
     log.warn({ context: { latencyMs: Math.round(latencyMs), machine } }, 'slow request')
   }
@@ -230,6 +272,10 @@ export class Passage implements StreamParties {
   suspended(windowMs?: number): void {
     if (this.#stage === 'over') return
     const { clock } = this.shared
+    if (this.#stage !== 'suspended') {
+      this.#suspendedAtMs = clock.now()
+      this.#trace?.suspended()
+    }
     this.#stage = 'suspended'
     clock.clearTimer(this.#window)
     if (windowMs === undefined) return
@@ -246,7 +292,13 @@ export class Passage implements StreamParties {
 
   /** It has a path again. */
   resumed(): void {
-    if (this.#stage === 'suspended') this.#stage = this.#wasCarried ? 'open' : 'admitted'
+    if (this.#stage !== 'suspended') return
+    this.#tellReturn()
+    this.#stage = this.#wasCarried ? 'open' : 'admitted'
+  }
+
+  #tellReturn(): void {
+    this.#trace?.resumed(this.shared.clock.now() - this.#suspendedAtMs)
   }
 
   /** Once: the stream has ended, by `error` or in order. Later calls do nothing. */
@@ -276,8 +328,9 @@ export class Passage implements StreamParties {
   #end(error: TunnelError | undefined): Ending {
     this.#stage = 'over'
     this.shared.clock.clearTimer(this.#window)
-    const durationMs = this.#sinceBeginMs()
-    return { error, admitted: this.#admitted, durationMs, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut }
+    const ending = { error, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut }
+    this.#trace?.ended(this.context, ending)
+    return { ...ending, admitted: this.#admitted, durationMs: this.#sinceBeginMs() }
   }
 
   #sinceBeginMs(): number {

@@ -165,7 +165,11 @@ export class Resumes {
       name,
       (link) => {
         clock.clearTimer(stranger)
-        relay.connect(link, { ...resume.head, ...vouched(passage.user, { owner }, link) })
+        const { traceparent } = passage
+        relay.connect(link, {
+          ...{ ...resume.head, ...vouched(passage.user, { owner }, link) },
+          ...(traceparent !== undefined && { traceparent }),
+        })
       },
       (error) => relay.reset(error),
     )

@@ -4,6 +4,7 @@ import type { AuditEvent } from '../audit/index.ts'
 import type { User } from '../auth/index.ts'
 import type { Route } from '../machines/index.ts'
 import type { TunnelMetrics } from '../metrics/index.ts'
+import type { Tracing } from '../tracing/index.ts'
 import type { OpenContext, TunnelHooks } from './hooks.ts'
 import type { RecentErrors } from './reports.ts'
 
@@ -26,6 +27,7 @@ export interface PassageServices {
   }
   readonly machines: { resolve(user: User, machine: string): Promise<Route> }
   readonly audit: { record(event: AuditEvent): void }
+  readonly tracing: Pick<Tracing, 'stream' | 'during'>
   readonly tunnelMetrics: Pick<
     TunnelMetrics,
     'requests' | 'requestLatencyMs' | 'streamOpens' | 'streamOpenMs' | 'countError' | 'bytes'

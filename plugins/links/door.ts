@@ -89,6 +89,7 @@ export class LinkDoor {
       since: new Date(),
       log,
     }
+    const trace = app.tracing.link(context, request)
     const since = performance.now()
     let isOpen = false
     const link: Link = new Link({
@@ -130,6 +131,7 @@ export class LinkDoor {
           const durationMs = Math.round(performance.now() - since)
           const why = link.leftByPeer ? {} : { code: error.code, reason: error.message }
           log.info({ context: { role, durationMs, ...why } }, 'link closed')
+          trace?.ended(context, link.leftByPeer ? undefined : error)
           const outcome = link.leftByPeer ? 'ok' : error.code
           this.#record(isOpen ? 'link.closed' : 'link.refused', context, { outcome, durationMs })
           handler.closed(accepted)

@@ -187,6 +187,7 @@ export default fp(websocketPlugin, {
     'tunnel-upgrade',
     'tunnel-audit',
     'tunnel-metrics',
+    'tunnel-tracing',
     'tunnel-auth',
     'tunnel-tiers',
     'tunnel-policy',

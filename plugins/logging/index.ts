@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
 import fp from 'fastify-plugin'
 import { systemClock } from '../../protocol/clock.ts'
+import { readTraceparent } from '../../protocol/codec/traceparent.ts'
 import { LineSampler } from '../../protocol/line-sampler.ts'
 import { CORRELATION_HEADER, correlationIdOf } from './correlation.ts'
 import type { LogOptions } from './options.ts'
@@ -61,6 +62,9 @@ async function loggingPlugin(app: FastifyInstance, { slowMs, output }: LoggingOp
   const refusals = new LineSampler<number>(systemClock)
   app.addHook('onRequest', (request, reply, done) => {
     reply.header(CORRELATION_HEADER, request.id)
+    const { traceparent } = request.headers
+    const parent = readTraceparent(typeof traceparent === 'string' ? traceparent : undefined)
+    if (parent !== undefined) request.log = request.log.child({ traceId: parent.traceId })
     done()
   })
   app.addHook('onResponse', (request, reply, done) => {

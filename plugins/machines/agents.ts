@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
-import type { Vouched } from '../../protocol/codec/heads.ts'
+import type { AskedHead, Vouched } from '../../protocol/codec/heads.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import { StreamDuplex } from '../../protocol/node/duplex.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
@@ -371,17 +371,22 @@ export class Agents {
   }
 
   /** A stream of the proxy's own to the machine's SSH server, in a user's name. @throws {TunnelError} as `link`, or what the agent answers */
-  async dial(owner: string, name: string, { sub, tier }: Pick<User, 'sub' | 'tier'>): Promise<Duplex> {
+  async dial(
+    owner: string,
+    name: string,
+    { sub, tier }: Pick<User, 'sub' | 'tier'>,
+    traceparent: string | undefined,
+  ): Promise<Duplex> {
     await this.link(owner, name)
     const agent = this.#agents.get(keyOf(owner, name))
     if (agent === undefined) throw machineOffline(name)
-    const head = { machine: name, subject: sub }
+    const head = { machine: name, subject: sub, ...(traceparent !== undefined && { traceparent }) }
     if (agent.homes.isEmpty) return this.#dial(agent.opener, head)
     // It may come to its agent through another replica, which knows neither the machine's owner nor the user.
     return this.#dial(agent.opener, { ...head, tier, ...(owner !== sub && { owner }) })
   }
 
-  #dial(opener: StreamOpener, head: { machine: string } & Vouched): Promise<Duplex> {
+  #dial(opener: StreamOpener, head: Pick<AskedHead, 'machine' | 'traceparent'> & Vouched): Promise<Duplex> {
     return StreamDuplex.accepted(opener.open({ kind: 'ssh', ...head }))
   }
 

@@ -48,6 +48,8 @@ export interface DirectoryOptions {
   clock?: Clock
   /** How often each machine's SSH server is tried, in ms; 0: never. @default 0 */
   probeMs?: number
+  /** Whose work is done now, for the agent that does a part of it. @default of nobody */
+  traceparent?: () => string | undefined
 }
 
 /** Who is reachable, whose it is, and by which host keys it is known. */
@@ -60,18 +62,25 @@ export class MachineDirectory {
   readonly #onKeysChanged: KeysListener[] = []
 
   readonly #trials: HostTrials
+  readonly #traceparent: () => string | undefined
 
   constructor(
     configured: MachinesOptions,
     streams: StreamsOptions,
     state: MachineState,
-    { sharedWith = () => undefined, clock, probeMs = 0 }: DirectoryOptions = {},
+    {
+      sharedWith = () => undefined,
+      clock,
+      probeMs = 0,
+      traceparent = () => undefined,
+    }: DirectoryOptions = {},
   ) {
     this.#agents = new Agents(streams, clock, probeMs)
     this.#trials = new HostTrials(configured, probeMs, clock)
     this.#records = new MachineRecords(state)
     this.#places = new Places(configured, this.#records, sharedWith)
     this.#state = state
+    this.#traceparent = traceparent
   }
 
   /** Reads what is known, and keeps up with other replicas; returns what ends that. */
@@ -196,7 +205,10 @@ export class MachineDirectory {
       hostKeyShown: (key) => this.#hostKeyShown(owner, name, key),
       // A machine may have been forgotten since.
       link: async () => this.#recordOf(owner, name) && this.#agents.link(owner, name),
-      dial: async () => this.#recordOf(owner, name) && this.#agents.dial(owner, name, user),
+      dial: async () => {
+        const traceparent = this.#traceparent()
+        return this.#recordOf(owner, name) && this.#agents.dial(owner, name, user, traceparent)
+      },
     }
   }
 

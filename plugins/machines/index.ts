@@ -29,6 +29,7 @@ async function machinesPlugin(app: FastifyInstance, options: MachinesPluginOptio
   const directory = new MachineDirectory(configured, streams, app.state, {
     sharedWith: (user) => app.policy.sharedWith?.(user),
     probeMs,
+    traceparent: () => app.tracing.traceparent(),
   })
   const stop = await directory.follow((error) =>
     app.log.error({ err: error }, 'the records of machines could not be read'),
@@ -50,5 +51,5 @@ async function machinesPlugin(app: FastifyInstance, options: MachinesPluginOptio
 export default fp(machinesPlugin, {
   name: 'tunnel-machines',
   fastify: '5.x',
-  dependencies: ['tunnel-audit', 'tunnel-state', 'tunnel-policy'],
+  dependencies: ['tunnel-audit', 'tunnel-tracing', 'tunnel-state', 'tunnel-policy'],
 })

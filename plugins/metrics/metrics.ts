@@ -38,6 +38,8 @@ export interface TunnelMetrics {
   readonly healthCheckOk: Level<{ check: string }>
   /** `tunnel_tls_certificate_expiry_timestamp_seconds`: when the first certificate of a file ends, as Unix time. */
   readonly certificateExpiry: Level<{ certificate: 'server' | 'agentCa' }>
+  /** `tunnel_spans_total`: spans of traces that were to be kept, by what became of them. */
+  readonly spans: Count<{ outcome: 'exported' | 'failed' | 'dropped' }>
   /** `tunnel_bytes_total`: payload carried; `in` is towards the machine. */
   readonly bytes: Count<{ direction: 'in' | 'out'; mode: 'sealed' | 'inspected' }>
   /** `tunnel_streams`: streams that are there now. */
@@ -171,6 +173,7 @@ export function createMetrics(registry: Registry): TunnelMetrics {
       'When the first certificate of a file ends, as Unix time',
       'certificate',
     ),
+    spans: make.count('tunnel_spans_total', 'Spans that were to be kept, by what became of them', 'outcome'),
     bytes: make.count(
       'tunnel_bytes_total',
       'Payload carried; in is towards the machine',

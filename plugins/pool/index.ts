@@ -64,13 +64,16 @@ export default fp<PoolOptions>(
       ({ userId, route, signal }) =>
         // The breaker guards the connecting itself: many requests share one attempt, and it is one failure.
         app.breaker.run({ user: userId, owner: route.owner, machine: route.name }, () =>
-          app.ssh.connect({ userId, route, signal, keepAliveMs: options.keepAliveMs }),
+          app.tracing.during('ssh connect', () =>
+            app.ssh.connect({ userId, route, signal, keepAliveMs: options.keepAliveMs }),
+          ),
         ),
       systemClock,
       {
         waited: (ms) => app.tunnelMetrics.poolWaitMs.observe({}, ms),
         lost: ({ userId, route }, error) =>
           app.breaker.lost({ user: userId, owner: route.owner, machine: route.name }, error),
+        waiting: (work) => app.tracing.during('pool wait', work),
       },
     )
     app.decorate('pool', pool)
@@ -86,6 +89,6 @@ export default fp<PoolOptions>(
   {
     name: 'tunnel-pool',
     fastify: '5.x',
-    dependencies: ['tunnel-metrics', 'tunnel-breaker', 'tunnel-ssh', 'tunnel-machines'],
+    dependencies: ['tunnel-metrics', 'tunnel-tracing', 'tunnel-breaker', 'tunnel-ssh', 'tunnel-machines'],
   },
 )

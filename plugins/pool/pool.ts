@@ -25,6 +25,8 @@ export interface PoolWatch {
   waited?(ms: number): void
   /** A user's last connection to a machine was lost while it stood. */
   lost?(request: Pick<AcquireRequest, 'userId' | 'route'>, error: TunnelError): void
+  /** Waits for a place, and may tell of it. */
+  waiting?<T>(work: () => Promise<T>): Promise<T>
 }
 
 export type PoolStates = { connecting: number; idle: number; busy: number }
@@ -139,7 +141,9 @@ export class ConnectionPool<Connection extends PooledConnection> {
   ): Promise<PlaceLease<Connection>> {
     if (this.#closed) throw poolClosed()
     const sinceMs = this.#clock.now()
-    const lease = await this.#userPool(userId).acquire({ route, priority, signal, waitMs, isAgain })
+    const wish = { route, priority, signal, waitMs, isAgain }
+    const wait = () => this.#userPool(userId).acquire(wish)
+    const lease = await (this.#watch.waiting === undefined ? wait() : this.#watch.waiting(wait))
     this.#watch.waited?.(this.#clock.now() - sinceMs)
     return lease
   }

@@ -48,12 +48,18 @@ interface CommandOptions extends ChannelOptions {
   onExit?: (exit: CommandExit) => void
 }
 
+type Start = (done: (error: Error | undefined, channel: ClientChannel) => void) => void
+
+/** Does `open`, which opens a channel, and may tell of it. */
+export type Opening = <Channel>(open: () => Promise<Channel>) => Promise<Channel>
+
 /** One SSH connection that is authenticated, and the channels on it. */
 export class SSHConnection {
   readonly machine: string
   readonly #client: Client
   readonly #socket: Duplex
   readonly #probeMs: number
+  readonly #opening: Opening
   readonly #channels = new Set<ClientChannel>()
   readonly #closeListeners: ((error: TunnelError | undefined) => void)[] = []
   #cause: unknown
@@ -65,8 +71,16 @@ export class SSHConnection {
   /**
    * `socket` is what `client` runs over; both are this connection's from here on.
    * @param probeMs how long a server that is asked whether it is there may take
+   * @param opening opens each channel, and may tell of it
    */
-  constructor(machine: string, client: Client, socket: Duplex, probeMs: number) {
+  constructor(
+    machine: string,
+    client: Client,
+    socket: Duplex,
+    probeMs: number,
+    opening: Opening = (open) => open(),
+  ) {
+    this.#opening = opening
     this.machine = machine
     this.#probeMs = probeMs
     this.#client = client
@@ -135,7 +149,7 @@ export class SSHConnection {
   #session(
     does: string,
     options: ChannelOptions,
-    start: (done: (error: Error | undefined, channel: ClientChannel) => void) => void,
+    start: Start,
     onExit?: (exit: CommandExit) => void,
   ): Promise<ClientChannel> {
     return this.#open(
@@ -182,8 +196,17 @@ export class SSHConnection {
 
   #open(
     what: string,
+    options: ChannelOptions,
+    start: Start,
+    refusal: (cause: unknown) => TunnelError,
+  ): Promise<ClientChannel> {
+    return this.#opening(() => this.#openNow(what, options, start, refusal))
+  }
+
+  #openNow(
+    what: string,
     { timeoutMs, signal }: ChannelOptions,
-    start: (done: (error: Error | undefined, channel: ClientChannel) => void) => void,
+    start: Start,
     refusal: (cause: unknown) => TunnelError,
   ): Promise<ClientChannel> {
     return new Promise((resolve, reject) => {

@@ -40,7 +40,7 @@ export default fp<SshOptions>(
         '`tunnel request`, `tunnel exec`, `tunnel shell` and `tunnel cp` are several times slower than they could be, `tunnel ssh` is not: the package ssh2 lacks its native part (install a C++ compiler, then run npm rebuild ssh2)',
       )
 
-    const tunnels = new SSHTunnelManager(options)
+    const tunnels = new SSHTunnelManager(options, (open) => app.tracing.during('channel', open))
     const ssh: Ssh = {
       async connect(request) {
         const startedMs = performance.now()
@@ -62,5 +62,5 @@ export default fp<SshOptions>(
     }
     app.decorate('ssh', ssh)
   },
-  { name: 'tunnel-ssh', fastify: '5.x', dependencies: ['tunnel-audit', 'tunnel-metrics'] },
+  { name: 'tunnel-ssh', fastify: '5.x', dependencies: ['tunnel-audit', 'tunnel-metrics', 'tunnel-tracing'] },
 )

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import { Client, type ConnectConfig } from 'ssh2'
 import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
 import type { Route } from '../machines/index.ts'
-import { SSHConnection } from './connection.ts'
+import { type Opening, SSHConnection } from './connection.ts'
 import {
   aborted,
   authRefused,
@@ -34,11 +34,14 @@ const MACS = ['hmac-sha2-256-etm@openssh.com', 'hmac-sha2-512-etm@openssh.com', 
 /** Makes SSH connections over whatever leads to a machine, with a key of its own for each user. */
 export class SSHTunnelManager {
   readonly #options: SshOptions
+  readonly #opening: Opening | undefined
   readonly #secrets: readonly string[]
   readonly #keys = new Map<string, IdentifiedKey[]>()
 
-  constructor(options: SshOptions) {
+  /** @param opening opens each channel, and may tell of it */
+  constructor(options: SshOptions, opening?: Opening) {
     this.#options = options
+    this.#opening = opening
     this.#secrets = secretsOf(options.masterSecret)
   }
 
@@ -137,7 +140,8 @@ export class SSHTunnelManager {
       client.once('ready', () => {
         stopListening()
         if (offered > 1) request.onFormerKey?.(keys[offered - 1]?.keyId ?? '')
-        resolve(new SSHConnection(route.name, client, socket, this.#options.connectTimeoutMs))
+        const { connectTimeoutMs } = this.#options
+        resolve(new SSHConnection(route.name, client, socket, connectTimeoutMs, this.#opening))
       })
       if (deadline.aborted) return onAbort()
       client.connect(

@@ -108,6 +108,14 @@ export class TunnelError extends Error {
   }
 }
 
+/** Ends that are nobody's fault: a user gave the stream up, or it goes on elsewhere. */
+const NO_FAULTS: ReadonlySet<ErrorCode> = new Set(['ABORTED', 'TAKEN_OVER'])
+
+/** Whether what ended with it has failed. */
+export function isFault({ code }: TunnelError): boolean {
+  return !NO_FAULTS.has(code)
+}
+
 export function isErrorCode(value: unknown): value is ErrorCode {
   return typeof value === 'string' && Object.hasOwn(ERROR_KINDS, value)
 }

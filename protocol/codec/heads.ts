@@ -132,6 +132,8 @@ export interface ResumeHead extends Vouched {
   received: number
   limit: number
   attempt: number
+  /** W3C Trace Context, section 3.2. */
+  traceparent?: string
   /** The final offset of the opener's direction, once its END has been sent: so a relay knows when all is over. */
   end?: number
   further?: string
@@ -142,13 +144,14 @@ export function resumeHeadOf(
   head: RoutedHead,
   stands: Pick<ResumeHead, 'received' | 'limit' | 'attempt'> & { end: number | undefined },
 ): ResumeHead {
-  const { id, kind, machine, target, asked, priority, subject, owner, tier } = head
+  const { id, kind, machine, target, asked, priority, traceparent, subject, owner, tier } = head
   const { received, limit, attempt, end } = stands
   const resume: ResumeHead = { id, kind, machine, received, limit, attempt }
   if (end !== undefined) resume.end = end
   if (target !== undefined) resume.target = target
   if (asked !== undefined) resume.asked = asked
   if (priority !== undefined) resume.priority = priority
+  if (traceparent !== undefined) resume.traceparent = traceparent
   // Of a stream that a proxy has opened itself: the acceptor holds it to that.
   if (subject !== undefined) resume.subject = subject
   if (owner !== undefined) resume.owner = owner

@@ -12,6 +12,8 @@ import state from '../../plugins/state/index.ts'
 import { StateOptions } from '../../plugins/state/options.ts'
 import tiers from '../../plugins/tiers/index.ts'
 import type { TiersOptions } from '../../plugins/tiers/options.ts'
+import tracing from '../../plugins/tracing/index.ts'
+import { TracingOptions } from '../../plugins/tracing/options.ts'
 import type { Scope } from '../support/scope.ts'
 import { tiersByDefault } from '../support/tiers.ts'
 import { tempFolder } from '../support/tree.ts'
@@ -22,6 +24,7 @@ export async function registerGround(
   given: unknown,
   rateLimit: object = {},
   limits: TiersOptions = tiersByDefault(),
+  tracingOptions: object = {},
 ): Promise<void> {
   const app = given as FastifyInstance
   // That never change.
@@ -34,6 +37,7 @@ export async function registerGround(
   const stateDir = await tempFolder(scope, 'state')
   await app.register(audit, Value.Default(AuditOptions, { stateDir, settings: {} }) as AuditPluginOptions)
   await app.register(metrics)
+  await app.register(tracing, Value.Default(TracingOptions, tracingOptions) as TracingOptions)
   await app.register(state, Value.Default(StateOptions, { dir: stateDir }) as StateOptions)
   await app.register(tiers, limits)
   await app.register(ratelimit, Value.Default(RateLimitOptions, rateLimit) as RateLimitOptions)

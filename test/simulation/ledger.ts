@@ -7,7 +7,10 @@ import type { ProcessClock } from './process-clock.ts'
 export type Said = ('onOpen' | `onClose ${string}` | `${string}.${string} ${string}`)[]
 
 const silent = (): void => {}
-export const NO_LOG: Log = { debug: silent, info: silent, warn: silent, error: silent }
+export const NO_LOG: Log = {
+  ...{ debug: silent, info: silent, warn: silent, error: silent },
+  child: () => NO_LOG,
+}
 
 /** Everything that one process of a proxy says of its streams: hooks, audit trail and metrics. */
 export class Ledger {

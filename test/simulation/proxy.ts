@@ -4,6 +4,7 @@ import type { LinkContext } from '../../plugins/forward/hooks.ts'
 import { type OpenerLink, Streams } from '../../plugins/forward/streams.ts'
 import { MachineDirectory } from '../../plugins/machines/directory.ts'
 import type { MachineState } from '../../plugins/machines/records.ts'
+import { OFF } from '../../plugins/tracing/tracing.ts'
 import type { Hello } from '../../protocol/codec/hello.ts'
 import { Link } from '../../protocol/link/link.ts'
 import { WorkMeter } from '../../protocol/link/work-meter.ts'
@@ -64,6 +65,7 @@ export class ProxyProcess {
         machines: this.#machines,
         pool: this.channels,
         audit,
+        tracing: OFF,
         tunnelMetrics,
       },
       hooks,

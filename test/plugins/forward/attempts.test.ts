@@ -4,6 +4,7 @@ import type { User } from '../../../plugins/auth/index.ts'
 import { TunnelHooks } from '../../../plugins/forward/hooks.ts'
 import { type OpenerLink, type StreamServices, Streams } from '../../../plugins/forward/streams.ts'
 import type { Route } from '../../../plugins/machines/index.ts'
+import { OFF } from '../../../plugins/tracing/tracing.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import * as frames from '../../../protocol/codec/frames.ts'
 import { FrameType } from '../../../protocol/codec/frames.ts'
@@ -120,6 +121,7 @@ class Scene {
         },
       },
       audit: { record: (event: Audited) => void this.audited.push(event) },
+      tracing: OFF,
       pool: { waiting: () => 0, acquire: () => new Promise(() => {}), open: () => new Promise(() => {}) },
       tunnelMetrics: {
         ...{ requests: nothing, requestLatencyMs: nothing, streamResumes: nothing },

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import net from 'node:net'
+import type { Log } from '../../../../plugins/forward/log.ts'
 import type { ServeContext } from '../../../../plugins/forward/serve.ts'
 import type { ChannelLease } from '../../../../plugins/pool/index.ts'
 import { systemClock } from '../../../../protocol/clock.ts'
@@ -49,7 +50,10 @@ export function places(t: Scope, most = Number.POSITIVE_INFINITY) {
       keep,
     } as never
   }
-  const log = { debug() {}, info() {}, warn() {}, error: (context: unknown) => void errors.push(context) }
+  const log: Log = {
+    ...{ debug() {}, info() {}, warn() {}, error: (context: unknown) => void errors.push(context) },
+    child: () => log,
+  }
   const context = (target: string): ServeContext => ({
     userId: 'ada',
     owner: 'ada',
