@@ -152,7 +152,8 @@ test('a collector that is away, silent or answers nonsense costs spans, which ar
 test('spans and their attributes are those that docs/OPERATIONS.md names, and no others', async (t) => {
   const document = readFileSync(new URL('../../../docs/OPERATIONS.md', import.meta.url), 'utf8')
   const rows = document
-    .split('## Traces')[1]
+    .split('\n## Traces\n')[1]
+    ?.split('\n## ', 1)[0]
     ?.split('\n')
     .filter((line) => /^\| `/.test(line))
     .map((line) => line.split('|').map((cell) => cell.trim()))
