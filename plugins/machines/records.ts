@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import type { Enrolment } from '../../protocol/codec/hello.ts'
 import type { Json, State } from '../state/index.ts'
@@ -21,6 +22,8 @@ export type MachineState = Pick<
 >
 
 const NAMESPACE = 'machine'
+/** A record by which a store is known: one that is there no more was lost with all others. */
+const MARK = { namespace: 'store', key: 'mark' }
 /** Read at once at the start. */
 const PAGE = 10_000
 
@@ -36,6 +39,7 @@ export class MachineRecords {
   readonly #owners = new Map<string, Map<string, MachineRecord>>()
   /** Not stored yet: an equal one is confirmed only when it has been stored itself. */
   readonly #pending = new WeakSet<MachineRecord>()
+  #mark: Json | undefined
 
   constructor(state: MachineState) {
     this.#state = state
@@ -53,8 +57,17 @@ export class MachineRecords {
       written: (key, value) => this.#learn(key, value),
       missed: () => void this.#readAnew(forgotten).catch(failed),
     })
+    this.#mark = await this.#markOfStore()
     for (const [key, value] of await this.#readAll()) this.#learn(key, value)
     return stop
+  }
+
+  /** Another one where what replicas share has begun anew; undefined where nobody shares it. */
+  async #markOfStore(): Promise<Json | undefined> {
+    if (this.#state.staleMs === undefined) return undefined
+    const { namespace, key } = MARK
+    await this.#state.create(namespace, key, randomUUID())
+    return this.#state.get(namespace, key)
   }
 
   /** All of them: a machine whose pin is not read would be taken for a new one. */
@@ -69,19 +82,29 @@ export class MachineRecords {
     return all
   }
 
+  /** A record that is missing was deleted, unless all of them were lost: then what is known here is put back. */
   async #readAnew(forgotten: (owner: string, name: string) => void): Promise<void> {
     const before = [...this.#owners].flatMap(([owner, names]) =>
       [...names].map(([name, record]) => ({ owner, name, record })),
     )
+    const mark = await this.#markOfStore()
     const all = await this.#readAll()
     for (const [key, value] of all) this.#learn(key, value)
+    const isLost = mark !== this.#mark
     for (const { owner, name, record } of before) {
+      if (isLost) await this.#state.create(NAMESPACE, keyOf(owner, name), { ...record })
       // One that was written meanwhile is not the one that was missing.
-      if (all.has(keyOf(owner, name)) || this.#pending.has(record) || this.get(owner, name) !== record)
+      if (
+        isLost ||
+        all.has(keyOf(owner, name)) ||
+        this.#pending.has(record) ||
+        this.get(owner, name) !== record
+      )
         continue
       this.#set(owner, name, undefined)
       forgotten(owner, name)
     }
+    this.#mark = mark
   }
 
   /** What is on its way from here to the state is newer than what comes from there. */

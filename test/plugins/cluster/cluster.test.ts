@@ -4,7 +4,9 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { after, before, test } from 'node:test'
-import { listenTcp, type TestProxy, until } from '../../support/proxy.ts'
+import { Peer } from '../../../plugins/cluster/peer.ts'
+import { dialWebSocket } from '../../../protocol/node/dial-websocket.ts'
+import { drop, listenTcp, type TestProxy, until } from '../../support/proxy.ts'
 import { seededChunks, seededSha256 } from '../../support/random.ts'
 import { type RedisServer, startRedis } from '../../support/redis.ts'
 import { Cleanup, type Scope } from '../../support/scope.ts'
@@ -136,6 +138,85 @@ test('an agent behind a load balancer is at home on two replicas, and its clone 
   assert.equal((await agent.done)?.code, 'TAKEN_OVER')
   await until(() => instanceAt(a) === undefined && isHome(b))
   await clone.close()
+})
+
+test('a Redis that comes back empty breaks no stream, and is told of the machines again', {
+  skip,
+}, async (t) => {
+  const [a, b] = (await start(t, 'a', 'b')) as [TestProxy, TestProxy]
+  await a.startAgent('home', 'alice', sshd, { allow: [echo] })
+  const client = await b.connect('alice')
+  const open = () => client.open({ machine: 'home', kind: 'ssh', target: echo })
+  await until(() => b.app.machines.find('alice', 'home')?.online === true)
+  await checkEcho(await open(), 'wiped', [
+    () => redis.program.kill('SIGSTOP'),
+    // It is known to the mesh.
+    async () => drop(await open()),
+    () => redis.restart(),
+  ])
+  const isTold = ({ app }: TestProxy) =>
+    app.state.get('machine', 'alice home').then(
+      (record) => record !== undefined,
+      () => false,
+    )
+  await until(() => isTold(b), 40_000)
+  assert.equal(b.app.machines.find('alice', 'home')?.online, true)
+  await checkEcho(await open(), 'after')
+  assert.equal(await b.metric('tunnel_state_available'), 1)
+})
+
+test('a link between replicas is believed after its proof, and never for what no replica can say', {
+  skip,
+}, async (t) => {
+  const [a] = (await start(t, 'a')) as [TestProxy]
+  await a.startAgent('home', 'alice', sshd)
+  const dial = async (id: string, secret = CLUSTER_SECRET) => {
+    const url = `ws://127.0.0.1:${a.app.cluster?.port}/api/tunnel/relay`
+    const transport = await dialWebSocket(url, { timeoutMs: 5_000, maxFrameBytes: 1_048_576 })
+    const self = { id, instance: id + id, secret, software: 'x', maxFrameBytes: 1_048_576, resumeMs: 1_000 }
+    return new Promise<{ peer: Peer; over: Promise<string> }>((resolve) => {
+      let end: (code: string) => void = () => {}
+      const over = new Promise<string>((ended) => {
+        end = ended
+      })
+      const peer: Peer = new Peer(transport, 'dialler', self, {
+        proved: () => resolve({ peer, over }),
+        message() {},
+        handOver() {},
+        closed: (_peer, { code }) => {
+          end(code)
+          resolve({ peer, over })
+        },
+      })
+      t.after(() => peer.link.close())
+    })
+  }
+  assert.equal(await (await dial('x', 'another-secret-that-is-long-enough-too')).over, 'FORBIDDEN')
+  // An id that is taken: by the replica itself, and by another one that is there.
+  assert.equal(await (await dial('a')).over, 'CONFIG_INVALID')
+  const liar = await dial('liar')
+  await until(() => a.app.cluster?.size === 2)
+  const own = () => a.app.machines.agents.own('alice', 'home')
+  const claim = (epoch: number) =>
+    liar.peer.tell({
+      is: 'present',
+      agents: [{ owner: 'alice', name: 'home', program: { instance: 'zzzz', epoch } }],
+    })
+  // One that was started earlier than the one that is here, and one of a day that is to come.
+  claim(1)
+  liar.peer.tell({
+    is: 'present',
+    agents: [{ owner: 'bob', name: 'other', program: { instance: 'zzzz', epoch: 1 } }],
+  })
+  await until(() => a.app.machines.agents.elsewhere === 1)
+  assert.ok(own())
+  const bob = await a.connect('bob')
+  // Nobody has enrolled it, so that there is nothing to be reached.
+  await assert.rejects(bob.open({ machine: 'other', kind: 'ssh' }), { code: 'MACHINE_UNKNOWN' })
+  claim(Date.now() + 7 * 86_400_000)
+  assert.equal(await liar.over, 'FRAME_INVALID')
+  assert.equal(own()?.closed, false)
+  assert.equal(a.app.machines.agents.elsewhere, 0)
 })
 
 test('only who knows the secret joins, and says what is wrong', { skip }, async (t) => {
