@@ -13,7 +13,7 @@ import { paint } from '../output.ts'
 import { type AskedPlugin, pluginsAskedFor } from '../plugin-arguments.ts'
 import { calledAs } from '../self.ts'
 import { stopSignal } from '../stop.ts'
-import { terminalLog } from '../terminal-log.ts'
+import { briefLog, wholeLog } from '../terminal-log.ts'
 
 /** What the drain may take beyond its own limit before the process ends anyway, in ms. */
 const CLOSE_GRACE_MS = 2_000
@@ -30,7 +30,7 @@ interface ServerFlags extends CommonOptions {
 
 export const definition: Definition = {
   name: 'server',
-  does: 'Starts the proxy. On a terminal it says what to type next; its log, as JSON lines, goes to stdout.',
+  does: 'Starts the proxy. On a terminal it says what to type next; elsewhere its log goes to stdout, as JSON lines.',
   examples: [
     'tunnel server',
     'tunnel server --profile production --set server.trustProxy=["127.0.0.1"]',
@@ -78,7 +78,7 @@ export async function run(argv: string[]): Promise<number> {
     sources,
     reread,
     plugins,
-    ...(isBrief && { logStream: terminalLog() }),
+    ...(isTerminal && { logStream: isBrief ? briefLog() : wholeLog() }),
   })
   // A second signal: stop waiting for what is still under way.
   const stopped = stopSignal({

@@ -95,18 +95,28 @@ export function streamSink(stream: Writable, maxWaiting = MAX_WAITING): Sink {
 
 /** The log on standard output, whatever that is. */
 export function logToStdout(): LogOutput {
-  if (isFile(1)) return new LogOutput(fileSink(1))
-  const { stdout } = process
-  // Node makes a terminal blocking: one that was stopped with Ctrl-S would stop the proxy.
-  const { _handle } = stdout as { _handle?: { setBlocking?(blocking: boolean): unknown } }
-  if (stdout.isTTY) _handle?.setBlocking?.(false)
-  return new LogOutput(streamSink(stdout))
+  return logTo('stdout')
 }
 
-function isFile(fd: number): boolean {
+/** @param format makes of a line what is written. @default the line itself */
+export function logTo(name: 'stdout' | 'stderr', format?: (line: string) => string): LogOutput {
+  const sink = sinkOf(name)
+  return new LogOutput(format === undefined ? sink : (line, done) => sink(format(line), done))
+}
+
+function sinkOf(name: 'stdout' | 'stderr'): Sink {
+  const stream = process[name]
+  if (isFile(stream)) return fileSink(stream.fd)
+  // Node makes a terminal blocking: one that was stopped with Ctrl-S would stop the proxy.
+  const { _handle } = stream as { _handle?: { setBlocking?(blocking: boolean): unknown } }
+  if (stream.isTTY) _handle?.setBlocking?.(false)
+  return streamSink(stream)
+}
+
+function isFile({ fd, isTTY }: NodeJS.WriteStream & { fd: number }): boolean {
   try {
     const stat = fstatSync(fd)
-    return stat.isFile() || (stat.isCharacterDevice() && !process.stdout.isTTY)
+    return stat.isFile() || (stat.isCharacterDevice() && !isTTY)
   } catch {
     return false
   }

@@ -5,7 +5,8 @@ import { accessFrom } from '../../cli/credentials.ts'
 import { describeFailure, UsageError } from '../../cli/failure.ts'
 import { missingSpeedUps } from '../../cli/native.ts'
 import { run } from '../../cli/overview.ts'
-import { terminalLog } from '../../cli/terminal-log.ts'
+import { asDetails, asSentence } from '../../cli/terminal-log.ts'
+import { createLogger } from '../../plugins/logging/logger.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { tempFolder } from '../support/tree.ts'
 
@@ -43,12 +44,24 @@ test('before any proxy has run here, what is missing is named as the next step',
 })
 
 test('on a terminal a line of the log is a sentence', () => {
-  const written: string[] = []
-  const log = terminalLog((text) => written.push(text))
-  log.write('{"level":"WARN","message":"slow","context":{}}\n')
-  log.write('{"level":"ERROR","message":"broken\\u001b[2J","err":{"message":"disk"}}\n')
-  log.write('not JSON\n')
-  assert.deepEqual(written, ['warning: slow\n', 'error: broken\ufffd[2J: disk\n', 'not JSON\n'])
+  const lines: string[] = []
+  const stream = { write: (line: string) => void lines.push(line) }
+  const log = createLogger({ level: 'info' }, stream)
+  log.warn({ context: {} }, 'slow')
+  log.error({ err: new Error('disk') }, 'broken\u001b[2J')
+  log.child({ userId: 'alice' }).info({ context: { machine: 'home', parts: [1] } }, 'stream over')
+  lines.push('not JSON\n')
+  assert.deepEqual(lines.map(asSentence), [
+    'warning: slow\n',
+    'error: broken\ufffd[2J: disk\n',
+    'info: stream over\n',
+    'not JSON\n',
+  ])
+  const [slow, broken, over, other] = lines.map(asDetails)
+  assert.match(slow ?? '', /^\d\d:\d\d:\d\d WARN slow\n$/)
+  assert.match(broken ?? '', /^\S+ ERROR broken\ufffd\[2J: disk\n$/)
+  assert.match(over ?? '', /^\S+ INFO stream over \(alice, machine=home, parts=\[1\]\)\n$/)
+  assert.equal(other, 'not JSON\n')
 })
 
 test('a native part that is missing is said', () => {

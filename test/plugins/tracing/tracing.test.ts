@@ -149,7 +149,7 @@ test('a collector that is away, silent or answers nonsense costs spans, which ar
   await proxy.close()
 })
 
-test('spans and their attributes are those that docs/OPERATIONS.md names, and no others', async (t) => {
+test('spans, their attributes and the fields of the log are those that docs/OPERATIONS.md names, and no others', async (t) => {
   const document = readFileSync(new URL('../../../docs/OPERATIONS.md', import.meta.url), 'utf8')
   const rows = document
     .split('\n## Traces\n')[1]
@@ -177,6 +177,9 @@ test('spans and their attributes are those that docs/OPERATIONS.md names, and no
   await client.disconnect()
   await proxy.close()
   await flush()
+  const sentence = /JSON lines with ([^;]*);/.exec(document)?.[1] ?? ''
+  const fields = [...sentence.matchAll(/`(\w+)`/g)].map(([, field]) => field)
+  assert.deepEqual([...new Set(proxy.log.flatMap((line) => Object.keys(line)))].sort(), fields.sort())
   const told = new Map<string, Set<string>>()
   for (const { name, attributes, parentId, links } of collector.spans) {
     const isRequest = name === 'request' || /^[A-Z]+ \//.test(name)
