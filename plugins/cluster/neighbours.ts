@@ -26,7 +26,7 @@ export interface NeighboursOptions {
 }
 
 /** How often it is looked who is there, in ms. */
-const FIND_MS = 5_000
+const FIND_MS = 2_000
 /** How often a place whose replica has its link already is looked at, in ms. */
 const LOOK_MS = 1_000
 /** Both are in one network, and whoever comes back is waited for. */

@@ -38,6 +38,8 @@ export interface RoleHandler {
 
 /** How long clients have to find another proxy before one that drains lets go of those that only pass through, in ms. */
 const MOVE_MS = 5_000
+/** Over how long those are spread that are asked to go to another replica, so that they do not all come there at once, in ms. */
+const SPREAD_MS = 2_000
 /** How often it looks whom it still waits for, in ms. */
 const LOOK_MS = 200
 
@@ -205,7 +207,14 @@ export class LinkDoor {
 
   /** Asks every peer to go elsewhere. */
   sendAway(deadlineMs: number, error: TunnelError): void {
-    for (const link of this.links.keys()) link.goaway({ ...error.toWire(), deadlineMs })
+    const spreadMs = this.#options.isOneOfSeveral ? Math.min(SPREAD_MS, deadlineMs / 4) : 0
+    for (const [link, { role }] of this.links) {
+      // Agents first: when a client comes to another replica, its machine is there too.
+      const afterMs = (spreadMs * (Math.random() + (role === 'agent' ? 0 : 1))) / 2
+      const goaway = () => link.goaway({ ...error.toWire(), deadlineMs: Math.round(deadlineMs - afterMs) })
+      if (spreadMs === 0) goaway()
+      else setTimeout(() => link.closed || goaway(), afterMs).unref()
+    }
   }
 
   close(error: TunnelError): void {

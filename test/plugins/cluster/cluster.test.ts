@@ -104,7 +104,11 @@ test('a stream goes on when its home leaves, when its client comes by another re
     () => a.cut('agent'),
     () => a.close(),
     () => b.cut('client'),
-    () => b.close(),
+    async () => {
+      // As with SIGTERM: asked to go, and gone before anything is closed.
+      await b.app.lifecycle.drain(20_000)
+      await b.close()
+    },
     () => c.cut('client', 'agent'),
   ])
 })
