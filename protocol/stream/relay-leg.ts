@@ -121,9 +121,12 @@ export class RelayLeg extends Seat {
     this.release()
   }
 
+  /** At once where nothing waits: what its peer asks for next may be in the very frame that follows. */
   leaveWhenSent(): void {
     this.#leaving = true
-    this.wake()
+    const isSent = this.#queue.length === 0 && this.#window === undefined && this.#resumed === undefined
+    if (isSent) this.release()
+    else this.wake()
   }
 
   override release(): void {

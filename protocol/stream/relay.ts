@@ -169,6 +169,8 @@ export class Relay {
     const isPaced = type === FrameType.WINDOW && pace !== undefined
     const passed = isPaced ? (fromOpener ? this.#down : this.#up).paced(pace, frame, to) : frame
     to.queue(passed, from.link)
+    // It has left its place, and may ask for another stream in the next frame.
+    if (error !== undefined) from.release()
     const isOver = error !== undefined || this.#isDone
     if (isOver || type === FrameType.SUSPEND) this.#finish(error, isOver)
   }

@@ -15,9 +15,16 @@ export interface Ground {
   start(args: readonly string[], descriptors?: number): Promise<Program>
 }
 
-/** @param allow what the agent may dial beside its sshd */
-export async function startGround(scope: Scope, allow: readonly string[] = []): Promise<Ground> {
-  const [proxy, sshd] = await Promise.all([startProxy(scope), startSshd(scope)])
+/**
+ * @param allow what the agent may dial beside its sshd
+ * @param set settings of the proxy
+ */
+export async function startGround(
+  scope: Scope,
+  allow: readonly string[] = [],
+  set: string[] = [],
+): Promise<Ground> {
+  const [proxy, sshd] = await Promise.all([startProxy(scope, { set }), startSshd(scope)])
   await proxy.startAgent('home', 'alice', sshd, { allow })
   const settings = { TUNNEL_BACKOFF_BASE_MS: '20', TUNNEL_BACKOFF_MAX_MS: '200' }
   const access = { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: proxy.tokenOf('alice') }
