@@ -93,3 +93,10 @@ test('every code that a rule names is an error code', () => {
       pattern,
     )
 })
+
+test('docs/OPERATIONS.md says of every error code what to look at, and of no other', () => {
+  const text = readFileSync(new URL('../docs/OPERATIONS.md', deploy), 'utf8')
+  const [, section = ''] = /^## By error code\n([\s\S]*?)^## /m.exec(text) ?? []
+  const codes = [...section.matchAll(/^\| `([A-Z_]+)` \| .+ \|$/gm)].map(([, code = '']) => code)
+  assert.deepEqual(codes.sort(), Object.keys(ERROR_KINDS).sort())
+})
