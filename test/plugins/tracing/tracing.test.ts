@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
 import { EVENTS, SPANS } from '../../../plugins/tracing/spans.ts'
-import type { ReceivedSpan } from '../../support/otlp.ts'
-import { until } from '../../support/proxy.ts'
+import { Collector, type ReceivedSpan } from '../../support/otlp.ts'
+import { startProxy, until } from '../../support/proxy.ts'
+import { startRedis } from '../../support/redis.ts'
+import { requireSystem } from '../../support/system.ts'
 import { startScene } from './scene.ts'
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
@@ -116,6 +120,34 @@ test('of traces that nobody keeps, those with an error and those of a stream tha
   await client.exec('home', ['true'])
   await flush()
   assert.ok(collector.named('stream exec').some(({ attributes }) => attributes.outcome === 'ok'))
+})
+
+test('what a route asks Redis and others for, and the spans of a plugin, are told below it', {
+  skip: requireSystem('redis-server'),
+}, async (t) => {
+  const collector = await Collector.listen(t)
+  const redis = await startRedis(t)
+  const plugin = fp(
+    async (app: FastifyInstance) => {
+      app.get('/asks', { onRequest: [app.requireUser] }, () =>
+        app.tracing.during('weighing', async () => {
+          await app.state.volatile.put('test', 'hunter2', 'x', { ttlMs: 60_000 })
+          return (await fetch(`${collector.url}`, { method: 'POST' })).status
+        }),
+      )
+    },
+    { name: 'asker', dependencies: ['tunnel-state', 'tunnel-tracing', 'tunnel-auth'] },
+  )
+  const tracing = ['exporter=otlp', `url=${collector.url}`].map((setting) => `tracing.${setting}`)
+  const set = [...tracing, 'state.store=redis', `state.redisUrl=${redis.url}`]
+  const proxy = await startProxy(t, { set, plugins: [plugin] })
+  const headers = { ...GIVEN, authorization: `Bearer ${proxy.tokenOf('alice')}` }
+  assert.equal(await (await fetch(`${proxy.url}/asks`, { headers })).text(), '200')
+  await proxy.close()
+  const below = collector.treeOf(ROOT)['GET /asks']?.handler?.weighing
+  const names = Object.keys(below ?? {})
+  assert.ok(names.includes('POST') && names.length === 2, names.join())
+  assert.doesNotMatch(JSON.stringify(collector.spans), /hunter2/)
 })
 
 test('a collector that is away, silent or answers nonsense costs spans, which are counted and told of once', async (t) => {
