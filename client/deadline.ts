@@ -1,6 +1,9 @@
 import type { Clock } from '../protocol/clock.ts'
 import { MAX_TIMER_MS, TunnelError } from '../protocol/codec/errors.ts'
 
+/** Thousands wait at once, with one listener each at most: a set for each would be much of what they take. */
+const NOBODY: readonly (() => void)[] = []
+
 /**
  * How long a caller waits: until its signal says stop, or for a time, which can be called off. Every request has one,
  * so it is no AbortController, which costs as much as the rest of a small request.
@@ -9,13 +12,14 @@ export class Deadline {
   readonly #outer: AbortSignal | undefined
   readonly #clock: Clock
   readonly #what: string
-  readonly #listeners = new Set<() => void>()
+  #listeners = NOBODY
   #timeoutMs = 0
   #timer: unknown
   /** By the clock; undefined where it is when the timer fires. */
   #untilMs: number | undefined
   #reason: TunnelError | undefined
   #isCallers = false
+  #abort: (() => void) | undefined
 
   /** @param timeoutMs absent: without end, until `limit` says another thing */
   constructor(
@@ -31,7 +35,10 @@ export class Deadline {
       this.#callerGaveUp(aborted(this.#outer))
       return
     }
-    this.#outer?.addEventListener('abort', this.#abort, { once: true })
+    if (this.#outer !== undefined) {
+      this.#abort = () => this.#callerGaveUp(aborted(this.#outer))
+      this.#outer.addEventListener('abort', this.#abort, { once: true })
+    }
     this.limit(timeoutMs)
   }
 
@@ -47,12 +54,12 @@ export class Deadline {
 
   /** Calls `listener` once, when the caller no longer waits; at once where it has given up already. */
   onGivenUp(listener: () => void): void {
-    if (this.#reason === undefined) this.#listeners.add(listener)
+    if (this.#reason === undefined) this.#listeners = [...this.#listeners, listener]
     else listener()
   }
 
   offGivenUp(listener: () => void): void {
-    this.#listeners.delete(listener)
+    this.#listeners = this.#listeners.filter((other) => other !== listener)
   }
 
   /** The time begins again, with another length; without end when that is absent. */
@@ -76,23 +83,21 @@ export class Deadline {
 
   end(): void {
     this.stopTimer()
-    this.#outer?.removeEventListener('abort', this.#abort)
-    this.#listeners.clear()
+    if (this.#abort !== undefined) this.#outer?.removeEventListener('abort', this.#abort)
+    this.#listeners = NOBODY
   }
 
   #setTimer(ms: number): void {
-    this.#timer = this.#clock.setTimer(this.#timeUp, Math.min(ms, MAX_TIMER_MS))
+    this.#timer = this.#clock.setTimer(() => this.#timeUp(), Math.min(ms, MAX_TIMER_MS))
   }
 
   /** No timer is set each time that something moves, which is often: one that fires looks when the time is over. */
-  readonly #timeUp = () => {
+  #timeUp(): void {
     const leftMs = this.#untilMs === undefined ? 0 : this.#untilMs - this.#clock.now()
     if (leftMs >= 1) return this.#setTimer(leftMs)
     const text = `${this.#what} within ${this.#timeoutMs} ms`
     this.#callerGaveUp(new TunnelError('TIMEOUT', text, { hop: 'client' }))
   }
-
-  readonly #abort = () => this.#callerGaveUp(aborted(this.#outer))
 
   #callerGaveUp(reason: TunnelError): void {
     this.#isCallers = this.#reason === undefined || this.#isCallers
@@ -103,8 +108,8 @@ export class Deadline {
   giveUp(reason: TunnelError): void {
     if (this.#reason !== undefined) return
     this.#reason = reason
-    const listeners = [...this.#listeners]
-    this.#listeners.clear()
+    const listeners = this.#listeners
+    this.#listeners = NOBODY
     for (const listener of listeners) listener()
   }
 }

@@ -45,7 +45,12 @@ const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const PATH = /^\/[\x21-\x7e]*$/
 
 /** In the terms of the wire. @throws {TunnelError} CONFIG_INVALID */
-export function httpRequestOf(request: ForwardRequest, defaultTimeoutMs: number, id: string): HttpRequest {
+export function httpRequestOf(
+  request: ForwardRequest,
+  defaultTimeoutMs: number,
+  id: string,
+  onAccepted?: () => void,
+): HttpRequest {
   const { machine, method = 'GET', path = '/', priority, idempotent, body } = request
   if (!METHOD.test(method)) throw configInvalid(`method = ${JSON.stringify(method)}: is not a valid method`)
   if (!PATH.test(path))
@@ -66,6 +71,8 @@ export function httpRequestOf(request: ForwardRequest, defaultTimeoutMs: number,
     signal: request.signal,
     timeoutMs: request.timeoutMs ?? defaultTimeoutMs,
     expiresInMs: request.expiresAt === undefined ? undefined : expiresInMs(request.expiresAt),
+    kept: undefined,
+    onAccepted,
   }
 }
 

@@ -53,24 +53,9 @@ export function openWithBody(
 }
 
 /**
- * Waits for a place on the link and runs `open` with what gives it back, to be called when the stream is over. It comes
- * back by itself when `open` fails.
+ * Waits for a place on the link and runs `open` with what gives it back, to be called when the stream is over; it comes back
+ * by itself when `open` fails. For what holds no memory while it waits and is accepted when it enters.
  */
-export async function inPlace<T>(
-  queue: RequestQueue,
-  queued: Queued,
-  open: (release: () => void) => T | Promise<T>,
-): Promise<T> {
-  const release = await queue.turn(queued)
-  try {
-    return await open(release)
-  } catch (error) {
-    release()
-    throw error
-  }
-}
-
-/** The same, for what holds no memory while it waits and is accepted when it enters. */
 export async function openInPlace<T>(
   queue: RequestQueue,
   priority: Priority,
@@ -79,5 +64,11 @@ export async function openInPlace<T>(
 ): Promise<T> {
   const queued: Queued = { priority, bytes: 0, deadline }
   queue.enter(queued)
-  return inPlace(queue, queued, open)
+  const release = await queue.turn(queued)
+  try {
+    return await open(release)
+  } catch (error) {
+    release()
+    throw error
+  }
 }

@@ -1,9 +1,10 @@
 import { asTunnelError, type TunnelError } from '../protocol/codec/errors.ts'
+import type { HeaderList } from '../protocol/codec/heads.ts'
 import { Deadline } from './deadline.ts'
 import { Exchange } from './exchange.ts'
 import { headerList, withContentLength } from './headers.ts'
 import type { RequestContext, ResponseContext } from './hooks.ts'
-import { inPlace, type NewStreamHead } from './opening.ts'
+import type { NewStreamHead } from './opening.ts'
 import { afterGivingUp, isIdempotent, retryDecision, stillQueued } from './outcome.ts'
 import type { Queued } from './queue/request-queue.ts'
 import type { HttpAnswer, HttpRequest, RequestPath } from './request.ts'
@@ -17,27 +18,18 @@ const RETRY_MS = { first: 100, most: 30_000 }
  * @param take makes of the answer what is wanted; while it does, a lost answer counts as one that did not come
  * @throws {TunnelError} among others TIMEOUT, ABORTED, QUEUE_FULL, OUTCOME_UNKNOWN, and STILL_QUEUED for one that is kept
  */
-export async function sendRequest<T>(
+export function sendRequest<T>(
   path: RequestPath,
   request: HttpRequest,
   take: (answer: HttpAnswer) => T | Promise<T>,
 ): Promise<T> {
-  const sending = new Sending(path, request)
-  try {
-    return await sending.run(take)
-  } catch (error) {
-    const failed = asTunnelError(error, 'client')
-    path.metrics.failed(failed)
-    sending.tell({ error: failed })
-    throw failed
-  }
+  return new Sending(path, request).run(take)
 }
 
 /** One request on its way to its answer, in as many tries as it takes. */
 class Sending {
   readonly #path: RequestPath
   readonly #request: HttpRequest
-  readonly #head: NewStreamHead
   /** Encoded once, however often it is sent. */
   readonly #body: BodyLike | undefined
   readonly #size: number | undefined
@@ -49,7 +41,7 @@ class Sending {
   #isTaken = false
 
   constructor(path: RequestPath, request: HttpRequest) {
-    const { machine, target, method, priority = 'normal', headers, kept, expiresInMs } = request
+    const { machine, method, kept, expiresInMs } = request
     this.#path = path
     this.#request = request
     this.#startedAtMs = path.clock.now()
@@ -57,17 +49,14 @@ class Sending {
     this.#idempotent = request.idempotent ?? isIdempotent(method)
     this.#body = request.body === undefined ? undefined : (inMemory(request.body) ?? request.body)
     this.#size = knownSize(this.#body)
-    const http = { method, path: request.path, headers: withContentLength(headers, method, this.#size) }
-    this.#head = { kind: 'http', machine, target, priority, http }
     const waitMs = kept === undefined ? this.#limitMs : this.#leftMs
     const what = `${method} to ${machine} was not answered`
     this.#deadline = new Deadline(path.clock, request.signal, waitMs, what)
   }
 
   async run<T>(take: (answer: HttpAnswer) => T | Promise<T>): Promise<T> {
-    const { kept } = this.#request
+    const { kept, priority = 'normal' } = this.#request
     const { queue } = this.#path
-    const { priority = 'normal' } = this.#head
     const queued: Queued = { priority, bytes: this.#size ?? 0, deadline: this.#deadline }
     try {
       queue.enter(queued, kept?.isRestored)
@@ -76,7 +65,7 @@ class Sending {
       for (let tries = 1; ; ) {
         let attempt: Attempt | undefined
         try {
-          attempt = await inPlace(queue, queued, (release) => this.#start(release, tries))
+          attempt = await this.#start(await queue.turn(queued), tries)
           return await this.#answer(attempt, take)
         } catch (error) {
           const failure = asTunnelError(error, 'client')
@@ -91,7 +80,10 @@ class Sending {
     } catch (error) {
       queue.leave(queued)
       this.#deadline.end()
-      throw error
+      const failed = asTunnelError(error, 'client')
+      this.#path.metrics.failed(failed)
+      this.#tell({ error: failed })
+      throw failed
     }
   }
 
@@ -104,48 +96,60 @@ class Sending {
     this.#isTaken = true
     if (attempt.isOver) this.#deadline.end()
     this.#path.metrics.answered(latencyMs)
-    this.tell({ status: head.status, headers: head.headers })
+    this.#tell({ status: head.status, headers: head.headers })
     return taken
   }
 
   /** Tells hooks how it ended. */
-  tell(outcome: Pick<ResponseContext, 'status' | 'headers' | 'error'>): void {
+  #tell(outcome: Pick<ResponseContext, 'status' | 'headers' | 'error'>): void {
     const { machine, method, path } = this.#request
     const latencyMs = this.#path.clock.now() - this.#startedAtMs
     this.#path.hooks.onResponse({ machine, method, path, latencyMs, ...outcome })
   }
 
-  /** The head as hooks want it. @throws {TunnelError} */
-  async #hooked(attempt: number): Promise<NewStreamHead> {
-    const { hooks } = this.#path
-    const { http } = this.#head
-    if (http === undefined) return this.#head
-    const { machine, target, method, path, priority = 'normal' } = this.#request
-    const context: RequestContext = {
-      machine,
-      target,
-      method,
-      path,
-      priority,
-      attempt,
-      headers: [...http.headers],
-    }
-    await hooks.onRequest(context)
-    return { ...this.#head, http: { ...http, headers: headerList(context.headers) } }
+  get #headers(): HeaderList {
+    return withContentLength(this.#request.headers, this.#request.method, this.#size)
   }
 
-  /** Opens the stream in the place that was got; the place comes back when the stream is over. */
+  /** Made for each try: of those that wait there are many. */
+  #head(headers: HeaderList): NewStreamHead {
+    const { machine, target, method, path, priority = 'normal' } = this.#request
+    return { kind: 'http', machine, target, priority, http: { method, path, headers } }
+  }
+
+  /** What hooks make of the headers. @throws {TunnelError} */
+  async #hooked(attempt: number): Promise<HeaderList> {
+    const { machine, target, method, path, priority = 'normal' } = this.#request
+    const headers = [...this.#headers]
+    const context: RequestContext = { machine, target, method, path, priority, attempt, headers }
+    await this.#path.hooks.onRequest(context)
+    return headerList(context.headers)
+  }
+
+  /** Opens the stream in the place that was got; the place comes back when the stream is over, or there is none. */
   async #start(release: () => void, tries: number): Promise<Attempt> {
-    const deadline = this.#deadline
-    const { kept } = this.#request
-    const { hooks } = this.#path
-    const head = hooks.has('onRequest') ? await this.#hooked(tries) : this.#head
-    if (deadline.reason !== undefined) throw deadline.reason
-    if (kept !== undefined) {
-      await kept.sending(this.#idempotent)
-      if (deadline.reason !== undefined) throw deadline.reason
-      deadline.limit(this.#limitMs)
+    try {
+      const headers = this.#path.hooks.has('onRequest') ? await this.#hooked(tries) : this.#headers
+      this.#checkWanted()
+      const { kept } = this.#request
+      if (kept !== undefined) {
+        await kept.sending(this.#idempotent)
+        this.#checkWanted()
+        this.#deadline.limit(this.#limitMs)
+      }
+      return this.#open(this.#head(headers), release)
+    } catch (error) {
+      release()
+      throw error
     }
+  }
+
+  #checkWanted(): void {
+    if (this.#deadline.reason !== undefined) throw this.#deadline.reason
+  }
+
+  #open(head: NewStreamHead, release: () => void): Attempt {
+    const deadline = this.#deadline
     const giveUp = () => exchange.stream.reset(deadline.reason as TunnelError)
     const attempt: { exchange: Exchange; isOver: boolean } = { exchange: undefined as never, isOver: false }
     const onOver = () => {

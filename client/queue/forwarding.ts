@@ -28,12 +28,23 @@ export class Forwarding {
     this.#kept = kept
   }
 
-  /** @param accepted to be called when the request is accepted. @throws {TunnelError} */
-  async send(request: ForwardRequest, id: string, accepted: () => void): Promise<ForwardResponse> {
-    const http = httpRequestOf(request, this.#settings.request.timeoutMs, id)
-    http.onAccepted = accepted
-    const made = this.#isToKeep(request) ? storedOf(request, http, id) : undefined
-    const stored = made instanceof Promise ? await made : made
+  /**
+   * @param accepted to be called when the request is accepted
+   * @throws {TunnelError} CONFIG_INVALID at once; the promise rejects with everything else
+   */
+  send(request: ForwardRequest, id: string, accepted: () => void): Promise<ForwardResponse> {
+    const http = httpRequestOf(request, this.#settings.request.timeoutMs, id, accepted)
+    const stored = this.#isToKeep(request) ? storedOf(request, http, id) : undefined
+    if (stored instanceof Promise) return stored.then((made) => this.#sendAs(made, request, http, id))
+    return this.#sendAs(stored, request, http, id)
+  }
+
+  #sendAs(
+    stored: StoredRequest | undefined,
+    request: ForwardRequest,
+    http: HttpRequest,
+    id: string,
+  ): Promise<ForwardResponse> {
     if (stored !== undefined && this.#kept !== undefined) return this.#kept.send(stored, http)
     if (request.persist === true) {
       const isDurable = this.#kept !== undefined

@@ -39,7 +39,8 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
   /** Of another program: in the store, and not begun before it can no longer come again. */
   readonly #received = new Map<string, Entry>()
   /** Everything that has no outcome yet. */
-  readonly #running = new Set<Promise<unknown>>()
+  #running = 0
+  #onIdle: (() => void) | undefined
 
   constructor(path: RequestPath, options: KeepOptions) {
     super()
@@ -58,38 +59,48 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
   }
 
   /** Keeps the request from its acceptance to its outcome. @throws {TunnelError} */
-  async send(stored: StoredRequest, http: HttpRequest): Promise<ForwardResponse> {
-    const journal = await this.#open()
+  send(stored: StoredRequest, http: HttpRequest): Promise<ForwardResponse> {
+    // Thousands may wait, and each step of a wait is memory.
+    if (this.#journal !== undefined) return this.#send(this.#journal, stored, http)
+    return this.#open().then((journal) => this.#send(journal, stored, http))
+  }
+
+  #send(journal: Journal, stored: StoredRequest, http: HttpRequest): Promise<ForwardResponse> {
     const sequence = journal.takeSequence()
-    const accept = async () => {
-      await journal.add(sequence, stored)
-      this.#held.set(stored.id, sequence)
-    }
+    const accept = () => journal.add(sequence, stored).then(() => void this.#held.set(stored.id, sequence))
     http.body = stored.body
     http.kept = { isRestored: false, accept, sending: (mayRepeat) => journal.sending(sequence, mayRepeat) }
     const response = sendRequest(this.#path, http, takeWhole(stored.maxBodyBytes))
-    return this.#watched(this.#untilOutcome(journal, stored.id, response))
+    return this.#untilOutcome(journal, stored.id, response)
   }
 
   /** Keeps the request for the next start. @throws {TunnelError} */
   async keep(stored: StoredRequest): Promise<void> {
     const journal = await this.#open()
-    await this.#watched(journal.add(journal.takeSequence(), stored))
+    this.#running++
+    try {
+      await journal.add(journal.takeSequence(), stored)
+    } finally {
+      this.#over()
+    }
   }
 
   /** Waits for what is written, and lets go of the store. Everything has been given an end before. */
   async close(): Promise<void> {
     await this.#opening?.catch(() => {})
-    while (this.#running.size > 0) await Promise.allSettled(this.#running)
+    while (this.#running > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve
+      })
+    }
     await this.#journal?.close()
     this.#journal = undefined
   }
 
-  #watched<T>(promise: Promise<T>): Promise<T> {
-    this.#running.add(promise)
-    const over = () => void this.#running.delete(promise)
-    promise.then(over, over)
-    return promise
+  /** One of those that run is over. */
+  #over(): void {
+    this.#running--
+    if (this.#running === 0) this.#onIdle?.()
   }
 
   /** A request goes from the disk with its outcome, whatever that is; one that is still queued has none. */
@@ -99,6 +110,7 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
     response: Promise<ForwardResponse>,
   ): Promise<ForwardResponse> {
     let isOver = true
+    this.#running++
     try {
       return await response
     } catch (error) {
@@ -108,6 +120,7 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
       const sequence = this.#held.get(id)
       this.#held.delete(id)
       if (isOver && sequence !== undefined) journal.remove(sequence)
+      this.#over()
     }
   }
 
@@ -159,7 +172,7 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
       this.#held.set(request.id, sequence)
       const run = (signal: AbortSignal) => {
         const response = told.then(() => this.#sendAgain(journal, entry, signal))
-        return this.#watched(this.#untilOutcome(journal, request.id, response))
+        return this.#untilOutcome(journal, request.id, response)
       }
       return new RestoredRequest(request, maybeSent, run, (error) => this.emit('error', error))
     })

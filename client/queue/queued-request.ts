@@ -2,14 +2,14 @@ import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import type { ForwardResponse } from '../forward-response.ts'
 import type { StoredRequest } from './record.ts'
 
+const ignore = (): void => {}
+
 /** A request that was given to `enqueue`, and what becomes of it. */
 export class QueuedRequest {
   /** The same over restarts of the program, and the request's Idempotency-Key where it has one. */
   readonly id: string
   /** It has its place in the queue, and is on disk where it is kept. Rejects with the response's error. */
   readonly accepted: Promise<void>
-  /** Resolves when it has its outcome, whatever that is. */
-  readonly over: Promise<void>
   readonly #response: Promise<ForwardResponse>
   #isClaimed = false
   #accept!: () => void
@@ -29,17 +29,18 @@ export class QueuedRequest {
       this.#accept = resolve
       this.#refuse = reject
     })
-    this.accepted.catch(() => {})
+    this.accepted.catch(ignore)
     this.#response = run(this.#accept)
     this.#response.catch((error: unknown) => {
       this.#refuse(error)
       const failed = asTunnelError(error, 'client')
       if (!this.#isClaimed && failed.code !== 'STILL_QUEUED') unclaimed(failed)
     })
-    this.over = this.#response.then(
-      () => {},
-      () => {},
-    )
+  }
+
+  /** Resolves when it has its outcome, whatever that is. */
+  get over(): Promise<void> {
+    return this.#response.then(ignore, ignore)
   }
 
   /**

@@ -22,10 +22,12 @@ export interface Queued {
   readonly deadline: Deadline
 }
 
+/** Waits for a place. */
 interface Turn {
   readonly queued: Queued
-  resolve(release: () => void): void
-  reject(error: TunnelError): void
+  readonly resolve: (release: () => void) => void
+  /** What its deadline calls. */
+  readonly giveUp: () => void
 }
 
 /** When to come back to a queue that is full, in ms. */
@@ -117,23 +119,12 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
       return Promise.resolve(release)
     }
     return new Promise((resolve, reject) => {
-      const turn: Turn = {
-        queued,
-        resolve: (release) => {
-          deadline.offGivenUp(giveUp)
-          this.leave(queued)
-          resolve(release)
-        },
-        reject: (error) => {
-          deadline.offGivenUp(giveUp)
-          this.leave(queued)
-          reject(error)
-        },
-      }
       const giveUp = () => {
         this.#lanes.delete(turn, priority)
-        turn.reject(this.#whyNoPlace(deadline.reason as TunnelError))
+        this.leave(queued)
+        reject(this.#whyNoPlace(deadline.reason as TunnelError))
       }
+      const turn: Turn = { queued, resolve, giveUp }
       this.#lanes.add(turn, priority)
       deadline.onGivenUp(giveUp)
     })
@@ -159,7 +150,10 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
     while (this.#lanes.size > 0) {
       const release = this.#places.take()
       if (release === undefined) break
-      this.#lanes.next()?.resolve(release)
+      const turn = this.#lanes.next() as Turn
+      turn.queued.deadline.offGivenUp(turn.giveUp)
+      this.leave(turn.queued)
+      turn.resolve(release)
     }
     this.#checkIdle()
   }
