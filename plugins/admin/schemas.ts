@@ -50,7 +50,7 @@ export const listSessions = {
 
 export const endSession = {
   summary: 'Ends a live stream',
-  params: Type.Object({ id: Type.String({ pattern: '^[0-9a-f]{32}$' }) }),
+  params: Type.Object({ id: Type.String({ maxLength: 128 }) }),
   response: { 204: Type.Null() },
 }
 

@@ -72,7 +72,9 @@ const KINDS = [
   { category: 'protocol', status: 400, close: 1009, codes: ['FRAME_TOO_LARGE'] },
   { category: 'protocol', status: 400, close: 4406, codes: ['VERSION_UNSUPPORTED'] },
   { category: 'protocol', status: 400, close: 4409, codes: ['TAKEN_OVER'] },
-  { category: 'protocol', status: 400, codes: ['UNKNOWN_STREAM', 'RESUME_EXPIRED'] },
+  // As an answer to a request it names a stream that is not there.
+  { category: 'protocol', status: 404, codes: ['UNKNOWN_STREAM'] },
+  { category: 'protocol', status: 400, codes: ['RESUME_EXPIRED'] },
   // Of a client's queue on disk: nothing that crosses a link.
   { category: 'network', status: 503, codes: ['STILL_QUEUED'] },
   { category: 'configuration', status: 503, codes: ['QUEUE_LOCKED'] },

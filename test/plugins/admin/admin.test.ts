@@ -148,10 +148,11 @@ test('each sees their own streams and links, an administrator all, and whoever m
 
   const end = async (id: string, token: string) =>
     (await proxy.api(undefined, `sessions/${id}`, { method: 'DELETE', token })).status
-  assert.equal(await end(bobs.stream.id, proxy.tokenOf('alice')), 400)
+  for (const id of [bobs.stream.id, '0'.repeat(32), 'no-id'])
+    assert.equal(await end(id, proxy.tokenOf('alice')), 404)
   assert.equal(
     await end(alices.stream.id, proxy.tokenOf('alice', { roles: ['agent'], machine: 'home' })),
-    400,
+    404,
   )
   for (const [stream, token] of [
     [alices, proxy.tokenOf('alice')],

@@ -62,6 +62,10 @@ export default async function (app) {
     })
     return 'soon'
   })
+  app.get('/reject', async () => {
+    void Promise.reject(new Error('of no one'))
+    return 'soon'
+  })
 }
 `
 
@@ -74,11 +78,17 @@ test('an error that nothing catches is logged; the peers are sent away before th
   const [, url = ''] = await proxy.line(/listening.*(http:\/\/127\.0\.0\.1:\d+)/i)
   const token = (await tunnel(['token', '--sub', 'alice'], { env })).stdout.trim()
   const client = await new RawClient(t, { url, token }).hello()
-  assert.equal((await fetch(`${url}/throw`)).status, 200)
+  // Both at once: the first of them begins the drain, and neither cuts it short.
+  const asked = await Promise.all(['throw', 'reject'].map((route) => fetch(`${url}/${route}`)))
+  for (const { status } of asked) assert.equal(status, 200)
   await client.frame((frame) => frame[0] === FrameType.GOAWAY)
   client.socket.close()
   assert.deepEqual(await proxy.exit, { code: 1, signal: null }, proxy.stderr)
-  assert.match(proxy.stdout, /"level":"ERROR".*out of nowhere/)
+  for (const message of ['out of nowhere', 'of no one'])
+    assert.match(
+      proxy.stdout,
+      new RegExp(`"level":"ERROR".*${message}.*"stack":"Error: ${message}\\\\n +at .*throws\\.mjs`),
+    )
 })
 
 test('a second signal ends the wait of a drain, and the proxy still closes in order', async (t) => {
