@@ -8,6 +8,7 @@ import { CallerStream, type Received, WINDOW_BYTES } from './caller-stream.ts'
 import { Entry, portIn } from './entry.ts'
 import { codingUnknown, noHostForm, shuttingDown, upgradeWithBody } from './errors.ts'
 import { ExecStream } from './exec-stream.ts'
+import { answerOfLast, isAsFarAsItMay, withOneLess } from './max-forwards.ts'
 import { hasBody } from './message.ts'
 import type { GatewayOptions } from './options.ts'
 import { requestHeaders } from './request-headers.ts'
@@ -61,12 +62,18 @@ async function gatewayPlugin(
     if (app.lifecycle.draining) throw shuttingDown()
     const upgrade = app.holdUpgrade(raw)
     check(raw, asked, upgrade !== undefined)
+    if (isAsFarAsItMay(raw)) {
+      await app.limitByUser(request, reply)
+      const { status, type, body } = answerOfLast(raw, `${asked.prefix}${asked.path}`)
+      if (type !== undefined) reply.type(type)
+      return void reply.code(status).send(body)
+    }
     const { ip, ips = [ip], protocol } = request
     const { machine, prefix, path, form } = asked
     const target = `127.0.0.1:${asked.port}`
     const host = raw.headers.host ?? ''
     const caller = { addresses: [...ips].reverse(), protocol, host, prefix, passesAuthorization }
-    const headers = requestHeaders(raw, caller, form === 'host' ? host : target)
+    const headers = withOneLess(raw, requestHeaders(raw, caller, form === 'host' ? host : target))
     const http = { method: raw.method ?? 'GET', path, headers }
     const costBytes = hasBody(raw) ? WINDOW_BYTES : HEAD_BYTES
     await visits.open(request, reply, { kind: 'http', machine, target, http }, costBytes, (head, over) => {

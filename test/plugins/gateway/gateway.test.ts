@@ -51,6 +51,27 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
     assert.ok(!text.includes(token))
   })
 
+  await t.test('OPTIONS and TRACE come as far as Max-Forwards lets them', async (t) => {
+    const port = await serve(t, echo as never)
+    const ask = (method: string, left: string) =>
+      raw(t)
+        .send(
+          headOf(scene, method, port, '/a', `Connection: close\r\nCookie: a=1\r\nMax-Forwards: ${left}\r\n`),
+        )
+        .over()
+    assert.match(await ask('OPTIONS', '5'), /^HTTP\/1\.1 200 .*"Max-Forwards","4"/s)
+    assert.match(await ask('OPTIONS', '9'.repeat(400)), /"Max-Forwards","999999"/)
+    assert.match(await ask('GET', '0'), /^HTTP\/1\.1 200 .*"Max-Forwards","0"/s)
+    assert.match(await ask('OPTIONS', '0'), /^HTTP\/1\.1 204 /)
+    const traced = await ask('TRACE', '0')
+    assert.match(
+      traced,
+      /^HTTP\/1\.1 200 .*content-type: message\/http\r\n.*\r\n\r\nTRACE \/.*\/a HTTP\/1\.1\r\n/s,
+    )
+    assert.match(traced, /\r\nMax-Forwards: 0\r\n/)
+    assert.ok(!traced.includes(token) && !/cookie/i.test(traced))
+  })
+
   await t.test('what two parties could read differently reaches no service', async (t) => {
     const seen: string[] = []
     const port = await listenTcp(t, (socket) => socket.on('data', (bytes) => seen.push(String(bytes))))
