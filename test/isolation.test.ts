@@ -9,6 +9,7 @@ import { firstRefreshToken } from '../plugins/auth/refresh-tokens.ts'
 import lifecycle from '../plugins/lifecycle/index.ts'
 import * as frames from '../protocol/codec/frames.ts'
 import { FrameType } from '../protocol/codec/frames.ts'
+import { isolated, tunnelLines } from './cli/tunnel.ts'
 import { helloOf, idOf, RawClient } from './plugins/links/raw-client.ts'
 import { forgeries } from './support/forgeries.ts'
 import { jwkOf, signingKey, startKeyServer, tokenBy } from './support/issuer.ts'
@@ -431,6 +432,28 @@ test('whoever you are not, you get in nowhere', async (t) => {
     'no secret stands in any log, answer, close reason, metric or line of the audit trail',
     async () => {
       const { proxy, told, secrets } = scene
+      const commands = ['status', 'status --json', 'diagnose', 'diagnose other', 'sessions']
+      const lines = commands.map((line) => [...line.split(' '), '--verbose'])
+      const good = { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: scene.token('alice') }
+      const bad = { ...good, TUNNEL_TOKEN: scene.token('alice', { ttlSeconds: -3_600 }) }
+      const nobody = { ...good, TUNNEL_URL: 'http://127.0.0.1:1' }
+      for (const access of [good, bad, nobody]) {
+        const printed = await tunnelLines(lines, isolated(proxy.settings.state.dir, access))
+        for (const { stdout, stderr } of printed) told.push(stdout, stderr)
+      }
+      // As the server logs what nothing caught.
+      const token = scene.token('alice')
+      const request = {
+        headers: { authorization: `Bearer ${token}` },
+        url: `/x?token=${token}`,
+        secret: proxy.settings.auth.secret,
+      }
+      const err = Object.assign(new Error(`nobody takes "Bearer ${token}"`), {
+        token,
+        request,
+        cause: new Error(token),
+      })
+      proxy.app.log.error({ err }, 'an error that nothing caught')
       const metrics = await (await fetch(`${proxy.url}${API}/metrics`)).text()
       await proxy.close()
       const audit = await readFile(join(proxy.settings.state.dir, 'audit.log'), 'utf8')
