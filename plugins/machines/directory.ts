@@ -8,7 +8,8 @@ import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import type { User } from '../auth/index.ts'
 import type { Shared } from '../policy/index.ts'
-import { type AgentLink, Agents, type MeshedAgents } from './agents.ts'
+import type { AgentLink } from './agent.ts'
+import { Agents, type MeshedAgents } from './agents.ts'
 import { dialTcp } from './dial-tcp.ts'
 import {
   keysUntrusted,
