@@ -8,6 +8,7 @@ import audit, { auditGuard } from './plugins/audit/index.ts'
 import auth from './plugins/auth/index.ts'
 import breaker from './plugins/breaker/index.ts'
 import cluster from './plugins/cluster/index.ts'
+import type { Siblings } from './plugins/cluster/siblings.ts'
 import docs, { docsRoutes } from './plugins/docs/index.ts'
 import enrolment from './plugins/enrolment/index.ts'
 import errors, { answerClientError, answerUnrouted } from './plugins/errors/index.ts'
@@ -24,7 +25,7 @@ import logging, {
   requestLogging,
 } from './plugins/logging/index.ts'
 import machines from './plugins/machines/index.ts'
-import metrics, { metricsOfRoutes, metricsRoute } from './plugins/metrics/index.ts'
+import metrics, { metricsOfRoutes, metricsRoute, type WorkerMetrics } from './plugins/metrics/index.ts'
 import policy from './plugins/policy/index.ts'
 import pool, { poolWarmUp } from './plugins/pool/index.ts'
 import ratelimit from './plugins/ratelimit/index.ts'
@@ -50,6 +51,8 @@ export interface BuildOptions {
   /** Where the settings came from, and how to read them there again (SIGHUP). */
   sources?: ReadonlyMap<string, string>
   reread?: () => { settings: Settings; sources: ReadonlyMap<string, string> }
+  /** Where this process is one of several behind one port. */
+  worker?: (Siblings & { othersMetrics(): Promise<WorkerMetrics[]> }) | undefined
   /** How long each plugin may take to start, in ms. @default 10_000 */
   pluginTimeoutMs?: number
   /** Where the log goes; default stdout. */
@@ -66,6 +69,7 @@ const MAX_BODY_BYTES = 1_024
 /** The proxy, ready and not yet listening. Throws what a plugin refuses to start with; then nothing is left open. */
 export async function buildServer(options: BuildOptions): Promise<FastifyInstance> {
   const { settings, plugins = [], logStream: output = logToStdout(), pluginTimeoutMs = 10_000 } = options
+  const { worker } = options
   const { server, limits } = settings
   const urlOf = gatewayUrls(settings.gateway)
   const app: FastifyInstance = Fastify({
@@ -98,7 +102,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-log-level', levelOfSettings, settings.log)
     await use('tunnel-settings-reload', reloadOfSettings, {})
     await use('tunnel-headers', headers, { isTls: server.tls !== undefined })
-    await use('tunnel-metrics', metrics, { log: output })
+    await use('tunnel-metrics', metrics, { log: output, others: worker?.othersMetrics.bind(worker) })
     await use('tunnel-tracing', tracing, settings.tracing)
     await use('tunnel-route-metrics', metricsOfRoutes, {})
     await use('tunnel-state', state, settings.state)
@@ -139,7 +143,8 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-links', links, linkOptions)
     const { maxFrameBytes } = limits
     const { resumeMs } = streams
-    await use('tunnel-cluster', cluster, { ...settings.cluster, host: server.host, maxFrameBytes, resumeMs })
+    const relay = { host: server.host, maxFrameBytes, resumeMs, siblings: worker }
+    await use('tunnel-cluster', cluster, { ...settings.cluster, ...relay })
     await use('tunnel-gateway', gateway, settings.gateway)
     await use('tunnel-api', api, { origins: server.origins })
     await use('tunnel-enrolment', enrolment, settings.enrolment)

@@ -1,19 +1,16 @@
-import { dirname, resolve } from 'node:path'
-import type { FastifyBaseLogger } from 'fastify'
-import { shellWord } from '../../client/shell-words.ts'
-import { defaultStateDir, type LoadedSettings, loadSettings } from '../../config/index.ts'
-import { packageVersion } from '../../dial/software.ts'
+import { dirname, join, resolve } from 'node:path'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { type LoadedSettings, loadSettings } from '../../config/index.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
-import { DEFAULT_URL } from '../credentials.ts'
 import { type Definition, PROFILE_OPTION, SETTINGS_OPTIONS } from '../definition.ts'
-import { EXIT } from '../failure.ts'
+import { EXIT, UsageError } from '../failure.ts'
+import { greeting } from '../greeting.ts'
 import { missingSpeedUps } from '../native.ts'
-import { paint } from '../output.ts'
 import { type AskedPlugin, pluginsAskedFor } from '../plugin-arguments.ts'
-import { calledAs } from '../self.ts'
 import { stopSignal } from '../stop.ts'
 import { briefLog, wholeLog } from '../terminal-log.ts'
+import { isWorker, WorkerSide } from '../workers/worker.ts'
 
 /** What the drain may take beyond its own limit before the process ends anyway, in ms. */
 const CLOSE_GRACE_MS = 2_000
@@ -26,6 +23,7 @@ interface ServerFlags extends CommonOptions {
   host?: string
   port?: string
   set?: string[]
+  workers?: string
 }
 
 export const definition: Definition = {
@@ -51,6 +49,10 @@ export const definition: Definition = {
       does: 'an option of the plugin before it; may be given again',
       repeats: true,
     },
+    {
+      flags: '--workers <number>',
+      does: 'processes behind the one port, which share Redis and replace one that dies (default 1)',
+    },
     PROFILE_OPTION,
     ...SETTINGS_OPTIONS,
   ],
@@ -62,12 +64,18 @@ export async function run(argv: string[]): Promise<number> {
   const made = parse(line, argv)
   if (made === undefined) return EXIT.ok
   const flags = made.opts<ServerFlags>()
-  const first = load(flags)
+  const count = workersIn(flags)
+  const worker = isWorker() ? await WorkerSide.join() : undefined
+  const first = load(flags, { worker })
   const isTerminal = process.stdout.isTTY === true
   // Beside the text for the person, only what needs attention; asked for, or in a pipe, everything.
   const isBrief = isTerminal && !first.sources.has('log.level')
-  const reread = () => load(flags, isBrief)
+  const reread = () => load(flags, { isBrief, worker })
   const loaded = isBrief ? reread() : first
+  if (count > 1 && worker === undefined) {
+    const { supervise } = await import('../workers/supervise.ts')
+    return await supervise(loaded, count, { isBrief, isTerminal })
+  }
   const { settings, sources } = loaded
 
   // Late, so that help and a wrong setting are told at once.
@@ -78,15 +86,10 @@ export async function run(argv: string[]): Promise<number> {
     sources,
     reread,
     plugins,
+    worker,
     ...(isTerminal && { logStream: isBrief ? briefLog() : wholeLog() }),
   })
-  // A second signal: stop waiting for what is still under way.
-  const stopped = stopSignal({
-    unattended: true,
-    hangUp: () => app.reloadSettings(),
-    hurry: () => void app.lifecycle.drain(0),
-  })
-  process.on('SIGUSR2', () => app.toggleDebugLog())
+  const stopped = worker === undefined ? stoppedBySignal(app) : stoppedBySupervisor(app, worker)
   const broken = uncaughtError(app.log)
   try {
     await app.listen({ host: settings.server.host, port: settings.server.port })
@@ -94,10 +97,11 @@ export async function run(argv: string[]): Promise<number> {
     await app.close()
     throw listenError(error, settings.server)
   }
-  for (const warning of [...loaded.warnings, ...missingSpeedUps()]) app.log.warn(warning)
+  if (worker === undefined || worker.number === 1)
+    for (const warning of [...loaded.warnings, ...missingSpeedUps()]) app.log.warn(warning)
   const address = app.server.address()
   const port = typeof address === 'object' && address !== null ? address.port : settings.server.port
-  if (isTerminal) process.stderr.write(greeting(loaded, port))
+  if (isTerminal && worker === undefined) process.stderr.write(greeting(loaded, port))
 
   const reason = await Promise.race([stopped, broken])
   app.log.info(`${reason}: draining, then closing`)
@@ -108,7 +112,37 @@ export async function run(argv: string[]): Promise<number> {
   )
   await app.close()
   clearTimeout(late)
+  worker?.leave()
   return reason === UNCAUGHT ? EXIT.failure : EXIT.ok
+}
+
+function stoppedBySignal(app: FastifyInstance): Promise<string> {
+  process.on('SIGUSR2', () => app.toggleDebugLog())
+  // A second signal: stop waiting for what is still under way.
+  return stopSignal({
+    unattended: true,
+    hangUp: () => app.reloadSettings(),
+    hurry: () => void app.lifecycle.drain(0),
+  })
+}
+
+function stoppedBySupervisor(app: FastifyInstance, worker: WorkerSide): Promise<string> {
+  worker.follow({
+    hurry: () => void app.lifecycle.drain(0),
+    reload: () => app.reloadSettings(),
+    debug: () => app.toggleDebugLog(),
+    metrics: () => app.tunnelMetrics.readHere(),
+  })
+  return worker.stopped
+}
+
+/** More than there are cores is of no use, and many more are a slip. */
+const MAX_WORKERS = 128
+
+function workersIn({ workers = '1' }: ServerFlags): number {
+  const count = /^\d{1,3}$/.test(workers) ? Number(workers) : 0
+  if (count >= 1 && count <= MAX_WORKERS) return count
+  throw new UsageError(`--workers is a whole number from 1 to ${MAX_WORKERS}, not "${workers}"`)
 }
 
 /** Those of the configuration, then those of the command line. A file's own paths are relative to that file. */
@@ -138,13 +172,31 @@ function uncaughtError(log: FastifyBaseLogger): Promise<typeof UNCAUGHT> {
   })
 }
 
-function load(flags: ServerFlags, isBrief = false): LoadedSettings {
-  const named = [
-    ...(flags.host === undefined ? [] : [{ name: '--host', path: 'server.host', value: flags.host }]),
-    ...(flags.port === undefined ? [] : [{ name: '--port', path: 'server.port', value: flags.port }]),
-    ...(isBrief ? [{ name: 'of a terminal', path: 'log.level', value: 'warn' }] : []),
-  ]
-  return loadSettings({ profile: flags.profile, file: flags.config, flags: [...(flags.set ?? []), ...named] })
+interface Loading {
+  isBrief?: boolean
+  worker?: WorkerSide | undefined
+}
+
+function load(flags: ServerFlags, { isBrief = false, worker }: Loading): LoadedSettings {
+  const flag = (name: string, path: string, value: string | undefined) =>
+    value === undefined ? [] : [{ name, path, value }]
+  const read = (more: ReturnType<typeof flag>): LoadedSettings =>
+    loadSettings({
+      profile: flags.profile,
+      file: flags.config,
+      flags: [
+        ...(flags.set ?? []),
+        ...flag('--host', 'server.host', flags.host),
+        ...flag('--port', 'server.port', flags.port),
+        ...flag('of a terminal', 'log.level', isBrief ? 'warn' : undefined),
+        ...more,
+      ],
+    })
+  const loaded = read([])
+  if (worker === undefined) return loaded
+  // A trail is one process' own.
+  const { audit, state } = loaded.settings
+  return read(flag('--workers', 'audit.dir', join(audit.dir ?? state.dir, `worker-${worker.number}`)))
 }
 
 function listenError(error: unknown, { host, port }: { host: string; port: number }): unknown {
@@ -158,23 +210,4 @@ function listenError(error: unknown, { host, port }: { host: string; port: numbe
   return reason === undefined
     ? error
     : new TunnelError('CONFIG_INVALID', reason, { cause: error, hop: 'proxy' })
-}
-
-function greeting({ profile, settings }: LoadedSettings, port: number): string {
-  const { bold, dim, cyan } = paint(process.stderr)
-  const { host, tls } = settings.server
-  const name = host.includes(':') ? `[${host}]` : host
-  const url = `${tls === undefined ? 'http' : 'https'}://${name}:${port}`
-  // What differs from the defaults has to be told to the other two commands as well.
-  const env: string[] = []
-  if (settings.state.dir !== defaultStateDir()) env.push(`TUNNEL_STATE_DIR=${shellWord(settings.state.dir)} `)
-  if (url !== DEFAULT_URL) env.push(`TUNNEL_URL=${url} `)
-  const type = (line: string): string => `  ${dim('$')} ${env.join('')}${cyan(line)}\n`
-  return [
-    `${bold(`tunnel ${packageVersion()}`)}: the proxy listens on ${bold(url)}\n`,
-    dim(`profile ${profile}, state in ${settings.state.dir}, Ctrl-C stops it\n`),
-    `\nNext, in two other terminals${calledAs() === 'tunnel' ? '' : ', in this folder'}:\n`,
-    type(`${calledAs()} agent --machine home`),
-    type(`${calledAs()} ssh home`),
-  ].join('')
 }

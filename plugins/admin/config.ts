@@ -2,7 +2,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { SettingsChange } from '../settings/index.ts'
-import { changeRefused, versionChanged, versionMissing } from './errors.ts'
+import { changeRefused, patchOfOne, versionChanged, versionMissing } from './errors.ts'
 import * as schemas from './schemas.ts'
 
 /** A change of all that may be changed is not larger. */
@@ -37,6 +37,7 @@ export async function configRoutes(app: FastifyInstance): Promise<void> {
       bodyLimit: MAX_BODY_BYTES,
     },
     async ({ user, body, headers, id: correlationId, log }, reply) => {
+      if (app.cluster?.isWorker) throw patchOfOne()
       const { 'if-match': wanted } = headers
       if (wanted === undefined) throw versionMissing()
       // Nothing is awaited from here on: of two changes of one version the second is refused.

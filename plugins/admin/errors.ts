@@ -25,3 +25,10 @@ export function versionChanged(): TunnelError {
 export function changeRefused(cause: TunnelError): TunnelError {
   return new TunnelError('REQUEST_INVALID', cause.message, { hop: 'proxy', cause })
 }
+
+/** Behind one port are several processes, of which the request reached one. */
+export function patchOfOne(): TunnelError {
+  const text =
+    'this proxy is several workers (--workers), of which a patch would reach one: change its settings, and send it SIGHUP'
+  return new TunnelError('REQUEST_INVALID', text, { hop: 'proxy' })
+}

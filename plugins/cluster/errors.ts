@@ -59,3 +59,10 @@ export function cannotListen(port: number, cause: unknown): TunnelError {
     cause,
   })
 }
+
+/** Workers of replicas on several hosts. */
+export function portsMissing(): TunnelError {
+  const text =
+    'cluster.enabled with --workers needs cluster.port and cluster.url: each worker has the next port of both'
+  return new TunnelError('CONFIG_INVALID', text, { hop: 'proxy' })
+}

@@ -7,13 +7,14 @@ import type { Transport } from '../../protocol/link/transport.ts'
 import { dialWebSocket } from '../../protocol/node/dial-websocket.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
 import type { Reach } from '../../protocol/options.ts'
-import { notAnUpgrade, shuttingDown } from './errors.ts'
+import { notAnUpgrade, portsMissing, shuttingDown } from './errors.ts'
 import { RELAY_PATH, RelayListener } from './listener.ts'
 import { Mesh } from './mesh.ts'
 import { Neighbours, type Place } from './neighbours.ts'
 import type { ClusterOptions } from './options.ts'
 import type { Peer } from './peer.ts'
 import { Places } from './places.ts'
+import type { Siblings } from './siblings.ts'
 
 /** Another replica to which this one has a link. */
 export interface ReplicaReport {
@@ -33,6 +34,8 @@ export interface Cluster {
   readonly port: number | undefined
   /** Replicas that are there, this one among them. */
   readonly size: number
+  /** This process is one of several behind one port: what is asked of the proxy comes to any of them. */
+  readonly isWorker: boolean
   list(): ReplicaReport[]
 }
 
@@ -48,19 +51,24 @@ export interface ClusterPluginOptions extends ClusterOptions {
   host: string
   maxFrameBytes: number
   resumeMs: number
+  /** Where this process is one of several workers. Then it is a replica too where the settings name no others. */
+  siblings?: Siblings | undefined
 }
+
+const LOOPBACK = '127.0.0.1'
 
 /** How long another replica has for TCP, in ms; TLS and the upgrade have twice as long. */
 const DIAL_MS = 2_000
 
 async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions): Promise<void> {
-  if (!options.enabled) {
+  const { siblings } = options
+  if (!options.enabled && siblings === undefined) {
     app.decorate('cluster', undefined)
     return
   }
-  const { secret, host, port, url, tls, maxFrameBytes, resumeMs } = options
+  const { secret, host, port, url, tls, maxFrameBytes, resumeMs } = forWorker(options)
   const instance = randomUUID()
-  const id = options.id === '' ? instance : options.id
+  const id = siblings?.id ?? (options.id === '' ? instance : options.id)
   const log = app.log.child({ replica: id })
   const { agents } = app.machines
   const from = (peer: Peer) => ({
@@ -91,7 +99,11 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
   const neighbours = new Neighbours({
     mesh,
     selfId: id,
-    find: () => places.find(),
+    find: async () => {
+      const near = siblings?.urls().map((url) => ({ url })) ?? []
+      const found = options.enabled ? await places.find() : []
+      return [...found, ...near.filter((one) => !found.some(({ url }) => url === one.url))]
+    },
     dial: ({ url: there, address }: Place, signal) => {
       const target = new URL(RELAY_PATH, there.replace(/^http/, 'ws')).href
       return dialWebSocket(target, { timeoutMs: DIAL_MS, maxFrameBytes, signal, reach, address })
@@ -116,6 +128,7 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
     get size() {
       return mesh.size
     },
+    isWorker: siblings !== undefined,
     list: () => [...mesh.peers].map(describe),
   }
   app.decorate('cluster', cluster)
@@ -125,6 +138,8 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
   })
   app.addHook('onListen', async () => {
     if (url !== '') void places.announce(id, url)
+    siblings?.listensAt(url !== '' ? url : `http://${LOOPBACK}:${cluster.port}`)
+    siblings?.onUrls(() => void neighbours.look())
     void neighbours.follow()
   })
   app.lifecycle.onDrain('stop accepting', () => mesh.drain())
@@ -136,6 +151,18 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
   }
   app.lifecycle.onDrain('close', stop)
   app.addHook('onClose', stop)
+}
+
+/** Workers have a port each: those behind the configured one, or any of the loopback interface. */
+function forWorker(options: ClusterPluginOptions): ClusterPluginOptions {
+  const { siblings, enabled, port, url, tls: _, ...plain } = options
+  if (siblings === undefined) return options
+  if (!enabled) return { ...plain, enabled, secret: siblings.secret, host: LOOPBACK, port: 0, url: '' }
+  const further = siblings.number - 1
+  if (port === undefined || url === '') throw portsMissing()
+  const own = new URL(url)
+  own.port = String(Number(own.port) + further)
+  return { ...options, port: port === 0 ? 0 : port + further, url: own.origin }
 }
 
 /** Where the links between replicas have no port of their own. */

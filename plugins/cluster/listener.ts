@@ -61,7 +61,8 @@ export class RelayListener {
     return new Promise((resolve, reject) => {
       const failed = (error: Error): void => reject(cannotListen(port, error))
       this.#server.once('error', failed)
-      this.#server.listen(port, host, () => {
+      // Of this worker's own, not one that Node shares among workers.
+      this.#server.listen({ port, host, exclusive: true }, () => {
         this.#server.off('error', failed)
         resolve()
       })

@@ -47,12 +47,15 @@ export class Neighbours {
 
   /** Looks now, and again and again. */
   async follow(): Promise<void> {
+    await this.look()
+    if (!this.#closed) this.#timer = setTimeout(() => void this.follow(), FIND_MS).unref()
+  }
+
+  async look(): Promise<void> {
     if (this.#closed) return
     // What cannot be asked is asked again; those who are known stay.
     const places = await this.#options.find().catch(() => undefined)
-    if (this.#closed) return
-    if (places !== undefined) this.#know(places)
-    this.#timer = setTimeout(() => void this.follow(), FIND_MS).unref()
+    if (places !== undefined && !this.#closed) this.#know(places)
   }
 
   #know(places: readonly Place[]): void {

@@ -2,12 +2,12 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fastifyMetrics from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import { checkReader, type MetricsAccess } from './access.ts'
-import { createMetrics, createRegistry, type TunnelMetrics } from './metrics.ts'
+import { createMetrics, createRegistry, type TunnelMetrics, type WorkerMetrics } from './metrics.ts'
 import { readMetrics } from './schemas.ts'
 import { OPENMETRICS_TYPE, PROMETHEUS_TYPE, wantsOpenMetrics } from './text.ts'
 
 export type { Count, Level, NoLabels, Spread } from './instruments.ts'
-export type { TunnelMetrics } from './metrics.ts'
+export type { TunnelMetrics, WorkerMetrics } from './metrics.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -25,12 +25,14 @@ const LINK_ROUTES =
 export interface MetricsServiceOptions {
   /** Where the log goes, which cannot say itself how much of it is missing. */
   log?: { readonly lostLines?: number | undefined } | undefined
+  /** The metrics of other workers, which are told with this one's. */
+  others?: (() => Promise<WorkerMetrics[]>) | undefined
 }
 
 /** The service: there for every plugin, whoever may read it. */
-async function metricsService(app: FastifyInstance, { log }: MetricsServiceOptions): Promise<void> {
+async function metricsService(app: FastifyInstance, { log, others }: MetricsServiceOptions): Promise<void> {
   // One registry a server, not the module's global one: a process may hold several servers, as tests do.
-  const metrics = createMetrics(createRegistry())
+  const metrics = createMetrics(createRegistry(), others)
   app.decorate('tunnelMetrics', metrics)
   metrics.follow(metrics.logLinesLost, () => log?.lostLines)
 }

@@ -36,6 +36,16 @@ export class Instruments {
     return new client.Gauge<L>({ name, help, labelNames, registers: this.#registers })
   }
 
+  /** A level of which that of several workers is the highest or lowest, and not their sum. */
+  extreme<L extends string>(
+    aggregator: 'max' | 'min',
+    name: string,
+    help: string,
+    ...labelNames: L[]
+  ): Level<Record<L, string>> {
+    return new client.Gauge<L>({ name, help, labelNames, registers: this.#registers, aggregator })
+  }
+
   /**
    * Durations, observed in milliseconds. They are told in seconds, the base unit of Prometheus and OpenMetrics, and under
    * `older` in milliseconds too, as the seed has them.

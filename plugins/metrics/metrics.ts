@@ -3,6 +3,9 @@ import type { ErrorCategory, ErrorCode, TunnelError } from '../../protocol/codec
 import { type Count, Instruments, type Level, type NoLabels, type Spread } from './instruments.ts'
 import { boundsWithFraction, prometheusText, withoutEnd } from './text.ts'
 
+/** Of one registry, as prom-client gives and takes it. */
+export type WorkerMetrics = object[]
+
 /**
  * What the proxy counts, each under the name that `contract.md` gives it. A call hashes its labels (about a
  * microsecond): count in batches, once a stream or a turn, never once a frame. No user id goes into a label.
@@ -82,8 +85,10 @@ export interface TunnelMetrics {
   onRead(sample: () => void | Promise<void>): void
   /** Has `counter` say what somebody else counts: how many there are by now, from 0. */
   follow(counter: Count<NoLabels>, total: () => number | undefined): void
-  /** The process' own metrics included, in the format that is asked for. */
+  /** The process' own metrics included, and those of other workers, in the format that is asked for. */
   read(format?: 'prometheus' | 'openmetrics'): Promise<string>
+  /** What `read` tells of this process, for another worker to add up. */
+  readHere(): Promise<WorkerMetrics[]>
   /** Where a plugin registers metrics of its own. */
   readonly registry: Registry
 }
@@ -109,11 +114,26 @@ export function createRegistry(): Registry {
   return registry
 }
 
-/** The metrics of one server, on the registry that is its own. */
-export function createMetrics(registry: Registry): TunnelMetrics {
+/**
+ * The metrics of one server, on the registry that is its own.
+ * @param others those of other workers, whom the same port answers for
+ */
+export function createMetrics(
+  registry: Registry,
+  others?: (() => Promise<WorkerMetrics[]>) | undefined,
+): TunnelMetrics {
   const make = new Instruments(registry)
   const samples: (() => void | Promise<void>)[] = []
   const errors = make.count('tunnel_errors_total', 'Errors that a peer was told', 'category', 'code')
+  const textHere = async (): Promise<string> => {
+    await Promise.all(samples.map((sample) => sample()))
+    const [own, process] = await Promise.all([registry.metrics(), processMetrics().metrics()])
+    return `${withoutEnd(own)}${process}`
+  }
+  const readHere = async (): Promise<WorkerMetrics[]> => {
+    await Promise.all(samples.map((sample) => sample()))
+    return await Promise.all([registry.getMetricsAsJSON(), processMetrics().getMetricsAsJSON()])
+  }
   return {
     requests: make.count(
       'tunnel_requests_total',
@@ -163,12 +183,14 @@ export function createMetrics(registry: Registry): TunnelMetrics {
       'tunnel_audit_lines_lost_total',
       'Events that are in no line of the audit trail',
     ),
-    healthCheckOk: make.level(
+    healthCheckOk: make.extreme(
+      'min',
       'tunnel_health_check_ok',
       'Whether a check that readiness depends on holds',
       'check',
     ),
-    certificateExpiry: make.level(
+    certificateExpiry: make.extreme(
+      'min',
       'tunnel_tls_certificate_expiry_timestamp_seconds',
       'When the first certificate of a file ends, as Unix time',
       'certificate',
@@ -211,15 +233,21 @@ export function createMetrics(registry: Registry): TunnelMetrics {
       LATENCY_BUCKETS_MS,
     ),
     streamBufferBytes: make.level('tunnel_stream_buffer_bytes', 'What streams hold in this process'),
-    streamBudgetRatio: make.level(
+    streamBudgetRatio: make.extreme(
+      'max',
       'tunnel_stream_budget_ratio',
       'Share of streams.userBudgetBytes that is taken by the user who has taken most',
     ),
-    clusterReplicas: make.level('tunnel_cluster_replicas', 'Replicas that are there, this one among them'),
+    clusterReplicas: make.extreme(
+      'max',
+      'tunnel_cluster_replicas',
+      'Replicas that are there, this one among them',
+    ),
     clusterRoutes: make.level('tunnel_cluster_routes', 'Machines whose agents are at other replicas alone'),
     relayHops: make.count('tunnel_relay_hops_total', 'Streams that another replica handed over'),
-    stateAvailable: make.level('tunnel_state_available', 'Whether what keeps the records answers'),
-    eventLoopLagSeconds: make.level(
+    stateAvailable: make.extreme('min', 'tunnel_state_available', 'Whether what keeps the records answers'),
+    eventLoopLagSeconds: make.extreme(
+      'max',
       'tunnel_event_loop_lag_seconds',
       'Lateness of the event loop, on average over the last second',
     ),
@@ -238,11 +266,18 @@ export function createMetrics(registry: Registry): TunnelMetrics {
       })
     },
     async read(format = 'prometheus') {
-      await Promise.all(samples.map((sample) => sample()))
-      const [own, process] = await Promise.all([registry.metrics(), processMetrics().metrics()])
-      const text = `${withoutEnd(own)}${process}`
+      const text =
+        others === undefined ? await textHere() : await sumOf([...(await readHere()), ...(await others())])
       return format === 'openmetrics' ? boundsWithFraction(text) : prometheusText(text)
     },
+    readHere,
     registry,
   }
+}
+
+/** Of several workers one text: sums, but for what says how it is to be taken together. Exemplars are left out. */
+function sumOf(metrics: WorkerMetrics[]): Promise<string> {
+  const registry = client.AggregatorRegistry.aggregate(metrics)
+  registry.setContentType(client.Registry.OPENMETRICS_CONTENT_TYPE as never)
+  return registry.metrics()
 }

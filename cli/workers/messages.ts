@@ -1,0 +1,22 @@
+import type { WorkerMetrics } from '../../plugins/metrics/index.ts'
+
+/** From the supervisor to a worker. */
+export type ToWorker =
+  /** The answer to `here`. */
+  | { is: 'you'; number: number; id: string; secret: string }
+  /** Where the workers listen for links between replicas; again after each change. */
+  | { is: 'urls'; urls: string[] }
+  | { is: 'stop'; signal: string }
+  | { is: 'hurry' }
+  | { is: 'reload' }
+  | { is: 'debug' }
+  | { is: 'tell-metrics'; id: number }
+  | { is: 'all-metrics'; id: number; metrics: WorkerMetrics[] }
+
+/** From a worker to the supervisor. */
+export type ToSupervisor =
+  /** It listens to its supervisor; what came before is lost. */
+  | { is: 'here' }
+  | { is: 'listens'; url: string }
+  | { is: 'ask-metrics'; id: number }
+  | { is: 'metrics'; id: number; metrics: WorkerMetrics[] }

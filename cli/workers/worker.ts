@@ -1,0 +1,129 @@
+import cluster from 'node:cluster'
+import type { Siblings } from '../../plugins/cluster/siblings.ts'
+import type { WorkerMetrics } from '../../plugins/metrics/index.ts'
+import type { ToSupervisor, ToWorker } from './messages.ts'
+
+/** How long the metrics of the others are waited for, in ms. */
+const METRICS_MS = 2_000
+/** Readings of metrics at once, at most. */
+const MAX_ASKED = 64
+
+/** What a worker does when its supervisor says so. */
+export interface Orders {
+  hurry(): void
+  reload(): void
+  debug(): void
+  metrics(): Promise<WorkerMetrics[]>
+}
+
+/** Whether this process is a worker of `tunnel server --workers`. */
+export function isWorker(): boolean {
+  return cluster.isWorker
+}
+
+/** One of several processes behind one port, as it knows itself and its supervisor. */
+export class WorkerSide implements Siblings {
+  readonly number: number
+  readonly id: string
+  readonly secret: string
+  /** Why it is to end: a signal that the supervisor or this process had, or the supervisor is gone. */
+  readonly stopped: Promise<string>
+  #urls: readonly string[] = []
+  #urlsChanged: () => void = () => {}
+  #url = ''
+  #orders: Orders | undefined
+  #asked = 0
+  readonly #waiting = new Map<number, (metrics: WorkerMetrics[]) => void>()
+
+  /** Says who this worker is, once its supervisor has told it. */
+  static async join(): Promise<WorkerSide> {
+    const first = await new Promise<ToWorker>((resolve) => {
+      process.once('message', resolve)
+      tell({ is: 'here' })
+    })
+    if (first.is !== 'you') throw new Error(`the supervisor began with ${first.is}`)
+    return new WorkerSide(first)
+  }
+
+  private constructor({ number, id, secret }: ToWorker & { is: 'you' }) {
+    this.number = number
+    this.id = id
+    this.secret = secret
+    this.stopped = new Promise((resolve) => {
+      process.on('message', (message: ToWorker) => {
+        if (message.is === 'stop') resolve(message.signal)
+        else this.#heard(message)
+      })
+      process.once('disconnect', () => resolve('the supervisor is gone'))
+      process.once('SIGTERM', () => resolve('SIGTERM'))
+    })
+    // A terminal sends these to every process of the command: the supervisor says what comes of them.
+    for (const signal of ['SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {})
+  }
+
+  /** Nothing more is heard, so that the process can end. */
+  leave(): void {
+    if (process.connected) process.disconnect()
+  }
+
+  follow(orders: Orders): void {
+    this.#orders = orders
+  }
+
+  urls(): readonly string[] {
+    return this.#urls.filter((url) => url !== this.#url)
+  }
+
+  onUrls(listener: () => void): void {
+    this.#urlsChanged = listener
+  }
+
+  listensAt(url: string): void {
+    this.#url = url
+    tell({ is: 'listens', url })
+  }
+
+  /** Metrics of the other workers; of those that answer in time. */
+  othersMetrics(): Promise<WorkerMetrics[]> {
+    if (this.#waiting.size >= MAX_ASKED || !process.connected) return Promise.resolve([])
+    const id = ++this.#asked
+    return new Promise((resolve) => {
+      const done = (metrics: WorkerMetrics[]): void => {
+        clearTimeout(timer)
+        this.#waiting.delete(id)
+        resolve(metrics)
+      }
+      const timer = setTimeout(done, METRICS_MS, []).unref()
+      this.#waiting.set(id, done)
+      tell({ is: 'ask-metrics', id })
+    })
+  }
+
+  #heard(message: Exclude<ToWorker, { is: 'stop' }>): void {
+    switch (message.is) {
+      case 'urls':
+        this.#urls = message.urls
+        this.#urlsChanged()
+        return
+      case 'all-metrics':
+        this.#waiting.get(message.id)?.(message.metrics)
+        return
+      case 'tell-metrics':
+        void this.#tellMetrics(message.id)
+        return
+      case 'you':
+        return
+      default:
+        this.#orders?.[message.is]()
+    }
+  }
+
+  async #tellMetrics(id: number): Promise<void> {
+    tell({ is: 'metrics', id, metrics: (await this.#orders?.metrics().catch(() => [])) ?? [] })
+  }
+}
+
+/** A supervisor that is gone needs to hear nothing. */
+function tell(message: ToSupervisor): void {
+  if (process.connected) process.send?.(message, () => {})
+}

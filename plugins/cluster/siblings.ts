@@ -1,0 +1,18 @@
+/**
+ * The other workers of one proxy (`tunnel server --workers`), as far as their supervisor tells of them. They find each
+ * other without the settings, on ports of the loopback interface.
+ */
+export interface Siblings {
+  /** Which of them this one is, from 1 on. */
+  readonly number: number
+  /** Tells this worker from all other replicas; the one that replaces it has the same. */
+  readonly id: string
+  /** By which they know each other; another one with each start of the proxy. */
+  readonly secret: string
+  /** `http://host:port` where the others listen for links between replicas. */
+  urls(): readonly string[]
+  /** Calls `listener` when they are others. */
+  onUrls(listener: () => void): void
+  /** Tells the others where this one listens. */
+  listensAt(url: string): void
+}

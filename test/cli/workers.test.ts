@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict'
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import test, { type TestContext } from 'node:test'
+import { Agent } from '../../agent/index.ts'
+import { TunnelService } from '../../client/index.ts'
+import { resolveSettings } from '../../client/settings.ts'
+import { descendants, ended } from '../support/proc.ts'
+import type { Program } from '../support/process.ts'
+import { drop, listenTcp, until } from '../support/proxy.ts'
+import { startRedis } from '../support/redis.ts'
+import { requireSystem } from '../support/system.ts'
+import { tempFolder } from '../support/tree.ts'
+import { isolated, startTunnel, tunnel } from './tunnel.ts'
+
+const backoff = { baseMs: 20, maxMs: 200, maxAttempts: 200 }
+
+/** How often the line is in what it printed. */
+function count(program: Program, line: RegExp): number {
+  return program.stdout.split('\n').filter((text) => line.test(text)).length
+}
+
+async function startWorkers(t: TestContext, workers: number) {
+  const { url: redisUrl } = await startRedis(t)
+  const state = join(await tempFolder(t), 'state')
+  const env = isolated(state, {
+    TUNNEL_STATE_STORE: 'redis',
+    TUNNEL_STATE_REDIS_URL: redisUrl,
+  })
+  const proxy = startTunnel(t, ['server', '--port', '0', '--workers', String(workers)], { env })
+  const [, url = ''] = await proxy.line(/listening.*(http:\/\/127\.0\.0\.1:\d+)/i)
+  // Each of two has told of its link to the other.
+  await until(() => count(proxy, /another replica is there/) === workers * (workers - 1))
+  const signed = await tunnel(['token', '--sub', 'alice', '--role', 'admin'], { env })
+  return { proxy, url, state, token: signed.stdout.trim() }
+}
+
+test('several workers are one proxy', { skip: requireSystem('redis-server') }, async (t) => {
+  const { proxy, url, state, token } = await startWorkers(t, 2)
+  const ask = (path: string, init: RequestInit = {}) =>
+    fetch(`${url}/api/tunnel/${path}`, {
+      ...init,
+      headers: { authorization: `Bearer ${token}`, connection: 'close', ...init.headers },
+    })
+
+  await t.test('a stream goes on, byte exact, when each of them is killed in turn', async (t) => {
+    const ssh = await listenTcp(t, (socket) => socket.on('error', () => {}).pipe(socket))
+    const settings = resolveSettings({}, 'default', { backoff })
+    const agent = new Agent({ urls: [url], machine: 'home', token, ssh, settings })
+    t.after(() => agent.close())
+    await agent.start()
+    const client = new TunnelService({ url, token, settings: { backoff } })
+    t.after(() => client.disconnect(0))
+    await client.connect()
+    const stream = await client.open({ machine: 'home', kind: 'ssh' })
+    t.after(() => drop(stream))
+    let heard = ''
+    stream.on('data', (bytes: Buffer) => {
+      heard += String(bytes)
+    })
+    let said = ''
+    const say = async (text: string): Promise<void> => {
+      said += text
+      stream.write(text)
+      await until(() => heard.length >= said.length)
+      assert.equal(heard, said)
+    }
+    await say('before ')
+    const first = descendants(proxy.pid).filter((pid) => pid !== proxy.pid)
+    assert.equal(first.length, 2)
+    for (const [index, pid] of first.entries()) {
+      process.kill(pid, 'SIGKILL')
+      await ended([pid])
+      await say(`after ${pid} `)
+      await until(() => count(proxy, /Server listening/) === 3 + index)
+    }
+    assert.equal(count(proxy, /"level":"ERROR".*"how":"SIGKILL".*a worker has ended/), 2)
+  })
+
+  await t.test('metrics are the sum of all', async () => {
+    await until(async () => {
+      const text = await (await ask('metrics')).text()
+      // Each counts its end of the link between the two.
+      return (
+        /^tunnel_active_connections\{role="relay"\} 2$/m.test(text) &&
+        /^tunnel_cluster_replicas 2$/m.test(text)
+      )
+    })
+    const text = await (await ask('metrics')).text()
+    assert.equal(text.match(/^# TYPE process_resident_memory_bytes /gm)?.length, 1)
+  })
+
+  await t.test('a patch, which would reach one of them, is refused', async () => {
+    const patch = { 'content-type': 'application/merge-patch+json', 'if-match': '*' }
+    const answer = await ask('config', { method: 'PATCH', headers: patch, body: '{"log":{"level":"warn"}}' })
+    assert.equal(answer.status, 400)
+    assert.match(await answer.text(), /several workers/)
+  })
+
+  await t.test('each keeps a trail of its own, and all end when the proxy is asked to', async () => {
+    proxy.kill('SIGTERM')
+    assert.deepEqual(await proxy.exit, { code: 0, signal: null }, proxy.stderr)
+    assert.deepEqual((await readdir(state)).filter((name) => name.startsWith('worker')).sort(), [
+      'worker-1',
+      'worker-2',
+    ])
+  })
+})
+
+test('what workers cannot share, and a start that fails, are told once', async (t) => {
+  const env = isolated(join(await tempFolder(t), 'state'))
+  const embedded = await tunnel(['server', '--port', '0', '--workers', '2'], { env })
+  assert.equal(embedded.code, 2)
+  assert.match(embedded.stderr, /^tunnel server: --workers 2 needs state.store = redis: .*\n$/)
+  const wrong = await tunnel(['server', '--workers', 'two'], { env })
+  assert.equal(wrong.code, 2)
+  assert.match(wrong.stderr, /--workers is a whole number from 1 to 128, not "two"/)
+  const away = await tunnel(['server', '--port', '0', '--workers', '2', '--set', 'state.store=redis'], {
+    env: { ...env, TUNNEL_STATE_REDIS_URL: 'redis://127.0.0.1:1' },
+  })
+  assert.notEqual(away.code, 0)
+  assert.equal(away.stderr.trim().split('\n').length, 1, away.stderr)
+})
