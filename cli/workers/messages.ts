@@ -1,11 +1,17 @@
 import type { WorkerMetrics } from '../../plugins/metrics/index.ts'
 
+export interface Sibling {
+  id: string
+  /** `http://host:port` */
+  url: string
+}
+
 /** From the supervisor to a worker. */
 export type ToWorker =
   /** The answer to `here`. */
   | { is: 'you'; number: number; id: string; secret: string }
   /** Where the workers listen for links between replicas; again after each change. */
-  | { is: 'urls'; urls: string[] }
+  | { is: 'places'; places: Sibling[] }
   | { is: 'stop'; signal: string }
   | { is: 'hurry' }
   | { is: 'reload' }

@@ -97,7 +97,7 @@ export class Supervisor {
         this.#rounds.left(worker.id)
         const status = code ?? EXIT.failure
         resolve({ status })
-        this.#tellUrls()
+        this.#tellPlaces()
         if (this.#isUp && !this.#isStopping)
           return this.#replace(number, signal ?? `status ${code}`, performance.now() - startedAtMs)
         this.#status = Math.max(this.#status, status)
@@ -122,11 +122,11 @@ export class Supervisor {
     const { worker } = place
     switch (message.is) {
       case 'here':
-        send(worker, { is: 'you', number, id: `${this.#id}-${number}`, secret: this.#secret })
+        send(worker, { is: 'you', number, id: this.#idOf(number), secret: this.#secret })
         return
       case 'listens':
         place.url = message.url
-        this.#tellUrls()
+        this.#tellPlaces()
         return
       case 'metrics':
         this.#rounds.told(message.id, worker.id, message.metrics)
@@ -142,9 +142,15 @@ export class Supervisor {
     }
   }
 
-  #tellUrls(): void {
-    const urls = [...this.#places.values()].flatMap(({ url }) => url ?? [])
-    this.tell({ is: 'urls', urls })
+  #tellPlaces(): void {
+    const places = [...this.#places].flatMap(([number, { url }]) =>
+      url === undefined ? [] : { id: this.#idOf(number), url },
+    )
+    this.tell({ is: 'places', places })
+  }
+
+  #idOf(number: number): string {
+    return `${this.#id}-${number}`
   }
 }
 

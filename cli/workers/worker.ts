@@ -1,7 +1,7 @@
 import cluster from 'node:cluster'
 import type { Siblings } from '../../plugins/cluster/siblings.ts'
 import type { WorkerMetrics } from '../../plugins/metrics/index.ts'
-import type { ToSupervisor, ToWorker } from './messages.ts'
+import type { Sibling, ToSupervisor, ToWorker } from './messages.ts'
 
 /** How long the metrics of the others are waited for, in ms. */
 const METRICS_MS = 2_000
@@ -28,9 +28,8 @@ export class WorkerSide implements Siblings {
   readonly secret: string
   /** Why it is to end: a signal that the supervisor or this process had, or the supervisor is gone. */
   readonly stopped: Promise<string>
-  #urls: readonly string[] = []
-  #urlsChanged: () => void = () => {}
-  #url = ''
+  #places: readonly Sibling[] = []
+  #placesChanged: () => void = () => {}
   #orders: Orders | undefined
   #asked = 0
   readonly #waiting = new Map<number, (metrics: WorkerMetrics[]) => void>()
@@ -70,16 +69,15 @@ export class WorkerSide implements Siblings {
     this.#orders = orders
   }
 
-  urls(): readonly string[] {
-    return this.#urls.filter((url) => url !== this.#url)
+  places(): readonly Sibling[] {
+    return this.#places
   }
 
-  onUrls(listener: () => void): void {
-    this.#urlsChanged = listener
+  onPlaces(listener: () => void): void {
+    this.#placesChanged = listener
   }
 
   listensAt(url: string): void {
-    this.#url = url
     tell({ is: 'listens', url })
   }
 
@@ -101,9 +99,9 @@ export class WorkerSide implements Siblings {
 
   #heard(message: Exclude<ToWorker, { is: 'stop' }>): void {
     switch (message.is) {
-      case 'urls':
-        this.#urls = message.urls
-        this.#urlsChanged()
+      case 'places':
+        this.#places = message.places.filter(({ id }) => id !== this.id)
+        this.#placesChanged()
         return
       case 'all-metrics':
         this.#waiting.get(message.id)?.(message.metrics)

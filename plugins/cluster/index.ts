@@ -100,7 +100,7 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
     mesh,
     selfId: id,
     find: async () => {
-      const near = siblings?.urls().map((url) => ({ url })) ?? []
+      const near = siblings?.places() ?? []
       const found = options.enabled ? await places.find() : []
       return [...found, ...near.filter((one) => !found.some(({ url }) => url === one.url))]
     },
@@ -139,7 +139,7 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
   app.addHook('onListen', async () => {
     if (url !== '') void places.announce(id, url)
     siblings?.listensAt(url !== '' ? url : `http://${LOOPBACK}:${cluster.port}`)
-    siblings?.onUrls(() => void neighbours.look())
+    siblings?.onPlaces(() => void neighbours.look())
     void neighbours.follow()
   })
   app.lifecycle.onDrain('stop accepting', () => mesh.drain())

@@ -1,3 +1,5 @@
+import type { Place } from './neighbours.ts'
+
 /**
  * The other workers of one proxy (`tunnel server --workers`), as far as their supervisor tells of them. They find each
  * other without the settings, on ports of the loopback interface.
@@ -9,10 +11,10 @@ export interface Siblings {
   readonly id: string
   /** By which they know each other; another one with each start of the proxy. */
   readonly secret: string
-  /** `http://host:port` where the others listen for links between replicas. */
-  urls(): readonly string[]
+  /** Where the others listen for links between replicas. */
+  places(): readonly Place[]
   /** Calls `listener` when they are others. */
-  onUrls(listener: () => void): void
+  onPlaces(listener: () => void): void
   /** Tells the others where this one listens. */
   listensAt(url: string): void
 }

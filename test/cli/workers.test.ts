@@ -30,7 +30,7 @@ async function startWorkers(t: TestContext, workers: number) {
   const proxy = startTunnel(t, ['server', '--port', '0', '--workers', String(workers)], { env })
   const [, url = ''] = await proxy.line(/listening.*(http:\/\/127\.0\.0\.1:\d+)/i)
   // Each of two has told of its link to the other.
-  await until(() => count(proxy, /another replica is there/) === workers * (workers - 1))
+  await until(() => count(proxy, /another replica is there/) >= workers * (workers - 1))
   const signed = await tunnel(['token', '--sub', 'alice', '--role', 'admin'], { env })
   return { proxy, url, state, token: signed.stdout.trim() }
 }
