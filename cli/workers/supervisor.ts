@@ -21,6 +21,8 @@ export interface SupervisorOptions {
 
 interface Place {
   worker: Worker
+  /** It has said that it listens to this process. */
+  isHere: boolean
   /** Where it listens for links between replicas. */
   url?: string
 }
@@ -39,7 +41,7 @@ export class Supervisor {
   readonly #rounds = new MetricsRound()
   /** From then on one that dies is replaced; before it, the start has failed. */
   #isUp = false
-  #isStopping = false
+  #stopSignal: string | undefined
   #status: number = EXIT.ok
   #ended: () => void = () => {}
 
@@ -68,7 +70,7 @@ export class Supervisor {
 
   /** Resolves when all have ended, with the highest of their statuses. */
   async stop(signal: string): Promise<number> {
-    this.#isStopping = true
+    this.#stopSignal = signal
     for (const timer of this.#timers) clearTimeout(timer)
     const ended = new Promise<void>((resolve) => {
       this.#ended = resolve
@@ -80,13 +82,13 @@ export class Supervisor {
   }
 
   tell(message: ToWorker): void {
-    for (const { worker } of this.#places.values()) send(worker, message)
+    for (const { worker, isHere } of this.#places.values()) if (isHere) send(worker, message)
   }
 
   /** Resolves when it listens, or has ended before. */
   #fork(number: number): Promise<{ port: number } | { status: number }> {
     const worker = cluster.fork()
-    const place: Place = { worker }
+    const place: Place = { worker, isHere: false }
     this.#places.set(number, place)
     const startedAtMs = performance.now()
     return new Promise((resolve) => {
@@ -98,7 +100,7 @@ export class Supervisor {
         const status = code ?? EXIT.failure
         resolve({ status })
         this.#tellPlaces()
-        if (this.#isUp && !this.#isStopping)
+        if (this.#isUp && this.#stopSignal === undefined)
           return this.#replace(number, signal ?? `status ${code}`, performance.now() - startedAtMs)
         this.#status = Math.max(this.#status, status)
         if (this.#places.size === 0) this.#ended()
@@ -122,7 +124,10 @@ export class Supervisor {
     const { worker } = place
     switch (message.is) {
       case 'here':
+        place.isHere = true
         send(worker, { is: 'you', number, id: this.#idOf(number), secret: this.#secret })
+        if (this.#stopSignal !== undefined) send(worker, { is: 'stop', signal: this.#stopSignal })
+        else this.#tellPlaces()
         return
       case 'listens':
         place.url = message.url

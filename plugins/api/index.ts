@@ -1,3 +1,4 @@
+import SerializerSelector from '@fastify/fast-json-stringify-compiler'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -7,6 +8,10 @@ import { allowOrigins } from './cross-origin.ts'
 import { agentMayNotChange } from './errors.ts'
 import { policyRoutes } from './policy.ts'
 import * as schemas from './schemas.ts'
+import { oncePerSchema } from './serializers.ts'
+
+/** Fastify's `schemaController.compilersFactory.buildSerializer`, of all proxies in this process. */
+export const buildSerializer = oncePerSchema(SerializerSelector())
 
 export interface ApiOptions {
   /** Origins whose pages may ask for what a link from a browser needs, beside the proxy's own. */
