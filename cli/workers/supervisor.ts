@@ -28,7 +28,7 @@ interface Place {
 }
 
 /**
- * Several processes of one proxy behind one port. Node hands each connection to the next of them; what they have to know of
+ * Several processes of one proxy behind one port: whichever is free first takes a connection. What they have to know of
  * each other they say over links between replicas, and by this process. One that dies is replaced.
  */
 export class Supervisor {
@@ -48,6 +48,8 @@ export class Supervisor {
   constructor(options: SupervisorOptions) {
     this.#options = options
     this.#id = options.id === '' ? `${hostname()}-${process.pid}` : options.id
+    // Workers accept by themselves: a connection that Node hands to a worker which has just died hangs, accepted by nobody.
+    cluster.schedulingPolicy = cluster.SCHED_NONE
     // As this command was called; a worker sees that it is one.
     cluster.setupPrimary({ exec: process.argv[1] as string, args: process.argv.slice(2) })
   }

@@ -53,6 +53,10 @@ test('several workers are one proxy', { skip: requireSystem('redis-server') }, a
     t.after(() => client.disconnect(0))
     await client.connect()
     const stream = await client.open({ machine: 'home', kind: 'ssh' })
+    let failure: Error | undefined
+    stream.on('error', (error) => {
+      failure = error
+    })
     t.after(() => drop(stream))
     let heard = ''
     stream.on('data', (bytes: Buffer) => {
@@ -62,7 +66,8 @@ test('several workers are one proxy', { skip: requireSystem('redis-server') }, a
     const say = async (text: string): Promise<void> => {
       said += text
       stream.write(text)
-      await until(() => heard.length >= said.length)
+      await until(() => failure !== undefined || heard.length >= said.length)
+      assert.ifError(failure)
       assert.equal(heard, said)
     }
     await say('before ')
