@@ -10,7 +10,7 @@ const MAX_BODY_BYTES = 262_144
 
 /** The settings that hold, and changes of them while the proxy runs. */
 export async function configRoutes(app: FastifyInstance): Promise<void> {
-  const { settings } = app
+  const { settings, cluster } = app
   // Whoever may not asks at the price of any request.
   const onlyAdmins = [app.requireUser, app.limitByUser, app.requireRole('admin')]
   const routes = app.withTypeProvider<TypeBoxTypeProvider>()
@@ -37,7 +37,7 @@ export async function configRoutes(app: FastifyInstance): Promise<void> {
       bodyLimit: MAX_BODY_BYTES,
     },
     async ({ user, body, headers, id: correlationId, log }, reply) => {
-      if (app.cluster?.isWorker) throw patchOfOne()
+      if (cluster?.isWorker) throw patchOfOne()
       const { 'if-match': wanted } = headers
       if (wanted === undefined) throw versionMissing()
       // Nothing is awaited from here on: of two changes of one version the second is refused.

@@ -151,7 +151,10 @@ export class MachineRecords {
       else if (!(await this.#state.create(NAMESPACE, key, { ...record }))) throw metElsewhere(name)
       this.#pending.delete(record)
     } catch (error) {
+      this.#pending.delete(record)
       if (this.get(owner, name) === record) this.#set(owner, name, before)
+      // What the other replica has told of it meanwhile was older than this one.
+      if (before === undefined) await this.find(owner, name).catch(() => {})
       throw error
     }
   }

@@ -3,7 +3,7 @@ import { Redis, type RedisOptions } from 'ioredis'
 import { redisAway, redisRefuses, redisUnreachable } from './errors.ts'
 import { SCRIPTS, type ScriptName } from './redis-scripts.ts'
 
-/** No call waits longer; a connection on which nothing has come for as long is given up, with all that waits on it. */
+/** No call waits longer; a connection on which nothing has come for twice as long is given up. */
 const TIMEOUT_MS = 1_000
 const MAX_RETRY_MS = 2_000
 const DEFAULT_PORT = 6_379
@@ -49,8 +49,7 @@ export class RedisConnection {
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
       connectTimeout: TIMEOUT_MS,
-      commandTimeout: TIMEOUT_MS,
-      socketTimeout: TIMEOUT_MS,
+      socketTimeout: 2 * TIMEOUT_MS,
       retryStrategy: retryMs,
       // Whoever subscribes has to know from when on it hears, so it does that itself.
       autoResubscribe: false,
@@ -118,7 +117,7 @@ export class RedisConnection {
     if (this.#pending >= MAX_PENDING) throw redisAway(new Error('too many calls wait for Redis'))
     this.#pending++
     try {
-      const answer = await call()
+      const answer = await inTime(call())
       this.#lastFailed = false
       return answer
     } catch (error) {
@@ -137,6 +136,15 @@ export class RedisConnection {
     this.#toldAtMs = nowMs
     this.#failed(error)
   }
+}
+
+/** As `answer` does, or late: not before what has come meanwhile was read, however late the event loop is itself. */
+function inTime<T>(answer: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const late = (): void => reject(new Error('Command timed out'))
+    const timer = setTimeout(() => setImmediate(late), TIMEOUT_MS).unref()
+    answer.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
 }
 
 function endpointOf({ url, sentinels }: RedisPlace): Omit<RedisOptions, 'replyMapping'> {

@@ -67,7 +67,7 @@ const TABLE: readonly Row[] = [
       ...(['STATE_UNAVAILABLE', 'SSH_HANDSHAKE_FAILED', 'SSH_AUTH_FAILED', 'HOST_KEY_CHANGED'] as const),
       ...(['CHANNEL_OPEN_FAILED', 'FRAME_INVALID', 'FRAME_TOO_LARGE', 'VERSION_UNSUPPORTED'] as const),
       ...(['QUEUE_FULL', 'STILL_QUEUED', 'QUEUE_LOCKED', 'CONFIG_INVALID', 'FILE_FAILED'] as const),
-      ...(['REQUEST_INVALID', 'ROUTE_UNKNOWN', 'TIMEOUT', 'CONFIG_CHANGED'] as const),
+      ...(['REQUEST_INVALID', 'ROUTE_UNKNOWN', 'TIMEOUT', 'CONFIG_CHANGED', 'ALREADY_HOME'] as const),
     ],
     ...{ once: 'own', kept: 'own', idempotent: 'own' },
   },

@@ -5,10 +5,22 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { EVENTS, SPANS } from '../../../plugins/tracing/spans.ts'
 import { Collector, type ReceivedSpan } from '../../support/otlp.ts'
-import { startProxy, until } from '../../support/proxy.ts'
+import { startProxy, type TestProxy, until } from '../../support/proxy.ts'
 import { startRedis } from '../../support/redis.ts'
 import { requireSystem } from '../../support/system.ts'
 import { startScene } from './scene.ts'
+
+/** Cuts the link of the client, and waits until a stream is there again. */
+async function cutAndResume(proxy: TestProxy): Promise<void> {
+  const resumes = async () => {
+    const [, count = '0'] =
+      /^tunnel_stream_resumes_total\{outcome="ok"\} (\d+)$/m.exec(await proxy.app.tunnelMetrics.read()) ?? []
+    return Number(count)
+  }
+  const before = await resumes()
+  proxy.cut('client')
+  await until(async () => (await resumes()) > before)
+}
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 const CALLER = 'b7ad6b7169203331'
@@ -98,9 +110,7 @@ test('of traces that nobody keeps, those with an error and those of a stream tha
 
   for (const request of [{ kind: 'tcp', target: `127.0.0.1:${port}` }, { kind: 'ssh' }] as const) {
     const stream = await client.open({ machine: 'home', ...request })
-    proxy.cut('client')
-    await until(() => proxy.app.forward.list('alice').some(({ state }) => state === 'suspended'))
-    await until(() => proxy.app.forward.list('alice').some(({ state }) => state === 'open'))
+    await cutAndResume(proxy)
     stream.destroy()
     await until(() => proxy.app.forward.list('alice').length === 0)
     await flush()
@@ -202,9 +212,7 @@ test('spans, their attributes and the fields of the log are those that docs/OPER
   await (await proxy.api('alice', 'machines')).text()
   await client.exec('home', ['true'])
   const stream = await client.open({ machine: 'home', kind: 'tcp', target: `127.0.0.1:${port}` })
-  proxy.cut('client')
-  await until(() => proxy.app.forward.list('alice').some(({ state }) => state === 'suspended'))
-  await until(() => proxy.app.forward.list('alice').some(({ state }) => state === 'open'))
+  await cutAndResume(proxy)
   stream.destroy()
   await client.disconnect()
   await proxy.close()
