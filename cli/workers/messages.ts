@@ -17,7 +17,8 @@ export type ToWorker =
   | { is: 'reload' }
   | { is: 'debug' }
   | { is: 'tell-metrics'; id: number }
-  | { is: 'all-metrics'; id: number; metrics: WorkerMetrics[] }
+  /** Without them one of the workers did not tell its own in time. */
+  | { is: 'all-metrics'; id: number; metrics: WorkerMetrics[] | undefined }
 
 /** From a worker to the supervisor. */
 export type ToSupervisor =

@@ -2,7 +2,7 @@ import type { WorkerMetrics } from '../../plugins/metrics/index.ts'
 
 /** How long workers have to answer, in ms: less than the one that asked waits. */
 const ROUND_MS = 1_000
-/** At once; the worker that asks beyond it is told of no others. */
+/** At once. */
 const MAX_ROUNDS = 256
 
 interface Round {
@@ -16,19 +16,25 @@ export class MetricsRound {
   readonly #rounds = new Map<number, Round>()
   #last = 0
 
-  /** @returns the number that answers have to name */
-  begin(workers: readonly number[], answer: (metrics: WorkerMetrics[]) => void): number {
+  /**
+   * @param answer is given the metrics of all that are still there, or undefined where one did not answer in time
+   * @returns the number that answers have to name
+   */
+  begin(workers: readonly number[], answer: (metrics: WorkerMetrics[] | undefined) => void): number {
     const number = ++this.#last
+    if (this.#rounds.size >= MAX_ROUNDS) {
+      answer(undefined)
+      return number
+    }
     const metrics: WorkerMetrics[] = []
-    const done = (): void => {
+    const end = (told: WorkerMetrics[] | undefined): void => {
       clearTimeout(timer)
       this.#rounds.delete(number)
-      answer(metrics)
+      answer(told)
     }
-    const timer = setTimeout(done, ROUND_MS).unref()
-    const isAsked = workers.length > 0 && this.#rounds.size < MAX_ROUNDS
-    if (isAsked) this.#rounds.set(number, { missing: new Set(workers), metrics, done })
-    else done()
+    const timer = setTimeout(() => end(undefined), ROUND_MS).unref()
+    this.#rounds.set(number, { missing: new Set(workers), metrics, done: () => end(metrics) })
+    if (workers.length === 0) end(metrics)
     return number
   }
 

@@ -60,7 +60,7 @@ export class Supervisor {
    */
   async start(): Promise<{ port: number } | { status: number }> {
     const first = await this.#fork(1)
-    if ('status' in first) return first
+    if ('status' in first || this.#stopSignal !== undefined) return first
     const others = Array.from({ length: this.#options.count - 1 }, (_, index) => this.#fork(index + 2))
     const failed = (await Promise.all(others)).find((one) => 'status' in one)
     if (failed !== undefined) return failed
@@ -96,16 +96,21 @@ export class Supervisor {
     return new Promise((resolve) => {
       worker.once('listening', ({ port }) => resolve({ port }))
       worker.on('message', (message: ToSupervisor) => this.#heard(number, place, message))
-      worker.once('exit', (code, signal) => {
+      const over = (status: number, how: string): void => {
+        if (this.#places.get(number) !== place) return
         this.#places.delete(number)
         this.#rounds.left(worker.id)
-        const status = code ?? EXIT.failure
         resolve({ status })
         this.#tellPlaces()
         if (this.#isUp && this.#stopSignal === undefined)
-          return this.#replace(number, signal ?? `status ${code}`, performance.now() - startedAtMs)
+          return this.#replace(number, how, performance.now() - startedAtMs)
         this.#status = Math.max(this.#status, status)
         if (this.#places.size === 0) this.#ended()
+      }
+      worker.once('exit', (code, signal) => over(code ?? EXIT.failure, signal ?? `status ${code}`))
+      worker.on('error', (error) => {
+        // Of a process that there is, its exit tells.
+        if (worker.process.pid === undefined) over(EXIT.failure, error.message)
       })
     })
   }
@@ -117,7 +122,12 @@ export class Supervisor {
     this.#options.lost(number, how, delayMs)
     const timer = setTimeout(() => {
       this.#timers.delete(timer)
-      void this.#fork(number)
+      try {
+        void this.#fork(number)
+      } catch (error) {
+        // No descriptor is left, or no process may be made.
+        this.#replace(number, (error as Error).message, 0)
+      }
     }, delayMs)
     this.#timers.add(timer)
   }
@@ -139,7 +149,9 @@ export class Supervisor {
         this.#rounds.told(message.id, worker.id, message.metrics)
         return
       case 'ask-metrics': {
-        const others = [...this.#places.values()].map((one) => one.worker).filter((one) => one !== worker)
+        const others = [...this.#places.values()]
+          .filter((one) => one.isHere && one !== place)
+          .map((one) => one.worker)
         const round = this.#rounds.begin(
           others.map(({ id }) => id),
           (metrics) => send(worker, { is: 'all-metrics', id: message.id, metrics }),

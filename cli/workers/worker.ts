@@ -1,6 +1,7 @@
 import cluster from 'node:cluster'
 import type { Siblings } from '../../plugins/cluster/siblings.ts'
 import type { WorkerMetrics } from '../../plugins/metrics/index.ts'
+import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { Sibling, ToSupervisor, ToWorker } from './messages.ts'
 
 /** How long the metrics of the others are waited for, in ms. */
@@ -32,7 +33,7 @@ export class WorkerSide implements Siblings {
   #placesChanged: () => void = () => {}
   #orders: Orders | undefined
   #asked = 0
-  readonly #waiting = new Map<number, (metrics: WorkerMetrics[]) => void>()
+  readonly #waiting = new Map<number, (metrics: WorkerMetrics[] | undefined) => void>()
 
   /** Says who this worker is, once its supervisor has told it. */
   static async join(): Promise<WorkerSide> {
@@ -81,17 +82,22 @@ export class WorkerSide implements Siblings {
     tell({ is: 'listens', url })
   }
 
-  /** Metrics of the other workers; of those that answer in time. */
+  /**
+   * Metrics of the other workers, of all or of none: a sum without one of them is lower than the last one, which a reader
+   * takes for a restart.
+   * @throws {TunnelError} TIMEOUT
+   */
   othersMetrics(): Promise<WorkerMetrics[]> {
-    if (this.#waiting.size >= MAX_ASKED || !process.connected) return Promise.resolve([])
+    if (this.#waiting.size >= MAX_ASKED || !process.connected) return Promise.reject(metricsLate())
     const id = ++this.#asked
-    return new Promise((resolve) => {
-      const done = (metrics: WorkerMetrics[]): void => {
+    return new Promise((resolve, reject) => {
+      const done = (metrics: WorkerMetrics[] | undefined): void => {
         clearTimeout(timer)
         this.#waiting.delete(id)
-        resolve(metrics)
+        if (metrics === undefined) reject(metricsLate())
+        else resolve(metrics)
       }
-      const timer = setTimeout(done, METRICS_MS, []).unref()
+      const timer = setTimeout(() => done(undefined), METRICS_MS).unref()
       this.#waiting.set(id, done)
       tell({ is: 'ask-metrics', id })
     })
@@ -116,12 +122,21 @@ export class WorkerSide implements Siblings {
     }
   }
 
+  /** One that starts has counted nothing. Those that cannot be read are not told, and the reader hears that they are missing. */
   async #tellMetrics(id: number): Promise<void> {
-    tell({ is: 'metrics', id, metrics: (await this.#orders?.metrics().catch(() => [])) ?? [] })
+    try {
+      tell({ is: 'metrics', id, metrics: (await this.#orders?.metrics()) ?? [] })
+    } catch {
+      // As said above.
+    }
   }
 }
 
 /** A supervisor that is gone needs to hear nothing. */
 function tell(message: ToSupervisor): void {
   if (process.connected) process.send?.(message, () => {})
+}
+
+function metricsLate(): TunnelError {
+  return new TunnelError('TIMEOUT', 'another worker did not tell its metrics in time', { hop: 'proxy' })
 }

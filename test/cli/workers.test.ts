@@ -95,6 +95,15 @@ test('several workers are one proxy', { skip: requireSystem('redis-server') }, a
     assert.equal(text.match(/^# TYPE process_resident_memory_bytes /gm)?.length, 1)
   })
 
+  await t.test('without one of them there is no sum', async (t) => {
+    const [silent] = descendants(proxy.pid).filter((pid) => pid !== proxy.pid) as [number]
+    process.kill(silent, 'SIGSTOP')
+    t.after(() => process.kill(silent, 'SIGCONT'))
+    const answer = await ask('metrics')
+    assert.equal(answer.status, 504)
+    assert.match(await answer.text(), /another worker did not tell its metrics/)
+  })
+
   await t.test('a patch, which would reach one of them, is refused', async () => {
     const patch = { 'content-type': 'application/merge-patch+json', 'if-match': '*' }
     const answer = await ask('config', { method: 'PATCH', headers: patch, body: '{"log":{"level":"warn"}}' })
