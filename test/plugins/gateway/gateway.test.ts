@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
 import { listenTcp, until } from '../../support/proxy.ts'
 import { requireSystem } from '../../support/sshd.ts'
+import { runHostile } from './hostile.ts'
 import { headOf, RawCaller, serve, startScene } from './scene.ts'
 
 const skip = requireSystem('sshd')
@@ -358,6 +359,13 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
     const requests = ['/1', '/2', '/3'].map((path) => headOf(scene, 'GET', port, path))
     const text = await raw(t).send(requests.join('')).until(/\/3$/)
     assert.deepEqual(text.match(/\/\d$|\/\d(?=HTTP)/g), ['/1', '/2', '/3'])
+  })
+
+  await t.test('a service that does what it can costs its own requests alone', async (t) => {
+    const { cases, outcomes, wrong } = await runHostile(t, scene, { cases: 60, seed: 11 })
+    assert.deepEqual([cases, wrong], [60, []])
+    assert.ok(outcomes.size > 15)
+    await idle()
   })
 
   await t.test("a command's output comes as it is said, and how it ended", async (t) => {

@@ -27,7 +27,7 @@ const DEEDS: Record<string, (socket: Socket, random: Random) => void> = {
   'half a length': (socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf'),
   'more than it said': (socket) => socket.write(`${GOOD}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil`),
   'more, later': (socket) =>
-    socket.write(GOOD, () => setImmediate(() => socket.write('HTTP/1.1 200 OK\r\n\r\nevil'))),
+    socket.write(GOOD, () => setImmediate(() => socket.write('HTTP/1.1 200 OK\r\n\r\nearly'))),
   'two framings': (socket) =>
     socket.end(
       'HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n0\r\n\r\n',
@@ -64,6 +64,12 @@ export interface HostileReport {
   cases: number
   /** Answers by deed: what the caller got, as a word. */
   outcomes: Map<string, Map<string, number>>
+  /**
+   * Callers who got what the service had said before they asked. Bytes that come while nothing is asked are never an
+   * answer (RFC 9112, section 9.2), but those still under way when the next request leaves cannot be told from its
+   * answer by anybody; they come from the service that was asked, and go to the user who asked.
+   */
+  early: number
   /** What must not be, each with its case. */
   wrong: string[]
 }
@@ -97,7 +103,7 @@ export async function runHostile(
     number,
     number,
   ]
-  const report: HostileReport = { cases: 0, outcomes: new Map(), wrong: [] }
+  const report: HostileReport = { cases: 0, outcomes: new Map(), early: 0, wrong: [] }
   const ask = async (deed: string): Promise<void> => {
     const port = deed === 'honest' ? goodPort : badPort
     const caller = new RawCaller({ after() {} }, scene.proxy.port)
@@ -109,8 +115,11 @@ export async function runHostile(
     const outcome = outcomeOf(text)
     const counts = report.outcomes.get(deed) ?? new Map<string, number>()
     report.outcomes.set(deed, counts.set(outcome, (counts.get(outcome) ?? 0) + 1))
-    const isMixed = !LEAVES.has(deed) && text.includes('evil')
-    const isLost = (deed === 'honest' || deed === 'good') && outcome !== '200 good'
+    const isEarly = deed !== 'honest' && text.includes('early')
+    if (isEarly) report.early++
+    const isMixed =
+      !LEAVES.has(deed) && (text.includes('evil') || (deed === 'honest' && text.includes('early')))
+    const isLost = (deed === 'honest' || deed === 'good') && outcome !== '200 good' && !isEarly
     if (isMixed || isLost) report.wrong.push(`${deed}: ${text.slice(0, 200)}`)
   }
   while (report.cases < cases) {

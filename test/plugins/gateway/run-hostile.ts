@@ -15,7 +15,7 @@ try {
   for (const [deed, counts] of [...report.outcomes].sort())
     console.log(deed.padEnd(36), [...counts].map(([outcome, count]) => `${outcome}: ${count}`).join(', '))
   console.log(
-    `${report.cases} cases, seed ${seed}; ${report.wrong.length} wrong; ${Math.round(process.memoryUsage().rss / 1_048_576)} MiB`,
+    `${report.cases} cases, seed ${seed}; ${report.wrong.length} wrong, ${report.early} early; ${Math.round(process.memoryUsage().rss / 1_048_576)} MiB`,
   )
   for (const wrong of report.wrong.slice(0, 20)) console.log(wrong)
   if (report.wrong.length > 0) process.exitCode = 1
