@@ -8,13 +8,31 @@ import { walk } from './walk.ts'
 export const FRONTS = ['nginx', 'caddy', 'haproxy'] as const
 export type Front = (typeof FRONTS)[number]
 
-/** Under which docs/DEPLOYMENT.md has it. */
-const HEADINGS: Record<Front, string> = { nginx: 'nginx', caddy: 'Caddy', haproxy: 'HAProxy' }
-/** As Debian's units run them. */
-const COMMANDS: Record<Front, string> = {
-  nginx: "nginx -g 'daemon off;'",
-  caddy: 'caddy run --config /etc/caddy/Caddyfile',
-  haproxy: 'haproxy -W -f /etc/haproxy/haproxy.cfg',
+interface Start {
+  /** Under which docs/DEPLOYMENT.md has it. */
+  heading: string
+  /** As Debian's unit runs it, in the foreground. */
+  command: string
+  /** What it says when it listens. */
+  listens: RegExp
+}
+
+const STARTS: Record<Front, Start> = {
+  nginx: {
+    heading: 'nginx',
+    command: "nginx -g 'daemon off; error_log stderr notice;'",
+    listens: /start worker process \d/,
+  },
+  caddy: {
+    heading: 'Caddy',
+    command: 'caddy run --config /etc/caddy/Caddyfile',
+    listens: /serving initial configuration/,
+  },
+  haproxy: {
+    heading: 'HAProxy',
+    command: 'haproxy -W -f /etc/haproxy/haproxy.cfg',
+    listens: /Loading success/,
+  },
 }
 
 /** What docs/DEPLOYMENT.md has under a heading. */
@@ -24,19 +42,12 @@ export function deploymentOf(heading: string): Block[] {
   return blocks
 }
 
-/** Ends well as soon as somebody listens. */
-const LISTENS = 'for i in $(seq 200); do (: < /dev/tcp/127.0.0.1/443) 2>&- && exit; sleep 0.05; done; exit 1'
-
 /** Sets up what docs/DEPLOYMENT.md says of it on the proxy's host, and starts it there. */
 export async function startFront(scene: Scene, front: Front): Promise<Program> {
-  await walk(scene, deploymentOf(HEADINGS[front]), {})
-  const { proxy } = scene.hosts
-  const program = proxy.start('root', COMMANDS[front])
-  const listens = proxy.must('root', LISTENS)
-  const ended = program.exit.then(() => {
-    throw new Error(`${front} ended:\n${program.stdout}${program.stderr}`)
-  })
-  await Promise.race([listens, ended])
+  const { heading, command, listens } = STARTS[front]
+  await walk(scene, deploymentOf(heading), {})
+  const program = scene.hosts.proxy.start('root', command)
+  await program.line(listens)
   return program
 }
 

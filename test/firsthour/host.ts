@@ -22,7 +22,12 @@ stage=$1 package=$2 node=$3 name=$4 hosts=$5
 mount -t tmpfs tmpfs "$stage"
 cd "$stage"
 mkdir -p opt/bin opt/tunnel home/alice root run etc etc.work var var.work
-mount --bind "$package" opt/tunnel
+# By what stands behind a link, which may be somewhere that the host does not see.
+for each in package.json dist node_modules; do
+  real=$(realpath -e "$package/$each")
+  if [ -d "$real" ]; then mkdir opt/tunnel/$each; else touch opt/tunnel/$each; fi
+  mount --bind "$real" opt/tunnel/$each
+done
 touch opt/bin/node
 mount --bind "$node" opt/bin/node
 ln -s ../tunnel/dist/cli/main.cjs opt/bin/tunnel
