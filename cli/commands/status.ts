@@ -1,9 +1,10 @@
 import type { ClientSettings } from '../../client/index.ts'
 import { addressOf } from '../../dial/addresses.ts'
 import { askToken } from '../../dial/token.ts'
-import { askMachines, fetchOpen } from '../api.ts'
+import { ask, askMachines, fetchOpen } from '../api.ts'
+import { type ClusterAnswer, clusterText } from '../cluster-report.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
-import { accessFrom } from '../credentials.ts'
+import { type Access, accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { detourFile } from '../detour-file.ts'
 import { EXIT } from '../failure.ts'
@@ -26,14 +27,25 @@ export const definition: Definition = {
     'Tells how the proxy is, how the link that `tunnel up` keeps is and what goes over it, which of your machines are on',
     'line, and how many streams go there or wait for one to come back. Status 1 when the proxy is not ready.',
   ].join(' '),
-  examples: ['tunnel status', 'tunnel status --url https://tunnel.example.com --json'],
+  examples: [
+    'tunnel status',
+    'tunnel status --url https://tunnel.example.com --json',
+    'tunnel status --cluster',
+  ],
+  options: [
+    {
+      flags: '--cluster',
+      does: 'of several replicas: which there are, their links, and which has which machine; needs the role admin',
+    },
+  ],
 }
 
 export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
-  const options = made.opts<CommonOptions>()
+  const options = made.opts<CommonOptions & { cluster?: boolean }>()
   const access = accessFrom(options)
+  if (options.cluster === true) return await showCluster(access, options.json === true)
   // 503 is an answer here, and its body says which check failed.
   const response = await fetchOpen(access, 'health/ready')
   // Where something else answers, the next question says so.
@@ -62,6 +74,15 @@ export async function run(argv: string[]): Promise<number> {
   if (checks.length > 0) process.stdout.write(`checks: ${checks.join(', ')}\n`)
   process.stdout.write(`${upText(up)}${tlsText(tls)}${sealedText()}\n${machineTable(machines)}`)
   return status
+}
+
+async function showCluster(access: Access, json: boolean): Promise<number> {
+  const answer = await ask<ClusterAnswer>(access, 'cluster')
+  const text = answer.enabled
+    ? clusterText(answer)
+    : `proxy ${access.urls[0]} is the only one: cluster.enabled is false there\n`
+  process.stdout.write(json ? `${JSON.stringify(answer, null, 2)}\n` : text)
+  return answer.enabled ? EXIT.ok : EXIT.failure
 }
 
 /** By what the next link goes, as far as is known. */

@@ -6,6 +6,9 @@ import { configRoutes } from './config.ts'
 import { endedByRequest, sessionUnknown } from './errors.ts'
 import * as schemas from './schemas.ts'
 
+/** That one answer lists, of several replicas. */
+const MAX_MACHINES = 1_000
+
 async function adminPlugin(app: FastifyInstance): Promise<void> {
   app.addHook('onRequest', app.limitByIp)
   await app.register(configRoutes)
@@ -69,9 +72,19 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
       circuits: app.breaker.states().filter(isTheirs),
       errors: app.forward.recentErrors(whose),
       users,
+      ...(app.cluster !== undefined && { replica: app.cluster.id }),
       ...(whose === undefined && app.cluster !== undefined && { replicas: app.cluster.list() }),
     }
   })
+
+  routes.get(
+    '/api/tunnel/cluster',
+    { schema: schemas.getCluster, onRequest: app.requireRole('admin') },
+    async () =>
+      app.cluster === undefined
+        ? { enabled: false }
+        : { enabled: true, ...app.cluster.overview(MAX_MACHINES) },
+  )
 }
 
 export default fp(adminPlugin, {

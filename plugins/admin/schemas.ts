@@ -93,6 +93,45 @@ const Wait = Type.Object({
   requests: Type.Integer(),
 })
 
+const Replica = Type.Object({
+  id: Type.String(),
+  software: Type.String(),
+  rttMs: Type.Optional(Type.Number()),
+  load: Type.Integer({ description: 'streams that it carries' }),
+  streams: Type.Integer({ description: 'those between it and the replica that was asked' }),
+  draining: Type.Boolean(),
+  peers: Type.Optional(Type.Array(Type.String(), { description: 'replicas to which it has a link' })),
+})
+
+const Homes = Type.Object({
+  owner: Type.String(),
+  name: Type.String(),
+  epoch: Type.Integer({ description: "of the agent's program; 0 where it does not say" }),
+  homes: Type.Array(Type.String(), { description: 'replicas at which it has a link' }),
+  route: Type.String({ description: 'the replica by which streams from the one that was asked go' }),
+})
+
+export const getCluster = {
+  summary: 'Which replicas there are, and which of them has which machine, as the one that was asked knows',
+  response: {
+    200: Type.Object({
+      enabled: Type.Boolean({
+        description: 'this proxy is one of several; false: there is no more in the answer',
+      }),
+      id: optional(Type.String({ description: 'the replica that was asked' })),
+      isWorker: Type.Optional(
+        Type.Boolean({ description: 'it is one of several processes behind one port' }),
+      ),
+      stateAvailable: Type.Optional(Type.Boolean({ description: 'Redis answers it' })),
+      replicas: Type.Optional(Type.Array(Replica, { description: 'the one that was asked is the first' })),
+      machines: Type.Optional(Type.Array(Homes)),
+      machineCount: Type.Optional(
+        Type.Integer({ description: 'machines on line, with those that are not in the list' }),
+      ),
+    }),
+  },
+}
+
 export const diagnostics = {
   summary: "What the caller has at this proxy; an admin's question is answered with what everybody has",
   response: {
@@ -126,18 +165,13 @@ export const diagnostics = {
           bufferBytes: Type.Integer({ description: 'what their streams hold in this process' }),
         }),
       ),
+      replica: optional(
+        Type.String({ description: 'the one of several that answers, and tells of what it has itself' }),
+      ),
       replicas: Type.Optional(
-        Type.Array(
-          Type.Object({
-            id: Type.String(),
-            software: Type.String(),
-            rttMs: Type.Optional(Type.Number()),
-            load: Type.Integer({ description: 'streams that it carries' }),
-            streams: Type.Integer({ description: 'those between it and this one' }),
-            draining: Type.Boolean(),
-          }),
-          { description: 'to which this one has a link; for an admin, of several replicas' },
-        ),
+        Type.Array(Replica, {
+          description: 'to which this one has a link; for an admin, of several replicas',
+        }),
       ),
     }),
   },

@@ -14,18 +14,8 @@ import { Neighbours, type Place } from './neighbours.ts'
 import type { ClusterOptions } from './options.ts'
 import type { Peer } from './peer.ts'
 import { Places } from './places.ts'
+import { type ClusterReport, describe, overview, type ReplicaReport } from './report.ts'
 import type { Siblings } from './siblings.ts'
-
-/** Another replica to which this one has a link. */
-export interface ReplicaReport {
-  id: string
-  software: string
-  rttMs?: number
-  /** Streams that it carries, and those between the two. */
-  load: number
-  streams: number
-  draining: boolean
-}
 
 export interface Cluster {
   /** This replica's; another one with each start where none is configured. */
@@ -36,7 +26,10 @@ export interface Cluster {
   readonly size: number
   /** This process is one of several behind one port: what is asked of the proxy comes to any of them. */
   readonly isWorker: boolean
+  /** The others to which this one has a link. */
   list(): ReplicaReport[]
+  /** Who holds whom, as this replica knows. @param maxMachines of more, the rest are only counted */
+  overview(maxMachines: number): ClusterReport
 }
 
 declare module 'fastify' {
@@ -130,6 +123,7 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
     },
     isWorker: siblings !== undefined,
     list: () => [...mesh.peers].map(describe),
+    overview: (maxMachines) => overview(app, mesh, id, maxMachines),
   }
   app.decorate('cluster', cluster)
   app.tunnelMetrics.onRead(() => {
@@ -183,18 +177,6 @@ async function relayRoute(app: FastifyInstance, accepted: (transport: Transport)
 
 function reachOf(tls: ClusterOptions['tls']): Reach {
   return { network: { transport: 'websocket', proxy: 'none' }, tls: { ...tls, minVersion: 'TLSv1.3' } }
-}
-
-function describe({ id, link, load, draining }: Peer): ReplicaReport {
-  const { rttMs, streamCount: streams, peer } = link
-  return {
-    id,
-    software: peer?.software ?? '',
-    load,
-    streams,
-    draining,
-    ...(rttMs !== undefined && { rttMs }),
-  }
 }
 
 export default fp(clusterPlugin, {

@@ -3,7 +3,7 @@ import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.
 import type { Transport } from '../../protocol/link/transport.ts'
 import type { MeshedAgents, Presence } from '../machines/index.ts'
 import { idTwice, linkedAlready, messageInvalid, shuttingDown } from './errors.ts'
-import { AGENTS_PER_FRAME, type Message } from './messages.ts'
+import { AGENTS_PER_FRAME, MAX_PEERS, type Message, type ReplicaState } from './messages.ts'
 import { Peer, type Self } from './peer.ts'
 import type { Side } from './proof.ts'
 
@@ -111,7 +111,7 @@ export class Mesh {
     this.#peers.set(peer.id, peer)
     this.#toldBy.set(peer, new Map())
     older?.link.close(linkedAlready(peer.id))
-    peer.tell({ is: 'state', load: this.#load, draining: this.#draining })
+    this.#tellState()
     let some: Presence[] = []
     for (const presence of agents.present()) {
       some.push(presence)
@@ -130,8 +130,10 @@ export class Mesh {
     const told = this.#toldBy.get(peer)
     this.#toldBy.delete(peer)
     for (const { owner, name } of told?.values() ?? []) this.#options.agents.disappeared(owner, name, peer)
-    if (isNow) this.#options.left(peer, error)
-    else if (error.code !== 'ABORTED') this.#options.refused(peer, error)
+    if (isNow) {
+      this.#tellState()
+      this.#options.left(peer, error)
+    } else if (error.code !== 'ABORTED') this.#options.refused(peer, error)
     return told !== undefined
   }
 
@@ -152,8 +154,7 @@ export class Mesh {
         if (told.delete(keyOf(message))) agents.disappeared(message.owner, message.name, peer)
         return
       case 'state':
-        peer.load = message.load
-        peer.draining = message.draining
+        peer.state = message
         return
       case 'revoked':
         revoked(message.revoked)
@@ -169,13 +170,24 @@ export class Mesh {
     const load = this.#options.load()
     if (load === this.#load) return
     this.#load = load
-    this.tell({ is: 'state', load, draining: this.#draining })
+    this.#tellState()
+  }
+
+  #tellState(): void {
+    this.tell({ is: 'state', ...this.state })
+  }
+
+  /** What this replica tells of itself. */
+  get state(): ReplicaState {
+    const ids = [...this.#peers.keys()]
+    const peers = ids.length > MAX_PEERS ? undefined : ids
+    return { load: this.#load, draining: this.#draining, peers }
   }
 
   /** This replica leaves: others send nothing here for which there is another way. */
   drain(): void {
     this.#draining = true
-    this.tell({ is: 'state', load: this.#load, draining: true })
+    this.#tellState()
   }
 
   close(): void {

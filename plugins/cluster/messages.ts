@@ -2,13 +2,21 @@ import { isEpoch } from '../../protocol/codec/hello.ts'
 import type { Presence } from '../machines/index.ts'
 import { messageInvalid } from './errors.ts'
 
+/** What a replica tells of itself. */
+export interface ReplicaState {
+  /** Streams that it carries. */
+  readonly load: number
+  readonly draining: boolean
+  /** The replicas to which it has a link, by their ids; undefined where it does not say, or they are too many. */
+  readonly peers: readonly string[] | undefined
+}
+
 /** What a replica tells another, in MESH frames. */
 export type Message =
   | { readonly is: 'proof'; readonly proof: string }
   | { readonly is: 'present'; readonly agents: readonly Presence[] }
   | { readonly is: 'gone'; readonly owner: string; readonly name: string }
-  /** `load`: the streams that it carries. */
-  | { readonly is: 'state'; readonly load: number; readonly draining: boolean }
+  | ({ readonly is: 'state' } & ReplicaState)
   | { readonly is: 'revoked'; readonly revoked: unknown }
 
 /** Agents in one frame: with the longest names it stays far below the bound of a JSON body. */
@@ -16,6 +24,8 @@ export const AGENTS_PER_FRAME = 64
 /** An epoch is the time of a start, where the machine's own count is not ahead of it. */
 const MAX_AHEAD_MS = 86_400_000
 const MAX_TEXT = 255
+/** With the longest ids a list of them stays below the bound of a JSON body. */
+export const MAX_PEERS = 64
 
 const isText = (value: unknown): value is string =>
   typeof value === 'string' && value.length > 0 && value.length <= MAX_TEXT
@@ -45,15 +55,22 @@ export function fromWire(body: Record<string, unknown>, nowMs = Date.now()): Mes
       if (!isText(body.owner) || !isText(body.name)) throw messageInvalid('gone names no machine')
       return { is: 'gone', owner: body.owner, name: body.name }
     case 'state': {
-      const { load, draining } = body
+      const { load, draining, peers } = body
       if (typeof load !== 'number' || !(load >= 0)) throw messageInvalid('state has no load')
-      return { is: 'state', load, draining: draining === true }
+      return { is: 'state', load, draining: draining === true, peers: peersOf(peers) }
     }
     case 'revoked':
       return { is: 'revoked', revoked: body.revoked }
     default:
       return undefined
   }
+}
+
+function peersOf(value: unknown): string[] | undefined {
+  if (value === undefined) return undefined
+  if (!Array.isArray(value) || value.length > MAX_PEERS || !value.every(isText))
+    throw messageInvalid('state: peers is no list of ids')
+  return value
 }
 
 /** A replica that says an epoch which no agent can have would put all other agents off line. */

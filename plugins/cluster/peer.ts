@@ -7,7 +7,7 @@ import type { Transport } from '../../protocol/link/transport.ts'
 import { type Work, WorkMeter } from '../../protocol/link/work-meter.ts'
 import type { HomeReplica } from '../machines/index.ts'
 import { isSelf, notAReplica, notProved, proofMissing, proofWrong } from './errors.ts'
-import { fromWire, type Message, toWire } from './messages.ts'
+import { fromWire, type Message, type ReplicaState, toWire } from './messages.ts'
 import { type Greeted, isProof, newNonce, proofOf, type Side } from './proof.ts'
 
 /** Who this replica is, and what holds on its links to others. */
@@ -50,8 +50,7 @@ export class Peer implements HomeReplica {
   #isProved = false
   /** Of its HELLO. */
   #hello: Hello | undefined
-  load = 0
-  draining = false
+  state: ReplicaState = { load: 0, draining: false, peers: undefined }
 
   constructor(transport: Transport, side: Side, self: Self, events: PeerEvents) {
     this.side = side
@@ -90,6 +89,12 @@ export class Peer implements HomeReplica {
   /** Its peer is this very process. */
   get isSelf(): boolean {
     return this.instance === this.#self.instance
+  }
+  get load(): number {
+    return this.state.load
+  }
+  get draining(): boolean {
+    return this.state.draining
   }
   /** The replica that has dialled. */
   get diallerId(): string {

@@ -20,6 +20,15 @@ export interface Presence {
   program: Program
 }
 
+/** Where an agent has links, as this replica knows. */
+export interface AgentHomes extends Presence {
+  isHere: boolean
+  /** The other replicas at which it has one, by their ids. */
+  elsewhere: string[]
+  /** The one of them by which it is reached; undefined where it has a link here. */
+  route: string | undefined
+}
+
 /** Told when an agent has its first link here, or another program's, and when it has none any more. */
 export interface PresenceListener {
   present(presence: Presence): void

@@ -8,7 +8,7 @@ import type { StreamsOptions } from '../../protocol/options.ts'
 import { Budget } from '../../protocol/stream/budget.ts'
 import { StreamOpener } from '../../protocol/stream/opener.ts'
 import type { User } from '../auth/index.ts'
-import type { Agent, AgentLink, KnownAgent, Presence, PresenceListener } from './agent.ts'
+import type { Agent, AgentHomes, AgentLink, KnownAgent, Presence, PresenceListener } from './agent.ts'
 import { machineOffline, takenOver, tokenStale } from './errors.ts'
 import { type HomeReplica, Homes, isLater, type Program, programOf } from './homes.ts'
 import { keyOf } from './records.ts'
@@ -17,7 +17,7 @@ import { Trials } from './trials.ts'
 /** What the mesh of replicas has to do with the agents. */
 export type MeshedAgents = Pick<
   Agents,
-  'onPresence' | 'present' | 'appeared' | 'disappeared' | 'own' | 'elsewhere'
+  'onPresence' | 'present' | 'appeared' | 'disappeared' | 'own' | 'elsewhere' | 'everywhere'
 >
 
 /** How long an OPEN waits for an agent that may be dialling, in ms. */
@@ -221,6 +221,17 @@ export class Agents {
   /** Its own, or else the way to it through another replica. */
   #linkOf(agent: Agent | undefined): Link | undefined {
     return agent?.links.at(-1) ?? agent?.homes.link
+  }
+
+  /** Every agent that has a link, here or at another replica. */
+  *everywhere(): Generator<AgentHomes> {
+    for (const { owner, name, links, homes } of this.#agents.values()) {
+      const link = links.at(-1)
+      const program = link === undefined ? homes.program : programOf(link)
+      if (program === undefined) continue
+      const route = link === undefined ? homes.best?.id : undefined
+      yield { owner, name, program, isHere: link !== undefined, elsewhere: homes.ids, route }
+    }
   }
 
   /** The agent's own link here, as it is. */

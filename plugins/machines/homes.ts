@@ -16,6 +16,7 @@ export interface Home {
 
 /** The replica that has it; what it says of itself changes. */
 export interface HomeReplica {
+  readonly id: string
   readonly link: Link
   /** Streams that it carries. */
   readonly load: number
@@ -66,11 +67,26 @@ export class Homes {
     this.#homes = left.length === 0 ? NONE : left
   }
 
-  /** The link to the least loaded of them that does not leave. */
-  get link(): Link | undefined {
+  /** The least loaded of them that does not leave. */
+  get best(): HomeReplica | undefined {
     let best: HomeReplica | undefined
     for (const { replica } of this.#homes) if (best === undefined || isBetter(replica, best)) best = replica
-    return best?.link
+    return best
+  }
+
+  /** The link to that one. */
+  get link(): Link | undefined {
+    return this.best?.link
+  }
+
+  /** Undefined where there are none. */
+  get program(): Program | undefined {
+    return this.#homes[0]?.program
+  }
+
+  /** The other replicas, by their ids. */
+  get ids(): string[] {
+    return this.#homes.map(({ replica }) => replica.id)
   }
 
   has(link: Link): boolean {

@@ -6,7 +6,7 @@ import type { HostKey } from './host-keys.ts'
 import type { MachinesOptions } from './options.ts'
 
 export type { Machine } from '../../dial/machine.ts'
-export type { Presence } from './agent.ts'
+export type { AgentHomes, Presence } from './agent.ts'
 export type { MeshedAgents } from './agents.ts'
 export type { MachineDirectory } from './directory.ts'
 export type { HomeReplica } from './homes.ts'

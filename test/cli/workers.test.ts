@@ -32,11 +32,11 @@ async function startWorkers(t: TestContext, workers: number) {
   // Each of two has told of its link to the other.
   await until(() => count(proxy, /another replica is there/) >= workers * (workers - 1))
   const signed = await tunnel(['token', '--sub', 'alice', '--role', 'admin'], { env })
-  return { proxy, url, state, token: signed.stdout.trim() }
+  return { proxy, url, state, env, token: signed.stdout.trim() }
 }
 
 test('several workers are one proxy', { skip: requireSystem('redis-server') }, async (t) => {
-  const { proxy, url, state, token } = await startWorkers(t, 2)
+  const { proxy, url, state, token, env } = await startWorkers(t, 2)
   const ask = (path: string, init: RequestInit = {}) =>
     fetch(`${url}/api/tunnel/${path}`, {
       ...init,
@@ -94,6 +94,22 @@ test('several workers are one proxy', { skip: requireSystem('redis-server') }, a
     const text = await (await ask('metrics')).text()
     assert.equal(text.match(/^# TYPE process_resident_memory_bytes /gm)?.length, 1)
   })
+
+  await t.test(
+    'status --cluster says which one answers, which there are, and who has which machine',
+    async () => {
+      const at = ['status', '--cluster', '--url', url]
+      const shown = await tunnel([...at, '--token', token], { env })
+      assert.equal(shown.code, 0, shown.stderr)
+      const [, id = ''] = /^worker (\S+) answers; .*; Redis answers it\n/.exec(shown.stdout) ?? []
+      assert.match(shown.stdout, new RegExp(`^${id} +there +\\d+ +\\d+ +- +\\S+$`, 'm'))
+      assert.match(shown.stdout, new RegExp(`^\\S+ +there +\\d+ +\\d+ +\\d+ ms +${id}$`, 'm'))
+      const { stdout: alice } = await tunnel(['token', '--sub', 'alice'], { env })
+      const refused = await tunnel([...at, '--token', alice.trim()], { env })
+      assert.equal(refused.code, 5)
+      assert.match(refused.stderr, /admin/)
+    },
+  )
 
   await t.test('without one of them there is no sum', async (t) => {
     const [silent] = descendants(proxy.pid).filter((pid) => pid !== proxy.pid) as [number]

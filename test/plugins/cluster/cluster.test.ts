@@ -5,6 +5,7 @@ import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { after, before, test } from 'node:test'
 import { Peer } from '../../../plugins/cluster/peer.ts'
+import type { ClusterReport } from '../../../plugins/cluster/report.ts'
 import { dialWebSocket } from '../../../protocol/node/dial-websocket.ts'
 import { drop, listenTcp, type TestProxy, until } from '../../support/proxy.ts'
 import { seededChunks, seededSha256 } from '../../support/random.ts'
@@ -81,6 +82,21 @@ test('a machine whose agent is at one replica is reached through another, sealed
     replicas.map(({ id, draining }) => [id, draining]),
     [['a', false]],
   )
+  const asked = await b.api(undefined, 'cluster', { token: b.tokenOf('root', { roles: ['admin'] }) })
+  const { replicas: known, machines, ...told } = (await asked.json()) as ClusterReport
+  assert.deepEqual(told, { enabled: true, id: 'b', isWorker: false, stateAvailable: true, machineCount: 1 })
+  assert.deepEqual(
+    known.map(({ id, peers }) => [id, peers]),
+    [
+      ['b', ['a']],
+      ['a', ['b']],
+    ],
+  )
+  assert.deepEqual(
+    machines.map(({ owner, name, homes, route }) => ({ owner, name, homes, route })),
+    [{ owner: 'alice', name: 'home', homes: ['a'], route: 'a' }],
+  )
+  assert.equal((await b.api(undefined, 'cluster', { token: b.tokenOf('alice') })).status, 403)
   assert.equal(await b.metric('tunnel_cluster_replicas'), 2)
   assert.equal(await b.metric('tunnel_cluster_routes'), 1)
   assert.equal(await a.metric('tunnel_cluster_routes'), 0)

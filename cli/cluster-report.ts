@@ -1,0 +1,58 @@
+import type { ClusterReport, HomesReport, ReplicaReport } from '../plugins/cluster/report.ts'
+import { visible } from './output.ts'
+import { table } from './table.ts'
+
+/** What `GET cluster` answers. */
+export type ClusterAnswer = ({ enabled: true } & ClusterReport) | { enabled: false }
+
+/** Who holds whom, for a person: the replicas with their links to each other, then the machines with their homes. */
+export function clusterText({
+  id,
+  isWorker,
+  stateAvailable,
+  replicas,
+  machines,
+  machineCount,
+}: ClusterReport): string {
+  const asked = isWorker ? `worker ${id} answers; another one may the next time` : `replica ${id} answers`
+  const more = machineCount - machines.length
+  const machineText =
+    machines.length === 0
+      ? 'no machine is on line\n'
+      : table([['MACHINE', 'AT', 'FROM HERE BY', 'EPOCH'], ...machines.map(machineRow)])
+  return [
+    `${visible(asked)}; Redis ${stateAvailable ? 'answers it' : 'DOES NOT ANSWER it'}\n`,
+    table([
+      ['REPLICA', 'STATE', 'STREAMS', 'MACHINES', 'ROUND TRIP', 'LINKS TO'],
+      ...replicas.map((replica) => replicaRow(replica, id, replicas, machines, more > 0)),
+    ]),
+    '\n',
+    machineText,
+    ...(more > 0 ? [`and ${more} more\n`] : []),
+  ].join('')
+}
+
+function replicaRow(
+  { id, draining, load, rttMs, peers }: ReplicaReport,
+  asked: string,
+  replicas: readonly ReplicaReport[],
+  machines: readonly HomesReport[],
+  isCut: boolean,
+): string[] {
+  const held = machines.filter(({ homes }) => homes.includes(id)).length
+  const others = replicas.filter((other) => other.id !== id)
+  const missing = others.filter((other) => peers?.includes(other.id) === false)
+  const links = peers === undefined ? '?' : peers.join(' ') || '-'
+  return [
+    id,
+    draining ? 'LEAVING' : 'there',
+    `${load}`,
+    isCut ? `${held} or more` : `${held}`,
+    id === asked ? '-' : rttMs === undefined ? '?' : `${Math.max(1, Math.round(rttMs))} ms`,
+    missing.length === 0 ? links : `${links}; NONE TO ${missing.map((other) => other.id).join(' ')}`,
+  ]
+}
+
+function machineRow({ owner, name, homes, route, epoch }: HomesReport): string[] {
+  return [`${owner}/${name}`, homes.join(' '), route, epoch === 0 ? '-' : `${epoch}`]
+}

@@ -1,0 +1,90 @@
+import type { FastifyInstance } from 'fastify'
+import { softwareOf } from '../../dial/software.ts'
+import type { AgentHomes } from '../machines/index.ts'
+import type { Mesh } from './mesh.ts'
+import type { Peer } from './peer.ts'
+
+/** A replica as another one knows it. */
+export interface ReplicaReport {
+  id: string
+  software: string
+  rttMs?: number
+  /** Streams that it carries, and those between the two. */
+  load: number
+  streams: number
+  draining: boolean
+  /** The replicas to which it has a link, by their ids; missing where it does not say. */
+  peers?: string[]
+}
+
+/** A machine that is on line somewhere. */
+export interface HomesReport {
+  owner: string
+  name: string
+  /** Of the agent's program that has the name. */
+  epoch: number
+  /** The replicas at which it has a link. */
+  homes: string[]
+  /** The one of them by which streams from the replica that was asked go. */
+  route: string
+}
+
+export interface ClusterReport {
+  /** The replica that was asked. */
+  id: string
+  /** It is one of several processes behind one port, and the next question may come to another. */
+  isWorker: boolean
+  /** What replicas share answers it. */
+  stateAvailable: boolean
+  /** It is the first of them. */
+  replicas: ReplicaReport[]
+  machines: HomesReport[]
+  /** Machines on line, with those that are not in the list. */
+  machineCount: number
+}
+
+export function describe({ id, link, state }: Peer): ReplicaReport {
+  const { rttMs, streamCount: streams, peer } = link
+  const { load, draining, peers } = state
+  return {
+    ...{ id, software: peer?.software ?? '', load, streams, draining },
+    ...(rttMs !== undefined && { rttMs }),
+    ...(peers !== undefined && { peers: [...peers] }),
+  }
+}
+
+/** Who holds whom. Of more than `maxMachines` the rest are only counted. */
+export function overview(
+  { machines, state, cluster, forward }: FastifyInstance,
+  mesh: Mesh,
+  id: string,
+  maxMachines: number,
+): ClusterReport {
+  const homes: HomesReport[] = []
+  let machineCount = 0
+  for (const agent of machines.agents.everywhere())
+    if (++machineCount <= maxMachines) homes.push(homesOf(agent, id))
+  const others = [...mesh.peers].map(describe)
+  const streams = others.reduce((sum, other) => sum + other.streams, 0)
+  const { draining } = mesh.state
+  const own: ReplicaReport = {
+    ...{ id, software: softwareOf('proxy'), load: forward.held().passages, streams, draining },
+    peers: others.map((other) => other.id),
+  }
+  return {
+    id,
+    isWorker: cluster?.isWorker === true,
+    stateAvailable: state.isAvailable !== false,
+    replicas: [own, ...others],
+    machines: homes,
+    machineCount,
+  }
+}
+
+function homesOf({ owner, name, program, isHere, elsewhere, route }: AgentHomes, id: string): HomesReport {
+  return {
+    ...{ owner, name, epoch: program.epoch },
+    homes: isHere ? [id, ...elsewhere] : elsewhere,
+    route: route ?? id,
+  }
+}
