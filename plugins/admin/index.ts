@@ -27,7 +27,7 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
   const routes = app.withTypeProvider<TypeBoxTypeProvider>()
 
   routes.get('/api/tunnel/sessions', { schema: schemas.listSessions }, async (request) =>
-    app.forward.list(seenBy(request)),
+    app.forward.overview.list(seenBy(request)),
   )
 
   routes.delete(
@@ -35,7 +35,7 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
     { schema: schemas.endSession, onRequest: app.requireRecord },
     async (request, reply) => {
       const { user, params, id: correlationId } = request
-      const session = app.forward.list(seenBy(request)).find(({ id }) => id === params.id)
+      const session = app.forward.overview.list(seenBy(request)).find(({ id }) => id === params.id)
       // Whoever has a machine has its agent's token, and must not end what its owner does there.
       if (session === undefined || user.roles.includes('agent')) throw sessionUnknown()
       const { id, machine, kind } = session
@@ -59,18 +59,18 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
   routes.get('/api/tunnel/diagnostics', { schema: schemas.diagnostics }, async (request) => {
     const whose = seenBy(request)
     const isTheirs = ({ user }: { user: string }): boolean => whose === undefined || user === whose
-    const users = app.forward.usage(whose)
+    const users = app.forward.overview.usage(whose)
     return {
       version: packageVersion(),
       uptimeSeconds: Math.floor((performance.now() - startedMs) / 1_000),
       links: app.links.list(whose),
-      sessions: app.forward.list(whose),
+      sessions: app.forward.overview.list(whose),
       pool: app.pool.states(whose),
       connections: app.pool.connections(whose),
       waiting: users.reduce((sum, { user }) => sum + app.pool.waiting(user), 0),
       waits: app.pool.waits(whose),
       circuits: app.breaker.states().filter(isTheirs),
-      errors: app.forward.recentErrors(whose),
+      errors: app.forward.overview.recentErrors(whose),
       users,
       ...(app.cluster !== undefined && { replica: app.cluster.id }),
       ...(whose === undefined && app.cluster !== undefined && { replicas: app.cluster.list() }),

@@ -71,7 +71,7 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
   const mesh = new Mesh({
     self: { id, instance, secret, software: softwareOf('proxy'), maxFrameBytes, resumeMs },
     agents,
-    load: () => app.forward.held().passages,
+    load: () => app.forward.overview.held().passages,
     handOver: (peer, incoming) => app.forward.takeOver(from(peer), incoming),
     revoked: (revoked) => app.auth.told?.learn(revoked),
     joined: (peer) => {

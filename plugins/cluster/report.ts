@@ -68,7 +68,7 @@ export function overview(
   const streams = others.reduce((sum, other) => sum + other.streams, 0)
   const { draining } = mesh.state
   const own: ReplicaReport = {
-    ...{ id, software: softwareOf('proxy'), load: forward.held().passages, streams, draining },
+    ...{ id, software: softwareOf('proxy'), load: forward.overview.held().passages, streams, draining },
     peers: others.map((other) => other.id),
   }
   return {

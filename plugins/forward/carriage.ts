@@ -47,7 +47,7 @@ export class Carriage {
 
   /** Carries a stream that has been admitted, to its end. Never throws: what fails resets the stream. */
   carry(stream: ByteStream, passage: Passage, route: Route): Promise<void> {
-    return passage.within(() => this.#carry(stream, passage, route))
+    return passage.trace.within(() => this.#carry(stream, passage, route))
   }
 
   async #carry(stream: ByteStream, passage: Passage, route: Route): Promise<void> {

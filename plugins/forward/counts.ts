@@ -1,10 +1,6 @@
 import { STREAM_KINDS, type StreamKind } from '../../protocol/codec/heads.ts'
-import { streamState } from './reports.ts'
 import type { Session } from './sessions.ts'
-
-/** A stream is `suspended` while its client has no link here. */
-export const STREAM_STATES = ['opening', 'open', 'suspended'] as const
-export type CountedState = (typeof STREAM_STATES)[number]
+import { type CountedState, STREAM_STATES, stateAt } from './stage.ts'
 
 /** How many streams there are, by kind and state; those of which there are none as well. */
 export function* countStreams(sessions: Iterable<Session>): Generator<[StreamKind, CountedState, number]> {
@@ -16,7 +12,7 @@ export function* countStreams(sessions: Iterable<Session>): Generator<[StreamKin
       const { kind } = context.head
       const ofKind = counts.get(kind) ?? none()
       counts.set(kind, ofKind)
-      ofKind[streamState(stage)]++
+      ofKind[stateAt(stage)]++
     }
   }
   for (const [kind, states] of counts) {

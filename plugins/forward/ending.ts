@@ -3,6 +3,7 @@ import type { LineSampler } from '../../protocol/line-sampler.ts'
 import type { OpenContext } from './hooks.ts'
 import type { PassageSession } from './sessions.ts'
 import type { PassageShared } from './shared.ts'
+import type { PassageTrace } from './trace.ts'
 
 /** Which refusals of one user's are told, by their outcome. */
 export type Refusals = LineSampler<'ok' | ErrorCode>
@@ -18,16 +19,16 @@ export interface Ending {
   readonly bytesOut: number
 }
 
-/** What is measured of: `keptTraceId` shows such a value. */
+/** What is measured of; its trace, where that is kept, shows such a value. */
 interface Measured {
   readonly context: OpenContext
   readonly shared: PassageShared
-  readonly keptTraceId: string | undefined
+  readonly trace: PassageTrace
 }
 
 /** How the opening of a stream went: undefined says that its machine has taken it, `openMs` after it was asked for. */
 export function measureOpening(
-  { context, shared, keptTraceId }: Measured,
+  { context, shared, trace }: Measured,
   error: TunnelError | undefined,
   openMs: number,
 ): void {
@@ -37,13 +38,24 @@ export function measureOpening(
   const { tunnelMetrics } = shared.services
   contained(context, () => {
     tunnelMetrics.streamOpens.inc({ kind, outcome: error?.code ?? 'ok' })
-    if (error === undefined) tunnelMetrics.streamOpenMs.observe({ kind }, openMs, keptTraceId)
+    if (error === undefined) tunnelMetrics.streamOpenMs.observe({ kind }, openMs, trace.keptId)
   })
+}
+
+/** The head of a response came after `latencyMs`; one that took long is told of. */
+export function measureAnswer({ context, shared, trace }: Measured, latencyMs: number): void {
+  const { machine, head, log } = context
+  contained(context, () => {
+    const { requestLatencyMs } = shared.services.tunnelMetrics
+    requestLatencyMs.observe({ kind: head.kind }, latencyMs, trace.keptId)
+  })
+  if (latencyMs <= shared.slowMs) return
+  log.warn({ context: { latencyMs: Math.round(latencyMs), machine } }, 'slow request')
 }
 
 /** The metrics of a stream that is over. `timed`: no latency of it has been observed yet, and this is one. */
 export function measure(
-  { context, shared, keptTraceId }: Measured,
+  { context, shared, trace }: Measured,
   { error, durationMs }: Ending,
   timed: boolean,
 ): void {
@@ -52,7 +64,7 @@ export function measure(
   contained(context, () => {
     tunnelMetrics.requests.inc({ kind, outcome: error?.code ?? 'ok' })
     if (error === undefined && timed)
-      tunnelMetrics.requestLatencyMs.observe({ kind }, durationMs, keptTraceId)
+      tunnelMetrics.requestLatencyMs.observe({ kind }, durationMs, trace.keptId)
     if (error === undefined || !isFault(error)) return
     tunnelMetrics.countError(error)
     const { user, machine, correlationId } = context

@@ -51,7 +51,7 @@ export class Handovers {
     const agent = machines.agents.own(owner, name)
     // It has just left. Whoever handed the stream over knows by now, or will, and its opener asks again.
     if (agent === undefined) return relay.suspend()
-    const { traceparent } = passage
+    const { traceparent } = passage.trace
     relay.connect(agent, {
       ...{ ...head, ...vouched(user, { owner }, agent) },
       ...(traceparent !== undefined && { traceparent }),

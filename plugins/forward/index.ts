@@ -41,15 +41,15 @@ export default fp<ForwardOptions>(
     app.lifecycle.onDrain('close', () => forward.close(shuttingDown()))
     app.tunnelMetrics.onRead(() => {
       const { queueSize, streams: levels, streamBufferBytes, streamBudgetRatio } = app.tunnelMetrics
-      const { bytes, fullest } = forward.held()
+      const { bytes, fullest } = forward.overview.held()
       streamBufferBytes.set({}, bytes)
       streamBudgetRatio.set({}, fullest)
       const { high, normal, low } = forward.waiting()
       queueSize.set({ priority: 'high' }, high)
       queueSize.set({ priority: 'normal' }, normal)
       queueSize.set({ priority: 'low' }, low)
-      for (const [kind, state, count] of forward.counts()) levels.set({ kind, state }, count)
-      forward.countBytes()
+      for (const [kind, state, count] of forward.overview.counts()) levels.set({ kind, state }, count)
+      forward.overview.countBytes()
     })
   },
   {

@@ -137,7 +137,7 @@ export class Opens {
       if (relay.over) return
       const { head } = open
       const { target, user } = passage.context
-      const { traceparent } = passage
+      const { traceparent } = passage.trace
       const isOther = target !== undefined && target !== head.target
       relay.connect(link, {
         ...head,

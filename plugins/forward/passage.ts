@@ -1,20 +1,17 @@
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { Target } from '../../protocol/codec/target.ts'
-import { readTraceparent } from '../../protocol/codec/traceparent.ts'
 import type { User } from '../auth/index.ts'
 import type { Route } from '../machines/index.ts'
-import type { StreamTrace } from '../tracing/index.ts'
+import { Absence } from './absence.ts'
 import { askToGoOn, askToOpen } from './admission.ts'
-import { type Ending, measure, measureOpening, tell } from './ending.ts'
+import { type Ending, measure, measureAnswer, measureOpening, tell } from './ending.ts'
 import { goneElsewhere, windowOver } from './errors.ts'
 import type { LinkContext, OpenContext } from './hooks.ts'
-import { type StreamReport, streamState } from './reports.ts'
 import type { PassageSession } from './sessions.ts'
 import type { PassageShared } from './shared.ts'
-
-/** `asking`: not admitted yet. `admitted`: the way to the machine is being made. The rest is as `tunnel_streams` has it. */
-export type PassageStage = 'asking' | 'admitted' | 'open' | 'suspended' | 'over'
+import type { PassageStage } from './stage.ts'
+import { PassageTrace } from './trace.ts'
 
 /** Between whom a stream is. */
 export interface StreamParties {
@@ -34,9 +31,10 @@ export class Passage implements StreamParties {
   readonly context: OpenContext
   readonly shared: PassageShared
   readonly session: PassageSession
+  readonly trace: PassageTrace
   readonly #onLeft: (error?: TunnelError) => void
   readonly #beganMs: number
-  readonly #trace: StreamTrace | undefined
+  readonly #absence: Absence
   #stage: PassageStage = 'asking'
   #admitted = false
   #target: Target | undefined
@@ -45,13 +43,8 @@ export class Passage implements StreamParties {
   #opening: Promise<void> | undefined
   #answered = false
   #wasCarried = false
-  /** The highest attempt at the stream that was seen here. */
-  #attempt: number
-  #wasElsewhere = false
-  #window: unknown
-  #suspendedAtMs = 0
-  #bytesIn = 0
-  #bytesOut = 0
+  /** Payload so far; `in` is towards the machine. */
+  readonly bytes = { in: 0, out: 0 }
   /** The newest of those that ask for the stream: the failure of an older one is not the stream's. */
   newest: unknown
   /** The link of whoever asked last, whose user AUTH renews. */
@@ -72,42 +65,17 @@ export class Passage implements StreamParties {
     this.session = session
     this.#onLeft = onLeft
     this.#beganMs = shared.clock.now()
-    this.#attempt = context.head.attempt ?? 0
-    this.#trace = shared.services.tracing.stream(context)
-    this.#tellTrace()
+    this.#absence = new Absence(shared.clock, context.head.attempt)
+    this.trace = new PassageTrace(context, shared.services.tracing)
   }
 
   get id(): string {
     return this.context.head.id
   }
-  /** Of the trace that it belongs to, where somebody keeps it. */
-  get keptTraceId(): string | undefined {
-    const trace = this.#trace
-    if (trace !== undefined) return trace.isSampled ? trace.traceId : undefined
-    const parent = readTraceparent(this.context.head.traceparent)
-    return parent?.isSampled ? parent.traceId : undefined
+  /** Since it was asked for here. */
+  get ageMs(): number {
+    return this.shared.clock.now() - this.#beganMs
   }
-
-  /** For whoever does a part of the stream's work. */
-  get traceparent(): string | undefined {
-    return this.#trace?.traceparent ?? this.context.head.traceparent
-  }
-
-  /** The trace is named by every line of the stream's log; a service is told it as part of a request. */
-  #tellTrace(): void {
-    const { context } = this
-    const { head } = context
-    const traceId = this.#trace?.traceId ?? readTraceparent(head.traceparent)?.traceId
-    if (traceId !== undefined) context.log = context.log.child({ traceId })
-    if (this.#trace !== undefined && head.kind === 'http')
-      context.headers = { traceparent: this.#trace.traceparent }
-  }
-
-  /** What `work` begins is told as the stream's. */
-  within<T>(work: () => T): T {
-    return this.#trace === undefined ? work() : this.#trace.within(work)
-  }
-
   get stage(): PassageStage {
     return this.#stage
   }
@@ -142,19 +110,6 @@ export class Passage implements StreamParties {
     return this.#opener?.user ?? this.context.user
   }
 
-  /** What may be told of it. */
-  describe(): StreamReport {
-    const { user, machine, head, mode, target, connectionId, correlationId } = this.context
-    const ageMs = this.#sinceBeginMs()
-    return {
-      ...{ id: this.id, user: user.sub, machine, kind: head.kind, mode, priority: head.priority ?? 'normal' },
-      ...{ state: streamState(this.#stage), since: new Date(Date.now() - ageMs).toISOString() },
-      ...{ bytesIn: this.#bytesIn, bytesOut: this.#bytesOut, connectionId, correlationId },
-      ...(this.owner !== undefined && { owner: this.owner }),
-      ...(target !== undefined && { target }),
-    }
-  }
-
   /** Whether `head` asks for this stream: what was authorised under its id counts for nothing else. */
   isFor(head: RoutedHead): boolean {
     const { kind, machine, target } = this.context.head
@@ -163,7 +118,7 @@ export class Passage implements StreamParties {
 
   /** Its opener has asked for it where we did not see that, and it has not come back since: it may have ended there. */
   get wasElsewhere(): boolean {
-    return this.#wasElsewhere
+    return this.#absence.wasElsewhere
   }
 
   /** Where it goes on the machine's side, once it has been admitted; undefined where its opener named no target. */
@@ -173,7 +128,7 @@ export class Passage implements StreamParties {
 
   /** As `askToOpen`. @throws {TunnelError} what refuses it; `over` with the same error is still owed */
   async admit(): Promise<Route> {
-    const { route, target } = await this.#admission(() => askToOpen(this.context, this.shared))
+    const { route, target } = await this.trace.admission(() => askToOpen(this.context, this.shared))
     this.#target = target
     if (target !== undefined) this.context.target = target.authority
     this.#leadsTo(route)
@@ -185,7 +140,7 @@ export class Passage implements StreamParties {
   /** As `askToGoOn`. */
   async readmit(named: string | undefined): Promise<Route | undefined> {
     const ask = () => askToGoOn(this.context, this.shared, named, this.owner)
-    const route = await this.#admission(ask)
+    const route = await this.trace.admission(ask)
     if (route !== undefined) this.#leadsTo(route)
     this.#nowAdmitted()
     return route
@@ -196,10 +151,6 @@ export class Passage implements StreamParties {
     this.askedBy(opener)
     this.#leadsTo(place)
     this.#nowAdmitted()
-  }
-
-  #admission<T>(ask: () => Promise<T>): Promise<T> {
-    return this.#trace === undefined ? ask() : this.#trace.during('admission', ask)
   }
 
   /** From now on the machine goes by its own name, whatever its user calls it. */
@@ -236,15 +187,14 @@ export class Passage implements StreamParties {
   carrying(): void {
     if (this.#stage === 'over') return
     const isFirst = !this.#wasCarried
-    if (this.#stage === 'suspended') this.#tellReturn()
+    if (this.#stage === 'suspended') this.trace.resumed(this.#absence.lengthMs)
     this.#stage = 'open'
     this.#wasCarried = true
-    this.#wasElsewhere = false
-    this.shared.clock.clearTimer(this.#window)
+    this.#absence.end()
     if (!isFirst) return
-    measureOpening(this, undefined, this.#sinceBeginMs())
+    measureOpening(this, undefined, this.ageMs)
     const { machine, head, log } = this.context
-    if (head.kind !== 'http') this.#trace?.answered(this.#sinceBeginMs())
+    if (head.kind !== 'http') this.trace.answered(this.ageMs)
     log[head.kind === 'http' ? 'debug' : 'info']({ context: { machine, kind: head.kind } }, 'stream open')
   }
 
@@ -252,53 +202,39 @@ export class Passage implements StreamParties {
   carried(direction: 'in' | 'out', byteCount: number): void {
     if (this.context.via === undefined) this.shared.bytes[this.context.mode][direction] += byteCount
     this.session.pace?.spend(byteCount)
-    if (direction === 'in') this.#bytesIn += byteCount
-    else this.#bytesOut += byteCount
+    this.bytes[direction] += byteCount
   }
 
   /** The head of a response is there: for a request this, and not its end, is the latency. */
   answered(): void {
     this.#answered = true
-    const latencyMs = this.#sinceBeginMs()
-    const { machine, head, log } = this.context
-    const { requestLatencyMs } = this.shared.services.tunnelMetrics
-    requestLatencyMs.observe({ kind: head.kind }, latencyMs, this.keptTraceId)
-    this.#trace?.answered(latencyMs)
-    if (latencyMs <= this.shared.slowMs) return
-    log.warn({ context: { latencyMs: Math.round(latencyMs), machine } }, 'slow request')
+    measureAnswer(this, this.ageMs)
+    this.trace.answered(this.ageMs)
   }
 
   /** The stream has no path now. One that nobody asks for within `windowMs`, where that is given, is over. */
   suspended(windowMs?: number): void {
     if (this.#stage === 'over') return
-    const { clock } = this.shared
     if (this.#stage !== 'suspended') {
-      this.#suspendedAtMs = clock.now()
-      this.#trace?.suspended()
+      this.#absence.begin()
+      this.trace.suspended()
     }
     this.#stage = 'suspended'
-    clock.clearTimer(this.#window)
-    if (windowMs === undefined) return
-    const give = (): void => (this.context.via === undefined ? this.over(windowOver(windowMs)) : this.moved())
-    this.#window = clock.setTimer(give, windowMs)
+    this.#absence.wait(windowMs, (ms) =>
+      this.context.via === undefined ? this.over(windowOver(ms)) : this.moved(),
+    )
   }
 
   /** Its opener asks for it: what comes of that says how the stream goes on. `attempt` counts what it has asked so far. */
   asked(attempt: number): void {
-    this.shared.clock.clearTimer(this.#window)
-    if (attempt > this.#attempt + 1) this.#wasElsewhere = true
-    this.#attempt = Math.max(this.#attempt, attempt)
+    this.#absence.asked(attempt)
   }
 
   /** It has a path again. */
   resumed(): void {
     if (this.#stage !== 'suspended') return
-    this.#tellReturn()
+    this.trace.resumed(this.#absence.lengthMs)
     this.#stage = this.#wasCarried ? 'open' : 'admitted'
-  }
-
-  #tellReturn(): void {
-    this.#trace?.resumed(this.shared.clock.now() - this.#suspendedAtMs)
   }
 
   /** Once: the stream has ended, by `error` or in order. Later calls do nothing. */
@@ -327,13 +263,9 @@ export class Passage implements StreamParties {
 
   #end(error: TunnelError | undefined): Ending {
     this.#stage = 'over'
-    this.shared.clock.clearTimer(this.#window)
-    const ending = { error, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut }
-    this.#trace?.ended(this.context, ending)
-    return { ...ending, admitted: this.#admitted, durationMs: this.#sinceBeginMs() }
-  }
-
-  #sinceBeginMs(): number {
-    return this.shared.clock.now() - this.#beganMs
+    this.#absence.stopWaiting()
+    const ending = { error, bytesIn: this.bytes.in, bytesOut: this.bytes.out }
+    this.trace.ended(ending)
+    return { ...ending, admitted: this.#admitted, durationMs: this.ageMs }
   }
 }

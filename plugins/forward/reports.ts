@@ -1,6 +1,7 @@
 import type { Priority, StreamKind } from '../../protocol/codec/heads.ts'
-import type { CountedState } from './counts.ts'
+import type { Passage } from './passage.ts'
 import type { Session } from './sessions.ts'
+import { type CountedState, stateAt } from './stage.ts'
 
 /** A stream that is here, as its user and an administrator see it. */
 export interface StreamReport {
@@ -22,9 +23,16 @@ export interface StreamReport {
   correlationId: string
 }
 
-/** How a stream stands, as `tunnel_streams` has it. */
-export function streamState(stage: string): CountedState {
-  return stage === 'open' || stage === 'suspended' ? stage : 'opening'
+export function reportOf(passage: Passage): StreamReport {
+  const { id, user, machine, owner, stage, ageMs, bytes } = passage
+  const { head, mode, target, connectionId, correlationId } = passage.context
+  return {
+    ...{ id, user: user.sub, machine, kind: head.kind, mode, priority: head.priority ?? 'normal' },
+    ...{ state: stateAt(stage), since: new Date(Date.now() - ageMs).toISOString() },
+    ...{ bytesIn: bytes.in, bytesOut: bytes.out, connectionId, correlationId },
+    ...(owner !== undefined && { owner }),
+    ...(target !== undefined && { target }),
+  }
 }
 
 /** Why a stream ended that did not end in order. */

@@ -1,6 +1,6 @@
 import type { Clock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
-import type { AddedKind, StreamKind } from '../../protocol/codec/heads.ts'
+import type { AddedKind } from '../../protocol/codec/heads.ts'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
@@ -12,7 +12,6 @@ import type { Pool } from '../pool/index.ts'
 import type { Tiers } from '../tiers/index.ts'
 import { openContext } from './admission.ts'
 import { Carriage } from './carriage.ts'
-import { type CountedState, countStreams } from './counts.ts'
 import { tellLeftOut } from './ending.ts'
 import { tooManyStreams } from './errors.ts'
 import { type AdmittedGuest, admitGuest, type Guest } from './guests.ts'
@@ -21,9 +20,10 @@ import type { LinkContext, TunnelHooks } from './hooks.ts'
 import type { Carrier } from './kinds.ts'
 import { Opens } from './opens.ts'
 import type { RequestOptions } from './options.ts'
+import { Overview } from './overview.ts'
 import { StreamOwners } from './owners.ts'
 import { Passage, type StreamParties } from './passage.ts'
-import { type RecentError, RecentErrors, type StreamReport, type Usage, usageOf } from './reports.ts'
+import { RecentErrors } from './reports.ts'
 import { Resumes } from './resumes.ts'
 import { Relays } from './sealed/relays.ts'
 import { type Session, Sessions } from './sessions.ts'
@@ -59,6 +59,7 @@ const NO_LINKS: ReadonlySet<Link> = new Set()
  * (inspected, and sealed to a configured host). Knows nothing of Fastify, nor by which door a link came.
  */
 export class Streams {
+  readonly overview: Overview
   readonly #services: StreamServices
   readonly #shared: PassageShared
   readonly #sessionOf = new Map<Link, Session>()
@@ -88,6 +89,7 @@ export class Streams {
     )
     const owners = new StreamOwners(streams.resumeMs, clock)
     this.#relays = new Relays(owners, streams.resumeMs)
+    this.overview = new Overview(this.#sessions, this.#relays, this.#shared)
     this.#carriage = new Carriage(services, clock, request.timeoutMs)
     this.#opens = new Opens({
       owners,
@@ -212,64 +214,9 @@ export class Streams {
     return passage
   }
 
-  /**
-   * What all users together have here, memory in bytes, and the share of the budget of the user who has taken most; nothing
-   * of it outlives the resume window.
-   */
-  held(): { sessions: number; passages: number; relayed: number; bytes: number; fullest: number } {
-    const held = { sessions: 0, passages: 0, relayed: this.#relays.size, bytes: 0, fullest: 0 }
-    for (const { passages, memory, budget } of this.#sessions.all()) {
-      held.sessions++
-      held.passages += passages.size
-      held.bytes += memory.usedBytes + budget.usedBytes
-      held.fullest = Math.max(held.fullest, memory.usedShare, budget.usedBytes / budget.totalBytes)
-    }
-    return held
-  }
-
   /** Requests that wait for a connection, by priority. */
   waiting(): ReturnType<Carriage['waiting']> {
     return this.#carriage.waiting()
-  }
-
-  /** How many streams there are, by kind and state; those of which there are none as well. */
-  counts(): Generator<[StreamKind, CountedState, number]> {
-    return countStreams(this.#sessions.all())
-  }
-
-  /** Brings `tunnel_bytes_total` up to date: what a session carries is counted long before its end. */
-  countBytes(): void {
-    const { bytes } = this.#services.tunnelMetrics
-    for (const mode of ['sealed', 'inspected'] as const) {
-      const carried = this.#shared.bytes[mode]
-      bytes.inc({ direction: 'in', mode }, carried.in)
-      bytes.inc({ direction: 'out', mode }, carried.out)
-      carried.in = 0
-      carried.out = 0
-    }
-  }
-
-  /** The streams of one user, or of all. */
-  list(userId?: string): StreamReport[] {
-    return this.#sessionsOf(userId).flatMap(({ passages }) =>
-      [...passages.values()].filter(({ isOver }) => !isOver).map((passage) => passage.describe()),
-    )
-  }
-
-  /** What each user has here, or one of them. */
-  usage(userId?: string): Usage[] {
-    return this.#sessionsOf(userId).map(usageOf)
-  }
-
-  /** The errors that streams ended with of late, the newest first. */
-  recentErrors(userId?: string): RecentError[] {
-    return this.#shared.recentErrors.list(userId)
-  }
-
-  #sessionsOf(userId: string | undefined): Session[] {
-    if (userId === undefined) return [...this.#sessions.all()]
-    const session = this.#sessions.of(userId)
-    return session === undefined ? [] : [session]
   }
 
   /** Ends the streams that `isMeant` picks, whether or not they have a link now. */

@@ -88,9 +88,10 @@ function checkStreams(world: World): void {
   }
   for (const { streams, channels, killed } of world.proxies) {
     if (killed) continue
-    const { passages, relayed, bytes } = streams.held()
+    const { passages, relayed, bytes } = streams.overview.held()
     expectNothing(world, { passages, relayed, bytes, channels: channels.leased })
-    for (const [kind, state, count] of streams.counts()) expectNothing(world, { [`${state} ${kind}`]: count })
+    for (const [kind, state, count] of streams.overview.counts())
+      expectNothing(world, { [`${state} ${kind}`]: count })
   }
 }
 
@@ -105,7 +106,7 @@ async function checkLeftovers(world: World): Promise<void> {
   })
   for (const proxy of world.proxies) {
     expectNothing(world, { 'timers of a proxy': proxy.clock.pending })
-    if (!proxy.killed) expectNothing(world, { sessions: proxy.streams.held().sessions })
+    if (!proxy.killed) expectNothing(world, { sessions: proxy.streams.overview.held().sessions })
   }
   expectNothing(world, { timers: clock.pending })
 }

@@ -361,7 +361,7 @@ test('copies with a machine', { skip }, async (t) => {
   })
 
   await t.test('nothing is left at the proxy', async () => {
-    await until(() => [...proxy.app.forward.counts()].every(([, , count]) => count === 0))
+    await until(() => [...proxy.app.forward.overview.counts()].every(([, , count]) => count === 0))
   })
 })
 

@@ -233,7 +233,7 @@ test("a revoked user's streams end at once, with or without a link; another's go
   bobs.json(FrameType.ACCEPT, bob.number, {})
   await until(() => proxy.app.links.count === 2)
   assert.equal(bob.raw.socket.readyState, WebSocket.OPEN)
-  assert.deepEqual([proxy.app.forward.held().passages], [1])
+  assert.deepEqual([proxy.app.forward.overview.held().passages], [1])
 })
 
 test('a body that says something twice, reaches for a prototype, or is of another type is refused, and does nothing', async (t) => {

@@ -169,7 +169,7 @@ class Scene {
 
   /** Streams that the proxy knows of. */
   get counted(): number {
-    return [...this.streams.counts()].reduce((sum, [, , count]) => sum + count, 0)
+    return [...this.streams.overview.counts()].reduce((sum, [, , count]) => sum + count, 0)
   }
   get ends(): string[] {
     return this.audited.map(({ event, details }) => `${event} ${details.outcome}`)
@@ -359,7 +359,7 @@ test('an attempt whose link closes does not suspend a stream that another link c
   await scene.clock.run(scene.clock.now() + 2 * STREAMS.resumeMs)
   assert.deepEqual(scene.ends, [])
   assert.deepEqual(
-    [...scene.streams.counts()].filter(([, , count]) => count > 0),
+    [...scene.streams.overview.counts()].filter(([, , count]) => count > 0),
     [['ssh', 'open', 1]],
   )
   assert.deepEqual(client.types(carried), [FrameType.ACCEPT])

@@ -158,7 +158,7 @@ test('1,000 requests at once, each with a body of its own, come back right and n
   await Promise.all(all)
   assert.ok(rig.sockets.length <= 3, `${rig.sockets.length} SSH connections`)
   await rig.settled()
-  assert.equal(rig.app.forward.held().bytes, 0)
+  assert.equal(rig.app.forward.overview.held().bytes, 0)
 })
 
 test('a response arrives as it is produced', async (t) => {

@@ -252,13 +252,13 @@ async function scene(t: TestContext): Promise<Scene> {
 
 function openStreams(proxy: TestProxy): number {
   let open = 0
-  for (const [, state, count] of proxy.app.forward.counts()) if (state === 'open') open += count
+  for (const [, state, count] of proxy.app.forward.overview.counts()) if (state === 'open') open += count
   return open
 }
 
 function streams(proxy: TestProxy): number {
   let all = 0
-  for (const [, , count] of proxy.app.forward.counts()) all += count
+  for (const [, , count] of proxy.app.forward.overview.counts()) all += count
   return all
 }
 

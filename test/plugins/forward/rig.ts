@@ -181,7 +181,7 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
     opener,
     sockets,
     async settled() {
-      const count = () => [...app.forward.counts()].reduce((sum, [, , streams]) => sum + streams, 0)
+      const count = () => [...app.forward.overview.counts()].reduce((sum, [, , streams]) => sum + streams, 0)
       while (count() > 0) await new Promise(setImmediate)
       // The end of a stream is known before its channel's place has been given back.
       await new Promise(setImmediate)

@@ -28,7 +28,7 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
   const raw = (t: { after(f: () => void): void }) => new RawCaller(t as never, proxy.port)
   const idle = async () => {
     await until(() => proxy.app.pool.states().busy === 0)
-    await until(() => proxy.app.forward.held().passages === 0)
+    await until(() => proxy.app.forward.overview.held().passages === 0)
   }
 
   await t.test('what a service is told of the caller is what the proxy knows', async (t) => {

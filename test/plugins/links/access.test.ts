@@ -252,7 +252,7 @@ test('an OPEN that is sent again is authorised as a resume is', async (t) => {
   const raw = await new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') }).hello()
   const head = { id: 'a'.repeat(32), kind: 'ssh', machine: 'home' }
   raw.open(1, head)
-  await until(() => proxy.app.forward.held().passages === 1)
+  await until(() => proxy.app.forward.overview.held().passages === 1)
   const check = proxy.app.auth.check
   proxy.app.auth.check = (user) => check({ ...user, expiresAtMs: 0 })
   raw.open(3, { ...head, attempt: 1 })

@@ -144,7 +144,7 @@ test('a machine that a rule shares is used as its user, and stays what it is to 
     stream.write('nonsense\r\n')
     assert.match(String((await once(stream, 'data'))[0]), /Invalid SSH/)
     drop(stream)
-    await until(() => proxy.app.forward.held().passages === 0)
+    await until(() => proxy.app.forward.overview.held().passages === 0)
   })
 
   await t.test('the audit trail has whoever did it, and whose machine it was', async () => {

@@ -112,7 +112,7 @@ test('of traces that nobody keeps, those with an error and those of a stream tha
     const stream = await client.open({ machine: 'home', ...request })
     await cutAndResume(proxy)
     stream.destroy()
-    await until(() => proxy.app.forward.list('alice').length === 0)
+    await until(() => proxy.app.forward.overview.list('alice').length === 0)
     await flush()
     const [resumed, ...others] = collector.named(`stream ${request.kind}`)
     assert.ok(resumed)
