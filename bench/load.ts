@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process'
 import { Pool } from 'undici'
 import { TunnelService } from '../client/index.ts'
+import { percentile } from '../test/support/percentile.ts'
 
 /** How requests reach the web service: an address (the near end of `ssh -L`), or the client library. */
 export type Route = { origin: string } | { tunnel: TunnelRoute }
@@ -88,10 +89,6 @@ function requester(route: Route, connections: number): Promise<Requester> {
   return made
 }
 
-function percentile(sorted: readonly number[], share: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
-}
-
 async function request(route: Route, path: string, requests: number, connections: number): Promise<Outcome> {
   const { get } = await requester(route, connections)
   const latencies: number[] = []
@@ -112,7 +109,6 @@ async function request(route: Route, path: string, requests: number, connections
   const beganMs = performance.now()
   await Promise.all(Array.from({ length: connections }, worker))
   const seconds = (performance.now() - beganMs) / 1_000
-  latencies.sort((a, b) => a - b)
   const [p50Ms, p99Ms] = [percentile(latencies, 0.5), percentile(latencies, 0.99)]
   return { seconds, byteCount, requests, failures: requests - latencies.length, p50Ms, p99Ms }
 }

@@ -24,7 +24,9 @@ export const scp: ChaosProgram = {
   async run(context) {
     const { source, far, back } = placesOf(context)
     const expected = await seededFile(source, context.seed, context.byteCount)
-    const options = optionsOf(context)
+    const { bytesPerSecond } = context
+    const limit = bytesPerSecond === undefined ? [] : ['-l', String(Math.ceil((bytesPerSecond * 8) / 1_024))]
+    const options = [...optionsOf(context), ...limit]
     const up = await runSession(context, 'scp', [...options, source, `home:${far}`])
     const down = await runSession(context, 'scp', [...options, `home:${far}`, back])
     return resultOf([up, down], 2 * context.byteCount, async () => {
@@ -63,7 +65,9 @@ export const rsync: ChaosProgram = {
       const path = join(source, number % 2 === 0 ? '' : 'deeper', `file-${number}`)
       await seededFile(path, `${context.seed} ${number}`, each)
     }
-    const options = ['-a', '-e', sshLine(context)]
+    const { bytesPerSecond } = context
+    const limit = bytesPerSecond === undefined ? [] : [`--bwlimit=${Math.ceil(bytesPerSecond / 1_024)}`]
+    const options = ['-a', ...limit, '-e', sshLine(context)]
     const up = await runSession(context, 'rsync', [...options, `${source}/`, `home:${far}/`])
     const down = await runSession(context, 'rsync', [...options, `home:${far}/`, `${back}/`])
     return resultOf([up, down], 2 * each * RSYNC_FILES, async () => {

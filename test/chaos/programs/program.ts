@@ -13,6 +13,8 @@ export interface ProgramContext {
   folder: string
   /** How much to move, in each direction where there are two. */
   byteCount: number
+  /** How fast copies may be. Default: as fast as they can. */
+  bytesPerSecond?: number | undefined
   seed: string
   /** Of programs that write lines: the time between two, on each side, in ms. */
   gapMs: number
