@@ -19,6 +19,8 @@ export interface Spread<Labels> {
 }
 
 export type NoLabels = Record<never, never>
+type Labelled<Labels> = { [Name in keyof Labels]: string }
+type NameOf<Labels> = keyof Labels & string
 
 /** Makes metrics, each on the registry that is one server's own. */
 export class Instruments {
@@ -28,40 +30,40 @@ export class Instruments {
     this.#registers = [registry]
   }
 
-  count<L extends string>(name: string, help: string, ...labelNames: L[]): Count<Record<L, string>> {
-    return new client.Counter<L>({ name, help, labelNames, registers: this.#registers })
+  count<L extends Labelled<L> = NoLabels>(name: string, help: string, ...labelNames: NameOf<L>[]): Count<L> {
+    return new client.Counter<NameOf<L>>({ name, help, labelNames, registers: this.#registers })
   }
 
-  level<L extends string>(name: string, help: string, ...labelNames: L[]): Level<Record<L, string>> {
-    return new client.Gauge<L>({ name, help, labelNames, registers: this.#registers })
+  level<L extends Labelled<L> = NoLabels>(name: string, help: string, ...labelNames: NameOf<L>[]): Level<L> {
+    return new client.Gauge<NameOf<L>>({ name, help, labelNames, registers: this.#registers })
   }
 
   /** A level of which that of several workers is the highest or lowest, and not their sum. */
-  extreme<L extends string>(
+  extreme<L extends Labelled<L> = NoLabels>(
     aggregator: 'max' | 'min',
     name: string,
     help: string,
-    ...labelNames: L[]
-  ): Level<Record<L, string>> {
-    return new client.Gauge<L>({ name, help, labelNames, registers: this.#registers, aggregator })
+    ...labelNames: NameOf<L>[]
+  ): Level<L> {
+    return new client.Gauge<NameOf<L>>({ name, help, labelNames, registers: this.#registers, aggregator })
   }
 
   /**
    * Durations, observed in milliseconds. They are told in seconds, the base unit of Prometheus and OpenMetrics, and under
    * `older` in milliseconds too, as the seed has them.
    */
-  durations<L extends string>(
+  durations<L extends Labelled<L> = NoLabels>(
     { name, older, help }: { name: string; older?: string; help: string },
     bucketsMs: readonly number[],
-    ...labelNames: L[]
-  ): Spread<Record<L, string>> {
+    ...labelNames: NameOf<L>[]
+  ): Spread<L> {
     const common = { labelNames, registers: this.#registers }
     const buckets = bucketsMs.map((ms) => ms / 1_000)
     const seconds = new client.Histogram<string>({ ...common, name, help, buckets, enableExemplars: true })
     const milliseconds =
       older === undefined
         ? undefined
-        : new client.Histogram<L>({
+        : new client.Histogram<NameOf<L>>({
             ...{ ...common, name: older, help: `${help}, in milliseconds`, buckets: [...bucketsMs] },
           })
     return {
