@@ -123,6 +123,9 @@ export function keepPlaces(extension) {
   }
 }
 
+/** A class that ssh2 knows by its name, which esbuild changes: a session without a channel would throw when its socket closes. */
+const SESSION_OF_SSH2 = 'class Session extends EventEmitter {'
+
 /** Packages know their folder, and are not in our source maps, which Node reads at each start. */
 export function preparePackages(isMovable) {
   const none = Buffer.from('{"version":3,"sources":[""],"mappings":"A"}').toString('base64')
@@ -132,9 +135,8 @@ export function preparePackages(isMovable) {
       onLoad({ filter: /node_modules.*\.[cm]?js$/ }, ({ path }) => {
         const places = { __dirname: JSON.stringify(dirname(path)), __filename: JSON.stringify(path) }
         const source = readFileSync(path, 'utf8')
-        const placed = isMovable
-          ? source
-          : source.replace(/\b__(dirname|filename)\b/g, (name) => places[name])
+        const named = source.replace(SESSION_OF_SSH2, `${SESSION_OF_SSH2} static name = 'Session';`)
+        const placed = isMovable ? named : named.replace(/\b__(dirname|filename)\b/g, (name) => places[name])
         return {
           contents: `${placed}\n//# sourceMappingURL=data:application/json;base64,${none}`,
           loader: 'js',
