@@ -107,7 +107,7 @@ export class Soak {
     await new Promise((resolve) => setTimeout(resolve, KEPT_MS))
     // What goes when the next one comes goes now.
     await this.live(1)
-    await until(() => app.links.list().length === 0 && app.forward.list(undefined).length === 0)
+    await until(() => app.links.list().length === 0 && app.forward.overview.list().length === 0)
     await until(() => app.pool.connections(undefined).length === 0)
     log.length = 0
     return held()
