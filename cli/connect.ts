@@ -1,6 +1,7 @@
 import { TunnelService } from '../client/index.ts'
 import { carriedBy } from '../dial/carrier.ts'
 import { dialWith } from '../dial/dial-proxy.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
 import { type AccessOptions, accessFrom } from './credentials.ts'
 import { detourFile } from './detour-file.ts'
 import { visible } from './output.ts'
@@ -18,6 +19,8 @@ export interface TunnelUse {
   persistent?: boolean
   /** How long a proxy that asks for it is waited for, in ms. @default that of `waitOut` */
   patienceMs?: number
+  /** Calls the dial off, with ABORTED; `use` has to see to itself. */
+  signal?: AbortSignal
 }
 
 /** Dials in a row after which a persistent connection would give up: there never are as many. */
@@ -27,7 +30,7 @@ export const NEVER_GIVE_UP = 1_000_000
 export async function withTunnel<T>(
   options: AccessOptions,
   use: (tunnel: TunnelService) => Promise<T>,
-  { say = () => {}, notice = tellTerminal, persistent = false, patienceMs }: TunnelUse = {},
+  { say = () => {}, notice = tellTerminal, persistent = false, patienceMs, signal }: TunnelUse = {},
 ): Promise<T> {
   const access = accessFrom(options)
   const { urls, token, tokenCommand } = access
@@ -44,7 +47,8 @@ export async function withTunnel<T>(
   })
   let failed = true
   try {
-    await waitOut(() => tunnel.connect(), say, { isDial: true, patienceMs })
+    const connected = waitOut(() => tunnel.connect(), say, { isDial: true, patienceMs })
+    await (signal === undefined ? connected : Promise.race([connected, calledOff(signal)]))
     const result = await use(tunnel)
     failed = false
     return result
@@ -52,6 +56,13 @@ export async function withTunnel<T>(
     // What failed has nothing under way that would be worth waiting for.
     await tunnel.disconnect(failed ? 0 : undefined)
   }
+}
+
+function calledOff(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const onAbort = () => reject(new TunnelError('ABORTED', 'the dial was called off', { hop: 'client' }))
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
 }
 
 function tellTerminal(line: string): void {

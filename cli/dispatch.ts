@@ -37,17 +37,23 @@ export async function dispatch(argv: string[], outputIsGone = () => false): Prom
   } catch (error) {
     // The caller tells the person that the output cannot be written.
     if (outputIsGone()) return EXIT.failure
-    const failure = describeFailure(command === undefined ? 'tunnel' : `tunnel ${command}`, error)
-    if (command === 'ssh' || command === 'exec' || command === 'shell')
-      failure.exitStatus = remoteStatus(failure.exitStatus)
-    const ours = ownOptions(command, argv)
-    const style = { json: ours.includes('--json'), verbose: ours.includes('--verbose') }
-    const text = renderFailure(failure, style)
-    // Under ssh the terminal is raw, and its cursor anywhere.
-    const isRawTerminal = command === 'stdio' && process.stderr.isTTY
-    process.stderr.write(isRawTerminal ? `\r\n${text.replaceAll('\n', '\r\n')}` : text)
-    return failure.exitStatus
+    return tellFailure(argv, error)
   }
+}
+
+/** Tells the person of an error as `argv` wants it told. @returns the exit status */
+export function tellFailure(argv: string[], error: unknown): number {
+  const command = commandIn(argv)
+  const failure = describeFailure(command === undefined ? 'tunnel' : `tunnel ${command}`, error)
+  if (command === 'ssh' || command === 'exec' || command === 'shell')
+    failure.exitStatus = remoteStatus(failure.exitStatus)
+  const ours = ownOptions(command, argv)
+  const style = { json: ours.includes('--json'), verbose: ours.includes('--verbose') }
+  const text = renderFailure(failure, style)
+  // Under ssh the terminal is raw, and its cursor anywhere.
+  const isRawTerminal = command === 'stdio' && process.stderr.isTTY
+  process.stderr.write(isRawTerminal ? `\r\n${text.replaceAll('\n', '\r\n')}` : text)
+  return failure.exitStatus
 }
 
 /** The command that `argv` names, if it does. */

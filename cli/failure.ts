@@ -1,4 +1,4 @@
-import { asTunnelError, type ErrorCode, type Hop } from '../protocol/codec/errors.ts'
+import { asTunnelError, type ErrorCode, type Hop, TunnelError } from '../protocol/codec/errors.ts'
 import { visible } from './output.ts'
 
 /** What the shell is told; `docs/CONFIGURATION.md` lists the same. */
@@ -104,6 +104,8 @@ export interface Failure {
   exitStatus: number
   retryAfterMs?: number
   causes: string[]
+  /** Of what nobody expected: where it arose in the code. */
+  stack?: string[]
 }
 
 const oneLine = (text: string): string => visible(text.trim().replace(/\s*\n\s*/g, '; '))
@@ -117,7 +119,16 @@ function causesOf(error: unknown): string[] {
   return causes.slice(1)
 }
 
-export function describeFailure(command: string, thrown: unknown): Failure {
+/** Of the operating system's words, what stands behind its code: "EROFS: read-only file system, open '/x'". */
+function systemErrorAsLocal(thrown: unknown): unknown {
+  if (!(thrown instanceof Error) || thrown instanceof TunnelError) return thrown
+  const { code, syscall, message } = thrown as NodeJS.ErrnoException
+  if (code === undefined || syscall === undefined) return thrown
+  return new LocalError(code, message.replace(`${code}: `, ''), '', thrown.cause)
+}
+
+export function describeFailure(command: string, given: unknown): Failure {
+  const thrown = systemErrorAsLocal(given)
   if (thrown instanceof UsageError) {
     const advice = `see \`${command} --help\``
     return {
@@ -149,10 +160,15 @@ export function describeFailure(command: string, thrown: unknown): Failure {
     message: oneLine(message),
     advice: suggestion,
     exitStatus: EXIT_OF[code],
-    causes: thrown === error ? causesOf(error) : causesOf({ ...error, cause: thrown }),
+    causes: causesOf(thrown),
   }
+  if (thrown !== error && thrown instanceof Error) failure.stack = stackOf(thrown)
   if (error.retryAfterMs !== undefined) failure.retryAfterMs = error.retryAfterMs
   return failure
+}
+
+function stackOf({ stack = '' }: Error): string[] {
+  return stack.split('\n').map((line) => visible(line.trim()))
 }
 
 export interface FailureStyle {
@@ -160,10 +176,10 @@ export interface FailureStyle {
   verbose?: boolean | undefined
 }
 
-/** What goes to stderr: one line, or with `verbose` one more for each cause. */
+/** What goes to stderr: one line, and with `verbose` one more for each cause and each line of a stack. */
 export function renderFailure(failure: Failure, style: FailureStyle = {}): string {
   if (style.json === true) {
-    const { causes, ...rest } = failure
+    const { causes, stack, ...rest } = failure
     return `${JSON.stringify({ error: style.verbose === true ? failure : rest })}\n`
   }
   const where = failure.hop === undefined ? failure.code : `${failure.hop}, ${failure.code}`
@@ -172,6 +188,7 @@ export function renderFailure(failure: Failure, style: FailureStyle = {}): strin
     advice.push(`try again in ${Math.ceil(failure.retryAfterMs / 1_000)} s`)
   const tail = advice.filter((part) => part !== '').join('; ')
   const line = `${failure.command}: ${failure.message} (${where})${tail === '' ? '' : `: ${tail}`}\n`
-  const causes = style.verbose === true ? failure.causes.map((cause) => `  because: ${cause}\n`) : []
-  return line + causes.join('')
+  if (style.verbose !== true) return line
+  const causes = failure.causes.map((cause) => `  because: ${cause}\n`)
+  return [line, ...causes, ...(failure.stack ?? []).map((line) => `  ${line}\n`)].join('')
 }

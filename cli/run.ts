@@ -1,5 +1,6 @@
-import { commandIn, dispatch } from './dispatch.ts'
+import { commandIn, dispatch, tellFailure } from './dispatch.ts'
 import { EXIT } from './failure.ts'
+import { onUncaught } from './uncaught.ts'
 
 /** How long a service that has ended waits for its last lines to be written, in ms. */
 const OUTPUT_MS = 1_000
@@ -22,6 +23,7 @@ if (!isRaw) {
   }
 }
 
+onUncaught((error) => process.exit(tellFailure(argv, error)))
 void dispatch(argv, () => outputError !== undefined && endsItself).then(end)
 
 function end(status: number): void {
@@ -30,7 +32,8 @@ function end(status: number): void {
   if (isService) setTimeout(() => process.exit(status), OUTPUT_MS)
   // Only what was written is waited for: nothing that a command forgot to close keeps the person waiting.
   process.stdout.write('', (error) => {
-    outputError ??= error ?? undefined
+    // A command that has failed of something else has said of what.
+    if (status === EXIT.ok) outputError ??= error ?? undefined
     if (outputError === undefined || isService) return process.stderr.write('', () => process.exit(status))
     const { code, message } = outputError
     if (code === 'EPIPE') process.exit(EXIT.brokenPipe)

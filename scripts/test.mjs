@@ -31,7 +31,7 @@ const GROUPS = [
   /\btest\/cli\/(copy\/progress|documentation|failure|forwarding\/(socks-protocol|specification)|pointers|shell\/|ssh-arguments|table|terminal-notices|wait-out)\b/,
   /\btest\/cli\/(audit-verify|contexts|credentials|diagnose|enroll|install|request|stdio)\b/,
   /\btest\/cli\/(copy\/copy|cp|plugins|shell|ssh-config|terminal|watch)\b/,
-  /\btest\/cli\/(bad-input|forwarding\/(forward|listener|programs|socks)|reference|server|ssh-end|turn|usage)\b(?!-limits)/,
+  /\btest\/cli\/(bad-input|ending|forwarding\/(forward|listener|programs|socks)|reference|server|ssh-end|turn|usage)\b(?!-limits)/,
 ]
 /** How long a process may take to follow its parent, in ms. */
 const LEAVE_MS = 3_000

@@ -1,3 +1,4 @@
+import type { TunnelService } from '../../client/index.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { withTunnel } from '../connect.ts'
 import type { Definition } from '../definition.ts'
@@ -54,7 +55,7 @@ async function execute(options: CommonOptions, machine: string, words: string[])
     end: () => abort.abort(),
   })
   try {
-    return await withTunnel(options, async (tunnel) => {
+    const use = async (tunnel: TunnelService): Promise<number> => {
       const control = (send: (name: string) => void): void => {
         sendSignal = send
       }
@@ -69,7 +70,8 @@ async function execute(options: CommonOptions, machine: string, words: string[])
       if (result.exitCode !== null) return result.exitCode
       process.stderr.write(`tunnel exec: the command was ended by SIG${result.signal}\n`)
       return signalStatus(`SIG${result.signal}`)
-    })
+    }
+    return await withTunnel(options, use, { signal: abort.signal })
   } catch (error) {
     if (abort.signal.aborted && asked.first !== undefined) return signalStatus(asked.first)
     throw error

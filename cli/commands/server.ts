@@ -10,6 +10,7 @@ import { missingSpeedUps } from '../native.ts'
 import { type AskedPlugin, pluginsAskedFor } from '../plugin-arguments.ts'
 import { stopSignal } from '../stop.ts'
 import { briefLog, wholeLog } from '../terminal-log.ts'
+import { onUncaught } from '../uncaught.ts'
 import { isWorker, WorkerSide } from '../workers/worker.ts'
 
 /** What the drain may take beyond its own limit before the process ends anyway, in ms. */
@@ -159,13 +160,10 @@ async function loadPlugins({ settings, sources }: LoadedSettings, asked: readonl
 
 const UNCAUGHT = 'an error that nothing caught'
 
-/**
- * Resolves when something is thrown that nothing catches. What state it has left behind nobody knows, so the process
- * ends; the people on it are asked to move first.
- */
+/** Resolves when something is thrown that nothing catches: the people on this proxy are asked to move before it ends. */
 function uncaughtError(log: FastifyBaseLogger): Promise<typeof UNCAUGHT> {
   return new Promise((resolve) => {
-    process.on('uncaughtException', (err) => {
+    onUncaught((err) => {
       log.error({ err }, UNCAUGHT)
       resolve(UNCAUGHT)
     })

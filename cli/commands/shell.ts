@@ -102,7 +102,7 @@ async function runPiped(options: CommonOptions, machine: string, abort: AbortCon
     end: () => abort.abort(),
   })
   try {
-    return await withTunnel(options, async (tunnel) => {
+    const use = async (tunnel: TunnelService): Promise<number> => {
       const shell = await waitOut(
         () => tunnel.shell(machine, { signal: abort.signal }),
         () => {},
@@ -110,7 +110,8 @@ async function runPiped(options: CommonOptions, machine: string, abort: AbortCon
       running = shell
       stdin.pipe(shell.stream)
       return outcome(shell, machine)
-    })
+    }
+    return await withTunnel(options, use, { signal: abort.signal })
   } catch (error) {
     if (abort.signal.aborted && asked.first !== undefined) return signalStatus(asked.first)
     throw error

@@ -107,9 +107,10 @@ export async function run(argv: string[]): Promise<number> {
     })
     const ended = await Promise.race([join(stream, input, standardOutput(), isWhole), stopped])
     if (typeof ended === 'number') return ended
-    if (ended === 'SIGHUP') await endInOrder(stream)
+    const isOver = ended === 'SIGHUP'
+    if (isOver) await endInOrder(stream)
     stream.destroy()
-    return EXIT.ok
+    return isOver ? EXIT.ok : signalStatus(ended)
   }
   return withTunnel(values, carry, { say, notice: say, patienceMs: SSH_PATIENCE_MS })
 }

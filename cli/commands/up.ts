@@ -11,7 +11,7 @@ import { EXIT, UsageError } from '../failure.ts'
 import { clientSettings, environmentOf } from '../reach.ts'
 import { unwritable } from '../replace-file.ts'
 import { selfCommand } from '../self.ts'
-import { stopSignal } from '../stop.ts'
+import { signalStatus, stopSignal } from '../stop.ts'
 import { findHub } from '../warm/find.ts'
 import { Hub } from '../warm/hub.ts'
 import { commandPath, prepareFolder, socketPath } from '../warm/place.ts'
@@ -65,7 +65,7 @@ async function stay(path: string, access: Access, ready: () => void): Promise<nu
   const stopped = stopSignal({ unattended: true })
   try {
     const begun = await Promise.race([hub.start(), stopped])
-    if (begun !== undefined) return EXIT.ok
+    if (begun !== undefined) return signalStatus(begun)
     if (alias !== undefined) {
       rmSync(alias, { force: true })
       symlinkSync(basename(path), alias)
@@ -123,7 +123,7 @@ async function inBackground(
     child.once('error', reject)
     child.once('message', () => resolve(undefined))
     child.once('exit', (code) => resolve(code ?? EXIT.failure))
-    process.once('SIGINT', () => child.kill('SIGINT'))
+    void stopSignal().then((signal) => child.kill(signal))
   })
   child.disconnect?.()
   child.unref()

@@ -78,6 +78,7 @@ const AT_HOP: Partial<Record<`${ErrorCode} ${Hop}`, string>> = {
   // What another program's server answers is no question of our versions.
   'FRAME_INVALID target': '',
   'TOKEN_INVALID client': SIGN_TOKEN,
+  'INTERNAL client': 'this is a fault of the program itself: report it with what --verbose shows',
   'CONNECT_REFUSED proxy':
     'see that the proxy runs there (`tunnel server` starts one), or give its address with --url',
 }
