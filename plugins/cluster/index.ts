@@ -65,7 +65,8 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
   const log = app.log.child({ replica: id })
   const { agents } = app.machines
   const from = (peer: Peer) => ({
-    ...{ connectionId: `relay:${peer.id}`, correlationId: randomUUID(), replica: peer.id },
+    ...{ connectionId: `relay:${peer.id}`, correlationId: randomUUID() },
+    ...{ replica: peer.id, self: id },
     log,
   })
   const mesh = new Mesh({
@@ -103,6 +104,11 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
     },
     failed: ({ url: there, address = '' }, { code, message: reason }) =>
       log.warn({ context: { url: there, address, code, reason } }, 'another replica is not reached'),
+  })
+
+  agents.ways.askOthers(async () => {
+    await mesh.heard()
+    return !neighbours.isMissing((id) => mesh.knows(id))
   })
 
   const accepted = (transport: Transport): void => mesh.accept(transport)

@@ -2,10 +2,12 @@ import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
 import type { Transport } from '../../protocol/link/transport.ts'
 import type { MeshedAgents, Presence } from '../machines/index.ts'
-import { idTwice, linkedAlready, messageInvalid, shuttingDown } from './errors.ts'
+import { Detours } from './detours.ts'
+import { idTwice, linkedAlready, shuttingDown } from './errors.ts'
 import { AGENTS_PER_FRAME, MAX_PEERS, type Message, type ReplicaState } from './messages.ts'
 import { Peer, type Self } from './peer.ts'
 import type { Side } from './proof.ts'
+import { Told } from './told.ts'
 
 export interface MeshOptions {
   readonly self: Self
@@ -26,13 +28,8 @@ export interface MeshOptions {
 const TELL_LOAD_MS = 5_000
 /** Links whose peers have not proved themselves, at most. */
 const MAX_STRANGERS = 32
-/** Agents of one replica, at most: more than a process has room for links. */
-const MAX_AGENTS = 200_000
 /** What an older link has to show that it lives, when another replica comes under its id, in ms. */
 const PROBE_MS = 1_000
-
-/** What a replica has said of its agents, so that all of it can be taken back. */
-type Told = Map<string, Presence>
 
 /**
  * The links to the other replicas, one to each: what this one has is told, what they have is kept in memory, and streams
@@ -43,6 +40,7 @@ export class Mesh {
   readonly #peers = new Map<string, Peer>()
   readonly #strangers = new Set<Peer>()
   readonly #toldBy = new Map<Peer, Told>()
+  readonly #detours: Detours
   readonly #timer: NodeJS.Timeout
   #load = 0
   #draining = false
@@ -50,6 +48,7 @@ export class Mesh {
 
   constructor(options: MeshOptions) {
     this.#options = options
+    this.#detours = new Detours(options.self.id, options.agents, this.#peers)
     options.agents.onPresence({
       present: (presence) => this.tell({ is: 'present', agents: [presence] }),
       gone: (owner, name) => this.tell({ is: 'gone', owner, name }),
@@ -67,6 +66,14 @@ export class Mesh {
   }
   has(id: string): boolean {
     return this.#peers.has(id)
+  }
+  /** Whether its agents are known, though there may be no link to it. */
+  knows(id: string): boolean {
+    return this.#peers.has(id) || this.#detours.has(id)
+  }
+  /** Resolves when all that the others had to tell by now was heard. */
+  async heard(): Promise<void> {
+    await Promise.all(Array.from(this.#peers.values(), (peer) => peer.heard()))
   }
 
   /** Somebody has dialled, who may be a replica. */
@@ -109,56 +116,69 @@ export class Mesh {
     // Both have dialled: the one with the smaller id is right, and both know that.
     if (older !== undefined && older.diallerId < peer.diallerId) throw linkedAlready(peer.id)
     this.#peers.set(peer.id, peer)
-    this.#toldBy.set(peer, new Map())
+    this.#toldBy.set(peer, new Told(agents, peer))
     older?.link.close(linkedAlready(peer.id))
     this.#tellState()
-    let some: Presence[] = []
-    for (const presence of agents.present()) {
-      some.push(presence)
-      if (some.length < AGENTS_PER_FRAME) continue
-      peer.tell({ is: 'present', agents: some })
-      some = []
-    }
-    if (some.length > 0) peer.tell({ is: 'present', agents: some })
+    tellAgents(peer, agents.present())
+    void peer.heard().then(() => {
+      if (this.#peers.get(peer.id) === peer) this.#detours.direct(peer.id)
+    })
     if (older === undefined) joined(peer)
   }
 
   #leave(peer: Peer, error: TunnelError): boolean {
     this.#strangers.delete(peer)
     const isNow = this.#peers.get(peer.id) === peer
-    if (isNow) this.#peers.delete(peer.id)
     const told = this.#toldBy.get(peer)
     this.#toldBy.delete(peer)
-    for (const { owner, name } of told?.values() ?? []) this.#options.agents.disappeared(owner, name, peer)
-    if (isNow) {
-      this.#tellState()
-      this.#options.left(peer, error)
-    } else if (error.code !== 'ABORTED') this.#options.refused(peer, error)
+    if (isNow) this.#lose(peer.id)
+    told?.clear()
+    if (isNow) this.#options.left(peer, error)
+    else if (error.code !== 'ABORTED') this.#options.refused(peer, error)
     return told !== undefined
   }
 
+  #lose(id: string): void {
+    this.#peers.delete(id)
+    for (const { shown } of this.#peers.values()) shown.delete(id)
+    if (this.#closed) return
+    this.#tellState()
+    this.#detours.look()
+  }
+
   #heard(peer: Peer, message: Message): void {
-    const { agents, revoked } = this.#options
     const told = this.#toldBy.get(peer)
     // Its link is ending.
     if (told === undefined) return
     switch (message.is) {
       case 'present':
-        for (const presence of message.agents) {
-          told.set(keyOf(presence), presence)
-          if (told.size > MAX_AGENTS) throw messageInvalid(`tells of more than ${MAX_AGENTS} agents`)
-          agents.appeared(presence, peer)
-        }
-        return
       case 'gone':
-        if (told.delete(keyOf(message))) agents.disappeared(message.owner, message.name, peer)
+        if (message.at !== undefined) return this.#detours.heard(peer, message.at, message)
+        if (message.is === 'present') told.present(message.agents)
+        else told.gone(message)
+        for (const other of this.#peers.values())
+          if (other.shown.has(peer.id)) other.tell({ ...message, at: peer.id })
         return
       case 'state':
         peer.state = message
+        return this.#detours.look()
+      case 'show':
+        return this.#show(peer, message.of)
+      case 'hide':
+        peer.shown.delete(message.of)
         return
       case 'revoked':
-        revoked(message.revoked)
+        this.#options.revoked(message.revoked)
     }
+  }
+
+  /** `peer` has no link to the replica `of`. If this one has none either, it has said so, or will. */
+  #show(peer: Peer, of: string): void {
+    const other = this.#peers.get(of)
+    const told = other === undefined || other === peer ? undefined : this.#toldBy.get(other)
+    if (told === undefined || peer.shown.has(of)) return
+    peer.shown.add(of)
+    tellAgents(peer, told.presences, of)
   }
 
   /** Tells every other replica. */
@@ -198,7 +218,15 @@ export class Mesh {
   }
 }
 
-/** No owner has a space in it. */
-function keyOf({ owner, name }: Pick<Presence, 'owner' | 'name'>): string {
-  return `${owner} ${name}`
+/** @param at the third replica that has them */
+function tellAgents(peer: Peer, presences: Iterable<Presence>, at?: string): void {
+  const where = at === undefined ? {} : { at }
+  let some: Presence[] = []
+  for (const presence of presences) {
+    some.push(presence)
+    if (some.length < AGENTS_PER_FRAME) continue
+    peer.tell({ is: 'present', agents: some, ...where })
+    some = []
+  }
+  if (some.length > 0) peer.tell({ is: 'present', agents: some, ...where })
 }

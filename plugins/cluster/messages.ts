@@ -14,9 +14,12 @@ export interface ReplicaState {
 /** What a replica tells another, in MESH frames. */
 export type Message =
   | { readonly is: 'proof'; readonly proof: string }
-  | { readonly is: 'present'; readonly agents: readonly Presence[] }
-  | { readonly is: 'gone'; readonly owner: string; readonly name: string }
+  /** `at`: the third replica that has them, of which the other has asked. @default the one that tells */
+  | { readonly is: 'present'; readonly agents: readonly Presence[]; readonly at?: string }
+  | { readonly is: 'gone'; readonly owner: string; readonly name: string; readonly at?: string }
   | ({ readonly is: 'state' } & ReplicaState)
+  /** The other has no link to the replica `of`, and is to be told of its agents, or not any more. */
+  | { readonly is: 'show' | 'hide'; readonly of: string }
   | { readonly is: 'revoked'; readonly revoked: unknown }
 
 /** Agents in one frame: with the longest names it stays far below the bound of a JSON body. */
@@ -39,7 +42,7 @@ export function toWire(message: Message): object {
     program.instance,
     program.epoch,
   ])
-  return { is: 'present', agents }
+  return { ...message, agents }
 }
 
 /** Undefined for what this version does not know. @throws {TunnelError} FRAME_INVALID */
@@ -50,15 +53,19 @@ export function fromWire(body: Record<string, unknown>, nowMs = Date.now()): Mes
       return { is: 'proof', proof: body.proof }
     case 'present':
       if (!Array.isArray(body.agents)) throw messageInvalid('present has no list')
-      return { is: 'present', agents: body.agents.map((agent) => presenceOf(agent, nowMs)) }
+      return { is: 'present', agents: body.agents.map((agent) => presenceOf(agent, nowMs)), ...atOf(body) }
     case 'gone':
       if (!isText(body.owner) || !isText(body.name)) throw messageInvalid('gone names no machine')
-      return { is: 'gone', owner: body.owner, name: body.name }
+      return { is: 'gone', owner: body.owner, name: body.name, ...atOf(body) }
     case 'state': {
       const { load, draining, peers } = body
       if (typeof load !== 'number' || !(load >= 0)) throw messageInvalid('state has no load')
       return { is: 'state', load, draining: draining === true, peers: peersOf(peers) }
     }
+    case 'show':
+    case 'hide':
+      if (!isText(body.of)) throw messageInvalid(`${body.is} names no replica`)
+      return { is: body.is, of: body.of }
     case 'revoked':
       return { is: 'revoked', revoked: body.revoked }
     default:
@@ -71,6 +78,12 @@ function peersOf(value: unknown): string[] | undefined {
   if (!Array.isArray(value) || value.length > MAX_PEERS || !value.every(isText))
     throw messageInvalid('state: peers is no list of ids')
   return value
+}
+
+function atOf({ at }: Record<string, unknown>): { at?: string } {
+  if (at === undefined) return {}
+  if (!isText(at)) throw messageInvalid('at is no replica')
+  return { at }
 }
 
 /** A replica that says an epoch which no agent can have would put all other agents off line. */

@@ -38,6 +38,8 @@ const REFUSED_BACKOFF = { ...BACKOFF, baseMs: 2_000, maxMs: 30_000 }
 export class Neighbours {
   readonly #options: NeighboursOptions
   readonly #dialled = new Map<string, Neighbour>()
+  /** As they were found last. */
+  #found: readonly Place[] = []
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
@@ -58,7 +60,17 @@ export class Neighbours {
     if (places !== undefined && !this.#closed) this.#know(places)
   }
 
+  /** Whether somebody is to be there of whom this replica knows nothing. */
+  isMissing(knows: (id: string) => boolean): boolean {
+    const { selfId } = this.#options
+    return (
+      this.#found.some(({ id }) => id !== undefined && id !== selfId && !knows(id)) ||
+      [...this.#dialled.values()].some((neighbour) => neighbour.isMissing(knows))
+    )
+  }
+
   #know(places: readonly Place[]): void {
+    this.#found = places
     const keys = new Map(places.map((place) => [`${place.url} ${place.address ?? ''}`, place]))
     for (const [key, place] of keys) {
       const { id } = place
@@ -99,6 +111,10 @@ class Neighbour {
     this.#options = options
     this.#id = place.id
     void this.#run()
+  }
+
+  isMissing(knows: (id: string) => boolean): boolean {
+    return !this.#isSelf && (this.#id === undefined || !knows(this.#id))
   }
 
   close(): void {

@@ -6,6 +6,7 @@ import { Link } from '../../protocol/link/link.ts'
 import type { Transport } from '../../protocol/link/transport.ts'
 import { type Work, WorkMeter } from '../../protocol/link/work-meter.ts'
 import type { HomeReplica } from '../machines/index.ts'
+import { Answers } from './answers.ts'
 import { isSelf, notAReplica, notProved, proofMissing, proofWrong } from './errors.ts'
 import { fromWire, type Message, type ReplicaState, toWire } from './messages.ts'
 import { type Greeted, isProof, newNonce, proofOf, type Side } from './proof.ts'
@@ -33,7 +34,7 @@ export interface PeerEvents {
 }
 
 /** Between replicas a silence is short: streams wait for it to be noticed, and both are in one network. */
-const HEARTBEAT = { intervalMs: 1_000, timeoutMs: 2_500 }
+const HEARTBEAT = { intervalMs: 750, timeoutMs: 2_000 }
 /** Streams of all users go over one link. */
 const MAX_STREAMS = 100_000
 const PROOF_MS = 5_000
@@ -51,6 +52,10 @@ export class Peer implements HomeReplica {
   /** Of its HELLO. */
   #hello: Hello | undefined
   state: ReplicaState = { load: 0, draining: false, peers: undefined }
+  /** Those to which it has no link, and of whose agents it is to be told. */
+  readonly shown = new Set<string>()
+  readonly isBehind = false
+  readonly #answers = new Answers()
 
   constructor(transport: Transport, side: Side, self: Self, events: PeerEvents) {
     this.side = side
@@ -69,8 +74,10 @@ export class Peer implements HomeReplica {
         mesh: (body) => this.#heard(body),
         open: (open) => this.#handOver(open),
         resume: (resume) => this.#handOver(resume),
+        rtt: (_ms, sentAtMs) => this.#answers.came(sentAtMs),
         closed: (error) => {
           clearTimeout(this.#timer)
+          this.#answers.close()
           events.closed(this, error)
         },
       },
@@ -103,6 +110,11 @@ export class Peer implements HomeReplica {
 
   tell(message: Message): void {
     this.link.sendMesh(toWire(message))
+  }
+
+  /** Resolves when all that it had told by now was heard, or the link is over: it is told in order, and so is PONG. */
+  heard(): Promise<void> {
+    return this.#answers.next(() => this.link.probe(HEARTBEAT.timeoutMs))
   }
 
   #ownHello(): Hello {

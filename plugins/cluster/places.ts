@@ -13,6 +13,7 @@ export class Places {
   readonly #urls: readonly string[]
   readonly #state: Pick<State, 'volatile'>
   #timer: NodeJS.Timeout | undefined
+  #said: string | undefined
 
   constructor(urls: readonly string[], state: Pick<State, 'volatile'>) {
     this.#urls = urls
@@ -21,12 +22,22 @@ export class Places {
 
   /** Says that this replica is there, until `stop`. It does not matter who does not hear it: it is said again. */
   async announce(id: string, url: string): Promise<void> {
+    this.#said = id
     await this.#state.volatile.put(NAMESPACE, id, { url }, { ttlMs: RECORD_MS }).catch(() => {})
+    if (this.#said === undefined) return this.#takeBack(id)
     this.#timer = setTimeout(() => void this.announce(id, url), SAY_MS).unref()
   }
 
+  /** Nobody is to look for this replica any more. */
   stop(): void {
     clearTimeout(this.#timer)
+    const id = this.#said
+    this.#said = undefined
+    if (id !== undefined) void this.#takeBack(id)
+  }
+
+  async #takeBack(id: string): Promise<void> {
+    await this.#state.volatile.delete(NAMESPACE, id).catch(() => {})
   }
 
   /** Rejects where the shared state does not answer, and no address of the settings says anything either. */

@@ -82,6 +82,12 @@ export function vouchedForNobody(): TunnelError {
   return new TunnelError('FRAME_INVALID', text, { hop: 'proxy' })
 }
 
+/** A replica that hands a stream over says that it came through where it cannot have come through. */
+export function relayedInCircles(through: string): TunnelError {
+  const text = `a stream that is handed over did not come through ${JSON.stringify(through.slice(0, 128))}`
+  return new TunnelError('FRAME_INVALID', text, { hop: 'proxy' })
+}
+
 export function tooManyRefusals(): TunnelError {
   return new TunnelError('RATE_LIMITED', 'too many refused requests for streams', { hop: 'proxy' })
 }

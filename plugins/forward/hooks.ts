@@ -9,7 +9,7 @@ import type { Log } from './log.ts'
 export interface LinkContext {
   user: User
   role: 'client' | 'agent' | 'relay'
-  /** The other replica, where a stream is one that it hands over. */
+  /** The other replica, where a stream is one that it hands over; before it, with a space, a third that handed it to that one. */
   via?: string
   /** The agent's machine. */
   machine?: string

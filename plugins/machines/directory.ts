@@ -205,10 +205,10 @@ export class MachineDirectory {
       hostKeys: () => this.#hostKeys(owner, name),
       hostKeyShown: (key) => this.#hostKeyShown(owner, name, key),
       // A machine may have been forgotten since.
-      link: async () => this.#recordOf(owner, name) && this.#agents.link(owner, name),
+      link: async () => this.#recordOf(owner, name) && this.#agents.ways.link(owner, name),
       dial: async () => {
         const traceparent = this.#traceparent()
-        return this.#recordOf(owner, name) && this.#agents.dial(owner, name, user, traceparent)
+        return this.#recordOf(owner, name) && this.#agents.ways.dial(owner, name, user, traceparent)
       },
     }
   }
@@ -223,7 +223,7 @@ export class MachineDirectory {
   async #hostKeys(owner: string, name: string): Promise<string[]> {
     const { hostKeys, changedKeys } = this.#recordOf(owner, name)
     if (hostKeys.length === 0 && changedKeys.length > 0) throw keysUntrusted(name)
-    if (hostKeys.length === 0) await this.#agents.link(owner, name)
+    if (hostKeys.length === 0) await this.#agents.ways.link(owner, name)
     return hostKeys
   }
 
@@ -283,7 +283,7 @@ export class MachineDirectory {
     go: (link: Link) => void,
     gone: (error: TunnelError) => void,
   ): () => void {
-    return this.#agents.whenOnline(owner, name, go, gone)
+    return this.#agents.ways.whenOnline(owner, name, go, gone)
   }
 
   /** The agents' links, for whoever tells other replicas of them and hears of theirs. */

@@ -22,6 +22,8 @@ export interface HomeReplica {
   readonly load: number
   /** It leaves: only what has no other way goes there. */
   readonly draining: boolean
+  /** `link` is to a third replica, which has a link to this one. */
+  readonly isBehind: boolean
 }
 
 /** Of two programs with one name the later has it; on every replica the same one, whoever was heard of first. */
@@ -67,16 +69,26 @@ export class Homes {
     this.#homes = left.length === 0 ? NONE : left
   }
 
-  /** The least loaded of them that does not leave. */
+  /** The least loaded of the nearest that do not leave. */
   get best(): HomeReplica | undefined {
-    let best: HomeReplica | undefined
-    for (const { replica } of this.#homes) if (best === undefined || isBetter(replica, best)) best = replica
-    return best
+    return this.#best()
   }
 
   /** The link to that one. */
   get link(): Link | undefined {
     return this.best?.link
+  }
+
+  /** The same of those to which this replica has a link of its own that is not `except`. */
+  nearLink(except: Link): Link | undefined {
+    return this.#best(({ isBehind, link }) => !isBehind && link !== except)?.link
+  }
+
+  #best(mayBe: (replica: HomeReplica) => boolean = () => true): HomeReplica | undefined {
+    let best: HomeReplica | undefined
+    for (const { replica } of this.#homes)
+      if (mayBe(replica) && (best === undefined || isBetter(replica, best))) best = replica
+    return best
   }
 
   /** Undefined where there are none. */
@@ -86,7 +98,8 @@ export class Homes {
 
   /** The other replicas, by their ids. */
   get ids(): string[] {
-    return this.#homes.map(({ replica }) => replica.id)
+    // For a moment one may be known in two ways.
+    return [...new Set(this.#homes.map(({ replica }) => replica.id))]
   }
 
   has(link: Link): boolean {
@@ -96,5 +109,6 @@ export class Homes {
 
 function isBetter(one: HomeReplica, other: HomeReplica): boolean {
   if (one.draining !== other.draining) return other.draining
+  if (one.isBehind !== other.isBehind) return other.isBehind
   return one.load < other.load
 }

@@ -21,7 +21,7 @@ const STREAM_ID = /^[0-9a-f]{32}$/
 const kinds: ReadonlySet<unknown> = new Set(STREAM_KINDS)
 const priorities: ReadonlySet<unknown> = new Set(PRIORITIES)
 
-const VOUCHED = ['subject', 'asked', 'owner', 'tier'] as const
+const VOUCHED = ['subject', 'asked', 'owner', 'tier', 'through'] as const
 const COMMON = ['id', 'kind', 'machine', 'target', 'priority', 'traceparent', 'attempt'] as const
 const OPEN_FIELDS: ReadonlySet<string> = new Set([...COMMON, 'window'])
 const RESUME_FIELDS: ReadonlySet<string> = new Set([...COMMON, 'received', 'limit', 'end'])

@@ -95,6 +95,8 @@ export interface Vouched {
   owner?: string
   /** The subject's tier: from one replica to another alone. */
   tier?: string
+  /** The replica from which the one that hands the stream over has it: between replicas alone. */
+  through?: string
 }
 
 /** An OPEN as it is passed on and acted on: what was asked, and what a proxy vouches for. */

@@ -41,8 +41,8 @@ export interface LinkHandlers {
   goaway?(goaway: Goaway): void
   /** What one replica tells another; whoever has no handler takes none. It throws what ends the link. */
   mesh?(body: Record<string, unknown>): void
-  /** A PING was answered after so many ms. */
-  rtt?(ms: number): void
+  /** A PING was answered after so many ms; it was sent then by the link's clock. */
+  rtt?(ms: number, sentAtMs: number): void
   /** Once. The channels on it have been told before. */
   closed?(error: TunnelError): void
 }

@@ -67,7 +67,7 @@ export class Link {
       listening: () => !outlet.held,
       tick: (nowMs, readToMs) => channels.tick(nowMs, readToMs),
       lost: (silentMs) => ending.lost(silentMs),
-      rtt: (ms) => handlers.rtt?.(ms),
+      rtt: (ms, sentAtMs) => handlers.rtt?.(ms, sentAtMs),
     })
     transport.receiver = {
       message: (frame) => {

@@ -13,7 +13,7 @@ export interface LivenessOptions {
   /** Once per beat; `readToMs`: the peer has read all that was sent before. Returns whether to ask for a later one. */
   tick(nowMs: number, readToMs: number): boolean
   lost(silentMs: number): void
-  rtt: ((ms: number) => void) | undefined
+  rtt: ((ms: number, sentAtMs: number) => void) | undefined
 }
 
 /** Whether the peer is there, and how far it has read: PING and PONG. */
@@ -85,6 +85,6 @@ export class Liveness {
     if (!(sentAtMs > this.#readToMs && sentAtMs <= now)) return
     this.#readToMs = sentAtMs
     this.#rttMs = now - sentAtMs
-    this.#options.rtt?.(this.#rttMs)
+    this.#options.rtt?.(this.#rttMs, sentAtMs)
   }
 }

@@ -11,6 +11,10 @@ export interface ReplicaOptions extends Pick<ProxyOptions, 'sharing' | 'plugins'
   secret?: string
   /** Where others are; by default they find each other in Redis. */
   peers?: string[]
+  /** @default one that is free */
+  port?: number
+  /** By which the others reach it. @default its port */
+  url?: string
   set?: string[]
 }
 
@@ -20,15 +24,13 @@ export async function startReplica(
   redis: RedisServer,
   { id, secret = CLUSTER_SECRET, peers, set = [], ...options }: ReplicaOptions,
 ): Promise<TestProxy> {
-  const port = await freePort()
+  const { port = await freePort(), url = `http://127.0.0.1:${port}` } = options
   return startProxy(scope, {
     ...options,
     set: [
       ...['state.store=redis', `state.redisUrl=${redis.url}`],
       ...['cluster.enabled=true', `cluster.id=${id}`, `cluster.secret=${secret}`, `cluster.port=${port}`],
-      ...(peers === undefined
-        ? [`cluster.url=http://127.0.0.1:${port}`]
-        : [`cluster.peers=${JSON.stringify(peers)}`]),
+      ...(peers === undefined ? [`cluster.url=${url}`] : [`cluster.peers=${JSON.stringify(peers)}`]),
       ...set,
     ],
   })

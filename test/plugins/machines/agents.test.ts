@@ -80,7 +80,7 @@ test('who waits for an agent that does not come back is told so when its time is
   await pass(10)
   const told: string[] = []
   const gone = (error: TunnelError) => told.push(error.code)
-  agents.whenOnline('alice', 'home', () => assert.fail('it is not there'), gone)
+  agents.ways.whenOnline('alice', 'home', () => assert.fail('it is not there'), gone)
   await pass(119_000)
   assert.deepEqual(told, [])
   await pass(2_000)
@@ -89,20 +89,20 @@ test('who waits for an agent that does not come back is told so when its time is
 
 test('an agent that is dialling is waited for, a moment after it was lost and a moment after the start', async (t) => {
   const { agents, dial, pass } = setUp(t)
-  const early = agents.link('alice', 'home')
+  const early = agents.ways.link('alice', 'home')
   const { near, far } = await dial('agent')
   assert.equal(await early, far)
   await pass(60_000)
   near.close()
   await pass(1_000)
-  const again = agents.link('alice', 'home')
+  const again = agents.ways.link('alice', 'home')
   const back = await dial('agent')
   assert.equal(await again, back.far)
   back.near.close()
   await pass(10)
   await pass(6_000)
-  await assert.rejects(agents.link('alice', 'home'), { code: 'MACHINE_OFFLINE' })
-  await assert.rejects(agents.link('alice', 'other'), { code: 'MACHINE_OFFLINE' })
+  await assert.rejects(agents.ways.link('alice', 'home'), { code: 'MACHINE_OFFLINE' })
+  await assert.rejects(agents.ways.link('alice', 'other'), { code: 'MACHINE_OFFLINE' })
 })
 
 test('a wall clock that is set back makes nobody wait longer for an agent', async (t) => {
@@ -112,7 +112,7 @@ test('a wall clock that is set back makes nobody wait longer for an agent', asyn
   near.close()
   await pass(10)
   t.mock.timers.enable({ apis: ['Date'], now: Date.now() - 3_600_000 })
-  const waiting = agents.link('alice', 'home')
+  const waiting = agents.ways.link('alice', 'home')
   waiting.catch(() => {})
   await pass(5_000)
   await assert.rejects(waiting, { code: 'MACHINE_OFFLINE' })

@@ -262,7 +262,7 @@ test("a resume of another user's inspected stream, of whatever kind it says it i
 test('who waits for a machine that was never on line leaves nothing behind', () => {
   const agents = new Agents(Value.Create(StreamsOptions))
   const never = () => assert.fail('it is not there')
-  const waits = ['one', 'two', 'two'].map((name) => agents.whenOnline('mallory', name, never, never))
+  const waits = ['one', 'two', 'two'].map((name) => agents.ways.whenOnline('mallory', name, never, never))
   const known = () => ['one', 'two'].filter((name) => agents.get('mallory', name) !== undefined)
   assert.deepEqual(known(), ['one', 'two'])
   for (const stop of waits) stop()
