@@ -28,6 +28,7 @@ const PROGRAMS = {
   haproxy: 'haproxy',
   tinyproxy: 'tinyproxy-bin',
   chromium: 'chromium',
+  kubectl: 'kubernetes-client',
   promtool: 'prometheus',
   amtool: 'prometheus-alertmanager',
   ...(process.argv.includes('--firsthour') && {

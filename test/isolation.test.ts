@@ -112,6 +112,7 @@ const ROUTES: Record<string, Entry> = {
     },
   },
   'GET /diagnostics': { asks: 'user', path: '/diagnostics', other: OK, agent: OK },
+  'GET /cluster': { asks: 'user', path: '/cluster', other: 'FORBIDDEN', agent: 'FORBIDDEN' },
   'GET /config': { asks: 'user', path: '/config', other: 'FORBIDDEN', agent: 'FORBIDDEN' },
   'PATCH /config': { asks: 'user', path: '/config', body: {}, other: 'FORBIDDEN', agent: 'FORBIDDEN' },
   'PUT /circuits': {
