@@ -16,6 +16,7 @@ const COMMAND = 'command'
 const FOR_PROGRAMS = [
   'bench/load.ts',
   'bench/web.ts',
+  'test/load/caller.ts',
   'cli/turn.ts',
   'config/secrets.ts',
   'plugins/state/embedded.ts',
