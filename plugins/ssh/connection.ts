@@ -1,54 +1,19 @@
-import type { Duplex, Readable } from 'node:stream'
-import type { Client, ClientChannel, PseudoTtyOptions } from 'ssh2'
+import type { Duplex } from 'node:stream'
+import type { Client, ClientChannel } from 'ssh2'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { Terminal } from '../../protocol/codec/heads.ts'
-import {
-  aborted,
-  channelTimeout,
-  connectionLost,
-  isFull,
-  readsTooSlowly,
-  sessionRefused,
-  targetRefused,
-} from './errors.ts'
+import { Channels } from './channels.ts'
+import { type CommandChannel, type CommandExit, exitOf, windowOf } from './command-channel.ts'
+import { aborted, connectionLost, isFull, sessionRefused, targetRefused } from './errors.ts'
+import { type ChannelOptions, openChannel, type Start } from './open-channel.ts'
 
-/** ssh2's channels say here what they have had from the peer; its types leave it out. */
-type ChannelWithState = ClientChannel & {
-  incoming: { state: 'open' | 'eof' | 'closed'; window: number }
-  outgoing: { window: number }
-}
-
-/** What a server may let us send ahead on one channel, in bytes: OpenSSH's own window. */
-const MAX_WINDOW_BYTES = 2_097_152
-/** What of all channels may wait for whoever reads them, in bytes: as much as 16 have that are not read at all. */
-const MAX_UNREAD_BYTES = 33_554_432
 /** What may wait for a server that reads nothing, in bytes: all channels' windows, and their headers. */
 const MAX_UNSENT_BYTES = 33_554_432
-
-export interface ChannelOptions {
-  /** How long sshd may take to answer, in ms. */
-  timeoutMs: number
-  signal?: AbortSignal
-}
-
-/** How a command ended: its status, or the signal's name without SIG (RFC 4254, section 6.10). */
-export type CommandExit = { code: number } | { signal: string }
-
-/** A command or a shell that runs: its stdin and stdout, and beside them what SSH has for it. */
-export interface CommandChannel extends Duplex {
-  readonly stderr: Readable
-  /** @param name without SIG (RFC 4254, section 6.9); nothing is sent after the end of stdin */
-  signal(name: string): void
-  /** The terminal has another size now, in characters, then in pixels (0: not known); nothing is sent after the end of stdin. */
-  setWindow(rows: number, columns: number, height: number, width: number): void
-}
 
 interface CommandOptions extends ChannelOptions {
   /** Told how it ended, if sshd says so. */
   onExit?: (exit: CommandExit) => void
 }
-
-type Start = (done: (error: Error | undefined, channel: ClientChannel) => void) => void
 
 /** Does `open`, which opens a channel, and may tell of it. */
 export type Opening = <Channel>(open: () => Promise<Channel>) => Promise<Channel>
@@ -60,7 +25,7 @@ export class SSHConnection {
   readonly #socket: Duplex
   readonly #probeMs: number
   readonly #opening: Opening
-  readonly #channels = new Set<ClientChannel>()
+  readonly #channels: Channels
   readonly #closeListeners: ((error: TunnelError | undefined) => void)[] = []
   #cause: unknown
   #ended = false
@@ -82,6 +47,7 @@ export class SSHConnection {
   ) {
     this.#opening = opening
     this.machine = machine
+    this.#channels = new Channels(machine)
     this.#probeMs = probeMs
     this.#client = client
     this.#socket = socket
@@ -90,7 +56,7 @@ export class SSHConnection {
       socket.destroy()
     })
     // Behind ssh2's own listener: each time it has dealt with what came.
-    socket.on('data', () => this.#holdToWindows())
+    socket.on('data', () => this.#holdToLimits())
     // The peer's end of the socket is the connection's end; ssh2 itself would wait for more.
     socket.on('end', () => socket.destroy())
     // Before ssh2's own listener, which ends every channel as if its peer had: a cut must not look like an end.
@@ -200,65 +166,22 @@ export class SSHConnection {
     start: Start,
     refusal: (cause: unknown) => TunnelError,
   ): Promise<ClientChannel> {
-    return this.#opening(() => this.#openNow(what, options, start, refusal))
-  }
-
-  #openNow(
-    what: string,
-    { timeoutMs, signal }: ChannelOptions,
-    start: Start,
-    refusal: (cause: unknown) => TunnelError,
-  ): Promise<ClientChannel> {
-    return new Promise((resolve, reject) => {
-      let settled = false
-      const settle = (error: TunnelError | undefined, channel?: ClientChannel): void => {
-        if (settled) {
-          channel?.destroy()
-          return
-        }
-        settled = true
-        clearTimeout(timer)
-        signal?.removeEventListener('abort', onAbort)
-        if (channel === undefined) reject(error)
-        else resolve(channel)
-      }
-      const onAbort = (): void => settle(aborted(what))
-      const timer = setTimeout(() => settle(channelTimeout(what, timeoutMs)), timeoutMs).unref()
-      if (this.#closed) return settle(this.#lost ?? connectionLost(this.machine, undefined))
-      if (signal?.aborted === true) return onAbort()
-      signal?.addEventListener('abort', onAbort, { once: true })
-      try {
-        start((error, channel) => {
-          if (error !== undefined) settle(this.#lost ?? refusal(error))
-          else settle(undefined, this.#adopt(channel))
-        })
-      } catch (error) {
-        settle(connectionLost(this.machine, error))
-      }
+    return this.#opening(() => {
+      if (this.#closed) return Promise.reject(this.#lost ?? connectionLost(this.machine, undefined))
+      return openChannel({
+        ...options,
+        what,
+        start: (done) =>
+          start((error, channel) => done(error, error === undefined ? this.#channels.add(channel) : channel)),
+        refused: (cause) => this.#lost ?? refusal(cause),
+        failed: (cause) => connectionLost(this.machine, cause),
+      })
     })
   }
 
-  /** ssh2 lets a server send beyond its window, and grant one without end: memory would be the machine's to fill. */
-  #holdToWindows(): void {
-    let unreadBytes = 0
-    for (const channel of this.#channels) {
-      const { incoming, outgoing } = channel as ChannelWithState
-      unreadBytes += channel.readableLength
-      if (incoming.window < 0) return this.#break(`sends more than its window allows`)
-      if (outgoing.window > MAX_WINDOW_BYTES) outgoing.window = MAX_WINDOW_BYTES
-    }
-    if (unreadBytes > MAX_UNREAD_BYTES) this.#endSlowest()
-    if (this.#socket.writableLength > MAX_UNSENT_BYTES) this.#break('grants windows and reads nothing')
-  }
-
-  /** Each channel's window is large, and a connection has many: what nobody reads is bounded over all of them. */
-  #endSlowest(): void {
-    let slowest: ClientChannel | undefined
-    for (const channel of this.#channels)
-      if (channel.readableLength > (slowest?.readableLength ?? 0)) slowest = channel
-    slowest?.emit('error', readsTooSlowly(this.machine, MAX_UNREAD_BYTES))
-    // What it holds is let go at once, whenever the server says that it is closed.
-    slowest?.destroy().resume()
+  #holdToLimits(): void {
+    if (!this.#channels.holdToWindows()) this.#break('sends more than its window allows')
+    else if (this.#socket.writableLength > MAX_UNSENT_BYTES) this.#break('grants windows and reads nothing')
   }
 
   #break(what: string): void {
@@ -266,38 +189,13 @@ export class SSHConnection {
     this.#socket.destroy()
   }
 
-  #adopt(channel: ClientChannel): ClientChannel {
-    this.#channels.add(channel)
-    channel.on('close', () => this.#channels.delete(channel))
-    // The channel's user adds a listener too; without any, an 'error' would end the process.
-    channel.on('error', () => {})
-    return channel
-  }
-
   #onClose(): void {
     if (this.#closed) return
     this.#closed = true
     clearTimeout(this.#probe)
     if (!this.#ended) this.#lost = connectionLost(this.machine, this.#cause)
-    for (const channel of this.#channels) {
-      const hadEnd = (channel as ChannelWithState).incoming.state !== 'open'
-      if (!hadEnd) channel.emit('error', this.#lost ?? aborted(`the connection to ${this.machine}`))
-    }
+    this.#channels.cut(this.#lost ?? aborted(`the connection to ${this.machine}`))
     this.#client.end()
     for (const listener of this.#closeListeners.splice(0)) listener(this.#lost)
   }
-}
-
-/** Without a size in pixels, which nobody asks for, and with the modes that the far side gives a terminal. */
-function windowOf({ term, columns, rows }: Terminal): PseudoTtyOptions {
-  return { term, cols: columns, rows, height: 0, width: 0 }
-}
-
-/** What a machine may call a signal; it comes from its sshd, unchecked. */
-const SIGNAL_NAME = /^[A-Za-z0-9@._-]{1,64}$/
-
-function exitOf(code: number | null, signal: string | undefined): CommandExit {
-  if (code !== null) return { code }
-  const name = signal?.replace(/^SIG/, '') ?? ''
-  return { signal: SIGNAL_NAME.test(name) ? name : 'KILL' }
 }

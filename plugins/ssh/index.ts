@@ -7,7 +7,8 @@ import { secretsOf } from './keys.ts'
 import type { SshOptions } from './options.ts'
 import { SSHTunnelManager, type SshConnectRequest } from './tunnel.ts'
 
-export type { CommandChannel, CommandExit, SSHConnection } from './connection.ts'
+export type { CommandChannel, CommandExit } from './command-channel.ts'
+export type { SSHConnection } from './connection.ts'
 export type { SshConnectRequest } from './tunnel.ts'
 
 export interface Ssh {
