@@ -7,23 +7,22 @@ import { watchNetwork } from '../dial/network-watch.ts'
 import { softwareOf } from '../dial/software.ts'
 import { systemClock } from '../protocol/clock.ts'
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
-import { isMachineName, MACHINE_NAME_RULE } from '../protocol/codec/heads.ts'
 import { type Hello, PROTOCOL_VERSION } from '../protocol/codec/hello.ts'
-import { parseTarget, type Target } from '../protocol/codec/target.ts'
+import type { Target } from '../protocol/codec/target.ts'
 import { MachineKeys } from './enrolment.ts'
 import { nextEpoch } from './epoch.ts'
 import { logLinks } from './link-log.ts'
 import type { AgentLog, AgentOptions } from './options.ts'
 import { authorizeOwnKey, checkMayAuthorize } from './own-key.ts'
+import { checkPlaces } from './places.ts'
 import { dialElsewhere, SecondHome } from './second-home.ts'
 import { SourceAddresses } from './source-address.ts'
 import { AgentStreams } from './streams.ts'
+import { TokenRenewals } from './token-renewals.ts'
 
 export { type AuthorizeOptions, authorizeKey } from './authorized-keys.ts'
 export type { AgentLog, AgentOptions, AgentSettings } from './options.ts'
 
-/** How often a token that the proxy has refused is read again, in ms. */
-const RENEW_MS = 5_000
 /** An agent never stops dialling: there may be no other way to reach its machine and start it again. */
 const NEVER_GIVE_UP = 1_000_000
 
@@ -46,7 +45,7 @@ export class Agent {
   readonly #keys: MachineKeys
   /** Those whose first link is still dialled: how that ends, their `connect()` says. */
   readonly #starting = new Set<Connection>()
-  readonly #renewals = new Map<Connection, NodeJS.Timeout>()
+  readonly #renewals: TokenRenewals
   #finish: (error: TunnelError | undefined) => void = () => {}
   #stopWatching: (() => void) | undefined
   #closed = false
@@ -54,12 +53,13 @@ export class Agent {
   /** @throws {TunnelError} CONFIG_INVALID */
   constructor(options: AgentOptions) {
     const { machine, settings, ssh = '127.0.0.1:22', allow = [], log = () => {} } = options
-    const targets = check(machine, [ssh, ...allow])
+    const targets = checkPlaces(machine, [ssh, ...allow])
     this.#options = options
     this.#ssh = targets[0] as Target
     this.#sshUser = options.sshUser ?? userInfo().username
     if (options.authorize === true) checkMayAuthorize(this.#sshUser, this.#ssh)
     this.#log = log
+    this.#renewals = new TokenRenewals(log, (connection) => void this.#dialAgain(connection))
     this.done = new Promise((resolve) => {
       this.#finish = resolve
     })
@@ -205,24 +205,19 @@ export class Agent {
   #failed(connection: Connection, error: TunnelError): void {
     if (this.#closed) return
     if (error.category === 'authentication' && typeof this.#options.token === 'function') {
-      return this.#renewLater(connection, error)
+      return this.#renewals.later(connection, error)
     }
     const alive = this.#connections.some(({ state }) => state !== 'disconnected' && state !== 'closed')
     if (!alive || error.code === 'TAKEN_OVER') void this.#end(error)
     else this.#log('error', `one proxy is lost: ${error.message}`, { code: error.code })
   }
 
-  /** The renewal of the token may be late, and there may be no one to start the agent again. */
-  #renewLater(connection: Connection, error: TunnelError): void {
-    if (this.#renewals.has(connection)) return
-    const seconds = RENEW_MS / 1_000
-    this.#log('error', `${error.message}; the token is read again in ${seconds} s`, { code: error.code })
-    // Not unref'd: it may be all that this process has left to do.
-    const timer = setTimeout(() => {
-      this.#renewals.delete(connection)
-      this.#dial(connection).catch((failure: TunnelError) => this.#failed(connection, failure))
-    }, RENEW_MS)
-    this.#renewals.set(connection, timer)
+  async #dialAgain(connection: Connection): Promise<void> {
+    try {
+      await this.#dial(connection)
+    } catch (error) {
+      this.#failed(connection, asTunnelError(error, 'agent'))
+    }
   }
 
   /** Ends the streams and the links. Safe to call twice. */
@@ -234,7 +229,7 @@ export class Agent {
     if (this.#closed) return
     this.#closed = true
     this.#keys.close()
-    for (const timer of this.#renewals.values()) clearTimeout(timer)
+    this.#renewals.close()
     this.#stopWatching?.()
     this.#streams.acceptor.close(
       error ?? new TunnelError('AGENT_LOST', 'the agent was stopped', { hop: 'agent' }),
@@ -247,19 +242,4 @@ export class Agent {
 
 function stopped(): TunnelError {
   return new TunnelError('ABORTED', 'the agent was stopped', { hop: 'agent' })
-}
-
-/** The targets, in their order. */
-function check(machine: string, targets: readonly string[]): Target[] {
-  const mistakes: string[] = []
-  if (!isMachineName(machine)) {
-    mistakes.push(`machine = ${JSON.stringify(machine)}: ${MACHINE_NAME_RULE}`)
-  }
-  const parsed = targets.flatMap((target) => {
-    const found = parseTarget(target)
-    if (found === undefined) mistakes.push(`${JSON.stringify(target)} is not HOST:PORT`)
-    return found ?? []
-  })
-  if (mistakes.length > 0) throw new TunnelError('CONFIG_INVALID', mistakes.join('; '), { hop: 'agent' })
-  return parsed
 }
