@@ -1,6 +1,7 @@
+import { machineAsHost } from '../protocol/codec/machine-host.ts'
 import { type Definition, namesOf, optionsOf } from './definition.ts'
 import { UsageError } from './failure.ts'
-import { hostName, SUFFIX } from './host-alias.ts'
+import { SUFFIX } from './host-alias.ts'
 
 /** The options of ssh(1) that take an argument; needed to tell the machine from an option's value. */
 const WITH_ARGUMENT = 'BbcDEeFIiJLlmOopQRSWw'
@@ -95,7 +96,7 @@ function machineOf(destination: string): string {
   if (!machine.includes('/')) return machine
   const shared = plain.slice(plain.indexOf('@') + 1)
   if (isUri || !SHARED.test(shared))
-    throw new UsageError(`ssh takes no such host as ${shared}: write ${hostName(shared)}${SUFFIX}`)
+    throw new UsageError(`ssh takes no such host as ${shared}: write ${machineAsHost(shared)}${SUFFIX}`)
   return machine
 }
 

@@ -1,5 +1,6 @@
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { HeaderList, Priority } from '../protocol/codec/heads.ts'
+import { machineOfHostName } from '../protocol/codec/machine-host.ts'
 import { headerList, withIdempotencyKey } from './headers.ts'
 import { MAX_RIDING_BYTES } from './opening.ts'
 import { loaded } from './part.ts'
@@ -129,7 +130,11 @@ function addressOf(
   const port = url.port === '' ? undefined : Number(url.port)
   const elsewhere = asked !== undefined && url.port !== firstPort
   const target = elsewhere ? `${asked.slice(0, asked.lastIndexOf(':'))}:${port ?? 80}` : asked
-  return { machine: url.hostname, target: targetOf(port, target), path: url.pathname + url.search }
+  return {
+    machine: machineOfHostName(url.hostname),
+    target: targetOf(port, target),
+    path: url.pathname + url.search,
+  }
 }
 
 /** Where an answer sends the client; undefined where it is the caller's. */

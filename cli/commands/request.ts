@@ -38,7 +38,12 @@ export const definition: Definition = {
     "tunnel request -d '{\"n\":1}' -H 'content-type: application/json' http://home:8080/jobs",
     'tunnel request -X PUT -d @backup.tar -o answer.json http://home:8080/backup',
   ],
-  arguments: [{ name: '<url>', does: 'http://MACHINE:PORT/path; the port is one of the machine itself' }],
+  arguments: [
+    {
+      name: '<url>',
+      does: 'http://MACHINE:PORT/path; the port is one of the machine itself; alice/home is home+alice here',
+    },
+  ],
   options: [
     { flags: '-X, --request <method>', does: 'method (default GET, or POST with --data)' },
     { flags: '-H, --header <line>', does: "'Name: value'; may be given again", repeats: true },

@@ -2,13 +2,13 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { homeFolder } from '../../config/folders.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
+import { machineAsHost } from '../../protocol/codec/machine-host.ts'
 import { askMachineNames } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { refused } from '../contexts/client-file.ts'
 import { type Access, accessFrom, DEFAULT_URL, isLoopback } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
-import { hostName } from '../host-alias.ts'
 import { checkMachineOf } from '../machine-name.ts'
 import { updateFile } from '../replace-file.ts'
 import { type Destination, joined, lineOfHost, machinesIn, section, split } from '../ssh-config/section.ts'
@@ -76,7 +76,7 @@ async function write(flags: CommonOptions, named: readonly string[]): Promise<nu
         `${file}: of the two marks of \`tunnel ssh-config\` one is missing, or stands there twice`,
       )
     const [url] = access.urls
-    const own = (machine: string) => lineOfHost(parts.before + parts.after, hostName(machine))
+    const own = (machine: string) => lineOfHost(parts.before + parts.after, machineAsHost(machine))
     const isFree = (machine: string): boolean => {
       if (own(machine) === undefined) return true
       notes.push(
@@ -86,7 +86,7 @@ async function write(flags: CommonOptions, named: readonly string[]): Promise<nu
     }
     for (const machine of named) {
       if (own(machine) !== undefined)
-        notes.push(`line ${own(machine)} of ${file} has a ${hostName(machine)}, and comes first`)
+        notes.push(`line ${own(machine)} of ${file} has a ${machineAsHost(machine)}, and comes first`)
     }
     const former = machinesIn(parts.ours, url)
     machines =
@@ -105,7 +105,7 @@ async function write(flags: CommonOptions, named: readonly string[]): Promise<nu
 }
 
 function told(file: string, changed: boolean, machines: readonly string[], { urls }: Access): string {
-  const hosts = machines.map(hostName)
+  const hosts = machines.map(machineAsHost)
   const names = [...hosts, 'MACHINE.tunnel'].join(', ')
   const what = changed ? `${file} is written` : `${file} is as it should be already`
   return `${what}: ${names} by ${urls[0]}; try \`ssh ${hosts[0] ?? 'home.tunnel'}\``

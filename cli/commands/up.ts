@@ -65,7 +65,8 @@ async function stay(path: string, access: Access, ready: () => void): Promise<nu
   const stopped = stopSignal({ unattended: true })
   try {
     const begun = await Promise.race([hub.start(), stopped])
-    if (begun !== undefined) return signalStatus(begun)
+    // Whoever started it in the background was promised a link; in the foreground it was told to end, and does.
+    if (begun !== undefined) return process.send === undefined ? EXIT.ok : signalStatus(begun)
     if (alias !== undefined) {
       rmSync(alias, { force: true })
       symlinkSync(basename(path), alias)

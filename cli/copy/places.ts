@@ -1,5 +1,6 @@
+import { machineAsHost } from '../../protocol/codec/machine-host.ts'
 import { UsageError } from '../failure.ts'
-import { hostName, machineOfHost, SUFFIX } from '../host-alias.ts'
+import { machineOfHost, SUFFIX } from '../host-alias.ts'
 import { checkMachineOf } from '../machine-name.ts'
 
 /** What `tunnel cp` was asked to copy, and which way. */
@@ -61,5 +62,5 @@ function sharedOf(words: readonly string[]): string | undefined {
   const [, shared, path] =
     words.map((word) => /^([^:/]+\/[^:/]+):(.*)$/.exec(word)).find((found) => found !== null) ?? []
   if (shared === undefined) return undefined
-  return `${shared}:${path} is a path of this computer, as in scp; ${shared} of another user is ${hostName(shared)}${SUFFIX}:${path}`
+  return `${shared}:${path} is a path of this computer, as in scp; ${shared} of another user is ${machineAsHost(shared)}${SUFFIX}:${path}`
 }

@@ -1,4 +1,5 @@
-import { ALIVE_COUNT, aliasTail, hostAlias, hostName, hostOf, SUFFIX } from '../host-alias.ts'
+import { machineAsHost } from '../../protocol/codec/machine-host.ts'
+import { ALIVE_COUNT, aliasTail, hostAlias, hostOf, SUFFIX } from '../host-alias.ts'
 import { proxyCommand } from '../self.ts'
 
 const BEGIN = '# >>> tunnel ssh-config >>>'
@@ -21,7 +22,7 @@ export interface Destination {
 function hostSection(machine: string, { urls: [url], options, context }: Destination): string {
   const host = hostOf(machine)
   const alias = hostAlias(machine, url)
-  const name = hostName(machine)
+  const name = machineAsHost(machine)
   return [
     `# ${machine} at ${url}`,
     `Host ${[name, ...ends(context).map((end) => name + end)].join(' ')}`,

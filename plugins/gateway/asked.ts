@@ -1,9 +1,11 @@
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import { readMachine } from '../../protocol/codec/heads.ts'
 
 /** The service that a URL names: by its path, or by its host. */
 export interface Asked {
   form: 'path' | 'host'
+  /** By its path also `owner/name`, as `owner%2Fname`. */
   machine: string
   port: string
   /** Path and query as they are for the service, byte for byte. */
@@ -30,7 +32,18 @@ export function askedOf(request: IncomingMessage, domain: string): Asked | undef
   const byHost = ofHost(absolute?.[1] ?? request.headers.host ?? '', domain)
   if (byHost !== undefined) return { ...byHost, form: 'host', path: rooted(path), prefix: '' }
   const [, prefix = '', machine = '', port = '', rest = ''] = PATH_FORM.exec(path) ?? []
-  return prefix === '' ? undefined : { form: 'path', machine, port, path: rooted(rest), prefix }
+  return prefix === ''
+    ? undefined
+    : { form: 'path', machine: decoded(machine), port, path: rooted(rest), prefix }
+}
+
+/** What is no encoding at all is the name of no machine, and is told so. */
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment)
+  } catch {
+    return segment
+  }
 }
 
 function rooted(path: string): string {
@@ -54,15 +67,17 @@ export function routedUrl(request: IncomingMessage, domain: string): string {
   const asked = askedOf(request, domain)
   return asked === undefined
     ? (request.url ?? '')
-    : `/api/tunnel/machines/${asked.machine}/http/${asked.port}/`
+    : `/api/tunnel/machines/${encodeURIComponent(asked.machine)}/http/${asked.port}/`
 }
 
 /**
  * Tells users apart in host names. Each has origins of their own: under one name the pages of one user's machine could
  * reach what another's browser keeps, and does, for a machine that is called the same.
+ * @param sharer whose machine it is, where a user means somebody else's by name
  */
-export function ownerTag(userId: string): string {
-  const bytes = hash('sha256', `ssh-websocket-tunnel gateway ${userId}`, 'buffer')
+export function ownerTag(userId: string, sharer?: string): string {
+  const whose = sharer === undefined ? userId : `${userId}\n${sharer}`
+  const bytes = hash('sha256', `ssh-websocket-tunnel gateway ${whose}`, 'buffer')
   return Array.from(bytes.subarray(0, 16), (byte) => ALPHABET[byte % ALPHABET.length]).join('')
 }
 
@@ -70,6 +85,7 @@ const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567'
 
 /** The host of a user's service; undefined where a name with a dot, or a long one, cannot stand in one. */
 export function hostOf(machine: string, port: number, userId: string, domain: string): string | undefined {
-  const label = `${machine}--${port}--${ownerTag(userId)}`
-  return domain === '' || machine.includes('.') || label.length > MAX_LABEL ? undefined : `${label}.${domain}`
+  const { owner, name } = readMachine(machine)
+  const label = `${name}--${port}--${ownerTag(userId, owner === userId ? undefined : owner)}`
+  return domain === '' || name.includes('.') || label.length > MAX_LABEL ? undefined : `${label}.${domain}`
 }

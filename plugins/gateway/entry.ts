@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { User } from '../auth/index.ts'
 import { type Asked, hostOf, ownerTag } from './asked.ts'
 import { cookieOf, setCookie } from './cookies.ts'
 import { notLoggedIn, otherOrigin, otherUsersHost } from './errors.ts'
@@ -6,9 +7,15 @@ import { isMeant } from './origins.ts'
 import type { GatewaySessions } from './sessions.ts'
 import { ticketIn } from './tickets.ts'
 
+interface Identified {
+  machine: string
+  /** The caller's Authorization is for the service. */
+  passesAuthorization: boolean
+}
+
 /** Who asks: by a token, or by the cookie that a browser has got for a ticket. */
 export class Entry {
-  readonly #app: Pick<FastifyInstance, 'auth' | 'requireUser'>
+  readonly #app: Pick<FastifyInstance, 'auth' | 'machines' | 'requireUser'>
   readonly #sessions: GatewaySessions
   readonly #domain: string
 
@@ -36,34 +43,43 @@ export class Entry {
       reply.redirect(`${there}${found.rest.includes('?') ? '&' : '?'}ticket=${ticket}`, 302)
       return true
     }
-    if (asked.owner !== ownerTag(user.sub)) throw otherUsersHost()
-    const { secret, maxAgeMs } = await this.#sessions.make(user, asked)
+    const { secret, maxAgeMs } = await this.#sessions.make(user, this.#machineOn(user, asked), asked)
     reply.header('set-cookie', setCookie(secret, maxAgeMs))
     reply.redirect(`${originOf(request)}${found.rest}`, 302)
     return true
   }
 
   /**
-   * Sets `request.user`; true where the caller's Authorization is for the service.
+   * Sets `request.user`, and answers which machine that user means.
    * @throws {TunnelError} whatever refuses the caller
    */
-  async identify(request: FastifyRequest, asked: Asked): Promise<boolean> {
+  async identify(request: FastifyRequest, asked: Asked): Promise<Identified> {
     const { headers } = request
     if (asked.form === 'host') {
       const cookie = asked.owner === undefined ? undefined : cookieOf(headers.cookie)
-      const user = await this.#sessions.userOf(cookie, asked)
-      if (user !== undefined) {
+      const session = await this.#sessions.find(cookie, asked)
+      if (session !== undefined) {
+        const { user, machine } = session
         this.#app.auth.check(user)
         if (!isMeant(request.raw, originOf(request))) throw otherOrigin()
         request.user = user
         request.log = request.log.child({ userId: user.sub })
-        return true
+        return { machine, passesAuthorization: true }
       }
       if (headers.authorization === undefined) throw notLoggedIn()
     }
     await this.#app.requireUser(request)
-    if (asked.owner !== undefined && asked.owner !== ownerTag(request.user.sub)) throw otherUsersHost()
-    return false
+    return { machine: this.#machineOn(request.user, asked), passesAuthorization: false }
+  }
+
+  /** @throws {TunnelError} FORBIDDEN where the host is another user's */
+  #machineOn(user: User, { machine, owner: tag }: Asked): string {
+    if (tag === undefined || tag === ownerTag(user.sub)) return machine
+    const shared = this.#app.machines
+      .list(user)
+      .find(({ owner, name }) => name === machine && tag === ownerTag(user.sub, owner))
+    if (shared === undefined) throw otherUsersHost()
+    return `${shared.owner}/${shared.name}`
   }
 }
 

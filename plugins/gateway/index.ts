@@ -47,12 +47,12 @@ async function gatewayPlugin(
   async function serve(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { raw } = request
     const asked = askedOf(raw, domain) as Asked
-    let passesAuthorization: boolean
+    let identified: Awaited<ReturnType<Entry['identify']>>
     // An address that has a penalty is refused whatever it shows.
     if (app.rateLimits.refusedMs(request.ip) > 0) await app.limitByIp(request, reply)
     try {
       if (await entry.login(request, reply, asked)) return
-      passesAuthorization = await entry.identify(request, asked)
+      identified = await entry.identify(request, asked)
     } catch (error) {
       // Whoever is let in has a limit of their own; a page of an application asks for more than a stranger may.
       await app.limitByIp(request, reply)
@@ -69,7 +69,8 @@ async function gatewayPlugin(
       return void reply.code(status).send(body)
     }
     const { ip, ips = [ip], protocol } = request
-    const { machine, prefix, path, form } = asked
+    const { machine, passesAuthorization } = identified
+    const { prefix, path, form } = asked
     const target = `127.0.0.1:${asked.port}`
     const host = raw.headers.host ?? ''
     const caller = { addresses: [...ips].reverse(), protocol, host, prefix, passesAuthorization }

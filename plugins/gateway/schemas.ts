@@ -4,7 +4,7 @@ import { ServiceOrigin } from '../../dial/service-origin.ts'
 export const serviceOrigin = {
   summary: 'The origin under which a browser finds a service of the machine',
   params: Type.Object({
-    machine: Type.String({ description: 'its name' }),
+    machine: Type.String({ description: 'its name; owner/name for one that somebody shares' }),
     port: Type.String({ description: 'of the service, on the machine itself' }),
   }),
   response: { 200: ServiceOrigin },
@@ -13,7 +13,9 @@ export const serviceOrigin = {
 export const exec = {
   summary:
     'Runs a command on the machine; each piece of its output is a line of JSON, and so is how it ended',
-  params: Type.Object({ machine: Type.String({ description: 'its name' }) }),
+  params: Type.Object({
+    machine: Type.String({ description: 'its name; owner/name for one that somebody shares' }),
+  }),
   body: Type.Object(
     {
       command: Type.String({ minLength: 1, maxLength: 32_768, description: "a line for the user's shell" }),

@@ -1,4 +1,5 @@
 import { hash, randomBytes } from 'node:crypto'
+import { readMachine } from '../../protocol/codec/heads.ts'
 import type { User } from '../auth/index.ts'
 import type { Json, Records } from '../state/index.ts'
 import type { Asked } from './asked.ts'
@@ -9,8 +10,11 @@ const SECRET = /^[\w-]{32}$/
 /** What a browser may use after its ticket: one port of one machine, as one user. */
 interface Session {
   user: User
+  /** By its name, or as `owner/name`. */
   machine: string
   port: string
+  /** The host's (`ownerTag`). */
+  tag: string
 }
 
 /** Browsers' sessions. What a cookie has to show is kept nowhere but in the browser. */
@@ -24,20 +28,28 @@ export class GatewaySessions {
     this.#maxMs = maxMs
   }
 
-  /** @throws {TunnelError} STATE_UNAVAILABLE */
-  async make(user: User, { machine, port }: Asked): Promise<{ secret: string; maxAgeMs: number }> {
+  /**
+   * @param machine the one that is behind the host
+   * @throws {TunnelError} STATE_UNAVAILABLE
+   */
+  async make(
+    user: User,
+    machine: string,
+    { port, owner = '' }: Asked,
+  ): Promise<{ secret: string; maxAgeMs: number }> {
     const secret = randomBytes(24).toString('base64url')
     const maxAgeMs = Math.min(this.#maxMs, Math.max(1_000, user.expiresAtMs - Date.now()))
-    const session: Session = { user, machine, port }
+    const session: Session = { user, machine, port, tag: owner }
     await this.#records.put(NAMESPACE, keyOf(secret), session as unknown as Json, { ttlMs: maxAgeMs })
     return { secret, maxAgeMs }
   }
 
-  /** Whose session this is, where it is one for what is asked. */
-  async userOf(secret: string | undefined, asked: Asked): Promise<User | undefined> {
+  /** The session of a cookie, where it is one for what is asked. */
+  async find(secret: string | undefined, asked: Asked): Promise<Session | undefined> {
     if (secret === undefined || !SECRET.test(secret)) return undefined
     const session = (await this.#records.get(NAMESPACE, keyOf(secret))) as unknown as Session | undefined
-    return session?.machine === asked.machine && session.port === asked.port ? session.user : undefined
+    if (session === undefined || session.tag !== asked.owner || session.port !== asked.port) return undefined
+    return readMachine(session.machine).name === asked.machine ? session : undefined
   }
 }
 

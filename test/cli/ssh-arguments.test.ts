@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { sshArguments } from '../../cli/commands/ssh.ts'
 import { UsageError } from '../../cli/failure.ts'
-import { hostName, hostOf, machineOfHost } from '../../cli/host-alias.ts'
+import { hostOf, machineOfHost } from '../../cli/host-alias.ts'
 import { readSshArguments } from '../../cli/ssh-arguments.ts'
+import { machineAsHost } from '../../protocol/codec/machine-host.ts'
 
 const machineOf = (line: string) => readSshArguments(line.split(' ')).machine
 
@@ -82,7 +83,7 @@ test('a name with the suffix leads to the machine, whatever the machine is calle
   for (const machine of ['home', 'home.tunnel']) assert.equal(machineOfHost(hostOf(machine)), machine)
   assert.equal(machineOfHost('home.tunnel'), 'home')
   const owners = ['al', 'al@x.org', 'al=2bx.org', 'al+x.org', 'auth0|Aa', 'auth0|aa', 'u:1~-_']
-  const hosts = owners.map((owner) => `${hostName(`${owner}/home`)}.tunnel`)
+  const hosts = owners.map((owner) => `${machineAsHost(`${owner}/home`)}.tunnel`)
   assert.deepEqual(
     hosts.map((host) => machineOfHost(host)),
     owners.map((owner) => `${owner}/home`),

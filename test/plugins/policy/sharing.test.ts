@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
+import { get } from 'node:http'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import test from 'node:test'
 import { dialTarget } from '../../../agent/dial.ts'
 import type { Machine, TunnelError, TunnelService } from '../../../client/index.ts'
@@ -52,9 +54,9 @@ async function refusal(opening: Promise<unknown>): Promise<TunnelError> {
 test('a machine that a rule shares is used as its user, and stays what it is to its owner and to strangers', {
   skip,
 }, async (t) => {
-  const kinds = ['ssh', 'exec']
+  const kinds = ['ssh', 'exec', 'http']
   const sshd = await startSshd(t)
-  const proxy = await startProxy(t, { set: [withRules({ ...share, kinds })] })
+  const proxy = await startProxy(t, { set: [withRules({ ...share, kinds }), 'gateway.host=localhost'] })
   const agentLog: string[] = []
   await proxy.startAgent('home', 'alice', sshd, {
     log: (_level, message, context) => void agentLog.push(`${message} ${context?.userId ?? ''}`),
@@ -146,6 +148,42 @@ test('a machine that a rule shares is used as its user, and stays what it is to 
     drop(stream)
     await until(() => proxy.app.forward.overview.held().passages === 0)
   })
+
+  await t.test(
+    "a URL names her machine where one's own has that name, by each form that it has",
+    async (t) => {
+      const service = await listenTcp(t, (socket) =>
+        socket.end('HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nhers'),
+      )
+      const port = service.split(':')[1] ?? ''
+      assert.equal(await (await bob.fetch(`http://home+alice:${port}/`)).text(), 'hers')
+      const route = (tail: string) => `machines/alice%2Fhome/${tail}/${port}`
+      assert.equal(await (await proxy.api('bob', `${route('http')}/`)).text(), 'hers')
+      assert.equal((await proxy.api('eve', `${route('http')}/`)).status, 404)
+      const originOf = async (path: string) =>
+        ((await (await proxy.api('bob', path)).json()) as { origin: string }).origin
+      const [hers, own] = [await originOf(route('origin')), await originOf(`machines/home/origin/${port}`)]
+      assert.notEqual(hers, own)
+      const ticketOf = async (user: string) =>
+        ((await (await proxy.api(user, 'auth/ticket', { method: 'POST' })).json()) as { ticket: string })
+          .ticket
+      const at = async (origin: string, path: string, cookie = '') => {
+        const headers = { host: new URL(origin).host, cookie }
+        const [answer] = await once(get(`${proxy.url}${path}`, { headers }), 'response')
+        return {
+          status: answer.statusCode,
+          cookie: answer.headers['set-cookie']?.[0] ?? '',
+          body: await text(answer),
+        }
+      }
+      const { cookie } = await at(hers, `/?ticket=${await ticketOf('bob')}`)
+      const { body } = await at(hers, '/', cookie)
+      assert.equal(body, 'hers')
+      assert.equal((await at(own, '/', cookie)).status, 401)
+      for (const stranger of ['eve', 'alice'])
+        assert.equal((await at(hers, `/?ticket=${await ticketOf(stranger)}`)).status, 403, stranger)
+    },
+  )
 
   await t.test('the audit trail has whoever did it, and whose machine it was', async () => {
     const closed = (await auditOf(proxy)).filter(({ event }) => event === 'stream.closed')
