@@ -138,11 +138,13 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     // The doors.
     const isOneOfSeveral = settings.cluster.enabled
     const { origins } = server
-    const linkOptions = { heartbeat, streams, limits, compression, shutdown, origins, isOneOfSeveral }
+    const { spreadMs, turnMs } = settings.drain
+    const ways = { heartbeat, streams, limits, compression, shutdown }
+    const linkOptions = { ...ways, origins, isOneOfSeveral, spreadMs }
     await use('tunnel-links', links, linkOptions)
     const { maxFrameBytes } = limits
     const { resumeMs } = streams
-    const relay = { host: server.host, maxFrameBytes, resumeMs, siblings: worker }
+    const relay = { host: server.host, maxFrameBytes, resumeMs, turnMs, siblings: worker }
     await use('tunnel-cluster', cluster, { ...settings.cluster, ...relay })
     await use('tunnel-gateway', gateway, settings.gateway)
     await use('tunnel-api', api, { origins: server.origins })

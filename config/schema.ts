@@ -9,6 +9,7 @@ import { EnrolmentOptions } from '../plugins/enrolment/options.ts'
 import { RequestOptions } from '../plugins/forward/options.ts'
 import { GatewayOptions } from '../plugins/gateway/options.ts'
 import { HealthOptions } from '../plugins/health/options.ts'
+import { DrainOptions } from '../plugins/lifecycle/options.ts'
 import { LogOptions } from '../plugins/logging/options.ts'
 import { MachinesOptions } from '../plugins/machines/options.ts'
 import { MetricsOptions } from '../plugins/metrics/options.ts'
@@ -34,6 +35,7 @@ export const SettingsSchema = Type.Object(
     tracing: TracingOptions,
     state: StateOptions,
     cluster: ClusterOptions,
+    drain: DrainOptions,
     audit: AuditOptions,
     auth: AuthOptions,
     enrolment: EnrolmentOptions,

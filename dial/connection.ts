@@ -179,7 +179,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     const { streams = () => 0 } = this.#options
     const wait: Wait = (attempt, failure) => {
       if (failure !== undefined) {
-        this.#waits.failures++
+        this.#waits.failed(attempt, failure)
         if (isFinal(failure)) throw failure
       }
       const error = failure ?? cause

@@ -19,6 +19,8 @@ const FLAP_PAUSE_MS = 500
 /** Between two tries to find another proxy while the old one still carries us, in ms; doubles up to the second. */
 const MOVE_RETRY_MS = 200
 const MOVE_RETRY_MAX_MS = 2_000
+/** Dials in a row that may come to a proxy which leaves, and need no pause after them. */
+const SENT_ON_TRIES = 4
 /** While streams wait for a link: no backoff is longer, jitter aside, and the last dial begins this long before they are given up, in ms. */
 const AWAITED_MAX_MS = 8_000
 const LAST_CHANCE_MS = 3_000
@@ -73,6 +75,12 @@ export class Waits {
     if (error === undefined) return 0
     const waitMs = Math.min(MOVE_RETRY_MAX_MS, MOVE_RETRY_MS * 2 ** (attempt - 2))
     return Math.max(waitMs, this.#askedMs(error))
+  }
+
+  /** One that leaves says that another is there: nothing is wrong, unless it is the only one that answers. */
+  failed(attempt: number, error: TunnelError): void {
+    const isSentOn = error.code === 'SHUTTING_DOWN' && error.retryAfterMs === 0
+    if (!isSentOn || attempt > SENT_ON_TRIES) this.failures++
   }
 
   /** What the proxy asks to wait, spread as every wait: it may have told a thousand others the same. */

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { softwareOf } from '../../dial/software.ts'
@@ -7,6 +7,7 @@ import type { Transport } from '../../protocol/link/transport.ts'
 import { dialWebSocket } from '../../protocol/node/dial-websocket.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
 import type { Reach } from '../../protocol/options.ts'
+import { DrainTurn } from './drain-turn.ts'
 import { notAnUpgrade, portsMissing, shuttingDown } from './errors.ts'
 import { RELAY_PATH, RelayListener } from './listener.ts'
 import { Mesh } from './mesh.ts'
@@ -44,6 +45,8 @@ export interface ClusterPluginOptions extends ClusterOptions {
   host: string
   maxFrameBytes: number
   resumeMs: number
+  /** How long it waits for another one that drains, in ms. */
+  turnMs: number
   /** Where this process is one of several workers. Then it is a replica too where the settings name no others. */
   siblings?: Siblings | undefined
 }
@@ -142,15 +145,31 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
     siblings?.onPlaces(() => void neighbours.look())
     void neighbours.follow()
   })
+  const turn = turnOf(app, id, options)
+  app.lifecycle.onDrain('take turns', ({ over, leftMs }) => {
+    const late = AbortSignal.timeout(Math.min(options.turnMs, Math.floor(leftMs / 2)))
+    return turn?.take(AbortSignal.any([over, late]))
+  })
   app.lifecycle.onDrain('stop accepting', () => mesh.drain())
   const stop = async (): Promise<void> => {
     places.stop()
     neighbours.close()
     mesh.close()
-    await listener?.close()
+    await Promise.all([listener?.close(), turn?.release()])
   }
   app.lifecycle.onDrain('close', stop)
   app.addHook('onClose', stop)
+}
+
+/** Workers of one host alone leave together. With other hosts they have one turn, which ends by itself after the last. */
+function turnOf(
+  { state }: FastifyInstance,
+  id: string,
+  { enabled, siblings }: ClusterPluginOptions,
+): DrainTurn | undefined {
+  if (!enabled) return undefined
+  const holder = siblings === undefined ? id : createHash('sha256').update(siblings.secret).digest('hex')
+  return new DrainTurn({ records: state.volatile, holder, isShared: siblings !== undefined })
 }
 
 /** Workers have a port each: those behind the configured one, or any of the loopback interface. */

@@ -72,9 +72,9 @@ function titleOf(code: ErrorCode): string {
   return words[0]!.toUpperCase() + words.slice(1).replace('ssh', 'SSH').replace('dns', 'DNS')
 }
 
-/** The value of Retry-After, whole seconds, never 0: that would invite to try again at once. */
+/** The value of Retry-After, whole seconds; 0 invites to try again at once, and only where that is said. */
 export function retryAfterSeconds(retryAfterMs: number): number {
-  return Math.max(1, Math.ceil(retryAfterMs / 1_000))
+  return retryAfterMs === 0 ? 0 : Math.max(1, Math.ceil(retryAfterMs / 1_000))
 }
 
 /** A whole answer, for a socket that no Fastify reply stands behind: the request was no HTTP, or was upgraded. */

@@ -1,7 +1,7 @@
 /** The phases of a drain, in their order. */
-export const DRAIN_PHASES = ['stop accepting', 'hand over', 'wait', 'close'] as const
+export const DRAIN_PHASES = ['take turns', 'stop accepting', 'hand over', 'wait', 'close'] as const
 /**
- * `stop accepting`: no new link, no new connection, and every peer is asked to go elsewhere. `hand over`: what
+ * `take turns`: everything goes on as ever until no other replica leaves. `stop accepting`: no new link, no new connection, and every peer is asked to go elsewhere. `hand over`: what
  * the next proxy needs is released (the lock of the state folder). `wait`: what is under way ends, at most until the
  * deadline. `close`: what is left is closed.
  */
@@ -9,8 +9,8 @@ export type DrainPhase = (typeof DRAIN_PHASES)[number]
 
 /** What a step of a drain may know of it. */
 export interface Drain {
-  /** How long the whole drain was to take when it began, in ms. */
-  readonly deadlineMs: number
+  /** How long it may still take, in ms. */
+  readonly leftMs: number
   /** Aborted when the deadline has passed, or somebody hurries: whatever waits stops waiting. */
   readonly over: AbortSignal
 }
@@ -36,6 +36,10 @@ class Deadline {
     else this.#timer = setTimeout(() => this.#over.abort(), ms).unref()
   }
 
+  get leftMs(): number {
+    return Math.max(0, this.#atMs - performance.now())
+  }
+
   clear(): void {
     clearTimeout(this.#timer)
   }
@@ -47,15 +51,16 @@ export class Lifecycle {
   readonly #failed: (error: unknown, phase: DrainPhase) => void
   readonly #deadline = new Deadline()
   #done: Promise<void> | undefined
+  #draining = false
 
   /** @param failed hears of a step that throws; the drain goes on */
   constructor(failed: (error: unknown, phase: DrainPhase) => void) {
     this.#failed = failed
   }
 
-  /** It leaves, or has left. */
+  /** It leaves, or has left; not while it waits for its turn. */
   get draining(): boolean {
-    return this.#done !== undefined
+    return this.#draining
   }
 
   /** Within a phase the steps begin in the reverse order of their registration, and are waited for together. */
@@ -66,14 +71,23 @@ export class Lifecycle {
   /** Begins a drain, or hurries the one that runs: a later call brings its deadline nearer, and never puts it off. */
   drain(deadlineMs: number): Promise<void> {
     this.#deadline.shorten(deadlineMs)
-    this.#done ??= this.#run({ deadlineMs, over: this.#deadline.over })
+    this.#done ??= this.#run()
     return this.#done
   }
 
-  async #run(drain: Drain): Promise<void> {
-    // What a step asks of `draining` is true from the first one on.
+  async #run(): Promise<void> {
+    const deadline = this.#deadline
+    const drain: Drain = {
+      over: deadline.over,
+      get leftMs() {
+        return deadline.leftMs
+      },
+    }
+    // What is asked of `draining` is true at once where there are no turns to take.
+    this.#draining = !this.#steps.some(({ phase }) => phase === 'take turns')
     await undefined
     for (const phase of DRAIN_PHASES) {
+      if (phase !== 'take turns') this.#draining = true
       const steps = this.#steps.filter((each) => each.phase === phase)
       await Promise.all(steps.map(({ step }) => this.#take(phase, step, drain)))
     }

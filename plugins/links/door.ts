@@ -38,8 +38,6 @@ export interface RoleHandler {
 
 /** How long clients have to find another proxy before one that drains lets go of those that only pass through, in ms. */
 const MOVE_MS = 5_000
-/** Over how long those are spread that are asked to go to another replica, so that they do not all come there at once, in ms. */
-const SPREAD_MS = 2_000
 /** How often it looks whom it still waits for, in ms. */
 const LOOK_MS = 200
 
@@ -207,7 +205,7 @@ export class LinkDoor {
 
   /** Asks every peer to go elsewhere. */
   sendAway(deadlineMs: number, error: TunnelError): void {
-    const spreadMs = this.#options.isOneOfSeveral ? Math.min(SPREAD_MS, deadlineMs / 4) : 0
+    const spreadMs = this.#options.isOneOfSeveral ? Math.min(this.#options.spreadMs, deadlineMs / 4) : 0
     for (const [link, { role }] of this.links) {
       // Agents first: when a client comes to another replica, its machine is there too.
       const afterMs = (spreadMs * (Math.random() + (role === 'agent' ? 0 : 1))) / 2

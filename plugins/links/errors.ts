@@ -98,6 +98,6 @@ export function originRefused(origin: string): TunnelError {
   return new TunnelError('FORBIDDEN', message, { hop: 'proxy' })
 }
 
-export function shuttingDown(): TunnelError {
-  return new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy', retryAfterMs: 1_000 })
+export function shuttingDown(retryAfterMs = 1_000): TunnelError {
+  return new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy', retryAfterMs })
 }

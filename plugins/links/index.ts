@@ -52,6 +52,9 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
   const clients = new ClientLinks(app)
   const agents = new AgentLinks(app, () => app.lifecycle.draining)
 
+  // There is another one to go to, at once.
+  const leaving = () => shuttingDown(options.isOneOfSeveral ? 0 : undefined)
+
   const links: Links = {
     get count() {
       return door.links.size
@@ -63,7 +66,7 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
   }
   app.decorate('links', links)
 
-  app.lifecycle.onDrain('stop accepting', ({ deadlineMs }) => door.sendAway(deadlineMs, shuttingDown()))
+  app.lifecycle.onDrain('stop accepting', ({ leftMs }) => door.sendAway(leftMs, shuttingDown()))
   app.lifecycle.onDrain('wait', ({ over }) => door.clientsLeave(over, shuttingDown()))
   app.lifecycle.onDrain('close', () => door.close(shuttingDown()))
   const stop = app.auth.onRevoked((isRevoked, error) => door.revoked(isRevoked, error))
@@ -77,12 +80,12 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
     if (!request.ws) throw notAnUpgrade()
     const offered = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim())
     if (!offered?.includes(SUBPROTOCOL)) throw subprotocolMissing()
-    if (app.lifecycle.draining) throw shuttingDown()
+    if (app.lifecycle.draining) throw leaving()
   }
 
   async function checkStream({ headers }: FastifyRequest): Promise<void> {
     if (headers[PROTOCOL_HEADER] !== SUBPROTOCOL) throw subprotocolMissing()
-    if (app.lifecycle.draining) throw shuttingDown()
+    if (app.lifecycle.draining) throw leaving()
   }
 
   // Before anything is asked of a token or ticket: a page that may not connect must not use one up.

@@ -14,6 +14,8 @@ export interface WebSocketPluginOptions {
   origins: readonly string[]
   /** How long the proxy waits for its peers to move elsewhere, in ms. */
   shutdown: { serverMs: number }
+  /** Over how long those are spread that are asked to go to another replica, in ms. */
+  spreadMs: number
   /** There are other replicas, to which agents may have links besides. */
   isOneOfSeveral: boolean
 }

@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test'
 import { Peer } from '../../../plugins/cluster/peer.ts'
 import type { ClusterReport } from '../../../plugins/cluster/report.ts'
 import { dialWebSocket } from '../../../protocol/node/dial-websocket.ts'
-import { drop, listenTcp, type TestProxy, until } from '../../support/proxy.ts'
+import { drop, listenTcp, readAll, type TestProxy, until } from '../../support/proxy.ts'
 import { seededChunks, seededSha256 } from '../../support/random.ts'
 import { type RedisServer, startRedis } from '../../support/redis.ts'
 import { Cleanup, type Scope } from '../../support/scope.ts'
@@ -127,6 +127,48 @@ test('a stream goes on when its home leaves, when its client comes by another re
     },
     () => c.cut('client', 'agent'),
   ])
+})
+
+test('replicas that are told to stop at once leave one after another, and send on who comes to one that leaves', {
+  skip,
+}, async (t) => {
+  const [a, b, c] = (await start(t, 'a', 'b', 'c')) as [TestProxy, TestProxy, TestProxy]
+  const drain = ({ app }: TestProxy) => app.lifecycle.drain(60_000)
+  const isLeaving = ({ app }: TestProxy) => app.lifecycle.draining
+  // It knows no other address, and is waited for.
+  const client = await a.connect('alice')
+  const late = connect(a.port, '127.0.0.1')
+  late.write('GET /api/tunnel/connect HTTP/1.1\r\nhost: a\r\n')
+  const leaves = drain(a)
+  await until(() => isLeaving(a))
+  const [next, last] = [drain(b), drain(c)]
+  const upgrade = [
+    `authorization: Bearer ${a.tokenOf('bob')}`,
+    ...['connection: upgrade', 'upgrade: websocket', 'sec-websocket-version: 13'],
+    ...['sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==', 'sec-websocket-protocol: tunnel.v1'],
+  ]
+  late.write(`${upgrade.join('\r\n')}\r\n\r\n`)
+  const answer = String(await readAll(late))
+  assert.match(answer, /^HTTP\/1.1 503 .*\r\nretry-after: 0\r\n.*SHUTTING_DOWN/s)
+  // The others go on as ever.
+  await (await b.connect('bob')).disconnect()
+  await (await c.connect('bob')).disconnect()
+  assert.deepEqual([isLeaving(b), isLeaving(c)], [false, false])
+  await client.disconnect()
+  await leaves
+  await until(() => isLeaving(b) || isLeaving(c))
+  await Promise.all([next, last])
+  // Without Redis nobody can be waited for.
+  const [d, e] = (await start(t, 'd', 'e')) as [TestProxy, TestProxy]
+  const other = await d.connect('alice')
+  const goes = drain(d)
+  await until(() => isLeaving(d))
+  const too = drain(e)
+  redis.program.kill('SIGSTOP')
+  await too
+  redis.program.kill('SIGCONT')
+  await other.disconnect()
+  await goes
 })
 
 test('an agent behind a load balancer is at home on two replicas, and its clone is ended on both', {
