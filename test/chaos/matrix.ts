@@ -11,6 +11,7 @@ import { type ChaosProgram, PROGRAMS } from './programs/index.ts'
 
 const MIB = 1_048_576
 const HELP = `Usage: npm run chaos -- [options]
+       npm run chaos -- cluster [day] [options]
 
 Stock SSH programs through the tunnel, while its network fails.
 

@@ -42,6 +42,9 @@ export interface Harvest {
   slowestOpenMs: number
 }
 
+/** The command line that really runs. */
+type Wrap = (command: string, args: readonly string[]) => [string, string[]]
+
 /** Several may start at once; more would only wait for a core. */
 const STARTS_AT_ONCE = 8
 /** How long everybody may take to echo again after a fault, in ms. */
@@ -76,7 +79,10 @@ export class Load {
     const load = new Load(fleet, sshd, opener, options)
     scope.after(() => load.#kill())
     for (let started = 0; started < options.ssh; started += STARTS_AT_ONCE) {
-      const some = Array.from({ length: Math.min(STARTS_AT_ONCE, options.ssh - started) }, () => load.type())
+      const some = Array.from({ length: Math.min(STARTS_AT_ONCE, options.ssh - started) }, () =>
+        load.session(),
+      )
+      load.#typists.push(...some)
       await until(() => some.every((one) => one.isThere || one.fault !== undefined), SETTLE_MS)
     }
     for (const [name, count] of [
@@ -100,20 +106,12 @@ export class Load {
     return shellLine([process.execPath, TUNNEL_CLI, 'stdio', MACHINE])
   }
 
-  /** One more session. */
-  type(
-    wrap: (command: string, args: readonly string[]) => [string, string[]] = (command, args) => [
-      command,
-      [...args],
-    ],
-    env: NodeJS.ProcessEnv = this.#fleet.env,
-  ): Typist {
+  /** One more session, which is not harvested here. */
+  session(wrap: Wrap = (command, args) => [command, [...args]], env = this.#fleet.env): Typist {
     const set = ['ServerAliveInterval=0', 'TCPKeepAlive=no', 'ConnectTimeout=60']
     const options = sshOptions(this.#sshd, { proxyCommand: this.#proxyCommand, set })
     const [program, args] = wrap('ssh', [...options, MACHINE, 'exec cat'])
-    const typist = new Typist([program, ...args], env, this.#options.gapMs)
-    this.#typists.push(typist)
-    return typist
+    return new Typist([program, ...args], env, this.#options.gapMs)
   }
 
   async #copy(name: string, folder: string): Promise<void> {

@@ -104,7 +104,7 @@ async function main(): Promise<boolean> {
       openEveryMs: 500,
       seed: values.seed,
       signal: interrupted.signal,
-      progress: (text) => process.stderr.write(`${text}\n`),
+      progress: (text) => process.stderr.write(`${new Date().toISOString().slice(11, 23)} ${text}\n`),
     })
     if (!values.json) console.log(line(COLUMNS.map(([title]) => title)))
     for await (const row of rows) {

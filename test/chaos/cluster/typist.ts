@@ -15,6 +15,7 @@ export class Typist {
   readonly #count = new LineCount('echo')
   readonly #timer: NodeJS.Timeout
   #typed = 0
+  #isPaused = false
   #ended = false
 
   /** @param command the whole command line of ssh, whose last word is run by the far side */
@@ -44,10 +45,18 @@ export class Typist {
   }
 
   #type(): void {
-    if (this.#ended || this.#typed - this.#count.count > MAX_UNANSWERED) return
+    if (this.#ended || this.#isPaused || this.#typed - this.#count.count > MAX_UNANSWERED) return
     const number = ++this.#typed
     this.delays.typed(number)
     this.ssh.write(`${this.#count.line(number)}\n`)
+  }
+
+  /** Nobody types for a while. */
+  pause(): void {
+    this.#isPaused = true
+  }
+  resume(): void {
+    this.#isPaused = false
   }
 
   /** Types no more, and waits until everything has come back. */
