@@ -66,6 +66,7 @@ export class RoundRobin implements Balancer {
     let joined = false
     far.once('connect', () => {
       joined = true
+      if (near.destroyed) return void far.destroy()
       near.pipe(far).pipe(near)
       near.once('close', () => far.destroy())
     })
