@@ -10,6 +10,8 @@ const MAX_WAITING = 256
 const WAIT_MS = 15_000
 /** When it may, in ms. */
 const RETRY_MS = 1_000
+/** How long one that is logging in may be away while another of its user waits, in ms: longer than a change of network takes. */
+const AWAY_MS = 10_000
 /** Until then sshd has hung up on whoever has not logged in (its LoginGraceTime), in ms. */
 const LOGIN_GRACE_MS = 120_000
 
@@ -19,14 +21,25 @@ export interface Asker {
   gone: AbortSignal
   /** Nobody is there to log in now: its turn is another's until it is back. */
   isAway?(): boolean
+  /** Ends a login that is under way: whoever wanted it has long been away, and others of the same user wait. */
+  giveUp?(error: TunnelError): void
 }
 
 interface Waiting extends Asker {
   turn(): void
 }
 
+/** A login that is under way. */
+interface Place {
+  asker: Asker
+  /** Runs from when its asker went away. */
+  timer: NodeJS.Timeout | undefined
+  /** Its asker has been away for longer than others have to wait for. */
+  isForsaken: boolean
+}
+
 interface Subject {
-  logins: number
+  logins: Set<Place>
   /** Served in their order. */
   waiting: Set<Waiting>
 }
@@ -50,9 +63,9 @@ export class Logins {
   begin(whose: string, asker: Asker): Promise<Login> {
     const { gone } = asker
     if (gone.aborted) return Promise.reject(givenUp())
-    const subject = this.#subjects.get(whose) ?? { logins: 0, waiting: new Set() }
+    const subject = this.#subjects.get(whose) ?? { logins: new Set(), waiting: new Set() }
     this.#subjects.set(whose, subject)
-    if (subject.logins < MAX_LOGINS) return Promise.resolve(this.#admit(whose, subject))
+    if (subject.logins.size < MAX_LOGINS) return Promise.resolve(this.#admit(whose, subject, asker))
     if (subject.waiting.size >= MAX_WAITING) return Promise.reject(tooManyLogins())
     return new Promise((resolve, reject) => {
       const leave = (): void => {
@@ -64,7 +77,7 @@ export class Logins {
       const waiting = {
         ...asker,
         turn: () => {
-          resolve(this.#admit(whose, subject))
+          resolve(this.#admit(whose, subject, asker))
           leave()
         },
       }
@@ -78,22 +91,37 @@ export class Logins {
       }, WAIT_MS).unref()
       gone.addEventListener('abort', onGone, { once: true })
       subject.waiting.add(waiting)
+      endForsaken(subject)
     })
   }
 
-  /** One of this user's that was away is back. */
-  back(whose: string): void {
+  /** One of this user's has lost its connection. */
+  away(whose: string, asker: Asker): void {
     const subject = this.#subjects.get(whose)
-    if (subject !== undefined && subject.logins < MAX_LOGINS) nextOf(subject)?.turn()
+    const place = subject && placeOf(subject, asker)
+    if (place !== undefined) leaveAlone(subject as Subject, place)
   }
 
-  #admit(whose: string, subject: Subject): Login {
-    subject.logins++
-    let isOver = false
+  /** One of this user's that was away is back. */
+  back(whose: string, asker: Asker): void {
+    const subject = this.#subjects.get(whose)
+    if (subject === undefined) return
+    const place = placeOf(subject, asker)
+    if (place !== undefined) {
+      clearTimeout(place.timer)
+      place.isForsaken = false
+    } else if (subject.logins.size < MAX_LOGINS) nextOf(subject)?.turn()
+    // It may be the first that is there to take what another has forsaken.
+    else endForsaken(subject)
+  }
+
+  #admit(whose: string, subject: Subject, asker: Asker): Login {
+    const place: Place = { asker, timer: undefined, isForsaken: false }
+    subject.logins.add(place)
+    if (asker.isAway?.()) leaveAlone(subject, place)
     const over = (): void => {
-      if (isOver) return
-      isOver = true
-      subject.logins--
+      clearTimeout(place.timer)
+      if (!subject.logins.delete(place)) return
       const next = nextOf(subject)
       if (next !== undefined) next.turn()
       else this.#forget(whose, subject)
@@ -102,13 +130,41 @@ export class Logins {
   }
 
   #forget(whose: string, { logins, waiting }: Subject): void {
-    if (logins + waiting.size === 0) this.#subjects.delete(whose)
+    if (logins.size + waiting.size === 0) this.#subjects.delete(whose)
   }
 }
 
 function nextOf({ waiting }: Subject): Waiting | undefined {
   for (const each of waiting) if (each.isAway?.() !== true) return each
   return undefined
+}
+
+function placeOf({ logins }: Subject, asker: Asker): Place | undefined {
+  for (const place of logins) if (place.asker === asker) return place
+  return undefined
+}
+
+function leaveAlone(subject: Subject, place: Place): void {
+  clearTimeout(place.timer)
+  place.timer = setTimeout(() => {
+    place.isForsaken = true
+    endForsaken(subject)
+  }, AWAY_MS).unref()
+}
+
+/**
+ * A login whose caller was killed is told from one whose caller changes networks by its length alone. So it keeps its
+ * place, and its connection to sshd, until another of the same user wants it: no place is free while sshd still counts the
+ * connection.
+ */
+function endForsaken(subject: Subject): void {
+  if (subject.logins.size < MAX_LOGINS || nextOf(subject) === undefined) return
+  for (const place of subject.logins) {
+    if (!place.isForsaken || place.asker.giveUp === undefined) continue
+    // Its place is free when its connection has closed; who asks until then takes another's.
+    place.isForsaken = false
+    return place.asker.giveUp(givenToAnother())
+  }
 }
 
 /** Ends `login` when the paused `socket` has closed, or shows or has lasted so long that its client is logged in. */
@@ -130,6 +186,11 @@ export function watchLogin(socket: Socket, login: Login): void {
 
 function givenUp(): TunnelError {
   return new TunnelError('ABORTED', 'the stream was given up', { hop: 'agent' })
+}
+
+function givenToAnother(): TunnelError {
+  const text = `the connection was lost during the login for more than ${AWAY_MS / 1_000} s, and another login of yours has its place`
+  return new TunnelError('TOO_MANY_CONNECTIONS', text, { hop: 'agent', retryAfterMs: RETRY_MS })
 }
 
 function tooManyLogins(): TunnelError {

@@ -109,11 +109,16 @@ export class AgentStreams {
       if (wanted === undefined || !this.#allowed.has(wanted.authority)) throw notAllowed(target)
       const gone = new AbortController()
       const whose = subject ?? OWN
+      const asker: Asker = {
+        gone: gone.signal,
+        isAway: () => stream.suspended,
+        giveUp: (error) => stream.reset(error),
+      }
       const join = new Join(stream, {
         closed: () => gone.abort(),
-        resumed: () => this.#logins.back(whose),
+        suspended: () => this.#logins.away(whose, asker),
+        resumed: () => this.#logins.back(whose, asker),
       })
-      const asker = { gone: gone.signal, isAway: () => stream.suspended }
       const socket =
         target === this.#ssh ? await this.#dialSsh(wanted, whose, asker) : await dialTarget(wanted)
       // It may have been given up while we dialled.

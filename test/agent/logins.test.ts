@@ -4,10 +4,10 @@ import { readFile } from 'node:fs/promises'
 import test, { type TestContext } from 'node:test'
 import ssh2 from 'ssh2'
 import { LoginWatch } from '../../agent/login-watch.ts'
-import { Logins } from '../../agent/logins.ts'
+import { type Asker, type Login, Logins } from '../../agent/logins.ts'
 import type { AgentOptions } from '../../agent/options.ts'
 import { SourceAddresses } from '../../agent/source-address.ts'
-import type { TunnelService } from '../../client/index.ts'
+import type { TunnelError, TunnelService } from '../../client/index.ts'
 import { drop, startProxy, until } from '../support/proxy.ts'
 import { penalisingSshd, requireSystem, type Sshd, type SshdOptions, startSshd } from '../support/sshd.ts'
 
@@ -190,7 +190,8 @@ test('whoever is away when its turn comes lets others go first, and has the next
   const places = await Promise.all(Array.from({ length: 8 }, () => logins.begin('alice', never)))
   let isAway = true
   let isIn = false
-  const away = logins.begin('alice', { ...never, isAway: () => isAway }).then(() => {
+  const asker = { ...never, isAway: () => isAway }
+  const away = logins.begin('alice', asker).then(() => {
     isIn = true
   })
   const next = logins.begin('alice', never)
@@ -198,6 +199,38 @@ test('whoever is away when its turn comes lets others go first, and has the next
   ;(await next).over()
   assert.equal(isIn, false)
   isAway = false
-  logins.back('alice')
+  logins.back('alice', asker)
   await away
+})
+
+test('a login whose caller has long been away gives its place to one that waits, and no sooner', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const logins = new Logins()
+  const never = { gone: new AbortController().signal }
+  const ended: string[] = []
+  const places = new Map<string, Login>()
+  const begin = async (name: string): Promise<Asker> => {
+    const giveUp = (error: TunnelError): void => {
+      ended.push(`${name} ${error.code}`)
+      places.get(name)?.over()
+    }
+    const asker = { ...never, giveUp }
+    places.set(name, await logins.begin('alice', asker))
+    return asker
+  }
+  const [killed, roaming] = await Promise.all(['killed', 'roaming', '3', '4', '5', '6', '7', '8'].map(begin))
+  for (const asker of [killed!, roaming!]) logins.away('alice', asker)
+  t.mock.timers.tick(9_000)
+  logins.back('alice', roaming!)
+  t.mock.timers.tick(9_000)
+  // Nobody wants the place.
+  assert.deepEqual(ended, [])
+  await begin('next')
+  assert.deepEqual(ended, ['killed TOO_MANY_CONNECTIONS'])
+  const waits = begin('one more')
+  t.mock.timers.tick(14_000)
+  assert.equal(ended.length, 1)
+  logins.away('alice', roaming!)
+  places.get('8')?.over()
+  await waits
 })
