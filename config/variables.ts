@@ -5,7 +5,12 @@ export const SECRETS = [
 ] as const
 
 /** The secrets whose variables have a form that names a file: those, and those that no proxy can make for itself. */
-const SECRETS_OF_FILES = [...SECRETS, { path: 'cluster.secret', variable: 'TUNNEL_CLUSTER_SECRET' }] as const
+const SECRETS_OF_FILES = [
+  ...SECRETS,
+  { path: 'cluster.secret', variable: 'TUNNEL_CLUSTER_SECRET' },
+  { path: 'state.redisUrl', variable: 'TUNNEL_STATE_REDIS_URL' },
+  { path: 'metrics.token', variable: 'TUNNEL_METRICS_TOKEN' },
+] as const
 
 /** `rateLimit.perIpPerMinute` is `TUNNEL_RATE_LIMIT_PER_IP_PER_MINUTE`. */
 export function variableOf(path: readonly string[]): string {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { Redis } from 'ioredis'
@@ -24,17 +24,14 @@ interface Probe {
   timeoutSeconds: number
   failureThreshold: number
 }
-interface Reference {
-  name: string
-  key: string
-}
 interface Container {
   name: string
   image: string
   args?: string[]
   command?: string[]
   ports?: { name: string; containerPort: number }[]
-  env?: { name: string; value?: string; valueFrom?: { secretKeyRef?: Reference } }[]
+  /** Without a value it is the pod's name. */
+  env?: { name: string; value?: string }[]
   livenessProbe?: Probe
   readinessProbe?: Probe
   lifecycle: { preStop: { exec: { command: string[] } } }
@@ -49,7 +46,7 @@ interface Pod {
   volumes: {
     name: string
     configMap?: { name: string }
-    secret?: { secretName: string; items?: { key: string; path: string }[] }
+    secret?: { secretName: string }
     persistentVolumeClaim?: { claimName: string }
   }[]
 }
@@ -86,7 +83,7 @@ before(async () => {
   await writeFile(file('smtp'), 'a password: #1')
   await writeFile(file('slack'), 'https://hooks.slack.com/services/x')
   const env = { ...process.env, SMTP_PASSWORD_FILE: file('smtp'), SLACK_URL_FILE: file('slack') }
-  secrets = objectsIn(await mustRun(deploy('kubernetes/make-secrets.sh'), [], { env }))
+  secrets = objectsIn(await mustRun(deploy('make-secrets.sh'), ['kubernetes'], { env }))
 })
 
 const all = (overlay: Overlay) => rendered.get(overlay) ?? []
@@ -98,8 +95,12 @@ function one<T>(overlay: Overlay, kind: string, name = 'tunnel'): T {
 }
 const names = (overlay: Overlay, kind: string) =>
   all(overlay).flatMap((each) => (each.kind === kind ? each.metadata.name : []))
-const secretValues = (name: string) =>
-  secrets.find(({ metadata }) => metadata.name === name)?.stringData as Record<string, string>
+/** As they are in files, decoded. */
+function secretValues(name: string): Record<string, string> {
+  const { data } = secrets.find(({ metadata }) => metadata.name === name) ?? assert.fail(name)
+  const entries = Object.entries(data as Record<string, string>)
+  return Object.fromEntries(entries.map(([key, value]) => [key, String(Buffer.from(value, 'base64'))]))
+}
 const deploymentOf = (overlay: Overlay) => one<{ spec: Workload }>(overlay, 'Deployment').spec
 const workloadsOf = (overlay: Overlay) =>
   all(overlay).flatMap(({ kind, spec }) =>
@@ -126,23 +127,19 @@ async function settingsOf(overlay: Overlay): Promise<Settings> {
   for (const { name, mountPath } of volumeMounts) {
     await mkdir(at(mountPath), { recursive: true })
     const { configMap, secret } = volumes.find((volume) => volume.name === name) ?? assert.fail(name)
+    // As Kubernetes makes an empty volume.
+    await chmod(at(mountPath), 0o2777)
     const { data = {} } =
       configMap === undefined
         ? {}
         : one<{ data: Record<string, string> }>(overlay, 'ConfigMap', configMap.name)
-    for (const [file, text] of Object.entries(data)) await writeFile(join(at(mountPath), file), text)
-    for (const { key, path } of secret?.items ?? []) {
-      const value = secretValues(secret!.secretName)[key] ?? assert.fail(`no secret ${key}`)
-      await writeFile(join(at(mountPath), path), value, { mode: 0o440 })
-    }
+    const files = { ...data, ...(secret && secretValues(secret.secretName)) }
+    for (const [file, text] of Object.entries(files))
+      await writeFile(join(at(mountPath), file), text, { mode: 0o440 })
   }
   const variables: NodeJS.ProcessEnv = {}
-  for (const { name, value, valueFrom } of env) {
-    const { secretKeyRef } = valueFrom ?? {}
-    if (secretKeyRef !== undefined)
-      variables[name] = secretValues(secretKeyRef.name)[secretKeyRef.key] ?? assert.fail(name)
-    else variables[name] = value?.startsWith('/') ? at(value) : (value ?? 'tunnel-5f7c-x')
-  }
+  for (const { name, value } of env)
+    variables[name] = value?.startsWith('/') ? at(value) : (value ?? 'tunnel-5f7c-x')
   assert.deepEqual(args.slice(0, 4), ['server', '--profile', 'production', '--config'])
   const { settings, warnings } = loadSettings({ profile: 'production', file: at(args[4]!), env: variables })
   // Between pods: docs/DEPLOYMENT.md.
