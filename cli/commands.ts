@@ -45,6 +45,10 @@ export const COMMANDS = {
   status: { summary: 'how the proxy is', load: () => import('./commands/status.ts') },
   sessions: { summary: 'the streams that are open', load: () => import('./commands/sessions.ts') },
   'sessions end': { summary: 'end one of them', load: () => import('./commands/sessions-end.ts') },
+  'sessions watch': {
+    summary: 'look on at one of them',
+    load: () => import('./commands/sessions-watch.ts'),
+  },
   diagnose: {
     summary: 'try every hop of the way, and name the first that fails',
     load: () => import('./commands/diagnose.ts'),

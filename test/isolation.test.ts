@@ -103,6 +103,14 @@ const ROUTES: Record<string, Entry> = {
   },
   // Of the caller alone, unless an admin asks.
   'GET /sessions': { asks: 'user', path: '/sessions', other: OK, agent: OK },
+  'GET /sessions/:id/watch': {
+    ...{
+      asks: 'user',
+      path: `/sessions/${'0'.repeat(32)}/watch`,
+      other: 'UNKNOWN_STREAM',
+      agent: 'UNKNOWN_STREAM',
+    },
+  },
   'DELETE /sessions/:id': {
     ...{
       asks: 'user',

@@ -2,7 +2,8 @@ import { ask } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
-import { EXIT, UsageError } from '../failure.ts'
+import { EXIT } from '../failure.ts'
+import { sessionId } from '../session-id.ts'
 
 export const definition: Definition = {
   name: 'sessions end',
@@ -14,14 +15,11 @@ export const definition: Definition = {
   arguments: [{ name: '<id>', does: 'as `tunnel sessions` shows it' }],
 }
 
-const ID = /^[0-9a-f]{32}$/
-
 export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
   const options = made.opts<CommonOptions>()
-  const [id = ''] = made.args
-  if (!ID.test(id)) throw new UsageError('an id has 32 hex digits, as `tunnel sessions` shows it')
+  const id = sessionId(made.args[0])
   await ask(accessFrom(options), `sessions/${id}`, 'DELETE')
   process.stdout.write(options.json === true ? `${JSON.stringify({ ended: id })}\n` : `${id} is ended\n`)
   return EXIT.ok

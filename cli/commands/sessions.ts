@@ -19,6 +19,7 @@ interface Session {
   since: string
   bytesIn: number
   bytesOut: number
+  watchers: number
 }
 
 export const definition: Definition = {
@@ -27,7 +28,12 @@ export const definition: Definition = {
     'Lists the live streams: whose, to which machine, of which kind, since when, and how much went there and came back.',
     'With a token of the role admin those of all users, else your own.',
   ].join(' '),
-  examples: ['tunnel sessions', 'tunnel sessions --watch', 'tunnel sessions end 0f3a…'],
+  examples: [
+    'tunnel sessions',
+    'tunnel sessions --watch',
+    'tunnel sessions end 0f3a…',
+    'tunnel sessions watch 0f3a…',
+  ],
   options: [{ flags: '--watch', does: 'show them again whenever something has changed, until Ctrl-C' }],
 }
 
@@ -49,8 +55,26 @@ function sessionTable(sessions: readonly Session[]): string {
   if (sessions.length === 0) return 'no stream is open\n'
   const rows = sessions.map((session) => [
     ...[session.user, session.machine, session.kind, session.mode, session.state, age(session.since)],
-    ...[byteText(session.bytesIn), byteText(session.bytesOut), session.target ?? '-', session.id],
+    ...[
+      byteText(session.bytesIn),
+      byteText(session.bytesOut),
+      String(session.watchers),
+      session.target ?? '-',
+      session.id,
+    ],
   ])
-  const heads = ['USER', 'MACHINE', 'KIND', 'MODE', 'STATE', 'SINCE', 'THERE', 'BACK', 'TARGET', 'ID']
+  const heads = [
+    'USER',
+    'MACHINE',
+    'KIND',
+    'MODE',
+    'STATE',
+    'SINCE',
+    'THERE',
+    'BACK',
+    'WATCHED',
+    'TARGET',
+    'ID',
+  ]
   return table([heads, ...rows])
 }

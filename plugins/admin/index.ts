@@ -1,9 +1,12 @@
+import type { OutgoingHttpHeaders } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { packageVersion } from '../../dial/software.ts'
+import type { StreamReport } from '../forward/index.ts'
 import { configRoutes } from './config.ts'
 import { endedByRequest, sessionUnknown } from './errors.ts'
+import { Onlooker } from './onlooker.ts'
 import * as schemas from './schemas.ts'
 
 /** That one answer lists, of several replicas. */
@@ -26,6 +29,14 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
   app.addHook('onRequest', app.limitByUser)
   const routes = app.withTypeProvider<TypeBoxTypeProvider>()
 
+  /** @throws {TunnelError} UNKNOWN_STREAM */
+  function sessionOf(request: FastifyRequest, wanted: string): StreamReport {
+    const session = app.forward.overview.list(seenBy(request)).find(({ id }) => id === wanted)
+    // Whoever has a machine has its agent's token, and must neither see nor end what its owner does there.
+    if (session === undefined || request.user.roles.includes('agent')) throw sessionUnknown()
+    return session
+  }
+
   routes.get('/api/tunnel/sessions', { schema: schemas.listSessions }, async (request) =>
     app.forward.overview.list(seenBy(request)),
   )
@@ -35,14 +46,46 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
     { schema: schemas.endSession, onRequest: app.requireRecord },
     async (request, reply) => {
       const { user, params, id: correlationId } = request
-      const session = app.forward.overview.list(seenBy(request)).find(({ id }) => id === params.id)
-      // Whoever has a machine has its agent's token, and must not end what its owner does there.
-      if (session === undefined || user.roles.includes('agent')) throw sessionUnknown()
+      const session = sessionOf(request, params.id)
       const { id, machine, kind } = session
       app.forward.end((stream) => stream.id === id, endedByRequest(session.user === user.sub))
       const details = { streamId: id, kind, by: user.sub }
       app.audit.record({ event: 'stream.ended', userId: session.user, machine, correlationId, details })
       return reply.code(204).send(null)
+    },
+  )
+
+  routes.get(
+    '/api/tunnel/sessions/:id/watch',
+    { schema: schemas.watchSession, onRequest: app.requireRecord },
+    async (request, reply) => {
+      const { user, params, id: correlationId } = request
+      const session = sessionOf(request, params.id)
+      const onlooker = new Onlooker(reply.raw, () => app.auth.check(user))
+      const leave = app.forward.overview.watch(session.id, session.user, onlooker)
+      if (leave === undefined) throw sessionUnknown()
+      const { id, machine, kind } = session
+      const details = { streamId: id, kind, by: user.sub }
+      const record = (event: string, more = {}): void =>
+        app.audit.record({
+          event,
+          userId: session.user,
+          machine,
+          correlationId,
+          details: { ...details, ...more },
+        })
+      record('stream.watched')
+      reply.hijack()
+      const headers = {
+        ...reply.getHeaders(),
+        'content-type': 'application/x-ndjson',
+        'cache-control': 'no-store',
+      }
+      reply.raw.writeHead(200, headers as OutgoingHttpHeaders)
+      reply.raw.flushHeaders()
+      await onlooker.gone
+      leave()
+      record('stream.unwatched', { shownBytes: onlooker.totalBytes })
     },
   )
 

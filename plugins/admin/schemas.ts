@@ -39,6 +39,7 @@ const Session = Type.Object({
   since: Type.String(),
   bytesIn: Type.Integer({ description: 'towards the machine' }),
   bytesOut: Type.Integer(),
+  watchers: Type.Integer({ description: 'who look on at it now: GET sessions/:id/watch' }),
   connectionId: Type.String(),
   correlationId: Type.String(),
 })
@@ -46,6 +47,15 @@ const Session = Type.Object({
 export const listSessions = {
   summary: "The caller's live streams; an admin's question is answered with everybody's",
   response: { 200: Type.Array(Session) },
+}
+
+export const watchSession = {
+  summary:
+    'What passes on a live stream that is inspected, to its user or an admin, who changes nothing by it',
+  description:
+    'Lines of JSON (application/x-ndjson) for as long as the stream lives: `at`, `direction` (`in` towards the machine, `out`, `aux`) and `data` (base64) for what passes; `missedBytes` for what was not shown because it was too much, or was not read in time; `over` at the end, with `code` and `message` where the stream failed. It is recorded in the audit trail, and the stream tells of it (`watchers`). A sealed stream cannot be watched.',
+  params: Type.Object({ id: Type.String({ maxLength: 128 }) }),
+  response: { 200: Type.String({ description: 'one object a line' }) },
 }
 
 export const endSession = {

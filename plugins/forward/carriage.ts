@@ -13,6 +13,7 @@ import { PacedStream } from './paced-stream.ts'
 import type { Passage } from './passage.ts'
 import { serveConfigured } from './sealed/configured.ts'
 import type { ServeContext } from './serve.ts'
+import { WatchedStream } from './watched-stream.ts'
 
 interface PooledServices {
   readonly pool: Pick<Pool, 'acquire' | 'open' | 'waiting'>
@@ -56,7 +57,9 @@ export class Carriage {
     const { kind } = stream.head
     const carrier = this.#carriers.get(kind)
     try {
-      const carried = pace === undefined ? stream : new PacedStream(stream, pace)
+      // What is sealed has nothing to show, and nobody may look on.
+      const shown = passage.context.mode === 'sealed' ? stream : new WatchedStream(stream, passage.watchers)
+      const carried = pace === undefined ? shown : new PacedStream(shown, pace)
       if (carrier !== undefined) await carrier(carried, context)
       else if (route.source === 'configured') await serveConfigured(carried, route, context)
       else throw notCarried(kind)

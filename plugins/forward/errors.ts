@@ -147,3 +147,14 @@ export function windowOver(windowMs: number): TunnelError {
 export function goneElsewhere(): TunnelError {
   return new TunnelError('TAKEN_OVER', 'the stream goes on through another proxy', { hop: 'proxy' })
 }
+
+/** Whoever asks to look on at it. */
+export function sealedUnread(): TunnelError {
+  const text = 'the stream is sealed from end to end: the proxy cannot read it, and so nobody can watch it'
+  return new TunnelError('REQUEST_INVALID', text, { hop: 'proxy' })
+}
+
+export function tooManyWatchers(): TunnelError {
+  const text = 'as many as may look on at a stream do so already'
+  return new TunnelError('TOO_MANY_CONNECTIONS', text, { hop: 'proxy' })
+}

@@ -19,6 +19,7 @@ export type { Carrier } from './kinds.ts'
 export type { RecentError, StreamReport, Usage } from './reports.ts'
 export type { ServeContext } from './serve.ts'
 export type { OpenerLink, Streams } from './streams.ts'
+export type { StreamWatcher, WatchedDirection } from './watched-stream.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,10 +1,15 @@
 import type { StreamKind } from '../../protocol/codec/heads.ts'
 import { countStreams } from './counts.ts'
+import { sealedUnread, tooManyWatchers } from './errors.ts'
 import { type RecentError, reportOf, type StreamReport, type Usage, usageOf } from './reports.ts'
 import type { Relays } from './sealed/relays.ts'
 import type { Session, Sessions } from './sessions.ts'
 import type { PassageShared } from './shared.ts'
 import type { CountedState } from './stage.ts'
+import type { StreamWatcher } from './watched-stream.ts'
+
+/** Who may look on at one stream at once. */
+const MAX_WATCHERS = 4
 
 /** What there is now, of all users or of one: for metrics, and for whoever administers the proxy. */
 export class Overview {
@@ -55,6 +60,22 @@ export class Overview {
     return this.#sessionsOf(userId).flatMap(({ passages }) =>
       [...passages.values()].filter(({ isOver }) => !isOver).map(reportOf),
     )
+  }
+
+  /**
+   * Shows a stream's payload to `watcher` until what is returned is called, or the stream is over; undefined where there is
+   * no such stream of the user's (or of anybody's).
+   * @throws {TunnelError} REQUEST_INVALID for a sealed one, which this proxy cannot read, TOO_MANY_CONNECTIONS
+   */
+  watch(id: string, userId: string | undefined, watcher: StreamWatcher): (() => void) | undefined {
+    for (const { passages } of this.#sessionsOf(userId)) {
+      const passage = passages.get(id)
+      if (passage === undefined || passage.isOver) continue
+      if (passage.context.mode === 'sealed') throw sealedUnread()
+      if (passage.watchers.count >= MAX_WATCHERS) throw tooManyWatchers()
+      return passage.watchers.add(watcher)
+    }
+    return undefined
   }
 
   /** What each user has here, or one of them. */

@@ -12,6 +12,7 @@ import type { PassageSession } from './sessions.ts'
 import type { PassageShared } from './shared.ts'
 import type { PassageStage } from './stage.ts'
 import { PassageTrace } from './trace.ts'
+import { Watchers } from './watched-stream.ts'
 
 /** Between whom a stream is. */
 export interface StreamParties {
@@ -32,6 +33,7 @@ export class Passage implements StreamParties {
   readonly shared: PassageShared
   readonly session: PassageSession
   readonly trace: PassageTrace
+  readonly watchers = new Watchers()
   readonly #onLeft: (error?: TunnelError) => void
   readonly #beganMs: number
   readonly #absence: Absence
@@ -262,6 +264,7 @@ export class Passage implements StreamParties {
   }
 
   #end(error: TunnelError | undefined): Ending {
+    this.watchers.over(error)
     this.#stage = 'over'
     this.#absence.stopWaiting()
     const ending = { error, bytesIn: this.bytes.in, bytesOut: this.bytes.out }

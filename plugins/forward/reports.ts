@@ -19,17 +19,19 @@ export interface StreamReport {
   /** Towards the machine. */
   bytesIn: number
   bytesOut: number
+  /** Who look on at it now. */
+  watchers: number
   connectionId: string
   correlationId: string
 }
 
 export function reportOf(passage: Passage): StreamReport {
-  const { id, user, machine, owner, stage, ageMs, bytes } = passage
+  const { id, user, machine, owner, stage, ageMs, bytes, watchers } = passage
   const { head, mode, target, connectionId, correlationId } = passage.context
   return {
     ...{ id, user: user.sub, machine, kind: head.kind, mode, priority: head.priority ?? 'normal' },
     ...{ state: stateAt(stage), since: new Date(Date.now() - ageMs).toISOString() },
-    ...{ bytesIn: bytes.in, bytesOut: bytes.out, connectionId, correlationId },
+    ...{ bytesIn: bytes.in, bytesOut: bytes.out, watchers: watchers.count, connectionId, correlationId },
     ...(owner !== undefined && { owner }),
     ...(target !== undefined && { target }),
   }
