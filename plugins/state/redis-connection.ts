@@ -5,6 +5,8 @@ import { SCRIPTS, type ScriptName } from './redis-scripts.ts'
 
 /** No call waits longer; a connection on which nothing has come for twice as long is given up. */
 const TIMEOUT_MS = 1_000
+/** How soon one that was late is asked again, in ms. */
+const LOOK_MS = 250
 const MAX_RETRY_MS = 2_000
 const DEFAULT_PORT = 6_379
 /** How often it is told that Redis answers and does not do what it is asked, in ms. */
@@ -30,9 +32,13 @@ export interface RedisPlace {
 export class RedisConnection {
   readonly #redis: Redis
   readonly #failed: (error: Error) => void
+  readonly #ready: () => void
   #pending = 0
   #toldAtMs = Number.NEGATIVE_INFINITY
   #lastFailed = false
+  /** A call was not answered in time, and none was since: those who come are not made to wait too. */
+  #isLate = false
+  #look: NodeJS.Timeout | undefined
 
   /**
    * @param place where Redis is
@@ -42,6 +48,7 @@ export class RedisConnection {
    */
   constructor(place: RedisPlace, failed: (error: Error) => void, ready: () => void) {
     this.#failed = failed
+    this.#ready = ready
     this.#redis = new Redis({
       ...endpointOf(place),
       lazyConnect: true,
@@ -63,6 +70,7 @@ export class RedisConnection {
     })
     this.#redis.on('ready', () => {
       isTold = false
+      this.#isLate = false
       ready()
     })
   }
@@ -91,6 +99,7 @@ export class RedisConnection {
 
   /** @throws {TunnelError} STATE_UNAVAILABLE */
   run(script: ScriptName, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    if (this.#isLate) return Promise.reject(redisAway(late()))
     const scripts = this.#redis as unknown as Record<ScriptName, (...args: Argument[]) => Promise<unknown>>
     return this.#bounded(() => scripts[script](...keys, ...args))
   }
@@ -110,7 +119,14 @@ export class RedisConnection {
   }
 
   close(): void {
+    clearTimeout(this.#look)
     this.#redis.disconnect()
+  }
+
+  /** Until it answers again, or the connection breaks. */
+  #lookAgain(): void {
+    clearTimeout(this.#look)
+    this.#look = setTimeout(() => void this.ping().catch(() => {}), LOOK_MS).unref()
   }
 
   async #bounded<T>(call: () => Promise<T>): Promise<T> {
@@ -119,9 +135,17 @@ export class RedisConnection {
     try {
       const answer = await inTime(call())
       this.#lastFailed = false
+      if (this.#isLate) {
+        this.#isLate = false
+        this.#ready()
+      }
       return answer
     } catch (error) {
       this.#lastFailed = true
+      if (error instanceof Late && this.#redis.status === 'ready') {
+        this.#isLate = true
+        this.#lookAgain()
+      }
       this.#callFailed(plain(error))
       throw redisAway(plain(error))
     } finally {
@@ -138,11 +162,17 @@ export class RedisConnection {
   }
 }
 
+class Late extends Error {}
+
+function late(): Late {
+  return new Late('Command timed out')
+}
+
 /** As `answer` does, or late: not before what has come meanwhile was read, however late the event loop is itself. */
 function inTime<T>(answer: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
-    const late = (): void => reject(new Error('Command timed out'))
-    const timer = setTimeout(() => setImmediate(late), TIMEOUT_MS).unref()
+    const giveUp = (): void => reject(late())
+    const timer = setTimeout(() => setImmediate(giveUp), TIMEOUT_MS).unref()
     answer.then(resolve, reject).finally(() => clearTimeout(timer))
   })
 }

@@ -6,6 +6,7 @@ import { WebSocket } from 'ws'
 import { firstRefreshToken } from '../../../plugins/auth/refresh-tokens.ts'
 import { FrameType, TYPE_MASK } from '../../../protocol/codec/frames.ts'
 import { type ProxyOptions, startProxy, type TestProxy, until } from '../../support/proxy.ts'
+import { ticketClient } from '../../support/ticket-client.ts'
 import { RawClient } from '../links/raw-client.ts'
 
 type Answer = Record<string, string>
@@ -32,22 +33,6 @@ async function start(t: TestContext, options: ProxyOptions = {}) {
   }
   const firstOf = (sub: string) => firstRefreshToken(proxy.settings.auth, { sub, tier: 'premium', roles: [] })
   return { proxy, post, me, firstOf }
-}
-
-function ticketClient(proxy: TestProxy, ticket: string, more: object = {}) {
-  const url = `${proxy.url.replace('http', 'ws')}/api/tunnel/connect?ticket=${ticket}`
-  const socket = new WebSocket(url, 'tunnel.v1', more)
-  return new Promise<number>((resolve) => {
-    socket.on('error', () => {})
-    socket.once('open', () => {
-      resolve(101)
-      socket.terminate()
-    })
-    socket.once('unexpected-response', (request, response) => {
-      resolve(response.statusCode ?? 0)
-      request.destroy()
-    })
-  })
 }
 
 async function audited(proxy: TestProxy, event: string): Promise<Record<string, string>[]> {

@@ -4,16 +4,14 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { after, before, test } from 'node:test'
-import { Peer } from '../../../plugins/cluster/peer.ts'
 import type { ClusterReport } from '../../../plugins/cluster/report.ts'
-import { dialWebSocket } from '../../../protocol/node/dial-websocket.ts'
 import { drop, listenTcp, readAll, type TestProxy, until } from '../../support/proxy.ts'
 import { seededChunks, seededSha256 } from '../../support/random.ts'
 import { type RedisServer, startRedis } from '../../support/redis.ts'
 import { Cleanup, type Scope } from '../../support/scope.ts'
 import { type Sshd, startSshd } from '../../support/sshd.ts'
 import { requireSystem } from '../../support/system.ts'
-import { CLUSTER_SECRET, meshed, startReplica } from './replicas.ts'
+import { startReplicas } from './replicas.ts'
 
 const skip = requireSystem('redis-server', 'sshd')
 const BYTES = 6 * 1_048_576
@@ -30,17 +28,7 @@ before(async () => {
 })
 after(() => cleanup.close())
 
-/** Replicas that share their secrets, each linked to each. */
-async function start(t: Scope, ...ids: string[]): Promise<TestProxy[]> {
-  await redis.admin.flushall()
-  const replicas: TestProxy[] = []
-  for (const id of ids) {
-    const [first] = replicas
-    replicas.push(await startReplica(t, redis, { id, ...(first !== undefined && { sharing: first }) }))
-  }
-  await meshed(...replicas)
-  return replicas
-}
+const start = (t: Scope, ...ids: string[]) => startReplicas(t, redis, ids)
 
 /** Echoes seeded bytes; after each step of what has come back, the next of `events` happens. */
 async function checkEcho(stream: Duplex, seed: string, events: (() => unknown)[] = []): Promise<void> {
@@ -225,67 +213,4 @@ test('a Redis that comes back empty breaks no stream, and is told of the machine
   assert.equal(b.app.machines.find('alice', 'home')?.online, true)
   await checkEcho(await open(), 'after')
   assert.equal(await b.metric('tunnel_state_available'), 1)
-})
-
-test('a link between replicas is believed after its proof, and never for what no replica can say', {
-  skip,
-}, async (t) => {
-  const [a] = (await start(t, 'a')) as [TestProxy]
-  await a.startAgent('home', 'alice', sshd)
-  const dial = async (id: string, secret = CLUSTER_SECRET) => {
-    const url = `ws://127.0.0.1:${a.app.cluster?.port}/api/tunnel/relay`
-    const transport = await dialWebSocket(url, { timeoutMs: 5_000, maxFrameBytes: 1_048_576 })
-    const self = { id, instance: id + id, secret, software: 'x', maxFrameBytes: 1_048_576, resumeMs: 1_000 }
-    return new Promise<{ peer: Peer; over: Promise<string> }>((resolve) => {
-      let end: (code: string) => void = () => {}
-      const over = new Promise<string>((ended) => {
-        end = ended
-      })
-      const peer: Peer = new Peer(transport, 'dialler', self, {
-        proved: () => resolve({ peer, over }),
-        message() {},
-        handOver() {},
-        closed: (_peer, { code }) => {
-          end(code)
-          resolve({ peer, over })
-        },
-      })
-      t.after(() => peer.link.close())
-    })
-  }
-  assert.equal(await (await dial('x', 'another-secret-that-is-long-enough-too')).over, 'FORBIDDEN')
-  // An id that is taken: by the replica itself, and by another one that is there.
-  assert.equal(await (await dial('a')).over, 'CONFIG_INVALID')
-  const liar = await dial('liar')
-  await until(() => a.app.cluster?.size === 2)
-  const own = () => a.app.machines.agents.own('alice', 'home')
-  const claim = (epoch: number) =>
-    liar.peer.tell({
-      is: 'present',
-      agents: [{ owner: 'alice', name: 'home', program: { instance: 'zzzz', epoch } }],
-    })
-  // One that was started earlier than the one that is here, and one of a day that is to come.
-  claim(1)
-  liar.peer.tell({
-    is: 'present',
-    agents: [{ owner: 'bob', name: 'other', program: { instance: 'zzzz', epoch: 1 } }],
-  })
-  await until(() => a.app.machines.agents.elsewhere === 1)
-  assert.ok(own())
-  const bob = await a.connect('bob')
-  // Nobody has enrolled it, so that there is nothing to be reached.
-  await assert.rejects(bob.open({ machine: 'other', kind: 'ssh' }), { code: 'MACHINE_UNKNOWN' })
-  claim(Date.now() + 7 * 86_400_000)
-  assert.equal(await liar.over, 'FRAME_INVALID')
-  assert.equal(own()?.closed, false)
-  assert.equal(a.app.machines.agents.elsewhere, 0)
-})
-
-test('only who knows the secret joins, and says what is wrong', { skip }, async (t) => {
-  await redis.admin.flushall()
-  const a = await startReplica(t, redis, { id: 'a' })
-  const b = await startReplica(t, redis, { id: 'b', secret: CLUSTER_SECRET.toUpperCase() })
-  const tells = ({ log }: TestProxy, code: string) => log.some(({ context }) => context?.code === code)
-  await until(() => tells(a, 'FORBIDDEN') && tells(b, 'FORBIDDEN'))
-  assert.deepEqual([a.app.cluster?.size, b.app.cluster?.size], [1, 1])
 })

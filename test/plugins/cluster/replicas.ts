@@ -40,3 +40,22 @@ export async function startReplica(
 export async function meshed(...replicas: TestProxy[]): Promise<void> {
   await until(() => replicas.every(({ app }) => app.cluster?.size === replicas.length))
 }
+
+/** Replicas that share their secrets, on a Redis that is emptied before, each linked to each. */
+export async function startReplicas(
+  scope: Scope,
+  redis: RedisServer,
+  ids: string[],
+  set: string[] = [],
+): Promise<TestProxy[]> {
+  await redis.admin.flushall()
+  const replicas: TestProxy[] = []
+  for (const id of ids) {
+    const [first] = replicas
+    replicas.push(
+      await startReplica(scope, redis, { id, set, ...(first !== undefined && { sharing: first }) }),
+    )
+  }
+  await meshed(...replicas)
+  return replicas
+}

@@ -8,7 +8,7 @@ import type { Scope } from '../../support/scope.ts'
 export interface RawOptions {
   url: string
   token?: string
-  route?: 'connect' | 'agent'
+  route?: 'connect' | 'agent' | 'relay'
   protocols?: string[]
 }
 

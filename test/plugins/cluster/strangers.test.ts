@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import type { Message } from '../../../plugins/cluster/messages.ts'
+import { Peer } from '../../../plugins/cluster/peer.ts'
+import { FrameType } from '../../../protocol/codec/frames.ts'
+import type { RoutedHead } from '../../../protocol/codec/heads.ts'
+import { dialWebSocket } from '../../../protocol/node/dial-websocket.ts'
+import { StreamOpener } from '../../../protocol/stream/opener.ts'
+import { type TestProxy, until } from '../../support/proxy.ts'
+import { type RedisServer, startRedis } from '../../support/redis.ts'
+import { Cleanup, type Scope } from '../../support/scope.ts'
+import { requireSystem } from '../../support/system.ts'
+import { helloOf, RawClient } from '../links/raw-client.ts'
+import { CLUSTER_SECRET, startReplica, startReplicas } from './replicas.ts'
+
+const skip = requireSystem('redis-server')
+const NONCE = 'a'.repeat(64)
+
+const cleanup = new Cleanup()
+let redis: RedisServer
+let a: TestProxy
+before(async () => {
+  if (skip !== undefined) return
+  redis = await startRedis(cleanup)
+  const [only] = await startReplicas(cleanup, redis, ['a'])
+  a = only as TestProxy
+  await a.startAgent('home', 'alice', '127.0.0.1:1')
+})
+after(() => cleanup.close())
+
+const relayUrl = () => `http://127.0.0.1:${a.app.cluster?.port}`
+const own = () => a.app.machines.agents.own('alice', 'home')
+const tells = ({ log }: TestProxy, code: string) => log.some(({ context }) => context?.code === code)
+
+/** Whoever knows the secret, and says what it likes; resolves when it has proved itself, or is over. */
+async function dial(
+  scope: Scope,
+  id: string,
+  { secret = CLUSTER_SECRET, instance = id + id, message = (_: Message) => {} } = {},
+): Promise<{ peer: Peer; over: Promise<string> }> {
+  const url = `${relayUrl().replace('http', 'ws')}/api/tunnel/relay`
+  const transport = await dialWebSocket(url, { timeoutMs: 5_000, maxFrameBytes: 1_048_576 })
+  const self = { id, instance, secret, software: 'x', maxFrameBytes: 1_048_576, resumeMs: 1_000 }
+  return new Promise((resolve) => {
+    let end: (code: string) => void = () => {}
+    const over = new Promise<string>((ended) => {
+      end = ended
+    })
+    const peer: Peer = new Peer(transport, 'dialler', self, {
+      proved: () => resolve({ peer, over }),
+      message: (_peer, heard) => message(heard),
+      handOver() {},
+      closed: (_peer, { code }) => {
+        end(code)
+        resolve({ peer, over })
+      },
+    })
+    scope.after(() => peer.link.close())
+  })
+}
+
+test('who does not know the secret, or has the id of another, is refused', { skip }, async (t) => {
+  const wrong = await dial(t, 'x', { secret: 'another-secret-that-is-long-enough-too' })
+  assert.equal(await wrong.over, 'FORBIDDEN')
+  assert.equal(await (await dial(t, 'a')).over, 'CONFIG_INVALID')
+  const first = await dial(t, 'twin', { instance: 'one' })
+  assert.equal(await (await dial(t, 'twin', { instance: 'two' })).over, 'CONFIG_INVALID')
+  assert.equal(first.peer.link.closed, false)
+})
+
+test('replicas with two secrets, or with one id, say what is wrong and go on alone', { skip }, async (t) => {
+  const b = await startReplica(t, redis, { id: 'b', secret: CLUSTER_SECRET.toUpperCase() })
+  await until(() => tells(a, 'FORBIDDEN') && tells(b, 'FORBIDDEN'))
+  const twins = [relayUrl()]
+  const twin = await startReplica(t, redis, { id: 'a', peers: twins, sharing: a })
+  await until(() => tells(twin, 'CONFIG_INVALID') && tells(a, 'CONFIG_INVALID'))
+  assert.deepEqual([a.app.cluster?.size, b.app.cluster?.size, twin.app.cluster?.size], [1, 1, 1])
+  await (await twin.connect('alice')).disconnect()
+})
+
+test('another version of the protocol is refused by name, and what a newer one says besides is passed over', {
+  skip,
+}, async (t) => {
+  const relay = { role: 'relay', replica: { id: 'old', nonce: NONCE } } as const
+  for (const version of [0, 2]) {
+    const raw = new RawClient(t, { url: relayUrl(), route: 'relay' })
+    await raw.opened()
+    raw.json(FrameType.HELLO, 0, { ...helloOf(), ...relay, version })
+    const { code, reason } = await raw.closed
+    assert.equal(code, 4406)
+    assert.match(reason, /VERSION_UNSUPPORTED/)
+  }
+  const { peer } = await dial(t, 'newer')
+  peer.link.sendMesh({ is: 'weather', sunny: true })
+  // As a version that says neither to whom it has links nor where.
+  peer.link.sendMesh({ is: 'state', load: 0, mood: 'well' })
+  peer.link.sendMesh({ is: 'present', agents: [['bob', 'newer', 'instance', 1, 'more']], colour: 'red' })
+  await until(() => a.app.machines.agents.elsewhere === 1)
+  assert.equal(peer.link.closed, false)
+})
+
+test('before its proof a peer hands over nothing, and then only what is whose and cannot go in circles', {
+  skip,
+}, async (t) => {
+  const raw = new RawClient(t, { url: relayUrl(), route: 'relay' })
+  await raw.hello({ role: 'relay', replica: { id: 'early', nonce: NONCE } })
+  raw.open(1, { kind: 'ssh', machine: 'home', subject: 'alice' })
+  assert.equal((await raw.resetOf(1)).code, 'FORBIDDEN')
+  raw.socket.terminate()
+
+  const { peer } = await dial(t, 'forger')
+  const opener = new StreamOpener({ settings: a.settings.streams })
+  opener.attach(peer.link)
+  t.after(() => opener.close(new Error('the test is over') as never))
+  const refusal = (head: Omit<RoutedHead, 'id' | 'window'>) =>
+    new Promise<string | undefined>((resolve) => {
+      opener.open(head).handle({ data() {}, closed: (error) => resolve(error?.code) })
+    })
+  const home = { kind: 'ssh', machine: 'home', subject: 'alice' } as const
+  const { subject: _, ...nobodys } = home
+  for (const forged of [
+    nobodys,
+    { ...home, subject: 'alice bob' },
+    { ...home, kind: 'exec', exec: { command: 'id' } } as const,
+    { ...home, through: 'forger' },
+    { ...home, through: 'a' },
+    { ...home, through: 'b c' },
+    { ...home, through: '' },
+  ]) {
+    assert.equal(await refusal(forged), 'FRAME_INVALID', JSON.stringify(forged))
+  }
+  assert.equal(peer.link.closed, false)
+})
+
+test('who lies of epochs or of other replicas has no machine by it that is here', { skip }, async (t) => {
+  const liar = await dial(t, 'liar')
+  const claim = (owner: string, name: string, epoch: number, at?: string) =>
+    liar.peer.tell({
+      is: 'present',
+      agents: [{ owner, name, program: { instance: 'zzzz', epoch } }],
+      ...(at !== undefined && { at }),
+    })
+  // One that was started earlier than the one that is here; agents of another replica, of which nobody has asked.
+  claim('alice', 'home', 1)
+  claim('bob', 'there', 1, 'b')
+  claim('bob', 'other', 1)
+  await until(() => a.app.machines.agents.elsewhere === 1)
+  assert.ok(own())
+  const bob = await a.connect('bob')
+  // Nobody has enrolled it, so that there is nothing to be reached.
+  await assert.rejects(bob.open({ machine: 'other', kind: 'ssh' }), { code: 'MACHINE_UNKNOWN' })
+  // Of a day that is to come.
+  claim('alice', 'home', Date.now() + 7 * 86_400_000)
+  assert.equal(await liar.over, 'FRAME_INVALID')
+  assert.equal(own()?.closed, false)
+  assert.equal(a.app.machines.agents.elsewhere, 0)
+})
+
+test('a replica whose clock is ten minutes ahead is believed, and an agent of such a machine has its name', {
+  skip,
+}, async (t) => {
+  const ahead = await dial(t, 'ahead')
+  const epoch = Date.now() + 600_000
+  ahead.peer.tell({
+    is: 'present',
+    agents: [{ owner: 'carol', name: 'early', program: { instance: 'i', epoch } }],
+  })
+  await until(() => a.app.machines.agents.elsewhere === 1)
+  ahead.peer.tell({ is: 'gone', owner: 'carol', name: 'early' })
+  await until(() => a.app.machines.agents.elsewhere === 0)
+  assert.equal(ahead.peer.link.closed, false)
+})
