@@ -50,7 +50,10 @@ export const definition: Definition = {
       does: 'another address that may be dialled; may be given again',
       repeats: true,
     },
-    { flags: '--user <name>', does: 'whom the proxy logs in as for requests and commands (default: you)' },
+    {
+      flags: '--user <name>',
+      does: 'the account that the proxy logs in to for requests and commands (default: you)',
+    },
     {
       flags: '--authorize',
       does: "let the proxy's key for you in: one restricted line in ~/.ssh/authorized_keys",

@@ -17,8 +17,9 @@ const PATIENCE_MS = 1_500
 export const definition: Definition = {
   name: 'completion',
   does: [
-    'Prints the script by which a shell completes commands, options, and the names of machines, contexts and profiles.',
-    'With --values it prints what may stand in one place, which is how that script asks for names.',
+    'Prints the script by which a shell completes commands, options, and the names of machines, contexts and',
+    'profiles. With --values it prints the values that may stand in one place, which is how that script asks for',
+    'names.',
   ].join(' '),
   examples: [
     'source <(tunnel completion bash)     # in ~/.bashrc',

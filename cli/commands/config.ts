@@ -15,8 +15,8 @@ interface ConfigFlags extends CommonOptions {
 export const definition: Definition = {
   name: 'config',
   does: [
-    'Shows the settings that hold, and where each came from: default, profile, file, environment or flag.',
-    'Secrets are masked. Mistakes are named all at once.',
+    'Shows the settings in effect, and where each came from: default, profile, file, environment or flag. Secrets',
+    'are masked. All mistakes are named at once.',
   ].join(' '),
   examples: [
     'tunnel config',

@@ -18,10 +18,11 @@ export const definition: Definition = {
   name: 'cp',
   usage: '[options] SOURCE… TARGET',
   does: [
-    'Copies files between this computer and a machine, either of which is written MACHINE:path (a path begins at the home',
-    'folder there, ~ included). Each file goes to NAME.tunnel-part, which takes the name when all of it is there and its',
-    'checksum is right on both sides. A copy that was cut, also in an earlier run of the same command, goes on where it',
-    'was. On a terminal it shows rate and time left. A machine that another user shares is NAME+OWNER.tunnel, as with scp.',
+    'Copies files between this computer and a machine, whose side is written MACHINE:path (a path begins at the',
+    'home folder there, ~ included). Each file goes to NAME.tunnel-part, which takes the name when all of it has',
+    'arrived and the checksums of both sides agree. A copy that was interrupted continues where it stopped, also',
+    'when you run the same command again. On a terminal it shows rate and time left. A machine that another user',
+    'shares is NAME+OWNER.tunnel, as with scp.',
   ].join(' '),
   examples: [
     'tunnel cp big.iso home:',

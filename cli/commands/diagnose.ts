@@ -30,9 +30,9 @@ export const definition: Definition = {
   name: 'diagnose',
   usage: '[options] [MACHINE [HOST:PORT]]',
   does: [
-    'Tries every hop of the way in its order, on a link of its own: the name of the proxy, TCP, TLS, the WebSocket, the token,',
-    'the round trip; and with a machine its agent, its SSH server, the host key, whether the proxy can log in there, a real',
-    'request and how much the way carries. It says which hop fails first, and what to do.',
+    'Tests every hop in order, on a link of its own: the name of the proxy, TCP, TLS, the WebSocket, the token,',
+    'the round trip; and with a machine its agent, its SSH server, the host key, whether the proxy can log in',
+    'there, a real request, and the throughput. It says which hop fails first, and what to do.',
   ].join(' '),
   examples: ['tunnel diagnose', 'tunnel diagnose home', 'tunnel diagnose home 127.0.0.1:8080 --json'],
   arguments: [

@@ -9,8 +9,8 @@ import { commandPath, socketPath } from '../warm/place.ts'
 export const definition: Definition = {
   name: 'down',
   does: [
-    'Ends the link that `tunnel up` keeps. Sessions that use it go on over links of their own. Where there is no token,',
-    'all that you keep to this proxy end, whoever they were made as.',
+    'Ends the link that `tunnel up` keeps. Sessions that use it go on over links of their own. Without a token it',
+    'ends all links that you keep to this proxy, whichever user they were made for.',
   ].join(' '),
   examples: ['tunnel down', 'tunnel down --context work'],
 }

@@ -11,9 +11,9 @@ export const definition: Definition = {
   name: 'exec',
   usage: '[options] MACHINE -- COMMAND…',
   does: [
-    'Runs one command on a machine: stdin is streamed to it, stdout and stderr come back apart, and its exit status',
-    "is ours. One word is a line for the machine's shell; several are passed on as they are. Ctrl-C is passed on;",
-    'the second one ends the connection.',
+    'Runs one command on a machine. It streams stdin to the command, keeps stdout and stderr apart, and exits',
+    "with the command's status. One word is a line for the machine's shell; several words are passed on as they",
+    'are. The first Ctrl-C is passed on to the command, the second ends the connection.',
   ].join(' '),
   examples: [
     'tunnel exec home -- uname -a',

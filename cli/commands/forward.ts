@@ -15,10 +15,10 @@ export const definition: Definition = {
   name: 'forward',
   usage: '[options] [BIND:]PORT:MACHINE:HOST:PORT…',
   does: [
-    'Listens at ports of this computer, and carries each connection to HOST:PORT as the machine sees it, as ssh -L.',
-    'PORT 0 is any free port; without BIND it listens at loopback, with * or nothing before the colon at every address.',
-    'In place of [BIND:]PORT may stand the path of a Unix socket. Runs until Ctrl-C, through outages of the network:',
-    'connections wait and go on.',
+    'Listens at ports of this computer, and carries each connection to HOST:PORT as the machine sees it, as ssh',
+    '-L does. PORT 0 is any free port; without BIND it listens at loopback, with * or nothing before the colon at',
+    'every address. [BIND:]PORT may also be the path of a Unix socket. Runs until Ctrl-C, through outages of the',
+    'network: open connections wait, and then go on.',
   ].join(' '),
   examples: [
     'tunnel forward 5432:home:127.0.0.1:5432',

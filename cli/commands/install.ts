@@ -19,9 +19,9 @@ export const definition: Definition = {
   name: 'install',
   usage: '[options] server|agent',
   does: [
-    'Writes a systemd unit that keeps a proxy or an agent running, with an account of its own, a folder for its state,',
-    'and nothing else that it may touch; and what it needs, in /etc/ssh-websocket-tunnel. With --user it is a unit of',
-    'yours, for which nobody needs to be root. It starts nothing: it says what it wrote, and what to type next.',
+    'Writes a systemd unit that keeps a proxy or an agent running, under an account of its own that may write to',
+    'its state folder alone, and writes what the unit needs to /etc/ssh-websocket-tunnel. With --user the unit is',
+    'yours, and nobody needs to be root. It starts nothing: it says what it wrote, and what to type next.',
   ].join(' '),
   examples: [
     'sudo tunnel install server',
@@ -41,7 +41,7 @@ export const definition: Definition = {
     { flags: '--allow <host:port>', does: 'another address that may be dialled (agent)', repeats: true },
     {
       flags: '--login <name>',
-      does: 'whom the proxy logs in as for requests and commands (agent; default: you)',
+      does: 'the account that the proxy logs in to for requests and commands (agent; default: you)',
     },
     { flags: '--authorize', does: "let the proxy's key for you in (agent, with --user)" },
   ],

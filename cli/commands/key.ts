@@ -13,8 +13,8 @@ const OWN_SSHD: Target = { host: '127.0.0.1', port: 22, authority: '127.0.0.1:22
 export const definition: Definition = {
   name: 'key',
   does: [
-    'Prints the public SSH key with which the proxy logs in for you (request, exec). With --authorize it is let in',
-    'on this machine: one line in ~/.ssh/authorized_keys, restricted to channels and terminals from loopback.',
+    'Prints the public SSH key with which the proxy logs in for you (request, exec). With --authorize it adds the',
+    'key to ~/.ssh/authorized_keys on this machine, restricted to channels and terminals from loopback.',
   ].join(' '),
   examples: [
     'tunnel key',

@@ -14,8 +14,8 @@ import { EXIT, UsageError } from '../failure.ts'
 export const definition: Definition = {
   name: 'logout',
   does: [
-    'Ends a login: its token with its links and streams at the proxy, its refresh token at the issuer, and what is kept of',
-    'it here. What cannot be reached is told; here it ends in any case.',
+    'Ends a login: its token with its links and streams at the proxy, its refresh token at the issuer, and what',
+    'is kept of it here. It says what it could not reach; on this computer the login ends in any case.',
   ].join(' '),
   examples: ['tunnel logout', 'tunnel logout work'],
   reaches: false,

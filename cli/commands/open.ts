@@ -18,7 +18,12 @@ export const definition: Definition = {
     'tunnel open alice/home:8080',
     'xdg-open "$(tunnel open home:8080/admin)"',
   ],
-  arguments: [{ name: '<service>', does: 'MACHINE:PORT[/path]; the port is one of the machine itself' }],
+  arguments: [
+    {
+      name: '<service>',
+      does: 'MACHINE:PORT[/path], or OWNER/MACHINE:PORT[/path]; the port is one of the machine itself',
+    },
+  ],
   options: [],
 }
 

@@ -30,8 +30,8 @@ export const definition: Definition = {
   name: 'request',
   usage: '[options] http://MACHINE:PORT/path',
   does: [
-    "One HTTP request to a service on a machine, with curl's habits; both bodies are streamed.",
-    'Any HTTP status is a success (0) unless --fail is given; other statuses tell of the tunnel.',
+    "One HTTP request to a service on a machine, with curl's habits; both bodies are streamed. Any HTTP status is",
+    'a success (0) unless --fail is given; every other exit status comes from the tunnel.',
   ].join(' '),
   examples: [
     'tunnel request http://home:11434/api/tags',

@@ -19,9 +19,10 @@ export const definition: Definition = {
   name: 'shell',
   usage: '[options] MACHINE',
   does: [
-    'A prompt on a machine: the login shell of its agent’s user, inspected, on a terminal like yours. Its exit status is',
-    'ours, and 255 is a failure of the tunnel. After a newline, ~. ends the connection, ~^Z suspends it, and ~? lists',
-    'these escapes. Where stdin is not a terminal, the shell has none either: it reads commands from the pipe.',
+    'A prompt on a machine: the login shell of its agent’s user, inspected, on a terminal like yours. It exits',
+    "with the shell's status, or with 255 when the tunnel fails. After a newline, ~. ends the connection, ~^Z",
+    'suspends it, and ~? lists these escapes. Where stdin is not a terminal, the shell has none either: it reads',
+    'commands from the pipe.',
   ].join(' '),
   examples: ['tunnel shell home', "echo 'df -h; exit 3' | tunnel shell home"],
   arguments: [{ name: '<machine>', does: 'its name', values: 'machine' }],

@@ -18,8 +18,8 @@ export const definition: Definition = {
   name: 'socks',
   usage: '[options] MACHINE',
   does: [
-    'A SOCKS proxy on this computer whose connections lead out at a machine: what the machine reaches, your browser',
-    'reaches. Runs until Ctrl-C, through outages of the network: connections wait and go on.',
+    'A SOCKS proxy on this computer whose connections lead out at a machine: what the machine reaches, your',
+    'browser reaches. Runs until Ctrl-C, through outages of the network: open connections wait, and then go on.',
   ].join(' '),
   examples: [
     'tunnel socks home',

@@ -25,9 +25,10 @@ import { table } from '../table.ts'
 export const definition: Definition = {
   name: 'use',
   does: [
-    'Chooses the proxy that every command uses when nothing else is said, and keeps how it is reached, so that editors',
-    'and other programs need no environment. With options it makes or changes the context NAME; without a name it lists',
-    'them. They are kept in ~/.config/ssh-websocket-tunnel/config.json. Flags and the environment are stronger.',
+    'Chooses the proxy that commands use by default, and keeps how to reach it, so that editors and other',
+    'programs need no environment. With options it makes or changes the context NAME; without a name it lists the',
+    'contexts. They are kept in ~/.config/ssh-websocket-tunnel/config.json. Flags and the environment take',
+    'precedence.',
   ].join(' '),
   examples: [
     'tunnel use',
