@@ -1,9 +1,10 @@
-// Node's `spec` reporter with two additions. It names the files that were written instead of what they were compiled
-// to, and when a file ends before its tests do (a hang, a crash), it names those that had begun: Node reports a test
+// Node's `spec` reporter with two additions. It names the files and lines that were written instead of what they were
+// compiled to, and when a file ends before its tests do (a hang, a crash), it names those that had begun: Node reports a test
 // when it is over, so a file that is killed at its timeout would name none.
 import { Readable } from 'node:stream'
 import { spec } from 'node:test/reporters'
 import { sourceOf } from './compile-tests.mjs'
+import { sourcePlace, withSourcePlaces } from './source-places.mjs'
 
 /** @typedef {{ name: string, nesting: number, file?: string, details?: object }} TestData */
 
@@ -19,13 +20,14 @@ export default async function* testReporter(events) {
       yield { type, data: withSources(data) }
     }
   }
-  yield* Readable.from(watched()).compose(new spec())
+  for await (const text of Readable.from(watched()).compose(new spec())) yield withSourcePlaces(String(text))
   for (const { name, file } of begun.values()) yield `✖ not finished: ${name} (${sourceOf(file)})\n`
 }
 
 /** Its `details` stay the same object: they hold the test's error. */
 function withSources(data) {
   if (data === undefined) return data
-  const { name, file } = data
-  return { ...data, ...(file && { file: sourceOf(file) }), ...(name && { name: sourceOf(name) }) }
+  const { name, file, line, column } = data
+  const place = file && line && sourcePlace(file, line, column)
+  return { ...data, ...(file && { file: sourceOf(file) }), ...place, ...(name && { name: sourceOf(name) }) }
 }

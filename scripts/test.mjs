@@ -104,8 +104,7 @@ const coverage = withCoverage ? new Coverage(root, join(folder, 'coverage')) : u
 const child = spawn(
   process.execPath,
   [
-    ...['--enable-source-maps', '--test'],
-    ...['--test-reporter=./scripts/test-reporter.mjs', '--test-reporter-destination=stdout'],
+    ...['--test', '--test-reporter=./scripts/test-reporter.mjs', '--test-reporter-destination=stdout'],
     ...['--test-concurrency=6', `--test-timeout=${TEST_TIMEOUT_MS * (withCoverage ? COVERAGE_SLOWDOWN : 1)}`],
     ...flags,
     ...(wanted.length === 0 ? grouped(folder, compiled, GROUPS) : compiled),

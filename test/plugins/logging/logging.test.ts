@@ -70,7 +70,7 @@ test('an error is logged with its code, its stack and every cause', () => {
   )
   const err = last().context?.err as Record<string, unknown>
   assert.equal(err.code, 'AGENT_LOST')
-  assert.match(String(err.stack), /logging\.test\.ts/)
+  assert.match(String(err.stack), / at .*logging\.test\.[jt]s:\d+/)
   assert.equal((err.cause as Record<string, unknown>).message, 'read ECONNRESET')
   logger.error(new Error('bare'))
   assert.equal(last().message, 'bare')
