@@ -125,6 +125,12 @@ const PROXIES = {
         q(rate('tunnel_circuit_refusals_total', 'job'), 'refused'),
       ),
     ],
+    Replicas: [
+      p('Replicas that each knows, itself among them', 'short', q(`tunnel_cluster_replicas{${OF}}`)),
+      p('Machines that are at other replicas alone', 'short', q(`tunnel_cluster_routes{${OF}}`)),
+      p('Streams that another replica handed over', 'ops', q(rate('tunnel_relay_hops_total', 'instance'))),
+      p('Whether Redis, or the state folder, answers', 'short', q(`tunnel_state_available{${OF}}`)),
+    ],
     'Routes and records': [
       p(
         'Requests to routes',

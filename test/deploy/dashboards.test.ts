@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { parse } from 'yaml'
@@ -7,6 +8,7 @@ import { webService } from '../plugins/forward/rig.ts'
 import { makeCertificate } from '../support/certificate.ts'
 import { readAll, startProxy, until } from '../support/proxy.ts'
 import { requireSystem, startSshd } from '../support/sshd.ts'
+import { tempFolder } from '../support/tree.ts'
 import { deploy, RULE_FILES, startPrometheus } from './prometheus.ts'
 
 const TOKEN = 'a-token-for-prometheus'
@@ -20,6 +22,11 @@ const NOTHING_IN_HEALTH: Record<string, string> = {
   tunnel_circuit_transitions_total: 'no circuit has opened',
 }
 const reasonOf = (expr: string) => Object.keys(NOTHING_IN_HEALTH).find((part) => expr.includes(part))
+
+/** prometheus.yml, as far as a test puts other places into it. */
+interface Shipped {
+  scrape_configs: [{ authorization: object }]
+}
 
 /** Of every panel, as Grafana fills in its variables. */
 function panelQueries(): string[] {
@@ -85,12 +92,18 @@ test('every query of a panel or a rule gives data of a proxy that is used', {
     startLoad(t),
     startProxy(t, { set: [`metrics.token=${TOKEN}`, ...tls] }),
   ])
-  const scraped = { metrics_path: '/api/tunnel/metrics', authorization: { credentials: TOKEN } }
+  // The shipped configuration, with other places, and a second in place of fifteen.
+  const shipped = parse(readFileSync(deploy('prometheus/prometheus.yml'), 'utf8')) as Shipped
+  const [scraped] = shipped.scrape_configs
+  assert.equal(shipped.scrape_configs.length, 1)
+  const tokenFile = join(await tempFolder(t, 'token'), 'metrics-token')
+  await writeFile(tokenFile, TOKEN)
+  Object.assign(scraped.authorization, { credentials_file: tokenFile })
   const prometheus = await startPrometheus(t, {
+    ...{ ...shipped, rule_files: RULE_FILES, alerting: undefined },
     global: { scrape_interval: '1s', evaluation_interval: '1s' },
-    rule_files: RULE_FILES,
     scrape_configs: [
-      { ...scraped, job_name: 'tunnel', static_configs: [{ targets: [`127.0.0.1:${proxy.port}`] }] },
+      { ...scraped, static_configs: [{ targets: [`127.0.0.1:${proxy.port}`] }] },
       {
         ...{ ...scraped, job_name: 'tunnel-tls', scheme: 'https' },
         tls_config: { ca_file: certFile, server_name: 'localhost' },

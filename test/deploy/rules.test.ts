@@ -40,6 +40,7 @@ test('every rule is one that Prometheus takes, and every alert fires when it sho
 }, async () => {
   const files = FILES.map((file) => pathOf(`prometheus/${file}.rules.yaml`))
   await mustRun('promtool', ['check', 'rules', '--lint=all', '--lint-fatal', ...files])
+  await mustRun('promtool', ['check', 'config', '--syntax-only', pathOf('prometheus/prometheus.yml')])
   const tests = FILES.map((file) => pathOf(`prometheus/tests/${file}.test.yaml`))
   const { code, stdout, stderr } = await run('promtool', ['test', 'rules', ...tests])
   assert.equal(code, 0, `${stdout}${stderr}`)
