@@ -34,10 +34,21 @@ export const definition: Definition = {
     'the round trip; and with a machine its agent, its SSH server, the host key, whether the proxy can log in',
     'there, a real request, and the throughput. It says which hop fails first, and what to do.',
   ].join(' '),
-  examples: ['tunnel diagnose', 'tunnel diagnose home', 'tunnel diagnose home 127.0.0.1:8080 --json'],
+  examples: [
+    'tunnel diagnose',
+    'tunnel diagnose home',
+    'tunnel diagnose home 127.0.0.1:8080 --json',
+    'tunnel diagnose home --bundle for-support.json',
+  ],
   arguments: [
     { name: '[machine]', does: 'its name', values: 'machine' },
     { name: '[host:port]', does: 'a service that the machine reaches, for the real request' },
+  ],
+  options: [
+    {
+      flags: '--bundle <file>',
+      does: 'also write the report, versions, settings and names of variables to a file for whoever helps; no secret is in it',
+    },
   ],
   notes: [
     [
@@ -63,7 +74,7 @@ function columns(words: string[]): string[] {
 export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
-  const options = made.opts<CommonOptions>()
+  const options = made.opts<CommonOptions & { bundle?: string }>()
   const [machine, address] = made.args
   if (machine !== undefined) checkMachineOf(machine)
   const target = address === undefined ? undefined : parseTarget(address)
@@ -77,6 +88,10 @@ export async function run(argv: string[]): Promise<number> {
     ...(target !== undefined && { target }),
     onStep: show,
   })
+  if (options.bundle !== undefined) {
+    const { writeSupportBundle } = await import('../support-bundle.ts')
+    await writeSupportBundle(options.bundle, access, report)
+  }
   const { firstFailure } = report
   const exitStatus = firstFailure === undefined ? EXIT.ok : STATUS[firstFailure.name]
   if (options.json === true) process.stdout.write(`${JSON.stringify({ ...report, exitStatus }, null, 2)}\n`)

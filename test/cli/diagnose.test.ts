@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { STATUS } from '../../cli/commands/diagnose.ts'
@@ -38,6 +38,35 @@ test('`tunnel diagnose` marks each hop, in signs that the terminal has, and ends
   const report = JSON.parse(json.stdout) as DiagnosticReport & { exitStatus: number }
   assert.deepEqual([json.code, report.exitStatus, report.firstFailure?.name], [16, 16, 'authentication'])
   assert.equal(report.steps.find(({ name }) => name === 'upgrade')?.status, 'ok')
+
+  const secrets = {
+    TUNNEL_JWT_SECRET: 'a secret for tokens that nobody may read',
+    TUNNEL_MASTER_SECRET: 'a secret for keys "that" nobody may read',
+    OTHER_PASSWORD: 'of another program',
+  }
+  const file = join(dir, 'bundle.json')
+  const redis = ['TUNNEL_STATE_REDIS_URL', 'redis://user:hunter-2@127.0.0.1:1/'] as const
+  const more = { ...secrets, [redis[0]]: redis[1], TUNNEL_STATE_STORE: 'redis' }
+  const bundled = await tunnel(['diagnose', '--bundle', file], { env: { ...env, ...more } })
+  assert.equal(bundled.code, 0, bundled.stderr)
+  assert.equal(statSync(file).mode & 0o777, 0o600)
+  const text = readFileSync(file, 'utf8')
+  const { jwt, master } = { jwt: proxy.settings.auth.secret, master: proxy.settings.ssh.masterSecret }
+  for (const secret of [env.TUNNEL_TOKEN!, 'hunter-2', jwt, master, ...Object.values(secrets)])
+    assert.ok(!text.includes(JSON.stringify(secret).slice(1, -1)), secret)
+  const bundle = JSON.parse(text) as {
+    report: DiagnosticReport
+    serverSettings: { failed?: string; settings: { path: string; value: unknown }[] }
+    proxy: { links: object[] }
+    variables: string[]
+  }
+  assert.equal(bundle.report.ok, true)
+  assert.equal(bundle.serverSettings.failed, undefined)
+  assert.deepEqual(
+    bundle.serverSettings.settings.find(({ path }) => path === 'auth.secret')?.value,
+    '[masked]',
+  )
+  assert.ok(bundle.variables.includes('OTHER_PASSWORD') && Array.isArray(bundle.proxy.links))
 
   const wrong = await tunnel(['diagnose', 'no name'], { env })
   assert.deepEqual([wrong.code, wrong.stdout], [2, ''])

@@ -1,11 +1,19 @@
 import assert from 'node:assert/strict'
-import { stat } from 'node:fs/promises'
+import { once } from 'node:events'
+import { copyFile, stat, writeFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import test from 'node:test'
+import { connect } from 'node:tls'
+import { Agent } from '../../agent/index.ts'
+import { TunnelService } from '../../client/index.ts'
+import { resolveSettings } from '../../client/settings.ts'
 import { decodeJson, encodeFrame, FrameType } from '../../protocol/codec/frames.ts'
 import { RawClient } from '../plugins/links/raw-client.ts'
+import { type Certificate, makeCertificate } from '../support/certificate.ts'
+import { drop, listenTcp, until } from '../support/proxy.ts'
+import { requireSystem } from '../support/system.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, startTunnel, tunnel } from './tunnel.ts'
 
@@ -48,6 +56,90 @@ test('SIGTERM says GOAWAY with its deadline, and cuts nobody before the clients 
   client.socket.close()
   assert.equal((await agent.closed).code, 1012)
   assert.deepEqual(await proxy.exit, { code: 0, signal: null }, proxy.stderr)
+})
+
+test('SIGHUP takes changed rules, limits and certificates while a stream goes on, and nothing of a file that is wrong', {
+  skip: requireSystem('openssl'),
+}, async (t) => {
+  const folder = await tempFolder(t)
+  const [one, other] = (await Promise.all([makeCertificate(t), makeCertificate(t)])) as [
+    Certificate,
+    Certificate,
+  ]
+  const [cert, key, file] = ['cert.pem', 'key.pem', 'tunnel.json'].map((name) => join(folder, name)) as [
+    ...[string, string, string],
+  ]
+  const certificateOf = async (from: Certificate): Promise<void> => {
+    await copyFile(from.keyFile, key)
+    await copyFile(from.certFile, cert)
+  }
+  const settingsAre = (more: object) =>
+    writeFile(file, JSON.stringify({ server: { tls: { cert, key } }, ...more }))
+  await certificateOf(one)
+  await settingsAre({})
+  const env = isolated(join(folder, 'state'))
+  const proxy = startTunnel(t, ['server', '--port', '0', '--config', file], { env })
+  const [, port = ''] = await proxy.line(/listening at https:.*:(\d+)/)
+  const url = `https://localhost:${port}`
+  const token = (await tunnel(['token', '--sub', 'alice', '--tier', 'enterprise'], { env })).stdout.trim()
+  const settings = { tls: { ca: one.certFile } }
+  const echo = await listenTcp(t, (socket) => socket.pipe(socket))
+  const agent = new Agent({
+    ...{ urls: [url], machine: 'home', token, ssh: echo, settings: resolveSettings({}, 'default', settings) },
+  })
+  t.after(() => agent.close())
+  await agent.start()
+  const client = new TunnelService({ url, token, settings })
+  t.after(() => client.disconnect(0))
+  await client.connect()
+  const open = () => client.open({ machine: 'home', kind: 'ssh' })
+  const live = await open()
+  t.after(() => drop(live))
+  const stillEchoes = async (): Promise<void> => {
+    live.write('still here')
+    assert.equal(String((await once(live, 'data'))[0]), 'still here')
+  }
+  const shown = async (): Promise<string> => {
+    const socket = connect({
+      port: Number(port),
+      host: '127.0.0.1',
+      servername: 'localhost',
+      rejectUnauthorized: false,
+    })
+    await once(socket, 'secureConnect')
+    const { fingerprint256 } = socket.getPeerCertificate()
+    socket.destroy()
+    return fingerprint256
+  }
+  await stillEchoes()
+  const before = await shown()
+
+  await certificateOf(other)
+  await settingsAre({
+    log: { level: 'debug' },
+    policy: { rules: [{ effect: 'deny', users: ['alice'] }] },
+    rateLimit: { tiers: { free: { perMinute: 7 } } },
+  })
+  proxy.kill('SIGHUP')
+  const [line = ''] = await proxy.line(/.*the settings were read again.*/)
+  const { context } = JSON.parse(line) as { context: { changed: string[] } }
+  assert.deepEqual(context.changed.sort(), ['log.level', 'policy.rules', 'rateLimit.tiers.free.perMinute'])
+  await assert.rejects(open(), { code: 'POLICY_DENIED' })
+  await stillEchoes()
+  await until(async () => (await shown()) !== before)
+
+  await writeFile(file, '{"policy": {"rules": "none"}, "log": {"level": "error"}}')
+  proxy.kill('SIGHUP')
+  await proxy.line('those that held still hold')
+  await assert.rejects(open(), { code: 'POLICY_DENIED' })
+  await settingsAre({})
+  proxy.kill('SIGHUP')
+  await until(() => proxy.stdout.split('the settings were read again').length === 3)
+  ;(await open()).destroy()
+  await stillEchoes()
+  // Before the authority's file goes, by which they would dial again.
+  await client.disconnect(0)
+  await agent.close()
 })
 
 test('the first start makes secrets that only their owner can read, and the CLI signs with them', async (t) => {
