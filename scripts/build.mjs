@@ -1,6 +1,15 @@
 // Compiles the sources into dist/. Run by `npm ci` through "prepare", so that `npx tunnel` works right after it.
 import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
@@ -11,6 +20,10 @@ import { bundleQuick } from './bundle-quick.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const require = createRequire(import.meta.url)
+// `npx tunnel` links this folder into npm's cache at its first use, for which npm runs "prepare" again: it would take away
+// what the proxy in the next terminal is running from.
+if (process.env.npm_command === 'exec' && existsSync(join(root, 'dist', 'cli', 'main.cjs'))) process.exit()
+
 /** The compiler's command: ours, or where a production install left it out one that npm fetches for the moment. */
 function compiler() {
   try {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { constants } from 'node:fs'
+import { constants, statSync } from 'node:fs'
 import { access, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import test from 'node:test'
@@ -46,6 +46,13 @@ test('the lockfile names no registry, and no file names a path of the machine it
     const text = await read(file).catch(() => '') // removed, and not yet committed
     for (const path of machinePaths) assert.ok(!text.includes(path), `${file} names ${path}`)
   }
+})
+
+test('npx, which prepares this folder again at its first use, leaves a built dist as it is', () => {
+  const builtAtMs = statSync(join(root, 'dist', 'cli', 'main.cjs')).mtimeMs
+  const env = { ...process.env, npm_command: 'exec' }
+  execFileSync(process.execPath, [join(root, 'scripts', 'build.mjs')], { env })
+  assert.equal(statSync(join(root, 'dist', 'cli', 'main.cjs')).mtimeMs, builtAtMs)
 })
 
 test('what package.json exports and runs is in dist and can be loaded', async () => {
