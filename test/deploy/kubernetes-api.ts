@@ -12,6 +12,47 @@ export interface KubernetesObject {
   [key: string]: unknown
 }
 
+/** As far as they are looked at here. */
+export interface Probe {
+  httpGet: { path: string; port: string }
+  periodSeconds: number
+  timeoutSeconds: number
+  failureThreshold: number
+}
+export interface Container {
+  name: string
+  image: string
+  args?: string[]
+  command?: string[]
+  ports?: { name: string; containerPort: number }[]
+  /** Without a value it is the pod's name. */
+  env?: { name: string; value?: string }[]
+  livenessProbe?: Probe
+  readinessProbe?: Probe
+  lifecycle: { preStop: { exec: { command: string[] } } }
+  resources: { requests: object; limits: object }
+  securityContext: object
+  volumeMounts: { name: string; mountPath: string }[]
+}
+export interface Pod {
+  terminationGracePeriodSeconds: number
+  securityContext: Record<string, unknown>
+  containers: Container[]
+  volumes: {
+    name: string
+    configMap?: { name: string }
+    secret?: { secretName: string }
+    persistentVolumeClaim?: { claimName: string }
+  }[]
+}
+export interface Workload {
+  replicas: number
+  strategy?: object
+  minReadySeconds?: number
+  template: { metadata: { labels: Record<string, string> }; spec: Pod }
+  volumeClaimTemplates?: { metadata: { name: string }; spec: { resources: object } }[]
+}
+
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 
 /** The packages that have the APIs which are not Kubernetes' own. */

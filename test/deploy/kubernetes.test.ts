@@ -11,52 +11,11 @@ import { startProxy } from '../support/proxy.ts'
 import { Cleanup } from '../support/scope.ts'
 import { freePort, requireSystem } from '../support/system.ts'
 import { tempFolder } from '../support/tree.ts'
-import { apiErrors, type KubernetesObject } from './kubernetes-api.ts'
+import { apiErrors, type KubernetesObject, type Probe, type Workload } from './kubernetes-api.ts'
 import { deploy } from './prometheus.ts'
 
 const OVERLAYS = ['small', 'production', 'ha', 'keda'] as const
 type Overlay = (typeof OVERLAYS)[number]
-
-/** As far as they are looked at here. */
-interface Probe {
-  httpGet: { path: string; port: string }
-  periodSeconds: number
-  timeoutSeconds: number
-  failureThreshold: number
-}
-interface Container {
-  name: string
-  image: string
-  args?: string[]
-  command?: string[]
-  ports?: { name: string; containerPort: number }[]
-  /** Without a value it is the pod's name. */
-  env?: { name: string; value?: string }[]
-  livenessProbe?: Probe
-  readinessProbe?: Probe
-  lifecycle: { preStop: { exec: { command: string[] } } }
-  resources: { requests: object; limits: object }
-  securityContext: object
-  volumeMounts: { name: string; mountPath: string }[]
-}
-interface Pod {
-  terminationGracePeriodSeconds: number
-  securityContext: Record<string, unknown>
-  containers: Container[]
-  volumes: {
-    name: string
-    configMap?: { name: string }
-    secret?: { secretName: string }
-    persistentVolumeClaim?: { claimName: string }
-  }[]
-}
-interface Workload {
-  replicas: number
-  strategy?: object
-  minReadySeconds?: number
-  template: { metadata: { labels: Record<string, string> }; spec: Pod }
-  volumeClaimTemplates?: { metadata: { name: string }; spec: { resources: object } }[]
-}
 
 const objectsIn = (text: string) => parseAllDocuments(text).map((one) => one.toJS() as KubernetesObject)
 
