@@ -42,6 +42,7 @@ const GENEROUS = [
   'rateLimit.tiers.enterprise.burst=1000000',
   'streams.maxPerLink=1024',
   'tiers.enterprise.links=10000',
+  'tiers.enterprise.agentLinks=20000',
   'tiers.enterprise.budgetBytes=1073741824',
 ]
 

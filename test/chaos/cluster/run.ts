@@ -3,8 +3,9 @@ import { parseArgs } from 'node:util'
 import { Cleanup } from '../../support/scope.ts'
 import { requireSystem } from '../../support/system.ts'
 import { RoundRobin } from './balancer.ts'
-import { CLUSTER_FAULTS } from './faults.ts'
+import { CLUSTER_FAULTS, type ClusterFault } from './faults.ts'
 import { type ClusterRow, clusterRows } from './rows.ts'
+import { runStorm } from './storm.ts'
 
 const MIB = 1_048_576
 const HELP = `Usage: npm run chaos -- cluster [options]
@@ -12,7 +13,7 @@ const HELP = `Usage: npm run chaos -- cluster [options]
 Three replicas behind a balancer that knows nothing of them, with Redis, an agent, an sshd, and stock ssh, scp and rsync.
 
 Options:
-  --faults <names>     of ${CLUSTER_FAULTS.map(({ name }) => name).join(',')} (default: all)
+  --faults <names>     of ${CLUSTER_FAULTS.map(({ name }) => name).join(',')} (default: all; none: '')
   --times <n>          of each fault (default: its own number)
   --ssh <n>            sessions that are typed into all the time (default: 100)
   --scp <n>            copies that run at once (default: 20)
@@ -22,6 +23,7 @@ Options:
   --speed <KiB/s>      of one copy (default: 128)
   --seed <n>           of the data and of the choice of replicas (default: 1)
   --set <a.b=v>        a setting of every replica; may be repeated
+  --crowd <n>          agents that lose their links to two replicas at once, at the end (default: 5000; 0: none)
   --logs <folder>      for what each replica has written
   --json               one JSON object a row
 
@@ -43,6 +45,7 @@ const { values } = parseArgs({
     speed: { type: 'string', default: '128' },
     seed: { type: 'string', default: '1' },
     set: { type: 'string', multiple: true, default: [] },
+    crowd: { type: 'string', default: '5000' },
     logs: { type: 'string' },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
@@ -78,19 +81,38 @@ function show(row: ClusterRow): void {
   for (const text of [...row.faults, ...row.beyond]) console.log(`  ${text}`)
 }
 
-async function main(): Promise<boolean> {
-  const missing = requireSystem('sshd', 'ssh', 'scp', 'rsync', 'redis-server')
-  if (missing !== undefined) throw new Error(`${missing}; run node scripts/install-test-packages.mjs`)
-  const names = values.faults?.split(',')
-  const unknown = names?.find((name) => !CLUSTER_FAULTS.some((fault) => fault.name === name))
-  if (unknown !== undefined) throw new Error(`there is no "${unknown}"`)
+/** Promise 8 of the design: within this all are back, and the echo of a stream is at most so much slower. */
+const ALL_BACK_MS = 15_000
+const ECHO_FACTOR = 2
+
+async function storm(agents: number): Promise<boolean> {
   const cleanup = new Cleanup()
-  const interrupted = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
+  try {
+    const report = await runStorm(cleanup, agents, progress)
+    const { links, backMs, echoP95Ms, cpuMsPerLink } = report
+    const [p50, p95, max] = [backMs.p50, backMs.p95, backMs.max].map((ms) => (ms / 1_000).toFixed(1))
+    const echo = [echoP95Ms.before, echoP95Ms.during].map((ms) => ms.toFixed(1))
+    const text = `${links} links cut at once: back after p50 ${p50} s, p95 ${p95} s, all ${max} s; echo of a stream p95 ${echo[0]} ms before, ${echo[1]} ms meanwhile; a link's return took ${cpuMsPerLink.toFixed(2)} ms of the replicas' CPU`
+    console.log(values.json ? JSON.stringify(report) : text)
+    return backMs.max <= ALL_BACK_MS && echoP95Ms.during <= ECHO_FACTOR * echoP95Ms.before
+  } finally {
+    await cleanup.close()
+  }
+}
+
+function progress(text: string): void {
+  process.stderr.write(`${new Date().toISOString().slice(11, 23)} ${text}\n`)
+}
+
+const interrupted = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
+
+async function table(faults: readonly ClusterFault[]): Promise<boolean> {
+  const cleanup = new Cleanup()
   let isKept = true
   try {
     const rows = clusterRows(cleanup, {
-      faults: CLUSTER_FAULTS.filter(({ name }) => names?.includes(name) ?? true),
+      faults,
       times: values.times === undefined ? undefined : Number(values.times),
       short: false,
       random: Number(values.seed),
@@ -104,7 +126,7 @@ async function main(): Promise<boolean> {
       openEveryMs: 500,
       seed: values.seed,
       signal: interrupted.signal,
-      progress: (text) => process.stderr.write(`${new Date().toISOString().slice(11, 23)} ${text}\n`),
+      progress,
     })
     if (!values.json) console.log(line(COLUMNS.map(([title]) => title)))
     for await (const row of rows) {
@@ -114,6 +136,19 @@ async function main(): Promise<boolean> {
   } finally {
     await cleanup.close()
   }
+  return isKept
+}
+
+async function main(): Promise<boolean> {
+  const missing = requireSystem('sshd', 'ssh', 'scp', 'rsync', 'redis-server')
+  if (missing !== undefined) throw new Error(`${missing}; run node scripts/install-test-packages.mjs`)
+  const names = values.faults === '' ? [] : values.faults?.split(',')
+  const unknown = names?.find((name) => !CLUSTER_FAULTS.some((fault) => fault.name === name))
+  if (unknown !== undefined) throw new Error(`there is no "${unknown}"`)
+  const faults = CLUSTER_FAULTS.filter(({ name }) => names?.includes(name) ?? true)
+  let isKept = faults.length === 0 || (await table(faults))
+  const crowd = Number(values.crowd)
+  if (crowd > 0 && !interrupted.signal.aborted) isKept = (await storm(crowd)) && isKept
   return isKept && !interrupted.signal.aborted
 }
 
