@@ -64,7 +64,7 @@ export async function runDay(scope: Scope, options: DayOptions): Promise<DayRepo
   let over = false
 
   const looking = (async () => {
-    while (!over) {
+    while (!over && !signal.aborted) {
       await pause(LOOK_MS, signal)
       const harvest = load.harvest()
       for (const text of [...harvest.broken, ...harvest.failedOpens]) progress(text)
