@@ -12,12 +12,14 @@ const RECORD_MS = 16_000
 export class Places {
   readonly #urls: readonly string[]
   readonly #state: Pick<State, 'volatile'>
+  readonly #lookup: typeof lookupAll
   #timer: NodeJS.Timeout | undefined
   #said: string | undefined
 
-  constructor(urls: readonly string[], state: Pick<State, 'volatile'>) {
+  constructor(urls: readonly string[], state: Pick<State, 'volatile'>, lookup = lookupAll) {
     this.#urls = urls
     this.#state = state
+    this.#lookup = lookup
   }
 
   /** Says that this replica is there, until `stop`. It does not matter who does not hear it: it is said again. */
@@ -42,19 +44,19 @@ export class Places {
 
   /** Rejects where the shared state does not answer, and no address of the settings says anything either. */
   async find(): Promise<readonly Place[]> {
-    const named = (await Promise.all(this.#urls.map(addressesOf))).flat()
+    const named = (await Promise.all(this.#urls.map((url) => this.#addressesOf(url)))).flat()
     const said = await this.#state.volatile.list(NAMESPACE).catch((error: unknown) => {
       if (this.#urls.length === 0) throw error
       return []
     })
     return [...named, ...said.flatMap(([id, value]) => placeOf(id, value))]
   }
-}
 
-/** A name that stands for several replicas is each of them. */
-async function addressesOf(url: string): Promise<Place[]> {
-  const addresses = await lookupAll(bareHost(new URL(url))).catch(() => [])
-  return addresses.map(({ address }) => ({ url, address }))
+  /** A name that stands for several replicas is each of them. */
+  async #addressesOf(url: string): Promise<Place[]> {
+    const addresses = await this.#lookup(bareHost(new URL(url))).catch(() => [])
+    return addresses.map(({ address }) => ({ url, address }))
+  }
 }
 
 /** Whoever can write there can write anything. */

@@ -2,8 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import type { Hello } from '../../protocol/codec/hello.ts'
 import type { User } from '../auth/index.ts'
 import { checkMachine } from './credential.ts'
-import type { AcceptedLink, RoleHandler } from './door.ts'
 import { agentMayNotOpen, machineMissing, shuttingDown, tooManyLinks } from './errors.ts'
+import type { AcceptedLink, RoleHandler } from './role.ts'
 
 /** Agents' links: they bring a machine on line, and open nothing themselves. */
 export class AgentLinks implements RoleHandler {

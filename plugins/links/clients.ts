@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
 import type { User } from '../auth/index.ts'
-import type { AcceptedLink, RoleHandler } from './door.ts'
 import { tooManyLinks } from './errors.ts'
+import type { AcceptedLink, RoleHandler } from './role.ts'
 
 /** What a link has to show that it lives when its user wants more links than allowed, in ms. */
 const PROBE_MS = 3_000

@@ -3,38 +3,17 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { softwareOf } from '../../dial/software.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import { type Hello, PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
-import type { LinkHandlers } from '../../protocol/link/handlers.ts'
 import { Link } from '../../protocol/link/link.ts'
-import type { Transport, TransportKind } from '../../protocol/link/transport.ts'
+import type { Transport } from '../../protocol/link/transport.ts'
 import type { AuditEvent } from '../audit/index.ts'
 import type { User } from '../auth/index.ts'
 import type { LinkContext } from '../forward/index.ts'
 import { LinkCredential } from './credential.ts'
 import { agentRevoked, wrongRole } from './errors.ts'
 import type { WebSocketPluginOptions } from './options.ts'
+import type { StandingLink } from './reports.ts'
+import type { AcceptedLink, RoleHandler } from './role.ts'
 import { UserWork } from './work.ts'
-
-/** One accepted link and whose it is; `user` is renewed by AUTH. */
-export interface AcceptedLink {
-  readonly link: Link
-  readonly context: LinkContext
-  /**
-   * Resolves when its peer has said HELLO and nothing refuses it, and a fresh token that came before has been checked;
-   * until then it may open nothing.
-   */
-  admitted: Promise<void>
-}
-
-export interface RoleHandler {
-  /** The link takes its place. An error refuses it. */
-  accepted(accepted: AcceptedLink): void
-  /** Its peer has said who it is. An error refuses the link. */
-  ready?(accepted: AcceptedLink, peer: Hello): Promise<void>
-  open?: (accepted: AcceptedLink, open: Parameters<NonNullable<LinkHandlers['open']>>[0]) => void
-  resume?: (accepted: AcceptedLink, resume: Parameters<NonNullable<LinkHandlers['resume']>>[0]) => void
-  /** Once, whether or not it was ever ready. */
-  closed(accepted: AcceptedLink): void
-}
 
 /** How long clients have to find another proxy before one that drains lets go of those that only pass through, in ms. */
 const MOVE_MS = 5_000
@@ -254,42 +233,4 @@ export class LinkDoor {
 
   #clients = 0
   #onLastClientGone: (() => void) | undefined
-}
-
-interface StandingLink extends LinkContext {
-  role: 'client' | 'agent'
-  /** When it was accepted. */
-  readonly since: Date
-}
-
-/** A link that stands, as its user and an administrator see it. */
-export interface LinkReport {
-  connectionId: string
-  user: string
-  role: 'client' | 'agent'
-  machine?: string
-  software?: string
-  transport: TransportKind
-  since: string
-  streams: number
-  unsentBytes: number
-  rttMs?: number
-}
-
-export function describe(link: Link, context: StandingLink): LinkReport {
-  const { user, role, machine, connectionId, since } = context
-  const { peer, transport, streamCount: streams, bufferedBytes, rttMs } = link
-  return {
-    ...{ connectionId, user: user.sub, role, transport, since: since.toISOString(), streams },
-    unsentBytes: bufferedBytes,
-    ...(machine !== undefined && { machine }),
-    ...(peer !== undefined && { software: peer.software }),
-    ...(rttMs !== undefined && { rttMs }),
-  }
-}
-
-export function unsentBytes(links: Iterable<Link>): number {
-  let bytes = 0
-  for (const link of links) bytes += link.bufferedBytes
-  return bytes
 }

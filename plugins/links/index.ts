@@ -6,7 +6,7 @@ import { OFFSET_HEADER, SESSION_HEADER } from '../../protocol/link/http-uplink.t
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
 import { AgentLinks } from './agents.ts'
 import { ClientLinks } from './clients.ts'
-import { describe, LinkDoor, type LinkReport, unsentBytes } from './door.ts'
+import { LinkDoor } from './door.ts'
 import {
   alreadyHome,
   notAnUpgrade,
@@ -18,9 +18,10 @@ import {
 } from './errors.ts'
 import { type HttpSession, HttpSessions } from './http-session.ts'
 import type { WebSocketPluginOptions } from './options.ts'
+import { describe, type LinkReport, unsentBytes } from './reports.ts'
 import { openStream, postToStream } from './schemas.ts'
 
-export type { LinkReport } from './door.ts'
+export type { LinkReport } from './reports.ts'
 
 export interface Links {
   /** Links that stand. */
