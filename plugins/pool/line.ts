@@ -5,6 +5,11 @@ import { poolExhausted } from './errors.ts'
 import type { Place, PooledConnection } from './place.ts'
 import type { Wait } from './wait.ts'
 
+/** Tells one machine from another among all that a user reaches. */
+export function machineKey({ owner, name }: Pick<Route, 'owner' | 'name'>): string {
+  return JSON.stringify([owner, name])
+}
+
 /** One machine's connections, and who waits for them. */
 export class Line<Connection extends PooledConnection> {
   readonly key: string
@@ -17,8 +22,8 @@ export class Line<Connection extends PooledConnection> {
   /** Their time is up, and they wait only for the outcome of a connection that is being made. */
   readonly #overdue = new Set<Wait<Connection>>()
 
-  constructor(key: string, route: Route) {
-    this.key = key
+  constructor(route: Route) {
+    this.key = machineKey(route)
     this.route = route
   }
 

@@ -3,7 +3,7 @@ import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import type { Route } from '../machines/index.ts'
 import { poolClosed, tooManyWaiting, waitAborted } from './errors.ts'
 import type { PlaceLease } from './lease.ts'
-import { Line } from './line.ts'
+import { Line, machineKey } from './line.ts'
 import { keepUnwanted, takeOffer } from './offers.ts'
 import type { PoolOptions } from './options.ts'
 import { Place, type PooledConnection } from './place.ts'
@@ -82,7 +82,7 @@ export class UserPool<Connection extends PooledConnection> {
 
   /** Ends the connections to one machine, those that are being made, and the wait for them. */
   endMachine(owner: string, name: string, error: TunnelError): void {
-    const line = this.#lines.get(keyOf(owner, name))
+    const line = this.#lines.get(machineKey({ owner, name }))
     if (line === undefined) return
     this.#end(line, error)
     this.#serve()
@@ -100,10 +100,10 @@ export class UserPool<Connection extends PooledConnection> {
   }
 
   #lineOf(route: Route): Line<Connection> {
-    const key = keyOf(route.owner, route.name)
+    const key = machineKey(route)
     let line = this.#lines.get(key)
     if (line === undefined) {
-      line = new Line(key, route)
+      line = new Line(route)
       this.#lines.set(key, line)
     }
     line.route = route
@@ -247,8 +247,4 @@ export class UserPool<Connection extends PooledConnection> {
     }
     if (this.#lines.size === 0) this.#owner.empty()
   }
-}
-
-function keyOf(owner: string, name: string): string {
-  return JSON.stringify([owner, name])
 }

@@ -7,6 +7,7 @@ import type { IncomingOpen, IncomingResume } from '../link/handlers.ts'
 import type { Link } from '../link/link.ts'
 import type { Pace } from './pace.ts'
 import { RelayDirection } from './relay-direction.ts'
+import { checkCrosses } from './relay-frames.ts'
 import { RelayLeg } from './relay-leg.ts'
 import { incomingCost, type RelayMemory } from './relay-memory.ts'
 
@@ -25,20 +26,6 @@ export interface RelayOptions {
   /** Bytes of payload that went through: `up` from the opener, `down` to it. */
   onBytes?(direction: 'up' | 'down', byteCount: number): void
 }
-
-const COMMON: readonly number[] = [
-  FrameType.DATA,
-  FrameType.AUX,
-  FrameType.EVENT,
-  FrameType.END,
-  FrameType.WINDOW,
-  FrameType.RESET,
-  // From the opener's side only another relay says it: the link before that one is gone.
-  FrameType.SUSPEND,
-]
-/** Frames that may cross a relay, apart from OPEN and RESUME, which start it. */
-const FROM_OPENER: ReadonlySet<number> = new Set(COMMON)
-const FROM_ACCEPTOR: ReadonlySet<number> = new Set([...COMMON, FrameType.ACCEPT, FrameType.RESUMED])
 
 /**
  * Joins two links for a stream that ends in neither: frames cross with another number and nothing else changed. It
@@ -157,9 +144,7 @@ export class Relay {
     if (this.#over) return
     const type = typeByte & frames.TYPE_MASK
     const fromOpener = from === this.#opener
-    if (!(fromOpener ? FROM_OPENER : FROM_ACCEPTOR).has(type)) {
-      throw new TunnelError('FRAME_INVALID', `a frame of type ${type} does not go this way`, { hop: 'link' })
-    }
+    checkCrosses(type, fromOpener)
     const to = fromOpener ? this.#acceptor : this.#opener
     if (to === undefined) return this.#early(type, frame)
     if (frame.length > to.link.maxFrameBytes) throw tooLarge()
