@@ -11,10 +11,10 @@ import { DrainTurn } from './drain-turn.ts'
 import { notAnUpgrade, portsMissing, shuttingDown } from './errors.ts'
 import { RELAY_PATH, RelayListener } from './listener.ts'
 import { Mesh } from './mesh.ts'
-import { Neighbours, type Place } from './neighbours.ts'
+import { Neighbours } from './neighbours.ts'
 import type { ClusterOptions } from './options.ts'
 import type { Peer } from './peer.ts'
-import { Places } from './places.ts'
+import { type Place, Places } from './places.ts'
 import { type ClusterReport, describe, overview, type ReplicaReport } from './report.ts'
 import type { Siblings } from './siblings.ts'
 
@@ -113,6 +113,10 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
     await mesh.heard()
     return !neighbours.isMissing((id) => mesh.knows(id))
   })
+  // Who comes here before would be told that machines are off line which are not.
+  app.health.addCheck('cluster', () =>
+    neighbours.isStarted((id) => mesh.has(id)) ? undefined : 'it waits for its links to the other replicas',
+  )
 
   const accepted = (transport: Transport): void => mesh.accept(transport)
   let listener: RelayListener | undefined
@@ -209,6 +213,7 @@ export default fp(clusterPlugin, {
   fastify: '5.x',
   dependencies: [
     'tunnel-lifecycle',
+    'tunnel-health-checks',
     'tunnel-metrics',
     'tunnel-state',
     'tunnel-auth',

@@ -1,45 +1,25 @@
-import { backoffMs } from '../../dial/backoff.ts'
-import { Pause } from '../../dial/pause.ts'
 import { systemClock } from '../../protocol/clock.ts'
-import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
-import type { Transport } from '../../protocol/link/transport.ts'
-import type { Mesh } from './mesh.ts'
+import { Neighbour, type NeighbourOptions } from './neighbour.ts'
+import type { Place } from './places.ts'
 
-/** Where another replica may be. */
-export interface Place {
-  /** `http(s)://host:port` */
-  readonly url: string
-  /** Which of its host's addresses is meant. */
-  readonly address?: string
-  /** Who is there, where that is known. */
-  readonly id?: string
-}
-
-export interface NeighboursOptions {
-  readonly mesh: Mesh
-  readonly selfId: string
+export interface NeighboursOptions extends NeighbourOptions {
   /** All that are known now. */
   find(): Promise<readonly Place[]>
-  dial(place: Place, signal: AbortSignal): Promise<Transport>
-  /** Why nobody is reached there; told once for each reason. */
-  failed(place: Place, error: TunnelError): void
 }
 
 /** How often it is looked who is there, in ms. */
 const FIND_MS = 2_000
-/** How often a place whose replica has its link already is looked at, in ms. */
-const LOOK_MS = 1_000
-/** Both are in one network, and whoever comes back is waited for. */
-const BACKOFF = { baseMs: 100, multiplier: 2, jitter: 0.3, maxMs: 2_000, maxAttempts: 1 }
-/** What a person has to mend may take its time. */
-const REFUSED_BACKOFF = { ...BACKOFF, baseMs: 2_000, maxMs: 30_000 }
+/** How long at most a replica that starts waits for its links to the others, in ms: one of them may be dead. */
+const FIRST_LINKS_MS = 3_000
 
-/** The other replicas, dialled where it is for this one to do that, for as long as they are known. */
+/** The other replicas, dialled for as long as they are known. */
 export class Neighbours {
   readonly #options: NeighboursOptions
   readonly #dialled = new Map<string, Neighbour>()
-  /** As they were found last. */
-  #found: readonly Place[] = []
+  /** As they were found last; nobody has looked yet where it is undefined. */
+  #found: readonly Place[] | undefined
+  #startedMs: number | undefined
+  #hasStarted = false
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
@@ -49,6 +29,7 @@ export class Neighbours {
 
   /** Looks now, and again and again. */
   async follow(): Promise<void> {
+    this.#startedMs ??= systemClock.now()
     await this.look()
     if (!this.#closed) this.#timer = setTimeout(() => void this.follow(), FIND_MS).unref()
   }
@@ -64,18 +45,29 @@ export class Neighbours {
   isMissing(knows: (id: string) => boolean): boolean {
     const { selfId } = this.#options
     return (
-      this.#found.some(({ id }) => id !== undefined && id !== selfId && !knows(id)) ||
+      this.#found?.some(({ id }) => id !== undefined && id !== selfId && !knows(id)) === true ||
       [...this.#dialled.values()].some((neighbour) => neighbour.isMissing(knows))
     )
+  }
+
+  /**
+   * Since its start it has had a link to each that it knows of, or has tried for long enough. It stays so: what is lost
+   * later is made up for.
+   * @param knows as of `isMissing`
+   */
+  isStarted(knows: (id: string) => boolean): boolean {
+    if (this.#startedMs === undefined) return false
+    this.#hasStarted ||=
+      systemClock.now() - this.#startedMs >= FIRST_LINKS_MS ||
+      (this.#found !== undefined && !this.isMissing(knows))
+    return this.#hasStarted
   }
 
   #know(places: readonly Place[]): void {
     this.#found = places
     const keys = new Map(places.map((place) => [`${place.url} ${place.address ?? ''}`, place]))
     for (const [key, place] of keys) {
-      const { id } = place
-      // Of two that know of each other the one with the smaller id dials.
-      if (id !== undefined && id <= this.#options.selfId) continue
+      if (place.id === this.#options.selfId) continue
       if (!this.#dialled.has(key)) this.#dialled.set(key, new Neighbour(place, this.#options))
     }
     for (const [key, neighbour] of this.#dialled) {
@@ -90,94 +82,5 @@ export class Neighbours {
     clearTimeout(this.#timer)
     for (const neighbour of this.#dialled.values()) neighbour.close()
     this.#dialled.clear()
-  }
-}
-
-/** One place, dialled until it is not wanted any more. */
-class Neighbour {
-  readonly #place: Place
-  readonly #options: NeighboursOptions
-  readonly #abort = new AbortController()
-  #pause: Pause | undefined
-  /** Who has answered there. */
-  #id: string | undefined
-  #isSelf = false
-  #failures = 0
-  #toldCode: string | undefined
-  isLinked = false
-
-  constructor(place: Place, options: NeighboursOptions) {
-    this.#place = place
-    this.#options = options
-    this.#id = place.id
-    void this.#run()
-  }
-
-  isMissing(knows: (id: string) => boolean): boolean {
-    return !this.#isSelf && (this.#id === undefined || !knows(this.#id))
-  }
-
-  close(): void {
-    this.#abort.abort()
-    this.#pause?.end()
-  }
-
-  async #run(): Promise<void> {
-    const { mesh } = this.#options
-    while (!this.#abort.signal.aborted && !this.#isSelf) {
-      if (this.#id !== undefined && mesh.has(this.#id)) await this.#sleep(LOOK_MS)
-      else {
-        const error = await this.#once()
-        await this.#sleep(this.#delayMs(error))
-      }
-    }
-  }
-
-  async #sleep(ms: number): Promise<void> {
-    if (this.#abort.signal.aborted) return
-    this.#pause = new Pause(systemClock, ms)
-    await this.#pause.over
-  }
-
-  #delayMs(error: TunnelError): number {
-    const isRefused = error.category === 'authentication' || error.category === 'configuration'
-    return backoffMs(
-      ++this.#failures,
-      isRefused || error.code === 'VERSION_UNSUPPORTED' ? REFUSED_BACKOFF : BACKOFF,
-    )
-  }
-
-  /** Dials; resolves when what came of it is over. */
-  async #once(): Promise<TunnelError> {
-    const { mesh, dial } = this.#options
-    try {
-      const transport = await dial(this.#place, this.#abort.signal)
-      return await new Promise<TunnelError>((resolve) => {
-        mesh.add(transport, 'dialler', (peer, error, wasHere) => {
-          this.isLinked = false
-          if (wasHere) this.#wasHere()
-          else if (error.code !== 'ABORTED') this.#tell(error)
-          if (peer.isProved) this.#id = peer.id
-          this.#isSelf = peer.isSelf
-          resolve(error)
-        })
-        this.isLinked = true
-      })
-    } catch (thrown) {
-      const error = asTunnelError(thrown, 'proxy')
-      this.#tell(error)
-      return error
-    }
-  }
-
-  #wasHere(): void {
-    this.#failures = 0
-    this.#toldCode = undefined
-  }
-
-  #tell(error: TunnelError): void {
-    if (this.#toldCode === error.code || this.#abort.signal.aborted) return
-    this.#toldCode = error.code
-    this.#options.failed(this.#place, error)
   }
 }

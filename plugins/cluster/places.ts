@@ -1,7 +1,16 @@
 import { lookupAll } from '../../protocol/node/connect.ts'
 import { bareHost } from '../../protocol/node/way-out.ts'
 import type { Json, State } from '../state/index.ts'
-import type { Place } from './neighbours.ts'
+
+/** Where another replica may be. */
+export interface Place {
+  /** `http(s)://host:port` */
+  readonly url: string
+  /** Which of its host's addresses is meant. */
+  readonly address?: string
+  /** Who is there, where that is known. */
+  readonly id?: string
+}
 
 const NAMESPACE = 'replica'
 /** How often a replica says that it is there, in ms, and how long one that has said so is taken for one that is. */

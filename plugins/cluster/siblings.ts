@@ -1,4 +1,4 @@
-import type { Place } from './neighbours.ts'
+import type { Place } from './places.ts'
 
 /**
  * The other workers of one proxy (`tunnel server --workers`), as far as their supervisor tells of them. They find each

@@ -5,13 +5,14 @@ import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { after, before, test } from 'node:test'
 import type { ClusterReport } from '../../../plugins/cluster/report.ts'
+import type { Readiness } from '../../../plugins/health/checks.ts'
 import { drop, listenTcp, readAll, type TestProxy, until } from '../../support/proxy.ts'
 import { seededChunks, seededSha256 } from '../../support/random.ts'
 import { type RedisServer, startRedis } from '../../support/redis.ts'
 import { Cleanup, type Scope } from '../../support/scope.ts'
 import { type Sshd, startSshd } from '../../support/sshd.ts'
 import { requireSystem } from '../../support/system.ts'
-import { startReplicas } from './replicas.ts'
+import { startReplica, startReplicas } from './replicas.ts'
 
 const skip = requireSystem('redis-server', 'sshd')
 const BYTES = 6 * 1_048_576
@@ -188,6 +189,40 @@ test('an agent behind a load balancer is at home on two replicas, and its clone 
   assert.equal((await agent.done)?.code, 'TAKEN_OVER')
   await until(() => instanceAt(a) === undefined && isHome(b))
   await clone.close()
+})
+
+test('a replica that is ready is in the mesh, though Redis goes before the others have heard of it', {
+  skip,
+}, async (t) => {
+  const [a] = (await start(t, 'a')) as [TestProxy]
+  await a.startAgent('home', 'alice', sshd, { allow: [echo] })
+  // They cannot dial it at all; so it has to.
+  const late = await startReplica(t, redis, { id: 'late', url: 'http://127.0.0.1:1', sharing: a })
+  await until(async () => (await late.api(undefined, 'health/ready')).ok)
+  assert.equal(late.app.cluster?.size, 2)
+  redis.program.kill('SIGSTOP')
+  t.after(() => redis.program.kill('SIGCONT'))
+  const client = await late.connect('alice')
+  await checkEcho(await client.open({ machine: 'home', kind: 'ssh', target: echo }), 'late')
+})
+
+test('a replica that starts waits for its links, and not for ever for one that is dead', {
+  skip,
+}, async (t) => {
+  const [a] = (await start(t, 'a')) as [TestProxy]
+  await a.app.state.volatile.put('replica', 'dead', { url: 'http://127.0.0.1:1' }, { ttlMs: 60_000 })
+  const b = await startReplica(t, redis, { id: 'b', sharing: a })
+  const ready = async () => {
+    const answer = await b.api(undefined, 'health/ready')
+    return [answer.status, ((await answer.json()) as Readiness).checks.cluster?.status]
+  }
+  await until(() => b.app.cluster?.size === 2)
+  assert.deepEqual(await ready(), [503, 'failed'])
+  await until(async () => (await ready())[0] === 200)
+  // What is lost later does not make it unready.
+  await a.close()
+  await until(() => b.app.cluster?.size === 1)
+  assert.deepEqual(await ready(), [200, 'ok'])
 })
 
 test('a Redis that comes back empty breaks no stream, and is told of the machines again', {
