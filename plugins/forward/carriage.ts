@@ -9,6 +9,7 @@ import { notCarried } from './errors.ts'
 import { HttpOrigins } from './http/origins.ts'
 import { type Carrier, Carriers } from './kinds.ts'
 import type { Log } from './log.ts'
+import type { RequestOptions } from './options.ts'
 import { PacedStream } from './paced-stream.ts'
 import type { Passage } from './passage.ts'
 import { serveConfigured } from './sealed/configured.ts'
@@ -19,19 +20,21 @@ interface PooledServices {
   readonly pool: Pick<Pool, 'acquire' | 'open' | 'waiting'>
 }
 
+/** As in `ServeContext`. */
+type Limits = Pick<RequestOptions, 'timeoutMs' | 'bodyMs'>
+
 /** The streams that end at this proxy, joined to what they are for: inspected ones, and sealed ones to configured hosts. */
 export class Carriage {
   readonly #services: PooledServices
   readonly #clock: Clock
-  readonly #timeoutMs: number
+  readonly #limits: Limits
   readonly #origins: HttpOrigins
   readonly #carriers: Carriers
 
-  /** @param timeoutMs for sshd's answer to a channel, and for the head of a response */
-  constructor(services: PooledServices, clock: Clock, timeoutMs: number) {
+  constructor(services: PooledServices, clock: Clock, limits: Limits) {
     this.#services = services
     this.#clock = clock
-    this.#timeoutMs = timeoutMs
+    this.#limits = limits
     this.#origins = new HttpOrigins((userId) => services.pool.waiting(userId))
     this.#carriers = new Carriers(this.#origins)
   }
@@ -53,7 +56,7 @@ export class Carriage {
 
   async #carry(stream: ByteStream, passage: Passage, route: Route): Promise<void> {
     const { pace } = passage.session
-    const context = new Carried(passage, route, stream.head, this.#services, this.#clock, this.#timeoutMs)
+    const context = new Carried(passage, route, stream.head, this.#services, this.#clock, this.#limits)
     const { kind } = stream.head
     const carrier = this.#carriers.get(kind)
     try {
@@ -83,6 +86,7 @@ const NO_HEADERS: Record<string, string> = {}
 /** What the carrier of one stream is given. */
 class Carried implements ServeContext {
   readonly timeoutMs: number
+  readonly bodyMs: number
   readonly clock: Clock
   readonly #passage: Passage
   readonly #route: Route
@@ -95,7 +99,7 @@ class Carried implements ServeContext {
     head: RoutedHead,
     services: PooledServices,
     clock: Clock,
-    timeoutMs: number,
+    { timeoutMs, bodyMs }: Limits,
   ) {
     this.#passage = passage
     this.#route = route
@@ -103,6 +107,7 @@ class Carried implements ServeContext {
     this.#services = services
     this.clock = clock
     this.timeoutMs = timeoutMs
+    this.bodyMs = bodyMs
   }
 
   get userId(): string {

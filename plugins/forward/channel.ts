@@ -2,8 +2,9 @@ import type { StreamEvent } from '../../protocol/codec/heads.ts'
 import { type FarEnd, farFailed, Join, type Joined } from '../../protocol/node/join.ts'
 import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import type { ChannelLease } from '../pool/index.ts'
+import { AwayPlace } from './away.ts'
 import { hostHungUp, placeNeeded, requestGone } from './errors.ts'
-import { AWAY_MS, type ServeContext } from './serve.ts'
+import type { ServeContext } from './serve.ts'
 
 /** One channel of a pooled SSH connection, and how it ends. */
 export interface OpenedChannel<Channel extends Joined> {
@@ -32,7 +33,8 @@ export async function serveChannel<Channel extends Joined>(
   const gone = new AbortController()
   let lease: ChannelLease | undefined
   let channel: Channel | undefined
-  let away: unknown
+  const giveBack = (): void => stream.reset(placeNeeded(context.machine))
+  const away = new AwayPlace(clock, () => lease, giveBack)
   let finish = (): void => {}
   const over = new Promise<void>((resolve) => {
     finish = resolve
@@ -43,17 +45,14 @@ export async function serveChannel<Channel extends Joined>(
     ...(event === undefined ? {} : { event }),
     suspended() {
       context.suspended()
-      // A place is of more use to somebody who is there than to one who may come back.
-      const giveBack = (): void => stream.reset(placeNeeded(context.machine))
-      away = clock.setTimer(() => lease?.offer(giveBack, 'suspended'), AWAY_MS)
+      away.suspended()
     },
     resumed() {
-      clock.clearTimer(away)
-      lease?.keep()
+      away.resumed()
       context.resumed()
     },
     closed() {
-      clock.clearTimer(away)
+      away.stop()
       gone.abort()
       finish()
     },

@@ -48,6 +48,11 @@ export function headTimeout(target: string, timeoutMs: number): TunnelError {
   return new TunnelError('TIMEOUT', `${target} sent no response within ${timeoutMs} ms`, { hop: 'target' })
 }
 
+export function bodyTimeout(timeoutMs: number): TunnelError {
+  const text = `the caller sent no more of the request's body within ${timeoutMs} ms`
+  return new TunnelError('TIMEOUT', text, { hop: 'client' })
+}
+
 export function requestGone(): TunnelError {
   return new TunnelError('ABORTED', 'the request was given up', { hop: 'client' })
 }

@@ -9,6 +9,12 @@ export const RequestOptions = Type.Object(
       maximum: 86_400_000,
       description: 'For the head of a response; its body may take for ever',
     }),
+    bodyMs: Type.Integer({
+      default: 60_000,
+      minimum: 1,
+      maximum: 86_400_000,
+      description: 'For more of the body of a request whose caller has stopped sending',
+    }),
     slowMs: Type.Integer({
       default: 5_000,
       minimum: 1,

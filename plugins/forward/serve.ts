@@ -3,9 +3,6 @@ import type { Target } from '../../protocol/codec/target.ts'
 import type { ChannelLease } from '../pool/index.ts'
 import type { Log } from './log.ts'
 
-/** How long an opener may be away before others may have the place of its channel, in ms; most are back by then. */
-export const AWAY_MS = 5_000
-
 /** What carrying one stream needs of its surroundings. */
 export interface ServeContext {
   readonly userId: string
@@ -15,6 +12,8 @@ export interface ServeContext {
   readonly headers: Record<string, string>
   /** For sshd's answer to a channel, and for the head of a response. */
   readonly timeoutMs: number
+  /** For more of a request's body. */
+  readonly bodyMs: number
   readonly clock: Clock
   readonly log: Log
   /** A channel's place on an SSH connection to the machine. */

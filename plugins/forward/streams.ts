@@ -90,7 +90,7 @@ export class Streams {
     const owners = new StreamOwners(streams.resumeMs, clock)
     this.#relays = new Relays(owners, streams.resumeMs)
     this.overview = new Overview(this.#sessions, this.#relays, this.#shared)
-    this.#carriage = new Carriage(services, clock, request.timeoutMs)
+    this.#carriage = new Carriage(services, clock, request)
     this.#opens = new Opens({
       owners,
       relays: this.#relays,

@@ -33,6 +33,11 @@ export class RequestBody {
     return this.#ended
   }
 
+  /** The connection has asked to wait. */
+  get isHeld(): boolean {
+    return this.#heldBytes > 0
+  }
+
   /** @throws {TunnelError} FRAME_INVALID when it is longer than declared */
   data(bytes: Uint8Array): void {
     this.byteCount += bytes.length

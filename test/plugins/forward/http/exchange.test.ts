@@ -6,6 +6,7 @@ import { TunnelError } from '../../../../protocol/codec/errors.ts'
 import type { AcceptHead, HeaderList } from '../../../../protocol/codec/heads.ts'
 import type { ByteStream, StreamState } from '../../../../protocol/stream/byte-stream.ts'
 import type { StreamHandlers } from '../../../../protocol/stream/event-buffer.ts'
+import { VirtualClock } from '../../../support/virtual-clock.ts'
 import { webService } from '../rig.ts'
 import { places } from './places.ts'
 
@@ -66,6 +67,13 @@ class GatewayRequest implements ByteStream {
     this.error = error
     this.handlers.closed?.(error)
     this.#settle()
+  }
+}
+
+/** One whose body is still to come. */
+class Upload extends GatewayRequest {
+  override handle(handlers: StreamHandlers): void {
+    this.handlers = handlers
   }
 }
 
@@ -227,4 +235,56 @@ test('an error of our own in the middle of an answer costs that request alone', 
   assert.ok(request.error?.cause instanceof RangeError)
   assert.equal(errors.length, 0)
   assert.equal(held(), 0)
+})
+
+test('an upload that stops moving ends by who stopped: its caller, or the service that does not answer', async (t) => {
+  const { context, held } = places(t)
+  const origins = new HttpOrigins(() => 0)
+  let arrived = ''
+  const target = await webService(t, (incoming) => incoming.on('data', (bytes) => (arrived += String(bytes))))
+  const clock = new VirtualClock()
+  const pass = (ms: number): Promise<void> => clock.run(clock.now() + ms)
+  const upload = async (): Promise<{ request: Upload; say(text: string): Promise<void> }> => {
+    const request = new Upload(target, '/', 'POST')
+    void origins.serve(request, { ...context(target), clock })
+    const say = async (text: string): Promise<void> => {
+      arrived = ''
+      request.handlers.data?.(Buffer.from(text))
+      while (arrived !== text) await new Promise(setImmediate)
+    }
+    await say('begun')
+    return { request, say }
+  }
+  const told = ({ error }: Upload): unknown[] => [error?.code, error?.hop, error?.message]
+  const byCaller = ['TIMEOUT', 'client', "the caller sent no more of the request's body within 60000 ms"]
+
+  const slow = await upload()
+  for (let piece = 0; piece < 3; piece++) {
+    await pass(59_999)
+    await slow.say(`piece ${piece}`)
+  }
+  slow.request.handlers.suspended?.()
+  await pass(600_000)
+  slow.request.handlers.resumed?.(0)
+  await pass(59_999)
+  assert.equal(slow.request.error, undefined)
+  await pass(1)
+  assert.deepEqual(told(slow.request), byCaller)
+
+  const unanswered = await upload()
+  unanswered.request.handlers.ended?.()
+  await pass(29_999)
+  assert.equal(unanswered.request.error, undefined)
+  await pass(1)
+  assert.deepEqual(told(unanswered.request), [
+    'TIMEOUT',
+    'target',
+    `${target} sent no response within 30000 ms`,
+  ])
+
+  const undecided = new Upload(target, '/')
+  void origins.serve(undecided, { ...context(target), clock })
+  await pass(60_000)
+  assert.deepEqual(told(undecided), byCaller)
+  assert.deepEqual([held(), clock.pending], [0, 0])
 })

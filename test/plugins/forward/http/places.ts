@@ -28,6 +28,7 @@ export function places(t: Scope, most = Number.POSITIVE_INFINITY) {
     }
     return {
       connection: {
+        probe() {},
         async openTcp(host: string, port: number) {
           const socket = net.connect({ host, port, allowHalfOpen: true })
           t.after(() => socket.destroy())
@@ -61,6 +62,7 @@ export function places(t: Scope, most = Number.POSITIVE_INFINITY) {
     target: parseTarget(target),
     headers: {},
     timeoutMs: 30_000,
+    bodyMs: 60_000,
     clock: systemClock,
     log,
     acquire,
