@@ -217,7 +217,7 @@ test('spans, their attributes and the fields of the log are those that docs/OPER
   await client.disconnect()
   await proxy.close()
   await flush()
-  const sentence = /JSON lines with ([^;]*);/.exec(document)?.[1] ?? ''
+  const sentence = /JSON lines with ([^.]*)\./.exec(document)?.[1] ?? ''
   const fields = [...sentence.matchAll(/`(\w+)`/g)].map(([, field]) => field)
   assert.deepEqual([...new Set(proxy.log.flatMap((line) => Object.keys(line)))].sort(), fields.sort())
   const told = new Map<string, Set<string>>()
