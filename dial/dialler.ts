@@ -46,7 +46,7 @@ export interface DialledLink {
 }
 
 /** For one address: TCP, TLS and the upgrade, in ms. */
-const DIAL_MS = 10_000
+export const DIAL_MS = 10_000
 
 /** Errors after which dialling again changes nothing. */
 const FINAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['TAKEN_OVER', 'VERSION_UNSUPPORTED'])

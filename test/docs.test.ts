@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { scaleTables } from '../bench/scale/table.ts'
 import { ERROR_KINDS } from '../protocol/codec/errors.ts'
 import {
   decodeHead,
@@ -48,6 +49,11 @@ test('the worked example in docs/PROTOCOL.md is what the code writes', () => {
   assert.deepEqual(Buffer.from(encodeHead(0x11, 1, decodeHead(accept).head)), accept)
   assert.deepEqual(Buffer.from(encodeFrame(0x92, 1, Buffer.from('hello'))), data)
   assert.deepEqual(Buffer.from(encodeWindow(1, decodeWindow(window))), window)
+})
+
+test('docs/SCALE.md has the tables that the model gives', () => {
+  const scale = readFileSync(new URL('../docs/SCALE.md', import.meta.url), 'utf8')
+  for (const table of scaleTables()) assert.ok(scale.includes(`\n${table}\n`), `npm run scale:\n${table}`)
 })
 
 /** One id for every stream, so that what is written can be compared. */

@@ -3,6 +3,7 @@ import { TunnelService } from '../../../client/index.ts'
 import { resolveSettings } from '../../../client/settings.ts'
 import { percentile } from '../../support/percentile.ts'
 import { processFacts } from '../../support/proc.ts'
+import type { Program } from '../../support/process.ts'
 import { drop, listenTcp, until } from '../../support/proxy.ts'
 import type { Scope } from '../../support/scope.ts'
 import { MACHINE } from '../../support/topology.ts'
@@ -23,6 +24,9 @@ export interface StormReport {
   /** Of one replica for each link at rest, in bytes; agents of the other are in it. */
   residentPerLink: number
   redisCommandsPerLink: number
+  redisCpuMsPerLink: number
+  /** A replica without links, which only hears of the agents; what each link is to it. */
+  bystander?: Pick<StormReport, 'cpuMsPerLink' | 'residentPerLink'>
 }
 
 const REPLICAS = 2
@@ -35,26 +39,39 @@ export async function runStorm(
   scope: Scope,
   agents: number,
   progress: (text: string) => void,
+  { bystander = false } = {},
 ): Promise<StormReport> {
-  const fleet = await Fleet.start(scope, REPLICAS, { balancer: await RoundRobin.listen(scope) })
-  await fleet.untilMetric('tunnel_cluster_replicas', REPLICAS * REPLICAS)
-  const urls = fleet.replicas.map(({ port }) => `http://127.0.0.1:${port}`)
+  const size = bystander ? REPLICAS + 1 : REPLICAS
+  const fleet = await Fleet.start(scope, size, { balancer: await RoundRobin.listen(scope) })
+  await fleet.untilMetric('tunnel_cluster_replicas', size * size)
+  const urls = fleet.replicas.slice(0, REPLICAS).map(({ port }) => `http://127.0.0.1:${port}`)
   const { token } = fleet
-  const facts = () => fleet.replicas.map(({ program }) => processFacts(program.pid)!)
   const sum = (values: number[]) => values.reduce((total, each) => total + each, 0)
+  const factsOf = (programs: readonly Program[]) => {
+    const facts = programs.map(({ pid }) => processFacts(pid)!)
+    return {
+      cpuSeconds: sum(facts.map(({ cpuSeconds }) => cpuSeconds)),
+      residentBytes: sum(facts.map(({ residentBytes }) => residentBytes)),
+    }
+  }
+  const facts = () => {
+    const programs = fleet.replicas.map(({ program }) => program)
+    const [own, beside] = [programs.slice(0, REPLICAS), programs.slice(REPLICAS)]
+    return { own: factsOf(own), beside: factsOf(beside), redis: factsOf([fleet.redis.program]) }
+  }
 
   const echo = await echoing(scope, urls, token)
-  const residentBefore = sum(facts().map(({ residentBytes }) => residentBytes))
+  const empty = facts()
   progress(`${agents} agents come`)
   const crowd = await Crowd.start(scope, { agents, urls, token })
   const links = agents * REPLICAS
   progress(`${links} links stand`)
-  const residentAfter = sum(facts().map(({ residentBytes }) => residentBytes))
+  const full = facts()
 
   await pause(BEFORE_MS, AbortSignal.timeout(BEFORE_MS))
   const before = percentile(echo.take(), 0.95)
   const commandsBefore = await commands(fleet)
-  const cpuBefore = sum(facts().map(({ cpuSeconds }) => cpuSeconds))
+  const cut = facts()
   crowd.cut()
   let backMs: number[] = []
   await until(async () => {
@@ -62,19 +79,26 @@ export async function runStorm(
     return backMs.length >= links
   }, PATIENCE_MS)
   const during = percentile(echo.take(), 0.95)
-  const cpuSeconds = sum(facts().map((each) => each.cpuSeconds)) - cpuBefore
+  const back = facts()
+  const cpuSeconds = back.own.cpuSeconds - cut.own.cpuSeconds
+  const ofLinks = (who: keyof typeof back) => ({
+    cpuMsPerLink: ((back[who].cpuSeconds - cut[who].cpuSeconds) * 1_000) / links,
+    residentPerLink: (full[who].residentBytes - empty[who].residentBytes) / links,
+  })
   return {
     links,
     backMs: { p50: percentile(backMs, 0.5), p95: percentile(backMs, 0.95), max: percentile(backMs, 1) },
     echoP95Ms: { before, during },
     cpuSeconds,
-    cpuMsPerLink: (cpuSeconds * 1_000) / links,
-    residentPerLink: (residentAfter - residentBefore) / links,
+    ...ofLinks('own'),
     redisCommandsPerLink: ((await commands(fleet)) - commandsBefore) / links,
+    redisCpuMsPerLink: ofLinks('redis').cpuMsPerLink,
+    ...(bystander && { bystander: ofLinks('beside') }),
   }
 }
 
-async function commands({ redis }: Fleet): Promise<number> {
+/** That Redis has been sent since it was started. */
+export async function commands({ redis }: Fleet): Promise<number> {
   return Number(/total_commands_processed:(\d+)/.exec(await redis.admin.info('stats'))?.[1])
 }
 
