@@ -1,11 +1,12 @@
 // The load generator, in a process of its own so that its CPU can be told apart: takes jobs over IPC, one at a time.
 import { spawn } from 'node:child_process'
-import { Pool } from 'undici'
+import type { Socket } from 'node:net'
+import { type buildConnector, Pool } from 'undici'
 import { TunnelService } from '../client/index.ts'
 import { percentile } from '../test/support/percentile.ts'
 
 /** How requests reach the web service: an address (the near end of `ssh -L`), or the client library. */
-export type Route = { origin: string } | { tunnel: TunnelRoute }
+export type Route = { origin: string } | { tunnel: TunnelRoute } | { sealed: SealedRoute }
 
 export interface TunnelRoute {
   url: string
@@ -15,8 +16,15 @@ export interface TunnelRoute {
   transport: 'websocket' | 'http'
 }
 
+/** HTTP over sealed streams. */
+export interface SealedRoute extends Omit<TunnelRoute, 'transport'> {
+  /** Each has a link of its own; streams go over them in turn. */
+  clients: number
+}
+
 export type Job =
-  | { kind: 'bulk'; route: Route; byteCount: number }
+  /** So many answers at once, each of so many bytes. */
+  | { kind: 'bulk'; route: Route; byteCount: number; answers?: number }
   | { kind: 'small'; route: Route; requests: number; connections: number }
   /** A program whose stdout is counted from its first byte on. */
   | { kind: 'program'; command: string; args: string[] }
@@ -38,8 +46,13 @@ interface Requester {
   close(): Promise<void>
 }
 
-async function byAddress(origin: string, connections: number): Promise<Requester> {
-  const pool = new Pool(origin, { connections, pipelining: 1, bodyTimeout: 0, headersTimeout: 0 })
+async function byAddress(
+  origin: string,
+  connections: number,
+  connect?: buildConnector.connector,
+): Promise<Requester> {
+  const options = { connections, pipelining: 1, bodyTimeout: 0, headersTimeout: 0 }
+  const pool = new Pool(origin, { ...options, ...(connect !== undefined && { connect }) })
   return {
     async get(path) {
       const { statusCode, body } = await pool.request({ method: 'GET', path })
@@ -78,15 +91,45 @@ async function byTunnel(route: TunnelRoute): Promise<Requester> {
   }
 }
 
+async function bySealed(
+  { url, token, machine, port, clients }: SealedRoute,
+  connections: number,
+): Promise<Requester> {
+  const tunnels = Array.from({ length: clients }, () => new TunnelService({ url, token }))
+  await Promise.all(tunnels.map((tunnel) => tunnel.connect()))
+  const target = `127.0.0.1:${port}`
+  let opened = 0
+  const connect: buildConnector.connector = (_, callback) => {
+    const tunnel = tunnels[opened++ % tunnels.length]!
+    tunnel.open({ machine, kind: 'ssh', target }).then(
+      // It asks no more of a socket than a stream has.
+      (stream) => callback(null, stream as unknown as Socket),
+      (error: Error) => callback(error, null),
+    )
+  }
+  const { get, close } = await byAddress(`http://${target}`, connections, connect)
+  return {
+    get,
+    async close() {
+      await close()
+      await Promise.all(tunnels.map((tunnel) => tunnel.disconnect(0)))
+    },
+  }
+}
+
 /** Kept from job to job: what is measured is the path, not its setting up. */
 const requesters = new Map<string, Promise<Requester>>()
 
 function requester(route: Route, connections: number): Promise<Requester> {
   const key = JSON.stringify([route, connections])
-  const made =
-    requesters.get(key) ?? ('origin' in route ? byAddress(route.origin, connections) : byTunnel(route.tunnel))
+  const made = requesters.get(key) ?? makeRequester(route, connections)
   requesters.set(key, made)
   return made
+}
+
+function makeRequester(route: Route, connections: number): Promise<Requester> {
+  if ('origin' in route) return byAddress(route.origin, connections)
+  return 'sealed' in route ? bySealed(route.sealed, connections) : byTunnel(route.tunnel)
 }
 
 async function request(route: Route, path: string, requests: number, connections: number): Promise<Outcome> {
@@ -131,7 +174,10 @@ function runProgram(command: string, args: string[]): Promise<Outcome> {
 
 function execute(job: Job): Promise<Outcome> {
   if (job.kind === 'program') return runProgram(job.command, job.args)
-  if (job.kind === 'bulk') return request(job.route, `/bytes/${job.byteCount}`, 1, 1)
+  if (job.kind === 'bulk') {
+    const { route, byteCount, answers = 1 } = job
+    return request(route, `/bytes/${byteCount}`, answers, answers)
+  }
   return request(job.route, '/', job.requests, job.connections)
 }
 

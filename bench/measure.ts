@@ -29,25 +29,36 @@ interface Case {
   job: Job
 }
 
-/** Runs all cases, interleaved, on one sshd, one web service, one proxy and one agent. */
-export async function runBench(scope: Scope, options: BenchOptions): Promise<BenchReport> {
+/** What is measured is the path, not the limit of a tier. */
+export const NO_RATE_LIMIT = 'rateLimit.tiers.enterprise={"perMinute":10000000,"burst":10000000}'
+
+/** Starts the service that is asked, and answers with its port. */
+export async function startWeb(scope: Scope): Promise<number> {
   const web = new Program(process.execPath, programWords('bench/web.ts'))
   scope.after(() => web.stop())
-  const webPort = Number((await web.line(/^port (\d+)$/))[1])
+  return Number((await web.line(/^port (\d+)$/))[1])
+}
+
+/** Starts the load generator. */
+export function startLoad(scope: Scope, env: NodeJS.ProcessEnv): ChildProcess {
+  const stdio = ['ignore', 'inherit', 'inherit', 'ipc'] as const
+  const load = spawn(process.execPath, programWords('bench/load.ts'), { env, stdio: [...stdio] })
+  scope.after(() => load.kill())
+  return load
+}
+
+/** Runs all cases, interleaved, on one sshd, one web service, one proxy and one agent. */
+export async function runBench(scope: Scope, options: BenchOptions): Promise<BenchReport> {
+  const webPort = await startWeb(scope)
   const topology = await startTopology(scope, {
     inspected: true,
     allow: [`127.0.0.1:${webPort}`],
     ...(options.profile !== undefined && { profile: options.profile }),
-    // What is measured is the path, not the limit of a tier.
-    set: ['rateLimit.tiers.enterprise={"perMinute":10000000,"burst":10000000}'],
+    set: [NO_RATE_LIMIT],
   })
   const direct = await startForward(scope, topology, webPort)
   const sealed = await startForward(scope, topology, webPort, topology.proxyCommand)
-  const load = spawn(process.execPath, programWords('bench/load.ts'), {
-    env: topology.env,
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  })
-  scope.after(() => load.kill())
+  const load = startLoad(scope, topology.env)
 
   const parties = {
     load: load.pid ?? 0,
@@ -134,7 +145,7 @@ function wanted(cases: Case[], only = ''): Case[] {
   return cases.filter((each) => named.includes(each) || compared.has(each.name))
 }
 
-function smaller(job: Job): Job {
+export function smaller(job: Job): Job {
   if (job.kind === 'small') return { ...job, requests: Math.ceil(job.requests / 10) }
   return job.kind === 'bulk' ? { ...job, byteCount: Math.ceil(job.byteCount / 10) } : job
 }
@@ -156,7 +167,12 @@ async function startForward(scope: Scope, topology: Topology, webPort: number, p
   return { ssh, route: { origin: `http://127.0.0.1:${port}` } }
 }
 
-async function measure(load: ChildProcess, job: Job, parties: Record<string, number>): Promise<Sample> {
+/** Has the load generator do the job. @throws {Error} what it said */
+export async function measure(
+  load: ChildProcess,
+  job: Job,
+  parties: Record<string, number>,
+): Promise<Sample> {
   const used = () => Object.entries(parties).map(([party, pid]) => [party, treeCpuSeconds(pid)] as const)
   const before = new Map(used())
   load.send(job)

@@ -80,8 +80,8 @@ export function summarise(
   return report
 }
 
-/** The report as a table. */
-export function render(report: BenchReport): string {
+/** The cases as a table for each kind. */
+export function renderCases(cases: readonly CaseReport[]): string[] {
   const lines: string[] = []
   for (const kind of ['bulk', 'small'] as const) {
     const units = kind === 'bulk' ? ['MiB/s', 'CPU s/GiB'] : ['requests/s', 'CPU µs/request']
@@ -94,7 +94,7 @@ export function render(report: BenchReport): string {
         'CPU ratio'.padStart(10),
       ].join(''),
     )
-    for (const each of report.cases.filter((one) => one.kind === kind)) {
+    for (const each of cases.filter((one) => one.kind === kind)) {
       const numbers = [each.rate.toFixed(0), each.cpu.toFixed(kind === 'bulk' ? 2 : 0)].map((text) =>
         text.padStart(15),
       )
@@ -113,6 +113,12 @@ export function render(report: BenchReport): string {
       )
     }
   }
+  return lines
+}
+
+/** The report as a table. */
+export function render(report: BenchReport): string {
+  const lines = renderCases(report.cases)
   const memory = Object.entries(report.peakResidentBytes).map(
     ([party, bytes]) => `${party} ${Math.round(bytes / MIB)} MiB`,
   )

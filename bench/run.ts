@@ -4,8 +4,9 @@ import { Cleanup } from '../test/support/scope.ts'
 import { requireSystem } from '../test/support/system.ts'
 import { measureDurable, renderDurable } from './durable.ts'
 import { type BenchOptions, runBench } from './measure.ts'
-import { render } from './report.ts'
+import { render, renderCases } from './report.ts'
 import { measureStartup, renderStartup } from './startup.ts'
+import { measureWorkers } from './workers.ts'
 
 const HELP = `Usage: npm run bench -- [options]
 
@@ -17,6 +18,8 @@ Options:
   --starts <n>       starts of ssh, each way, with and without a delay; 0: none (default: 7)
   --durable <n>      requests accepted on disk, beside LevelDB alone; 0: none (default: 4000)
   --round-trip <ms>  of the delay (default: 200)
+  --workers <n>      also: so many workers beside one process (needs Redis); 0: not (default: 0)
+  --clients <n>      for that, each with a link of its own (default: 8)
   --only <part>      of the first kind the cases whose names hold this, and what they are compared with
   --profile <name>   configuration profile of all parties
   --json             the whole report as JSON
@@ -31,6 +34,8 @@ const { values } = parseArgs({
     starts: { type: 'string', default: '7' },
     durable: { type: 'string', default: '4000' },
     'round-trip': { type: 'string', default: '200' },
+    workers: { type: 'string', default: '0' },
+    clients: { type: 'string', default: '8' },
     only: { type: 'string' },
     profile: { type: 'string' },
     json: { type: 'boolean', default: false },
@@ -52,7 +57,8 @@ function bulkOptions(): Omit<BenchOptions, 'rounds'> {
 }
 
 async function main(): Promise<void> {
-  const missing = requireSystem('sshd', 'ssh')
+  const count = Number(values.workers)
+  const missing = requireSystem('sshd', 'ssh') ?? (count === 0 ? undefined : requireSystem('redis-server'))
   if (missing !== undefined) throw new Error(`${missing}; run node scripts/install-test-packages.mjs`)
   const cleanup = new Cleanup()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -66,10 +72,13 @@ async function main(): Promise<void> {
     const startup = starts === 0 ? undefined : await measureStartup(cleanup, { rounds: starts, roundTripMs })
     const accepting = { rounds: 5, requests: Number(values.durable), concurrency: 16 }
     const durable = accepting.requests === 0 ? undefined : await measureDurable(cleanup, accepting)
-    if (values.json) return console.log(JSON.stringify({ ...report, startup, durable }, null, 2))
+    const beside = { workers: count, clients: Number(values.clients), rounds: 5 }
+    const workers = count === 0 ? undefined : await measureWorkers(cleanup, { ...bulkOptions(), ...beside })
+    if (values.json) return console.log(JSON.stringify({ ...report, startup, durable, workers }, null, 2))
     if (report !== undefined) console.log(render(report))
     if (startup !== undefined) console.log(renderStartup(startup))
     if (durable !== undefined) console.log(renderDurable(durable, accepting))
+    if (workers !== undefined) console.log(renderCases(workers).join('\n'))
   } finally {
     await cleanup.close()
   }

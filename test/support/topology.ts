@@ -32,6 +32,10 @@ export interface TopologyOptions {
   watchSshd?: boolean
   /** A second proxy beside the first, with the same secrets and a state of its own; all parties know both. */
   twoProxies?: boolean
+  /** `tunnel server --workers` with so many. */
+  workers?: number
+  /** A Redis for what proxies share. Default: the embedded store. */
+  redisUrl?: string
   /** Lets the user's derived key in, for the inspected path. */
   inspected?: boolean
   /** More `--set a.b=v` for the proxy. */
@@ -104,9 +108,14 @@ export async function startTopology(scope: Scope, options: TopologyOptions = {})
 
   const startProxy = async (port: number, dir: string): Promise<Program> => {
     const set = (options.set ?? []).flatMap((setting) => ['--set', setting])
-    const proxy = tunnel(['server', '--host', '127.0.0.1', '--port', String(port), ...set], {
+    const workers = options.workers === undefined ? [] : ['--workers', String(options.workers)]
+    const proxy = tunnel(['server', '--host', '127.0.0.1', '--port', String(port), ...workers, ...set], {
       ...base,
       ...secrets,
+      ...(options.redisUrl !== undefined && {
+        TUNNEL_STATE_STORE: 'redis',
+        TUNNEL_STATE_REDIS_URL: options.redisUrl,
+      }),
       TUNNEL_STATE_DIR: dir,
       ...(options.tellsMemory && { NODE_OPTIONS: TELLS_MEMORY }),
     })
