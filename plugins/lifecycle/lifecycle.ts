@@ -1,9 +1,9 @@
 /** The phases of a drain, in their order. */
 export const DRAIN_PHASES = ['take turns', 'stop accepting', 'hand over', 'wait', 'close'] as const
 /**
- * `take turns`: everything goes on as ever until no other replica leaves. `stop accepting`: no new link, no new connection, and every peer is asked to go elsewhere. `hand over`: what
- * the next proxy needs is released (the lock of the state folder). `wait`: what is under way ends, at most until the
- * deadline. `close`: what is left is closed.
+ * `take turns`: everything goes on as ever until no other replica leaves. `stop accepting`: no new link, no new
+ * connection, and every peer is asked to go elsewhere. `hand over`: what the next proxy needs is released (the lock of
+ * the state folder). `wait`: what is under way ends, at most until the deadline. `close`: what is left is closed.
  */
 export type DrainPhase = (typeof DRAIN_PHASES)[number]
 
