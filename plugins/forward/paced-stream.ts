@@ -1,15 +1,14 @@
 import type { TunnelError } from '../../protocol/codec/errors.ts'
-import type { AcceptHead, RoutedHead, StreamEvent } from '../../protocol/codec/heads.ts'
-import type { ByteStream, HttpPeer, StreamState } from '../../protocol/stream/byte-stream.ts'
+import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import type { StreamHandlers } from '../../protocol/stream/event-buffer.ts'
 import type { Pace } from '../../protocol/stream/pace.ts'
+import { WrappedStream } from './wrapped-stream.ts'
 
 /**
  * A stream that ends here, at the pace of its user: while something is owed its opener gets no credit for what was taken,
  * and whoever writes to it waits for `drained`. What passes is counted by whoever carries it.
  */
-export class PacedStream implements ByteStream {
-  readonly #stream: ByteStream
+export class PacedStream extends WrappedStream {
   readonly #pace: Pace
   #handlers: StreamHandlers | undefined
   /** Taken by the consumer, and not credited yet. */
@@ -18,41 +17,24 @@ export class PacedStream implements ByteStream {
   #isHeld = false
 
   constructor(stream: ByteStream, pace: Pace) {
-    this.#stream = stream
+    super(stream)
     this.#pace = pace
   }
 
-  get id(): string {
-    return this.#stream.id
-  }
-  get head(): RoutedHead {
-    return this.#stream.head
-  }
-  get state(): StreamState {
-    return this.#stream.state
-  }
-  get peer(): HttpPeer | undefined {
-    return this.#stream.peer
-  }
-
-  handle(handlers: StreamHandlers): void {
+  override handle(handlers: StreamHandlers): void {
     this.#handlers = handlers
     const closed = (error: TunnelError | undefined): void => {
       this.#pace.forget(this.#goOn)
       handlers.closed?.(error)
     }
-    this.#stream.handle({ ...handlers, closed })
+    super.handle({ ...handlers, closed })
   }
 
-  accept(head?: Partial<AcceptHead>, first?: Uint8Array, end?: boolean): void {
-    this.#stream.accept(head, first, end)
+  override write(bytes: Uint8Array): boolean {
+    return this.#mayGoOn(super.write(bytes))
   }
-
-  write(bytes: Uint8Array): boolean {
-    return this.#mayGoOn(this.#stream.write(bytes))
-  }
-  writeAux(bytes: Uint8Array): boolean {
-    return this.#mayGoOn(this.#stream.writeAux(bytes))
+  override writeAux(bytes: Uint8Array): boolean {
+    return this.#mayGoOn(super.writeAux(bytes))
   }
 
   #mayGoOn(isTaken: boolean): boolean {
@@ -63,7 +45,7 @@ export class PacedStream implements ByteStream {
     return false
   }
 
-  consumed(byteCount: number): void {
+  override consumed(byteCount: number): void {
     this.#takenBytes += byteCount
     if (this.#pace.isClear(this.#goOn)) this.#credit()
   }
@@ -71,7 +53,7 @@ export class PacedStream implements ByteStream {
   #credit(): void {
     const bytes = this.#takenBytes
     this.#takenBytes = 0
-    if (bytes > 0) this.#stream.consumed(bytes)
+    if (bytes > 0) super.consumed(bytes)
   }
 
   readonly #goOn = (): void => {
@@ -79,18 +61,5 @@ export class PacedStream implements ByteStream {
     if (!this.#isHeld) return
     this.#isHeld = false
     this.#handlers?.drained?.()
-  }
-
-  whenFramed(callback: () => void): void {
-    this.#stream.whenFramed(callback)
-  }
-  event(event: StreamEvent): void {
-    this.#stream.event(event)
-  }
-  end(bytes?: Uint8Array): void {
-    this.#stream.end(bytes)
-  }
-  reset(error: TunnelError): void {
-    this.#stream.reset(error)
   }
 }

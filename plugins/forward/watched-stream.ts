@@ -1,7 +1,8 @@
 import type { TunnelError } from '../../protocol/codec/errors.ts'
-import type { AcceptHead, RoutedHead, StreamEvent } from '../../protocol/codec/heads.ts'
-import type { ByteStream, HttpPeer, StreamState } from '../../protocol/stream/byte-stream.ts'
+import type { AcceptHead } from '../../protocol/codec/heads.ts'
+import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import type { StreamHandlers } from '../../protocol/stream/event-buffer.ts'
+import { WrappedStream } from './wrapped-stream.ts'
 
 /** `in` is towards the machine, `aux` the second channel from it, such as a command's stderr. */
 export type WatchedDirection = 'in' | 'out' | 'aux'
@@ -44,61 +45,35 @@ export class Watchers {
 }
 
 /** A stream whose payload is shown to its watchers as it passes. */
-export class WatchedStream implements ByteStream {
-  readonly #stream: ByteStream
+export class WatchedStream extends WrappedStream {
   readonly #watchers: Watchers
 
   constructor(stream: ByteStream, watchers: Watchers) {
-    this.#stream = stream
+    super(stream)
     this.#watchers = watchers
   }
 
-  get id(): string {
-    return this.#stream.id
-  }
-  get head(): RoutedHead {
-    return this.#stream.head
-  }
-  get state(): StreamState {
-    return this.#stream.state
-  }
-  get peer(): HttpPeer | undefined {
-    return this.#stream.peer
-  }
-
-  handle(handlers: StreamHandlers): void {
+  override handle(handlers: StreamHandlers): void {
     const data = (bytes: Uint8Array): void => {
       this.#watchers.bytes('in', bytes)
       handlers.data?.(bytes)
     }
-    this.#stream.handle({ ...handlers, data })
+    super.handle({ ...handlers, data })
   }
-  accept(head?: Partial<AcceptHead>, first?: Uint8Array, end?: boolean): void {
+  override accept(head?: Partial<AcceptHead>, first?: Uint8Array, end?: boolean): void {
     this.#watchers.bytes('out', first)
-    this.#stream.accept(head, first, end)
+    super.accept(head, first, end)
   }
-  write(bytes: Uint8Array): boolean {
+  override write(bytes: Uint8Array): boolean {
     this.#watchers.bytes('out', bytes)
-    return this.#stream.write(bytes)
+    return super.write(bytes)
   }
-  writeAux(bytes: Uint8Array): boolean {
+  override writeAux(bytes: Uint8Array): boolean {
     this.#watchers.bytes('aux', bytes)
-    return this.#stream.writeAux(bytes)
+    return super.writeAux(bytes)
   }
-  end(bytes?: Uint8Array): void {
+  override end(bytes?: Uint8Array): void {
     this.#watchers.bytes('out', bytes)
-    this.#stream.end(bytes)
-  }
-  consumed(byteCount: number): void {
-    this.#stream.consumed(byteCount)
-  }
-  whenFramed(callback: () => void): void {
-    this.#stream.whenFramed(callback)
-  }
-  event(event: StreamEvent): void {
-    this.#stream.event(event)
-  }
-  reset(error: TunnelError): void {
-    this.#stream.reset(error)
+    super.end(bytes)
   }
 }

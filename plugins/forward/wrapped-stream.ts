@@ -1,0 +1,54 @@
+import type { TunnelError } from '../../protocol/codec/errors.ts'
+import type { AcceptHead, RoutedHead, StreamEvent } from '../../protocol/codec/heads.ts'
+import type { ByteStream, HttpPeer, StreamState } from '../../protocol/stream/byte-stream.ts'
+import type { StreamHandlers } from '../../protocol/stream/event-buffer.ts'
+
+/** Passes everything on to another stream: for those that change some of it on the way. */
+export abstract class WrappedStream implements ByteStream {
+  readonly #stream: ByteStream
+
+  constructor(stream: ByteStream) {
+    this.#stream = stream
+  }
+
+  get id(): string {
+    return this.#stream.id
+  }
+  get head(): RoutedHead {
+    return this.#stream.head
+  }
+  get state(): StreamState {
+    return this.#stream.state
+  }
+  get peer(): HttpPeer | undefined {
+    return this.#stream.peer
+  }
+
+  handle(handlers: StreamHandlers): void {
+    this.#stream.handle(handlers)
+  }
+  accept(head?: Partial<AcceptHead>, first?: Uint8Array, end?: boolean): void {
+    this.#stream.accept(head, first, end)
+  }
+  write(bytes: Uint8Array): boolean {
+    return this.#stream.write(bytes)
+  }
+  writeAux(bytes: Uint8Array): boolean {
+    return this.#stream.writeAux(bytes)
+  }
+  end(bytes?: Uint8Array): void {
+    this.#stream.end(bytes)
+  }
+  consumed(byteCount: number): void {
+    this.#stream.consumed(byteCount)
+  }
+  whenFramed(callback: () => void): void {
+    this.#stream.whenFramed(callback)
+  }
+  event(event: StreamEvent): void {
+    this.#stream.event(event)
+  }
+  reset(error: TunnelError): void {
+    this.#stream.reset(error)
+  }
+}
