@@ -19,12 +19,12 @@ test('a user makes one handshake with a machine at a time, and with another mach
 })
 
 test('an old connection serves until another is there, and closes with its last channel', async (t) => {
-  const { pool, connecting, acquire } = setUp(t, { maxAgeMs: 1_000 }, true)
+  const { pool, connecting, acquire, tick } = setUp(t, { maxAgeMs: 1_000 }, true)
   const asked = [acquire(), acquire()]
   await turn()
   const old = connecting[0]!.done()
   const [shell, spare] = (await Promise.all(asked)) as [Lease, Lease]
-  t.mock.timers.tick(1_000)
+  await tick(1_000)
   await turn()
   assert.equal(connecting.length, 2)
   const meanwhile = await acquire()
@@ -54,9 +54,9 @@ test('an old connection serves until another is there, and closes with its last 
 })
 
 test('an old connection that is idle closes, and one that nothing can replace serves on', async (t) => {
-  const { made, acquire } = setUp(t, { maxAgeMs: 1_000, maxPerUser: 1 })
+  const { made, acquire, tick } = setUp(t, { maxAgeMs: 1_000, maxPerUser: 1 })
   const lease = await acquire()
-  t.mock.timers.tick(1_000)
+  await tick(1_000)
   const second = await acquire()
   assert.equal(made.length, 1)
   lease.release()
@@ -64,7 +64,7 @@ test('an old connection that is idle closes, and one that nothing can replace se
   second.release()
   assert.equal(made[0]!.closed, true)
   ;(await acquire()).release()
-  t.mock.timers.tick(1_000)
+  await tick(1_000)
   assert.deepEqual(
     made.map(({ closed }) => closed),
     [true, true],

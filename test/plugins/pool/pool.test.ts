@@ -6,6 +6,7 @@ import { PoolOptions } from '../../../plugins/pool/options.ts'
 import { ConnectionPool } from '../../../plugins/pool/pool.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Priority } from '../../../protocol/codec/heads.ts'
+import { VirtualClock } from '../../support/virtual-clock.ts'
 import { type Connecting, Connection, hasCode, type Lease, routeTo, settled, setUp, turn } from './rig.ts'
 
 test('channels to one machine share a connection, then the least loaded one', async (t) => {
@@ -64,13 +65,13 @@ test('who waits is served in the order of coming', async (t) => {
 })
 
 test('one who waits too long is POOL_EXHAUSTED, told when to come again, and forgotten', async (t) => {
-  const { pool, acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1, waitMs: 500 })
+  const { pool, acquire, tick } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1, waitMs: 500 })
   const first = await acquire()
   const second = acquire()
   second.catch(() => {})
-  t.mock.timers.tick(499)
+  await tick(499)
   assert.equal(await settled(second), false)
-  t.mock.timers.tick(1)
+  await tick(1)
   await assert.rejects(
     second,
     (error: unknown) => hasCode('POOL_EXHAUSTED')(error) && (error as TunnelError).retryAfterMs! > 0,
@@ -81,10 +82,10 @@ test('one who waits too long is POOL_EXHAUSTED, told when to come again, and for
 })
 
 test('one whose connection is being made waits for its outcome', async (t) => {
-  const { connecting, acquire } = setUp(t, { waitMs: 500 }, true)
+  const { connecting, acquire, tick } = setUp(t, { waitMs: 500 }, true)
   const first = acquire()
   await turn()
-  t.mock.timers.tick(5_000)
+  await tick(5_000)
   assert.equal(await settled(first), false)
   connecting[0]!.done()
   await first
@@ -108,20 +109,20 @@ test('an idle connection to another machine makes room', async (t) => {
 })
 
 test('an idle connection is closed after idleMs, and not while it is used', async (t) => {
-  const { pool, made, acquire } = setUp(t, { idleMs: 1_000 })
+  const { pool, made, acquire, tick } = setUp(t, { idleMs: 1_000 })
   const lease = await acquire()
-  t.mock.timers.tick(5_000)
+  await tick(5_000)
   assert.equal(made[0]!.closed, false)
   lease.release()
-  t.mock.timers.tick(999)
+  await tick(999)
   assert.equal(made[0]!.closed, false)
-  t.mock.timers.tick(1)
+  await tick(1)
   assert.equal(made[0]!.closed, true)
   assert.deepEqual(pool.states(), { connecting: 0, idle: 0, busy: 0 })
 })
 
 test('a connection that nobody waited for any longer is idle, and closed in its time', async (t) => {
-  const { connecting, acquire } = setUp(t, { idleMs: 1_000 }, true)
+  const { connecting, acquire, tick } = setUp(t, { idleMs: 1_000 }, true)
   const abort = new AbortController()
   const given = acquire('home', 'ada', abort.signal)
   await turn()
@@ -129,7 +130,7 @@ test('a connection that nobody waited for any longer is idle, and closed in its 
   await assert.rejects(given, hasCode('ABORTED'))
   const connection = connecting[0]!.done()
   await turn()
-  t.mock.timers.tick(1_000)
+  await tick(1_000)
   assert.equal(connection.closed, true)
 })
 
@@ -232,7 +233,6 @@ test('what a further request costs does not grow with how many wait', async (t) 
     assert.equal(pool.waiting('ada'), count)
     first.release()
     await Promise.all(served)
-    t.mock.timers.reset()
     return looks
   }
   const [few, many] = [await looked(400), await looked(4_000)]
@@ -277,11 +277,11 @@ function withServer(t: TestContext, takes: number, options: Partial<PoolOptions>
 }
 
 test('a channel that the server refuses because it has enough is opened once another has closed', async (t) => {
-  const { pool, channel } = withServer(t, 2)
+  const { pool, channel, tick } = withServer(t, 2)
   const [one, two] = [await channel(), await channel()]
   const third = channel()
   assert.equal(await settled(third), false)
-  t.mock.timers.tick(50)
+  await tick(50)
   assert.equal(await settled(third), false)
   one.channel()
   one.lease.release()
@@ -301,13 +301,13 @@ test('a refused channel is opened at another place where there is one, and serve
 })
 
 test('a server that lets go of a channel a moment late is asked again', async (t) => {
-  const { channel } = withServer(t, 1)
+  const { channel, tick } = withServer(t, 1)
   const one = await channel()
   one.lease.release()
   const next = channel()
   assert.equal(await settled(next), false)
   one.channel()
-  t.mock.timers.tick(50)
+  await tick(50)
   await next
 })
 
@@ -317,12 +317,12 @@ test('a server that takes no channel at all says so at once', async (t) => {
 })
 
 test('a refused channel is given up when its time is over', async (t) => {
-  const { channel } = withServer(t, 1, { waitMs: 500 })
+  const { channel, tick } = withServer(t, 1, { waitMs: 500 })
   await channel()
   const second = channel()
   second.catch(() => {})
   await turn()
-  t.mock.timers.tick(600)
+  await tick(600)
   await assert.rejects(second, hasCode('POOL_EXHAUSTED'))
 })
 
@@ -399,8 +399,7 @@ test("the end of a machine ends its connections and its waits, and nobody else's
   await waiting[1]
 })
 
-test('whatever happens, limits hold and everyone is served or told', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] })
+test('whatever happens, limits hold and everyone is served or told', async () => {
   const step = fc.oneof(
     fc.record({ do: fc.constant('acquire' as const), machine: fc.constantFrom('a', 'b', 'c') }),
     fc.record({
@@ -418,23 +417,29 @@ test('whatever happens, limits hold and everyone is served or told', async (t) =
         waitMs: 500,
         idleMs: 300,
       }
+      const clock = new VirtualClock()
+      const tick = (ms: number): Promise<void> => clock.run(clock.now() + ms)
       const live = new Set<Connection>()
       const connecting: Connecting[] = []
-      const pool = new ConnectionPool<Connection>(options, (request) => {
-        return new Promise((resolve, reject) => {
-          connecting.push({
-            request,
-            done() {
-              const connection = new Connection(request.route.name)
-              live.add(connection)
-              connection.onClose(() => live.delete(connection))
-              resolve(connection)
-              return connection
-            },
-            fail: reject,
+      const pool = new ConnectionPool<Connection>(
+        options,
+        (request) => {
+          return new Promise((resolve, reject) => {
+            connecting.push({
+              request,
+              done() {
+                const connection = new Connection(request.route.name)
+                live.add(connection)
+                connection.onClose(() => live.delete(connection))
+                resolve(connection)
+                return connection
+              },
+              fail: reject,
+            })
           })
-        })
-      })
+        },
+        clock,
+      )
       const leases: Lease[] = []
       const aborts: AbortController[] = []
       let asked = 0
@@ -461,7 +466,7 @@ test('whatever happens, limits hold and everyone is served or told', async (t) =
               assert.ok(error instanceof TunnelError)
             },
           )
-        } else if (it.do === 'tick') t.mock.timers.tick(it.ms)
+        } else if (it.do === 'tick') await tick(it.ms)
         else if (it.do === 'release' && leases.length > 0) drop(leases[it.at % leases.length]!)
         else if (it.do === 'offer' && leases.length > 0) {
           const lease = leases[it.at % leases.length]!
@@ -479,7 +484,7 @@ test('whatever happens, limits hold and everyone is served or told', async (t) =
         connecting.shift()!.fail(new TunnelError('TIMEOUT', 'late', { hop: 'proxy' }))
         await turn()
       }
-      t.mock.timers.tick(600)
+      await tick(600)
       await turn()
       assert.equal(answered, asked)
       pool.close()

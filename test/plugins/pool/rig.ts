@@ -4,8 +4,8 @@ import type { Route } from '../../../plugins/machines/index.ts'
 import type { ChannelLease } from '../../../plugins/pool/lease.ts'
 import { PoolOptions } from '../../../plugins/pool/options.ts'
 import { ConnectionPool, type ConnectRequest, type PoolWatch } from '../../../plugins/pool/pool.ts'
-import { systemClock } from '../../../protocol/clock.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
+import { VirtualClock } from '../../support/virtual-clock.ts'
 
 /** A connection whose life the test decides. */
 export class Connection {
@@ -51,7 +51,8 @@ export function setUp(
   manual = false,
   watch: PoolWatch = {},
 ) {
-  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const clock = new VirtualClock()
+  const tick = (ms: number): Promise<void> => clock.run(clock.now() + ms)
   const settings = { ...(Value.Default(PoolOptions, {}) as PoolOptions), ...options }
   const made: Connection[] = []
   const connecting: Connecting[] = []
@@ -74,11 +75,11 @@ export function setUp(
       })
     })
   }
-  const pool = new ConnectionPool<Connection>(settings, connect, systemClock, watch)
+  const pool = new ConnectionPool<Connection>(settings, connect, clock, watch)
   t.after(() => pool.close())
   const acquire = (machine = 'home', userId = 'ada', signal?: AbortSignal): Promise<Lease> =>
     pool.acquire({ userId, route: routeTo(machine, userId), ...(signal === undefined ? {} : { signal }) })
-  return { pool, made, connecting, acquire }
+  return { pool, made, connecting, acquire, tick }
 }
 
 export const hasCode = (code: string) => (error: unknown) =>
