@@ -10,8 +10,9 @@ export function makeFolder(path: string, mode = 0o700): void {
   const failed = make(path, mode)
   if (failed === undefined) return
   const above = dirname(path)
-  if (failed.code !== 'ENOENT' || existsSync(above)) throw failed
-  makeFolder(above, mode)
+  if (failed.code !== 'ENOENT') throw failed
+  // What was missing may have been made by another process since.
+  if (!existsSync(above)) makeFolder(above, mode)
   const again = make(path, mode)
   if (again !== undefined) throw again
 }
