@@ -22,7 +22,8 @@ export const QueueOptions = Type.Object(
       maximum: 1_000_000,
     }),
     maxBytes: Type.Integer({
-      description: 'What the bodies of waiting requests may hold in memory together; as `queue.maxRequests`',
+      description:
+        'Memory that the bodies of waiting requests may take together; beyond it as for `queue.maxRequests`',
       default: 67_108_864,
       minimum: 1,
       maximum: 17_179_869_184,
@@ -52,7 +53,7 @@ export const QueueOptions = Type.Object(
     }),
     dir: Type.String({
       description:
-        'The folder they are kept in, of one program at a time; empty: none, and nothing is kept. In a browser the name of a database',
+        'The folder they are kept in, used by one program at a time; empty = nothing is kept. In a browser the name of a database',
       default: '',
     }),
   },
@@ -64,7 +65,7 @@ export type QueueOptions = Static<typeof QueueOptions>
 export const RequestOptions = Type.Object(
   {
     timeoutMs: Type.Integer({
-      description: 'For the head of a response; its body may take for ever',
+      description: 'Time for the head of a response; its body may take any time',
       default: 30_000,
       minimum: 1,
       maximum: 86_400_000,
@@ -78,13 +79,13 @@ export type RequestOptions = Static<typeof RequestOptions>
 export const ShutdownOptions = Type.Object(
   {
     serverMs: Type.Integer({
-      description: "The proxy's drain, before what is left is cut",
+      description: "How long the proxy's drain may take before what is left is cut",
       default: 30_000,
       minimum: 0,
       maximum: 3_600_000,
     }),
     clientMs: Type.Integer({
-      description: "A client's `disconnect()`: how long what is under way may take to end",
+      description: "How long a client's `disconnect()` waits for what is under way",
       default: 10_000,
       minimum: 0,
       maximum: 3_600_000,

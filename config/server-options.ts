@@ -11,11 +11,12 @@ export const ServerOptions = Type.Object(
     }),
     trustProxy: Type.Union([Type.Literal(false), Type.Array(Type.String({ minLength: 1 }))], {
       default: false,
-      description: 'whose x-forwarded-* headers are believed: nobody, or these addresses and networks',
+      description:
+        "whose x-forwarded-* headers are believed: nobody's, or those of these addresses and networks",
     }),
     origins: Type.Array(Type.String({ minLength: 1 }), {
       default: [],
-      description: "origins whose pages may open links, and ask for tickets, beside the proxy's own",
+      description: "origins whose pages may open links, and ask for tickets, besides the proxy's own",
     }),
     maxSockets: Type.Optional(
       Type.Integer({
@@ -40,14 +41,14 @@ export const ServerOptions = Type.Object(
           cert: Type.String({ minLength: 1, description: 'PEM file of the certificate and its chain' }),
           key: Type.String({ minLength: 1, description: 'PEM file of the private key' }),
           minVersion: Type.Union([Type.Literal('TLSv1.2'), Type.Literal('TLSv1.3')], {
-            description: 'The oldest TLS that is spoken',
+            description: 'The oldest version of TLS to accept',
             default: 'TLSv1.3',
           }),
           agentCa: Type.Optional(
             Type.String({
               minLength: 1,
               description:
-                'PEM file of authorities: agents have to show a certificate that one of them has signed',
+                'PEM file of authorities: agents must show a certificate that one of them has signed',
             }),
           ),
         },

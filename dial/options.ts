@@ -12,13 +12,13 @@ export const BackoffOptions = Type.Object(
       maximum: 3_600_000,
     }),
     multiplier: Type.Number({
-      description: 'Each further wait is this many times the one before',
+      description: 'Each further wait is this many times the previous one',
       default: 2,
       minimum: 1,
       maximum: 10,
     }),
     jitter: Type.Number({
-      description: 'Waits are spread at random by this share to either side',
+      description: 'Waits vary at random by this share in both directions',
       default: 0.3,
       minimum: 0,
       maximum: 1,

@@ -18,7 +18,8 @@ export const KindName = Type.Union([
 export const HeartbeatOptions = Type.Object(
   {
     intervalMs: Type.Integer({
-      description: 'A PING goes out when nothing was received for this long. The stricter of both ends holds',
+      description:
+        'A PING is sent when nothing was received for this long. The stricter value of the two ends applies',
       default: 30_000,
       minimum: 100,
       maximum: 3_600_000,
@@ -37,19 +38,19 @@ export type HeartbeatOptions = Static<typeof HeartbeatOptions>
 export const StreamsOptions = Type.Object(
   {
     windowBytes: Type.Integer({
-      description: 'What a stream may have in flight in each direction at first',
+      description: 'What a stream may have in flight in each direction at the start',
       default: 262_144,
       minimum: 65_536,
       maximum: 67_108_864,
     }),
     maxWindowBytes: Type.Integer({
-      description: 'How far that may grow while the consumer keeps up',
+      description: 'What that may grow to while the consumer keeps up',
       default: 8_388_608,
       minimum: 65_536,
       maximum: 268_435_456,
     }),
     resumeMs: Type.Integer({
-      description: 'How long a stream outlives its link. The stricter of both ends holds',
+      description: 'How long a stream outlives its link. The stricter value of the two ends applies',
       default: 120_000,
       minimum: 0,
       maximum: 86_400_000,
@@ -61,7 +62,7 @@ export const StreamsOptions = Type.Object(
       maximum: 65_536,
     }),
     userBudgetBytes: Type.Integer({
-      description: "What one user's streams may hold together in a client or an agent",
+      description: 'What all streams of one user may hold together in a client or an agent',
       default: 67_108_864,
       minimum: 1_048_576,
     }),
@@ -103,12 +104,12 @@ export const NetworkOptions = Type.Object(
   {
     transport: Type.Union([Type.Literal('auto'), Type.Literal('websocket'), Type.Literal('http')], {
       description:
-        'What carries a link: WebSocket, HTTP streaming, or the second where the first does not pass',
+        'What carries a link: `auto` is WebSocket, or HTTP streaming where no WebSocket gets through',
       default: 'auto',
     }),
     proxy: Type.String({
       description:
-        'The HTTP proxy on the way: its URL, `none`, or `environment` for HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY',
+        'The HTTP proxy to go through: its URL, `none`, or `environment` for HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY',
       default: 'environment',
       minLength: 1,
     }),
@@ -124,7 +125,7 @@ export const TlsOptions = Type.Object(
       Type.String({
         minLength: 1,
         description:
-          'PEM file of the authorities that may have signed its certificate, in place of the public ones',
+          "PEM file of the authorities that may have signed the proxy's certificate, in place of the public ones",
       }),
     ),
     cert: Type.Optional(Type.String({ minLength: 1, description: 'PEM file of a client certificate' })),
@@ -133,11 +134,11 @@ export const TlsOptions = Type.Object(
       Type.String({
         pattern: '^sha256//[A-Za-z0-9+/]{43}=(;sha256//[A-Za-z0-9+/]{43}=)*$',
         description:
-          "The public key that it must have besides: `sha256//` and the base64 of its SPKI's SHA-256, several with `;` between them",
+          "The public key that the proxy must have in addition: `sha256//` and the base64 of its SPKI's SHA-256, several with `;` between them",
       }),
     ),
     minVersion: Type.Union([Type.Literal('TLSv1.2'), Type.Literal('TLSv1.3')], {
-      description: 'The oldest TLS that is spoken',
+      description: 'The oldest version of TLS to accept',
       default: 'TLSv1.3',
     }),
   },

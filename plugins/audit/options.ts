@@ -11,22 +11,22 @@ export const AuditOptions = Type.Object(
     maxFileBytes: Type.Integer({
       default: 67_108_864,
       minimum: 4_096,
-      description: 'a file that has grown so large is set aside, and the next one begun',
+      description: 'the size at which a file is set aside and the next one begun',
     }),
     maxFileMs: Type.Integer({
       default: 604_800_000,
       minimum: 1_000,
-      description: 'and so is one that is so old',
+      description: 'the age at which that happens',
     }),
     keepFiles: Type.Integer({
       default: 30,
       minimum: 1,
-      description: 'files that were set aside and are kept; the oldest goes',
+      description: 'how many files that were set aside are kept; the oldest is deleted',
     }),
     onFailure: Type.Union([Type.Literal('continue'), Type.Literal('refuse')], {
       default: 'continue',
       description:
-        'when nothing can be recorded: go on, or refuse links, streams and changes until it can be again',
+        'what to do when nothing can be recorded: `continue`, or `refuse` links, streams and changes until it can be again',
     }),
   },
   { additionalProperties: false },

@@ -14,41 +14,42 @@ export const AuthOptions = Type.Object(
     }),
     issuer: Type.String({
       default: DEFAULT_NAME,
-      description: 'Required value of iss; empty = not checked, with the profile development alone',
+      description: 'Required value of iss; empty = not checked, only with the profile development',
     }),
     audience: Type.String({
       default: DEFAULT_NAME,
-      description: 'Required value of aud; empty = not checked, with the profile development alone',
+      description: 'Required value of aud; empty = not checked, only with the profile development',
     }),
     clockToleranceMs: Type.Integer({
       default: 5_000,
       minimum: 0,
       maximum: 300_000,
-      description: 'Difference of clocks that exp and nbf forgive',
+      description: 'Difference of clocks that is tolerated in exp and nbf',
     }),
     jwks: Type.Object(
       {
         url: Type.String({
           default: '',
-          description: "Where the issuer's keys are (its jwks_uri); empty = only this server signs tokens",
+          description:
+            "The address of the issuer's keys (its jwks_uri); empty = only this server signs tokens",
         }),
         maxAgeMs: Type.Integer({
           default: 600_000,
           minimum: 1_000,
           maximum: DAY_MS,
-          description: 'Keys are read anew when they are this old; one that was withdrawn holds as long',
+          description: 'The age at which keys are read again; a withdrawn key is accepted for as long',
         }),
         holdMs: Type.Integer({
           default: DAY_MS,
           minimum: 1_000,
           maximum: 30 * DAY_MS,
-          description: 'How long keys hold while the issuer does not answer',
+          description: 'How long keys are used while the issuer does not answer',
         }),
         cooldownMs: Type.Integer({
           default: 30_000,
           minimum: 1_000,
           maximum: 3_600_000,
-          description: 'At most one request to the issuer in this time, whatever tokens come',
+          description: 'The issuer gets at most one request in this time, whatever tokens arrive',
         }),
       },
       { additionalProperties: false, default: {} },
@@ -57,11 +58,11 @@ export const AuthOptions = Type.Object(
       {
         clientId: Type.String({
           default: '',
-          description: 'The public client by which `tunnel login` asks the issuer; empty = nobody logs in',
+          description: 'The public client that `tunnel login` uses at the issuer; empty = no login',
         }),
         scope: Type.String({
           default: 'openid offline_access',
-          description: 'What it asks for; offline_access gives a refresh token',
+          description: 'The scope that it asks for; offline_access gives a refresh token',
         }),
       },
       { additionalProperties: false, default: {} },
@@ -70,13 +71,13 @@ export const AuthOptions = Type.Object(
       default: 900_000,
       minimum: 60_000,
       maximum: DAY_MS,
-      description: 'How long a token lives that came by a refresh token',
+      description: 'Lifetime of a token that was obtained with a refresh token',
     }),
     refreshTtlMs: Type.Integer({
       default: 30 * DAY_MS,
       minimum: 60_000,
       maximum: 365 * DAY_MS,
-      description: 'How long a refresh token may lie unused; a session that is refreshed goes on',
+      description: 'How long a refresh token may stay unused; each use prolongs the session',
     }),
   },
   { additionalProperties: false },

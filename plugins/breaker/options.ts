@@ -13,12 +13,12 @@ export const BreakerOptions = Type.Object(
       default: 1,
       minimum: 1,
       description:
-        'Requests admitted while half open: the first is the probe, the others wait for its verdict',
+        'Requests admitted while half open: the first is the probe, and the others wait for its outcome',
     }),
     maxCircuits: Type.Integer({
       default: 10_000,
       minimum: 1,
-      description: 'Circuits remembered; the oldest idle goes',
+      description: 'How many circuits are remembered; the oldest idle one is dropped',
     }),
   },
   { additionalProperties: false },

@@ -8,12 +8,12 @@ export const ClusterOptions = Type.Object(
   {
     enabled: Type.Boolean({
       default: false,
-      description: 'Whether this proxy is one of several, which keep links to each other',
+      description: 'Whether this proxy is one of several that keep links to each other',
     }),
     id: Type.String({
       default: '',
       pattern: '^\\S{0,128}$',
-      description: 'Tells this replica from all others; empty = another one with each start',
+      description: 'Distinguishes this replica from all others; empty = a new one at each start',
     }),
     url: Type.String({
       default: '',
@@ -25,13 +25,13 @@ export const ClusterOptions = Type.Object(
         minimum: 0,
         maximum: 65_535,
         description:
-          'A port of its own for links between replicas, on `server.host`; without it they come to `server.port`',
+          'A separate port for links between replicas, on `server.host`; without it they use `server.port`',
       }),
     ),
     secret: Type.String({
       default: '',
       secret: true,
-      description: `By which replicas know each other; ${MIN_SECRET_BYTES} bytes or more, the same on all`,
+      description: `The secret by which replicas recognise each other; ${MIN_SECRET_BYTES} bytes or more, the same on all`,
     }),
     peers: Type.Array(Type.String({ minLength: 1 }), {
       default: [],
@@ -44,7 +44,7 @@ export const ClusterOptions = Type.Object(
         {
           cert: file('PEM file of the certificate that this replica shows the others'),
           key: file('PEM file of its private key'),
-          ca: file('PEM file of the authorities that have to have signed theirs'),
+          ca: file("PEM file of the authorities that must have signed the other replicas' certificates"),
         },
         { additionalProperties: false },
       ),

@@ -7,13 +7,14 @@ export const RequestOptions = Type.Object(
       default: 30_000,
       minimum: 1,
       maximum: 86_400_000,
-      description: 'For the head of a response; its body may take for ever',
+      description: 'Time for the head of a response; its body may take any time',
     }),
     bodyMs: Type.Integer({
       default: 60_000,
       minimum: 1,
       maximum: 86_400_000,
-      description: 'For more of the body of a request whose caller has stopped sending',
+      description:
+        "How long the proxy waits for more of a request's body when the caller has stopped sending",
     }),
     slowMs: Type.Integer({
       default: 5_000,

@@ -8,32 +8,32 @@ export const HealthOptions = Type.Object(
       minimum: 10,
       maximum: 60_000,
       description:
-        'An event loop that is later than this, on average over a second, takes no new streams until it is in time again',
+        'While the event loop is later than this, on average over a second, no new streams are opened',
     }),
     maxHeapShare: Type.Number({
       default: 0.9,
       minimum: 0.1,
       maximum: 1,
-      description: 'The share of the heap that V8 may have, beyond which there are no new streams',
+      description: "The share of V8's heap limit above which no new streams are opened",
     }),
     maxRssBytes: Type.Optional(
       Type.Integer({
         minimum: 67_108_864,
         description:
-          "The process's memory beyond which there are no new streams; by default nine tenths of what its control group may have",
+          "The process's memory above which no new streams are opened; by default nine tenths of its control group's limit",
       }),
     ),
     retryAfterMs: Type.Integer({
       default: 5_000,
       minimum: 100,
       maximum: 3_600_000,
-      description: 'When whoever was refused may ask again',
+      description: 'How soon a caller who was refused may ask again',
     }),
     probeMs: Type.Integer({
       default: 60_000,
       minimum: 0,
       maximum: 86_400_000,
-      description: "How often each machine is tried, as far as its SSH server's greeting; 0: never",
+      description: "How often each machine is tried, up to its SSH server's greeting; 0 = never",
     }),
   },
   { additionalProperties: false },

@@ -8,14 +8,14 @@ export const DrainOptions = Type.Object(
       minimum: 0,
       maximum: 600_000,
       description:
-        'Over how long a replica that stops spreads what it asks of its agents and then of its clients, to go to another; a quarter of its drain at most',
+        'Time over which a stopping replica spreads its requests to its agents, and then to its clients, to move to another; a quarter of its drain at most',
     }),
     turnMs: Type.Integer({
       default: 10_000,
       minimum: 0,
       maximum: 600_000,
       description:
-        'How long a replica that is to stop goes on as ever while another one drains; half of its own drain at most',
+        'How long a replica that was told to stop waits for another one that drains; half of its own drain at most',
     }),
   },
   { additionalProperties: false },

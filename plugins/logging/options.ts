@@ -11,7 +11,7 @@ export const LogOptions = Type.Object(
         Type.Literal('trace'),
         Type.Literal('silent'),
       ],
-      { default: 'info', description: 'the least that is logged' },
+      { default: 'info', description: 'the lowest level that is logged' },
     ),
   },
   { additionalProperties: false },

@@ -4,13 +4,13 @@ export const MetricsOptions = Type.Object(
   {
     access: Type.Union([Type.Literal('loopback'), Type.Literal('any')], {
       default: 'loopback',
-      description: 'who may read the metrics without a token: this machine alone, or anyone',
+      description: 'who may read the metrics without a token: only this machine, or anyone',
     }),
     token: Type.Optional(
       Type.String({
         minLength: 16,
         secret: true,
-        description: 'a bearer token that opens the metrics to a reader on another machine',
+        description: 'a bearer token with which other machines may read the metrics',
       }),
     ),
   },

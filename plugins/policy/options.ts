@@ -53,12 +53,12 @@ export const PolicyOptions = Type.Object(
     rules: Type.Array(PolicyRule, {
       default: [],
       maxItems: 1_000,
-      description: 'Rules that deny go before those that allow, in whatever order they stand',
+      description: 'Rules that deny come before rules that allow, in whatever order they are written',
     }),
     default: Type.Union([literal('owner'), literal('deny')], {
       default: 'owner',
       description:
-        'Where no rule matches: `owner` lets owners reach the loopback of their own machines, `deny` nobody',
+        'What applies if no rule matches: `owner` lets owners reach the loopback of their own machines, `deny` lets nobody reach anything',
     }),
   },
   { additionalProperties: false },

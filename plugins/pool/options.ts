@@ -5,33 +5,33 @@ export const PoolOptions = Type.Object(
     maxPerUser: Type.Integer({
       default: 3,
       minimum: 1,
-      description: 'SSH connections of a user, over all machines',
+      description: 'SSH connections of a user, to all machines together',
     }),
     channelsPerConnection: Type.Integer({
       default: 10,
       minimum: 1,
       maximum: 1_000,
       description:
-        "Channels at once on a connection, fewer where the machine's sshd takes fewer (its MaxSessions); 32 forwarded TCP connections count as one",
+        "Channels at once on a connection; fewer if the machine's sshd allows fewer (MaxSessions). 32 forwarded TCP connections count as one",
     }),
     idleMs: Type.Integer({
       default: 300_000,
       minimum: 1,
       maximum: 86_400_000,
-      description: 'A connection without channels lives this long',
+      description: 'How long a connection without channels is kept',
     }),
     maxAgeMs: Type.Integer({
       default: 3_600_000,
       minimum: 0,
       maximum: 86_400_000,
       description:
-        'A connection this old is replaced: another is made where it is in use, and it closes when its last channel has; 0 = never',
+        'The age at which a connection is replaced: if it is in use, a new one is made, and it closes with its last channel; 0 = never',
     }),
     keepAliveMs: Type.Integer({
       default: 60_000,
       minimum: 1,
       maximum: 86_400_000,
-      description: 'Between keep-alives on a quiet connection',
+      description: 'Time between keep-alives on a quiet connection',
     }),
     waitMs: Type.Integer({
       default: 10_000,
@@ -44,7 +44,7 @@ export const PoolOptions = Type.Object(
       minimum: 0,
       maximum: 100,
       description:
-        "Connections that are made ahead when a user's client connects, one to each of the user's machines that are on line and where policy lets them run commands; 0 = none",
+        "Connections that are made in advance when a user's client connects, one to each of the user's machines that are on line and where policy lets the user run commands; 0 = none",
     }),
     maxWaiting: Type.Integer({ default: 4_000, minimum: 1, description: 'Requests of a user that may wait' }),
   },

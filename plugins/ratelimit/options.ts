@@ -11,13 +11,12 @@ const tier = (perMinute: number) =>
       burst: Type.Integer({
         default: perMinute,
         minimum: 1,
-        description: 'Streams and requests at once after a rest',
+        description: 'Streams and requests at once after a pause',
       }),
       bytesPerSecond: Type.Integer({
         default: 0,
         minimum: 0,
-        description:
-          'Payload of a user in both directions, at each replica; 0 = as much as there is room for',
+        description: 'Payload of a user in both directions, at each replica; 0 = unlimited',
       }),
     },
     { additionalProperties: false, default: {} },
@@ -30,36 +29,39 @@ const penalty = (ms: number, description: string) =>
 /** As sshd's PerSourcePenalties: what an address does wrong adds up, and time takes it away again. */
 const PenaltyOptions = Type.Object(
   {
-    authFailMs: penalty(5_000, 'For a token, ticket or code that is none of ours; 0 = nothing'),
+    authFailMs: penalty(
+      5_000,
+      'Penalty of an address for a token, ticket or code that is not ours; 0 = none',
+    ),
     noAuthMs: penalty(
       1_000,
-      'For a request without a credential where one is needed, or with one that is over',
+      'Penalty for a request that lacks a credential, or whose credential has expired',
     ),
     handshakeMs: penalty(
       2_000,
-      'For a request or TLS handshake that is malformed or does not come to its end',
+      'Penalty for a request or TLS handshake that is malformed or never completed',
     ),
-    minMs: penalty(15_000, 'An address that has come to so much is refused until nothing is left'),
+    minMs: penalty(15_000, 'An address whose penalties have reached this is refused until they are used up'),
     maxMs: Type.Integer({
       default: 600_000,
       minimum: 1_000,
       maximum: DAY_MS,
-      description: 'No address has more',
+      description: 'The largest penalty of an address',
     }),
     maxSources: Type.Integer({
       default: 65_536,
       minimum: 16,
       maximum: 1_048_576,
-      description: 'Addresses that are known at once, an IPv6 network of 64 bits as one',
+      description: 'How many addresses are remembered at once; an IPv6 network of 64 bits counts as one',
     }),
     overflow: Type.Union([Type.Literal('permissive'), Type.Literal('deny-all')], {
       default: 'permissive',
       description:
-        'When there are more: forget a penalty, or refuse everybody who is not exempt until one is over',
+        'What to do when there are more: `permissive` forgets a penalty, `deny-all` refuses everybody who is not exempt until one is over',
     }),
     exempt: Type.Array(Type.String({ minLength: 1 }), {
       default: ['127.0.0.0/8', '::1'],
-      description: 'Addresses and networks that get none; by default this computer',
+      description: 'Addresses and networks that get no penalty; by default this computer',
     }),
   },
   { additionalProperties: false, default: {} },
@@ -72,7 +74,7 @@ export const RateLimitOptions = Type.Object(
       default: 600,
       minimum: 1,
       description:
-        'Requests a minute and address, upgrades included; probes are counted apart, with the same limit',
+        'Requests a minute from one address, upgrades included; probes are counted separately, with the same limit',
     }),
     penalties: PenaltyOptions,
     tiers: Type.Object(

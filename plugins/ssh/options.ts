@@ -10,7 +10,7 @@ export const SshOptions = Type.Object(
       default: 10_000,
       minimum: 1,
       maximum: 86_400_000,
-      description: 'From the first byte to a machine until its sshd has let the user in',
+      description: 'Time from the first byte to a machine until its sshd has let the user in',
     }),
     compression: Type.Boolean({ description: 'Zlib inside the SSH connection', default: false }),
     algorithms: Type.Object(
@@ -32,7 +32,7 @@ export const SshOptions = Type.Object(
     masterSecret: Type.String({
       default: '',
       secret: true,
-      description: `Users' SSH keys are derived from it; ${MIN_SECRET_BYTES} bytes or more. Former ones may stand on further lines`,
+      description: `The secret from which users' SSH keys are derived; ${MIN_SECRET_BYTES} bytes or more. Former ones may follow on further lines`,
     }),
   },
   { additionalProperties: false },

@@ -19,7 +19,7 @@ export interface SshConnectRequest {
   userId: string
   route: Route
   signal?: AbortSignal
-  /** Between keep-alives on a quiet connection, in ms; 0 sends none. @default 60_000 */
+  /** Time between keep-alives on a quiet connection, in ms; 0 sends none. @default 60_000 */
   keepAliveMs?: number
   /** Told when the machine knows a key of a former master secret alone. */
   onFormerKey?: (keyId: string) => void

@@ -5,7 +5,7 @@ export const StateOptions = Type.Object(
     store: Type.Union([Type.Literal('embedded'), Type.Literal('redis')], {
       default: 'embedded',
       description:
-        '`embedded`: memory for what may be lost with the process, LevelDB under `dir` for what may not; `redis`: what replicas share',
+        '`embedded`: memory for what may be lost with the process, LevelDB under `dir` for the rest; `redis`: shared by replicas',
     }),
     redisUrl: Type.String({
       default: '',
@@ -15,7 +15,7 @@ export const StateOptions = Type.Object(
     sentinels: Type.Array(Type.String({ pattern: '^[^\\s:/@]+:\\d{1,5}$|^\\[[\\da-fA-F:]+\\]:\\d{1,5}$' }), {
       default: [],
       description:
-        '`host:port` of Redis Sentinels, which say where the master is; the host and port of `redisUrl` are then not used',
+        '`host:port` of Redis Sentinels, which say where the master is; the host and port of `redisUrl` are then ignored',
     }),
     sentinelMaster: Type.String({
       default: 'mymaster',
@@ -27,7 +27,7 @@ export const StateOptions = Type.Object(
       minimum: 1_000,
       maximum: 3_600_000,
       description:
-        'How long the revocations that were read last are gone by while Redis is away; then no token is taken',
+        'How long the last known revocations are relied on while Redis is away; after that no token is accepted',
     }),
     // Its default depends on the environment, so config/ gives it.
     dir: Type.String({ minLength: 1, description: 'the state folder; TUNNEL_STATE_DIR is its short name' }),

@@ -18,26 +18,26 @@ const tier = ({ links, agentLinks, machines, streams }: Counts) =>
   Type.Object(
     {
       modes: Type.Array(ModeName, {
-        description: 'Modes that its users may use; another is refused with TIER_REQUIRED',
+        description: 'Modes that its users may use; others are refused with TIER_REQUIRED',
         default: [...MODES],
         maxItems: MODES.length,
       }),
       kinds: Type.Array(KindName, {
-        description: 'Kinds of streams that its users may open; another is refused with TIER_REQUIRED',
+        description: 'Kinds of streams that its users may open; others are refused with TIER_REQUIRED',
         default: [...STREAM_KINDS],
         maxItems: STREAM_KINDS.length,
       }),
-      links: count('Client links that a user may hold at once: each `ssh` has one', links, 10_000),
+      links: count('Client links that a user may hold at once: each `ssh` takes one', links, 10_000),
       agentLinks: count("Agents' links that a user may hold at once", agentLinks, 100_000),
       machines: count('Machines that a user may have, on line or not', machines, 100_000),
       streams: count(
-        'Streams that a user may have at once, those that wait for their link included',
+        'Streams that a user may have at once, including those that wait for their link',
         streams,
         65_536,
       ),
       budgetBytes: Type.Integer({
         description:
-          "What a user's streams may hold together at the proxy; each inspected one is granted `streams.windowBytes` of it, so that the default is enough for 256 at once",
+          'What all streams of a user may hold together at the proxy; each inspected one is granted `streams.windowBytes` of it, so the default is enough for 256 at once',
         default: 67_108_864,
         minimum: 1_048_576,
       }),
