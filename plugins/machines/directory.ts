@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util'
 import type { Machine } from '../../dial/machine.ts'
 import type { Clock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
@@ -11,37 +10,16 @@ import type { Shared } from '../policy/index.ts'
 import type { AgentLink } from './agent.ts'
 import { Agents, type MeshedAgents } from './agents.ts'
 import { dialTcp } from './dial-tcp.ts'
-import {
-  keysUntrusted,
-  machineUnknown,
-  nameInvalid,
-  nothingToTrust,
-  removed,
-  showsOthers,
-  takenByConfiguration,
-  tooManyMachines,
-} from './errors.ts'
-import { describe, type HostKey, lineOf } from './host-keys.ts'
+import { nameInvalid, removed, takenByConfiguration, tooManyMachines } from './errors.ts'
+import { describe, lineOf } from './host-keys.ts'
 import { HostTrials } from './host-trials.ts'
 import type { MachinesOptions } from './options.ts'
+import { type KeysListener, Pins } from './pins.ts'
 import { type Place, Places } from './places.ts'
-import {
-  enrolledAs,
-  type MachineRecord,
-  MachineRecords,
-  type MachineState,
-  shownKeys,
-  trusted,
-} from './records.ts'
+import { enrolledAs, MachineRecords, type MachineState } from './records.ts'
 import type { Route } from './route.ts'
 
 type ForgottenListener = (owner: string, name: string, error: TunnelError) => void
-type KeysListener = (
-  owner: string,
-  name: string,
-  pinned: readonly HostKey[],
-  shown: readonly HostKey[],
-) => void
 
 export interface DirectoryOptions {
   /** What others share with a user. @default nothing */
@@ -58,10 +36,9 @@ export class MachineDirectory {
   readonly #places: Places
   readonly #agents: Agents
   readonly #records: MachineRecords
+  readonly #pins: Pins
   readonly #state: MachineState
   readonly #onForgotten: ForgottenListener[] = []
-  readonly #onKeysChanged: KeysListener[] = []
-
   readonly #trials: HostTrials
   readonly #traceparent: () => string | undefined
 
@@ -79,6 +56,7 @@ export class MachineDirectory {
     this.#agents = new Agents(streams, clock, probeMs)
     this.#trials = new HostTrials(configured, probeMs, clock)
     this.#records = new MachineRecords(state)
+    this.#pins = new Pins(this.#records)
     this.#places = new Places(configured, this.#records, sharedWith)
     this.#state = state
     this.#traceparent = traceparent
@@ -100,26 +78,12 @@ export class MachineDirectory {
     const { machines: max } = agent.limits
     if (known === undefined && this.#places.namesOf(owner).length >= max) throw tooManyMachines(max)
     // On disk before anybody can use the link, and before the agent is told that it is in.
-    await this.#store(owner, name, enrolledAs(enrolment, known, this.#state.loss !== undefined))
+    await this.#pins.store(owner, name, enrolledAs(enrolment, known, this.#state.loss !== undefined))
     if (!agent.link.closed) this.#agents.attach(owner, name, agent)
   }
 
-  /** Keeps what is known of a machine now, and tells of keys that are not the pinned ones. */
-  async #store(owner: string, name: string, record: MachineRecord): Promise<void> {
-    const before = this.#records.get(owner, name)?.changedKeys ?? []
-    await this.#records.put(owner, name, record)
-    const { hostKeys, changedKeys } = record
-    if (changedKeys.some((key) => !before.includes(key))) this.#tellKeys(owner, name, hostKeys, changedKeys)
-  }
-
-  #tellKeys(owner: string, name: string, pinned: readonly string[], shown: readonly string[]): void {
-    for (const listener of this.#onKeysChanged)
-      listener(owner, name, pinned.map(describe), shown.map(describe))
-  }
-
-  /** Calls `listener` when a machine shows host keys that are not the pinned ones, once for each. */
   onKeysChanged(listener: KeysListener): void {
-    this.#onKeysChanged.push(listener)
+    this.#pins.onKeysChanged(listener)
   }
 
   /** The agent's link has ended. */
@@ -195,59 +159,31 @@ export class MachineDirectory {
       return {
         ...{ owner, name, source: 'configured', sshUser },
         hostKeys: async () => [hostKey],
-        hostKeyShown: (key) => this.#tellKeys(owner, name, [hostKey], [lineOf(key) ?? '']),
+        hostKeyShown: (key) => this.#pins.tell(owner, name, [hostKey], [lineOf(key) ?? '']),
         dial: () => dialTcp(host, port),
       }
     }
-    const { sshUser } = this.#recordOf(owner, name)
+    const { sshUser } = this.#pins.recordOf(owner, name)
     return {
       ...{ owner, name, source: 'agent', sshUser },
-      hostKeys: () => this.#hostKeys(owner, name),
-      hostKeyShown: (key) => this.#hostKeyShown(owner, name, key),
+      hostKeys: async () => {
+        // Its agent's HELLO brings them.
+        if (this.#pins.pinned(owner, name).length === 0) await this.#agents.ways.link(owner, name)
+        return this.#pins.pinned(owner, name)
+      },
+      hostKeyShown: (key) => this.#pins.shown(owner, name, key),
       // A machine may have been forgotten since.
-      link: async () => this.#recordOf(owner, name) && this.#agents.ways.link(owner, name),
+      link: async () => this.#pins.recordOf(owner, name) && this.#agents.ways.link(owner, name),
       dial: async () => {
         const traceparent = this.#traceparent()
-        return this.#recordOf(owner, name) && this.#agents.ways.dial(owner, name, user, traceparent)
+        return this.#pins.recordOf(owner, name) && this.#agents.ways.dial(owner, name, user, traceparent)
       },
     }
   }
 
-  #recordOf(owner: string, name: string): MachineRecord {
-    const record = this.#records.get(owner, name)
-    // Whoever is told may not be its owner: no name of another machine is.
-    if (record === undefined) throw machineUnknown(name, [])
-    return record
-  }
-
-  async #hostKeys(owner: string, name: string): Promise<string[]> {
-    const { hostKeys, changedKeys } = this.#recordOf(owner, name)
-    if (hostKeys.length === 0 && changedKeys.length > 0) throw keysUntrusted(name)
-    if (hostKeys.length === 0) await this.#agents.ways.link(owner, name)
-    return hostKeys
-  }
-
-  #hostKeyShown(owner: string, name: string, blob: Buffer): void {
-    const record = this.#records.get(owner, name)
-    const key = lineOf(blob)
-    if (record === undefined || key === undefined) return
-    if (record.hostKeys.includes(key) || record.changedKeys.includes(key)) return
-    // What cannot be stored is shown again at the next attempt.
-    this.#store(owner, name, { ...record, changedKeys: [key] }).catch(() => {})
-  }
-
-  /**
-   * The owner's word that a machine's changed keys are right.
-   * @param seen fingerprints that the owner has compared; without them whatever the machine shows is trusted
-   * @throws {TunnelError} MACHINE_UNKNOWN, MACHINE_OFFLINE, and HOST_KEY_CHANGED where it shows others than those
-   */
+  /** As `Pins.trust`; returns what is known of the machine then. */
   async trust(owner: string, name: string, seen?: readonly string[]): Promise<Machine> {
-    const record = this.#recordOf(owner, name)
-    if (record.changedKeys.length === 0 && record.hostKeys.length === 0) throw nothingToTrust(name)
-    const shown = shownKeys(record).map((key) => describe(key).fingerprint)
-    if (seen !== undefined && !isDeepStrictEqual([...seen].sort(), shown.sort()))
-      throw showsOthers(name, shown)
-    await this.#records.put(owner, name, trusted(record))
+    await this.#pins.trust(owner, name, seen)
     return this.find(owner, name) as Machine
   }
 
@@ -262,7 +198,7 @@ export class MachineDirectory {
    * @throws {TunnelError} MACHINE_UNKNOWN
    */
   async forget(owner: string, name: string): Promise<void> {
-    this.#recordOf(owner, name)
+    this.#pins.recordOf(owner, name)
     await this.#records.delete(owner, name)
     this.#forgotten(owner, name)
   }
