@@ -1,7 +1,4 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import http from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -12,6 +9,7 @@ import { newKeyPair, startSshServer } from '../../testing/ssh-server.ts'
 import { Collector } from '../support/otlp.ts'
 import { run, spawnProgram } from '../support/process.ts'
 import { until } from '../support/proxy.ts'
+import { startService } from '../support/service.ts'
 import { freePort } from '../support/system.ts'
 import { BUILT_CLI } from '../support/topology.ts'
 import { tempFolder } from '../support/tree.ts'
@@ -24,15 +22,9 @@ const ADMITTED = { admission: { policy: {} } }
 test('one trace goes from a program with OpenTelemetry through the proxy as it is shipped, and into its log', async (t) => {
   const collector = await Collector.listen(t)
   const told: unknown[] = []
-  const service = http.createServer(({ headers }, response) => {
+  const servicePort = await startService(t, ({ headers }, response) => {
     told.push(headers.traceparent)
     response.end('hello')
-  })
-  service.listen(0, '127.0.0.1')
-  await once(service, 'listening')
-  t.after(() => {
-    service.closeAllConnections()
-    service.close()
   })
   const env = isolated(await tempFolder(t, 'state'), {
     TUNNEL_JWT_SECRET: SECRET,
@@ -64,7 +56,7 @@ test('one trace goes from a program with OpenTelemetry through the proxy as it i
   t.after(() => agent.close())
   await agent.start()
 
-  const asked = { url, token, collector: collector.url, port: (service.address() as AddressInfo).port }
+  const asked = { url, token, collector: collector.url, port: servicePort }
   const caller = await run(process.execPath, [join(PROGRAMS, 'caller.mjs'), JSON.stringify(asked)], { env })
   assert.match(caller.stdout, /^MACHINE_UNKNOWN$/m, caller.stderr)
 

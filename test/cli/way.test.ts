@@ -6,10 +6,11 @@ import test from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import type { Program } from '../support/process.ts'
 import { until } from '../support/proxy.ts'
+import { startService } from '../support/service.ts'
 import { requireSystem } from '../support/sshd.ts'
 import { tempFolder } from '../support/tree.ts'
 import { startTunnel, tunnel, tunnelLines } from './tunnel.ts'
-import { buildWay, buildWayInside, startService } from './way.ts'
+import { buildWay, buildWayInside } from './way.ts'
 
 const skip = requireSystem('sshd', 'ssh')
 

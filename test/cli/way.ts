@@ -1,5 +1,3 @@
-import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Program } from '../support/process.ts'
 import { startProxy, until } from '../support/proxy.ts'
@@ -95,14 +93,4 @@ export async function buildWay(
     },
   }
   return way
-}
-
-export async function startService(scope: Scope, listener: RequestListener): Promise<number> {
-  const server = createServer(listener)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  scope.after(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return (server.address() as AddressInfo).port
 }

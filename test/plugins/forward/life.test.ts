@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import test, { after, before, type TestContext } from 'node:test'
 import type { TunnelService } from '../../../client/index.ts'
@@ -10,6 +10,7 @@ import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { FaultRelay } from '../../chaos/fault-relay.ts'
 import { listenTcp, startProxy, type TestProxy, until } from '../../support/proxy.ts'
 import { Cleanup } from '../../support/scope.ts'
+import { startService } from '../../support/service.ts'
 import { requireSystem, type Sshd, startSshd } from '../../support/sshd.ts'
 
 /*
@@ -103,15 +104,9 @@ async function scene(t: TestContext): Promise<Scene> {
     socket.write('hello')
   })
   const answers: ServerResponse[] = []
-  const web = createServer((_request, response) => {
+  const webPort = await startService(t, (_request, response) => {
     answers.push(response)
     response.write('hello')
-  })
-  web.listen(0, '127.0.0.1')
-  await once(web, 'listening')
-  t.after(() => {
-    web.closeAllConnections()
-    web.close()
   })
   const [host = '', port = ''] = far.split(':')
   const proxy = await startProxy(t, {
@@ -144,7 +139,7 @@ async function scene(t: TestContext): Promise<Scene> {
 
   async function open(kind: Kind): Promise<Standing> {
     if (kind === 'http') {
-      const response = await tunnel.fetch(`http://home:${(web.address() as AddressInfo).port}/`)
+      const response = await tunnel.fetch(`http://home:${webPort}/`)
       const reader = response.body?.getReader()
       await reader?.read()
       return {

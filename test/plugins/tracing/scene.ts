@@ -1,12 +1,10 @@
-import { once } from 'node:events'
-import http from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { userInfo } from 'node:os'
 import type { TracingOptions } from '../../../plugins/tracing/options.ts'
 import { newKeyPair, startSshServer } from '../../../testing/ssh-server.ts'
 import { Collector } from '../../support/otlp.ts'
 import { startProxy, type TestProxy } from '../../support/proxy.ts'
 import type { Scope } from '../../support/scope.ts'
+import { startService } from '../../support/service.ts'
 
 /** A proxy that traces, the collector that it tells, and `home` of alice's with a service. */
 export interface Scene {
@@ -27,15 +25,9 @@ export async function startScene(
 ): Promise<Scene> {
   const collector = await Collector.listen(scope)
   const asked: Scene['asked'] = []
-  const service = http.createServer(({ headers: { traceparent } }, response) => {
+  const port = await startService(scope, ({ headers: { traceparent } }, response) => {
     asked.push(traceparent as string | undefined)
     response.end('hello')
-  })
-  service.listen(0, '127.0.0.1')
-  await once(service, 'listening')
-  scope.after(() => {
-    service.closeAllConnections()
-    service.close()
   })
   const chosen = Object.entries({ exporter: 'otlp', url: collector.url, ...options })
   const flags = [...chosen.map(([name, value]) => `tracing.${name}=${value}`), ...set]
@@ -47,7 +39,6 @@ export async function startScene(
   })
   scope.after(() => sshServer.close())
   await proxy.startAgent('home', 'alice', `127.0.0.1:${sshServer.port}`)
-  const { port } = service.address() as AddressInfo
   return {
     ...{ proxy, collector, port, asked },
     flush: () => (proxy.app.tracing as unknown as { flush(): Promise<void> }).flush(),
