@@ -48,10 +48,6 @@ export function messageInvalid(what: string): TunnelError {
   return new TunnelError('FRAME_INVALID', `MESH ${what}`, { hop: 'proxy' })
 }
 
-export function shuttingDown(): TunnelError {
-  return new TunnelError('SHUTTING_DOWN', 'the replica is shutting down', { hop: 'proxy' })
-}
-
 /** A start that is refused. */
 export function cannotListen(port: number, cause: unknown): TunnelError {
   return new TunnelError('CONFIG_INVALID', `cluster.port = ${port}: ${(cause as Error).message}`, {

@@ -140,10 +140,6 @@ export function exchangeFailed(error: Error, target: string): TunnelError {
   return asTunnelError(error, 'proxy')
 }
 
-export function shuttingDown(): TunnelError {
-  return new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy' })
-}
-
 export function windowOver(windowMs: number): TunnelError {
   const text = `the stream was not resumed within ${windowMs / 1_000} s; it may have gone on through another proxy`
   return new TunnelError('RESUME_EXPIRED', text, { hop: 'proxy' })

@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import { systemClock } from '../../protocol/clock.ts'
+import { shuttingDown } from '../../protocol/codec/shutting-down.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
-import { shuttingDown } from './errors.ts'
 import { TunnelHooks } from './hooks.ts'
 import type { RequestOptions } from './options.ts'
 import { Streams } from './streams.ts'

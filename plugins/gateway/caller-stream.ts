@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
-import { hasHeader, valuesOf } from '../../protocol/codec/headers.ts'
+import { valuesOf } from '../../protocol/codec/headers.ts'
 import type {
   AcceptHead,
   HeaderList,
@@ -15,9 +15,8 @@ import type { HttpPeer, StreamState } from '../../protocol/stream/byte-stream.ts
 import type { StreamHandlers } from '../../protocol/stream/event-buffer.ts'
 import type { Asked } from './asked.ts'
 import { callerGone } from './errors.ts'
-import { hasBody, headText, trailersOf } from './message.ts'
+import { hasBody, headText, trailersOf, writeHead } from './message.ts'
 import { pairs } from './request-headers.ts'
-import { responseFields } from './response-headers.ts'
 import type { Visit } from './visits.ts'
 
 /** How far a caller may be ahead of the service, in bytes. */
@@ -149,30 +148,10 @@ export class CallerStream implements Visit, HttpPeer {
     this.#settle.resolve()
     try {
       if (head.status === 101) this.#switch(head)
-      else this.#writeHead(head)
+      else this.#isFramed = writeHead(this.#received, head)
     } catch (error) {
       this.reset(asTunnelError(error, 'proxy'))
     }
-  }
-
-  #writeHead(head: HttpResponseHead): void {
-    const { request, response, form } = this.#received
-    // What was set here is for the tunnel's own answers.
-    for (const name of response.getHeaderNames()) response.removeHeader(name)
-    response.sendDate = false
-    const hasLength = hasHeader(head.headers, 'content-length')
-    const isBodiless = request.method === 'HEAD' || head.status === 204 || head.status === 304
-    const isChunked = request.httpVersion === '1.1' && !hasLength && !isBodiless
-    this.#isFramed = hasLength || isChunked || isBodiless
-    for (const [name, value] of pairs(responseFields(head, form))) {
-      // Node refuses to announce trailers where there can be none.
-      if (isChunked || name.toLowerCase() !== 'trailer') response.appendHeader(name, value)
-    }
-    response.cork()
-    response.writeHead(head.status, head.statusText)
-    // The head leaves at once, whether or not there are bytes; flushHeaders would write it in UTF-8.
-    response.write('', 'latin1')
-    process.nextTick(() => response.uncork())
   }
 
   /** From here on the connection speaks another protocol. */

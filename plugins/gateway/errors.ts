@@ -20,10 +20,6 @@ export function callerGone(): TunnelError {
   return new TunnelError('ABORTED', 'the caller closed the connection', { hop: 'client' })
 }
 
-export function shuttingDown(): TunnelError {
-  return new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy' })
-}
-
 export function tokenOver(): TunnelError {
   return new TunnelError('TOKEN_EXPIRED', 'the token has expired', { hop: 'proxy' })
 }

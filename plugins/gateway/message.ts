@@ -1,5 +1,5 @@
-import type { IncomingMessage } from 'node:http'
-import { endToEnd } from '../../protocol/codec/headers.ts'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { endToEnd, hasHeader } from '../../protocol/codec/headers.ts'
 import type { HeaderList, HttpResponseHead } from '../../protocol/codec/heads.ts'
 import type { Asked } from './asked.ts'
 import { pairs } from './request-headers.ts'
@@ -22,4 +22,27 @@ export function trailersOf({ rawTrailers }: IncomingMessage): HeaderList {
 export function headText(head: HttpResponseHead, form: Asked['form']): string {
   const fields = pairs(responseFields(head, form)).map(([name, value]) => `${name}: ${value}\r\n`)
   return `HTTP/1.1 ${head.status} ${head.statusText}\r\n${fields.join('')}\r\n`
+}
+
+/** Writes the head of a response. Returns whether the end of the body shows in the body itself. */
+export function writeHead(
+  { request, response, form }: { request: IncomingMessage; response: ServerResponse; form: Asked['form'] },
+  head: HttpResponseHead,
+): boolean {
+  // What was set here is for the tunnel's own answers.
+  for (const name of response.getHeaderNames()) response.removeHeader(name)
+  response.sendDate = false
+  const hasLength = hasHeader(head.headers, 'content-length')
+  const isBodiless = request.method === 'HEAD' || head.status === 204 || head.status === 304
+  const isChunked = request.httpVersion === '1.1' && !hasLength && !isBodiless
+  for (const [name, value] of pairs(responseFields(head, form))) {
+    // Node refuses to announce trailers where there can be none.
+    if (isChunked || name.toLowerCase() !== 'trailer') response.appendHeader(name, value)
+  }
+  response.cork()
+  response.writeHead(head.status, head.statusText)
+  // The head leaves at once, whether or not there are bytes; flushHeaders would write it in UTF-8.
+  response.write('', 'latin1')
+  process.nextTick(() => response.uncork())
+  return hasLength || isChunked || isBodiless
 }

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Hello } from '../../protocol/codec/hello.ts'
 import type { User } from '../auth/index.ts'
 import { checkMachine } from './credential.ts'
-import { agentMayNotOpen, machineMissing, shuttingDown, tooManyLinks } from './errors.ts'
+import { agentMayNotOpen, leaving, machineMissing, tooManyLinks } from './errors.ts'
 import type { AcceptedLink, RoleHandler } from './role.ts'
 
 /** Agents' links: they bring a machine on line, and open nothing themselves. */
@@ -45,7 +45,7 @@ export class AgentLinks implements RoleHandler {
 
   async ready({ link, context }: AcceptedLink, peer: Hello): Promise<void> {
     if (peer.machine === undefined || peer.enrol === undefined) throw machineMissing()
-    if (this.#isDraining()) throw shuttingDown()
+    if (this.#isDraining()) throw leaving()
     const { user } = context
     checkMachine(user, peer.machine)
     await this.#app.policy.check({

@@ -1,5 +1,6 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { SUBPROTOCOL } from '../../protocol/codec/hello.ts'
+import { shuttingDown } from '../../protocol/codec/shutting-down.ts'
 
 /** Told apart from a version that is not spoken: what stands before the proxy may have taken the upgrade away. */
 export function notAnUpgrade(): TunnelError {
@@ -98,6 +99,7 @@ export function originRefused(origin: string): TunnelError {
   return new TunnelError('FORBIDDEN', message, { hop: 'proxy' })
 }
 
-export function shuttingDown(retryAfterMs = 1_000): TunnelError {
-  return new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy', retryAfterMs })
+/** This proxy leaves, and after a moment another one answers at its address. */
+export function leaving(retryAfterMs = 1_000): TunnelError {
+  return shuttingDown(retryAfterMs)
 }

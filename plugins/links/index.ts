@@ -9,11 +9,11 @@ import { ClientLinks } from './clients.ts'
 import { LinkDoor } from './door.ts'
 import {
   alreadyHome,
+  leaving,
   notAnUpgrade,
   offsetInvalid,
   originRefused,
   sessionUnknown,
-  shuttingDown,
   subprotocolMissing,
 } from './errors.ts'
 import { type HttpSession, HttpSessions } from './http-session.ts'
@@ -53,8 +53,8 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
   const clients = new ClientLinks(app)
   const agents = new AgentLinks(app, () => app.lifecycle.draining)
 
-  // There is another one to go to, at once.
-  const leaving = () => shuttingDown(options.isOneOfSeveral ? 0 : undefined)
+  // Where there is another one to go to, at once.
+  const refusal = () => leaving(options.isOneOfSeveral ? 0 : undefined)
 
   const links: Links = {
     get count() {
@@ -67,9 +67,9 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
   }
   app.decorate('links', links)
 
-  app.lifecycle.onDrain('stop accepting', ({ leftMs }) => door.sendAway(leftMs, shuttingDown()))
-  app.lifecycle.onDrain('wait', ({ over }) => door.clientsLeave(over, shuttingDown()))
-  app.lifecycle.onDrain('close', () => door.close(shuttingDown()))
+  app.lifecycle.onDrain('stop accepting', ({ leftMs }) => door.sendAway(leftMs, leaving()))
+  app.lifecycle.onDrain('wait', ({ over }) => door.clientsLeave(over, leaving()))
+  app.lifecycle.onDrain('close', () => door.close(leaving()))
   const stop = app.auth.onRevoked((isRevoked, error) => door.revoked(isRevoked, error))
   app.addHook('onClose', async () => stop())
 
@@ -81,12 +81,12 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
     if (!request.ws) throw notAnUpgrade()
     const offered = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim())
     if (!offered?.includes(SUBPROTOCOL)) throw subprotocolMissing()
-    if (app.lifecycle.draining) throw leaving()
+    if (app.lifecycle.draining) throw refusal()
   }
 
   async function checkStream({ headers }: FastifyRequest): Promise<void> {
     if (headers[PROTOCOL_HEADER] !== SUBPROTOCOL) throw subprotocolMissing()
-    if (app.lifecycle.draining) throw leaving()
+    if (app.lifecycle.draining) throw refusal()
   }
 
   // Before anything is asked of a token or ticket: a page that may not connect must not use one up.

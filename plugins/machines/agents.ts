@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from '../../protocol/clock.ts'
-import { TunnelError } from '../../protocol/codec/errors.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
+import { shuttingDown } from '../../protocol/codec/shutting-down.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import type { Agent, AgentHomes, AgentLink, KnownAgent, Presence, PresenceListener } from './agent.ts'
@@ -196,8 +197,7 @@ export class Agents {
   close(): void {
     this.#closed = true
     this.ways.close()
-    const error = new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy' })
-    for (const agent of [...this.#table.all]) this.#table.end(agent, error)
+    for (const agent of [...this.#table.all]) this.#table.end(agent, shuttingDown())
   }
 }
 

@@ -27,7 +27,3 @@ export function waitAborted(machine: string): TunnelError {
     hop: 'proxy',
   })
 }
-
-export function poolClosed(): TunnelError {
-  return new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy' })
-}

@@ -1,8 +1,8 @@
 import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { Priority } from '../../protocol/codec/heads.ts'
+import { shuttingDown } from '../../protocol/codec/shutting-down.ts'
 import type { Route } from '../machines/index.ts'
-import { poolClosed } from './errors.ts'
 import type { ChannelLease, PlaceLease } from './lease.ts'
 import type { PoolOptions } from './options.ts'
 import type { PooledConnection } from './place.ts'
@@ -139,7 +139,7 @@ export class ConnectionPool<Connection extends PooledConnection> {
     waitMs: number,
     isAgain: boolean,
   ): Promise<PlaceLease<Connection>> {
-    if (this.#closed) throw poolClosed()
+    if (this.#closed) throw shuttingDown()
     const sinceMs = this.#clock.now()
     const wish = { route, priority, signal, waitMs, isAgain }
     const wait = () => this.#userPool(userId).acquire(wish)

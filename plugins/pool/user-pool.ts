@@ -1,7 +1,8 @@
 import type { Clock } from '../../protocol/clock.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
+import { shuttingDown } from '../../protocol/codec/shutting-down.ts'
 import type { Route } from '../machines/index.ts'
-import { poolClosed, tooManyWaiting, waitAborted } from './errors.ts'
+import { tooManyWaiting, waitAborted } from './errors.ts'
 import type { PlaceLease } from './lease.ts'
 import { Line, machineKey } from './line.ts'
 import { keepUnwanted, takeOffer } from './offers.ts'
@@ -56,7 +57,7 @@ export class UserPool<Connection extends PooledConnection> {
   /** @throws {TunnelError} SHUTTING_DOWN, ABORTED, POOL_EXHAUSTED; the promise rejects with what the wait ends with */
   acquire(wish: Wish): Promise<PlaceLease<Connection>> {
     const { route, signal, isAgain } = wish
-    if (this.#closed) throw poolClosed()
+    if (this.#closed) throw shuttingDown()
     if (signal?.aborted === true) throw waitAborted(route.name)
     if (this.#waiting >= this.#options.maxWaiting) throw tooManyWaiting(this.#options.maxWaiting)
     const line = this.#lineOf(route)
@@ -90,7 +91,7 @@ export class UserPool<Connection extends PooledConnection> {
 
   close(): void {
     this.#closed = true
-    for (const line of [...this.#lines.values()]) this.#end(line, poolClosed())
+    for (const line of [...this.#lines.values()]) this.#end(line, shuttingDown())
   }
 
   #end(line: Line<Connection>, error: TunnelError): void {
@@ -101,11 +102,8 @@ export class UserPool<Connection extends PooledConnection> {
 
   #lineOf(route: Route): Line<Connection> {
     const key = machineKey(route)
-    let line = this.#lines.get(key)
-    if (line === undefined) {
-      line = new Line(route)
-      this.#lines.set(key, line)
-    }
+    const line = this.#lines.get(key) ?? new Line<Connection>(route)
+    this.#lines.set(key, line)
     line.route = route
     return line
   }
