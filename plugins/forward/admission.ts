@@ -7,6 +7,7 @@ import type { Route } from '../machines/index.ts'
 import { targetOf } from './errors.ts'
 import type { OpenContext } from './hooks.ts'
 import type { PassageShared } from './shared.ts'
+import type { PassageTrace } from './trace.ts'
 
 /** What an opener's link says of a stream that asks to be opened, or to go on. */
 export function openContext(
@@ -81,17 +82,21 @@ function checkPolicy(
 }
 
 /**
- * What the far side of `link` is told of whose stream it is: its owner's, or that of somebody whom a rule lets in. Another
- * replica, which does not know the user, is told the tier too.
+ * What the far side of `link` is told of whose stream it is: its owner's, or that of somebody whom a rule lets in; and to which
+ * trace its work belongs. Another replica, which does not know the user, is told the tier too.
  */
 export function vouched(
-  { sub: subject, tier }: Pick<User, 'sub' | 'tier'>,
+  { user: { sub: subject, tier }, trace }: { user: User; trace: Pick<PassageTrace, 'traceparent'> },
   { owner }: Pick<Route, 'owner'>,
   link: Link,
-): Vouched {
-  const vouched: Vouched = owner === subject ? { subject } : { subject, owner }
-  if (link.peer?.role === 'relay') vouched.tier = tier
-  return vouched
+): Vouched & Pick<RoutedHead, 'traceparent'> {
+  const { traceparent } = trace
+  return {
+    subject,
+    ...(owner !== subject && { owner }),
+    ...(link.peer?.role === 'relay' && { tier }),
+    ...(traceparent !== undefined && { traceparent }),
+  }
 }
 
 function unlessUnknown(thrown: unknown): undefined {

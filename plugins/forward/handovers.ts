@@ -58,12 +58,8 @@ export class Handovers {
     const link = own ?? (through === undefined ? machines.agents.near(owner, name, incoming.link) : undefined)
     // It has just left. Whoever handed the stream over knows by now, or will, and its opener asks again.
     if (link === undefined) return relay.suspend()
-    const { traceparent } = passage.trace
-    relay.connect(link, {
-      ...{ ...head, ...vouched(user, { owner }, link) },
-      ...(own === undefined && { through: from.replica }),
-      ...(traceparent !== undefined && { traceparent }),
-    })
+    const told = { ...head, ...vouched(passage, { owner }, link) }
+    relay.connect(link, own === undefined ? { ...told, through: from.replica } : told)
   }
 
   #passageOf(session: Session, link: LinkContext, head: RoutedHead, isOpen: boolean): Passage {

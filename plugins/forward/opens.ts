@@ -136,13 +136,11 @@ export class Opens {
       await passage.opened()
       if (relay.over) return
       const { head } = open
-      const { target, user } = passage.context
-      const { traceparent } = passage.trace
+      const { target } = passage.context
       const isOther = target !== undefined && target !== head.target
       relay.connect(link, {
         ...head,
-        ...vouched(user, route, link),
-        ...(traceparent !== undefined && { traceparent }),
+        ...vouched(passage, route, link),
         ...(isOther ? { target, asked: head.target ?? '' } : {}),
       })
     } catch (thrown) {

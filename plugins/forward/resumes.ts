@@ -165,11 +165,7 @@ export class Resumes {
       name,
       (link) => {
         clock.clearTimer(stranger)
-        const { traceparent } = passage.trace
-        relay.connect(link, {
-          ...{ ...resume.head, ...vouched(passage.user, { owner }, link) },
-          ...(traceparent !== undefined && { traceparent }),
-        })
+        relay.connect(link, { ...resume.head, ...vouched(passage, { owner }, link) })
       },
       (error) => relay.reset(error),
     )
