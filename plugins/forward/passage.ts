@@ -1,35 +1,23 @@
 import type { TunnelError } from '../../protocol/codec/errors.ts'
-import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { Target } from '../../protocol/codec/target.ts'
-import type { User } from '../auth/index.ts'
 import type { Route } from '../machines/index.ts'
 import { Absence } from './absence.ts'
 import { askToGoOn, askToOpen } from './admission.ts'
 import { type Ending, measure, measureAnswer, measureOpening, tell } from './ending.ts'
 import { goneElsewhere, windowOver } from './errors.ts'
 import type { LinkContext, OpenContext } from './hooks.ts'
+import { Parties } from './parties.ts'
 import type { PassageSession } from './sessions.ts'
 import type { PassageShared } from './shared.ts'
 import type { PassageStage } from './stage.ts'
 import { PassageTrace } from './trace.ts'
 import { Watchers } from './watched-stream.ts'
 
-/** Between whom a stream is. */
-export interface StreamParties {
-  readonly id: string
-  /** Whose token it stands on now. */
-  readonly user: User
-  readonly machine: string
-  /** The machine's owner, once it is known. */
-  readonly owner: string | undefined
-}
-
 /**
  * The life of one stream at this proxy, whatever carries it and over however many links. Nothing else counts, times,
  * audits or logs a stream, or runs its hooks.
  */
-export class Passage implements StreamParties {
-  readonly context: OpenContext
+export class Passage extends Parties {
   readonly shared: PassageShared
   readonly session: PassageSession
   readonly trace: PassageTrace
@@ -49,8 +37,6 @@ export class Passage implements StreamParties {
   readonly bytes = { in: 0, out: 0 }
   /** The newest of those that ask for the stream: the failure of an older one is not the stream's. */
   newest: unknown
-  /** The link of whoever asked last, whose user AUTH renews. */
-  #opener: LinkContext | undefined
 
   /**
    * `onLeft` is called once, when the stream is over or has gone to another proxy. With an error, whatever still carries
@@ -62,7 +48,7 @@ export class Passage implements StreamParties {
     session: PassageSession,
     onLeft: (error?: TunnelError) => void,
   ) {
-    this.context = context
+    super(context)
     this.shared = shared
     this.session = session
     this.#onLeft = onLeft
@@ -71,9 +57,6 @@ export class Passage implements StreamParties {
     this.trace = new PassageTrace(context, shared.services.tracing)
   }
 
-  get id(): string {
-    return this.context.head.id
-  }
   /** Since it was asked for here. */
   get ageMs(): number {
     return this.shared.clock.now() - this.#beganMs
@@ -94,30 +77,6 @@ export class Passage implements StreamParties {
     return this.#mayOpenAgain
   }
 
-  /** Whoever has this link asks for the stream, and is who it is judged by. */
-  askedBy(opener: LinkContext): void {
-    this.#opener = opener
-    this.context.user = opener.user
-    if (opener.via === undefined) delete this.context.via
-    else this.context.via = opener.via
-  }
-
-  get owner(): string | undefined {
-    return this.context.owner
-  }
-  get machine(): string {
-    return this.context.machine
-  }
-  get user(): User {
-    return this.#opener?.user ?? this.context.user
-  }
-
-  /** Whether `head` asks for this stream: what was authorised under its id counts for nothing else. */
-  isFor(head: RoutedHead): boolean {
-    const { kind, machine, target } = this.context.head
-    return head.kind === kind && head.machine === machine && head.target === target
-  }
-
   /** Its opener has asked for it where we did not see that, and it has not come back since: it may have ended there. */
   get wasElsewhere(): boolean {
     return this.#absence.wasElsewhere
@@ -133,7 +92,7 @@ export class Passage implements StreamParties {
     const { route, target } = await this.trace.admission(() => askToOpen(this.context, this.shared))
     this.#target = target
     if (target !== undefined) this.context.target = target.authority
-    this.#leadsTo(route)
+    this.leadsTo(route)
     this.#mayOpenAgain = true
     this.#nowAdmitted()
     return route
@@ -143,7 +102,7 @@ export class Passage implements StreamParties {
   async readmit(named: string | undefined): Promise<Route | undefined> {
     const ask = () => askToGoOn(this.context, this.shared, named, this.owner)
     const route = await this.trace.admission(ask)
-    if (route !== undefined) this.#leadsTo(route)
+    if (route !== undefined) this.leadsTo(route)
     this.#nowAdmitted()
     return route
   }
@@ -151,14 +110,8 @@ export class Passage implements StreamParties {
   /** Another replica has admitted it, and hands it over. */
   handedOver(opener: LinkContext, place: Pick<Route, 'owner' | 'name'>): void {
     this.askedBy(opener)
-    this.#leadsTo(place)
+    this.leadsTo(place)
     this.#nowAdmitted()
-  }
-
-  /** From now on the machine goes by its own name, whatever its user calls it. */
-  #leadsTo({ owner, name }: Pick<Route, 'owner' | 'name'>): void {
-    this.context.owner = owner
-    this.context.machine = name
   }
 
   #nowAdmitted(): void {

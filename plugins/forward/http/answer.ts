@@ -7,6 +7,9 @@ interface AnswerOwner {
   accepted(): void
   /** The last of the response has been written. */
   answered(): void
+  /** The stream has enough of it for now; then, that it takes more. */
+  pause(): void
+  resume(): void
 }
 
 /**
@@ -19,6 +22,7 @@ export class Answer {
   /** The head, and what came with it, until they leave. */
   #first: { head: HttpResponseHead; chunks: Buffer[]; ended: boolean } | undefined
   #accepted = false
+  #paused = false
 
   constructor(stream: ByteStream, owner: AnswerOwner) {
     this.#stream = stream
@@ -38,11 +42,18 @@ export class Answer {
     queueMicrotask(() => this.#leave())
   }
 
-  /** False: the stream has enough for now. */
-  data(chunk: Buffer): boolean {
-    if (this.#first === undefined) return this.#stream.write(chunk)
-    this.#first.chunks.push(chunk)
-    return true
+  data(chunk: Buffer): void {
+    if (this.#first !== undefined) return void this.#first.chunks.push(chunk)
+    if (this.#stream.write(chunk)) return
+    this.#paused = true
+    this.#owner.pause()
+  }
+
+  /** The stream takes more. */
+  drained(): void {
+    if (!this.#paused) return
+    this.#paused = false
+    this.#owner.resume()
   }
 
   end(): void {

@@ -11,13 +11,14 @@ import { exchangeFailed, outcomeUnknown, placeNeeded, placeTaken } from '../erro
 import type { ServeContext } from '../serve.ts'
 import { Answer } from './answer.ts'
 import type { ConnectionUser, HttpConnection } from './connection.ts'
-import type { HttpOrigin, Waiting } from './origin.ts'
+import type { HttpOrigin } from './origin.ts'
 import { OutgoingRequest } from './outgoing-request.ts'
 import { Patience } from './patience.ts'
 import { ResponseError } from './response-head.ts'
+import { Turn } from './turn.ts'
 
 /** One request and its response, between a stream and a keep-alive connection. */
-export class HttpExchange implements Waiting, ConnectionUser {
+export class HttpExchange implements ConnectionUser {
   readonly priority: Priority
   readonly request: OutgoingRequest
   readonly authority: string
@@ -25,14 +26,10 @@ export class HttpExchange implements Waiting, ConnectionUser {
   readonly served: Promise<void>
   readonly #stream: ByteStream
   readonly #context: ServeContext
-  readonly #origin: HttpOrigin
+  readonly #turn: Turn
   readonly #answer: Answer
   readonly #patience: Patience
   #state: 'new' | 'undecided' | 'queued' | 'sent' | 'answering' | 'answered' = 'new'
-  #needsFresh = false
-  #hooksRan = false
-  #connection: HttpConnection | undefined
-  #paused = false
   #over: TunnelError | 'ended' | undefined
 
   constructor(
@@ -45,12 +42,16 @@ export class HttpExchange implements Waiting, ConnectionUser {
     this.#stream = stream
     this.request = new OutgoingRequest(stream, request)
     this.#context = context
-    this.#origin = origin
     this.authority = authority
     this.priority = stream.head.priority ?? 'normal'
+    this.#turn = new Turn(this, origin)
     this.#answer = new Answer(stream, {
       accepted: () => context.onAccepted(),
       answered: () => this.#afterEnd(),
+      pause: () => this.#turn.connection?.pause(),
+      resume: () => {
+        if (this.#state === 'answering') this.#turn.connection?.resume()
+      },
     })
     this.#patience = new Patience(this, context)
     this.served = new Promise((resolve) => {
@@ -58,7 +59,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
         data: (bytes) => this.#received(bytes),
         aux: (bytes) => stream.consumed(bytes.length),
         ended: () => this.#requestEnded(),
-        drained: () => this.#streamDrained(),
+        drained: () => this.#answer.drained(),
         suspended: () => this.#suspended(),
         resumed: () => this.#resumed(),
         closed: (error) => {
@@ -69,13 +70,8 @@ export class HttpExchange implements Waiting, ConnectionUser {
     })
   }
 
-  /** Only a connection that has carried nothing yet will do. */
-  get needsFresh(): boolean {
-    return this.#needsFresh
-  }
-
   get lease(): ChannelLease | undefined {
-    return this.#connection?.lease
+    return this.#turn.connection?.lease
   }
 
   /** The request is on its way, and no head of a response has come. */
@@ -93,12 +89,11 @@ export class HttpExchange implements Waiting, ConnectionUser {
   /** Asks for a connection. */
   begin(): void {
     if (this.#over !== undefined) return
-    const request = this.request
-    request.settle()
-    if (!request.isWhole && !request.isUpgrade) {
+    this.request.settle()
+    if (!this.request.isWhole && !this.request.isUpgrade) {
       // The body is still to come: it may only come once the stream has been accepted.
       this.#answer.accept()
-      if (request.isUndecided) {
+      if (this.request.isUndecided) {
         this.#state = 'undecided'
         return this.#patience.moved()
       }
@@ -106,16 +101,8 @@ export class HttpExchange implements Waiting, ConnectionUser {
     this.#queue()
   }
 
-  start(connection: HttpConnection): void {
-    this.#connection = connection
-    const opening = this.#hooksRan ? undefined : this.#context.onOpen()
-    this.#hooksRan = true
-    const send = () => connection.whenSettled(() => this.#send(connection))
-    if (opening === undefined) return send()
-    opening.then(send, (error: TunnelError) => {
-      this.fail(error)
-      this.#free()
-    })
+  opening(): Promise<void> | undefined {
+    return this.#context.onOpen()
   }
 
   fail(error: TunnelError): void {
@@ -125,14 +112,14 @@ export class HttpExchange implements Waiting, ConnectionUser {
   #queue(): void {
     this.#state = 'queued'
     this.#patience.moved()
-    if (!this.#patience.isAway) this.#origin.add(this)
+    if (!this.#patience.isAway) this.#turn.await()
   }
 
-  #send(connection: HttpConnection): void {
-    if (this.#over !== undefined) return this.#free()
+  send(connection: HttpConnection): void {
+    if (this.#over !== undefined) return this.#turn.free()
     // It has closed meanwhile: nothing has been sent.
     if (!connection.usable) {
-      this.#free()
+      this.#turn.free()
       return this.#queue()
     }
     this.#contained(() => {
@@ -181,7 +168,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
     this.#patience.moved()
     this.#context.onHead()
     this.#answer.head(head)
-    this.request.answered(head.status, this.#connection)
+    this.request.answered(head.status, this.#turn.connection)
   }
 
   trailers(fields: HeaderList): void {
@@ -191,35 +178,32 @@ export class HttpExchange implements Waiting, ConnectionUser {
   data(chunk: Buffer): void {
     if (this.#over !== undefined) return
     this.#context.carried('out', chunk.length)
-    if (this.#answer.data(chunk)) return
-    this.#paused = true
-    this.#connection?.pause()
+    this.#answer.data(chunk)
   }
 
   end(): void {
     this.#state = 'answered'
     if (this.#over === undefined) this.#answer.end()
     // What is left of this piece is parsed first: the service may have sent more than it may.
-    queueMicrotask(() => this.#free())
+    queueMicrotask(() => this.#turn.free())
   }
 
   failed(cause: Error): void {
-    const connection = this.#connection
     const unanswered = this.#state === 'sent'
     const { isIdempotent, isWhole } = this.request
     const byService = cause instanceof ResponseError
     // A service may close a connection that it has kept just as the next request comes, or what it sent too much
     // of the last response may come as the answer to this one (RFC 9112, section 9.3.1).
-    const again = byService && unanswered && connection?.reused === true && isIdempotent && isWhole
+    const again = byService && unanswered && this.#turn.connection?.reused === true && isIdempotent && isWhole
     if (again && this.#over === undefined) {
-      this.#needsFresh = true
-      this.#free()
+      this.#turn.wantFresh()
+      this.#turn.free()
       return this.#queue()
     }
     const unknown = unanswered && !isIdempotent
     const error = unknown ? outcomeUnknown(this.authority, cause) : exchangeFailed(cause, this.authority)
     this.fail(error)
-    this.#free()
+    this.#turn.free()
   }
 
   /** A response may be complete before its request is; what still comes of that is dropped. */
@@ -228,23 +212,17 @@ export class HttpExchange implements Waiting, ConnectionUser {
     if (!this.request.ended && this.#over === undefined) this.#patience.linger()
   }
 
-  #streamDrained(): void {
-    if (!this.#paused) return
-    this.#paused = false
-    if (this.#state === 'answering') this.#connection?.resume()
-  }
-
   /** The client's link is gone. A request that waits leaves its place to others; one that has a channel offers it. */
   #suspended(): void {
     this.#context.suspended()
-    if (this.#state === 'queued' && this.#connection === undefined) this.#origin.remove(this)
+    if (this.#state === 'queued') this.#turn.leave()
     this.#patience.suspended()
   }
 
   #resumed(): void {
     this.#context.resumed()
     this.#patience.resumed()
-    if (this.#state === 'queued' && this.#connection === undefined) this.#origin.add(this)
+    if (this.#state === 'queued') this.#turn.await()
   }
 
   #closed(error: TunnelError | undefined): void {
@@ -252,19 +230,12 @@ export class HttpExchange implements Waiting, ConnectionUser {
     this.#patience.stop()
     this.#answer.stop()
     this.request.discard()
-    const connection = this.#connection
-    if (connection === undefined) return this.#origin.remove(this)
+    const { connection } = this.#turn
+    if (connection === undefined) return this.#turn.leave()
     // One that is still running a hook frees it itself.
     if (this.#state === 'answered' || this.#state === 'queued') return
     connection.close()
-    this.#free()
-  }
-
-  #free(): void {
-    const connection = this.#connection
-    if (connection === undefined) return
-    this.#connection = undefined
-    this.#origin.free(connection)
+    this.#turn.free()
   }
 
   /** What cannot be sent ends the stream, and with it the connection. */
@@ -273,7 +244,7 @@ export class HttpExchange implements Waiting, ConnectionUser {
       send()
     } catch (error) {
       this.fail(asTunnelError(error, 'proxy'))
-      if (this.#state === 'queued') this.#free()
+      if (this.#state === 'queued') this.#turn.free()
     }
   }
 }
