@@ -11,6 +11,7 @@ import { ipLimited, peerGone, penalised } from './errors.ts'
 import { tellLimit } from './headers.ts'
 import type { RateLimitOptions } from './options.ts'
 import { type Offence, offenceOf, Penalties } from './penalties.ts'
+import { Refusals } from './refusals.ts'
 import { WindowCounts } from './window-counts.ts'
 
 export type { RouteLimit } from './buckets.ts'
@@ -72,6 +73,7 @@ async function rateLimitPlugin(app: FastifyInstance, options: RateLimitPluginOpt
   const { rateLimited } = app.tunnelMetrics
   const penalties = new Penalties(options.penalties, app.state, systemClock)
   const buckets = new UserBuckets(app, tiers)
+  const refusals = new Refusals(systemClock)
 
   // global: false and createRateLimit: the limit is where a route says so, and this plugin adds no hook.
   await app.register(fastifyRateLimit, { global: false, store: AddressCounts })
@@ -95,6 +97,7 @@ async function rateLimitPlugin(app: FastifyInstance, options: RateLimitPluginOpt
       tellLimit(reply, { name: 'ip', quota, windowSeconds: WINDOW_MS / 1_000, remaining, resetSeconds })
       if (!counted.isExceeded) return
       rateLimited.inc({ scope: 'ip', tier: 'none' })
+      await refusals.turn(`address:${networkOf(request.ip)}`, reply)
       throw ipLimited(quota, counted.ttl)
     }
   }
@@ -109,11 +112,19 @@ async function rateLimitPlugin(app: FastifyInstance, options: RateLimitPluginOpt
     throw penalised(refusedMs)
   })
   app.decorate('limitProbesByIp', limiter())
+  const orInTurn = async (taken: Promise<void>, user: User, reply: FastifyReply): Promise<void> => {
+    try {
+      await taken
+    } catch (error) {
+      await refusals.turn(`user:${user.sub}`, reply)
+      throw error
+    }
+  }
   app.decorate('limitByUser', ({ user }: FastifyRequest, reply: FastifyReply) =>
-    buckets.takeRequest(user, reply),
+    orInTurn(buckets.takeRequest(user, reply), user, reply),
   )
   app.decorate('limitLinksByUser', ({ user }: FastifyRequest, reply: FastifyReply) =>
-    buckets.takeLink(user, reply),
+    orInTurn(buckets.takeLink(user, reply), user, reply),
   )
 
   const penalise = (address: string, offence: Offence): void => {

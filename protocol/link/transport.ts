@@ -19,6 +19,8 @@ export interface Transport {
   send(frame: Uint8Array, compressible?: boolean): void
   /** Bytes handed to `send` that have not left this process. */
   readonly bufferedBytes: number
+  /** The same in messages, each of which keeps far more than its bytes where they are few. @default not known: 0 */
+  readonly unsentFrames?: number
   /** Starts the closing handshake; `receiver.closed` follows. */
   close(code: number, reason: string): void
   /** Drops the connection now; `receiver.closed` follows. */

@@ -73,7 +73,10 @@ export const ADMISSION_COST = 150
 /** Bytes of JSON that are read in a µs, at worst. */
 const JSON_BYTES_PER_UNIT = 64
 
-/** By type, in µs; what is not here is paid for by flow control. A PING makes its sender get an answer, and an honest one is rare. */
+/**
+ * By type, in µs. A PING makes its sender get an answer, and an honest one is rare. Windows bound the bytes of DATA, which
+ * are cheap in large frames; in small ones each frame is what costs.
+ */
 const COSTS = new Uint8Array(TYPE_MASK + 1)
 COSTS[FrameType.PING] = 20
 COSTS[FrameType.PONG] = 5
@@ -85,10 +88,16 @@ COSTS[FrameType.EVENT] = 5
 COSTS[FrameType.RESET] = 5
 COSTS[FrameType.RESUME] = 50
 COSTS[FrameType.RESUMED] = 5
+COSTS[FrameType.WINDOW] = 4
+/** DATA or AUX of fewer bytes, its header included, costs SMALL_DATA_COST; a larger one nothing. */
+const SMALL_DATA_BYTES = 512
+const SMALL_DATA_COST = 4
 
-/** What it costs to look at a frame that has come, in µs; 0 for data. */
+/** What it costs to look at a frame that has come, in µs; 0 for much data at once. */
 export function costOfFrame(frame: Uint8Array): number {
   const type = frame[0]! & TYPE_MASK
+  if (type === FrameType.DATA || type === FrameType.AUX)
+    return frame.length < SMALL_DATA_BYTES ? SMALL_DATA_COST : 0
   const cost = COSTS[type]!
   if (cost < 5) return cost
   return cost + jsonBytes(type, frame) / JSON_BYTES_PER_UNIT

@@ -9,6 +9,9 @@ import type { Transport } from './transport.ts'
 const LOW_MARK_BYTES = 131_072
 /** Unsent bytes above which we stop reading: a peer that asks and does not read gets no more answers. */
 const HIGH_MARK_BYTES = 2_097_152
+/** The same two marks in frames: an unsent one keeps hundreds of bytes, however small it is. */
+const LOW_MARK_FRAMES = 1_024
+const HIGH_MARK_FRAMES = 4_096
 /** DATA payload while small frames of other streams share the link, in bytes. */
 const SHARED_DATA_BYTES = 16_384
 /** A frame below this, in bytes, makes a stream interactive; for INTERACTIVE_MS after it. */
@@ -87,7 +90,7 @@ export class LinkWriter {
     }
     this.#traffic.sentBytes += frame.length
     this.#transport.send(frame)
-    if (this.#reading && this.#transport.bufferedBytes > HIGH_MARK_BYTES) {
+    if (this.#reading && this.#isOver(HIGH_MARK_BYTES, HIGH_MARK_FRAMES)) {
       this.#reading = false
       this.#transport.pause()
     }
@@ -129,11 +132,15 @@ export class LinkWriter {
 
   /** The transport has less to send. */
   drained(): void {
-    if (!this.#reading && this.#transport.bufferedBytes < LOW_MARK_BYTES) {
+    if (!this.#reading && !this.#isOver(LOW_MARK_BYTES, LOW_MARK_FRAMES)) {
       this.#reading = true
       if (!this.held) this.#transport.resume()
     }
     this.#pump()
+  }
+
+  #isOver(bytes: number, frames: number): boolean {
+    return this.#transport.bufferedBytes >= bytes || (this.#transport.unsentFrames ?? 0) >= frames
   }
 
   #pumpSoon(): void {
@@ -148,7 +155,7 @@ export class LinkWriter {
   #pump(): void {
     if (this.#isClosed || !this.#isOpen) return
     const now = this.#clock.now()
-    while (this.#transport.bufferedBytes < LOW_MARK_BYTES) {
+    while (!this.#isOver(LOW_MARK_BYTES, LOW_MARK_FRAMES)) {
       const shared = now < this.#interactiveUntilMs && this.#isShared()
       const frame = this.#scheduler.next(shared ? SHARED_DATA_BYTES : MAX_DATA_BYTES)
       if (frame === undefined) return

@@ -22,7 +22,11 @@ export class RecordTransport implements Transport {
   #isClosing = false
   #isCorked = false
   #closeTimer: NodeJS.Timeout | undefined
-  readonly #sent = (): void => this.receiver?.drained()
+  #unsentFrames = 0
+  readonly #sent = (): void => {
+    this.#unsentFrames--
+    this.receiver?.drained()
+  }
   readonly #uncork = (): void => {
     this.#isCorked = false
     this.#output.uncork()
@@ -55,6 +59,10 @@ export class RecordTransport implements Transport {
     return this.#output.writableLength
   }
 
+  get unsentFrames(): number {
+    return this.#unsentFrames
+  }
+
   received(chunk: Uint8Array): void {
     this.#reader.read(chunk)
   }
@@ -62,6 +70,7 @@ export class RecordTransport implements Transport {
   send(frame: Uint8Array): void {
     if (this.#isClosing || this.#output.destroyed) return
     this.#cork()
+    this.#unsentFrames++
     this.#output.write(framePrefix(frame.length))
     this.#output.write(frame, this.#sent)
   }

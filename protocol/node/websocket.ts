@@ -37,7 +37,11 @@ export class WebSocketTransport implements Transport {
   #closeTimer: ReturnType<typeof setTimeout> | undefined
   #closeReason: { code: number; reason: string } | undefined
   readonly #compressFromBytes: number
-  readonly #sent = (): void => this.receiver?.drained()
+  #unsentFrames = 0
+  readonly #sent = (): void => {
+    this.#unsentFrames--
+    this.receiver?.drained()
+  }
   readonly #uncork = (): void => {
     if (!this.#corked) return
     this.#corked = false
@@ -76,11 +80,16 @@ export class WebSocketTransport implements Transport {
     return this.#webSocket.bufferedAmount
   }
 
+  get unsentFrames(): number {
+    return this.#unsentFrames
+  }
+
   send(frame: Uint8Array, compressible = false): void {
     if (this.#webSocket.readyState !== WebSocket.OPEN) return
     if (frame.length < CORKED_BYTES) this.#cork()
     else if (this.#corked) this.#uncork()
     const compress = compressible && frame.length >= this.#compressFromBytes
+    this.#unsentFrames++
     this.#webSocket.send(frame, compress ? COMPRESSED : PLAIN, this.#sent)
   }
 

@@ -10,7 +10,10 @@ test('requests at a steady rate over many links are all answered, and a link at 
   skip: requireSystem('sshd'),
 }, async (t) => {
   const links = 60
-  const { direct, links: carried, liveBytes } = await runLoad(t, { links, perSecond: 100, seconds: 2 })
+  // Beside other tests the loop may be late, and a proxy that is late refuses: that is not what is asked here.
+  const set = ['health.maxLagMs=60000']
+  const options = { links, perSecond: 100, seconds: 2, warmUpSeconds: 1, set }
+  const { direct, links: carried, liveBytes } = await runLoad(t, options)
   assert.deepEqual([direct.errors, carried.errors], [{}, {}])
   assert.ok(liveBytes < links * MAX_BYTES_PER_LINK, `${liveBytes} bytes`)
 })

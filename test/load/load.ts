@@ -34,13 +34,15 @@ export interface LoadOptions {
   links: number
   perSecond: number
   seconds: number
+  /** How long requests come before anything is measured: code is loaded, and compiled for a proxy that runs for long. */
+  warmUpSeconds: number
+  /** Further settings of the proxy. */
+  set?: string[]
 }
 
-/** What has to be loaded and connected before anything is measured. */
-const WARM_UP = { perSecond: 100, seconds: 1 }
-
 /** A proxy, an agent, sshd, a web service and its callers as processes of one computer. */
-export async function runLoad(scope: Scope, { links, perSecond, seconds }: LoadOptions): Promise<LoadReport> {
+export async function runLoad(scope: Scope, options: LoadOptions): Promise<LoadReport> {
+  const { links, perSecond, seconds, warmUpSeconds, set = [] } = options
   const web = spawnProgram(scope, process.execPath, programWords('bench/web.ts'))
   const port = Number((await web.line(/^port (\d+)$/))[1])
   const topology = await startTopology(scope, {
@@ -52,13 +54,14 @@ export async function runLoad(scope: Scope, { links, perSecond, seconds }: LoadO
       ...['rateLimit.perIpPerMinute=1000000', 'server.socketsPerIp=100000'],
       'rateLimit.tiers.enterprise={"perMinute":10000000,"burst":10000000}',
       'tiers.enterprise.budgetBytes=1073741824',
+      ...set,
     ],
   })
   const { url, token, proxy } = topology
   const perform = startCaller(scope, topology)
   const through = { do: 'links' as const, machine: MACHINE, port }
   await perform({ do: 'connect', url, token, count: 1 })
-  await perform({ ...through, ...WARM_UP })
+  await perform({ ...through, perSecond, seconds: warmUpSeconds })
   const before = await memoryOf(topology)
   await perform({ do: 'connect', url, token, count: links - 1 })
   const after = await memoryOf(topology)

@@ -38,6 +38,7 @@ export class MemoryTransport implements Transport {
   peer: MemoryTransport | undefined
   frozen = false
   bufferedBytes = 0
+  unsentFrames = 0
   closed = false
   /** Everything ever sent, when someone wants to look. */
   onSend: ((frame: Uint8Array) => void) | undefined
@@ -58,11 +59,13 @@ export class MemoryTransport implements Transport {
     if (this.closed) return
     this.onSend?.(frame)
     this.bufferedBytes += frame.length
+    this.unsentFrames++
     const leave = (): void =>
       this.#deliver(() => {
         // As a socket does: until it has left, it is the sender's memory, and whoever writes there changes it.
         const copy = copyFrame(frame)
         this.bufferedBytes -= copy.length
+        this.unsentFrames--
         this.peer?.arrive(() => this.peer?.receiver?.message(copy))
         this.receiver?.drained()
       })

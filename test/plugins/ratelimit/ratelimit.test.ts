@@ -2,7 +2,9 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import Fastify, { type FastifyRequest } from 'fastify'
 import type { User } from '../../../plugins/auth/index.ts'
+import { replaceSystemClock } from '../../../protocol/clock.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
+import { VirtualClock } from '../../support/virtual-clock.ts'
 import { registerGround } from '../ground.ts'
 
 async function start(t: TestContext, options: object = {}) {
@@ -99,6 +101,27 @@ test('requests and streams take from one bucket, of which each answer tells besi
   // A link for what is to go on, an agent of the user's, and somebody else.
   for (const other of ['/link?sub=ada', '/mine?sub=ada&agent', '/link?sub=ada&agent', '/mine?sub=bob'])
     assert.equal((await from('192.0.2.1', other)).statusCode, 200, other)
+})
+
+test('who asks on and on after a refusal is answered later and later, and somebody else at once', async (t) => {
+  const clock = new VirtualClock()
+  t.after(replaceSystemClock(clock))
+  const { from } = await start(t, { tiers: { free: { perMinute: 1, burst: 1 } } })
+  assert.equal((await from('192.0.2.1', '/mine?sub=ada')).statusCode, 200)
+  let answered = 0
+  const refused = Array.from({ length: 100 }, async () => {
+    const { statusCode, headers } = await from('192.0.2.1', '/mine?sub=ada')
+    answered++
+    return { statusCode, closes: headers.connection === 'close' }
+  })
+  assert.equal((await from('192.0.2.1', '/mine?sub=bob')).statusCode, 200)
+  assert.ok(answered > 0 && answered < 50, `${answered} answered`)
+  await clock.run(1_000)
+  const answers = await Promise.all(refused)
+  assert.deepEqual(new Set(answers.map(({ statusCode }) => statusCode)), new Set([429]))
+  // Some wait; the connections of those beside them are not kept.
+  const closing = answers.filter(({ closes }) => closes).length
+  assert.ok(closing > 0 && closing < 50, `${closing} closed`)
 })
 
 test('of 300 requests at once exactly those pass that the bucket holds', async (t) => {

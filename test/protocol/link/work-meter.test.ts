@@ -115,8 +115,10 @@ test('streams that will be refused are decided on in slices, and those that are 
   assert.equal(await flooded((held) => held.grant()), 100)
 })
 
-test('data costs nothing, and an OPEN by its head alone', () => {
+test('data costs by its frames where they are small, and an OPEN by its head alone', () => {
   assert.equal(costOfFrame(encodeFrame(FrameType.DATA, 1, Buffer.alloc(65_536))), 0)
+  assert.ok(costOfFrame(encodeFrame(FrameType.DATA, 1, Buffer.alloc(1))) > 0)
+  assert.ok(costOfFrame(encodeFrame(FrameType.AUX, 1, Buffer.alloc(1))) > 0)
   const head = { id: idOf(1), kind: 'http', machine: 'home', window: 1 }
   const small = costOfFrame(encodeHead(FrameType.OPEN, 1, head))
   assert.ok(small < 15)
@@ -130,8 +132,49 @@ test('streams go on at full speed on a link whose user has caused no other work'
   const { peer } = await linkOf(parties, new WorkMeter(parties.clock))
   peer.open(1)
   await parties.pass(1)
-  for (let count = 0; count < 5_000; count++)
+  for (let count = 0; count < 400; count++)
     peer.send(encodeFrame(FrameType.DATA, 1, Buffer.from('keystroke')))
+  for (let count = 0; count < 50; count++) peer.send(encodeFrame(FrameType.DATA, 1, Buffer.alloc(4_096)))
   await parties.pass(0)
-  assert.equal(parties.accepted[0]!.bytes.length, 45_000)
+  assert.equal(parties.accepted[0]!.bytes.length, 400 * 9 + 50 * 4_096)
+})
+
+test('a flood of keystrokes is passed on in slices, and all of it', async () => {
+  const parties = new Parties()
+  const { peer } = await linkOf(parties, new WorkMeter(parties.clock))
+  peer.open(1)
+  await parties.pass(1)
+  const flood = 20_000
+  for (let count = 0; count < flood; count++) peer.send(encodeFrame(FrameType.DATA, 1, Buffer.from('x')))
+  await parties.pass(0)
+  const { length: atOnce } = parties.accepted[0]!.bytes
+  assert.ok(atOnce > 0 && atOnce < 1_000, `${atOnce} at once`)
+  await parties.pass(1_000)
+  assert.equal(parties.accepted[0]!.bytes.length, flood)
+})
+
+test('a peer that asks and never reads is asked no more when a few thousand small answers wait for it', async () => {
+  const parties = new Parties()
+  const pair = parties.newPair()
+  new Link({
+    transport: pair.b,
+    dialler: false,
+    hello: helloOf('proxy'),
+    clock: parties.clock,
+    handlers: {},
+  })
+  const peer = new RawPeer(pair.a)
+  peer.hello()
+  await parties.pass(1)
+  pair.b.stall()
+  const asked = 20_000
+  for (let count = 0; count < asked; count++) {
+    peer.send(encodeFrame(FrameType.PING, 0, new Uint8Array(8)))
+    if (count % 1_000 === 0) await parties.pass(0)
+  }
+  await parties.pass(1)
+  assert.ok(pair.b.unsentFrames > 1_000 && pair.b.unsentFrames < 6_000, `${pair.b.unsentFrames} wait`)
+  pair.b.unstall()
+  await parties.pass(1_000)
+  assert.equal(peer.of(FrameType.PONG).length, asked)
 })
