@@ -5,7 +5,7 @@ import { requireSystem } from '../test/support/system.ts'
 import { measureDurable, renderDurable } from './durable.ts'
 import { type BenchOptions, runBench } from './measure.ts'
 import { render, renderCases } from './report.ts'
-import { measureStartup, renderStartup } from './startup.ts'
+import { isTooFar, measureStartup, renderStartup } from './startup.ts'
 import { measureWorkers } from './workers.ts'
 
 const HELP = `Usage: npm run bench -- [options]
@@ -74,6 +74,7 @@ async function main(): Promise<void> {
     const durable = accepting.requests === 0 ? undefined : await measureDurable(cleanup, accepting)
     const beside = { workers: count, clients: Number(values.clients), rounds: 5 }
     const workers = count === 0 ? undefined : await measureWorkers(cleanup, { ...bulkOptions(), ...beside })
+    if (startup !== undefined && isTooFar(startup)) process.exitCode = 1
     if (values.json) return console.log(JSON.stringify({ ...report, startup, durable, workers }, null, 2))
     if (report !== undefined) console.log(render(report))
     if (startup !== undefined) console.log(renderStartup(startup))

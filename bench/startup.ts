@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { FaultRelay } from '../test/chaos/fault-relay.ts'
 import { Program } from '../test/support/process.ts'
 import type { Scope } from '../test/support/scope.ts'
-import { sshOptions } from '../test/support/sshd.ts'
+import { shellLine, sshOptions } from '../test/support/sshd.ts'
 import { MACHINE, startTopology, TUNNEL_CLI } from '../test/support/topology.ts'
 import { tempFolder } from '../test/support/tree.ts'
 import { median } from './report.ts'
@@ -18,14 +18,21 @@ export interface StartupOptions {
 
 /** How long one way takes from `ssh` until a command's status is there. */
 export interface StartupReport {
-  name: 'direct' | 'cold' | 'warm'
+  name: 'direct' | 'bare Node' | 'cold' | 'warm'
   /** On loopback, in ms. */
   loopbackMs: number
-  /** Without the handshake of TCP, which a relay in a process does not delay: one for direct and cold, none for warm. */
+  /** Without the handshake of TCP, which a relay in a process does not delay: one each, and none for warm. */
   roundTrips: number
 }
 
-/** `ssh MACHINE true`: directly, by a link of its own, and by the link that `tunnel up` keeps; with and without a delay. */
+/** The least that a ProxyCommand in Node can do: the floor of those that do more. */
+const BARE =
+  "const socket = require('net').connect(+process.argv[2], process.argv[1]); process.stdin.pipe(socket).pipe(process.stdout)"
+
+/**
+ * `ssh MACHINE true`: directly, through a Node that copies bytes, by a link of its own, and by the link that `tunnel up`
+ * keeps; with and without a delay.
+ */
 export async function measureStartup(
   scope: Scope,
   { rounds, roundTripMs }: StartupOptions,
@@ -41,8 +48,10 @@ export async function measureStartup(
   // A folder without a socket is a link of its own.
   const cold = { ...env, XDG_RUNTIME_DIR: join(folder, 'none') }
   scope.after(() => rmSync(folder, { recursive: true, force: true }))
+  const bare = shellLine([process.execPath, '-e', BARE, '127.0.0.1', String(direct.port)])
   const ways = {
     direct: { options: sshOptions({ ...sshd, port: direct.port }), env },
+    'bare Node': { options: sshOptions(sshd, { proxyCommand: bare }), env },
     cold: { options: sshOptions(sshd, { proxyCommand }), env: cold },
     warm: { options: sshOptions(sshd, { proxyCommand }), env },
   }
@@ -71,6 +80,18 @@ export async function measureStartup(
     loopbackMs: near[name]!,
     roundTrips: (far[name]! - near[name]!) / roundTripMs,
   }))
+}
+
+/** Round trips more than directly. */
+const PROMISED: Partial<Record<StartupReport['name'], number>> = { cold: 3, warm: 1 }
+
+/** Whether a way takes more round trips than are promised. */
+export function isTooFar(reports: readonly StartupReport[]): boolean {
+  const [direct] = reports as [StartupReport]
+  return reports.some(({ name, roundTrips }) => {
+    const promised = PROMISED[name] ?? Number.POSITIVE_INFINITY
+    return Math.round(roundTrips - direct.roundTrips) > promised
+  })
 }
 
 export function renderStartup(reports: readonly StartupReport[]): string {

@@ -14,6 +14,8 @@ Options:
   --cuts <n>    how often the link is cut (default: 10)
   --rtt <ms>    round trip of the long path (default: 120)
   --only <what> cuts or rate (default: both)
+
+It fails where a copy differs, no cut is told, or a path of 120 ms and more is not three times as fast as with scp.
 `
 
 const { values } = parseArgs({
@@ -27,6 +29,9 @@ const { values } = parseArgs({
 })
 
 const WAYS: readonly Way[] = ['up', 'down']
+/** What is promised of a path of LONG_MS: so many times the rate of scp. */
+const LEAST_TIMES = 3
+const LONG_MS = 120
 
 async function main(): Promise<void> {
   if (values.help) return void process.stdout.write(HELP)
@@ -43,6 +48,7 @@ async function main(): Promise<void> {
         console.log(
           `${way}: cut ${values.cuts} times, resumed ${resumes}, ${rate(seconds)}, checksum by ${checked}`,
         )
+        if (resumes === 0 || checked !== 'both sides') process.exitCode = 1
       }
     }
     if (values.only === 'cuts') return
@@ -50,10 +56,11 @@ async function main(): Promise<void> {
     for (const way of WAYS) {
       const scpSeconds = await scpCopy(ground, way)
       const { seconds } = await tunnelCopy(ground, way)
-      const times = (scpSeconds / seconds).toFixed(1)
+      const times = scpSeconds / seconds
       console.log(
-        `${way}: at ${values.rtt} ms scp ${rate(scpSeconds)}, tunnel cp ${rate(seconds)}: ${times} times`,
+        `${way}: at ${values.rtt} ms scp ${rate(scpSeconds)}, tunnel cp ${rate(seconds)}: ${times.toFixed(1)} times`,
       )
+      if (times < LEAST_TIMES && Number(values.rtt) >= LONG_MS) process.exitCode = 1
     }
   } finally {
     await scope.close()
@@ -61,4 +68,4 @@ async function main(): Promise<void> {
 }
 
 await main()
-process.exit(0)
+process.exit()
