@@ -38,8 +38,8 @@ const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([101, 103, 204, 205, 304
 const PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 /**
- * `fetch('http://MACHINE:PORT/path')`: the same as the global one, through the tunnel. An abort rejects with the
- * signal's reason, as there; everything else with a TunnelError. Bodies come as they were sent, with their
+ * `fetch('http://MACHINE:PORT/path')`: the same as the global one, through the tunnel. As there, an abort rejects with the
+ * signal's reason, and what no Request can be made of with a TypeError; everything else with a TunnelError. Bodies come as they were sent, with their
  * content-encoding. docs/API.md has every difference.
  */
 export async function tunnelFetch(

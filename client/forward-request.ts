@@ -82,6 +82,19 @@ function expiresInMs(at: Date | number): number {
   return Math.max(0, ms)
 }
 
+/** What is left of a stream that has been read is less than was meant, and would be sent without a word. */
 function isUsedUp(body: BodyLike | undefined): boolean {
-  return body instanceof ReadableStream && body.locked
+  if (body instanceof ReadableStream) return !isWhole(body)
+  // One of Node's.
+  const { readableEnded, destroyed } = Object(body) as { readableEnded?: boolean; destroyed?: boolean }
+  return readableEnded === true || destroyed === true
+}
+
+/** Nobody else can say it: a Response takes no stream that has been read from (the Fetch standard, section 5.1). */
+function isWhole(stream: ReadableStream): boolean {
+  try {
+    return new Response(stream).body !== null
+  } catch {
+    return false
+  }
 }

@@ -15,6 +15,7 @@ import {
 } from '../../client/index.ts'
 import type { ErrorCode } from '../../protocol/codec/errors.ts'
 import { type Certificate, makeCertificate } from '../support/certificate.ts'
+import { startConnectProxy } from '../support/connect-proxy.ts'
 import { listenTcp, startProxy, type TestProxy } from '../support/proxy.ts'
 import { requireSystem, startSshd } from '../support/sshd.ts'
 
@@ -160,6 +161,28 @@ test('what stands in the place of a proxy is told', async (t) => {
     ['http://127.0.0.1:9', 'http://127.0.0.1:10'],
   )
   await assert.rejects(diagnose('http://127.0.0.1:9', { signal: AbortSignal.abort() }), { code: 'ABORTED' })
+})
+
+test('an HTTP proxy on the way is a hop of its own', async (t) => {
+  const proxy = await startProxy(t)
+  const { at, seen } = await startConnectProxy(t, 'me:secret')
+  const through = (url: string) => diagnose(proxy, {}, { settings: { network: { proxy: url } } })
+  const good = await through(`http://me:secret@${at}`)
+  assert.equal(good.ok, true, JSON.stringify(good.firstFailure))
+  assert.deepEqual(
+    (['tcp', 'http-proxy', 'upgrade', 'round-trip'] as const).map((name) => step(good, name).status),
+    Array(4).fill('ok'),
+  )
+  assert.equal(step(good, 'http-proxy').detail, `through ${at}`)
+  assert.ok(seen.includes(`CONNECT ${new URL(proxy.url).host}`))
+  const stranger = await through(`http://${at}`)
+  failsAt(stranger, 'http-proxy', 'HTTP_PROXY_AUTH_REQUIRED', ['tcp'])
+  assert.equal(step(stranger, 'upgrade').status, 'skipped')
+  const mail = await listenTcp(t, (socket) => socket.end('220 mail ready\r\n'))
+  failsAt(await through(`http://${mail}`), 'http-proxy', 'HTTP_PROXY_FAILED', ['tcp'])
+  const nobody = await through('http://127.0.0.1:9')
+  failsAt(nobody, 'tcp', 'HTTP_PROXY_FAILED')
+  assert.equal(step(nobody, 'http-proxy').status, 'skipped')
 })
 
 test('a certificate that nobody has signed, and one that has expired, are told with their dates', async (t) => {

@@ -245,4 +245,14 @@ export const SCENES: Scene[] = [
   },
   { name: 'a body that is not allowed', answer: OK, init: () => ({ method: 'GET', body: 'x' }) },
   { name: 'a method that is not allowed', answer: OK, init: () => ({ method: 'TRACE' }) },
+  { name: 'a header that is none', answer: OK, init: () => ({ headers: { 'no name': 'x' } }) },
+  {
+    name: 'a body that is being read',
+    answer: OK,
+    init: () => {
+      const body = new Blob(['x']).stream()
+      body.getReader()
+      return post(body, { duplex: 'half' })()
+    },
+  },
 ]

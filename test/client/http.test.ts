@@ -108,10 +108,12 @@ test('1,000 concurrent requests with bodies are never mixed up, over a link that
 
 test('an idempotent request whose stream the proxy has forgotten is sent again, another says that nobody knows', async (t) => {
   const seen: string[] = []
+  const keys: (string | undefined)[] = []
   const proxy = await startProxy(t, {
     onStream: (stream) => {
-      const { method } = stream.head.http!
+      const { method, headers } = stream.head.http!
       seen.push(method)
+      keys.push(headers.find(([name]) => name === 'Idempotency-Key')?.[1])
       if (seen.filter((one) => one === method).length > 1) respond(stream, 200, 'second')
       else stream.reset(new TunnelError('UNKNOWN_STREAM', 'the proxy was restarted', { hop: 'client' }))
     },
@@ -126,6 +128,9 @@ test('an idempotent request whose stream the proxy has forgotten is sent again, 
   assert.equal((unknown.cause as TunnelError).code, 'UNKNOWN_STREAM')
   assert.equal((await tunnel.forwardRequest({ ...post, method: 'PATCH', idempotent: true })).text(), 'second')
   assert.deepEqual(seen, ['GET', 'GET', 'POST', 'PATCH', 'PATCH'])
+  const [first = '', second] = keys.slice(3)
+  assert.match(first, /^"[-0-9a-f]{36}"$/)
+  assert.deepEqual([keys.slice(0, 3), second], [[undefined, undefined, undefined], first])
 })
 
 test('a request that could not go on over the next link is not taken for one that was refused', async (t) => {

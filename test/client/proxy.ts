@@ -122,6 +122,11 @@ export class TestProxy {
     this.links.push(link)
   }
 
+  /** Reads no more of what comes on its connections. */
+  pause(): void {
+    for (const socket of this.#sockets) socket.pause()
+  }
+
   /** Drops every connection, as a network does. */
   cut(): void {
     for (const link of this.links) if (!link.closed) link.terminate()

@@ -120,7 +120,9 @@ test('a stream outlives its link: what comes out is what went in', async (t) => 
     ['reconnected', 1],
     ['resumed', 1],
   ])
-  assert.equal(tunnel.metrics.snapshot().reconnects, 1)
+  const { reconnects, resumes, uptimeMs } = tunnel.metrics.snapshot()
+  assert.deepEqual([reconnects, resumes], [1, 1])
+  assert.ok(uptimeMs > 0 && JSON.stringify(tunnel.metrics).includes('"history":[{'))
 })
 
 test('the first redial is immediate, even when short links are cut again and again', async (t) => {

@@ -1,13 +1,19 @@
 import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import {
   type ForwardRequest,
   MemoryStore,
   type RestoredRequest,
+  type SetAside,
   TunnelError,
   type TunnelService,
   type TunnelServiceOptions,
 } from '../../../client/index.ts'
+import { decodeRecord } from '../../../client/queue/record.ts'
 import type { TunnelStream } from '../../../protocol/stream/stream.ts'
 import { tempFolder } from '../../support/tree.ts'
 import { clientOf, next, respond, startProxy } from '../proxy.ts'
@@ -57,6 +63,66 @@ test('a high request is on disk before it is accepted and before it is sent, and
   assert.deepEqual(seen, ['sent with 0 on disk', 'accepted', 'sent with 1 on disk'])
   await tunnel.disconnect()
   assert.equal(await onDisk(store), 0)
+})
+
+test('queue.persist says which requests are kept: those of high priority, all, or none', async (t) => {
+  for (const [persist, kept] of [
+    ['high', ['/high', '/asked']],
+    ['all', ['/high', '/normal', '/low', '/asked']],
+    ['none', []],
+  ] as const) {
+    const store = new MemoryStore()
+    const proxy = await startProxy(t, { maxStreams: 1, onStream: () => {} })
+    const tunnel = clientWith(t, proxy.url, store, { settings: { queue: { persist } } })
+    await tunnel.connect()
+    const requests: ForwardRequest[] = [
+      ...(['high', 'normal', 'low'] as const).map((priority) => high({ priority, path: `/${priority}` })),
+      high({ path: '/unwanted', persist: false }),
+      ...(persist === 'none' ? [] : [high({ path: '/asked', priority: 'low', persist: true })]),
+    ]
+    const queued = requests.map((request) => tunnel.enqueue(request))
+    for (const { response } of queued) response.catch(() => {})
+    await Promise.all(queued.map(({ accepted }) => accepted))
+    const paths = (await store.entries('r!')).map(([, value]) => decodeRecord(value).path)
+    assert.deepEqual(paths, kept, persist)
+  }
+})
+
+test('a program is told when four fifths of its queue are full, and when most of that has gone', async (t) => {
+  const held: TunnelStream[] = []
+  const proxy = await startProxy(t, { maxStreams: 1, onStream: (stream) => void held.push(stream) })
+  const tunnel = clientOf(t, proxy.url, { settings: { queue: { maxRequests: 10 } } })
+  const told: string[] = []
+  for (const name of ['backpressure', 'drain'] as const)
+    tunnel.on(name, ({ waiting, maxRequests }) => told.push(`${name}: ${waiting} of ${maxRequests}`))
+  await tunnel.connect()
+  // One goes at once.
+  const eleven = Array.from({ length: 11 }, () => tunnel.enqueue({ machine: 'home' }))
+  await Promise.all(eleven.map(({ accepted }) => accepted))
+  assert.deepEqual(told, ['backpressure: 8 of 10'])
+  await assert.rejects(tunnel.forwardRequest({ machine: 'home' }), { code: 'QUEUE_FULL' })
+  for (const { response } of eleven) {
+    while (held.length === 0) await new Promise(setImmediate)
+    respond(held.shift()!, 204)
+    await response
+  }
+  assert.deepEqual(told, ['backpressure: 8 of 10', 'drain: 4 of 10'])
+})
+
+test('the time of a request that is not on disk goes on while there is no link, and its signal holds too', async (t) => {
+  const proxy = await startProxy(t, { onStream: () => {} })
+  const tunnel = clientOf(t, proxy.url, { settings: { backoff: { baseMs: 60_000 } } })
+  await tunnel.connect()
+  const lost = next((listener) => tunnel.once('link-lost', listener))
+  await proxy.close()
+  await lost
+  const abort = new AbortController()
+  const late = tunnel.forwardRequest({ machine: 'home', timeoutMs: 20 })
+  const called = tunnel.forwardRequest({ machine: 'home', signal: abort.signal })
+  await assert.rejects(late, { code: 'TIMEOUT' })
+  abort.abort()
+  await assert.rejects(called, { code: 'ABORTED' })
+  assert.equal(tunnel.state, 'reconnecting')
 })
 
 test('after a crash what was never sent is sent in order, and what may have been executed is not sent twice', async (t) => {
@@ -248,6 +314,10 @@ test('a second program on the folder is told so, and hands its requests over to 
   assert.equal(request?.id, 'mine')
   assert.equal((await request!.response).text(), 'answered')
   assert.deepEqual(bodies, ['/own', '/handed'])
+  // What somebody else has put there is no request: it is kept, and told of.
+  const aside = next<SetAside[]>((listener) => owner.once('set-aside', listener))
+  await writeFile(join(dir, 'spool', '0-stranger.request'), 'rubbish')
+  assert.match((await aside)[0]?.key ?? '', /0-stranger$/)
 
   // Nobody has the folder: what is handed over waits in it for who comes, and now the second may have it.
   await owner.disconnect()
@@ -350,9 +420,18 @@ test('what cannot be kept is said at once', async (t) => {
   })
   // Without being asked for, a stream is sent and not kept.
   assert.equal((await tunnel.forwardRequest(high({ body: stream() }))).text(), 'ok')
-  const used = new Blob(['x']).stream()
-  used.getReader()
-  await assert.rejects(tunnel.forwardRequest(high({ body: used })), { code: 'CONFIG_INVALID' })
+  const [locked, read] = [new Blob(['x']).stream(), new Blob(['x']).stream()]
+  locked.getReader()
+  const reader = read.getReader()
+  await reader.read()
+  reader.releaseLock()
+  const ended = Readable.from(['x'])
+  await text(ended)
+  for (const body of [locked, read, ended])
+    await assert.rejects(tunnel.forwardRequest(high({ body })), {
+      code: 'CONFIG_INVALID',
+      message: /read already/,
+    })
   await assert.rejects(tunnel.forwardRequest(high({ priority: 'urgent' as never })), {
     code: 'CONFIG_INVALID',
   })
@@ -366,6 +445,8 @@ test('what cannot be kept is said at once', async (t) => {
     message: /queue.dir/,
   })
   await assert.rejects(nowhere.handOver(high()), { code: 'CONFIG_INVALID' })
+  const file = clientOf(t, proxy.url, { settings: { queue: { dir: process.execPath } } })
+  await assert.rejects(file.connect(), { code: 'STORE_FAILED', message: new RegExp(process.execPath) })
   const wrong = clientWith(t, proxy.url, new MemoryStore(), { queue: { encryptionKey: new Uint8Array(3) } })
   await assert.rejects(wrong.connect(), { code: 'CONFIG_INVALID', message: /32 bytes/ })
 })

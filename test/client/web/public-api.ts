@@ -123,6 +123,22 @@ export const SCENES: Record<string, (stage: Stage) => Promise<void>> = {
       equal(await send(streamed), 'in parts')
     }),
 
+  'fetch takes a Request, and uses its body up': (stage) =>
+    connected(stage, async (tunnel) => {
+      const request = new Request(`${stage.base}/echo`, {
+        method: 'POST',
+        headers: { 'x-a': '1' },
+        body: 'of a request',
+      })
+      const { method, body, headers } = (await (await tunnel.fetch(request)).json()) as {
+        method: string
+        body: string
+        headers: Record<string, string>
+      }
+      equal([method, body, headers['x-a'], request.bodyUsed], ['POST', 'of a request', '1', true])
+      equal(String(await codeOf(() => tunnel.fetch(request))).slice(0, 10), 'TypeError:')
+    }),
+
   'fetch streams an answer as it comes': (stage) =>
     connected(stage, async (tunnel) => {
       const response = await tunnel.fetch(`${stage.base}/parts`)

@@ -3,9 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { createServer as createHttp } from 'node:http'
 import { createServer, type ServerOptions } from 'node:https'
-import { type AddressInfo, connect, type Socket } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { addressOf } from '../../../dial/addresses.ts'
@@ -15,6 +14,7 @@ import { dialWebSocket } from '../../../protocol/node/dial-websocket.ts'
 import { fetchBy } from '../../../protocol/node/http-client.ts'
 import type { TlsOptions } from '../../../protocol/options.ts'
 import { type Certificate, makeCertificate } from '../../support/certificate.ts'
+import { startConnectProxy } from '../../support/connect-proxy.ts'
 import { listenTcp, until } from '../../support/proxy.ts'
 
 const files = ({ certFile, keyFile }: Certificate) => ({
@@ -164,29 +164,7 @@ test('an HTTP proxy opens the way; what it does otherwise is told, and leaves no
   if (made === undefined) return t.skip('there is no openssl to make a certificate with')
   const ca = made.certFile
   const { url } = await serve(t, files(made))
-  const seen: string[] = []
-  const proxy = createHttp((request, response) => {
-    seen.push(`${request.method} ${request.url}`)
-    response.end('[]')
-  })
-  proxy.on('connect', (request, socket: Socket) => {
-    seen.push(`CONNECT ${request.url}`)
-    socket.on('error', () => {})
-    const auth = Buffer.from(request.headers['proxy-authorization']?.slice(6) ?? '', 'base64').toString()
-    if (auth !== 'me:p@ss word') return socket.end('HTTP/1.1 407 No\r\nproxy-authenticate: Basic\r\n\r\n')
-    if (request.url?.endsWith(':22')) return socket.end('HTTP/1.1 403 Forbidden\r\n\r\n')
-    const far = connect(Number(request.url?.split(':')[1]), 'localhost')
-    far.on('error', () => socket.destroy())
-    socket.write('HTTP/1.1 200 OK\r\n\r\n')
-    return socket.pipe(far).pipe(socket)
-  })
-  proxy.listen(0, '127.0.0.1')
-  await once(proxy, 'listening')
-  t.after(() => {
-    proxy.closeAllConnections()
-    proxy.close()
-  })
-  const at = `127.0.0.1:${(proxy.address() as AddressInfo).port}`
+  const { at, seen } = await startConnectProxy(t, 'me:p@ss word')
 
   await bothPass(url, { ca }, `http://me:p%40ss%20word@${at}`)
   assert.deepEqual(new Set(seen), new Set([`CONNECT ${new URL(url).host}`]))
