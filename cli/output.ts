@@ -45,9 +45,10 @@ export function byteText(bytes: number): string {
 
 /** Colours where the stream is a terminal that wants them; plain text elsewhere. */
 export function paint(
-  stream: NodeJS.WriteStream,
+  stream: Pick<NodeJS.WriteStream, 'isTTY'>,
+  env: NodeJS.ProcessEnv = process.env,
 ): Record<'bold' | 'dim' | 'green' | 'red' | 'cyan', (text: string) => string> {
-  const coloured = stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb'
+  const coloured = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb'
   const wrap = (on: number, off: number) => (text: string) =>
     coloured ? `\u001b[${on}m${text}\u001b[${off}m` : text
   return { bold: wrap(1, 22), dim: wrap(2, 22), green: wrap(32, 39), red: wrap(31, 39), cyan: wrap(36, 39) }

@@ -28,7 +28,7 @@ const GROUPS = [
   /\btest\/e2e\/(inspected|network|parallel|resume|revoked|shutdown)\b/,
   /\btest\/chaos\/(fault-relay|netns|programs)\b/,
   /\btest\/(deploy\/|(docs|imports|repository)\b)/,
-  /\btest\/cli\/(copy\/progress|documentation|failure|forwarding\/(socks-protocol|specification)|pointers|shell\/|ssh-arguments|table|terminal-notices|wait-out)\b/,
+  /\btest\/cli\/(copy\/progress|detour-file|documentation|failure|forwarding\/(socks-protocol|specification)|pointers|shell\/|ssh-arguments|table|terminal-notices|wait-out)\b/,
   /\btest\/cli\/(audit-verify|contexts|credentials|diagnose|enroll|install|request|stdio)\b/,
   /\btest\/cli\/(copy\/copy|cp|plugins|shell|ssh-config|terminal|watch)\b/,
   /\btest\/cli\/(bad-input|ending|forwarding\/(forward|listener|programs|socks)|reference|server|ssh-end|turn|usage)\b(?!-limits)/,

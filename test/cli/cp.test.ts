@@ -44,6 +44,15 @@ test('tunnel cp', { skip: requireSystem('sshd') }, async (t) => {
     assert.ok((await readFile(path('back'))).equals(bytes))
   })
 
+  await t.test('goes over the link that `tunnel up` keeps', async (t) => {
+    const up = startTunnel(t, ['up', '--foreground'], { env: slowly })
+    await up.line(/^up: /)
+    const { accepted } = relay.counters
+    const { code, stderr } = await tunnel(['cp', path('big'), `home:${path('warm')}`], { env: slowly })
+    assert.deepEqual([code, relay.counters.accepted], [0, accepted], stderr)
+    await up.stop()
+  })
+
   await t.test('Ctrl-C leaves a part and says so, and the same command goes on from it', async () => {
     relay.throttle(4 * MIB)
     const words = ['cp', path('big'), `home:${path('stopped')}`]

@@ -43,7 +43,8 @@ test('server and agent are installed below a folder, twice without a change, and
   const agent = ['agent', '--machine', 'home', '--url', 'https://t.example', '--token-file', token]
   const secret = () => readFileSync(join(root, ETC, 'jwt'), 'utf8')
 
-  await install(['server'])
+  const [first] = await install(['server'])
+  assert.match(first?.stdout ?? '', /"journalctl -u ssh-websocket-tunnel-server.service -f","what":"shows its log"/)
   const before = secret()
   // A reverse proxy on this host, or else all callers would have its address.
   const settings = JSON.parse(readFileSync(join(root, ETC, 'server.json'), 'utf8')) as {

@@ -23,11 +23,15 @@ test('tunnel shell', { skip }, async (t) => {
   }
   const piped = (line: string) => run('sh', ['-c', line], { env })
 
-  await t.test('gives a prompt on a terminal of this size and kind, and passes its status on', async () => {
-    const shell = onTerminal(t, SHELL, { env, stdin: 'pipe' }, 'stty rows 33 cols 77; ')
+  await t.test("gives a prompt of this terminal's size and kind, and passes its status on", async () => {
+    const shell = onTerminal(t, SHELL, { env, stdin: 'pipe' }, 'stty rows 33 cols 77; tty; ')
+    const [device] = await shell.line(/^\/dev\/pts\/\d+/)
     await shell.line(FAR_PROMPT)
-    shell.write('echo "<$(stty size) $TERM>"; exit 6\n')
+    shell.write('echo "<$(stty size) $TERM>"\n')
     await shell.line(/<33 77 vt100>/)
+    shell.write('until [ "$(stty size)" = "21 66" ]; do sleep 0.05; done; echo is sma""ller; exit 6\n')
+    await run('stty', ['-F', device, 'rows', '21', 'cols', '66'])
+    await shell.line('is smaller')
     await shell.line('Connection to home closed.')
     assert.equal((await shell.exit).code, 6)
   })

@@ -72,6 +72,7 @@ test('machines of one name are told apart by their contexts, also those that are
     const { stdout } = await run('ssh', ['-G', '-F', file, host])
     assert.match(stdout, new RegExp(`^proxycommand .* stdio --context ${context} `, 'm'), host)
     assert.equal(/^hostkeyalias (.*)$/m.exec(stdout)?.[1], alias, host)
+    assert.match(stdout, /^serveralivecountmax 600$/m)
   }
   assert.equal(machineOfHost('new.c.tunnel', 'c'), 'new')
   assert.equal(machineOfHost('new.c.tunnel', 'a'), 'new.c')

@@ -18,6 +18,7 @@ test('every command shows its usage and an example', async (t) => {
     assert.equal(code, 0, stderr)
     assert.match(stdout, new RegExp(`^Usage: tunnel ${name}\\b`))
     assert.match(stdout, new RegExp(`^  \\$ .*(tunnel|npm run) ${name}`, 'm'))
+    assert.match(stdout, /^ +--json /m)
   }
 })
 

@@ -10,12 +10,15 @@ import { localTransport } from '../../protocol/node/local-transport.ts'
 import { helloOf, idOf } from '../plugins/links/raw-client.ts'
 import { listenTcp, startProxy, type TestProxy, until } from '../support/proxy.ts'
 import { tempFolder } from '../support/tree.ts'
+import { Caller, portOf } from './forwarding/forwarding.ts'
 import { isolated, startTunnel, tunnel } from './tunnel.ts'
 
 interface Scene {
   proxies: TestProxy[]
   env: NodeJS.ProcessEnv
   folder: string
+  /** What the agent dials, as its SSH server and for a forwarded port. */
+  echo: string
 }
 
 /** Proxies on one state, an agent at each whose SSH server answers with what it gets, and where `tunnel up` would listen. */
@@ -25,7 +28,7 @@ async function scene(t: TestContext, count = 1, set: string[] = []): Promise<Sce
   while (proxies.length < count) proxies.push(await startProxy(t, { sharing: first }))
   const urls = proxies.map(({ url }) => url)
   const echo = await listenTcp(t, (socket) => socket.pipe(socket))
-  await first.startAgent('home', 'alice', echo, { urls })
+  await first.startAgent('home', 'alice', echo, { urls, allow: [echo] })
   const folder = await tempFolder(t)
   chmodSync(folder, 0o700)
   const env = isolated(folder, { TUNNEL_URL: urls.join(' '), TUNNEL_TOKEN: first.tokenOf('alice') })
@@ -33,7 +36,7 @@ async function scene(t: TestContext, count = 1, set: string[] = []): Promise<Sce
   t.after(async () => {
     if (socketsOf(socketsIn).length > 0) await tunnel(['down'], { env })
   })
-  return { proxies, env, folder: socketsIn }
+  return { proxies, env, folder: socketsIn, echo }
 }
 
 /** Where somebody keeps a link, or has kept one and was killed. */
@@ -46,7 +49,7 @@ function clientLinks({ app }: TestProxy): number {
 }
 
 test('what `tunnel up` keeps carries other commands, and when it ends their streams go on by themselves', async (t) => {
-  const { proxies, env, folder } = await scene(t)
+  const { proxies, env, folder, echo } = await scene(t)
   const [proxy] = proxies as [TestProxy]
   const up = await tunnel(['up', '--json'], { env })
   assert.equal(up.code, 0, up.stderr)
@@ -59,7 +62,10 @@ test('what `tunnel up` keeps carries other commands, and when it ends their stre
   const stdio = startTunnel(t, ['stdio', 'home'], { env, stdin: 'pipe' })
   stdio.write('one\n')
   await stdio.line('one')
+  const forward = startTunnel(t, ['forward', `0:home:${echo}`], { env })
+  assert.equal(await new Caller(t, await portOf(forward)).ask('hello'), 'hello')
   assert.equal(clientLinks(proxy), 1)
+  await forward.stop()
   const status = async () => JSON.parse((await tunnel(['status', '--json'], { env })).stdout).up
   const { rttMs, since, url, ...rest } = await status()
   assert.equal(url, `${proxy.url.replace('http', 'ws')}/api/tunnel/connect`)
