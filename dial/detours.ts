@@ -85,6 +85,8 @@ export function dialByWhatPasses({ webSocket, http, memory }: Ways): Dial {
       const lost = error as TunnelError
       if (!isByIntermediary(url, lost)) throw lost
       const transport = await instead(url, options, lost)
+      // A WebSocket passed after all.
+      if (transport.kind !== 'http') return transport
       memory.add(url)
       return Object.assign(transport, { detour: lost })
     }

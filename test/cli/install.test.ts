@@ -44,7 +44,10 @@ test('server and agent are installed below a folder, twice without a change, and
   const secret = () => readFileSync(join(root, ETC, 'jwt'), 'utf8')
 
   const [first] = await install(['server'])
-  assert.match(first?.stdout ?? '', /"journalctl -u ssh-websocket-tunnel-server.service -f","what":"shows its log"/)
+  assert.match(
+    first?.stdout ?? '',
+    /"journalctl -u ssh-websocket-tunnel-server.service -f","what":"shows its log"/,
+  )
   const before = secret()
   // A reverse proxy on this host, or else all callers would have its address.
   const settings = JSON.parse(readFileSync(join(root, ETC, 'server.json'), 'utf8')) as {

@@ -82,6 +82,7 @@ test('a reverse proxy that had nothing behind it a moment ago says nothing of We
   const answers = [new UpgradeLost('it answered 502', true), undefined]
   Object.defineProperty(network, 'webSocket', { get: () => answers.shift() })
   assert.equal(await network.dials(), 'websocket http websocket local: websocket')
+  assert.equal(await network.dials(), 'websocket: websocket')
 })
 
 test('it is remembered for ten minutes, of a bounded number of hosts, and no longer because a clock was set back', () => {
