@@ -11,7 +11,7 @@ export const PROVIDES: Readonly<Record<string, readonly string[]>> = {
   'tunnel-policy': ['policy'],
   'tunnel-ratelimit': ['rateLimits', 'limitByIp', 'limitProbesByIp'],
   'tunnel-sockets': ['letIn'],
-  'tunnel-errors': ['endSocket'],
+  'tunnel-errors': ['endSocket', 'parseJson'],
   'tunnel-upgrade': ['websocketServer'],
   'tunnel-breaker': ['breaker'],
   'tunnel-machines': ['machines'],

@@ -16,7 +16,7 @@ export async function configRoutes(app: FastifyInstance): Promise<void> {
   const routes = app.withTypeProvider<TypeBoxTypeProvider>()
   // RFC 7396, section 4.
   const json = { parseAs: 'string' as const, bodyLimit: MAX_BODY_BYTES }
-  app.addContentTypeParser('application/merge-patch+json', json, app.getDefaultJsonParser('error', 'error'))
+  app.addContentTypeParser('application/merge-patch+json', json, app.parseJson)
   /** RFC 9110, section 8.8.3. */
   const etag = () => `"${settings.version}"`
 

@@ -136,6 +136,7 @@ export default fp(adminPlugin, {
   encapsulate: true,
   dependencies: [
     ...['tunnel-settings', 'tunnel-audit', 'tunnel-audit-guard', 'tunnel-auth', 'tunnel-ratelimit'],
+    'tunnel-errors',
     ...['tunnel-breaker', 'tunnel-pool', 'tunnel-forward', 'tunnel-links', 'tunnel-cluster'],
   ],
 })

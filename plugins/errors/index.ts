@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyBodyParser, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { TunnelError } from '../../protocol/codec/errors.ts'
-import { checkNames } from './json-body.ts'
+import { checkBody } from './json-body.ts'
 import { ERROR_HEADER, PROBLEM_CONTENT_TYPE, problemOf, retryAfterSeconds, toTunnelError } from './problem.ts'
 import { clientError, endSocket } from './raw.ts'
 import { RefusalRecord } from './refusals.ts'
@@ -12,6 +12,8 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** Ends a socket that no reply stands behind, with an answer or without; it is gone within a second. */
     endSocket: typeof endSocket
+    /** Reads a body of JSON, of whatever media type, and refuses what could be read in two ways. */
+    parseJson: FastifyBodyParser<string>
     /** Records a request that was refused where that is worth a line of the audit trail. */
     recordRefusal(error: TunnelError, request: FastifyRequest): void
   }
@@ -83,14 +85,16 @@ async function errorsPlugin(app: FastifyInstance): Promise<void> {
   app.setErrorHandler((error, request, reply) => sendProblem(error, request, reply))
   // Fastify's own refuses __proto__ and constructor; it is asked for what every body has to be.
   const parse = app.getDefaultJsonParser('error', 'error')
-  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
+  const parseJson: FastifyBodyParser<string> = (request, body, done) => {
     try {
-      checkNames(body)
-      parse(request, body, done)
+      checkBody(body)
+      return parse(request, body, done)
     } catch (error) {
       done(error as Error)
     }
-  })
+  }
+  app.decorate('parseJson', parseJson)
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, parseJson)
   // Requests for unknown routes count towards the limit of their address, so that probing is limited too.
   app.setNotFoundHandler({ preHandler: app.limitByIp }, (request, reply) => {
     const path = request.url.split('?', 1)[0]

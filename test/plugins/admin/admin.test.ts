@@ -19,19 +19,20 @@ async function start(t: TestContext) {
       of: (path: string) => settings.find((each) => each.path === path),
     }
   }
-  const patch = async (body: unknown, etag?: string) => {
+  const patchText = async (payload: string, etag?: string, type = 'application/json') => {
     const answer = await proxy.app.inject({
-      ...{ method: 'PATCH', url: '/api/tunnel/config', payload: JSON.stringify(body) },
+      ...{ method: 'PATCH', url: '/api/tunnel/config', payload },
       headers: {
         ...bearer(token),
-        'content-type': 'application/json',
+        'content-type': type,
         ...(etag !== undefined && { 'if-match': etag }),
       },
     })
     const { changed, code, detail } = answer.json<Record<string, unknown>>()
     return { status: answer.statusCode, etag: String(answer.headers.etag), changed, code, detail }
   }
-  return { proxy, read, patch }
+  const patch = (body: unknown, etag?: string) => patchText(JSON.stringify(body), etag)
+  return { proxy, read, patch, patchText }
 }
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
@@ -48,7 +49,7 @@ function auditOf(proxy: TestProxy) {
 }
 
 test('an administrator changes settings while the proxy runs: all of a patch or nothing, recorded, and not what somebody else has changed', async (t) => {
-  const { proxy, read, patch } = await start(t)
+  const { proxy, read, patch, patchText } = await start(t)
   const audit = auditOf(proxy)
   const { etag, of } = await read()
   assert.deepEqual(of('breaker.openMs'), {
@@ -87,6 +88,10 @@ test('an administrator changes settings while the proxy runs: all of a patch or 
     assert.equal(proxy.settings.breaker.failures, 2)
   }
   for (const body of [[], 'text', 7, null]) assert.equal((await patch(body, done.etag)).status, 400)
+  for (const type of ['application/json', 'application/merge-patch+json']) {
+    const twice = await patchText('{"log":{"level":"info","level":"trace"}}', done.etag, type)
+    assert.match(String(twice.detail), /"level" twice/, type)
+  }
 
   const back = await patch({ breaker: { failures: null } }, done.etag)
   assert.deepEqual(back.changed, ['breaker.failures'])

@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test'
 import rateLimit from '@fastify/rate-limit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import errors, { answerUnrouted } from '../../../plugins/errors/index.ts'
+import { checkBody } from '../../../plugins/errors/json-body.ts'
 import logging, { createLogger, requestLogging } from '../../../plugins/logging/index.ts'
 import { ERROR_KINDS, type ErrorCode, TunnelError } from '../../../protocol/codec/errors.ts'
 import { registerGround } from '../ground.ts'
@@ -212,4 +213,36 @@ test('a url that cannot be decoded is refused like any other mistake', async (t)
   assert.match(answer, /^x-correlation-id: [0-9a-f-]{36}\r$/m)
   const problem = JSON.parse(answer.slice(answer.indexOf('{'))) as ProblemDocument
   assert.equal(problem.code, 'REQUEST_INVALID')
+})
+
+test('what a body costs to look at grows with its length alone, whatever is in it', () => {
+  const costOf = (body: string): number => {
+    let leastMs = Number.POSITIVE_INFINITY
+    for (let run = 0; run < 5; run++) {
+      const beganMs = performance.now()
+      checkBody(body)
+      leastMs = Math.min(leastMs, performance.now() - beganMs)
+    }
+    return leastMs
+  }
+  // A text that never ends, in which each quote could begin another.
+  const bodyOf = (quotes: number): string => `{"command":"${'\\"'.repeat(quotes)}`
+  costOf(bodyOf(4_000))
+  const ratio = costOf(bodyOf(64_000)) / costOf(bodyOf(4_000))
+  assert.ok(ratio < 64, `16 times as long costs ${ratio} times as much`)
+})
+
+test('a body is no deeper and no fuller than a frame may be', async (t) => {
+  const { app } = await start(t, (app) => {
+    app.post('/', async () => 'taken')
+  })
+  const post = async (payload: string) =>
+    (await app.inject({ method: 'POST', url: '/', headers: { 'content-type': 'application/json' }, payload }))
+      .statusCode
+  const deep = (levels: number) => '['.repeat(levels) + ']'.repeat(levels)
+  const full = (values: number) => JSON.stringify({ list: Array(values).fill(0) })
+  assert.deepEqual([await post(deep(32)), await post(deep(33))], [200, 400])
+  assert.deepEqual([await post(full(8_000)), await post(full(8_200))], [200, 400])
+  // Punctuation within a text is text.
+  assert.equal(await post(JSON.stringify({ text: '[{,'.repeat(10_000) })), 200)
 })
