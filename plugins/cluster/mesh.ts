@@ -5,7 +5,7 @@ import type { Transport } from '../../protocol/link/transport.ts'
 import type { MeshedAgents, Presence } from '../machines/index.ts'
 import { Detours } from './detours.ts'
 import { idTwice, linkedAlready } from './errors.ts'
-import { AGENTS_PER_FRAME, MAX_PEERS, type Message, type ReplicaState } from './messages.ts'
+import { inFrames, MAX_PEERS, type Message, type ReplicaState } from './messages.ts'
 import { Peer, type Self } from './peer.ts'
 import type { Side } from './proof.ts'
 import { Told } from './told.ts'
@@ -222,12 +222,5 @@ export class Mesh {
 /** @param at the third replica that has them */
 function tellAgents(peer: Peer, presences: Iterable<Presence>, at?: string): void {
   const where = at === undefined ? {} : { at }
-  let some: Presence[] = []
-  for (const presence of presences) {
-    some.push(presence)
-    if (some.length < AGENTS_PER_FRAME) continue
-    peer.tell({ is: 'present', agents: some, ...where })
-    some = []
-  }
-  if (some.length > 0) peer.tell({ is: 'present', agents: some, ...where })
+  for (const agents of inFrames(presences)) peer.tell({ is: 'present', agents, ...where })
 }

@@ -22,8 +22,10 @@ export type Message =
   | { readonly is: 'show' | 'hide'; readonly of: string }
   | { readonly is: 'revoked'; readonly revoked: unknown }
 
-/** Agents in one frame: with the longest names it stays far below the bound of a JSON body. */
-export const AGENTS_PER_FRAME = 64
+/** Agents in one frame, at most. */
+const AGENTS_PER_FRAME = 64
+/** Of their JSON: half of what a frame's may have. An agent chooses its instance, and a control character is six in JSON. */
+const AGENT_BYTES_PER_FRAME = 32_768
 /** An epoch is the time of a start, where the machine's own count is not ahead of it. */
 const MAX_AHEAD_MS = 86_400_000
 const MAX_TEXT = 255
@@ -35,14 +37,28 @@ const isText = (value: unknown): value is string =>
 
 /** As JSON. */
 export function toWire(message: Message): object {
-  if (message.is !== 'present') return message
-  const agents = message.agents.map(({ owner, name, program }) => [
-    owner,
-    name,
-    program.instance,
-    program.epoch,
-  ])
-  return { ...message, agents }
+  return message.is === 'present' ? { ...message, agents: message.agents.map(agentToWire) } : message
+}
+
+function agentToWire({ owner, name, program }: Presence): unknown[] {
+  return [owner, name, program.instance, program.epoch]
+}
+
+/** As many of them at a time as one frame can tell of, whatever they call themselves. */
+export function* inFrames(agents: Iterable<Presence>): Generator<Presence[]> {
+  let some: Presence[] = []
+  let bytes = 0
+  for (const agent of agents) {
+    const more = Buffer.byteLength(JSON.stringify(agentToWire(agent)))
+    if (some.length === AGENTS_PER_FRAME || (some.length > 0 && bytes + more > AGENT_BYTES_PER_FRAME)) {
+      yield some
+      some = []
+      bytes = 0
+    }
+    some.push(agent)
+    bytes += more
+  }
+  if (some.length > 0) yield some
 }
 
 /** Undefined for what this version does not know. @throws {TunnelError} FRAME_INVALID */
@@ -53,7 +69,7 @@ export function fromWire(body: Record<string, unknown>, nowMs = Date.now()): Mes
       return { is: 'proof', proof: body.proof }
     case 'present':
       if (!Array.isArray(body.agents)) throw messageInvalid('present has no list')
-      return { is: 'present', agents: body.agents.map((agent) => presenceOf(agent, nowMs)), ...atOf(body) }
+      return { is: 'present', agents: body.agents.flatMap((agent) => presenceOf(agent, nowMs)), ...atOf(body) }
     case 'gone':
       if (!isText(body.owner) || !isText(body.name)) throw messageInvalid('gone names no machine')
       return { is: 'gone', owner: body.owner, name: body.name, ...atOf(body) }
@@ -86,12 +102,15 @@ function atOf({ at }: Record<string, unknown>): { at?: string } {
   return { at }
 }
 
-/** A replica that says an epoch which no agent can have would put all other agents off line. */
-function presenceOf(value: unknown, nowMs: number): Presence {
+/**
+ * None for one with an epoch of a day that is to come, which would take its name for ever. It is an agent's word, and a
+ * user's: it ends no link that others need.
+ */
+function presenceOf(value: unknown, nowMs: number): [Presence] | [] {
   const [owner, name, instance, epoch] = Array.isArray(value) ? value : []
   // No owner has a space in it: owner and name are one key.
   if (!isText(owner) || owner.includes(' ') || !isText(name)) throw messageInvalid('present names no machine')
   if (typeof instance !== 'string' || instance.length > MAX_TEXT) throw messageInvalid('present: no instance')
-  if (!isEpoch(epoch) || epoch > nowMs + MAX_AHEAD_MS) throw messageInvalid('present: no epoch of an agent')
-  return { owner, name, program: { instance, epoch } }
+  if (!isEpoch(epoch)) throw messageInvalid('present: no epoch of an agent')
+  return epoch > nowMs + MAX_AHEAD_MS ? [] : [{ owner, name, program: { instance, epoch } }]
 }

@@ -5,6 +5,16 @@ import { checkMachine } from './credential.ts'
 import { agentMayNotOpen, leaving, machineMissing, tooManyLinks } from './errors.ts'
 import type { AcceptedLink, RoleHandler } from './role.ts'
 
+/** How far ahead of this proxy's clock an agent's may be, in ms: less than other replicas believe. */
+const MAX_AHEAD_MS = 43_200_000
+const EPOCH_AHEAD =
+  "the epoch of an agent is more than 12 hours ahead of this proxy's clock and counts as none: set the machine's clock"
+
+/** An epoch by which its program would have the machine's name for ever, whatever is started there later. */
+function isAhead(epoch: number | undefined): boolean {
+  return epoch !== undefined && epoch > Date.now() + MAX_AHEAD_MS
+}
+
 /** Agents' links: they bring a machine on line, and open nothing themselves. */
 export class AgentLinks implements RoleHandler {
   readonly #app: FastifyInstance
@@ -48,6 +58,10 @@ export class AgentLinks implements RoleHandler {
     if (this.#isDraining()) throw leaving()
     const { user } = context
     checkMachine(user, peer.machine)
+    if (isAhead(peer.epoch)) {
+      delete peer.epoch
+      context.log.warn({ context: { machine: peer.machine } }, EPOCH_AHEAD)
+    }
     await this.#app.policy.check({
       user,
       machine: peer.machine,
