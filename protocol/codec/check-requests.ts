@@ -1,6 +1,6 @@
 import { invalid, isHeaderList, offset, terminalSize } from './check-answers.ts'
 import { TunnelError } from './errors.ts'
-import { MAX_JSON_BYTES } from './frames.ts'
+import { MAX_JSON_BYTES } from './json.ts'
 import {
   type AskedHead,
   type HttpRequestHead,

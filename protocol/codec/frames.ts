@@ -1,7 +1,5 @@
 import { TunnelError } from './errors.ts'
-import { parseObject } from './json.ts'
-
-export { MAX_JSON_BYTES } from './json.ts'
+import { excessOf, parseObject } from './json.ts'
 
 /** The first byte of a frame, without its flags. docs/PROTOCOL.md has the layouts. */
 export const FrameType = {
@@ -165,6 +163,20 @@ export function decodeHead(frame: Uint8Array): {
     throw new TunnelError('FRAME_INVALID', 'a head is longer than its frame', { hop: 'link' })
   const head = parseObject(frame.subarray(start, start + length))
   return { head, headBytes: length, first: frame.subarray(start + length) }
+}
+
+/**
+ * Whether an OPEN or RESUME is more than its receiver reads, who takes frames of `maxFrameBytes`: it would end the link for
+ * it, and with that everybody else's streams.
+ */
+export function isStartTooLarge(frame: Uint8Array, maxFrameBytes: number): boolean {
+  return frame.length > maxFrameBytes || excessOf(startJson(frame)) !== undefined
+}
+
+function startJson(frame: Uint8Array): Uint8Array {
+  if ((frame[0]! & TYPE_MASK) !== FrameType.OPEN) return frame.subarray(HEADER_BYTES)
+  const start = HEADER_BYTES + 4
+  return frame.subarray(start, start + new DataView(frame.buffer, frame.byteOffset).getUint32(HEADER_BYTES))
 }
 
 export interface WindowUpdate {

@@ -23,12 +23,8 @@ const CLOSE_OBJECT = 0x7d
  * @throws {TunnelError} FRAME_INVALID
  */
 export function parseObject(bytes: Uint8Array): Record<string, unknown> {
-  if (bytes.length > MAX_JSON_BYTES) {
-    throw new TunnelError('FRAME_INVALID', `a JSON body of ${bytes.length} bytes is over ${MAX_JSON_BYTES}`, {
-      hop: 'link',
-    })
-  }
-  checkForm(bytes)
+  const excess = excessOf(bytes)
+  if (excess !== undefined) throw new TunnelError('FRAME_INVALID', excess, { hop: 'link' })
   let value: unknown
   try {
     value = JSON.parse(decoder.decode(bytes))
@@ -41,8 +37,12 @@ export function parseObject(bytes: Uint8Array): Record<string, unknown> {
   return value as Record<string, unknown>
 }
 
-/** Looks at the punctuation alone, before anything is made of it. What is not JSON at all is for the parser to say. */
-function checkForm(bytes: Uint8Array): void {
+/**
+ * What a JSON body has too much of to be read; undefined for what is within all bounds. It looks at the punctuation
+ * alone, before anything is made of it: what is not JSON at all is for the parser to say.
+ */
+export function excessOf(bytes: Uint8Array): string | undefined {
+  if (bytes.length > MAX_JSON_BYTES) return `a JSON body of ${bytes.length} bytes is over ${MAX_JSON_BYTES}`
   let depth = 0
   let values = 1
   let inText = false
@@ -55,12 +55,8 @@ function checkForm(bytes: Uint8Array): void {
     else if (byte === COMMA || byte === COLON) values++
     else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
       values++
-      if (++depth > MAX_JSON_DEPTH) throw tooMuch(`deeper than ${MAX_JSON_DEPTH}`)
+      if (++depth > MAX_JSON_DEPTH) return `a JSON body is deeper than ${MAX_JSON_DEPTH}`
     } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth--
   }
-  if (values > MAX_JSON_VALUES) throw tooMuch(`of more than ${MAX_JSON_VALUES} values`)
-}
-
-function tooMuch(what: string): TunnelError {
-  return new TunnelError('FRAME_INVALID', `a JSON body is ${what}`, { hop: 'link' })
+  return values > MAX_JSON_VALUES ? `a JSON body is of more than ${MAX_JSON_VALUES} values` : undefined
 }

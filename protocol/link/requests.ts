@@ -21,7 +21,8 @@ export class StreamRequests {
   readonly #handlers: LinkHandlers
   readonly #trust: LinkTrust
   readonly #maxStreams: number
-  readonly #resumes: TokenBucket
+  /** Undefined for a link over which those of many users come: each was limited on a link of its own. */
+  readonly #resumes: TokenBucket | undefined
 
   constructor(link: Link, channels: LinkChannels, handlers: LinkHandlers, clock: Clock, trust: LinkTrust) {
     this.#link = link
@@ -30,7 +31,7 @@ export class StreamRequests {
     this.#trust = trust
     this.#maxStreams = link.hello.limits.maxStreams
     const burst = RESUME_BURST + RESUME_BURST_FACTOR * this.#maxStreams
-    this.#resumes = new TokenBucket(clock, RESUMES_PER_SECOND, burst)
+    this.#resumes = trust === 'user' ? new TokenBucket(clock, RESUMES_PER_SECOND, burst) : undefined
   }
 
   /** @throws {TunnelError} for what ends the link; what one stream's head has wrong ends that stream alone. */
@@ -59,7 +60,7 @@ export class StreamRequests {
 
   #receiveResume(number: number, frame: Uint8Array): void {
     const link = this.#link
-    if (!this.#resumes.take()) {
+    if (this.#resumes?.take() === false) {
       throw new TunnelError('RATE_LIMITED', 'too many resumes on one link', {
         hop: 'link',
         retryAfterMs: 1_000,

@@ -97,9 +97,7 @@ export class Relay {
     const firstBytes = this.#riding?.first.length ?? 0
     const start = this.#startFrame(head)
     // What was short enough may have grown here, and must not end the link of everybody else's streams.
-    if (start.length - firstBytes > frames.MAX_JSON_BYTES || start.length > link.maxFrameBytes) {
-      return this.reset(tooLarge())
-    }
+    if (frames.isStartTooLarge(start, link.maxFrameBytes)) return this.reset(tooLarge())
     leg.start(start, this.#opener.link)
     this.#options.memory.give(firstBytes)
     this.#takenBytes -= firstBytes

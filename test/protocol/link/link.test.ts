@@ -242,6 +242,22 @@ test('a thousand resumes a second are too many: 4429', async () => {
   assert.ok(peer.received.every(({ type }) => type === FrameType.RESET || type === FrameType.HELLO))
 })
 
+test('whatever one of its users asks for without end, the link of an agent to its proxy lives', async () => {
+  const parties = new Parties()
+  const pair = parties.newPair()
+  const refuse = (): never => {
+    throw new TunnelError('UNKNOWN_STREAM', 'not known', { hop: 'agent' })
+  }
+  linkOf(pair.b, parties.clock, true, { open: refuse, resume: refuse }, helloOf('agent'))
+  const proxy = new RawPeer(pair.a)
+  proxy.hello(helloOf('proxy'))
+  const head = { id: idOf(1), kind: 'ssh', machine: 'home', received: 0, limit: 0, attempt: 1 }
+  for (let number = 2; number <= 20_000; number += 2) proxy.json(FrameType.RESUME, number, head)
+  await parties.pass(100)
+  assert.equal(proxy.closedWith, undefined)
+  assert.equal(proxy.of(FrameType.RESET).length, 10_000)
+})
+
 test('a resume of every stream that a link may carry, and a few times over, is not too many', async () => {
   const { parties, peer } = await rawClient()
   for (let number = 1; number < 2 * 1_000; number += 2) {

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { encodeFrame, encodeHead, encodeWindow, FrameType } from '../../../protocol/codec/frames.ts'
 import type { Hello } from '../../../protocol/codec/hello.ts'
+import { MAX_JSON_VALUES } from '../../../protocol/codec/json.ts'
 import type { IncomingOpen, IncomingResume } from '../../../protocol/link/handlers.ts'
 import { HeldSeat } from '../../../protocol/link/held-seat.ts'
 import type { Link } from '../../../protocol/link/link.ts'
@@ -308,18 +309,29 @@ test('a head that grows at the relay beyond what the agent takes ends its stream
   const { parties } = relayed
   const peer = new RawPeer(relayed.listen().a)
   peer.hello()
+  const open = (number: number, further: string): void => {
+    const head = JSON.stringify({ id: idOf(number), kind: 'ssh', machine: 'home', window: 9 })
+    const text = `${head.slice(0, -1)},"x":[${further}]}`
+    const body = Buffer.alloc(4 + text.length)
+    body.writeUInt32BE(text.length)
+    body.write(text, 4)
+    peer.send(encodeFrame(FrameType.OPEN, number, body))
+  }
   // Read and written again, 1e20 is five times as long.
-  const head = JSON.stringify({ id: idOf(1), kind: 'ssh', machine: 'home', window: 9, x: 0 })
-  const long = head.replace('"x":0', `"x":[${Array(8_000).fill('1e20').join()}]`)
-  const body = Buffer.alloc(4 + long.length)
-  body.writeUInt32BE(long.length)
-  body.write(long, 4)
-  peer.send(encodeFrame(FrameType.OPEN, 1, body))
+  open(1, Array(8_000).fill('1e20').join())
   await parties.pass(10)
   assert.equal(peer.resetCode(1), 'FRAME_TOO_LARGE')
-  peer.open(3, {}, new Uint8Array(MIB - 100))
+  // 8,191 values: the relay's own word is a name and a text more.
+  open(5, Array(MAX_JSON_VALUES - 12).fill('0').join())
   await parties.pass(10)
-  assert.equal(peer.resetCode(3), 'FRAME_TOO_LARGE', 'the subject makes it too long')
+  assert.equal(peer.resetCode(5), 'FRAME_TOO_LARGE', 'the subject is too much')
+  const resume = { id: idOf(7), kind: 'ssh', machine: 'home', received: 0, limit: 0, attempt: 1 }
+  peer.json(FrameType.RESUME, 7, { ...resume, x: Array(MAX_JSON_VALUES - 16).fill(0) })
+  await parties.pass(10)
+  assert.equal(peer.resetCode(7), 'FRAME_TOO_LARGE')
+  peer.open(9, {}, new Uint8Array(MIB - 100))
+  await parties.pass(10)
+  assert.equal(peer.resetCode(9), 'FRAME_TOO_LARGE', 'the subject makes it too long')
   assert.ok(!relayed.agentLink!.closed)
   assert.equal(peer.closedWith, undefined)
   assert.equal(parties.accepted.length, 0)
