@@ -104,7 +104,7 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
     const { headers, raw } = request
     const session = sessions.find(headers[SESSION_HEADER], headers.authorization)
     if (session !== undefined) {
-      app.letIn(raw.socket)
+      app.letIn(raw.socket, reply.raw)
       sessionOf.set(request, session)
       return
     }
@@ -142,7 +142,7 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
         { schema: openStream, onRequest: checks(checkStream) },
         async (request, reply) => {
           reply.hijack()
-          app.letIn(request.socket)
+          app.letIn(request.socket, reply.raw)
           const { authorization } = request.headers
           const session = sessions.open(reply.raw, authorization, options.limits.maxFrameBytes)
           session.begin(reply.raw, { 'x-correlation-id': request.id })

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -10,8 +11,11 @@ import { endsOf, followFiles, hasCertificate, httpsOptions } from './tls.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Who is behind this socket is known: it no longer counts among the strangers of its address. */
-    letIn(socket: Socket): void
+    /**
+     * Who is behind this socket is known: it no longer counts among the strangers of its address.
+     * @param answer where it is known for as long as one request is answered. @default until it closes
+     */
+    letIn(socket: Socket, answer?: ServerResponse): void
     /** A hook for routes of agents: FORBIDDEN for one without a certificate, where they have to have one. */
     requireAgentCertificate(request: FastifyRequest): Promise<void>
   }
@@ -58,7 +62,11 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
   // Behind a reverse proxy all strangers have the same address.
   const perAddress = options.behindProxy ? undefined : (options.perAddress ?? maxPerAddress(max))
   const newcomers = new Newcomers(perAddress ?? Number.POSITIVE_INFINITY)
-  app.decorate('letIn', (socket: Socket) => newcomers.letIn(socket))
+  app.decorate('letIn', (socket: Socket, answer?: ServerResponse) => {
+    newcomers.letIn(socket)
+    // Else whoever has one token could keep as many connections as there are, idle or with half a request.
+    answer?.once('close', () => newcomers.backOut(socket))
+  })
 
   app.addHook('onRequest', (request, reply, done) => {
     endLateBody(app, request, reply)

@@ -45,6 +45,23 @@ test('who has been let in is counted no longer, and is not subtracted twice', ()
   assert.equal(newcomers.enter(from('192.0.2.1')), false)
 })
 
+test('who was let in for one request is a stranger again when it is over, and leaves once', () => {
+  const newcomers = new Newcomers(1)
+  const known = from('192.0.2.1')
+  newcomers.enter(known)
+  for (let request = 0; request < 3; request++) {
+    newcomers.letIn(known)
+    assert.equal(newcomers.size, 0)
+    newcomers.backOut(known)
+    newcomers.backOut(known)
+    assert.equal(newcomers.size, 1)
+  }
+  assert.equal(newcomers.enter(from('192.0.2.1')), false)
+  known.emit('close')
+  assert.deepEqual([newcomers.size, known.listenerCount('close')], [0, 0])
+  assert.equal(newcomers.enter(from('192.0.2.1')), true)
+})
+
 test('the process keeps descriptors for itself, however few there are', () => {
   for (const descriptors of [128, 256, 1_024, 20_000, 1_048_576]) {
     const max = maxSockets(descriptors) ?? 0
@@ -69,6 +86,17 @@ test('links do not count against their address, and strangers beyond its limit a
   await until(async () => (await proxy.metric('tunnel_rate_limited_total')) >= 2)
   assert.equal(proxy.app.links.count, 5)
   assert.ok(links.every(({ socket }) => socket.readyState === socket.OPEN))
+})
+
+test('connections that a user keeps between requests count against their address', async (t) => {
+  const proxy = await startProxy(t, { set: ['server.socketsPerIp=3'] })
+  const head = `GET /api/tunnel/machines/none/http/80/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${proxy.tokenOf('alice')}\r\n\r\n`
+  for (let count = 0; count < 3; count++) {
+    const socket = silent(t, proxy.port)
+    socket.write(head)
+    assert.match(String((await once(socket, 'data'))[0]), /^HTTP\/1\.1 404 .*MACHINE_UNKNOWN/s)
+  }
+  await once(silent(t, proxy.port), 'close')
 })
 
 test('a server that is full says that it is not ready, and closes what comes', async (t) => {
