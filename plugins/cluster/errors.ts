@@ -35,6 +35,11 @@ export function idTwice(id: string): TunnelError {
   })
 }
 
+export function tooManyStrangers(): TunnelError {
+  const text = 'many have dialled this replica without a proof that they are replicas'
+  return new TunnelError('TOO_MANY_CONNECTIONS', text, { hop: 'proxy', retryAfterMs: 1_000 })
+}
+
 /** Its peer is this process itself. */
 export function isSelf(): TunnelError {
   return new TunnelError('ABORTED', 'this is the replica itself', { hop: 'proxy' })

@@ -2,8 +2,10 @@ import { createHash, randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { softwareOf } from '../../dial/software.ts'
+import { systemClock } from '../../protocol/clock.ts'
 import { SUBPROTOCOL } from '../../protocol/codec/hello.ts'
 import { shuttingDown } from '../../protocol/codec/shutting-down.ts'
+import { LineSampler } from '../../protocol/line-sampler.ts'
 import type { Transport } from '../../protocol/link/transport.ts'
 import { dialWebSocket } from '../../protocol/node/dial-websocket.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
@@ -73,6 +75,8 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
     ...{ replica: peer.id, self: id },
     log,
   })
+  // Strangers can cause as many as they like.
+  const refusals = new LineSampler<string>(systemClock)
   const mesh = new Mesh({
     self: { id, instance, secret, software: softwareOf('proxy'), maxFrameBytes, resumeMs },
     agents,
@@ -87,8 +91,12 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
       app.tunnelMetrics.activeConnections.dec({ role: 'relay' })
       log.warn({ context: { peer: peer.id, code, reason } }, 'the link to another replica is over')
     },
-    refused: (peer, { code, message: reason }) =>
-      log.error({ context: { peer: peer.id, code, reason } }, 'a link to another replica was refused'),
+    refused: (peer, { code, message: reason }) => {
+      const leftOut = refusals.take(code)
+      if (leftOut === undefined) return
+      const context = { peer: peer.id, code, reason, ...(leftOut > 0 && { leftOut }) }
+      log.error({ context }, 'a link to another replica was refused')
+    },
   })
   app.state.shareAmong?.(() => mesh.size)
   app.auth.told?.onOwn((revoked) => mesh.tell({ is: 'revoked', revoked }))
@@ -123,7 +131,7 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
   let listener: RelayListener | undefined
   if (port === undefined) await relayRoute(app, accepted)
   else {
-    listener = new RelayListener({ host, port, maxFrameBytes, tls, accepted })
+    listener = new RelayListener({ host, port, maxFrameBytes, tls, accepted, endSocket: app.endSocket })
     await listener.listen(host, port)
   }
 
@@ -219,6 +227,7 @@ export default fp(clusterPlugin, {
     'tunnel-state',
     'tunnel-auth',
     'tunnel-ratelimit',
+    'tunnel-errors',
     'tunnel-upgrade',
     'tunnel-machines',
     'tunnel-forward',

@@ -5,7 +5,8 @@ import type { Socket } from 'node:net'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { SUBPROTOCOL } from '../../protocol/codec/hello.ts'
 import type { Transport } from '../../protocol/link/transport.ts'
-import { WebSocketTransport } from '../../protocol/node/websocket.ts'
+import { networkOf } from '../../protocol/node/network-of.ts'
+import { MAX_FRAGMENTS, WebSocketTransport } from '../../protocol/node/websocket.ts'
 import { cannotListen } from './errors.ts'
 
 export interface ListenerOptions {
@@ -15,45 +16,63 @@ export interface ListenerOptions {
   /** A peer without a certificate that `ca` has signed gets no further than TLS. */
   tls?: { cert: string; key: string; ca: string } | undefined
   accepted(transport: Transport): void
+  /** Ends a socket that is not accepted. */
+  endSocket(socket: Socket): void
 }
 
 export const RELAY_PATH = '/api/tunnel/relay'
 /** Connections at once: those of replicas, and of strangers who find the port. */
 const MAX_CONNECTIONS = 256
+/** Of those, from one address: nobody keeps replicas of other hosts out. */
+const MAX_OF_ADDRESS = 64
+/** How long TLS may take, and the head of a request, in ms; and how often Node looks for what is late. */
+const TIMES = { handshakeTimeout: 5_000, headersTimeout: 5_000, connectionsCheckingInterval: 2_000 }
 
 /** The port that only replicas use: nothing is answered there but the upgrade of a link between two of them. */
 export class RelayListener {
   readonly #server: Server
   readonly #webSockets: WebSocketServer
-  readonly #sockets = new Set<Socket>()
+  /** Each with the network that it comes from. */
+  readonly #sockets = new Map<Socket, string>()
 
-  constructor({ tls, maxFrameBytes, accepted }: ListenerOptions) {
+  constructor({ tls, maxFrameBytes, accepted, endSocket }: ListenerOptions) {
     const webSockets = new WebSocketServer({
       noServer: true,
       maxPayload: maxFrameBytes,
+      maxFragments: MAX_FRAGMENTS,
       perMessageDeflate: false,
     })
     this.#webSockets = webSockets
     this.#server =
-      tls === undefined ? createServer() : createTlsServer({ ...filesOf(tls), minVersion: 'TLSv1.3' })
+      tls === undefined
+        ? createServer(TIMES)
+        : createTlsServer({ ...TIMES, ...filesOf(tls), minVersion: 'TLSv1.3' })
     this.#server.maxConnections = MAX_CONNECTIONS
-    this.#server.on('connection', (socket: Socket) => {
-      this.#sockets.add(socket)
-      socket.once('close', () => this.#sockets.delete(socket))
-    })
+    this.#server.on('connection', (socket: Socket) => this.#connected(socket))
     this.#server.on('request', (_request, response) =>
-      response.writeHead(426, { upgrade: 'websocket' }).end(),
+      response.writeHead(426, { upgrade: 'websocket', connection: 'close' }).end(),
     )
     this.#server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
       socket.on('error', () => {})
       const offered = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim())
-      if (request.url !== RELAY_PATH || !offered?.includes(SUBPROTOCOL))
-        return void socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n')
+      if (request.url !== RELAY_PATH || !offered?.includes(SUBPROTOCOL)) {
+        socket.write('HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n')
+        return endSocket(socket)
+      }
       webSockets.handleUpgrade(request, socket, head, (webSocket: WebSocket) => {
         socket.setNoDelay(true)
         accepted(new WebSocketTransport(webSocket, socket))
       })
     })
+  }
+
+  #connected(socket: Socket): void {
+    const network = networkOf(socket.remoteAddress ?? '')
+    let ofNetwork = 0
+    for (const other of this.#sockets.values()) if (other === network) ofNetwork++
+    if (ofNetwork >= MAX_OF_ADDRESS) return void socket.destroy()
+    this.#sockets.set(socket, network)
+    socket.once('close', () => this.#sockets.delete(socket))
   }
 
   /** @throws {TunnelError} CONFIG_INVALID */
@@ -76,7 +95,7 @@ export class RelayListener {
   }
 
   close(): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy()
+    for (const socket of this.#sockets.keys()) socket.destroy()
     this.#webSockets.close()
     return new Promise((resolve) => this.#server.close(() => resolve()))
   }

@@ -4,7 +4,7 @@ import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.
 import type { Transport } from '../../protocol/link/transport.ts'
 import type { MeshedAgents, Presence } from '../machines/index.ts'
 import { Detours } from './detours.ts'
-import { idTwice, linkedAlready } from './errors.ts'
+import { idTwice, linkedAlready, tooManyStrangers } from './errors.ts'
 import { inFrames, MAX_PEERS, type Message, type ReplicaState } from './messages.ts'
 import { Peer, type Self } from './peer.ts'
 import type { Side } from './proof.ts'
@@ -27,7 +27,7 @@ export interface MeshOptions {
 
 /** How often others are told of a load that has changed, in ms. */
 const TELL_LOAD_MS = 5_000
-/** Links whose peers have not proved themselves, at most. */
+/** Links of those who have dialled and not proved themselves, at most. */
 const MAX_STRANGERS = 32
 /** What an older link has to show that it lives, when another replica comes under its id, in ms. */
 const PROBE_MS = 1_000
@@ -77,10 +77,15 @@ export class Mesh {
     await Promise.all(Array.from(this.#peers.values(), (peer) => peer.heard()))
   }
 
-  /** Somebody has dialled, who may be a replica. */
+  /**
+   * Somebody has dialled, who may be a replica. Where there is no room, whoever was here longest leaves: a replica proves
+   * itself at once, and nobody who only waits keeps it out.
+   */
   accept(transport: Transport): void {
-    if (this.#closed || this.#strangers.size >= MAX_STRANGERS) transport.terminate()
-    else this.add(transport, 'listener')
+    if (this.#closed) return transport.terminate()
+    const strangers = [...this.#strangers].filter(({ side }) => side === 'listener')
+    if (strangers.length >= MAX_STRANGERS) strangers[0]?.link.close(tooManyStrangers())
+    this.add(transport, 'listener')
   }
 
   /** A link of the transport. @throws {TunnelError} SHUTTING_DOWN */

@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import FindMyWay from 'find-my-way'
 import type { WebSocket } from 'ws'
+import { MAX_FRAGMENTS } from '../../protocol/node/websocket.ts'
 import { handshakeInvalid, upgradeWithBody } from './errors.ts'
 import { PendingUpgrades, type Upgrade } from './pending.ts'
 
@@ -33,8 +34,6 @@ export interface UpgradeOptions {
 }
 
 const PENDING_MS = 10_000
-/** Of one message. */
-const MAX_FRAGMENTS = 64
 /** Close code of a link that a restart ends (IANA's registry of WebSocket close codes). */
 const RESTARTING = 1012
 /** What the peer of such a link has to answer, in ms. */
@@ -67,7 +66,6 @@ async function upgradePlugin(app: FastifyInstance, options: UpgradeOptions): Pro
       server: accepted as unknown as Server,
       maxPayload: options.maxFrameBytes,
       perMessageDeflate: options.compress,
-      // Ours have one; each may keep a whole read of the socket in memory.
       maxFragments: MAX_FRAGMENTS,
     },
     errorHandler: webSocketFailed,

@@ -10,6 +10,8 @@ interface Connection {
   end(): void
 }
 
+/** Of one message that a proxy takes. Ours have one; each may keep a whole read of the socket in memory. */
+export const MAX_FRAGMENTS = 64
 /** How many times its own size a received frame may keep in memory. */
 const MAX_PINNED = 4
 /** A frame of this size, in bytes, is worth a system call of its own. */

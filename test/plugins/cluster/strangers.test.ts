@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
 import { fromWire, inFrames, type Message, toWire } from '../../../plugins/cluster/messages.ts'
 import { Peer } from '../../../plugins/cluster/peer.ts'
@@ -76,6 +78,24 @@ test('replicas with two secrets, or with one id, say what is wrong and go on alo
   await until(() => tells(twin, 'CONFIG_INVALID') && tells(a, 'CONFIG_INVALID'))
   assert.deepEqual([a.app.cluster?.size, b.app.cluster?.size, twin.app.cluster?.size], [1, 1, 1])
   await (await twin.connect('alice')).disconnect()
+})
+
+test('strangers who only wait keep no replica out, and a refused upgrade leaves no connection', { skip }, async (t) => {
+  const strangers = Array.from({ length: 40 }, () => new RawClient(t, { url: relayUrl(), route: 'relay' }))
+  await Promise.all(strangers.map((stranger) => stranger.opened()))
+  const { peer } = await dial(t, 'late')
+  assert.deepEqual([peer.isProved, peer.link.closed], [true, false])
+
+  const socket = connect({ port: a.app.cluster?.port ?? 0, host: '127.0.0.1', allowHalfOpen: true })
+  t.after(() => socket.destroy())
+  socket.on('error', () => {}).resume()
+  socket.write('GET /elsewhere HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+  await once(socket, 'end')
+  // It goes on sending, and hears that nobody is there.
+  await until(() => {
+    socket.write('more')
+    return socket.destroyed
+  })
 })
 
 test('another version of the protocol is refused by name, and what a newer one says besides is passed over', {
