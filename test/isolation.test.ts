@@ -102,13 +102,13 @@ const ROUTES: Record<string, Entry> = {
     ...{ asks: 'user', path: '/auth/revoke', body: { sub: 'alice' }, other: 'FORBIDDEN', agent: 'FORBIDDEN' },
   },
   // Of the caller alone, unless an admin asks.
-  'GET /sessions': { asks: 'user', path: '/sessions', other: OK, agent: OK },
+  'GET /sessions': { asks: 'user', path: '/sessions', other: OK, agent: 'FORBIDDEN' },
   'GET /sessions/:id/watch': {
     ...{
       asks: 'user',
       path: `/sessions/${'0'.repeat(32)}/watch`,
       other: 'UNKNOWN_STREAM',
-      agent: 'UNKNOWN_STREAM',
+      agent: 'FORBIDDEN',
     },
   },
   'DELETE /sessions/:id': {
@@ -116,10 +116,10 @@ const ROUTES: Record<string, Entry> = {
       asks: 'user',
       path: `/sessions/${'0'.repeat(32)}`,
       other: 'UNKNOWN_STREAM',
-      agent: 'UNKNOWN_STREAM',
+      agent: 'FORBIDDEN',
     },
   },
-  'GET /diagnostics': { asks: 'user', path: '/diagnostics', other: OK, agent: OK },
+  'GET /diagnostics': { asks: 'user', path: '/diagnostics', other: OK, agent: 'FORBIDDEN' },
   'GET /cluster': { asks: 'user', path: '/cluster', other: 'FORBIDDEN', agent: 'FORBIDDEN' },
   'GET /config': { asks: 'user', path: '/config', other: 'FORBIDDEN', agent: 'FORBIDDEN' },
   'PATCH /config': { asks: 'user', path: '/config', body: {}, other: 'FORBIDDEN', agent: 'FORBIDDEN' },

@@ -4,6 +4,17 @@ export function sessionUnknown(): TunnelError {
   return new TunnelError('UNKNOWN_STREAM', 'you have no live stream of this id', { hop: 'proxy' })
 }
 
+/** Whoever has a machine has its agent's token. */
+export function agentMayNotSee(): TunnelError {
+  const text = 'a token with the role agent does not see what its owner does: use a token without that role'
+  return new TunnelError('FORBIDDEN', text, { hop: 'proxy' })
+}
+
+export function looksAtTooMuch(max: number): TunnelError {
+  const text = `you look on at ${max} streams already, which is as many as you may`
+  return new TunnelError('TOO_MANY_CONNECTIONS', text, { hop: 'proxy', retryAfterMs: 5_000 })
+}
+
 export function endedByRequest(isOwn: boolean): TunnelError {
   const text = isOwn
     ? 'the stream was ended as its user asked'

@@ -5,8 +5,8 @@ import fp from 'fastify-plugin'
 import { packageVersion } from '../../dial/software.ts'
 import type { StreamReport } from '../forward/index.ts'
 import { configRoutes } from './config.ts'
-import { endedByRequest, sessionUnknown } from './errors.ts'
-import { Onlooker } from './onlooker.ts'
+import { agentMayNotSee, endedByRequest, sessionUnknown } from './errors.ts'
+import { Onlooker, Onlookers } from './onlooker.ts'
 import * as schemas from './schemas.ts'
 
 /** That one answer lists, of several replicas. */
@@ -27,13 +27,16 @@ function seenBy({ user }: FastifyRequest): string | undefined {
 async function liveRoutes(app: FastifyInstance): Promise<void> {
   app.addHook('onRequest', app.requireUser)
   app.addHook('onRequest', app.limitByUser)
+  app.addHook('onRequest', async ({ user }) => {
+    if (user.roles.includes('agent')) throw agentMayNotSee()
+  })
   const routes = app.withTypeProvider<TypeBoxTypeProvider>()
+  const onlookers = new Onlookers()
 
   /** @throws {TunnelError} UNKNOWN_STREAM */
   function sessionOf(request: FastifyRequest, wanted: string): StreamReport {
     const session = app.forward.overview.list(seenBy(request)).find(({ id }) => id === wanted)
-    // Whoever has a machine has its agent's token, and must neither see nor end what its owner does there.
-    if (session === undefined || request.user.roles.includes('agent')) throw sessionUnknown()
+    if (session === undefined) throw sessionUnknown()
     return session
   }
 
@@ -61,7 +64,9 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
     async (request, reply) => {
       const { user, params, id: correlationId } = request
       const session = sessionOf(request, params.id)
+      const giveBack = onlookers.take(user.sub)
       const onlooker = new Onlooker(reply.raw, () => app.auth.check(user))
+      void onlooker.gone.then(giveBack)
       const leave = app.forward.overview.watch(session.id, session.user, onlooker)
       if (leave === undefined) throw sessionUnknown()
       const { id, machine, kind } = session

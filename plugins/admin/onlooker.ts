@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import { type Clock, systemClock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { StreamWatcher, WatchedDirection } from '../forward/index.ts'
+import { looksAtTooMuch } from './errors.ts'
 
 /** Of what waits to be sent to somebody who looks on, in bytes; what passes meanwhile is counted, and not shown. */
 const MAX_UNSENT_BYTES = 1_048_576
@@ -36,10 +37,13 @@ export class Onlooker implements StreamWatcher {
       }
     }, CHECK_MS).unref()
     this.gone = new Promise((resolve) => {
-      response.once('close', () => {
+      const gone = (): void => {
         clearInterval(this.#timer)
         resolve()
-      })
+      }
+      // It may have gone while it was asked whether it may look.
+      if (response.closed) gone()
+      else response.once('close', gone)
     })
   }
 
@@ -88,5 +92,25 @@ export class Onlooker implements StreamWatcher {
   #tell(line: object): void {
     if (!this.#response.writableEnded && !this.#response.destroyed)
       this.#response.write(`${JSON.stringify(line)}\n`)
+  }
+}
+
+/** How much is looked at by one user at once: what is not read in time is kept here, beside the user's own budget. */
+const MAX_PER_USER = 16
+
+/** Who looks on at how many streams. */
+export class Onlookers {
+  readonly #counts = new Map<string, number>()
+
+  /** Returns what gives the place back, once. @throws {TunnelError} TOO_MANY_CONNECTIONS */
+  take(userId: string): () => void {
+    const count = this.#counts.get(userId) ?? 0
+    if (count >= MAX_PER_USER) throw looksAtTooMuch(MAX_PER_USER)
+    this.#counts.set(userId, count + 1)
+    return () => {
+      const left = (this.#counts.get(userId) ?? 1) - 1
+      if (left === 0) this.#counts.delete(userId)
+      else this.#counts.set(userId, left)
+    }
   }
 }

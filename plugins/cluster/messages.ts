@@ -69,7 +69,11 @@ export function fromWire(body: Record<string, unknown>, nowMs = Date.now()): Mes
       return { is: 'proof', proof: body.proof }
     case 'present':
       if (!Array.isArray(body.agents)) throw messageInvalid('present has no list')
-      return { is: 'present', agents: body.agents.flatMap((agent) => presenceOf(agent, nowMs)), ...atOf(body) }
+      return {
+        is: 'present',
+        agents: body.agents.flatMap((agent) => presenceOf(agent, nowMs)),
+        ...atOf(body),
+      }
     case 'gone':
       if (!isText(body.owner) || !isText(body.name)) throw messageInvalid('gone names no machine')
       return { is: 'gone', owner: body.owner, name: body.name, ...atOf(body) }

@@ -5,7 +5,7 @@ import { cookieOf, setCookie } from './cookies.ts'
 import { notLoggedIn, otherOrigin, otherUsersHost } from './errors.ts'
 import { isMeant } from './origins.ts'
 import type { GatewaySessions } from './sessions.ts'
-import { ticketIn } from './tickets.ts'
+import type { FoundTicket } from './tickets.ts'
 
 interface Identified {
   machine: string
@@ -26,12 +26,10 @@ export class Entry {
   }
 
   /**
-   * A browser has a ticket: it gets a cookie in its place, on the host that is its user's own. True where it was answered.
+   * A browser has a ticket: it gets a cookie in its place, on the host that is its user's own.
    * @throws {TunnelError} TICKET_INVALID, FORBIDDEN
    */
-  async login(request: FastifyRequest, reply: FastifyReply, asked: Asked): Promise<boolean> {
-    const found = asked.form === 'host' ? ticketIn(asked.path) : undefined
-    if (found === undefined) return false
+  async login(request: FastifyRequest, reply: FastifyReply, asked: Asked, found: FoundTicket): Promise<void> {
     const { auth } = this.#app
     const user = await auth.useTicket(found.ticket)
     reply.header('cache-control', 'no-store')
@@ -41,12 +39,11 @@ export class Entry {
       const { ticket } = await auth.makeTicket(user)
       const there = `${request.protocol}://${own}${portIn(request.headers.host)}${found.rest}`
       reply.redirect(`${there}${found.rest.includes('?') ? '&' : '?'}ticket=${ticket}`, 302)
-      return true
+      return
     }
     const { secret, maxAgeMs } = await this.#sessions.make(user, this.#machineOn(user, asked), asked)
     reply.header('set-cookie', setCookie(secret, maxAgeMs))
     reply.redirect(`${originOf(request)}${found.rest}`, 302)
-    return true
   }
 
   /**

@@ -44,3 +44,8 @@ export function noHostForm(): TunnelError {
     'this service has no host name of its own: the setting gateway.host is empty, or the name of the machine has a dot or is too long'
   return new TunnelError('CONFIG_INVALID', text, { hop: 'proxy' })
 }
+
+export function tooManyLogins(): TunnelError {
+  const text = 'too many browsers of this user use a ticket at the same moment'
+  return new TunnelError('RATE_LIMITED', text, { hop: 'proxy', retryAfterMs: 1_000 })
+}

@@ -16,6 +16,7 @@ import { requestHeaders } from './request-headers.ts'
 import * as schemas from './schemas.ts'
 import { servicePort } from './service-port.ts'
 import { GatewaySessions } from './sessions.ts'
+import { ticketIn } from './tickets.ts'
 import { Visits } from './visits.ts'
 
 /** What Fastify has to be made with, so that its router leaves alone what is for a service. */
@@ -49,10 +50,11 @@ async function gatewayPlugin(
     const { raw } = request
     const asked = askedOf(raw, domain) as Asked
     let identified: Awaited<ReturnType<Entry['identify']>>
-    // An address that has a penalty is refused whatever it shows.
-    if (app.rateLimits.refusedMs(request.ip) > 0) await app.limitByIp(request, reply)
+    const ticket = ticketIn(asked)
+    // An address that has a penalty is refused whatever it shows. A ticket is a stranger's until it was used.
+    if (ticket !== undefined || app.rateLimits.refusedMs(request.ip) > 0) await app.limitByIp(request, reply)
+    if (ticket !== undefined) return entry.login(request, reply, asked, ticket)
     try {
-      if (await entry.login(request, reply, asked)) return
       identified = await entry.identify(request, asked)
     } catch (error) {
       // Whoever is let in has a limit of their own; a page of an application asks for more than a stranger may.

@@ -1,8 +1,17 @@
+import type { Asked } from './asked.ts'
+
 /** `tunnel-ticket.` is how every ticket begins: a parameter of a service's own that has the same name is left alone. */
 const PARAMETER = /^ticket=(tunnel-ticket\..*)$/s
 
-/** The ticket in a path's query, and the path without it, byte for byte. */
-export function ticketIn(path: string): { ticket: string; rest: string } | undefined {
+export interface FoundTicket {
+  ticket: string
+  /** The path without it, byte for byte. */
+  rest: string
+}
+
+/** The ticket that a browser brings in the query of a host's path. */
+export function ticketIn({ form, path }: Asked): FoundTicket | undefined {
+  if (form !== 'host') return undefined
   const at = path.indexOf('?')
   if (at < 0) return undefined
   const parameters = path.slice(at + 1).split('&')

@@ -142,6 +142,8 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
         { schema: openStream, onRequest: checks(checkStream) },
         async (request, reply) => {
           reply.hijack()
+          // Its end was told while its token was looked at, and will not be again.
+          if (reply.raw.closed) return
           app.letIn(request.socket, reply.raw)
           const { authorization } = request.headers
           const session = sessions.open(reply.raw, authorization, options.limits.maxFrameBytes)

@@ -20,6 +20,8 @@ export class MemoryRecords implements Records {
   readonly #maxRecords: number
   readonly #entries = new Map<string, Entry>()
   readonly #sweep = new Sweep(this.#entries, SWEPT_PER_WRITE)
+  /** No entry is over before, as of the last look at all of them. */
+  #soonestMs = Number.NEGATIVE_INFINITY
 
   constructor(nowMs: () => number, maxRecords = DEFAULT_MAX_RECORDS) {
     this.#nowMs = nowMs
@@ -97,9 +99,17 @@ export class MemoryRecords implements Records {
     const nowMs = this.#nowMs()
     this.#entries.delete(name)
     this.#drop(nowMs, this.#sweep.some())
-    if (this.#entries.size >= this.#maxRecords) this.#drop(nowMs, this.#entries)
+    if (this.#entries.size >= this.#maxRecords && nowMs >= this.#soonestMs) this.#dropAll(nowMs)
     if (this.#entries.size >= this.#maxRecords) throw stateFull()
     this.#entries.set(name, { value: structuredClone(value), untilMs: nowMs + ttlMs })
+    this.#soonestMs = Math.min(this.#soonestMs, nowMs + ttlMs)
+  }
+
+  /** Of a store that is full not each further write looks at everything. */
+  #dropAll(nowMs: number): void {
+    this.#drop(nowMs, this.#entries)
+    this.#soonestMs = Number.POSITIVE_INFINITY
+    for (const { untilMs } of this.#entries.values()) this.#soonestMs = Math.min(this.#soonestMs, untilMs)
   }
 
   #drop(nowMs: number, entries: Iterable<[string, Entry]>): void {

@@ -1,6 +1,5 @@
 import { invalid, isHeaderList, offset, terminalSize } from './check-answers.ts'
 import { TunnelError } from './errors.ts'
-import { MAX_JSON_BYTES } from './json.ts'
 import {
   type AskedHead,
   type HttpRequestHead,
@@ -12,6 +11,7 @@ import {
   type Terminal,
   type Vouched,
 } from './heads.ts'
+import { MAX_JSON_BYTES } from './json.ts'
 
 // What a peer asks for. Whatever is kept of a peer's JSON is made here, from the fields that are known and checked.
 

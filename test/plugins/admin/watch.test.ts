@@ -49,8 +49,9 @@ test('an inspected stream is shown to its user and to an administrator, both way
   const root = tunnel.token('root', { roles: ['admin'] })
 
   await t.test('not to others, and a sealed one to nobody', async () => {
-    for (const stranger of [tunnel.token('mallory'), tunnel.token(undefined, { roles: ['agent'] })])
-      assert.deepEqual(await refusal(id, stranger), [404, 'UNKNOWN_STREAM'])
+    assert.deepEqual(await refusal(id, tunnel.token('mallory')), [404, 'UNKNOWN_STREAM'])
+    for (const roles of [['agent'], ['agent', 'admin']])
+      assert.deepEqual(await refusal(id, tunnel.token(undefined, { roles })), [403, 'FORBIDDEN'])
     const sealed = await client.open({ machine: tunnel.machine, kind: 'ssh' })
     assert.deepEqual(await refusal(sealed.stream.id, root), [400, 'REQUEST_INVALID'])
     sealed.destroy()
@@ -114,4 +115,30 @@ test('whoever looks on does so no longer than their token holds', async () => {
   await tunnel.clock.turn(120_000)
   const last = (await response.text()).trimEnd().split('\n').at(-1) ?? ''
   assert.equal((JSON.parse(last) as Shown).code, 'TOKEN_EXPIRED')
+})
+
+test('of one user so many look on at once and no more, and who has gone before it began takes no place', async (t) => {
+  await using tunnel = await startTestTunnel({ settings: ['server.docs=false'] })
+  const target = await listenTcp(t, (socket) => socket.pipe(socket))
+  const { overview } = tunnel.app.forward
+  const ids: string[] = []
+  for (let count = 0; count < 5; count++)
+    ids.push((await tunnel.client.open({ machine: tunnel.machine, kind: 'tcp', target })).stream.id)
+  const headers = { authorization: `Bearer ${tunnel.token()}` }
+  const watch = (id: string | undefined) =>
+    fetch(`${tunnel.url}/api/tunnel/sessions/${id}/watch`, { headers })
+  const watchers = () => overview.list().reduce((sum, each) => sum + each.watchers, 0)
+  const watching = await Promise.all(Array.from({ length: 16 }, (_, index) => watch(ids[index % 4])))
+  const refused = await watch(ids[4])
+  assert.equal(((await refused.json()) as { code: string }).code, 'TOO_MANY_CONNECTIONS')
+  await watching[0]?.body?.cancel()
+  await until(() => watchers() === 15)
+  await until(async () => {
+    const again = await watch(ids[4])
+    const { status } = again
+    await again.body?.cancel()
+    return status === 200
+  })
+  for (const response of watching.slice(1)) await response.body?.cancel()
+  await until(() => watchers() === 0)
 })

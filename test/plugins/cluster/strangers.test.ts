@@ -80,7 +80,9 @@ test('replicas with two secrets, or with one id, say what is wrong and go on alo
   await (await twin.connect('alice')).disconnect()
 })
 
-test('strangers who only wait keep no replica out, and a refused upgrade leaves no connection', { skip }, async (t) => {
+test('strangers who only wait keep no replica out, and a refused upgrade leaves no connection', {
+  skip,
+}, async (t) => {
   const strangers = Array.from({ length: 40 }, () => new RawClient(t, { url: relayUrl(), route: 'relay' }))
   await Promise.all(strangers.map((stranger) => stranger.opened()))
   const { peer } = await dial(t, 'late')

@@ -3,6 +3,9 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { test } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
+import type { User } from '../../../plugins/auth/index.ts'
+import { GatewaySessions, MAX_SESSIONS } from '../../../plugins/gateway/sessions.ts'
+import { MemoryRecords } from '../../../plugins/state/memory-records.ts'
 import { listenTcp, until } from '../../support/proxy.ts'
 import { requireSystem } from '../../support/sshd.ts'
 import { runHostile } from './hostile.ts'
@@ -393,4 +396,20 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
     caller.socket.destroy()
     await idle()
   })
+})
+
+test("of a user's browsers the oldest gives way to a further one, also when all come at once, and nobody else's", async () => {
+  const sessions = new GatewaySessions(new MemoryRecords(Date.now, 200), 60_000)
+  const asked = { form: 'host', machine: 'home', port: '80', path: '/', prefix: '', owner: 'tag' } as const
+  const user = (sub: string): User => ({ sub, tier: 'free', roles: [], expiresAtMs: Date.now() + 60_000 })
+  const make = async (sub: string) => (await sessions.make(user(sub), 'home', asked)).secret
+  const bobs = await make('bob')
+  const first = await make('alice')
+  const others = await Promise.all(Array.from({ length: 50 }, () => make('alice')))
+  assert.ok((await sessions.find(first, asked)) !== undefined)
+  for (let count = 51; count < MAX_SESSIONS + 100; count++) others.push(await make('alice'))
+  assert.equal(await sessions.find(first, asked), undefined)
+  const found = await Promise.all(others.map((secret) => sessions.find(secret, asked)))
+  assert.equal(found.filter((session) => session !== undefined).length, MAX_SESSIONS)
+  assert.ok((await sessions.find(bobs, asked)) !== undefined)
 })

@@ -322,7 +322,12 @@ test('a head that grows at the relay beyond what the agent takes ends its stream
   await parties.pass(10)
   assert.equal(peer.resetCode(1), 'FRAME_TOO_LARGE')
   // 8,191 values: the relay's own word is a name and a text more.
-  open(5, Array(MAX_JSON_VALUES - 12).fill('0').join())
+  open(
+    5,
+    Array(MAX_JSON_VALUES - 12)
+      .fill('0')
+      .join(),
+  )
   await parties.pass(10)
   assert.equal(peer.resetCode(5), 'FRAME_TOO_LARGE', 'the subject is too much')
   const resume = { id: idOf(7), kind: 'ssh', machine: 'home', received: 0, limit: 0, attempt: 1 }
