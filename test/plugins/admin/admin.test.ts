@@ -157,7 +157,7 @@ test('each sees their own streams and links, an administrator all, and whoever m
     assert.equal(await end(id, proxy.tokenOf('alice')), 404)
   assert.equal(
     await end(alices.stream.id, proxy.tokenOf('alice', { roles: ['agent'], machine: 'home' })),
-    404,
+    403,
   )
   for (const [stream, token] of [
     [alices, proxy.tokenOf('alice')],
