@@ -3,7 +3,7 @@ export { shellWord } from './client/shell-words.ts'
 export type { CustomPlugin, TunnelPlugin } from './custom/index.ts'
 export { loadPlugin } from './custom/load.ts'
 export type { Audit, AuditEvent } from './plugins/audit/index.ts'
-export type { Auth, AuthHook, Credential, Tier, User } from './plugins/auth/index.ts'
+export type { Auth, AuthHook, AuthScheme, Credential, SchemeUser, Tier, User } from './plugins/auth/index.ts'
 export type { Breaker, CircuitKey, CircuitReport } from './plugins/breaker/index.ts'
 export { serveCommand } from './plugins/forward/exec.ts'
 export type {

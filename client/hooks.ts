@@ -1,6 +1,7 @@
 import type { Clock } from '../protocol/clock.ts'
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { HeaderList, Priority } from '../protocol/codec/heads.ts'
+import { inTime } from '../protocol/in-time.ts'
 import type { TunnelStatus } from './status.ts'
 
 /** A request that is about to be sent. */
@@ -110,24 +111,13 @@ export class Hooks {
     this.#told[name] = this.#told[name].then(tell)
   }
 
-  #within(name: HookName, work: () => void | Promise<void>): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const giveUp = () => reject(late(name, `did not end within ${HOOK_MS / 1_000} s`))
-      const timer = this.#clock.setTimer(giveUp, HOOK_MS)
-      const end = () => {
-        this.#clock.clearTimer(timer)
-        resolve()
-      }
-      const fail = (error: unknown) => {
-        this.#clock.clearTimer(timer)
-        reject(asTunnelError(error, 'client'))
-      }
-      try {
-        Promise.resolve(work()).then(end, fail)
-      } catch (error) {
-        fail(error)
-      }
-    })
+  async #within(name: HookName, work: () => void | Promise<void>): Promise<void> {
+    const tooLate = () => late(name, `did not end within ${HOOK_MS / 1_000} s`)
+    try {
+      await inTime(work, HOOK_MS, tooLate, this.#clock)
+    } catch (error) {
+      throw asTunnelError(error, 'client')
+    }
   }
 }
 

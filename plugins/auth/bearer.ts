@@ -1,16 +1,23 @@
 import { tokenInvalid, tokenMissing } from './errors.ts'
+import type { Schemes } from './schemes.ts'
 
 /** Three base64url parts; far above the size of any token of ours, far below what costs to look at. */
 const TOKEN = /^[\w-]+\.[\w-]+\.[\w-]+$/
 const MAX_TOKEN_LENGTH = 8_192
 
-/** The token of an Authorization header. A token in a query string is none: it would end in access logs. */
-export function bearerOf(authorization: string | undefined): string {
-  if (authorization === undefined || authorization.trim() === '') throw tokenMissing()
-  const [scheme, token, ...rest] = authorization.trim().split(/ +/)
-  if (scheme?.toLowerCase() !== 'bearer' || token === undefined) throw tokenMissing()
-  if (rest.length > 0) throw tokenInvalid('it has spaces in it')
-  checkShape(token)
+/**
+ * The token of an Authorization header; credentials of a scheme that a plugin has added, in one word. A token in a query
+ * string is none: it would end in access logs.
+ */
+export function bearerOf(authorization: string | undefined, schemes: Schemes): string {
+  const [, scheme = '', token = ''] = /^(\S+) +(\S.*)$/.exec(authorization?.trim() ?? '') ?? []
+  if (scheme.toLowerCase() !== 'bearer') {
+    const added = schemes.tokenOf(scheme, token)
+    if (added === undefined) throw tokenMissing()
+    return added
+  }
+  if (token.includes(' ')) throw tokenInvalid('it has spaces in it')
+  if (!schemes.has(token)) checkShape(token)
   return token
 }
 

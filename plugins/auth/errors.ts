@@ -80,3 +80,18 @@ export function secretUnfit(byteLength: number): TunnelError {
     { hop: 'proxy' },
   )
 }
+
+/** @param why what is wrong with the scheme that a plugin adds */
+export function schemeUnfit(name: string, why: string): TunnelError {
+  return new TunnelError('CONFIG_INVALID', `the auth scheme "${name}" cannot be added: ${why}`, {
+    hop: 'proxy',
+  })
+}
+
+export function schemeSilent(name: string, ms: number): TunnelError {
+  return new TunnelError('TIMEOUT', `the auth scheme "${name}" took longer than ${ms} ms`, { hop: 'proxy' })
+}
+
+export function schemeFailed(name: string, cause: unknown): TunnelError {
+  return new TunnelError('INTERNAL', `the auth scheme "${name}" failed`, { hop: 'proxy', cause })
+}

@@ -11,6 +11,7 @@ import { IssuerKeys } from './issuer-keys.ts'
 import type { AuthOptions } from './options.ts'
 import { Revocations } from './revocations.ts'
 import { type Revocation, Revoker } from './revoker.ts'
+import { type AuthScheme, Schemes } from './schemes.ts'
 import { type Refreshed, Sessions } from './sessions.ts'
 import { Tickets } from './tickets.ts'
 import { OWN_ALGORITHM, TokenReader } from './token-reader.ts'
@@ -18,10 +19,15 @@ import { signToken, type TokenRequest, type User } from './tokens.ts'
 import { checked, type Verify, verifyOptions } from './verifier.ts'
 
 export type { Revocation } from './revoker.ts'
+export type { AuthScheme, SchemeUser } from './schemes.ts'
 export type { Refreshed } from './sessions.ts'
 export type { Credential, Tier, User } from './tokens.ts'
 
 export interface Auth {
+  /** Adds a way to say who one is, beside tokens, for every route and link. Throws CONFIG_INVALID. */
+  addScheme(scheme: AuthScheme): void
+  /** What a request without credentials is told in WWW-Authenticate. */
+  readonly challenges: string
   /** Throws TOKEN_INVALID, TOKEN_EXPIRED or TOKEN_REVOKED. */
   verify(token: string): Promise<User>
   /** Whether a user who was verified may go on: throws TOKEN_EXPIRED or TOKEN_REVOKED. */
@@ -98,7 +104,11 @@ async function authPlugin(app: FastifyInstance, options: AuthOptions): Promise<v
   const { secret, clockToleranceMs, issuer, audience, login } = options
   const byteLength = Buffer.byteLength(secret)
   if (byteLength < MIN_SECRET_BYTES) throw secretUnfit(byteLength)
-  const reader = new TokenReader(await ownTokens(app, options), issuerKeys(app, options), clockToleranceMs)
+  const schemes = new Schemes((scheme, error) =>
+    app.log.error({ err: error, context: { scheme } }, 'an auth scheme of a plugin failed'),
+  )
+  const keys = issuerKeys(app, options)
+  const reader = new TokenReader(await ownTokens(app, options), keys, schemes, clockToleranceMs)
   const revocations = new Revocations(app.state)
   const sessions = new Sessions(app.state, revocations, options)
   const tickets = new Tickets(app.state.volatile)
@@ -122,6 +132,10 @@ async function authPlugin(app: FastifyInstance, options: AuthOptions): Promise<v
     revocations.check(user)
   }
   const auth: Auth = {
+    addScheme: (scheme) => schemes.add(scheme),
+    get challenges() {
+      return schemes.challenges
+    },
     verify: (token) =>
       counted(async () => {
         const user = await reader.read(token)
@@ -133,7 +147,7 @@ async function authPlugin(app: FastifyInstance, options: AuthOptions): Promise<v
     sign: (request) => signToken(secret, { ...request, issuer, audience }),
     bearer(request) {
       try {
-        return bearerOf(request.headers.authorization)
+        return bearerOf(request.headers.authorization, schemes)
       } catch (error) {
         app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error, 'proxy').code })
         throw error

@@ -15,6 +15,8 @@ export interface Revocation {
 
 const ADMIN = 'admin'
 const AGENT = 'agent'
+/** The last time that a Date can be, in epoch ms. */
+const NEVER_MS = 8_640_000_000_000_000
 
 /** Who may end which tokens. */
 export class Revoker {
@@ -50,12 +52,18 @@ export class Revoker {
       if (asTunnelError(error, 'proxy').code !== 'TOKEN_EXPIRED') throw tokenUnknown()
     })
     if (other === undefined) return {}
+    // Whoever guesses at another's password learns nothing here.
+    if (other.credential?.isLasting && !this.#mayEnd(user, other.sub)) throw tokenUnknown()
     this.#checkOwner(user, other.sub)
     return this.#revokeToken(other)
   }
 
+  #mayEnd(user: User, sub: string): boolean {
+    return sub === user.sub || user.roles.includes(ADMIN)
+  }
+
   #checkOwner(user: User, sub: string): void {
-    if (sub !== user.sub && !user.roles.includes(ADMIN)) throw notYours()
+    if (!this.#mayEnd(user, sub)) throw notYours()
   }
 
   async #revokeUser(user: User, sub: string): Promise<Record<string, string>> {
@@ -69,10 +77,10 @@ export class Revoker {
 
   async #revokeToken({ sub, credential, expiresAtMs }: User): Promise<Record<string, string>> {
     if (credential === undefined) throw tokenUnknown()
-    const { id, session } = credential
+    const { id, session, isLasting = false } = credential
     // Its refresh token would only give the next one.
     if (session !== undefined) await this.#sessions.end(session)
-    else await this.#revocations.revokeToken(id, expiresAtMs)
+    else await this.#revocations.revokeToken(id, isLasting ? NEVER_MS : expiresAtMs)
     return { sub, ...(session === undefined ? { token: id } : { session }) }
   }
 

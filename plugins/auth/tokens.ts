@@ -11,6 +11,8 @@ export interface Credential {
   issuedAtMs: number
   /** The session whose refresh tokens it came by. */
   session?: string
+  /** It can be shown again after the user's `expiresAtMs`: revoked, it is for good. */
+  isLasting?: boolean
 }
 
 /** Who a verified token speaks for. */

@@ -1,6 +1,7 @@
 import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { RoutedHead } from '../../protocol/codec/heads.ts'
+import { inTime } from '../../protocol/in-time.ts'
 import type { User } from '../auth/index.ts'
 import { hookFailed, hookTimeout } from './errors.ts'
 import type { Log } from './log.ts'
@@ -36,7 +37,10 @@ export interface OpenContext {
   via?: string
   /** It was opened at another proxy and goes on here: `preOpen` was asked there. */
   moved: boolean
-  /** More headers for a request of kind `http`; they replace those of the same name. A `preOpen` hook may add some. */
+  /**
+   * More headers for a request of kind `http`; they replace those of the same name, and an empty one is left out. A `preOpen`
+   * hook may add some.
+   */
   headers?: Record<string, string>
 }
 
@@ -94,7 +98,7 @@ export class TunnelHooks {
   async run<Name extends TunnelHookName>(name: Name, context: TunnelHookContexts[Name]): Promise<void> {
     for (const hook of this.#hooks.get(name) ?? []) {
       try {
-        await this.#inTime(name, (hook as TunnelHook<Name>)(context))
+        await this.#inTime(name, hook as TunnelHook<Name>, context)
       } catch (error) {
         if (error instanceof TunnelError) throw error
         context.log.error({ err: error }, `a plugin's ${name} hook failed`)
@@ -107,19 +111,19 @@ export class TunnelHooks {
   async notify<Name extends TunnelHookName>(name: Name, context: TunnelHookContexts[Name]): Promise<void> {
     for (const hook of this.#hooks.get(name) ?? []) {
       try {
-        await this.#inTime(name, (hook as TunnelHook<Name>)(context))
+        await this.#inTime(name, hook as TunnelHook<Name>, context)
       } catch (error) {
         context.log.error({ err: error }, `a plugin's ${name} hook failed`)
       }
     }
   }
 
-  #inTime(name: TunnelHookName, running: Promise<void> | void): Promise<void> | void {
-    if (!(running instanceof Promise)) return running
-    return new Promise((resolve, reject) => {
-      const late = (): void => reject(hookTimeout(name, this.#timeoutMs))
-      const timer = this.#clock.setTimer(late, this.#timeoutMs)
-      running.then(resolve, reject).finally(() => this.#clock.clearTimer(timer))
-    })
+  #inTime<Name extends TunnelHookName>(
+    name: Name,
+    hook: TunnelHook<Name>,
+    context: TunnelHookContexts[Name],
+  ): Promise<void> {
+    const late = () => hookTimeout(name, this.#timeoutMs)
+    return inTime(() => hook(context), this.#timeoutMs, late, this.#clock)
   }
 }

@@ -11,7 +11,7 @@ const SECRET_NAMES =
  */
 const SECRET_TEXTS: readonly [RegExp, string][] = [
   [/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g, REDACTED],
-  [/\b(Bearer|Basic) +[\w.~+/-]+=*/gi, `$1 ${REDACTED}`],
+  [/\b(Bearer|Basic) +[\w.~+/:-]+=*/gi, `$1 ${REDACTED}`],
   [/([?&](?:ticket|token|access_token|refresh_token)=)[^&\s"'\\#]+/gi, `$1${REDACTED}`],
 ]
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
@@ -46,12 +47,18 @@ async function install(t: TestContext): Promise<string> {
   return folder
 }
 
-test('five plugins, installed as packages beside the packed proxy and named in its configuration, do what they say', async (t) => {
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
+
+test('six plugins, installed as packages beside the packed proxy and named in its configuration, do what they say', async (t) => {
   const folder = await install(t)
   const users = join(folder, 'users.json')
   await writeFile(users, JSON.stringify({ alice: ['home'] }))
+  const keys = join(folder, 'keys.json')
+  const backup = { sub: 'alice', id: 'backup', tier: 'enterprise' }
+  await writeFile(keys, JSON.stringify({ [sha256('4711')]: backup }))
   const plugins = [
     { path: 'tunnel-plugin-audit-log' },
+    { path: 'tunnel-plugin-api-keys', options: { file: keys } },
     { path: 'tunnel-plugin-directory', options: { file: users } },
     { path: 'tunnel-plugin-headers', options: { headers: { 'x-office': 'north' } } },
     { path: 'tunnel-plugin-night-rate', options: { fromHour: 0, toHour: 24, perHour: 3 } },
@@ -75,8 +82,9 @@ test('five plugins, installed as packages beside the packed proxy and named in i
   assert.ok(secrets !== undefined)
   const token = (sub: string, roles: string[] = []) =>
     signToken(secrets.jwtSecret, { sub, tier: 'enterprise', roles, ttlSeconds: 3_600 })
-  const ask = (path: string, bearer: string) =>
-    fetch(`${url}/api/tunnel/${path}`, { headers: { authorization: `Bearer ${bearer}` } })
+  const askBy = (authorization: string, path: string) =>
+    fetch(`${url}/api/tunnel/${path}`, { headers: { authorization } })
+  const ask = (path: string, bearer: string) => askBy(`Bearer ${bearer}`, path)
 
   const key = (await (await ask('ssh/key', token('alice'))).json()) as { publicKey: string }
   const sshServer = await startSshServer({
@@ -88,7 +96,7 @@ test('five plugins, installed as packages beside the packed proxy and named in i
   const settings = resolveSettings({}, 'default', {})
   for (const machine of ['home', 'other']) {
     const ssh = `127.0.0.1:${sshServer.port}`
-    const agent = new Agent({ urls: [url], machine, token: token('alice'), ssh, settings })
+    const agent = new Agent({ urls: [url], machine, token: 'ApiKey:4711', ssh, settings })
     t.after(() => agent.close())
     await agent.start()
   }
@@ -101,7 +109,10 @@ test('five plugins, installed as packages beside the packed proxy and named in i
   await once(service, 'listening')
   t.after(() => service.close())
 
-  const tunnel = new TunnelService({ url, token: token('alice') })
+  assert.equal((await askBy('ApiKey 4712', 'machines')).headers.get('www-authenticate'), 'Bearer, ApiKey')
+  const machines = (await (await askBy('apikey 4711', 'machines')).json()) as { name: string }[]
+  assert.deepEqual(machines.map(({ name }) => name).sort(), ['home', 'other'])
+  const tunnel = new TunnelService({ url, token: 'ApiKey:4711' })
   t.after(() => tunnel.disconnect(0))
   await tunnel.connect()
   const refused = (open: Promise<unknown>, code: string, said: RegExp) =>
@@ -133,6 +144,8 @@ test('five plugins, installed as packages beside the packed proxy and named in i
   const metrics = await (await ask('metrics', token('alice'))).text()
   assert.match(metrics, /tunnel_requests_total\{kind="x-disk-free",outcome="ok"\} 1/)
   assert.doesNotMatch(metrics, /x-unknown/)
+  await writeFile(keys, '{}')
+  assert.equal((await askBy('ApiKey 4711', 'machines')).status, 401)
   assert.match(proxy.stdout, /"audit":"stream\.closed"/)
   assert.equal(existsSync(join(stateDir, 'audit.log')), false)
 })

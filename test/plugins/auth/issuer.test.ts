@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { IssuerKeys } from '../../../plugins/auth/issuer-keys.ts'
+import { Schemes } from '../../../plugins/auth/schemes.ts'
 import { TokenReader } from '../../../plugins/auth/token-reader.ts'
 import { verifierOf } from '../../../plugins/auth/verifier.ts'
 import type { Clock } from '../../../protocol/clock.ts'
@@ -40,7 +41,8 @@ async function start(t: TestContext, keys: KeyServer['keys'] = Object.values(KEY
   const issuer = new IssuerKeys({ url: server.url, ...TIMES }, DEMANDS, clock, (error) =>
     failures.push(error),
   )
-  const reader = new TokenReader(verifierOf(SECRET, ['HS256'], DEMANDS), issuer, DEMANDS.clockToleranceMs)
+  const own = verifierOf(SECRET, ['HS256'], DEMANDS)
+  const reader = new TokenReader(own, issuer, new Schemes(() => {}), DEMANDS.clockToleranceMs)
   const codeOf = (token: string): Promise<string> =>
     reader.read(token).then(
       ({ sub }) => sub,
