@@ -21,6 +21,10 @@ export class PacedStream extends WrappedStream {
     this.#pace = pace
   }
 
+  override get isWithholding(): boolean {
+    return this.#takenBytes > 0
+  }
+
   override handle(handlers: StreamHandlers): void {
     this.#handlers = handlers
     const closed = (error: TunnelError | undefined): void => {
@@ -57,7 +61,9 @@ export class PacedStream extends WrappedStream {
   }
 
   readonly #goOn = (): void => {
+    const wasWithholding = this.isWithholding
     this.#credit()
+    if (wasWithholding) this.#handlers?.credited?.()
     if (!this.#isHeld) return
     this.#isHeld = false
     this.#handlers?.drained?.()

@@ -23,6 +23,9 @@ export abstract class WrappedStream implements ByteStream {
   get peer(): HttpPeer | undefined {
     return this.#stream.peer
   }
+  get isWithholding(): boolean | undefined {
+    return this.#stream.isWithholding
+  }
 
   handle(handlers: StreamHandlers): void {
     this.#stream.handle(handlers)

@@ -45,6 +45,8 @@ export interface ByteStream {
   event(event: StreamEvent): void
   /** No more from this side (half close). */
   end(bytes?: Uint8Array): void
+  /** The peer is not told yet of all that was taken, and so may have no room to send more; `credited` comes when it is. */
+  readonly isWithholding?: boolean | undefined
   /** The consumer has taken this many delivered bytes: the peer may send as many more. */
   consumed(byteCount: number): void
   /** Over, both ways, now. */

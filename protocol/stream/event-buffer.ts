@@ -16,6 +16,8 @@ export interface StreamHandlers {
   ended?(): void
   /** After `write` returned false: go on. */
   drained?(): void
+  /** What was withheld (`isWithholding`) has been given: the peer may send more. */
+  credited?(): void
   /** The path is gone; the stream waits for another. */
   suspended?(): void
   /** The stream goes on where it stood; so many bytes of ours may not have arrived, and are sent again. */

@@ -60,6 +60,7 @@ export class HttpExchange implements ConnectionUser {
         aux: (bytes) => stream.consumed(bytes.length),
         ended: () => this.#requestEnded(),
         drained: () => this.#answer.drained(),
+        credited: () => this.#patience.moved(),
         suspended: () => this.#suspended(),
         resumed: () => this.#resumed(),
         closed: (error) => {

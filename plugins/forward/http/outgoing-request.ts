@@ -51,10 +51,11 @@ export class OutgoingRequest {
     return this.#stream.peer === undefined && mayBeBodiless(this.#head) && this.#body.byteCount === 0
   }
 
-  /** Who has to move for it to get on. */
-  get awaits(): Party {
+  /** Who has to move for it to get on; undefined: nobody, while the pace of its user holds the caller back. */
+  get awaits(): Party | undefined {
     const { ended, isHeld } = this.#body
-    return ended || isHeld || this.isUpgrade || this.#awaitsContinue ? 'service' : 'caller'
+    if (ended || isHeld || this.isUpgrade || this.#awaitsContinue) return 'service'
+    return this.#stream.isWithholding ? undefined : 'caller'
   }
 
   /** How it is sent, by what of it is here. */

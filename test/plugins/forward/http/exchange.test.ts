@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { HttpOrigins } from '../../../../plugins/forward/http/origins.ts'
+import { PacedStream } from '../../../../plugins/forward/paced-stream.ts'
 import type { ServeContext } from '../../../../plugins/forward/serve.ts'
 import { TunnelError } from '../../../../protocol/codec/errors.ts'
 import type { AcceptHead, HeaderList } from '../../../../protocol/codec/heads.ts'
 import type { ByteStream, StreamState } from '../../../../protocol/stream/byte-stream.ts'
 import type { StreamHandlers } from '../../../../protocol/stream/event-buffer.ts'
+import { Pace } from '../../../../protocol/stream/pace.ts'
 import { VirtualClock } from '../../../support/virtual-clock.ts'
 import { webService } from '../rig.ts'
 import { places } from './places.ts'
@@ -286,5 +288,35 @@ test('an upload that stops moving ends by who stopped: its caller, or the servic
   void origins.serve(undecided, { ...context(target), clock })
   await pass(60_000)
   assert.deepEqual(told(undecided), byCaller)
+  assert.deepEqual([held(), clock.pending], [0, 0])
+})
+
+test('an upload that the pace of its user holds back is none that its caller has stopped', async (t) => {
+  const { context, held } = places(t)
+  const origins = new HttpOrigins(() => 0)
+  let arrivedBytes = 0
+  const target = await webService(t, (incoming) =>
+    incoming.on('data', (bytes: Buffer) => {
+      arrivedBytes += bytes.length
+    }),
+  )
+  const clock = new VirtualClock()
+  const pass = (ms: number): Promise<void> => clock.run(clock.now() + ms)
+  const pace = new Pace(clock, 1)
+  const request = new Upload(target, '/', 'POST')
+  const carried = (_direction: string, byteCount: number): void => pace.spend(byteCount)
+  void origins.serve(new PacedStream(request, pace), { ...context(target), clock, carried })
+  request.handlers.data?.(Buffer.alloc(200))
+  while (arrivedBytes < 200) await new Promise(setImmediate)
+  const ended = () => request.error
+  // Another of the user's streams adds to what is owed.
+  await pass(100_000)
+  pace.spend(50)
+  await pass(149_999)
+  assert.equal(ended(), undefined)
+  await pass(60_000)
+  assert.equal(ended(), undefined)
+  await pass(1)
+  assert.deepEqual([ended()?.code, ended()?.hop], ['TIMEOUT', 'client'])
   assert.deepEqual([held(), clock.pending], [0, 0])
 })
