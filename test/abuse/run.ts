@@ -1,7 +1,9 @@
 // `npm run abuse`: attacks on a proxy, each measured beside an honest user and by what it leaves behind.
 import { parseArgs } from 'node:util'
+import { startWeb } from '../../bench/measure.ts'
 import { ATTACKS, FLOODS, Scene } from '../flood/flood.ts'
 import { Cleanup } from '../support/scope.ts'
+import { runSilent } from './silent.ts'
 import { Door } from './strangers.ts'
 
 const HELP = `Usage: npm run abuse -- [options]
@@ -13,6 +15,7 @@ Options:
                     (default: all)
   --links <n>       of that user's (default: 8)
   --seconds <n>     for each attack, and quiet before it (default: 8)
+  --silent <n>      seconds in which a machine is gone without a word, and quiet before it; 0: not (default: 20)
 `
 
 const { values } = parseArgs({
@@ -22,6 +25,7 @@ const { values } = parseArgs({
     attacks: { type: 'string', default: [...ATTACKS, ...FLOODS].join(',') },
     links: { type: 'string', default: '8' },
     seconds: { type: 'string', default: '8' },
+    silent: { type: 'string', default: '20' },
     help: { type: 'boolean', short: 'h', default: false },
   },
 })
@@ -79,10 +83,32 @@ async function users(scope: Cleanup): Promise<void> {
   }
 }
 
+/** A machine that is gone without a word, with requests to others of the same user and of another one beside it. */
+async function silentMachine(scope: Cleanup): Promise<void> {
+  const port = await startWeb(scope)
+  const report = await runSilent(scope, { port, perSecond: 50, seconds: Number(values.silent) })
+  row('beside a silent machine', 'requests', 'errors', 'quiet p95', 'p95 ms', 'ratio')
+  for (const who of ['same user', 'other user'] as const) {
+    const [quiet, gone] = [report.quiet[who], report.gone[who]]
+    const errors = [quiet, gone].flatMap((outcome) => Object.values(outcome.errors))
+    const failed = errors.reduce((sum, count) => sum + count, 0)
+    const ratio = (gone.p95Ms / quiet.p95Ms).toFixed(1)
+    row(who, String(gone.requests), String(failed), quiet.p95Ms.toFixed(1), gone.p95Ms.toFixed(1), ratio)
+    if (failed > 0) process.exitCode = 1
+  }
+  const { failures, failedBeforeOpen, openAfterMs, backAfterMs, transitions } = report
+  const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`
+  process.stdout.write(
+    `its requests: ${JSON.stringify(failures)}; circuit open after ${seconds(openAfterMs)} and ${failedBeforeOpen} of them, ` +
+      `answered again ${seconds(backAfterMs)} after its return; circuits: ${JSON.stringify(transitions)}\n`,
+  )
+}
+
 const scope = new Cleanup()
 try {
   if (values.upgrades !== '0') await strangers(scope)
-  await users(scope)
+  if (values.attacks !== 'none') await users(scope)
+  if (values.silent !== '0') await silentMachine(scope)
 } finally {
   await scope.close()
 }

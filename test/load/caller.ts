@@ -3,8 +3,8 @@
 import { createInterface } from 'node:readline'
 import { Pool } from 'undici'
 import { TunnelService } from '../../client/index.ts'
-import { percentile } from '../support/percentile.ts'
-import type { Job, Outcome } from './load.ts'
+import type { Job } from './load.ts'
+import { type Outcome, steadily } from './steady.ts'
 
 const links: TunnelService[] = []
 /** Dialled at once. */
@@ -22,42 +22,6 @@ async function connect({ url, token, count }: Job & { do: 'connect' }): Promise<
   await Promise.all(Array.from({ length: DIALS }, worker))
 }
 
-/** So many requests a second, whether or not those before have been answered: each is late by what it had to wait. */
-async function load(
-  ask: (index: number) => Promise<number>,
-  perSecond: number,
-  seconds: number,
-): Promise<Outcome> {
-  const took: number[] = []
-  const errors: Record<string, number> = {}
-  const pending: Promise<void>[] = []
-  const beganMs = performance.now()
-  const requests = perSecond * seconds
-  const one = async (index: number): Promise<void> => {
-    const dueMs = beganMs + (index * 1_000) / perSecond
-    try {
-      const status = await ask(index)
-      if (status !== 200) throw Object.assign(new Error(), { code: `status ${status}` })
-      took.push(performance.now() - dueMs)
-    } catch (error) {
-      const { code = String(error) } = error as { code?: string }
-      errors[code] = (errors[code] ?? 0) + 1
-    }
-  }
-  while (pending.length < requests) {
-    const due = Math.min(requests, Math.floor(((performance.now() - beganMs) * perSecond) / 1_000) + 1)
-    while (pending.length < due) pending.push(one(pending.length))
-    await new Promise((resolve) => setTimeout(resolve, 1))
-  }
-  await Promise.all(pending)
-  const [p50Ms, p95Ms, p99Ms] = [0.5, 0.95, 0.99].map((share) => percentile(took, share)) as [
-    number,
-    number,
-    number,
-  ]
-  return { requests, errors, p50Ms, p95Ms, p99Ms }
-}
-
 async function direct({ port, perSecond, seconds }: Job & { do: 'direct' }): Promise<Outcome> {
   const pool = new Pool(`http://127.0.0.1:${port}`, { connections: 64, pipelining: 1 })
   const ask = async (): Promise<number> => {
@@ -66,7 +30,7 @@ async function direct({ port, perSecond, seconds }: Job & { do: 'direct' }): Pro
     return statusCode
   }
   try {
-    return await load(ask, perSecond, seconds)
+    return await steadily(ask, perSecond, seconds)
   } finally {
     await pool.close()
   }
@@ -77,7 +41,7 @@ function throughLinks({ machine, port, perSecond, seconds }: Job & { do: 'links'
     const link = links[index % links.length]!
     return (await link.forwardRequest({ machine, port, path: '/' })).status
   }
-  return load(ask, perSecond, seconds)
+  return steadily(ask, perSecond, seconds)
 }
 
 async function perform(job: Job): Promise<Outcome | undefined> {

@@ -4,21 +4,13 @@ import { processFacts } from '../support/proc.ts'
 import { spawnProgram } from '../support/process.ts'
 import type { Scope } from '../support/scope.ts'
 import { MACHINE, startTopology, type Topology } from '../support/topology.ts'
+import type { Outcome } from './steady.ts'
 
 /** What the process of the callers is asked to do. */
 export type Job =
   | { do: 'connect'; url: string; token: string; count: number }
   | { do: 'direct'; port: number; perSecond: number; seconds: number }
   | { do: 'links'; machine: string; port: number; perSecond: number; seconds: number }
-
-/** Of requests, each counted from when it was due. */
-export interface Outcome {
-  requests: number
-  errors: Record<string, number>
-  p50Ms: number
-  p95Ms: number
-  p99Ms: number
-}
 
 export interface LoadReport {
   direct: Outcome

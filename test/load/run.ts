@@ -1,7 +1,8 @@
 // `npm run load`: many links, and requests through them at a steady rate, beside the same requests without a proxy.
 import { parseArgs } from 'node:util'
 import { Cleanup } from '../support/scope.ts'
-import { type Outcome, runLoad } from './load.ts'
+import { runLoad } from './load.ts'
+import type { Outcome } from './steady.ts'
 
 /** V8 compiles what runs often within the first seconds under load. */
 const WARM_UP_SECONDS = 10

@@ -1,34 +1,9 @@
 import assert from 'node:assert/strict'
-import { connect, type Socket } from 'node:net'
 import { test } from 'node:test'
 import type { TunnelError, TunnelService } from '../../../client/index.ts'
-import { listenTcp, startProxy, until } from '../../support/proxy.ts'
-import type { Scope } from '../../support/scope.ts'
+import { FaultRelay } from '../../chaos/fault-relay.ts'
+import { startProxy, until } from '../../support/proxy.ts'
 import { requireSystem, startSshd } from '../../support/sshd.ts'
-
-/** A way to `port` on which nothing passes and nothing closes while it is frozen: a machine that has lost its power. */
-async function freezable(scope: Scope, port: number) {
-  const pairs = new Set<[Socket, Socket]>()
-  let isFrozen = false
-  const set = ([near, far]: [Socket, Socket]): void => {
-    if (!isFrozen) return void near.pipe(far).pipe(near)
-    near.unpipe(far).pause()
-    far.unpipe(near).pause()
-  }
-  const address = await listenTcp(scope, (near) => {
-    const far = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
-    const pair: [Socket, Socket] = [near, far]
-    far.on('error', () => near.destroy()).once('close', () => near.destroy())
-    near.once('close', () => far.destroy() && pairs.delete(pair))
-    pairs.add(pair)
-    set(pair)
-  })
-  const freeze = (frozen: boolean): void => {
-    isFrozen = frozen
-    for (const pair of pairs) set(pair)
-  }
-  return { address, freeze }
-}
 
 test('a machine that is gone without a word fails by time-out, opens its circuit, slows nobody else, and is back by itself', {
   skip: requireSystem('sshd'),
@@ -40,8 +15,8 @@ test('a machine that is gone without a word fails by time-out, opens its circuit
   const proxy = await startProxy(t, { set })
   const sshd = await startSshd(t)
   for (const user of ['alice', 'bob']) await sshd.authorize(proxy.app.ssh.publicKey(user))
-  const way = await freezable(t, sshd.port)
-  await proxy.startAgent('home', 'alice', way.address)
+  const way = await FaultRelay.listen(t, { target: sshd })
+  await proxy.startAgent('home', 'alice', `${way.host}:${way.port}`)
   await proxy.startAgent('home', 'bob', sshd)
   const [alice, bob] = await Promise.all([proxy.connect('alice'), proxy.connect('bob')])
   // Made ahead: nobody has asked for anything yet.
@@ -60,7 +35,7 @@ test('a machine that is gone without a word fails by time-out, opens its circuit
   }
   assert.equal(await run(alice), 'here\n')
 
-  way.freeze(true)
+  way.freeze()
   const failures: string[] = []
   const failing = (async () => {
     for (let outcome = await run(alice); outcome !== 'CIRCUIT_OPEN'; outcome = await run(alice))
@@ -83,7 +58,7 @@ test('a machine that is gone without a word fails by time-out, opens its circuit
   assert.ok(bystander.length > 0 && bystander.every((outcome) => outcome === 'here\n'), bystander.join())
   assert.equal(await state('open'), 1)
 
-  way.freeze(false)
+  way.thaw()
   await until(async () => (await run(alice)) === 'here\n')
   assert.equal(await state('open'), 0)
   assert.equal(await proxy.metric('tunnel_circuit_transitions_total'), 3)
