@@ -6,6 +6,7 @@ import { measureDurable, renderDurable } from './durable.ts'
 import { type BenchOptions, runBench } from './measure.ts'
 import { render, renderCases } from './report.ts'
 import { isTooFar, measureStartup, renderStartup } from './startup.ts'
+import { measureTracing } from './tracing.ts'
 import { measureWorkers } from './workers.ts'
 
 const HELP = `Usage: npm run bench -- [options]
@@ -20,6 +21,7 @@ Options:
   --round-trip <ms>  of the delay (default: 200)
   --workers <n>      also: so many workers beside one process (needs Redis); 0: not (default: 0)
   --clients <n>      for that, each with a link of its own (default: 8)
+  --tracing <n>      rounds of small requests without the plugin for traces, with it off, and with it on; 0: none (default: 5)
   --only <part>      of the first kind the cases whose names hold this, and what they are compared with
   --profile <name>   configuration profile of all parties
   --json             the whole report as JSON
@@ -36,6 +38,7 @@ const { values } = parseArgs({
     'round-trip': { type: 'string', default: '200' },
     workers: { type: 'string', default: '0' },
     clients: { type: 'string', default: '8' },
+    tracing: { type: 'string', default: '5' },
     only: { type: 'string' },
     profile: { type: 'string' },
     json: { type: 'boolean', default: false },
@@ -75,11 +78,16 @@ async function main(): Promise<void> {
     const beside = { workers: count, clients: Number(values.clients), rounds: 5 }
     const workers = count === 0 ? undefined : await measureWorkers(cleanup, { ...bulkOptions(), ...beside })
     if (startup !== undefined && isTooFar(startup)) process.exitCode = 1
-    if (values.json) return console.log(JSON.stringify({ ...report, startup, durable, workers }, null, 2))
+    const tracingRounds = Number(values.tracing)
+    const traced = { ...bulkOptions(), rounds: tracingRounds }
+    const tracing = tracingRounds === 0 ? undefined : await measureTracing(cleanup, traced)
+    const reports = { ...report, startup, durable, workers, tracing }
+    if (values.json) return console.log(JSON.stringify(reports, null, 2))
     if (report !== undefined) console.log(render(report))
     if (startup !== undefined) console.log(renderStartup(startup))
     if (durable !== undefined) console.log(renderDurable(durable, accepting))
-    if (workers !== undefined) console.log(renderCases(workers).join('\n'))
+    for (const beside of [workers, tracing])
+      if (beside !== undefined) console.log(renderCases(beside).join('\n'))
   } finally {
     await cleanup.close()
   }

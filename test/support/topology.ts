@@ -39,9 +39,11 @@ export interface TopologyOptions {
   /** Lets the user's derived key in, for the inspected path. */
   inspected?: boolean
   /** More `--set a.b=v` for the proxy. */
-  set?: string[]
+  set?: readonly string[]
   /** The same for the agent. */
   agentSet?: string[]
+  /** Files of custom plugins for the proxy. */
+  plugins?: readonly string[]
   /** The proxy tells its memory when it is asked (`liveBytes`). */
   tellsMemory?: boolean
   /** More addresses that the agent may dial. */
@@ -108,17 +110,21 @@ export async function startTopology(scope: Scope, options: TopologyOptions = {})
 
   const startProxy = async (port: number, dir: string): Promise<Program> => {
     const set = (options.set ?? []).flatMap((setting) => ['--set', setting])
+    const plugins = (options.plugins ?? []).flatMap((file) => ['--plugin', file])
     const workers = options.workers === undefined ? [] : ['--workers', String(options.workers)]
-    const proxy = tunnel(['server', '--host', '127.0.0.1', '--port', String(port), ...workers, ...set], {
-      ...base,
-      ...secrets,
-      ...(options.redisUrl !== undefined && {
-        TUNNEL_STATE_STORE: 'redis',
-        TUNNEL_STATE_REDIS_URL: options.redisUrl,
-      }),
-      TUNNEL_STATE_DIR: dir,
-      ...(options.tellsMemory && { NODE_OPTIONS: TELLS_MEMORY }),
-    })
+    const proxy = tunnel(
+      ['server', '--host', '127.0.0.1', '--port', String(port), ...workers, ...plugins, ...set],
+      {
+        ...base,
+        ...secrets,
+        ...(options.redisUrl !== undefined && {
+          TUNNEL_STATE_STORE: 'redis',
+          TUNNEL_STATE_REDIS_URL: options.redisUrl,
+        }),
+        TUNNEL_STATE_DIR: dir,
+        ...(options.tellsMemory && { NODE_OPTIONS: TELLS_MEMORY }),
+      },
+    )
     try {
       await within(proxy, `proxy on port ${port}`, proxy.line(new RegExp(`listening.*:${port}\\b`, 'i')))
       return proxy
