@@ -1,15 +1,17 @@
 import type { Writable } from 'node:stream'
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { StreamEvent } from '../protocol/codec/heads.ts'
+import { readTraceContext } from '../protocol/codec/trace-context.ts'
 import { Deadline } from './deadline.ts'
 import type { ExchangeStream } from './exchange.ts'
 import { type NewStreamHead, openInPlace, openWithBody } from './opening.ts'
 import { retryDecision } from './outcome.ts'
 import type { RequestPath } from './request.ts'
 import { shellWord } from './shell-words.ts'
+import type { TraceOptions } from './tracing.ts'
 import type { BodyLike } from './upload.ts'
 
-export interface ExecOptions {
+export interface ExecOptions extends TraceOptions {
   /** @default none: the command reads the end of its input at once */
   stdin?: BodyLike
   /** Where output goes as it comes, at that stream's pace; it is not ended. @default kept for the result */
@@ -23,8 +25,6 @@ export interface ExecOptions {
   timeoutMs?: number
   /** More output than this in memory ends in an error. @default 67_108_864 */
   maxBufferBytes?: number
-  /** Whose work it is (W3C Trace Context). @default the program's OpenTelemetry span, where there is one */
-  traceparent?: string | undefined
 }
 
 export interface ExecResult {
@@ -52,8 +52,8 @@ export async function exec(
   command: string | readonly string[],
   options: ExecOptions = {},
 ): Promise<ExecResult> {
-  const head: NewStreamHead = { kind: 'exec', machine, exec: { command: commandLine(command) } }
-  if (options.traceparent !== undefined) head.traceparent = options.traceparent
+  const asked = { machine, exec: { command: commandLine(command) } }
+  const head: NewStreamHead = { kind: 'exec', ...asked, ...readTraceContext(options) }
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs
   const deadline = new Deadline(
     path.clock,

@@ -1,20 +1,20 @@
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { AddedKind, Priority } from '../protocol/codec/heads.ts'
+import { readTraceContext } from '../protocol/codec/trace-context.ts'
 import { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { TunnelStream } from '../protocol/stream/stream.ts'
 import { Deadline } from './deadline.ts'
 import { type DuplexPath, type NewStreamHead, openInPlace } from './opening.ts'
+import type { TraceOptions } from './tracing.ts'
 
 /** What any byte stream may be asked with. */
-export interface StreamOptions {
+export interface StreamOptions extends TraceOptions {
   /** @default 'normal' */
   priority?: Priority
   /** Ends the wait, and afterwards the stream. */
   signal?: AbortSignal
   /** Until the far side has accepted, in ms. @default settings.request.timeoutMs */
   timeoutMs?: number
-  /** Whose work it is (W3C Trace Context). @default the program's OpenTelemetry span, where there is one */
-  traceparent?: string | undefined
 }
 
 /** A byte stream to a machine. */
@@ -83,16 +83,16 @@ export interface StreamPlace {
 export async function openStream<T>(
   { path, opener, defaultTimeoutMs }: DuplexPath,
   head: Omit<NewStreamHead, 'priority'>,
-  { priority = 'normal', signal, timeoutMs = defaultTimeoutMs, traceparent }: StreamOptions,
+  { priority = 'normal', signal, timeoutMs = defaultTimeoutMs, traceparent, tracestate }: StreamOptions,
   take: (stream: TunnelStream, place: StreamPlace) => Promise<T>,
   first?: Uint8Array,
 ): Promise<T> {
   const asked = head.target ?? 'the SSH server'
   const deadline = new Deadline(path.clock, signal, timeoutMs, `${asked} on ${head.machine} did not answer`)
+  const trace = readTraceContext({ traceparent, tracestate })
   try {
     return await openInPlace(path.queue, priority, deadline, (release) => {
-      const own = traceparent === undefined ? head : { ...head, traceparent }
-      const stream = opener().open({ ...own, priority }, first)
+      const stream = opener().open({ ...head, ...trace, priority }, first)
       deadline.onGivenUp(() => stream.reset(deadline.reason as TunnelError))
       return take(stream, {
         accepted: () => deadline.stopTimer(),

@@ -13,7 +13,7 @@ import { cipherOf, toHandOver } from './queue/handed-over.ts'
 import { openRawStream, type RawStream, type StreamOptions } from './raw-stream.ts'
 import { SftpSession } from './sftp/session.ts'
 import { openShell, type Shell, type ShellOptions } from './shell.ts'
-import { traced, tracedFetch, tracedRequest } from './tracing.ts'
+import { inTrace, traced, tracedFetch, tracedRequest } from './tracing.ts'
 import { TunnelClient } from './tunnel-client.ts'
 import type { TunnelServiceOptions } from './tunnel-options.ts'
 
@@ -44,23 +44,22 @@ export class TunnelService extends TunnelClient {
     options?: ExecOptions,
   ): Promise<ExecResult> {
     const { path, defaultTimeoutMs } = await this.way()
-    return traced({ kind: 'exec', machine }, (traceparent) =>
-      exec(path, defaultTimeoutMs, machine, command, { traceparent, ...options }),
+    return traced({ kind: 'exec', machine }, (trace) =>
+      exec(path, defaultTimeoutMs, machine, command, inTrace(trace, options ?? {})),
     )
   }
 
   /** A byte stream; resolves when the far side has accepted. @throws {TunnelError} */
   async open(request: RawStream): Promise<StreamDuplex> {
     const way = await this.way()
-    const open = (traceparent?: string) => openRawStream(way, { traceparent, ...request })
-    return this.#keep(await traced(request, open))
+    return this.#keep(await traced(request, (trace) => openRawStream(way, inTrace(trace, request))))
   }
 
   /** The user's login shell; resolves when it runs. @throws {TunnelError} */
   async shell(machine: string, options?: ShellOptions): Promise<Shell> {
     const way = await this.way()
-    const shell = await traced({ kind: 'shell', machine }, (traceparent) =>
-      openShell(way, machine, { traceparent, ...options }),
+    const shell = await traced({ kind: 'shell', machine }, (trace) =>
+      openShell(way, machine, inTrace(trace, options ?? {})),
     )
     this.#keep(shell.stream)
     return shell
@@ -78,7 +77,7 @@ export class TunnelService extends TunnelClient {
    */
   async join(request: RawStream, socket: Joined, events: JoinEvents = {}): Promise<void> {
     const way = await this.way()
-    await traced(request, (traceparent) => joinStream(way, { traceparent, ...request }, socket, events))
+    await traced(request, (trace) => joinStream(way, inTrace(trace, request), socket, events))
     if (socket.destroyed) return
     this.#joined.add(socket)
     socket.once('close', () => this.#joined.delete(socket))

@@ -1,7 +1,12 @@
 import type { Span, TracerProvider } from '@opentelemetry/api'
 import { asTunnelError, isFault } from '../protocol/codec/errors.ts'
 import type { StreamKind } from '../protocol/codec/heads.ts'
-import { writeTraceparent } from '../protocol/codec/traceparent.ts'
+import {
+  type GivenTrace,
+  readTraceContext,
+  type TraceContext,
+  writeTraceparent,
+} from '../protocol/codec/trace-context.ts'
 import type { FetchInit } from './fetch.ts'
 import type { ForwardRequest } from './forward-request.ts'
 import { headerList } from './headers.ts'
@@ -10,6 +15,7 @@ import { headerList } from './headers.ts'
 const REGISTERED = Symbol.for('opentelemetry.js.api.1')
 const NAME = 'ssh-websocket-tunnel/client'
 const HEADER = 'traceparent'
+const STATE_HEADER = 'tracestate'
 /** As @opentelemetry/api numbers them, which is not loaded here. */
 const CLIENT_KIND = 2
 const ERROR_STATUS = 2
@@ -27,11 +33,26 @@ function begin({ kind, machine }: Asked): Span | undefined {
   return registered?.trace?.getTracer(NAME).startSpan(`tunnel ${kind}`, { kind: CLIENT_KIND, attributes })
 }
 
-/** Undefined where the program traces nothing. */
-function traceparentOf(span: Span): string | undefined {
-  const { traceId, spanId, traceFlags } = span.spanContext()
+/** Nothing where the program traces nothing. */
+function contextOf(span: Span): TraceContext {
+  const { traceId, spanId, traceFlags, traceState } = span.spanContext()
   const isValid = /[^0]/.test(traceId) && /[^0]/.test(spanId)
-  return isValid ? writeTraceparent({ traceId, spanId, isSampled: (traceFlags & SAMPLED) !== 0 }) : undefined
+  if (!isValid) return {}
+  const traceparent = writeTraceparent({ traceId, spanId, isSampled: (traceFlags & SAMPLED) !== 0 })
+  return readTraceContext({ traceparent, tracestate: traceState?.serialize() })
+}
+
+/** Whose work something is (W3C Trace Context). */
+export interface TraceOptions extends GivenTrace {
+  /** @default that of the program's OpenTelemetry span, where there is one */
+  readonly traceparent?: string | undefined
+  /** What goes with that `traceparent`. */
+  readonly tracestate?: string | undefined
+}
+
+/** Options that do not name the trace themselves, with the program's. */
+export function inTrace<Options extends TraceOptions>(trace: TraceContext, options: Options): Options {
+  return options.traceparent === undefined ? { ...options, ...trace } : options
 }
 
 /**
@@ -39,14 +60,11 @@ function traceparentOf(span: Span): string | undefined {
  * proxy, which goes on with the trace. Nothing is loaded for it. The span ends when `work` does: with a response's head, with
  * a stream that is open, with a command's exit.
  */
-export async function traced<T>(
-  asked: Asked,
-  work: (traceparent: string | undefined) => Promise<T>,
-): Promise<T> {
+export async function traced<T>(asked: Asked, work: (trace: TraceContext) => Promise<T>): Promise<T> {
   const span = begin(asked)
-  if (span === undefined) return work(undefined)
+  if (span === undefined) return work({})
   try {
-    const done = await work(traceparentOf(span))
+    const done = await work(contextOf(span))
     span.setAttribute('outcome', 'ok')
     return done
   } catch (error) {
@@ -64,11 +82,12 @@ export function tracedRequest<T>(
   request: ForwardRequest,
   send: (request: ForwardRequest) => Promise<T>,
 ): Promise<T> {
-  return traced({ kind: 'http', machine: request.machine }, async (traceparent) => {
-    if (traceparent === undefined) return send(request)
+  return traced({ kind: 'http', machine: request.machine }, async (trace) => {
+    if (trace.traceparent === undefined) return send(request)
     const headers = headerList(request.headers)
     if (headers.some(([name]) => name.toLowerCase() === HEADER)) return send(request)
-    return send({ ...request, headers: [...headers, [HEADER, traceparent]] })
+    const others = headers.filter(([name]) => name.toLowerCase() !== STATE_HEADER)
+    return send({ ...request, headers: [...others, ...Object.entries(trace)] })
   })
 }
 
@@ -77,10 +96,13 @@ type Fetch = (input: string | URL | Request, init?: FetchInit) => Promise<Respon
 /** The same for `fetch`. */
 export function tracedFetch(fetch: Fetch): Fetch {
   return (input, init) =>
-    traced({ kind: 'http' }, async (traceparent) => {
-      if (traceparent === undefined) return fetch(input, init)
+    traced({ kind: 'http' }, async (trace) => {
+      if (trace.traceparent === undefined) return fetch(input, init)
       const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined))
-      if (!headers.has(HEADER)) headers.set(HEADER, traceparent)
+      if (!headers.has(HEADER)) {
+        headers.delete(STATE_HEADER)
+        for (const [name, value] of Object.entries(trace)) headers.set(name, value)
+      }
       return fetch(input, { ...init, headers })
     })
 }

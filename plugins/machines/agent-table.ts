@@ -100,7 +100,7 @@ export class AgentTable {
 /** A stream to the machine's SSH server. */
 export function openSsh(
   opener: StreamOpener,
-  head: Pick<AskedHead, 'machine' | 'traceparent'> & Vouched,
+  head: Pick<AskedHead, 'machine' | 'traceparent' | 'tracestate'> & Vouched,
 ): Promise<Duplex> {
   return StreamDuplex.accepted(opener.open({ kind: 'ssh', ...head }))
 }

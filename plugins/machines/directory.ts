@@ -3,6 +3,7 @@ import type { Clock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { isMachineName } from '../../protocol/codec/heads.ts'
 import type { Enrolment } from '../../protocol/codec/hello.ts'
+import type { TraceContext } from '../../protocol/codec/trace-context.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import type { User } from '../auth/index.ts'
@@ -28,7 +29,7 @@ export interface DirectoryOptions {
   /** How often each machine's SSH server is tried, in ms; 0: never. @default 0 */
   probeMs?: number
   /** Whose work is done now, for the agent that does a part of it. @default of nobody */
-  traceparent?: () => string | undefined
+  traceContext?: () => TraceContext
 }
 
 /** Who is reachable, whose it is, and by which host keys it is known. */
@@ -40,18 +41,13 @@ export class MachineDirectory {
   readonly #state: MachineState
   readonly #onForgotten: ForgottenListener[] = []
   readonly #trials: HostTrials
-  readonly #traceparent: () => string | undefined
+  readonly #traceContext: () => TraceContext
 
   constructor(
     configured: MachinesOptions,
     streams: StreamsOptions,
     state: MachineState,
-    {
-      sharedWith = () => undefined,
-      clock,
-      probeMs = 0,
-      traceparent = () => undefined,
-    }: DirectoryOptions = {},
+    { sharedWith = () => undefined, clock, probeMs = 0, traceContext = () => ({}) }: DirectoryOptions = {},
   ) {
     this.#agents = new Agents(streams, clock, probeMs)
     this.#trials = new HostTrials(configured, probeMs, clock)
@@ -59,7 +55,7 @@ export class MachineDirectory {
     this.#pins = new Pins(this.#records)
     this.#places = new Places(configured, this.#records, sharedWith)
     this.#state = state
-    this.#traceparent = traceparent
+    this.#traceContext = traceContext
   }
 
   /** Reads what is known, and keeps up with other replicas; returns what ends that. */
@@ -175,8 +171,8 @@ export class MachineDirectory {
       // A machine may have been forgotten since.
       link: async () => this.#pins.recordOf(owner, name) && this.#agents.ways.link(owner, name),
       dial: async () => {
-        const traceparent = this.#traceparent()
-        return this.#pins.recordOf(owner, name) && this.#agents.ways.dial(owner, name, user, traceparent)
+        const trace = this.#traceContext()
+        return this.#pins.recordOf(owner, name) && this.#agents.ways.dial(owner, name, user, trace)
       },
     }
   }

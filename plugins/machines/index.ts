@@ -30,7 +30,7 @@ async function machinesPlugin(app: FastifyInstance, options: MachinesPluginOptio
   const directory = new MachineDirectory(configured, streams, app.state, {
     sharedWith: (user) => app.policy.sharedWith?.(user),
     probeMs,
-    traceparent: () => app.tracing.traceparent(),
+    traceContext: () => app.tracing.traceContext(),
   })
   const stop = await directory.follow((error) =>
     app.log.error({ err: error }, 'the records of machines could not be read'),

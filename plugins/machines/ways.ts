@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
+import type { TraceContext } from '../../protocol/codec/trace-context.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { User } from '../auth/index.ts'
 import type { Agent } from './agent.ts'
@@ -107,12 +108,12 @@ export class AgentWays {
     owner: string,
     name: string,
     { sub, tier }: Pick<User, 'sub' | 'tier'>,
-    traceparent: string | undefined,
+    trace: TraceContext,
   ): Promise<Duplex> {
     await this.link(owner, name)
     const agent = this.#table.find(owner, name)
     if (agent === undefined) throw machineOffline(name)
-    const head = { machine: name, subject: sub, ...(traceparent !== undefined && { traceparent }) }
+    const head = { machine: name, subject: sub, ...trace }
     if (agent.homes.isEmpty) return openSsh(agent.opener, head)
     // It may come to its agent through another replica, which knows neither the machine's owner nor the user.
     return openSsh(agent.opener, { ...head, tier, ...(owner !== sub && { owner }) })

@@ -15,6 +15,7 @@ import { BasicTracerProvider } from '@opentelemetry/sdk-trace-node'
 import type { FastifyInstance } from 'fastify'
 import { packageVersion } from '../../dial/software.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
+import type { TraceContext } from '../../protocol/codec/trace-context.ts'
 import { watchClients } from './clients.ts'
 import { ExportQueue, type ExportWatch } from './export-queue.ts'
 import type { TracingOptions } from './options.ts'
@@ -83,9 +84,11 @@ export class OpenTelemetry implements Tracing {
     }
   }
 
-  traceparent(): string | undefined {
+  traceContext(): TraceContext {
     const span = trace.getSpan(context.active())
-    return span?.isRecording() ? traceparentOf(span) : undefined
+    if (!span?.isRecording()) return {}
+    const tracestate = span.spanContext().traceState?.serialize()
+    return { traceparent: traceparentOf(span), ...(tracestate && { tracestate }) }
   }
 
   link(link: TracedLink, request: object): LinkTrace {
@@ -108,7 +111,7 @@ export class OpenTelemetry implements Tracing {
     }
   }
 
-  stream(stream: TracedStream): StreamTrace {
+  stream(stream: TracedStream, given: TraceContext): StreamTrace {
     const { head, mode, moved, connectionId, correlationId, user } = stream
     const link = this.#links.get(connectionId)
     const attributes: AttributesOf<'stream'> = {
@@ -118,7 +121,7 @@ export class OpenTelemetry implements Tracing {
     // On a link many streams of several traces meet; one that came by a route is a part of that request.
     const active = link === undefined ? context.active() : ROOT_CONTEXT
     const isPart = trace.getSpanContext(active) !== undefined
-    const parent = isPart ? active : (remoteParent(givenIn(stream)) ?? ROOT_CONTEXT)
+    const parent = isPart ? active : (remoteParent(given) ?? ROOT_CONTEXT)
     const ctx = withTracer(parent, this.#tracer)
     const links: Link[] = link === undefined ? [] : [{ context: link }]
     const kind = isPart ? SpanKind.INTERNAL : SpanKind.SERVER
@@ -136,9 +139,4 @@ export class OpenTelemetry implements Tracing {
     await this.flush()
     await this.#queue.close()
   }
-}
-
-/** What its opener says whose work it is: in the stream's head, or in that of the request that it is. */
-function givenIn({ head: { traceparent, http } }: TracedStream): string | undefined {
-  return traceparent ?? http?.headers.find(([name]) => name.toLowerCase() === 'traceparent')?.[1]
 }

@@ -2,6 +2,7 @@ import {
   type Context,
   context,
   createContextKey,
+  createTraceState,
   ROOT_CONTEXT,
   type Span,
   SpanKind,
@@ -11,7 +12,7 @@ import {
   trace,
 } from '@opentelemetry/api'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { readTraceparent } from '../../protocol/codec/traceparent.ts'
+import { readTraceContext, readTraceparent, type TraceContext } from '../../protocol/codec/trace-context.ts'
 import type { AttributesOf } from './spans.ts'
 import { tracerOf, untold, withTracer } from './tracer.ts'
 
@@ -30,13 +31,21 @@ interface Asked {
   handler: Span | undefined
 }
 
-/** What of a caller's `traceparent` is the parent of our spans. */
-export function remoteParent(text: string | undefined): Context | undefined {
-  const parent = readTraceparent(text)
+/** The parent of our spans, by what a caller says. */
+export function remoteParent({ traceparent, tracestate }: TraceContext): Context | undefined {
+  const parent = readTraceparent(traceparent)
   if (parent === undefined) return undefined
   const { traceId, spanId, isSampled } = parent
   const traceFlags = isSampled ? TraceFlags.SAMPLED : TraceFlags.NONE
-  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags, isRemote: true })
+  const state = tracestate === undefined ? {} : { traceState: createTraceState(tracestate) }
+  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags, isRemote: true, ...state })
+}
+
+/** Several fields of a name come as one text. */
+function givenBy({ traceparent, tracestate }: FastifyRequest['headers']): TraceContext {
+  return typeof traceparent === 'string'
+    ? readTraceContext({ traceparent, tracestate: tracestate?.toString() })
+    : {}
 }
 
 /** The spans of requests to the proxy's routes. */
@@ -53,8 +62,7 @@ export class RequestSpans {
     const route = request.routeOptions.url
     if (route !== undefined && QUIET_ROUTES.test(route)) return undefined
     const active = context.active()
-    const { traceparent } = request.headers
-    const given = typeof traceparent === 'string' ? remoteParent(traceparent) : undefined
+    const given = remoteParent(givenBy(request.headers))
     const parent = trace.getSpanContext(active) === undefined ? (given ?? active) : active
     const name = route === undefined ? UNROUTED : `${request.method} ${route}`
     const attributes: AttributesOf<'request'> = {

@@ -1,6 +1,6 @@
 import { type Context, context, type Span, SpanStatusCode, TraceFlags, trace } from '@opentelemetry/api'
 import { isFault, type TunnelError } from '../../protocol/codec/errors.ts'
-import { writeTraceparent } from '../../protocol/codec/traceparent.ts'
+import { writeTraceparent } from '../../protocol/codec/trace-context.ts'
 import type { AttributesOf } from './spans.ts'
 import type { StreamTrace, TracedStream, Tracing } from './tracing.ts'
 

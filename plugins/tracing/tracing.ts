@@ -1,5 +1,6 @@
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { RoutedHead } from '../../protocol/codec/heads.ts'
+import type { TraceContext } from '../../protocol/codec/trace-context.ts'
 import type { User } from '../auth/index.ts'
 import type { SpanName } from './spans.ts'
 
@@ -61,16 +62,17 @@ export interface Tracing {
    */
   during<T>(name: SpanName | (string & {}), work: () => Promise<T>): Promise<T>
   /** What is done now, for whoever does a part of it. */
-  traceparent(): string | undefined
+  traceContext(): TraceContext
   /** A link that `request` has become. Undefined where nothing is told. */
   link(link: TracedLink, request: object): LinkTrace | undefined
-  stream(stream: TracedStream): StreamTrace | undefined
+  /** @param given whose work its opener says that it is */
+  stream(stream: TracedStream, given: TraceContext): StreamTrace | undefined
 }
 
 /** Nothing is told. */
 export const OFF: Tracing = {
   during: (_name, work) => work(),
-  traceparent: () => undefined,
+  traceContext: () => ({}),
   link: () => undefined,
   stream: () => undefined,
 }

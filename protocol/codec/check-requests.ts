@@ -12,6 +12,7 @@ import {
   type Vouched,
 } from './heads.ts'
 import { MAX_JSON_BYTES } from './json.ts'
+import { readTraceContext, type TraceContext } from './trace-context.ts'
 
 // What a peer asks for. Whatever is kept of a peer's JSON is made here, from the fields that are known and checked.
 
@@ -22,7 +23,16 @@ const kinds: ReadonlySet<unknown> = new Set(STREAM_KINDS)
 const priorities: ReadonlySet<unknown> = new Set(PRIORITIES)
 
 const VOUCHED = ['subject', 'asked', 'owner', 'tier', 'through'] as const
-const COMMON = ['id', 'kind', 'machine', 'target', 'priority', 'traceparent', 'attempt'] as const
+const COMMON = [
+  'id',
+  'kind',
+  'machine',
+  'target',
+  'priority',
+  'traceparent',
+  'tracestate',
+  'attempt',
+] as const
 const OPEN_FIELDS: ReadonlySet<string> = new Set([...COMMON, 'window'])
 const RESUME_FIELDS: ReadonlySet<string> = new Set([...COMMON, 'received', 'limit', 'end'])
 const NEVER_FURTHER: ReadonlySet<string> = new Set([...VOUCHED, 'further'])
@@ -50,6 +60,16 @@ function checkAddress(head: Json): void {
   if (head.priority !== undefined && !priorities.has(head.priority)) throw invalid('priority is unknown')
   if (head.attempt !== undefined) offset(head.attempt, 'attempt')
   if (head.traceparent !== undefined && !isText(head.traceparent)) throw invalid('traceparent is not text')
+  if (head.tracestate !== undefined && typeof head.tracestate !== 'string')
+    throw invalid('tracestate is not text')
+}
+
+/** What of it is told on. */
+function checkTrace(head: Json): void {
+  if (head.tracestate === undefined) return
+  const { tracestate } = readTraceContext(head as TraceContext)
+  if (tracestate === undefined) delete head.tracestate
+  else head.tracestate = tracestate
 }
 
 /**
@@ -99,6 +119,7 @@ export function checkStreamHead(json: Json): AskedHead {
   checkAddress(json)
   offset(json.window, 'window')
   const head = pick(json, OPEN_FIELDS, OF_A_KIND)
+  checkTrace(head)
   if (json.kind === 'http') head.http = requestHead(json.http)
   if (json.kind === 'exec') {
     const { command } = (json.exec ?? {}) as { command?: unknown }
@@ -116,7 +137,9 @@ export function checkResumeHead(json: Json): Omit<ResumeHead, keyof Vouched> {
   offset(json.limit, 'limit')
   offset(json.attempt, 'attempt')
   if (json.end !== undefined) offset(json.end, 'end')
-  return pick(json, RESUME_FIELDS, NONE) as unknown as ResumeHead
+  const head = pick(json, RESUME_FIELDS, NONE)
+  checkTrace(head)
+  return head as unknown as ResumeHead
 }
 
 /** What a proxy vouches for, from a link on which it may. @throws {TunnelError} FRAME_INVALID */

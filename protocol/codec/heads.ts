@@ -68,6 +68,8 @@ export interface AskedHead {
   priority?: Priority
   /** W3C Trace Context, section 3.2. */
   traceparent?: string
+  /** Section 3.3 there: `readTracestate`. */
+  tracestate?: string
   /** The opener's receive window in bytes: how far the acceptor may send before the first WINDOW. */
   window: number
   /** Counts the opener's OPEN and RESUME frames of this stream; the highest is the one that holds. @default 0 */
@@ -136,6 +138,7 @@ export interface ResumeHead extends Vouched {
   attempt: number
   /** W3C Trace Context, section 3.2. */
   traceparent?: string
+  tracestate?: string
   /** The final offset of the opener's direction, once its END has been sent: so a relay knows when all is over. */
   end?: number
   further?: string
@@ -146,7 +149,8 @@ export function resumeHeadOf(
   head: RoutedHead,
   stands: Pick<ResumeHead, 'received' | 'limit' | 'attempt'> & { end: number | undefined },
 ): ResumeHead {
-  const { id, kind, machine, target, asked, priority, traceparent, subject, owner, tier } = head
+  const { id, kind, machine, target, asked, priority, traceparent, tracestate } = head
+  const { subject, owner, tier } = head
   const { received, limit, attempt, end } = stands
   const resume: ResumeHead = { id, kind, machine, received, limit, attempt }
   if (end !== undefined) resume.end = end
@@ -154,6 +158,7 @@ export function resumeHeadOf(
   if (asked !== undefined) resume.asked = asked
   if (priority !== undefined) resume.priority = priority
   if (traceparent !== undefined) resume.traceparent = traceparent
+  if (tracestate !== undefined) resume.tracestate = tracestate
   // Of a stream that a proxy has opened itself: the acceptor holds it to that.
   if (subject !== undefined) resume.subject = subject
   if (owner !== undefined) resume.owner = owner

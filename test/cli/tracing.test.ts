@@ -23,7 +23,7 @@ test('one trace goes from a program with OpenTelemetry through the proxy as it i
   const collector = await Collector.listen(t)
   const told: unknown[] = []
   const servicePort = await startService(t, ({ headers }, response) => {
-    told.push(headers.traceparent)
+    told.push([headers.traceparent, headers.tracestate])
     response.end('hello')
   })
   const env = isolated(await tempFolder(t, 'state'), {
@@ -92,9 +92,10 @@ test('one trace goes from a program with OpenTelemetry through the proxy as it i
   ])
   const stream = collector.named('stream http')[0]
   assert.equal(stream?.service, 'ssh-websocket-tunnel')
-  assert.deepEqual(told, [`00-${job.traceId}-${stream?.spanId}-01`])
+  assert.deepEqual(told, [[`00-${job.traceId}-${stream?.spanId}-01`, 'vendor=of-the-job']])
   assert.ok(collector.named('handler').length > 0)
-  assert.ok(collector.named('stream exec').every(({ traceId }) => traceId === job.traceId))
+  for (const { traceId, traceState } of collector.named('stream exec'))
+    assert.deepEqual([traceId, traceState], [job.traceId, 'vendor=of-the-job'])
   const lines = proxy.stdout.split('\n').filter((line) => line.includes(`"traceId":"${job.traceId}"`))
   assert.ok(lines.some((line) => line.includes('"stream over"')))
   assert.doesNotMatch(JSON.stringify(collector.spans), /hunter2/)

@@ -12,6 +12,7 @@ export interface ReceivedSpan {
   scope: string
   traceId: string
   spanId: string
+  traceState: string
   /** '' for the first of a trace. */
   parentId: string
   name: string
@@ -71,12 +72,23 @@ function attributesIn(message: Uint8Array, at: number): Record<string, Value> {
 
 function spanOf(message: Uint8Array, service: string, scope: string): ReceivedSpan {
   const span: ReceivedSpan = {
-    ...{ service, scope, traceId: '', spanId: '', parentId: '', name: '', kind: 0, status: 0 },
+    ...{
+      service,
+      scope,
+      traceId: '',
+      spanId: '',
+      traceState: '',
+      parentId: '',
+      name: '',
+      kind: 0,
+      status: 0,
+    },
     ...{ attributes: attributesIn(message, 9), events: [], links: [] },
   }
   for (const { number, bytes, varint } of fieldsOf(message)) {
     if (number === 1) span.traceId = bytes.toString('hex')
     else if (number === 2) span.spanId = bytes.toString('hex')
+    else if (number === 3) span.traceState = String(bytes)
     else if (number === 4) span.parentId = bytes.toString('hex')
     else if (number === 5) span.name = String(bytes)
     else if (number === 6) span.kind = varint

@@ -2,8 +2,8 @@ import { endToEnd } from '../../../protocol/codec/headers.ts'
 import type { HeaderList } from '../../../protocol/codec/heads.ts'
 
 /**
- * A request's headers as they are sent on, `more` in the place of those of the same name. `Expect` goes: whoever sends it
- * says so anew.
+ * A request's headers as they are sent on, `more` in the place of those of the same name; an empty one is left out.
+ * `Expect` goes: whoever sends it says so anew.
  */
 export function requestHeaders(
   headers: HeaderList,
@@ -16,5 +16,5 @@ export function requestHeaders(
     const lower = name.toLowerCase()
     return lower !== 'expect' && !replaced.has(lower)
   })
-  return added.length === 0 ? kept : [...kept, ...added]
+  return added.length === 0 ? kept : [...kept, ...added.filter(([, value]) => value !== '')]
 }

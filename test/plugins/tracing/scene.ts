@@ -12,8 +12,8 @@ export interface Scene {
   collector: Collector
   /** Of the service. */
   port: number
-  /** The `traceparent`s that the service was told, in order. */
-  asked: (string | undefined)[]
+  /** The `traceparent`s and `tracestate`s that the service was told, in order. */
+  asked: [string | undefined, string | undefined][]
   /** What the proxy has to tell is told. */
   flush(): Promise<void>
 }
@@ -25,8 +25,8 @@ export async function startScene(
 ): Promise<Scene> {
   const collector = await Collector.listen(scope)
   const asked: Scene['asked'] = []
-  const port = await startService(scope, ({ headers: { traceparent } }, response) => {
-    asked.push(traceparent as string | undefined)
+  const port = await startService(scope, ({ headers: { traceparent, tracestate } }, response) => {
+    asked.push([traceparent, tracestate] as Scene['asked'][number])
     response.end('hello')
   })
   const chosen = Object.entries({ exporter: 'otlp', url: collector.url, ...options })

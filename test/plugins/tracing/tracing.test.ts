@@ -25,7 +25,8 @@ async function cutAndResume(proxy: TestProxy): Promise<void> {
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 const CALLER = 'b7ad6b7169203331'
-const GIVEN = { traceparent: `00-${TRACE}-${CALLER}-01` }
+const STATE = 'congo=t61rcWkgMzE,rojo=00f067aa0ba902b7'
+const GIVEN = { traceparent: `00-${TRACE}-${CALLER}-01`, tracestate: STATE }
 const ROOT = { traceId: TRACE, spanId: CALLER }
 /** What a stream that has to make its SSH connection is made of, and one that finds it. */
 const FRESH = { admission: { policy: {} }, 'pool wait': { 'ssh connect': {} }, channel: {} }
@@ -48,6 +49,9 @@ for (const fastify of ['instrumentation', 'otel'] as const)
     await (await link.fetch(`http://home:${port}/hunter2`, { headers: GIVEN })).text()
     const tcp = { machine: 'home', kind: 'tcp', target: `127.0.0.1:${port}`, ...GIVEN } as const
     await link.open(tcp).then((stream) => stream.destroy())
+    // What says no valid trace says nothing of its state either (W3C Trace Context, section 3.3).
+    const stray = { traceparent: GIVEN.traceparent.replace('00-', 'ff-'), tracestate: STATE }
+    await (await link.fetch(`http://home:${port}/`, { headers: stray })).text()
     await link.disconnect()
     await until(() => proxy.log.filter(({ message }) => message === 'link closed').length > 0)
     await flush()
@@ -66,9 +70,11 @@ for (const fastify of ['instrumentation', 'otel'] as const)
     }
     const [gateway, client] = [spanOf('stream http', spanOf(GATEWAY).spanId), spanOf('stream http', CALLER)]
     assert.deepEqual(
-      asked,
-      [gateway, client].map(({ spanId }) => `00-${TRACE}-${spanId}-01`),
+      asked.slice(0, 2),
+      [gateway, client].map(({ spanId }) => [`00-${TRACE}-${spanId}-01`, STATE]),
     )
+    assert.equal(asked[2]?.[1], undefined)
+    for (const span of collector.spans) assert.equal(span.traceState, span.traceId === TRACE ? STATE : '')
     // A link is no parent: it has a trace of its own, and all are linked to it.
     const links = collector.named('link').filter(({ attributes: { role } }) => role === 'client')
     assert.deepEqual(

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { checkAcceptHead, checkEvent, checkResumed } from '../../../protocol/codec/check-answers.ts'
 import { checkResumeHead, checkStreamHead, checkVouched } from '../../../protocol/codec/check-requests.ts'
 import { errorFromWire, TunnelError } from '../../../protocol/codec/errors.ts'
-import { type AskedHead, headText, STREAM_KINDS } from '../../../protocol/codec/heads.ts'
+import { type AskedHead, headText, resumeHeadOf, STREAM_KINDS } from '../../../protocol/codec/heads.ts'
 import { checkHello, stricterHeartbeat } from '../../../protocol/codec/hello.ts'
 import { helloOf, idOf } from '../parties.ts'
 
@@ -28,6 +28,20 @@ test('of fields that are not known a head keeps the text alone, and a relay pass
     assert.deepEqual(rest, known)
   }
   assert.equal(checkStreamHead(OPEN).further, undefined)
+})
+
+test('a head tells on the tracestate that belongs to a valid traceparent, an OPEN as a RESUME', () => {
+  const trace = { traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`, tracestate: 'a=1,b=2' }
+  const open = checkStreamHead({ ...OPEN, ...trace, tracestate: ' a=1 ,, b=2' })
+  assert.deepEqual(open, { ...OPEN, ...trace })
+  const stands = { received: 0, limit: 0, attempt: 1, end: undefined }
+  assert.deepEqual(checkResumeHead({ ...resumeHeadOf(open, stands) }), { ...RESUME, ...trace })
+  for (const stray of [
+    { tracestate: 'a=1' },
+    { traceparent: 'none', tracestate: 'a=1' },
+    { ...trace, tracestate: 'A=1' },
+  ])
+    assert.equal('tracestate' in checkStreamHead({ ...OPEN, ...stray }), false)
 })
 
 test('a head says nothing that only a proxy can vouch for', () => {
@@ -56,6 +70,7 @@ test('an OPEN lacks nothing and has nothing of another type', () => {
     { target: 't'.repeat(301) },
     { priority: 'urgent' },
     { traceparent: { a: 1 } },
+    { tracestate: ['a=1'] },
     { window: -1 },
     { window: 1.5 },
     { window: 2 ** 48 },
