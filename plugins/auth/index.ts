@@ -26,8 +26,8 @@ export type { Credential, Tier, User } from './tokens.ts'
 export interface Auth {
   /** Adds a way to say who one is, beside tokens, for every route and link. Throws CONFIG_INVALID. */
   addScheme(scheme: AuthScheme): void
-  /** What a request without credentials is told in WWW-Authenticate. */
-  readonly challenges: string
+  /** What a request without credentials is told in WWW-Authenticate. @default 'Bearer' */
+  readonly challenges?: string
   /** Throws TOKEN_INVALID, TOKEN_EXPIRED or TOKEN_REVOKED. */
   verify(token: string): Promise<User>
   /** Whether a user who was verified may go on: throws TOKEN_EXPIRED or TOKEN_REVOKED. */

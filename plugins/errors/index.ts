@@ -36,7 +36,7 @@ function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyRep
 
   reply.code(status).header('x-correlation-id', request.id).header('cache-control', 'no-store')
   reply.header(ERROR_HEADER, error.code)
-  if (status === 401) reply.header('www-authenticate', request.server.auth?.challenges ?? 'Bearer')
+  if (status === 401) reply.header('www-authenticate', request.server.auth.challenges ?? 'Bearer')
   let { retryAfterMs } = error
   const told = Number(reply.getHeader('retry-after'))
   // A plugin that limits may say it in its own header, in seconds.
@@ -106,5 +106,5 @@ async function errorsPlugin(app: FastifyInstance): Promise<void> {
 export default fp(errorsPlugin, {
   name: 'tunnel-errors',
   fastify: '5.x',
-  dependencies: ['tunnel-audit', 'tunnel-metrics', 'tunnel-ratelimit'],
+  dependencies: ['tunnel-audit', 'tunnel-auth', 'tunnel-metrics', 'tunnel-ratelimit'],
 })

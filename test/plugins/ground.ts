@@ -3,6 +3,8 @@ import fp from 'fastify-plugin'
 import { Value } from 'typebox/value'
 import audit, { type AuditPluginOptions } from '../../plugins/audit/index.ts'
 import { AuditOptions } from '../../plugins/audit/options.ts'
+import auth from '../../plugins/auth/index.ts'
+import { AuthOptions } from '../../plugins/auth/options.ts'
 import { healthChecks } from '../../plugins/health/index.ts'
 import lifecycle from '../../plugins/lifecycle/index.ts'
 import metrics from '../../plugins/metrics/index.ts'
@@ -41,4 +43,13 @@ export async function registerGround(
   await app.register(state, Value.Default(StateOptions, { dir: stateDir }) as StateOptions)
   await app.register(tiers, limits)
   await app.register(ratelimit, Value.Default(RateLimitOptions, rateLimit) as RateLimitOptions)
+}
+
+/** What the tokens of these proxies are signed with. */
+export const AUTH_SECRET = 'a secret of a test that is long enough'
+
+/** Registers, on that ground, who is asking. */
+export async function registerAuth(given: unknown, options: Partial<AuthOptions> = {}): Promise<void> {
+  const settings = Value.Default(AuthOptions, {}) as AuthOptions
+  await (given as FastifyInstance).register(auth, { ...settings, secret: AUTH_SECRET, ...options })
 }

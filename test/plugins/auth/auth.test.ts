@@ -2,22 +2,17 @@ import assert from 'node:assert/strict'
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
 import { type TestContext, test } from 'node:test'
 import Fastify from 'fastify'
-import { Value } from 'typebox/value'
-import auth from '../../../plugins/auth/index.ts'
-import { AuthOptions } from '../../../plugins/auth/options.ts'
+import type { AuthOptions } from '../../../plugins/auth/options.ts'
 import { isSubject, subjectOf } from '../../../plugins/auth/subject.ts'
 import { DEFAULT_NAME, signToken } from '../../../plugins/auth/tokens.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
-import { registerGround } from '../ground.ts'
-
-const SECRET = 'a secret of a test that is long enough'
+import { registerAuth, registerGround, AUTH_SECRET as SECRET } from '../ground.ts'
 
 async function start(t: TestContext, options: Partial<AuthOptions> = {}) {
   const app = Fastify()
   t.after(() => app.close())
-  const settings = Value.Default(AuthOptions, {}) as AuthOptions
   await registerGround(t, app)
-  await app.register(auth, { ...settings, secret: SECRET, ...options })
+  await registerAuth(app, options)
   app.setErrorHandler((error, _request, reply) => {
     const code = error instanceof TunnelError ? error.code : 'OTHER'
     reply

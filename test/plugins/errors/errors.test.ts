@@ -8,7 +8,7 @@ import errors, { answerUnrouted } from '../../../plugins/errors/index.ts'
 import { checkBody } from '../../../plugins/errors/json-body.ts'
 import logging, { createLogger, requestLogging } from '../../../plugins/logging/index.ts'
 import { ERROR_KINDS, type ErrorCode, TunnelError } from '../../../protocol/codec/errors.ts'
-import { registerGround } from '../ground.ts'
+import { registerAuth, registerGround } from '../ground.ts'
 
 interface ProblemDocument {
   type: string
@@ -30,6 +30,7 @@ async function start(t: TestContext, routes: (app: FastifyInstance) => void | Pr
   })
   t.after(() => app.close())
   await registerGround(t, app)
+  await registerAuth(app)
   await app.register(logging, { slowMs: 5_000 })
   await app.register(errors)
   await routes(app as unknown as FastifyInstance)

@@ -8,7 +8,7 @@ import errors, { answerClientError } from '../../../plugins/errors/index.ts'
 import { makeCertificate } from '../../support/certificate.ts'
 import { until } from '../../support/proxy.ts'
 import { requireSystem } from '../../support/system.ts'
-import { registerGround } from '../ground.ts'
+import { registerAuth, registerGround } from '../ground.ts'
 
 test('a TLS handshake that does not come to its end, or is none, ends its connection and is not answered', {
   skip: requireSystem('openssl'),
@@ -19,6 +19,7 @@ test('a TLS handshake that does not come to its end, or is none, ends its connec
   const app = Fastify({ https: { ...files, handshakeTimeout: 100 }, clientErrorHandler: answerClientError })
   t.after(() => app.close())
   await registerGround(t, app)
+  await registerAuth(app)
   await app.register(errors)
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo

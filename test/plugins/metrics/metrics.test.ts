@@ -13,7 +13,7 @@ import { encodeHead, FrameType, streamNumber } from '../../../protocol/codec/fra
 import { drop, listenTcp, readAll, startProxy, type TestProxy, until } from '../../support/proxy.ts'
 import { requireSystem, startSshd } from '../../support/sshd.ts'
 import { webService } from '../forward/rig.ts'
-import { registerGround } from '../ground.ts'
+import { registerAuth, registerGround } from '../ground.ts'
 import { helloOf, RawClient } from '../links/raw-client.ts'
 
 /** From `contract.md`: dashboards depend on these names and labels. */
@@ -39,6 +39,7 @@ async function start(t: TestContext, options: MetricsOptions = { access: 'loopba
   const app = Fastify()
   t.after(() => app.close())
   await registerGround(t, app)
+  await registerAuth(app)
   await app.register(metricsOfRoutes)
   await app.register(errors)
   await app.register(metricsRoute, { behindProxy: false, ...options })

@@ -13,7 +13,7 @@ import upgrade from '../../../plugins/upgrade/index.ts'
 import { type BuildOptions, buildServer } from '../../../server.ts'
 import { until } from '../../support/proxy.ts'
 import { tempFolder } from '../../support/tree.ts'
-import { registerGround } from '../ground.ts'
+import { registerAuth, registerGround } from '../ground.ts'
 
 type Listening = Pick<FastifyInstance, 'server' | 'listen'>
 
@@ -161,6 +161,7 @@ test('an upgrade that nobody answers ends with its time', async (t) => {
   const app = Fastify({ frameworkErrors: answerUnrouted, clientErrorHandler: answerClientError })
   t.after(() => app.close())
   await registerGround(t, app)
+  await registerAuth(app)
   await app.register(sockets, { behindProxy: false })
   await app.register(errors)
   await app.register(upgrade, { maxFrameBytes: 1_000, compress: false, pendingMs: 50 })
