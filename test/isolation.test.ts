@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { FastifyInstance, LightMyRequestResponse, RouteOptions } from 'fastify'
@@ -208,6 +208,13 @@ const FRAMES: Record<keyof typeof FrameType, { client: Outcome; agent: Outcome; 
 /** Alice's stream, by its id, as a peer might name it. */
 const NAMED = { id: idOf(1), kind: 'ssh', machine: 'home', subject: 'alice', owner: 'alice' }
 
+/** A route with a `*` for each part of its path that is a parameter: `:machine`, or as a document fills it in, `MACHINE`. */
+function withoutNames(route: string): string {
+  const [method, path = ''] = route.split(' ')
+  const parts = path.split('?', 1)[0]?.split('/') ?? []
+  return `${method} ${parts.map((part) => (/^(:\w+|[A-Z]+)$/.test(part) ? '*' : part)).join('/')}`
+}
+
 interface Scene {
   proxy: TestProxy
   routes: Set<string>
@@ -304,6 +311,26 @@ test('whoever you are not, you get in nowhere', async (t) => {
     assert.deepEqual([...scene.routes].sort(), Object.keys(ROUTES).sort())
     assert.deepEqual(Object.keys(FRAMES).sort(), Object.keys(FrameType).sort())
     assert.ok(Object.keys(scene.forged).length >= 60)
+  })
+
+  await t.test('docs/HTTP.md lists every way in, and no document names another one', async () => {
+    const documents = new URL('../docs/', import.meta.url)
+    const listed = await readFile(new URL('HTTP.md', documents), 'utf8')
+    const rows = [...listed.matchAll(/^\| `([A-Z]+ \/\S*)` \| [^|]+ \| [^|]+ \|$/gm)].map(
+      ([, route]) => route,
+    )
+    assert.deepEqual(rows.sort(), Object.keys(ROUTES).sort())
+    // A route for replicas alone, on another port.
+    const known = new Set([...Object.keys(ROUTES), 'GET /relay'].map(withoutNames))
+    const names = (await readdir(documents)).filter((name) => name.endsWith('.md'))
+    for (const name of [...names, '../README.md']) {
+      const text = await readFile(new URL(name, documents), 'utf8')
+      for (const [, method, path = ''] of text.matchAll(
+        /`(GET|POST|PUT|PATCH|DELETE) (?:\/api\/tunnel)?\/?([^`\s]+)/g,
+      ))
+        if (!/^(HTTP|https?:)/.test(path))
+          assert.ok(known.has(withoutNames(`${method} /${path}`)), `${name}: ${method} ${path}`)
+    }
   })
 
   await t.test('a stranger gets into no route', async () => {
