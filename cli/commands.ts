@@ -40,17 +40,20 @@ export const COMMANDS = {
   },
   cp: { summary: 'copy files to and from a machine', load: () => import('./commands/cp.ts') },
   up: { summary: 'keep a link that the other commands share', load: () => import('./commands/up.ts') },
-  down: { summary: 'end that link', load: () => import('./commands/down.ts') },
+  down: { summary: 'end the link that `tunnel up` keeps', load: () => import('./commands/down.ts') },
   machines: { summary: 'what is on line', load: () => import('./commands/machines.ts') },
-  status: { summary: 'how the proxy is', load: () => import('./commands/status.ts') },
+  status: {
+    summary: 'the state of the proxy, and of the link that `tunnel up` keeps',
+    load: () => import('./commands/status.ts'),
+  },
   sessions: { summary: 'the streams that are open', load: () => import('./commands/sessions.ts') },
   'sessions end': { summary: 'end one of them', load: () => import('./commands/sessions-end.ts') },
   'sessions watch': {
-    summary: 'look on at one of them',
+    summary: 'watch one of them',
     load: () => import('./commands/sessions-watch.ts'),
   },
   diagnose: {
-    summary: 'try every hop of the way, and name the first that fails',
+    summary: 'test every hop, and name the first that fails',
     load: () => import('./commands/diagnose.ts'),
   },
   token: { summary: "sign a token with this server's secret", load: () => import('./commands/token.ts') },
@@ -58,7 +61,7 @@ export const COMMANDS = {
   logout: { summary: 'end a login', load: () => import('./commands/logout.ts') },
   key: { summary: 'the public SSH key that the proxy uses for you', load: () => import('./commands/key.ts') },
   'audit verify': {
-    summary: 'whether an audit trail is as the proxy wrote it',
+    summary: 'check that an audit trail is as the proxy wrote it',
     load: () => import('./commands/audit-verify.ts'),
   },
   install: {

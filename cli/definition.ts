@@ -69,7 +69,7 @@ export const REACH_OPTIONS = [
   },
   {
     flags: '--transport <name>',
-    does: 'WebSocket, HTTP streaming, or the second where the first does not pass (or TUNNEL_TRANSPORT; default: auto)',
+    does: 'auto, websocket or http: auto is a WebSocket, or HTTP streaming where none gets through (or TUNNEL_TRANSPORT; default: auto)',
     values: TRANSPORTS,
   },
 ] as const satisfies readonly OptionDefinition[]

@@ -1,3 +1,4 @@
+import { TunnelError } from '../protocol/codec/errors.ts'
 import { UsageError } from './failure.ts'
 
 const ID = /^[0-9a-f]{32}$/
@@ -6,4 +7,11 @@ const ID = /^[0-9a-f]{32}$/
 export function sessionId(typed = ''): string {
   if (!ID.test(typed)) throw new UsageError('an id has 32 hex digits, as `tunnel sessions` shows it')
   return typed
+}
+
+/** `error` of a question about one stream; where the proxy has no such stream, with what helps in that case. */
+export function aboutSession(error: unknown): unknown {
+  const { code, fromPeer, message, hop } = error as TunnelError
+  if (code !== 'UNKNOWN_STREAM' || !fromPeer) return error
+  return new TunnelError(code, message, { cause: error, hop, suggestion: '`tunnel sessions` lists yours' })
 }

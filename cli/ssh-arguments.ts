@@ -20,13 +20,13 @@ export const definition: Definition = {
   ],
   notes: [
     `\
-A machine that another user shares is OWNER/NAME. ssh takes what stands before
-the last @ for the account, and scp what has a slash before its colon for a file
-of this computer: there it is NAME+OWNER.tunnel, with + for an @ in OWNER.`,
+A machine that another user shares is OWNER/NAME. If OWNER has an @, which ends
+an account's name for ssh, and for scp, which takes a name with a slash for a
+local file, write NAME+OWNER.tunnel, with + for the @.`,
   ],
   arguments: [
-    { name: '<machine>', does: 'its name, or user@ its name', values: 'machine' },
-    { name: '[command...]', does: 'what is run there, in place of a shell' },
+    { name: '<machine>', does: 'its name, or user@name', values: 'machine' },
+    { name: '[command...]', does: 'what to run there, in place of a shell' },
   ],
   options: [
     {

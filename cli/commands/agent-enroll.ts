@@ -16,7 +16,7 @@ export const definition: Definition = {
   name: 'agent enroll',
   does: [
     'Exchanges a code of `tunnel machines --enroll NAME` for the token of this machine, and keeps it in a file of yours',
-    'alone, so that `tunnel agent` needs neither an address nor a token. The code is good once, and for some minutes.',
+    'alone, so that `tunnel agent` needs neither an address nor a token. The code is valid once, for a few minutes.',
   ].join(' '),
   examples: ['tunnel agent enroll 7K3M-Q2X9-4T8N-ZZ1P --url https://tunnel.example.com'],
   reaches: false,

@@ -31,8 +31,8 @@ interface AgentFlags extends Omit<CommonOptions, 'url'> {
 export const definition: Definition = {
   name: 'agent',
   does: [
-    'Puts this machine on line: dials out to the proxy, and dials its own sshd for those who come in.',
-    'It reaches nothing but --ssh and what --allow names. Runs until Ctrl-C, or until another agent takes the name.',
+    'Puts this machine on line: connects to the proxy, and connects callers to the sshd of this machine.',
+    'It dials nothing but --ssh and what --allow names. Runs until Ctrl-C, or until another agent takes the name.',
   ].join(' '),
   examples: [
     'tunnel agent --machine home',
@@ -64,7 +64,7 @@ export const definition: Definition = {
     },
     {
       flags: '--cert <file>',
-      does: 'the certificate to show to a proxy that asks agents for one, in PEM; with --key',
+      does: 'the certificate for a proxy that asks agents for one, in PEM; with --key',
     },
     { flags: '--key <file>', does: 'its private key' },
     ...SETTINGS_OPTIONS,

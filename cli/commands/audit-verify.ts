@@ -7,20 +7,23 @@ import { visible } from '../output.ts'
 export const definition: Definition = {
   name: 'audit verify',
   does: [
-    'Tells whether the files of an audit trail are as the proxy wrote them, and names each line that was changed, removed,',
-    'put elsewhere, or cut off. Status 1 when there is one.',
+    'Checks that the files of an audit trail are as the proxy wrote them, and names each line that was changed, removed,',
+    'moved or cut off. The exit status is 1 if there is one.',
   ].join(' '),
   examples: [
     'tunnel audit verify /var/lib/ssh-websocket-tunnel/audit*.log',
     'tunnel audit verify --head 5f2c…e1 audit*.log',
   ],
   notes: [
-    'Give all files of the trail, in any order. What was cut off at the very end is not seen in them: keep the',
-    'hash that this command and the log of the proxy say, elsewhere, and give it with --head the next time.',
+    [
+      'Give all files of the trail, in any order. They do not show lines that were cut',
+      'off at the very end: keep the hash that this command and the log of the proxy',
+      'print elsewhere, and give it with --head the next time.',
+    ].join('\n'),
   ],
   reaches: false,
   arguments: [{ name: '<file...>', does: 'audit.log, and the files that were set aside', values: 'file' }],
-  options: [{ flags: '--head <hash>', does: 'the hash of a line that has to be there' }],
+  options: [{ flags: '--head <hash>', does: 'the hash of a line that must be there' }],
 }
 
 const HASH = /^[0-9a-f]{64}$/

@@ -18,8 +18,7 @@ export const definition: Definition = {
   name: 'completion',
   does: [
     'Prints the script by which a shell completes commands, options, and the names of machines, contexts and',
-    'profiles. With --values it prints the values that may stand in one place, which is how that script asks for',
-    'names.',
+    'profiles. With --values it prints all values of one kind, which is how the script looks up names.',
   ].join(' '),
   examples: [
     'source <(tunnel completion bash)     # in ~/.bashrc',

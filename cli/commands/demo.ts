@@ -26,7 +26,7 @@ export const definition: Definition = {
     'The whole job on this machine, with nothing set up: an SSH server, a web service, the proxy and an agent are',
     'started in a temporary folder, used, cut, resumed, and removed again. Takes less than 30 s.',
   ].join(' '),
-  examples: ['tunnel demo', 'npm run demo'],
+  examples: ['tunnel demo'],
   reaches: false,
   options: [
     { flags: '--embedded', does: "use ssh2's own SSH server and client, even where OpenSSH is installed" },

@@ -32,7 +32,7 @@ export const definition: Definition = {
   arguments: [{ name: '<what>', does: 'server or agent', values: ['server', 'agent'] }],
   options: [
     { flags: '--user', does: 'a unit of your own, without root' },
-    { flags: '--dry-run', does: 'print what would be written, secrets aside' },
+    { flags: '--dry-run', does: 'print what would be written, without secrets' },
     { flags: '--root <folder>', does: 'write below this folder, as for an image', values: 'file' },
     { flags: '--config <file>', does: 'settings as a JSON file (server)', values: 'file' },
     { flags: '--machine <name>', does: 'its name (agent; default: the one that was enrolled with a code)' },

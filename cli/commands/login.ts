@@ -19,7 +19,7 @@ const DEFAULT_CONTEXT = 'default'
 export const definition: Definition = {
   name: 'login',
   does: [
-    'Logs in at the issuer that the proxy names: it shows an address and a code, which you confirm in a browser on whatever',
+    'Logs in at the issuer that the proxy names: it shows an address and a code, which you confirm in a browser on any',
     'computer (RFC 8628). The tokens are kept in a file of yours alone, are renewed when they are used, and belong to a',
     'context, which every command uses from then on.',
   ].join(' '),

@@ -3,12 +3,12 @@ import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
-import { sessionId } from '../session-id.ts'
+import { aboutSession, sessionId } from '../session-id.ts'
 
 export const definition: Definition = {
   name: 'sessions end',
   does: [
-    'Ends a live stream of yours, or with a token of the role admin of any user. Whoever has it is told that it was ended,',
+    'Ends an open stream of yours, or of any user with a token of the role admin. Its program is told that it was ended,',
     'and the proxy records who did it.',
   ].join(' '),
   examples: ['tunnel sessions end 0f3a5c7be1d94e2f8a6b0c1d2e3f4a5b'],
@@ -20,7 +20,9 @@ export async function run(argv: string[]): Promise<number> {
   if (made === undefined) return EXIT.ok
   const options = made.opts<CommonOptions>()
   const id = sessionId(made.args[0])
-  await ask(accessFrom(options), `sessions/${id}`, 'DELETE')
+  await ask(accessFrom(options), `sessions/${id}`, 'DELETE').catch((error: unknown) => {
+    throw aboutSession(error)
+  })
   process.stdout.write(options.json === true ? `${JSON.stringify({ ended: id })}\n` : `${id} is ended\n`)
   return EXIT.ok
 }

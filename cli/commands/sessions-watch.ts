@@ -11,7 +11,7 @@ import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
 import { byteText } from '../output.ts'
 import { fetchOf } from '../reach.ts'
-import { sessionId } from '../session-id.ts'
+import { aboutSession, sessionId } from '../session-id.ts'
 
 /** A line of the proxy's route. */
 interface Shown {
@@ -29,10 +29,10 @@ const MAX_MS = 2_147_483_647
 export const definition: Definition = {
   name: 'sessions watch',
   does: [
-    'Shows what a live stream brings from the machine, as it comes, until it is over or Ctrl-C: a stream of yours, or with a',
-    'token of the role admin of any user. It must be inspected: what `tunnel ssh` and `tunnel stdio` carry is sealed, and the',
-    'proxy cannot read it. Nothing can be typed. The proxy records who looks on, and `tunnel sessions` shows it to its user.',
-    'Bytes are written as they are: a program that runs there can do to your terminal what it can do to its own.',
+    'Shows what an open stream brings from the machine, as it comes, until the stream ends or you press Ctrl-C: a stream of',
+    'yours, or of any user with a token of the role admin. It must be inspected: what `tunnel ssh` and `tunnel stdio` carry',
+    'is sealed, and the proxy cannot read it. You cannot type. The proxy records who watches, and `tunnel sessions` shows it',
+    'to the user. Bytes are written unchanged: the program there can do to your terminal what it can do to its own.',
   ].join(' '),
   examples: [
     'tunnel sessions watch 0f3a5c7be1d94e2f8a6b0c1d2e3f4a5b',
@@ -53,7 +53,8 @@ export async function run(argv: string[]): Promise<number> {
     timeoutMs: MAX_MS,
     fetch: await fetchOf(access),
   })
-  if (!response.ok || response.body === null) throw problemOf(await response.text()) ?? noProxy()
+  if (!response.ok || response.body === null)
+    throw aboutSession(problemOf(await response.text()) ?? noProxy())
   const directions = options.input === true ? ['in'] : ['out', 'aux']
   const input = Readable.fromWeb(response.body as ReadableStream)
   for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {

@@ -25,8 +25,8 @@ interface Session {
 export const definition: Definition = {
   name: 'sessions',
   does: [
-    'Lists the live streams: whose, to which machine, of which kind, since when, and how much went there and came back.',
-    'With a token of the role admin those of all users, else your own.',
+    'Lists the open streams with user, machine, kind, start, and the bytes each way: your own, or those of all users with a',
+    'token of the role admin.',
   ].join(' '),
   examples: [
     'tunnel sessions',

@@ -19,7 +19,7 @@ export const definition: Definition = {
   name: 'shell',
   usage: '[options] MACHINE',
   does: [
-    'A prompt on a machine: the login shell of its agent’s user, inspected, on a terminal like yours. It exits',
+    "A prompt on a machine: the login shell of its agent's user, inspected, on a terminal like yours. It exits",
     "with the shell's status, or with 255 when the tunnel fails. After a newline, ~. ends the connection, ~^Z",
     'suspends it, and ~? lists these escapes. Where stdin is not a terminal, the shell has none either: it reads',
     'commands from the pipe.',

@@ -17,15 +17,13 @@ export const definition: Definition = {
   name: 'ssh-config',
   does: [
     "Prints the section of ssh's configuration by which plain `ssh home`, scp, sftp, rsync, git, Ansible and editors go",
-    'through the tunnel, or writes it into ~/.ssh/config. The machines are those named, or else all that the proxy lists;',
+    'through the tunnel, or writes it into ~/.ssh/config. It has the machines that you name, or else all that the proxy lists;',
     'any other is reached as MACHINE.tunnel. The host key is filed under the name that `tunnel ssh` gives it.',
   ].join(' '),
   examples: ['tunnel ssh-config', 'tunnel ssh-config --write', 'tunnel ssh-config --write home nas'],
-  arguments: [
-    { name: '[machine...]', does: 'which can then be called by its name alone', values: 'machine' },
-  ],
+  arguments: [{ name: '[machine...]', does: 'to be called by its name alone', values: 'machine' }],
   options: [
-    { flags: '--write', does: 'write it into ~/.ssh/config, between marks, in place of what is there of it' },
+    { flags: '--write', does: 'write it into ~/.ssh/config, between markers, in place of an earlier one' },
   ],
 }
 

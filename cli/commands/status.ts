@@ -24,8 +24,8 @@ interface Health {
 export const definition: Definition = {
   name: 'status',
   does: [
-    'Tells how the proxy is, how the link that `tunnel up` keeps is and what goes over it, which of your machines are on',
-    'line, and how many streams go there or wait for one to come back. Status 1 when the proxy is not ready.',
+    'Shows the state of the proxy, the link that `tunnel up` keeps and what goes over it, which of your machines are on',
+    'line, and how many streams go there or wait for one to come back. The exit status is 1 if the proxy is not ready.',
   ].join(' '),
   examples: [
     'tunnel status',
@@ -35,7 +35,7 @@ export const definition: Definition = {
   options: [
     {
       flags: '--cluster',
-      does: 'of several replicas: which there are, their links, and which has which machine; needs the role admin',
+      does: 'the replicas, their links, and which machine is at which of them; needs the role admin',
     },
   ],
 }

@@ -123,7 +123,8 @@ async function inBackground(
   const status = await new Promise<number | undefined>((resolve, reject) => {
     child.once('error', reject)
     child.once('message', () => resolve(undefined))
-    child.once('exit', (code) => resolve(code ?? EXIT.failure))
+    // A signal may end it before it listens for one.
+    child.once('exit', (code, signal) => resolve(code ?? signalStatus(String(signal))))
     void stopSignal().then((signal) => child.kill(signal))
   })
   child.disconnect?.()

@@ -21,7 +21,7 @@ export async function tryNetwork(url: string, reach: Reach, steps: Steps): Promi
   const { proxy } = wayOut
   const first = proxy ?? new URL(url.replace(/^ws/, 'http'))
   const host = bareHost(first)
-  if (isIP(host) !== 0) steps.skip('dns', 'the address is no name')
+  if (isIP(host) !== 0) steps.skip('dns', 'the address has no name to look up')
   else if (!(await steps.run('dns', () => addressesOf(host)))) {
     steps.skip(['tcp', 'http-proxy', 'tls'], 'the name has no address')
     return 'the name has no address'
@@ -34,7 +34,7 @@ export async function tryNetwork(url: string, reach: Reach, steps: Steps): Promi
     socket.destroy()
     return `${remoteAddress}, port ${remotePort}`
   })
-  if (proxy === undefined) steps.skip('http-proxy', 'none is used')
+  if (proxy === undefined) steps.skip('http-proxy', 'no HTTP proxy is used')
   const isOpen = isThere && (proxy === undefined || (await tryProxy(wayOut, proxy, steps)))
   if (!isOpen) {
     if (proxy !== undefined && !isThere) steps.skip('http-proxy', 'nothing is connected')

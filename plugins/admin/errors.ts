@@ -1,7 +1,7 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
 
 export function sessionUnknown(): TunnelError {
-  return new TunnelError('UNKNOWN_STREAM', 'you have no live stream of this id', { hop: 'proxy' })
+  return new TunnelError('UNKNOWN_STREAM', 'you have no open stream of this id', { hop: 'proxy' })
 }
 
 /** Whoever has a machine has its agent's token. */

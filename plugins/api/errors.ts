@@ -6,7 +6,7 @@ export function agentMayNotConnect(): TunnelError {
 }
 
 export function noIssuer(): TunnelError {
-  const message = 'this proxy names no issuer to log in at: its operator gives tokens (auth.login.clientId)'
+  const message = 'this proxy names no issuer to log in at: its operator issues tokens (auth.login.clientId)'
   return new TunnelError('ROUTE_UNKNOWN', message, { hop: 'proxy' })
 }
 

@@ -12,7 +12,7 @@ const SUGGESTIONS: Record<ErrorCode, string> = {
   TOKEN_EXPIRED: SIGN_TOKEN,
   TOKEN_REVOKED: SIGN_TOKEN,
   TICKET_INVALID: 'it is good for one use within a short time: ask for another',
-  FORBIDDEN: 'use a token with the roles that this needs, and no other',
+  FORBIDDEN: 'use a token with exactly the roles that this needs',
   POLICY_DENIED: 'ask the operator of the proxy, or the owner of the machine, to allow it',
   TIER_REQUIRED: 'this needs a token of a higher tier',
   MACHINE_UNKNOWN: AGENT,
@@ -30,7 +30,7 @@ const SUGGESTIONS: Record<ErrorCode, string> = {
   CERTIFICATE_NOT_PINNED:
     'if the proxy has a new key, change tls.pin; otherwise somebody may be intercepting the connection',
   TLS_FAILED: '',
-  HTTP_PROXY_AUTH_REQUIRED: 'give them in its URL: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT',
+  HTTP_PROXY_AUTH_REQUIRED: 'give name and password in its URL: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT',
   HTTP_PROXY_FAILED:
     'check HTTPS_PROXY and HTTP_PROXY; NO_PROXY names what is reached without it, network.proxy=none uses none',
   SESSION_UNKNOWN: '',
@@ -39,8 +39,8 @@ const SUGGESTIONS: Record<ErrorCode, string> = {
   ALREADY_HOME: 'nothing: the agent looks for another replica by itself',
   TOO_MANY_CONNECTIONS: 'end some of your other connections, or use a token of a higher tier',
   TOO_MANY_STREAMS: 'wait for some of your streams to end, or use a token of a higher tier',
-  POOL_EXHAUSTED: 'end some of them',
-  CIRCUIT_OPEN: 'the machine failed several times in a row: wait, and see that its sshd answers',
+  POOL_EXHAUSTED: 'end some of your requests, or try again later',
+  CIRCUIT_OPEN: 'see that its sshd answers',
   OVERLOADED: 'the proxy has too much to do just now: try again in a moment',
   SHUTTING_DOWN: 'the proxy is restarting: try again in a moment',
   STATE_UNAVAILABLE: 'the proxy cannot keep or reach its records just now: try again in a moment',

@@ -19,7 +19,7 @@ test('`tunnel diagnose` marks each hop, in signs that the terminal has, and ends
 
   const good = await tunnel(['diagnose'], { env })
   assert.equal(good.code, 0, good.stdout + good.stderr)
-  assert.match(good.stdout, /^– dns +the address is no name$/m)
+  assert.match(good.stdout, /^– dns +the address has no name to look up$/m)
   assert.match(good.stdout, /^✓ tcp +127\.0\.0\.1, port \d+ \(.+ ms\)$/m)
   assert.match(good.stdout, /\n\nThe way to the proxy is good\.\n$/)
 

@@ -4,6 +4,7 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { descendants } from '../support/proc.ts'
 import { run } from '../support/process.ts'
 import { listenTcp, startProxy } from '../support/proxy.ts'
 import { shellLine } from '../support/sshd.ts'
@@ -54,6 +55,15 @@ test('Ctrl-C ends a command that waits for the proxy, at once and without a word
     readdirSync(folder, { recursive: true }).filter((name) => /\.sock|part$/.test(String(name))),
     [],
   )
+})
+
+test('`tunnel up` ends with the status of a signal that its process in the background was ended by', async (t) => {
+  const { silent, env } = await silentProxy(t, await tempFolder(t))
+  const up = startTunnel(t, ['up'], { env })
+  const [socket] = await once(silent, 'connection')
+  for (const pid of descendants(up.child.pid!)) process.kill(pid, 'SIGKILL')
+  assert.equal((await up.exit).code, 137)
+  socket.destroy()
 })
 
 /** What stays on the screen: a progress line is written over, and the terminal shows what was typed. */

@@ -4,7 +4,7 @@ import { get, type IncomingMessage } from 'node:http'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { startTestTunnel } from '../../../testing/index.ts'
-import { isolated, startTunnel } from '../../cli/tunnel.ts'
+import { isolated, startTunnel, tunnelLines } from '../../cli/tunnel.ts'
 import { listenTcp, readAll, until } from '../../support/proxy.ts'
 import { tempFolder } from '../../support/tree.ts'
 
@@ -71,6 +71,14 @@ test('an inspected stream is shown to its user and to an administrator, both way
     for (const other of others) other.destroy()
     program.kill('SIGTERM')
     await until(() => watchers() === 0)
+    const unknown = 'f'.repeat(32)
+    for (const { code, stderr } of await tunnelLines(
+      ['watch', 'end'].map((what) => ['sessions', what, unknown]),
+      env,
+    )) {
+      assert.match(stderr, /no open stream of this id .*: `tunnel sessions` lists yours\n$/)
+      assert.equal(code, 1)
+    }
   })
 
   await t.test(
