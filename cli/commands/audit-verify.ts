@@ -22,7 +22,9 @@ export const definition: Definition = {
     ].join('\n'),
   ],
   reaches: false,
-  arguments: [{ name: '<file...>', does: 'audit.log, and the files that were set aside', values: 'file' }],
+  arguments: [
+    { name: '<file...>', does: 'the file audit.log, and those that were set aside', values: 'file' },
+  ],
   options: [{ flags: '--head <hash>', does: 'the hash of a line that must be there' }],
 }
 

@@ -26,7 +26,9 @@ export interface Standing {
 /** One line of at most `columns` characters, with what matters most where not all of it fits. */
 export function progressLine(standing: Standing, columns: number): string {
   const { doneBytes, totalBytes, bytesPerSecond, note } = standing
-  const percent = `${totalBytes === 0 ? 100 : Math.floor((doneBytes / totalBytes) * 100)}%`
+  const share = totalBytes === 0 ? 1 : doneBytes / totalBytes
+  // Of no bytes nothing is done while there is something else to tell.
+  const percent = totalBytes === 0 && note !== undefined ? '' : `${Math.floor(share * 100)}%`
   const rate = bytesPerSecond === undefined ? '' : `${byteText(bytesPerSecond)}/s`
   const left = bytesPerSecond ? clockText((totalBytes - doneBytes) / bytesPerSecond) : ''
   const amount = `${byteText(doneBytes)} of ${byteText(totalBytes)}`

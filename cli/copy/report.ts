@@ -34,6 +34,7 @@ export class Report {
   #request: Pick<CopyRequest, 'from' | 'to'> | undefined
   #checksums: Checksums | undefined
   #name = ''
+  #isPlanned = false
   #isChecking = false
   #doneBytes = 0
   #totalBytes = 0
@@ -49,6 +50,7 @@ export class Report {
     this.events = {
       planned: ({ bytes, files, skipped }) => {
         this.#totalBytes = bytes
+        this.#isPlanned = true
         this.#event('planned', { files: files.length, bytes })
         for (const path of skipped)
           this.say(`${NAME}: ${visible(path)} is an unfinished copy, and is left out`)
@@ -164,6 +166,7 @@ export class Report {
   #standing() {
     const standing = { name: this.#name, doneBytes: this.#doneBytes, totalBytes: this.#totalBytes }
     if (this.#lanes?.isInterrupted === true) return { ...standing, note: 'link lost, resuming…' }
+    if (!this.#isPlanned) return { ...standing, note: 'preparing…' }
     return this.#isChecking ? { ...standing, note: 'checking…' } : standing
   }
 

@@ -22,6 +22,8 @@ test('the line of progress fits every width, and keeps what matters most', () =>
   assert.equal(at(30), 'big.iso  45%  12.3 MB/s  0:45')
   assert.equal(at(20), '45%  12.3 MB/s  0:45')
   assert.equal(at(4), '45%')
+  const before = { name: '', doneBytes: 0, totalBytes: 0, bytesPerSecond: undefined, note: 'preparing…' }
+  assert.equal(progressLine(before, 79), 'preparing…')
 })
 
 test('amounts and times are short', () => {
