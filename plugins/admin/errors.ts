@@ -11,7 +11,7 @@ export function agentMayNotSee(): TunnelError {
 }
 
 export function looksAtTooMuch(max: number): TunnelError {
-  const text = `you look on at ${max} streams already, which is as many as you may`
+  const text = `you are watching ${max} streams already, the most that a user may`
   return new TunnelError('TOO_MANY_CONNECTIONS', text, { hop: 'proxy', retryAfterMs: 5_000 })
 }
 

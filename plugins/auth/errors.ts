@@ -33,9 +33,9 @@ export function revocationsUnknown(): TunnelError {
   return new TunnelError('STATE_UNAVAILABLE', message, { hop: 'proxy', retryAfterMs: 2_000 })
 }
 
-/** The same words whether it was used, has expired, or never was: whoever guesses learns nothing. */
+/** The same words whether it was used, has expired, or never existed: whoever guesses learns nothing. */
 export function ticketInvalid(): TunnelError {
-  const message = 'this ticket is not valid: it was used, has expired, or never was'
+  const message = 'this ticket is not valid: it was used, has expired, or never existed'
   return new TunnelError('TICKET_INVALID', message, { hop: 'proxy' })
 }
 
@@ -61,7 +61,9 @@ export function twoRevocations(): TunnelError {
 }
 
 export function tokenUnknown(): TunnelError {
-  return new TunnelError('REQUEST_INVALID', 'that is nothing that this proxy could revoke', { hop: 'proxy' })
+  return new TunnelError('REQUEST_INVALID', 'this is not a token that this proxy could revoke', {
+    hop: 'proxy',
+  })
 }
 
 export function notYours(): TunnelError {

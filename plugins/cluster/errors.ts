@@ -24,7 +24,7 @@ export function proofMissing(ms: number): TunnelError {
 }
 
 export function notProved(): TunnelError {
-  return new TunnelError('FORBIDDEN', 'nothing is taken on this link before its peer has proved itself', {
+  return new TunnelError('FORBIDDEN', 'this link accepts nothing before its peer has proved itself', {
     hop: 'proxy',
   })
 }

@@ -1,13 +1,13 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
 
-/** The same words whether it was used, has expired, or never was: whoever guesses learns nothing. */
+/** The same words whether it was used, has expired, or never existed: whoever guesses learns nothing. */
 export function codeInvalid(): TunnelError {
   const message = 'this code is not valid: it was used, has expired, or is mistyped'
   return new TunnelError('TICKET_INVALID', message, { hop: 'proxy' })
 }
 
 export function tooManyCodes(max: number, retryAfterMs: number): TunnelError {
-  const message = `${max} codes wait to be used already, which is as many as there may be`
+  const message = `you have ${max} unused codes already, the most that a user may have`
   return new TunnelError('RATE_LIMITED', message, { hop: 'proxy', retryAfterMs })
 }
 

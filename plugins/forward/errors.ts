@@ -156,6 +156,6 @@ export function sealedUnread(): TunnelError {
 }
 
 export function tooManyWatchers(): TunnelError {
-  const text = 'as many as may look on at a stream do so already'
+  const text = 'this stream has as many watchers as it may have'
   return new TunnelError('TOO_MANY_CONNECTIONS', text, { hop: 'proxy' })
 }

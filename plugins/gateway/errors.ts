@@ -6,7 +6,7 @@ export function portInvalid(port: string): TunnelError {
 }
 
 export function codingUnknown(coding: string): TunnelError {
-  const text = `the transfer coding ${JSON.stringify(coding.slice(0, 40))} is not taken: send chunked, or a length`
+  const text = `the transfer coding ${JSON.stringify(coding.slice(0, 40))} is not accepted: send chunked, or a length`
   return new TunnelError('REQUEST_INVALID', text, { hop: 'proxy' })
 }
 
@@ -36,7 +36,7 @@ export function otherOrigin(): TunnelError {
 }
 
 export function otherUsersHost(): TunnelError {
-  return new TunnelError('FORBIDDEN', 'this address is of another user', { hop: 'proxy' })
+  return new TunnelError('FORBIDDEN', 'this address belongs to another user', { hop: 'proxy' })
 }
 
 export function noHostForm(): TunnelError {
