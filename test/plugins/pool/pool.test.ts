@@ -1,13 +1,8 @@
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
-import fc from 'fast-check'
-import { Value } from 'typebox/value'
-import { PoolOptions } from '../../../plugins/pool/options.ts'
-import { ConnectionPool } from '../../../plugins/pool/pool.ts'
+import { test } from 'node:test'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Priority } from '../../../protocol/codec/heads.ts'
-import { VirtualClock } from '../../support/virtual-clock.ts'
-import { type Connecting, Connection, hasCode, type Lease, routeTo, settled, setUp, turn } from './rig.ts'
+import { hasCode, routeTo, settled, setUp, turn } from './rig.ts'
 
 test('channels to one machine share a connection, then the least loaded one', async (t) => {
   const { made, acquire } = setUp(t, { channelsPerConnection: 2 })
@@ -150,28 +145,6 @@ test('the death of a connection wakes those who wait, and a lease of the dead re
   assert.equal(made.length, 2)
 })
 
-test('an offered lease is taken back when somebody waits', async (t) => {
-  const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 2 })
-  const [idle, kept] = [await acquire(), await acquire()]
-  let takenBack = 0
-  idle.offer(() => {
-    takenBack++
-    idle.release()
-  })
-  kept.offer(() => assert.fail('the offer was withdrawn'))
-  kept.keep()
-  await acquire()
-  assert.equal(takenBack, 1)
-})
-
-test('an offer is taken when it comes after the wait has begun', async (t) => {
-  const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1 })
-  const idle = await acquire()
-  const waiting = acquire('office')
-  idle.offer(() => idle.release())
-  assert.equal((await waiting).connection.machine, 'office')
-})
-
 test("one user's waiting holds up nobody else", async (t) => {
   const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1 })
   await acquire('home', 'ada')
@@ -260,118 +233,6 @@ test('what waits is served by weight between priorities, so that none starves', 
   assert.ok(Math.abs(share('low') - 4) <= 1, `${share('low')} of low`)
 })
 
-/** A server that takes so many channels at once, and says so in its own way. */
-function withServer(t: TestContext, takes: number, options: Partial<PoolOptions> = {}) {
-  const parts = setUp(t, { maxPerUser: 1, channelsPerConnection: 4, ...options })
-  const full = new TunnelError('CHANNEL_OPEN_FAILED', 'full', { hop: 'proxy' })
-  const open = new Map<Connection, number>()
-  const channel = () =>
-    parts.pool.open({ userId: 'ada', route: routeTo('home') }, async (connection) => {
-      connection.isFull = (error) => error === full
-      const count = open.get(connection) ?? 0
-      if (count >= takes) throw full
-      open.set(connection, count + 1)
-      return () => open.set(connection, (open.get(connection) ?? 0) - 1)
-    })
-  return { ...parts, channel, full }
-}
-
-test('a channel that the server refuses because it has enough is opened once another has closed', async (t) => {
-  const { pool, channel, tick } = withServer(t, 2)
-  const [one, two] = [await channel(), await channel()]
-  const third = channel()
-  assert.equal(await settled(third), false)
-  await tick(50)
-  assert.equal(await settled(third), false)
-  one.channel()
-  one.lease.release()
-  await third
-  // What the server takes is known by now: nobody has to be refused for it.
-  const fourth = channel()
-  two.channel()
-  two.lease.release()
-  await fourth
-  assert.equal(pool.waiting('ada'), 0)
-})
-
-test('a refused channel is opened at another place where there is one, and served before who comes later', async (t) => {
-  const { made, channel } = withServer(t, 1, { maxPerUser: 2 })
-  const leases = await Promise.all([channel(), channel()])
-  assert.deepEqual(leases.map(({ lease }) => made.indexOf(lease.connection)).sort(), [0, 1])
-})
-
-test('a server that lets go of a channel a moment late is asked again', async (t) => {
-  const { channel, tick } = withServer(t, 1)
-  const one = await channel()
-  one.lease.release()
-  const next = channel()
-  assert.equal(await settled(next), false)
-  one.channel()
-  await tick(50)
-  await next
-})
-
-test('a server that takes no channel at all says so at once', async (t) => {
-  const { channel, full } = withServer(t, 0)
-  await assert.rejects(channel(), full)
-})
-
-test('a refused channel is given up when its time is over', async (t) => {
-  const { channel, tick } = withServer(t, 1, { waitMs: 500 })
-  await channel()
-  const second = channel()
-  second.catch(() => {})
-  await turn()
-  await tick(600)
-  await assert.rejects(second, hasCode('POOL_EXHAUSTED'))
-})
-
-test('an idle channel is taken back before one whose opener is away, and that one only for who is there', async (t) => {
-  const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 2 })
-  const [away, idle] = [await acquire(), await acquire()]
-  const taken: string[] = []
-  const offer = (lease: Lease, reason: 'idle' | 'suspended'): void =>
-    lease.offer(() => {
-      taken.push(reason)
-      lease.release()
-    }, reason)
-  offer(away, 'suspended')
-  offer(idle, 'idle')
-  await acquire()
-  assert.deepEqual(taken, ['idle'])
-  await acquire()
-  assert.deepEqual(taken, ['idle', 'suspended'])
-})
-
-test('a lease that is given back later than asked counts as one, and no other is taken for it', async (t) => {
-  const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 2 })
-  const leases = [await acquire(), await acquire()]
-  const asked: Lease[] = []
-  for (const lease of leases) lease.offer(() => asked.push(lease), 'suspended')
-  const third = acquire()
-  await turn()
-  assert.equal(asked.length, 1)
-  asked[0]!.release()
-  await third
-  assert.equal(asked.length, 1)
-})
-
-test('offers of one machine are taken for another where they empty a place, and else left alone', async (t) => {
-  const { made, acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 2 })
-  const [spare, used] = [await acquire('a'), await acquire('a')]
-  let taken = 0
-  spare.offer(() => {
-    taken++
-    spare.release()
-  })
-  const other = acquire('b')
-  assert.equal(await settled(other), false)
-  assert.equal(taken, 0)
-  used.release()
-  assert.equal((await other).connection.machine, 'b')
-  assert.deepEqual([taken, made[0]!.closed], [1, true])
-})
-
 test('machines that want a connection get one in turn', async (t) => {
   const { acquire } = setUp(t, { maxPerUser: 1, channelsPerConnection: 1 })
   const first = await acquire('a')
@@ -397,99 +258,4 @@ test("the end of a machine ends its connections and its waits, and nobody else's
   assert.deepEqual([made[0]!.closed, made[1]!.closed], [true, false])
   // And its place is free for the other.
   await waiting[1]
-})
-
-test('whatever happens, limits hold and everyone is served or told', async () => {
-  const step = fc.oneof(
-    fc.record({ do: fc.constant('acquire' as const), machine: fc.constantFrom('a', 'b', 'c') }),
-    fc.record({
-      do: fc.constantFrom('release', 'die', 'connect', 'refuse', 'abort', 'offer'),
-      at: fc.nat(50),
-    }),
-    fc.record({ do: fc.constant('tick' as const), ms: fc.constantFrom(10, 100, 600) }),
-  )
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
-      const options = {
-        ...(Value.Default(PoolOptions, {}) as PoolOptions),
-        maxPerUser: 2,
-        channelsPerConnection: 2,
-        waitMs: 500,
-        idleMs: 300,
-      }
-      const clock = new VirtualClock()
-      const tick = (ms: number): Promise<void> => clock.run(clock.now() + ms)
-      const live = new Set<Connection>()
-      const connecting: Connecting[] = []
-      const pool = new ConnectionPool<Connection>(
-        options,
-        (request) => {
-          return new Promise((resolve, reject) => {
-            connecting.push({
-              request,
-              done() {
-                const connection = new Connection(request.route.name)
-                live.add(connection)
-                connection.onClose(() => live.delete(connection))
-                resolve(connection)
-                return connection
-              },
-              fail: reject,
-            })
-          })
-        },
-        clock,
-      )
-      const leases: Lease[] = []
-      const aborts: AbortController[] = []
-      let asked = 0
-      let answered = 0
-      const load = (connection: Connection): number =>
-        leases.filter((lease) => lease.connection === connection).length
-      const drop = (lease: Lease): void => {
-        leases.splice(leases.indexOf(lease), 1)
-        lease.release()
-      }
-      for (const it of steps) {
-        if (it.do === 'acquire') {
-          const abort = new AbortController()
-          aborts.push(abort)
-          asked++
-          pool.acquire({ userId: 'ada', route: routeTo(it.machine), signal: abort.signal }).then(
-            (lease) => {
-              answered++
-              assert.equal(lease.connection.machine, it.machine)
-              leases.push(lease)
-            },
-            (error: unknown) => {
-              answered++
-              assert.ok(error instanceof TunnelError)
-            },
-          )
-        } else if (it.do === 'tick') await tick(it.ms)
-        else if (it.do === 'release' && leases.length > 0) drop(leases[it.at % leases.length]!)
-        else if (it.do === 'offer' && leases.length > 0) {
-          const lease = leases[it.at % leases.length]!
-          lease.offer(() => drop(lease))
-        } else if (it.do === 'abort' && aborts.length > 0) aborts[it.at % aborts.length]!.abort()
-        else if (it.do === 'die' && live.size > 0) [...live][it.at % live.size]!.die()
-        else if (it.do === 'connect') connecting.shift()?.done()
-        else if (it.do === 'refuse')
-          connecting.shift()?.fail(new TunnelError('TIMEOUT', 'late', { hop: 'proxy' }))
-        await turn()
-        assert.ok(live.size <= 2, `${live.size} connections`)
-        for (const connection of live) assert.ok(load(connection) <= 2)
-      }
-      while (connecting.length > 0) {
-        connecting.shift()!.fail(new TunnelError('TIMEOUT', 'late', { hop: 'proxy' }))
-        await turn()
-      }
-      await tick(600)
-      await turn()
-      assert.equal(answered, asked)
-      pool.close()
-      assert.equal(live.size, 0)
-    }),
-    { numRuns: 300 },
-  )
 })
