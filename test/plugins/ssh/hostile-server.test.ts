@@ -117,3 +117,10 @@ test('a server that grants windows and reads nothing loses the connection, not t
   await assert.rejects(tunnel.exec('home', 'anything', { stdin: stdin() }), isLost)
   assert.ok(takenBytes < 128 * MIB, `${takenBytes} bytes were taken`)
 })
+
+test('a server that closes every channel at once costs each command alone, and keeps its circuit closed', async (t) => {
+  const { proxy, tunnel } = await hostile(t, (channel) => channel.close())
+  for (let command = 0; command < 6; command++)
+    await assert.rejects(tunnel.exec('home', ['true']), { code: 'OUTCOME_UNKNOWN' })
+  assert.equal(proxy.app.pool.states().idle, 1)
+})

@@ -222,6 +222,59 @@ test('a machine that accepts and says nothing is TIMEOUT, and its socket is clos
   assert.equal(socket?.destroyed, true)
 })
 
+test('an sshd that stops answering at any stage of the handshake is TIMEOUT, and its socket is closed', async (t) => {
+  const STAGES = 5
+  const { sshd, manager, route } = await setUp(t, { options: { connectTimeoutMs: 2_000 } })
+  const relayOf = (onData: (near: net.Socket, bytes: Buffer) => void): Promise<number> =>
+    service(t, (near) => {
+      const far = net.connect(sshd.port, sshd.host)
+      for (const [one, other] of [
+        [near, far],
+        [far, near],
+      ] as const)
+        one.on('error', () => {}).once('close', () => other.destroy())
+      near.on('data', (bytes) => far.write(bytes))
+      far.on('data', (bytes) => onData(near, bytes))
+    })
+  const connectBy = (port: number, opened: net.Socket[] = []) =>
+    manager.connect({
+      userId: 'ada',
+      route: {
+        ...route,
+        async dial() {
+          const socket = net.connect(port, '127.0.0.1')
+          opened.push(socket)
+          await once(socket, 'connect')
+          return socket
+        },
+      },
+    })
+  // Where each thing that it says ends: its name, what it speaks, its keys, and that it lets the user in.
+  const ends: number[] = []
+  const whole = await relayOf((near, bytes) => {
+    ends.push((ends.at(-1) ?? 0) + bytes.length)
+    near.write(bytes)
+  })
+  ;(await connectBy(whole)).end()
+  assert.ok(ends.length >= STAGES, String(ends))
+  const sockets: net.Socket[] = []
+  const stops = [0, ...ends.slice(0, STAGES - 1), (ends[1] ?? 0) - 1]
+  const codes = stops.map(async (stop) => {
+    const left = new Map<net.Socket, number>()
+    const port = await relayOf((near, bytes) => {
+      const said = bytes.subarray(0, left.get(near) ?? stop)
+      left.set(near, (left.get(near) ?? stop) - said.length)
+      near.write(said)
+    })
+    return connectBy(port, sockets).then(
+      () => 'connected',
+      ({ code }: TunnelError) => code,
+    )
+  })
+  assert.deepEqual(await Promise.all(codes), Array(stops.length).fill('TIMEOUT'))
+  assert.ok(sockets.length === stops.length && sockets.every(({ destroyed }) => destroyed))
+})
+
 test('something that is no SSH server is SSH_HANDSHAKE_FAILED', async (t) => {
   const port = await service(t, (socket) =>
     socket.on('error', () => {}).end('HTTP/1.1 400 Bad Request\r\n\r\n'),
