@@ -1,6 +1,7 @@
 import { askLoginPlace, askMachines } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import {
+  CONTEXT_NAME_RULE,
   changeClientFile,
   clientFilePath,
   isContextName,
@@ -41,7 +42,7 @@ export async function run(argv: string[]): Promise<number> {
     throw refused('there is no home folder to keep the login in: set HOME or XDG_CONFIG_HOME')
   const [given] = made.args
   if (given !== undefined && !isContextName(given))
-    throw new UsageError(`"${given}" cannot be a context's name`)
+    throw new UsageError(`"${given}" is not a valid name: ${CONTEXT_NAME_RULE}`)
   const isKnown = given !== undefined && readClientFile(path).contexts.has(given)
   const access = accessFrom(isKnown ? { ...options, context: given } : options)
   const name = given ?? access.context ?? DEFAULT_CONTEXT

@@ -41,6 +41,7 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['', /^Usage: tunnel/],
   ['servr', /unknown command 'servr' \(Did you mean server\?\)/],
   ['server --prot 1', /unknown option '--prot' \(Did you mean --port\?\)/],
+  ['login a:b', /"a:b" is not a valid name: a name has/],
   ['machines extra', /too many arguments/],
   ['machines --url ftp://x --token t', /"ftp:\/\/x" is not a valid address of a proxy: it must look like/],
   ['request --token t https://home/x', /must look like http:\/\/MACHINE:PORT\/path/],
