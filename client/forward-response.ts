@@ -41,8 +41,17 @@ export class ForwardResponse {
   }
 }
 
+type Take = (answer: HttpAnswer) => Promise<ForwardResponse>
+
 /** Makes a whole answer of what comes. */
-export function takeWhole(maxBodyBytes = MAX_BODY_BYTES): (answer: HttpAnswer) => Promise<ForwardResponse> {
+export function takeWhole(maxBodyBytes = MAX_BODY_BYTES): Take {
+  return maxBodyBytes === MAX_BODY_BYTES ? takeUsual : takeUpTo(maxBodyBytes)
+}
+
+/** Shared by all that wait. */
+const takeUsual = takeUpTo(MAX_BODY_BYTES)
+
+function takeUpTo(maxBodyBytes: number): Take {
   const tooLarge = () =>
     new TunnelError('ABORTED', `the answer has more than ${maxBodyBytes} bytes; fetch() streams it`, {
       hop: 'client',

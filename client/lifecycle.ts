@@ -28,6 +28,8 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
   protected readonly addresses: ProxyAddress[]
   #status: TunnelStatus = { state: 'disconnected' }
   #parts: Promise<Parts> | undefined
+  /** The same, once they are there. */
+  #made: Parts | undefined
   #session: Session | undefined
   #connecting: Promise<void> | undefined
   #closing: Promise<void> | undefined
@@ -132,10 +134,10 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
   }
 
   /** @throws {TunnelError} when nothing can be sent */
-  protected async usable(): Promise<Parts> {
+  protected usable(): Parts | Promise<Parts> {
     if (this.#closing !== undefined) throw disconnected()
     if (this.#isOver) throw notConnected(this.#status)
-    return this.prepare()
+    return this.#made ?? this.prepare()
   }
 
   protected opener(): StreamOpener {
@@ -154,6 +156,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     let session: Session | undefined
     try {
       const parts = await this.prepare()
+      this.#made = parts
       await startKept(parts, (error) => this.emit('error', error))
       if (this.#closing !== undefined) throw disconnected()
       session = this.#session = this.#newSession(parts)

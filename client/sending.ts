@@ -1,5 +1,5 @@
 import { asTunnelError, type TunnelError } from '../protocol/codec/errors.ts'
-import type { HeaderList } from '../protocol/codec/heads.ts'
+import type { HeaderList, Priority } from '../protocol/codec/heads.ts'
 import { Deadline } from './deadline.ts'
 import { Exchange } from './exchange.ts'
 import { headerList, withContentLength } from './headers.ts'
@@ -27,21 +27,24 @@ export function sendRequest<T>(
 }
 
 /** One request on its way to its answer, in as many tries as it takes. */
-class Sending {
+class Sending implements Queued {
+  readonly priority: Priority
+  readonly bytes: number
+  readonly deadline: Deadline
   readonly #path: RequestPath
   readonly #request: HttpRequest
   /** Encoded once, however often it is sent. */
   readonly #body: BodyLike | undefined
   readonly #size: number | undefined
   readonly #idempotent: boolean
-  readonly #deadline: Deadline
   readonly #expiresAtMs: number
   readonly #startedAtMs: number
   /** What the caller wanted has been made of the answer; what is left of it is still the caller's to read. */
   #isTaken = false
 
   constructor(path: RequestPath, request: HttpRequest) {
-    const { machine, method, kept, expiresInMs } = request
+    const { machine, method, kept, expiresInMs, priority = 'normal' } = request
+    this.priority = priority
     this.#path = path
     this.#request = request
     this.#startedAtMs = path.clock.now()
@@ -49,23 +52,25 @@ class Sending {
     this.#idempotent = request.idempotent ?? isIdempotent(method)
     this.#body = request.body === undefined ? undefined : (inMemory(request.body) ?? request.body)
     this.#size = knownSize(this.#body)
+    this.bytes = this.#size ?? 0
     const waitMs = kept === undefined ? this.#limitMs : this.#leftMs
     const what = `${method} to ${machine} was not answered`
-    this.#deadline = new Deadline(path.clock, request.signal, waitMs, what)
+    this.deadline = new Deadline(path.clock, request.signal, waitMs, what)
   }
 
   async run<T>(take: (answer: HttpAnswer) => T | Promise<T>): Promise<T> {
-    const { kept, priority = 'normal' } = this.#request
+    const { kept } = this.#request
     const { queue } = this.#path
-    const queued: Queued = { priority, bytes: this.#size ?? 0, deadline: this.#deadline }
     try {
-      queue.enter(queued, kept?.isRestored)
+      queue.enter(this, kept?.isRestored)
       if (kept !== undefined) await kept.accept()
       this.#request.onAccepted?.()
+      // Nobody else is to be told, and what is kept for it waits as long as this.
+      this.#request.onAccepted = undefined
       for (let tries = 1; ; ) {
         let attempt: Attempt | undefined
         try {
-          attempt = await this.#start(await queue.turn(queued), tries)
+          attempt = await this.#start(await queue.turn(this), tries)
           return await this.#answer(attempt, take)
         } catch (error) {
           const failure = asTunnelError(error, 'client')
@@ -73,14 +78,15 @@ class Sending {
           // Without a place on the link nothing was tried: streams that come back after a cut may have them for a while.
           if (attempt !== undefined || failure.code !== 'TOO_MANY_STREAMS') tries++
           // It waits again; there is room for what has been accepted.
-          queue.enter(queued, true)
+          queue.enter(this, true)
           await this.#pause(waitMs)
         }
       }
     } catch (error) {
-      queue.leave(queued)
-      this.#deadline.end()
+      queue.leave(this)
+      this.deadline.end()
       const failed = asTunnelError(error, 'client')
+      kept?.over(failed.code !== 'STILL_QUEUED')
       this.#path.metrics.failed(failed)
       this.#tell({ error: failed })
       throw failed
@@ -91,10 +97,11 @@ class Sending {
     const { stream, body } = attempt.exchange
     const head = await attempt.exchange.head
     const latencyMs = this.#path.clock.now() - this.#startedAtMs
-    this.#deadline.stopTimer()
+    this.deadline.stopTimer()
     const taken = await take({ head, body, reset: (error) => stream.reset(error) })
     this.#isTaken = true
-    if (attempt.isOver) this.#deadline.end()
+    if (attempt.isOver) this.deadline.end()
+    this.#request.kept?.over(true)
     this.#path.metrics.answered(latencyMs)
     this.#tell({ status: head.status, headers: head.headers })
     return taken
@@ -113,15 +120,18 @@ class Sending {
 
   /** Made for each try: of those that wait there are many. */
   #head(headers: HeaderList): NewStreamHead {
-    const { machine, target, method, path, priority = 'normal' } = this.#request
-    return { kind: 'http', machine, target, priority, http: { method, path, headers } }
+    const { machine, target, method, path } = this.#request
+    return { kind: 'http', machine, target, priority: this.priority, http: { method, path, headers } }
   }
 
   /** What hooks make of the headers. @throws {TunnelError} */
   async #hooked(attempt: number): Promise<HeaderList> {
-    const { machine, target, method, path, priority = 'normal' } = this.#request
-    const headers = [...this.#headers]
-    const context: RequestContext = { machine, target, method, path, priority, attempt, headers }
+    const { machine, target, method, path } = this.#request
+    const { priority } = this
+    const context: RequestContext = {
+      ...{ machine, target, method, path, priority, attempt },
+      headers: [...this.#headers],
+    }
     await this.#path.hooks.onRequest(context)
     return headerList(context.headers)
   }
@@ -135,7 +145,7 @@ class Sending {
       if (kept !== undefined) {
         await kept.sending(this.#idempotent)
         this.#checkWanted()
-        this.#deadline.limit(this.#limitMs)
+        this.deadline.limit(this.#limitMs)
       }
       return this.#open(this.#head(headers), release)
     } catch (error) {
@@ -145,11 +155,11 @@ class Sending {
   }
 
   #checkWanted(): void {
-    if (this.#deadline.reason !== undefined) throw this.#deadline.reason
+    if (this.deadline.reason !== undefined) throw this.deadline.reason
   }
 
   #open(head: NewStreamHead, release: () => void): Attempt {
-    const deadline = this.#deadline
+    const deadline = this.deadline
     const giveUp = () => exchange.stream.reset(deadline.reason as TunnelError)
     const attempt: { exchange: Exchange; isOver: boolean } = { exchange: undefined as never, isOver: false }
     const onOver = () => {
@@ -178,7 +188,7 @@ class Sending {
       final,
       kept: kept !== undefined,
     }
-    const isGivenUp = this.#deadline.reason !== undefined && (this.#deadline.isCallers || !final)
+    const isGivenUp = this.deadline.reason !== undefined && (this.deadline.isCallers || !final)
     if (isGivenUp) throw afterGivingUp(failed)
     const decision = retryDecision(failed)
     if (decision !== 'retry') {
@@ -186,8 +196,8 @@ class Sending {
       throw stillQueued(decision)
     }
     // Its waits do not count, or it had been answered in time.
-    if (kept !== undefined) this.#deadline.limit(this.#leftMs)
-    else if (isAnswered) this.#deadline.limit(this.#limitMs)
+    if (kept !== undefined) this.deadline.limit(this.#leftMs)
+    else if (isAnswered) this.deadline.limit(this.#limitMs)
     return error.retryAfterMs ?? Math.min(RETRY_MS.most, RETRY_MS.first * 2 ** Math.min(tries - 1, 16))
   }
 
@@ -203,7 +213,7 @@ class Sending {
   }
 
   #pause(ms: number): Promise<void> {
-    const deadline = this.#deadline
+    const deadline = this.deadline
     const { clock } = this.#path
     if (deadline.reason !== undefined) return Promise.reject(deadline.reason)
     return new Promise((resolve, reject) => {

@@ -16,9 +16,11 @@ export class TunnelClient extends Lifecycle {
   /** The same, for whoever wants to know when it is accepted: from then on it has exactly one outcome, whatever dies. */
   enqueue(request: ForwardRequest): QueuedRequest {
     const id = request.idempotencyKey ?? crypto.randomUUID()
-    const run = async (accepted: () => void) => {
-      const { forwarding } = await this.usable()
-      return forwarding.send(request, id, accepted)
+    const run = (accepted: () => void) => {
+      const parts = this.usable()
+      // Thousands may wait, and each promise of a wait is memory.
+      if (!(parts instanceof Promise)) return parts.forwarding.send(request, id, accepted)
+      return parts.then(({ forwarding }) => forwarding.send(request, id, accepted))
     }
     return new QueuedRequest(id, run, (error) => this.emit('error', error))
   }

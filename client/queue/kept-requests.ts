@@ -1,5 +1,5 @@
 import { Emitter } from '../../dial/emitter.ts'
-import { asTunnelError } from '../../protocol/codec/errors.ts'
+import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import { type ForwardResponse, takeWhole } from '../forward-response.ts'
 import { type HeadersLike, headerList } from '../headers.ts'
 import { outcomeUnknown, stillQueued } from '../outcome.ts'
@@ -10,6 +10,7 @@ import { configInvalid } from './errors.ts'
 import { cipherOf, handedOver } from './handed-over.ts'
 import { type Entry, Journal } from './journal.ts'
 import type { KeeperEvents, RequestKeeper } from './keeper.ts'
+import { type KeptPlace, KeptPlaces } from './kept-places.ts'
 import { RestoredRequest } from './queued-request.ts'
 import type { StoredRequest } from './record.ts'
 import type { QueueStore } from './store.ts'
@@ -32,15 +33,11 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
   readonly #path: RequestPath
   readonly #options: KeepOptions
   readonly #cipher: Promise<Cipher | undefined>
-  #journal: Journal | undefined
-  #opening: Promise<Journal> | undefined
-  /** Those that are in this program's hands: their places in the store, by their ids. */
-  readonly #held = new Map<string, number>()
+  /** While the store is this program's. */
+  #places: KeptPlaces | undefined
+  #opening: Promise<KeptPlaces> | undefined
   /** Of another program: in the store, and not begun before it can no longer come again. */
   readonly #received = new Map<string, Entry>()
-  /** Everything that has no outcome yet. */
-  #running = 0
-  #onIdle: (() => void) | undefined
 
   constructor(path: RequestPath, options: KeepOptions) {
     super()
@@ -52,150 +49,117 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
 
   /** Opens the store, and begins with what is in it. @throws {TunnelError} QUEUE_LOCKED, STORE_FAILED, CONFIG_INVALID */
   async start(): Promise<void> {
-    const isOpen = this.#journal !== undefined
-    const journal = await this.#open()
+    const isOpen = this.#places !== undefined
+    const places = await this.#open()
     // Those that were given up with an earlier connection.
-    if (isOpen) await this.#restore(journal)
+    if (isOpen) await this.#restore(places)
   }
 
   /** Keeps the request from its acceptance to its outcome. @throws {TunnelError} */
   send(stored: StoredRequest, http: HttpRequest): Promise<ForwardResponse> {
     // Thousands may wait, and each step of a wait is memory.
-    if (this.#journal !== undefined) return this.#send(this.#journal, stored, http)
-    return this.#open().then((journal) => this.#send(journal, stored, http))
+    if (this.#places !== undefined) return this.#send(this.#places, stored, http)
+    return this.#open().then((places) => this.#send(places, stored, http))
   }
 
-  #send(journal: Journal, stored: StoredRequest, http: HttpRequest): Promise<ForwardResponse> {
-    const sequence = journal.takeSequence()
-    const accept = () => journal.add(sequence, stored).then(() => void this.#held.set(stored.id, sequence))
+  #send(places: KeptPlaces, stored: StoredRequest, http: HttpRequest): Promise<ForwardResponse> {
     http.body = stored.body
-    http.kept = { isRestored: false, accept, sending: (mayRepeat) => journal.sending(sequence, mayRepeat) }
-    const response = sendRequest(this.#path, http, takeWhole(stored.maxBodyBytes))
-    return this.#untilOutcome(journal, stored.id, response)
+    http.kept = places.take(stored)
+    return sendRequest(this.#path, http, takeWhole(stored.maxBodyBytes))
   }
 
   /** Keeps the request for the next start. @throws {TunnelError} */
   async keep(stored: StoredRequest): Promise<void> {
-    const journal = await this.#open()
-    this.#running++
+    const place = (await this.#open()).take(stored)
     try {
-      await journal.add(journal.takeSequence(), stored)
+      await place.accept()
     } finally {
-      this.#over()
+      place.over(false)
     }
   }
 
   /** Waits for what is written, and lets go of the store. Everything has been given an end before. */
   async close(): Promise<void> {
     await this.#opening?.catch(() => {})
-    while (this.#running > 0) {
-      await new Promise<void>((resolve) => {
-        this.#onIdle = resolve
-      })
-    }
-    await this.#journal?.close()
-    this.#journal = undefined
+    await this.#places?.idle()
+    await this.#places?.journal.close()
+    this.#places = undefined
   }
 
-  /** One of those that run is over. */
-  #over(): void {
-    this.#running--
-    if (this.#running === 0) this.#onIdle?.()
-  }
-
-  /** A request goes from the disk with its outcome, whatever that is; one that is still queued has none. */
-  async #untilOutcome(
-    journal: Journal,
-    id: string,
-    response: Promise<ForwardResponse>,
-  ): Promise<ForwardResponse> {
-    let isOver = true
-    this.#running++
-    try {
-      return await response
-    } catch (error) {
-      isOver = asTunnelError(error, 'client').code !== 'STILL_QUEUED'
-      throw error
-    } finally {
-      const sequence = this.#held.get(id)
-      this.#held.delete(id)
-      if (isOver && sequence !== undefined) journal.remove(sequence)
-      this.#over()
-    }
-  }
-
-  #open(): Promise<Journal> {
-    if (this.#journal !== undefined) return Promise.resolve(this.#journal)
+  #open(): Promise<KeptPlaces> {
+    if (this.#places !== undefined) return Promise.resolve(this.#places)
     this.#opening ??= this.#openStore().finally(() => {
       this.#opening = undefined
     })
     return this.#opening
   }
 
-  async #openStore(): Promise<Journal> {
+  async #openStore(): Promise<KeptPlaces> {
     const { store: open } = this.#options
     if (open === undefined) throw configInvalid('queue.dir: there is none')
     const cipher = await this.#cipher
     const store = await open()
-    let journal: Journal
+    let places: KeptPlaces
     try {
-      journal = await Journal.open(store, this.#path.clock, cipher)
-      await this.#restore(journal)
+      places = new KeptPlaces(await Journal.open(store, this.#path.clock, cipher))
+      await this.#restore(places)
     } catch (error) {
       await store.close()
       throw error
     }
-    this.#journal = journal
+    this.#places = places
     store.receive?.(
-      (name, value) => this.#receive(journal, name, value),
+      (name, value) => this.#receive(places, name, value),
       (error) => this.emit('error', error),
     )
-    return journal
+    return places
   }
 
-  async #restore(journal: Journal): Promise<void> {
-    const { entries, setAside } = await journal.load()
+  async #restore(places: KeptPlaces): Promise<void> {
+    const { entries, setAside } = await places.journal.load()
     if (setAside.length > 0) this.emit('set-aside', setAside)
-    const isNew = ({ request }: Entry) => !this.#held.has(request.id)
-    this.#begin(journal, entries.filter(isNew))
+    const isNew = ({ request }: Entry) => !places.has(request.id)
+    this.#begin(places, entries.filter(isNew))
   }
 
   /** Tells of them all, and then sends them in their order. */
-  #begin(journal: Journal, entries: readonly Entry[]): void {
+  #begin(places: KeptPlaces, entries: readonly Entry[]): void {
     if (entries.length === 0) return
     let tell!: () => void
     const told = new Promise<void>((resolve) => {
       tell = resolve
     })
     const restored = entries.map((entry) => {
-      const { request, maybeSent, sequence } = entry
-      this.#held.set(request.id, sequence)
-      const run = (signal: AbortSignal) => {
-        const response = told.then(() => this.#sendAgain(journal, entry, signal))
-        return this.#untilOutcome(journal, request.id, response)
-      }
+      const { request, maybeSent } = entry
+      const place = places.takeAgain(entry)
+      const run = (signal: AbortSignal) => told.then(() => this.#sendAgain(place, entry, signal))
       return new RestoredRequest(request, maybeSent, run, (error) => this.emit('error', error))
     })
     this.emit('restored', restored)
     tell()
   }
 
-  async #sendAgain(journal: Journal, entry: Entry, signal: AbortSignal): Promise<ForwardResponse> {
-    const { request, sequence } = entry
+  async #sendAgain(place: KeptPlace, entry: Entry, signal: AbortSignal): Promise<ForwardResponse> {
+    let http: HttpRequest
+    try {
+      http = await this.#requestOf(entry)
+    } catch (error) {
+      place.over((error as TunnelError).code !== 'STILL_QUEUED')
+      throw error
+    }
+    return sendRequest(this.#path, { ...http, signal, kept: place }, takeWhole(entry.request.maxBodyBytes))
+  }
+
+  /** @throws {TunnelError} OUTCOME_UNKNOWN for one that must not be sent again, STILL_QUEUED for one that cannot be now */
+  async #requestOf({ request, maybeSent }: Entry): Promise<HttpRequest> {
     const { machine, target, method, path, body, priority, idempotent, timeoutMs } = request
-    if (entry.maybeSent && !idempotent) throw outcomeUnknown()
-    const { headers, expiresAtMs, maxBodyBytes } = request
-    const http: HttpRequest = {
-      ...{ machine, target, method, path, body, priority, idempotent, timeoutMs, signal },
+    if (maybeSent && !idempotent) throw outcomeUnknown()
+    const { headers, expiresAtMs } = request
+    return {
+      ...{ machine, target, method, path, body, priority, idempotent, timeoutMs },
       headers: [...headers, ...(await this.#credentialsFor(request))],
       expiresInMs: expiresAtMs === undefined ? undefined : Math.max(0, expiresAtMs - Date.now()),
-      kept: {
-        isRestored: true,
-        accept: async () => {},
-        sending: (mayRepeat) => journal.sending(sequence, mayRepeat),
-      },
     }
-    return sendRequest(this.#path, http, takeWhole(maxBodyBytes))
   }
 
   async #credentialsFor(request: StoredRequest): Promise<[string, string][]> {
@@ -214,25 +178,25 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
   }
 
   /** A request that another program has left. Resolves to what to do when it can no longer come again. */
-  async #receive(journal: Journal, name: string, value: Uint8Array): Promise<() => void> {
+  async #receive(places: KeptPlaces, name: string, value: Uint8Array): Promise<() => void> {
     let request: StoredRequest
     try {
       request = await handedOver(value, await this.#cipher)
     } catch (error) {
-      const key = await journal.setAside(name, value)
+      const key = await places.journal.setAside(name, value)
       return () => this.emit('set-aside', [{ key, reason: (error as Error).message }])
     }
     const { id } = request
     // It may have been taken before, by an earlier start too, and not been removed from where it was left.
-    if (!this.#held.has(id) && !this.#received.has(id)) {
-      const sequence = journal.takeSequence()
-      await journal.add(sequence, request)
+    if (!places.has(id) && !this.#received.has(id)) {
+      const sequence = places.journal.takeSequence()
+      await places.journal.add(sequence, request)
       this.#received.set(id, { sequence, request, maybeSent: false })
     }
     return () => {
       const entry = this.#received.get(id)
       this.#received.delete(id)
-      if (entry !== undefined) this.#begin(journal, [entry])
+      if (entry !== undefined) this.#begin(places, [entry])
     }
   }
 }

@@ -4,6 +4,15 @@ import type { StoredRequest } from './record.ts'
 
 const ignore = (): void => {}
 
+/** What it throws at once is what its promise rejects with. */
+function begun<T>(run: (accepted: () => void) => Promise<T>, accepted: () => void): Promise<T> {
+  try {
+    return run(accepted)
+  } catch (error) {
+    return Promise.reject(error)
+  }
+}
+
 /** A request that was given to `enqueue`, and what becomes of it. */
 export class QueuedRequest {
   /** The same over restarts of the program, and the request's Idempotency-Key where it has one. */
@@ -12,8 +21,8 @@ export class QueuedRequest {
   readonly accepted: Promise<void>
   readonly #response: Promise<ForwardResponse>
   #isClaimed = false
-  #accept!: () => void
-  #refuse!: (error: unknown) => void
+  #accept: () => void = ignore
+  #refuse: (error: unknown) => void = ignore
 
   /**
    * @param run sends it; `accepted` is to be called when it is accepted
@@ -30,7 +39,11 @@ export class QueuedRequest {
       this.#refuse = reject
     })
     this.accepted.catch(ignore)
-    this.#response = run(this.#accept)
+    this.#response = begun(run, () => {
+      this.#accept()
+      // From here on it waits, for long perhaps.
+      this.#accept = this.#refuse = ignore
+    })
     this.#response.catch((error: unknown) => {
       this.#refuse(error)
       const failed = asTunnelError(error, 'client')
