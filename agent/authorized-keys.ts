@@ -71,12 +71,12 @@ function limitsOf(from: readonly string[]): string {
 }
 
 /** The line as it stands in the file. */
-export function authorizedLine({ type, blob, comment }: PublicKey, limits: string): string {
+function authorizedLine({ type, blob, comment }: PublicKey, limits: string): string {
   return [limits, type, blob, comment].filter((part) => part !== '').join(' ')
 }
 
 /** Strict, because the text comes from the proxy and ends in a file that grants access. */
-export function parsePublicKey(text: string): PublicKey {
+function parsePublicKey(text: string): PublicKey {
   const match =
     /^(ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa) ([A-Za-z0-9+/]+={0,2})(?: ([\x20-\x7e]*))?$/.exec(
       text.trim(),

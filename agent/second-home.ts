@@ -1,9 +1,7 @@
 import type { Connection } from '../dial/connection.ts'
 import type { TunnelError } from '../protocol/codec/errors.ts'
+import { NOT_HEADER } from '../protocol/codec/hello.ts'
 import type { Dial } from '../protocol/link/transport.ts'
-
-/** The instances of proxies at which an agent has links: a proxy that is one of them answers ALREADY_HOME. */
-export const NOT_HEADER = 'tunnel-not'
 
 /** Dials through a load balancer in a row that may come to the proxy of the first link, and when it is tried again, in ms. */
 const TRIES = 8

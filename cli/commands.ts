@@ -109,6 +109,6 @@ export function mistypedPair(words: readonly string[]): string | undefined {
   return meant && `unknown command "${first} ${second}"; did you mean ${first} ${meant}?`
 }
 
-export function isCommandName(name: string): name is CommandName {
+function isCommandName(name: string): name is CommandName {
   return Object.hasOwn(COMMANDS, name)
 }

@@ -40,7 +40,7 @@ export interface Terminal {
   write(text: string): void
 }
 
-export const stderrTerminal: Terminal = {
+const stderrTerminal: Terminal = {
   isForeground,
   isRaw,
   write: (text) => void process.stderr.write(text),

@@ -62,7 +62,7 @@ export const QueueOptions = Type.Object(
 export type QueueOptions = Static<typeof QueueOptions>
 
 /** The client's part of the `request` section; the proxy's knows more. */
-export const RequestOptions = Type.Object(
+const RequestOptions = Type.Object(
   {
     timeoutMs: Type.Integer({
       description: 'Time for the head of a response; its body may take any time',
@@ -73,10 +73,9 @@ export const RequestOptions = Type.Object(
   },
   strict,
 )
-export type RequestOptions = Static<typeof RequestOptions>
 
 /** How long a graceful end may take before what is left is cut. */
-export const ShutdownOptions = Type.Object(
+const ShutdownOptions = Type.Object(
   {
     serverMs: Type.Integer({
       description: "How long the proxy's drain may take before what is left is cut",
@@ -93,7 +92,6 @@ export const ShutdownOptions = Type.Object(
   },
   strict,
 )
-export type ShutdownOptions = Static<typeof ShutdownOptions>
 
 /** The sections of the configuration that client and agent follow; a profile's other sections are the server's. */
 export const ClientSettings = Type.Object(

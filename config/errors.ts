@@ -28,7 +28,7 @@ export class ConfigError extends TunnelError {
   }
 }
 
-export function problemText({ path, value, source, reason }: Problem): string {
+function problemText({ path, value, source, reason }: Problem): string {
   if (path === '') return `${source}: ${reason}`
   return `${path}${value === undefined ? '' : ` = ${value}`} (${source}): ${reason}`
 }

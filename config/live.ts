@@ -18,7 +18,7 @@ const LIVE = [
   ...['breaker', 'pool', 'rateLimit.tiers', 'tiers', 'policy', 'machines', 'shutdown.serverMs'],
 ]
 
-export function isLive(path: string): boolean {
+function isLive(path: string): boolean {
   return LIVE.some((live) => path === live || path.startsWith(`${live}.`))
 }
 

@@ -1,5 +1,5 @@
 import type { Clock } from '../protocol/clock.ts'
-import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
+import { asTunnelError, MAX_TIMER_MS, TunnelError } from '../protocol/codec/errors.ts'
 import type { Link } from '../protocol/link/link.ts'
 import { askTokenWithin, expiryOf, PATIENCE_MS, refreshInMs, type TokenProvider } from './token.ts'
 
@@ -7,8 +7,6 @@ import { askTokenWithin, expiryOf, PATIENCE_MS, refreshInMs, type TokenProvider 
 const LEAST_MS = 1_000
 /** How often a provider is asked whose token the proxy takes, although it has expired by this computer's clock, in ms. */
 const CLOCK_WRONG_MS = 60_000
-/** The longest wait a timer can have, in ms. */
-const MOST_MS = 2 ** 31 - 1
 
 /** Keeps a link's token fresh: before one expires, the provider's next goes over the link (AUTH). */
 export class TokenRefresh {
@@ -54,7 +52,7 @@ export class TokenRefresh {
     if (dueMs === undefined || (this.#clockIsWrong && typeof this.#provider !== 'function')) return
     this.#timer = this.#clock.setTimer(
       () => void this.#refresh(link, token),
-      Math.min(MOST_MS, Math.max(LEAST_MS, dueMs)),
+      Math.min(MAX_TIMER_MS, Math.max(LEAST_MS, dueMs)),
     )
   }
 

@@ -38,7 +38,7 @@ export interface Storm extends Return {
 }
 
 /** Assumed, not measured. */
-export const OPENS_PER_MINUTE = 1
+const OPENS_PER_MINUTE = 1
 const HOMES = 2
 
 export function forecast(fleet: Fleet, constants: Constants): Forecast {

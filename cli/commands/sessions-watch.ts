@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
 import { addressesOf } from '../../dial/addresses.ts'
 import { fetchFromProxy } from '../../dial/api.ts'
-import { TunnelError } from '../../protocol/codec/errors.ts'
+import { MAX_TIMER_MS, TunnelError } from '../../protocol/codec/errors.ts'
 import { problemOf } from '../../protocol/link/dial-failure.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
@@ -22,9 +22,6 @@ interface Shown {
   code?: string
   message?: string
 }
-
-/** As long as a timer can be: whoever looks on stays. */
-const MAX_MS = 2_147_483_647
 
 export const definition: Definition = {
   name: 'sessions watch',
@@ -50,7 +47,8 @@ export async function run(argv: string[]): Promise<number> {
   const response = await fetchFromProxy(addressesOf(access.urls), {
     route: `sessions/${sessionId(made.args[0])}/watch`,
     token: access.token,
-    timeoutMs: MAX_MS,
+    // Whoever looks on stays.
+    timeoutMs: MAX_TIMER_MS,
     fetch: await fetchOf(access),
   })
   if (!response.ok || response.body === null)

@@ -1,7 +1,7 @@
 import { Histogram } from './histogram.ts'
 
 /** How long a slice is, in ms: the resolution of the history. */
-export const SLICE_MS = 10_000
+const SLICE_MS = 10_000
 /** The window that latency, throughput and quality are of, in ms. */
 export const WINDOW_MS = 300_000
 const WINDOW_SLICES = WINDOW_MS / SLICE_MS

@@ -18,7 +18,7 @@ const SET_ASIDE = /^audit-\d{8}T\d{9}Z\.log$/
 const MAX_LINE_BYTES = 65_536
 
 /** Names of the files of a trail that were set aside, the oldest first. */
-export function setAside(folder: string): string[] {
+function setAside(folder: string): string[] {
   return readdirSync(folder)
     .filter((name) => SET_ASIDE.test(name))
     .sort()

@@ -5,7 +5,7 @@ import type { User } from './tokens.ts'
 
 const NAMESPACE = 'ticket'
 /** How long a ticket is good for, in ms. */
-export const TICKET_MS = 30_000
+const TICKET_MS = 30_000
 /** Told from other secrets at sight, also by what looks for them in logs. */
 const PREFIX = 'tunnel-ticket.'
 const SECRET_BYTES = 24

@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http'
-import { type ErrorCategory, type ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
+import { ERROR_HEADER, type ErrorCategory, type ErrorCode, TunnelError } from '../../protocol/codec/errors.ts'
 
 /** RFC 9457, with our members beside the standard's. */
 export interface Problem {
@@ -15,8 +15,6 @@ export interface Problem {
   retryAfterMs?: number
 }
 
-/** The code, beside the document: tells the tunnel's own answers from those that it passes on. */
-export const ERROR_HEADER = 'x-tunnel-error'
 export const PROBLEM_CONTENT_TYPE = 'application/problem+json; charset=utf-8'
 
 /** Says nothing of what happened inside; the log does, under the same correlation id. */

@@ -2,7 +2,7 @@
  * The gateway's cookie. Its prefix makes browsers hold it to one host, to TLS (or this computer) and to what the server
  * itself has set (RFC 6265bis, section 4.1.3.2).
  */
-export const COOKIE = '__Host-tunnel-session'
+const COOKIE = '__Host-tunnel-session'
 
 /** The values of a request's Cookie header by that name. */
 export function cookieOf(header: string | undefined): string | undefined {

@@ -1,11 +1,10 @@
+import { ERROR_HEADER } from '../../protocol/codec/errors.ts'
 import { hasHeader } from '../../protocol/codec/headers.ts'
 import type { HttpResponseHead } from '../../protocol/codec/heads.ts'
 import type { Asked } from './asked.ts'
 import { ownCookie } from './cookies.ts'
 import { PSEUDONYM } from './request-headers.ts'
 
-/** On the tunnel's own answers, and on none of a service's. */
-export const ERROR_HEADER = 'x-tunnel-error'
 /** What one service must not say for an origin that is the proxy's, or for where that is. */
 const OF_THE_ORIGIN: ReadonlySet<string> = new Set(['strict-transport-security', 'clear-site-data'])
 /** RFC 9110, section 5.5: characters that no value has may be replaced. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
+import { asTunnelError, MAX_TIMER_MS, type TunnelError } from '../../protocol/codec/errors.ts'
 import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import type { AdmittedGuest, Guest } from '../forward/index.ts'
@@ -13,9 +13,6 @@ export interface Visit extends ByteStream {
   /** Resolves when the caller is being answered by it; rejects with what is to be answered in its place. */
   readonly begun: Promise<void>
 }
-
-/** setTimeout's longest. */
-const MAX_TIMER_MS = 2_147_483_647
 
 /** The streams of callers who have no link, each from its admission to its end. */
 export class Visits {

@@ -13,7 +13,7 @@ const MAX_OPEN_POSTS = 2 * MAX_POSTS
 const TURN_MS = 10_000
 
 /** Told apart by secrets alone, and never kept: what opened a session has to come with each post of it. */
-export function fingerprintOf(authorization: string | undefined): string {
+function fingerprintOf(authorization: string | undefined): string {
   return createHash('sha256')
     .update(authorization ?? '')
     .digest('base64')

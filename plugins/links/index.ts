@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { SUBPROTOCOL } from '../../protocol/codec/hello.ts'
+import { NOT_HEADER, SUBPROTOCOL } from '../../protocol/codec/hello.ts'
 import { PROTOCOL_HEADER, STREAM_TYPE } from '../../protocol/link/dial-http.ts'
 import { OFFSET_HEADER, SESSION_HEADER } from '../../protocol/link/http-uplink.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
@@ -170,9 +170,6 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
     }
   })
 }
-
-/** The instances at which an agent has links, when it asks for another replica. */
-const NOT_HEADER = 'tunnel-not'
 
 /** What a post costs whoever reads it, in µs, beside the frames in it. */
 const POST_COST = 100

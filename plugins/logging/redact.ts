@@ -1,5 +1,5 @@
 /** What stands where a secret stood. */
-export const REDACTED = '[redacted]'
+const REDACTED = '[redacted]'
 
 /** Names under which a secret travels: whatever its form, the value is not logged. */
 const SECRET_NAMES =

@@ -7,7 +7,7 @@ export interface HostKey {
 }
 
 /** `type base64` without a comment, or undefined for what is not a public key. */
-export function normalised(line: string): string | undefined {
+function normalised(line: string): string | undefined {
   const [type, base64 = ''] = line.trim().split(/\s+/, 2)
   const key = lineOf(Buffer.from(base64, 'base64'))
   return key?.split(' ')[0] === type ? key : undefined

@@ -111,6 +111,9 @@ export class TunnelError extends Error {
 /** Ends that are nobody's fault: a user gave the stream up, or it goes on elsewhere. */
 const NO_FAULTS: ReadonlySet<ErrorCode> = new Set(['ABORTED', 'TAKEN_OVER'])
 
+/** On the tunnel's own answers over HTTP, and on none of a service's: the code. */
+export const ERROR_HEADER = 'x-tunnel-error'
+
 /** Whether what ended with it has failed. */
 export function isFault({ code }: TunnelError): boolean {
   return !NO_FAULTS.has(code)

@@ -1,6 +1,9 @@
 import { TunnelError } from './errors.ts'
 
 export const SUBPROTOCOL = 'tunnel.v1'
+
+/** On an agent's dial: the instances at which it has links. A proxy that is one of them answers ALREADY_HOME. */
+export const NOT_HEADER = 'tunnel-not'
 export const PROTOCOL_VERSION = 1
 
 export type Role = 'client' | 'agent' | 'relay' | 'proxy'
@@ -51,7 +54,7 @@ const MAX_HOST_KEYS = 8
 const MAX_HOST_KEY_CHARS = 2_048
 
 /** The least that a party has to take, in bytes: the longest head, and as much again of first bytes or of data. */
-export const MIN_FRAME_LIMIT_BYTES = 131_072
+const MIN_FRAME_LIMIT_BYTES = 131_072
 
 function positive(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) > 0

@@ -4,7 +4,7 @@ import { allocate } from '../codec/frames.ts'
 
 const KIND = { frame: 0, padding: 0x4000_0000, goodbye: 0x8000_0000 } as const
 const LENGTH_MASK = 0x3fff_ffff
-export const PREFIX_BYTES = 4
+const PREFIX_BYTES = 4
 /** Of a goodbye: the close code (u16) and a reason. */
 const MAX_GOODBYE_BYTES = 1_024
 const TOO_BIG = { code: 1009, reason: 'FRAME_TOO_LARGE: a message is over the limit' } as const

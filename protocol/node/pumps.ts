@@ -51,13 +51,6 @@ export class StreamToWritable {
     if (this.#ended) writable.end()
   }
 
-  /** All that has come, where that was all: nothing is credited, for nothing more will come. */
-  takeAll(): Buffer | null {
-    const chunks = this.#early.splice(0)
-    if (chunks.length === 0) return null
-    return chunks.length === 1 ? (chunks[0] ?? null) : Buffer.concat(chunks)
-  }
-
   /** The writable is gone: what still comes is taken and dropped, so that the peer gets to its end. */
   discard(): void {
     if (this.#discarding) return

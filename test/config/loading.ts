@@ -18,9 +18,9 @@ export const CLIENT_ROOT = ClientSettings as unknown as SchemaNode
 export const JWT = 'j'.repeat(32)
 export const MASTER = 'm'.repeat(32)
 export const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA'
-export const SECRETS = { TUNNEL_JWT_SECRET: JWT, TUNNEL_MASTER_SECRET: MASTER }
+const SECRETS = { TUNNEL_JWT_SECRET: JWT, TUNNEL_MASTER_SECRET: MASTER }
 
-export function folder(t: TestContext): string {
+function folder(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'tunnel-config-'))
   t.after(() => rmSync(dir, { recursive: true, force: true }))
   return dir

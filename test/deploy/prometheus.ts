@@ -31,7 +31,7 @@ export async function startPrometheus(scope: Scope, config: object): Promise<Pro
   return new PrometheusServer(`http://127.0.0.1:${port}`)
 }
 
-export class PrometheusServer {
+class PrometheusServer {
   readonly #url: string
 
   constructor(url: string) {

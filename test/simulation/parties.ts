@@ -20,7 +20,7 @@ export const SETTINGS = resolveSettings({}, 'simulation', {
   backoff: { baseMs: 500, maxAttempts: 1_000_000 },
 })
 export const URLS = ['ws://a', 'ws://b'] as const
-export const SOFTWARE = 'simulation'
+const SOFTWARE = 'simulation'
 
 export function helloOf(role: Hello['role'], instance?: string): Hello {
   const { heartbeat, limits, streams } = SETTINGS

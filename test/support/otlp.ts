@@ -105,7 +105,7 @@ function spanOf(message: Uint8Array, service: string, scope: string): ReceivedSp
 }
 
 /** ExportTraceServiceRequest (opentelemetry-proto, collector/trace/v1). */
-export function spansIn(body: Uint8Array): ReceivedSpan[] {
+function spansIn(body: Uint8Array): ReceivedSpan[] {
   const ofOne = (message: Uint8Array, at: number) =>
     [...fieldsOf(message)].filter(({ number }) => number === at).map(({ bytes }) => bytes)
   return ofOne(body, 1).flatMap((resourceSpans) => {

@@ -33,7 +33,7 @@ export interface Sshd {
 }
 
 /** The name under which `knownHostsFile` knows this sshd, however it is reached. */
-export const HOST_KEY_ALIAS = 'tunnel-test'
+const HOST_KEY_ALIAS = 'tunnel-test'
 const HOST_KEY_TYPES = ['ed25519', 'ecdsa'] as const
 
 export interface SshdOptions {

@@ -15,7 +15,7 @@ export interface ResponseHandler {
 }
 
 /** For a head, and for all trailers together, in bytes. */
-export const MAX_HEAD_BYTES = 65_536
+const MAX_HEAD_BYTES = 65_536
 /** For the line before a chunk: its size and what may be said beside it. */
 const MAX_CHUNK_LINE_BYTES = 4_096
 /** More before a response are a flood, which nobody's window holds back. */

@@ -49,7 +49,7 @@ const DEEDS: Record<string, (socket: Socket, random: Random) => void> = {
     flood(socket, 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n', 'X: 1\r\n'.repeat(500)),
   'a flood': (socket) => flood(socket, 'HTTP/1.1 200 OK\r\n\r\n', 'evil'.repeat(16_384)),
 }
-export const DEED_NAMES = Object.keys(DEEDS)
+const DEED_NAMES = Object.keys(DEEDS)
 
 /** As fast as it is read, until its peer has had enough. */
 function flood(socket: Socket, head: string, piece: string): void {

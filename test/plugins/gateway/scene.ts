@@ -5,7 +5,7 @@ import { startProxy, type TestProxy } from '../../support/proxy.ts'
 import type { Scope } from '../../support/scope.ts'
 import { startSshd } from '../../support/sshd.ts'
 
-export const DOMAIN = 'localhost'
+const DOMAIN = 'localhost'
 
 export interface Scene {
   proxy: TestProxy
