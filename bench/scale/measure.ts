@@ -2,7 +2,7 @@ import { Agent } from '../../agent/index.ts'
 import { TunnelService } from '../../client/index.ts'
 import { resolveSettings } from '../../client/settings.ts'
 import { toWire } from '../../plugins/cluster/messages.ts'
-import { RoundRobin } from '../../test/chaos/cluster/balancer.ts'
+import { startRoundRobin } from '../../test/chaos/cluster/balancer.ts'
 import { Fleet } from '../../test/chaos/cluster/fleet.ts'
 import { commands, runStorm } from '../../test/chaos/cluster/storm.ts'
 import { pause } from '../../test/chaos/schedule.ts'
@@ -44,7 +44,7 @@ function presenceBytes(): number {
 async function measureStreams(progress: (text: string) => void) {
   const scope = new Cleanup()
   try {
-    const fleet = await Fleet.start(scope, REPLICAS, { balancer: await RoundRobin.listen(scope) })
+    const fleet = await Fleet.start(scope, REPLICAS, { balancer: await startRoundRobin(scope) })
     await fleet.untilMetric('tunnel_cluster_replicas', REPLICAS * REPLICAS)
     progress(`replicas rest for ${REST_SECONDS} s`)
     const atRest = await commands(fleet)

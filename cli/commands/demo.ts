@@ -8,16 +8,18 @@ import {
   sealedShell,
   transfer,
 } from '../demo/acts.ts'
+import { rollingRestart, whoHasWhom } from '../demo/cluster-acts.ts'
+import { ClusterScene } from '../demo/cluster-scene.ts'
 import { Narrator } from '../demo/narrator.ts'
+import { redisProgram } from '../demo/redis.ts'
 import { Scene } from '../demo/scene.ts'
 import { Stage } from '../demo/stage.ts'
 import { EXIT } from '../failure.ts'
 import { calledAs } from '../self.ts'
 
-const ACTS = [sealedShell, httpRequest, remoteCommand, transfer, cutAndResume, healthAndMetrics]
-
 interface DemoFlags extends CommonOptions {
   embedded?: boolean
+  cluster?: boolean
 }
 
 export const definition: Definition = {
@@ -26,10 +28,14 @@ export const definition: Definition = {
     'The whole job on this machine, with nothing set up: an SSH server, a web service, the proxy and an agent are',
     'started in a temporary folder, used, cut, resumed, and removed again. Takes less than 30 s.',
   ].join(' '),
-  examples: ['tunnel demo'],
+  examples: ['tunnel demo', 'tunnel demo --cluster'],
   reaches: false,
   options: [
     { flags: '--embedded', does: "use ssh2's own SSH server and client, even where OpenSSH is installed" },
+    {
+      flags: '--cluster',
+      does: 'instead, three proxies behind a balancer, each of which is replaced while ssh runs; needs redis-server',
+    },
   ],
 }
 
@@ -39,7 +45,8 @@ export async function run(argv: string[]): Promise<number> {
   return play(made.opts<DemoFlags>())
 }
 
-async function play({ embedded = false, json = false }: DemoFlags): Promise<number> {
+async function play({ embedded = false, cluster = false, json = false }: DemoFlags): Promise<number> {
+  const show = cluster ? clusterShow(embedded) : wholeShow(embedded)
   const stage = new Stage()
   const say = new Narrator(json)
   const interrupted = new Promise<number>((resolve) => {
@@ -47,7 +54,7 @@ async function play({ embedded = false, json = false }: DemoFlags): Promise<numb
     for (const [signal, status] of Object.entries(statuses)) process.on(signal, () => resolve(status))
   })
   try {
-    const status = await Promise.race([perform(stage, say, embedded), interrupted])
+    const status = await Promise.race([perform(show, stage, say), interrupted])
     if (json) process.stdout.write(`${JSON.stringify({ ok: status === EXIT.ok, findings: say.findings })}\n`)
     return status
   } finally {
@@ -56,12 +63,18 @@ async function play({ embedded = false, json = false }: DemoFlags): Promise<numb
   }
 }
 
-async function perform(stage: Stage, say: Narrator, embedded: boolean): Promise<number> {
+interface Show {
+  title: string
+  play(stage: Stage, say: Narrator): Promise<void>
+  /** What a person may want to do who has seen it. */
+  next: string
+}
+
+async function perform({ title, play, next }: Show, stage: Stage, say: Narrator): Promise<number> {
   const began = performance.now()
-  say.title('tunnel demo: reach a machine behind NAT with your own ssh, all of it on this machine\n')
+  say.title(`${title}\n`)
   try {
-    const scene = await Scene.build(stage, say, embedded)
-    for (const act of ACTS) await act(scene, say)
+    await play(stage, say)
   } catch (error) {
     say.failed(error instanceof Error ? error.message : String(error))
   }
@@ -71,13 +84,40 @@ async function perform(stage: Stage, say: Narrator, embedded: boolean): Promise<
     return EXIT.failure
   }
   say.title(`\nAll of it worked, in ${took}; nothing is left behind. Now on your own machines:`)
+  say.line(next)
+  return EXIT.ok
+}
+
+function wholeShow(embedded: boolean): Show {
   const tunnel = calledAs()
   const where = tunnel === 'tunnel' ? '' : ', typed in this folder'
-  say.line(`
+  return {
+    title: 'tunnel demo: reach a machine behind NAT with your own ssh, all of it on this machine',
+    async play(stage, say) {
+      const scene = await Scene.build(stage, say, embedded)
+      const acts = [sealedShell, httpRequest, remoteCommand, transfer, cutAndResume, healthAndMetrics]
+      for (const act of acts) await act(scene, say)
+    },
+    next: `
   on the proxy's host    ${tunnel} server
   on the machine         ${tunnel} agent --machine home
   anywhere               ${tunnel} ssh home
 
-On one host these three need nothing else${where}; the README tells about tokens and other hosts.`)
-  return EXIT.ok
+On one host these three need nothing else${where}; the README tells about tokens and other hosts.`,
+  }
+}
+
+/** @throws {LocalError} REDIS_MISSING */
+function clusterShow(embedded: boolean): Show {
+  const redis = redisProgram()
+  return {
+    title: 'tunnel demo --cluster: every proxy is replaced while your ssh runs',
+    async play(stage, say) {
+      const scene = await ClusterScene.build(stage, say, embedded, redis)
+      for (const act of [whoHasWhom, rollingRestart, whoHasWhom]) await act(scene, say)
+    },
+    next: `
+  docs/CLUSTER.md    what each replica needs
+  deploy/            Kubernetes, Docker Compose, nginx and HAProxy`,
+  }
 }

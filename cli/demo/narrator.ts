@@ -16,6 +16,7 @@ export class Narrator {
   #silent: boolean
   #failures = 0
   #chapters = 0
+  #showsProgress = false
   #step = 'setup'
 
   /** @param silent only the findings are kept */
@@ -33,10 +34,12 @@ export class Narrator {
 
   /** After Ctrl-C the steps that it interrupts have nothing to add. */
   silence(): void {
+    this.#clearProgress()
     this.#silent = true
   }
 
   line(text = ''): void {
+    this.#clearProgress()
     if (!this.#silent) this.#out.write(`${text}\n`)
   }
 
@@ -77,5 +80,17 @@ export class Narrator {
   /** Text that a terminal shows as it grows, and a pipe not at all. */
   live(text: string): void {
     if (this.isTerminal && !this.#silent) this.#out.write(text)
+  }
+
+  /** A line that a terminal shows until the next one takes its place, and a pipe not at all. */
+  progress(text: string): void {
+    this.#clearProgress()
+    this.live(`   ${text}`)
+    this.#showsProgress = true
+  }
+
+  #clearProgress(): void {
+    if (this.#showsProgress) this.live('\r\u001b[K')
+    this.#showsProgress = false
   }
 }

@@ -1,15 +1,13 @@
 import type { ChildProcess } from 'node:child_process'
 import { createServer } from 'node:http'
-import { dirname, join } from 'node:path'
 import { authorizeKey } from '../../agent/authorized-keys.ts'
-import { findProgram } from '../find-program.ts'
-import { selfCommand } from '../self.ts'
 import type { Narrator } from './narrator.ts'
-import { type DemoSshServer, freePort, startSshServer } from './ssh-server.ts'
+import { sshCommand } from './ssh-client.ts'
+import { freePort, startSshServer } from './ssh-server.ts'
 import { type Finished, finish, lineOf, type Stage } from './stage.ts'
 
-/** Short waits between redials, so that the cut of the demo is short. */
-const PROFILE = 'unstable-network'
+/** Short waits between redials, so that the cuts of the demo are short. */
+export const PROFILE = 'unstable-network'
 
 /** The parts of the demo on their feet: an SSH server, a web service, the proxy and an agent. */
 export class Scene {
@@ -39,21 +37,13 @@ export class Scene {
     stage.setEnv('TUNNEL_URL', `http://127.0.0.1:${port}`)
     stage.setEnv('TUNNEL_PROFILE', PROFILE)
     const proxy = await startProxy(stage, port)
-    const isEmbedded = embedded || findProgram('ssh') === undefined
-    const scene = new Scene(
-      stage,
-      port,
-      webPort,
-      isEmbedded ? embeddedSsh(server) : stockSsh(stage, server),
-      proxy,
-    )
+    const scene = new Scene(stage, port, webPort, sshCommand(stage, server, embedded), proxy)
     say.done(`the proxy: tunnel server, process ${proxy.pid}, at ${scene.url}`)
 
     const key = await stage.run(['key'])
     if (key.status !== 0) throw new Error(key.stderr.trim())
     await authorizeKey(key.stdout, { file: server.authorizedKeysFile })
-    const agent = stage.tunnel(['agent', '--machine', 'home', '--ssh', `127.0.0.1:${server.port}`])
-    await lineOf(agent, /on line/, 'the agent')
+    const agent = await startAgent(stage, server.port)
     say.done(`an agent: tunnel agent --machine home, process ${agent.pid}, dialled out to the proxy`)
     return scene
   }
@@ -78,41 +68,17 @@ export class Scene {
   }
 }
 
+/** An agent that puts the SSH server on line as `home`. */
+export async function startAgent(stage: Stage, sshPort: number): Promise<ChildProcess> {
+  const agent = stage.tunnel(['agent', '--machine', 'home', '--ssh', `127.0.0.1:${sshPort}`])
+  await lineOf(agent, /on line/, 'the agent')
+  return agent
+}
+
 async function startProxy(stage: Stage, port: number): Promise<ChildProcess> {
   const proxy = stage.tunnel(['server', '--port', String(port)])
   await lineOf(proxy, /listening/i, 'the proxy')
   return proxy
-}
-
-/** `tunnel ssh`, kept away from the person's own keys and known hosts. */
-function stockSsh(stage: Stage, { keyFile, user }: DemoSshServer): string[] {
-  const settings = [
-    ...[
-      `IdentityFile=${keyFile}`,
-      'IdentitiesOnly=yes',
-      'IdentityAgent=none',
-      'BatchMode=yes',
-      'LogLevel=ERROR',
-    ],
-    ...[`UserKnownHostsFile=${stage.path('known_hosts')}`, 'GlobalKnownHostsFile=/dev/null'],
-    ...['StrictHostKeyChecking=accept-new', `User=${user}`],
-  ]
-  return [
-    ...selfCommand(),
-    'ssh',
-    '-F',
-    '/dev/null',
-    ...settings.flatMap((setting) => ['-o', setting]),
-    'home',
-  ]
-}
-
-/** Where there is no OpenSSH client: ssh2's, over `tunnel stdio`. */
-function embeddedSsh({ keyFile, user }: DemoSshServer): string[] {
-  const self = selfCommand()
-  const main = self.pop() ?? ''
-  const program = join(dirname(main), 'demo', `embedded-ssh.${main.endsWith('.ts') ? 'ts' : 'js'}`)
-  return [...self, program, keyFile, user, 'home']
 }
 
 function startWebService(stage: Stage): Promise<number> {

@@ -92,6 +92,7 @@ export function finish(
   child: ChildProcess,
   name: string,
   onStdout?: (chunk: Buffer) => void,
+  limitMs = STEP_MS,
 ): Promise<Finished> {
   return new Promise((resolve, reject) => {
     const out: Buffer[] = []
@@ -101,9 +102,9 @@ export function finish(
     const timer = setTimeout(() => {
       child.kill('SIGKILL')
       reject(
-        new Error(`${name} did not end within ${STEP_MS / 1_000} s: ${Buffer.concat(err).toString().trim()}`),
+        new Error(`${name} did not end within ${limitMs / 1_000} s: ${Buffer.concat(err).toString().trim()}`),
       )
-    }, STEP_MS)
+    }, limitMs)
     child.once('error', reject)
     child.once('close', (code, signal) => {
       clearTimeout(timer)
@@ -140,11 +141,16 @@ export function lineOf(child: ChildProcess, pattern: RegExp, name: string): Prom
   })
 }
 
-export async function endChild(child: ChildProcess, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+/** @param graceMs how long it may take before it is killed */
+export async function endChild(
+  child: ChildProcess,
+  signal: NodeJS.Signals = 'SIGTERM',
+  graceMs = GRACE_MS,
+): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   child.kill(signal)
-  const timer = setTimeout(() => child.kill('SIGKILL'), GRACE_MS)
+  const timer = setTimeout(() => child.kill('SIGKILL'), graceMs)
   await gone
   clearTimeout(timer)
 }

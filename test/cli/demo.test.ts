@@ -39,6 +39,22 @@ test('with the embedded SSH server and client it does the same, and tells a prog
   assert.deepEqual(await leftovers(temporary), [])
 })
 
+test('with --cluster proxies are replaced under an ssh that goes on, in lines that fit a terminal; Ctrl-C leaves nothing', {
+  skip: requireSystem('redis-server'),
+}, async (t) => {
+  const temporary = await tempFolder(t, 'demo-test')
+  const env = isolated('/nowhere', { TMPDIR: temporary })
+  const demo = startTunnel(t, ['demo', '--embedded', '--cluster'], { env })
+  await demo.line(/replica-4 for replica-1, gone in .* longest pause \d+ ms/)
+  const children = descendants(demo.pid)
+  demo.kill('SIGINT')
+  assert.deepEqual(await demo.exit, { code: 130, signal: null })
+  await ended(children)
+  assert.deepEqual(await leftovers(temporary), [])
+  assert.match(demo.stdout, /ok: 3 replicas, each linked to each, and one machine at two of them/)
+  assert.doesNotMatch(demo.stdout, /FAILED|.{81}/)
+})
+
 test('Ctrl-C ends the demo at any step, and nothing is left', async (t) => {
   for (const step of [/the proxy:/, /^2\. /]) {
     const temporary = await tempFolder(t, 'demo-test')

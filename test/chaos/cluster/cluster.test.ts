@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { requireSystem } from '../../support/system.ts'
-import { RoundRobin } from './balancer.ts'
+import { startRoundRobin } from './balancer.ts'
 import { CLUSTER_FAULTS } from './faults.ts'
 import { clusterRows } from './rows.ts'
 
@@ -10,7 +10,7 @@ test('the short form of npm run chaos -- cluster: whatever happens to replicas a
 }, async (t) => {
   const rows = clusterRows(t, {
     faults: CLUSTER_FAULTS,
-    balancer: await RoundRobin.listen(t),
+    balancer: await startRoundRobin(t),
     ...{ short: true, random: 1, seed: '1', signal: t.signal },
     ...{ ssh: 4, scp: 1, rsync: 1, gapMs: 50, openEveryMs: 250 },
     ...{ copyBytes: 3 * 1_048_576, bytesPerSecond: 262_144 },

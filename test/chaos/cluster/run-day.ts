@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { Cleanup } from '../../support/scope.ts'
 import { requireSystem } from '../../support/system.ts'
 import { NetworkNamespace, whyNoNamespaces } from '../netns.ts'
-import { RoundRobin } from './balancer.ts'
+import { startRoundRobin } from './balancer.ts'
 import { runDay } from './day.ts'
 
 const MIB = 1_048_576
@@ -61,7 +61,7 @@ async function main(): Promise<boolean> {
       Number(values[name])
     const report = await runDay(cleanup, {
       network,
-      balancer: await RoundRobin.listen(cleanup, network?.hostAddress),
+      balancer: await startRoundRobin(cleanup, network?.hostAddress),
       ...{ rolls: number('rolls'), kills: number('kills'), reloads: number('reloads') },
       ...{ sleeps: number('sleeps'), sleepMs: Number(values.asleep) * 1_000 },
       addresses: network === undefined ? 0 : Number(values.addresses),

@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util'
 import { Cleanup } from '../../support/scope.ts'
 import { requireSystem } from '../../support/system.ts'
-import { RoundRobin } from './balancer.ts'
+import { startRoundRobin } from './balancer.ts'
 import { CLUSTER_FAULTS, type ClusterFault } from './faults.ts'
 import { type ClusterRow, clusterRows } from './rows.ts'
 import { runStorm } from './storm.ts'
@@ -116,7 +116,7 @@ async function table(faults: readonly ClusterFault[]): Promise<boolean> {
       times: values.times === undefined ? undefined : Number(values.times),
       short: false,
       random: Number(values.seed),
-      balancer: await RoundRobin.listen(cleanup),
+      balancer: await startRoundRobin(cleanup),
       set: values.set,
       logs: values.logs,
       ...{ ssh: Number(values.ssh), scp: Number(values.scp), rsync: Number(values.rsync) },

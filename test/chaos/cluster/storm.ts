@@ -8,7 +8,7 @@ import { drop, listenTcp, until } from '../../support/proxy.ts'
 import type { Scope } from '../../support/scope.ts'
 import { MACHINE } from '../../support/topology.ts'
 import { pause } from '../schedule.ts'
-import { RoundRobin } from './balancer.ts'
+import { startRoundRobin } from './balancer.ts'
 import { Crowd } from './crowd.ts'
 import { Fleet } from './fleet.ts'
 
@@ -42,7 +42,7 @@ export async function runStorm(
   { bystander = false } = {},
 ): Promise<StormReport> {
   const size = bystander ? REPLICAS + 1 : REPLICAS
-  const fleet = await Fleet.start(scope, size, { balancer: await RoundRobin.listen(scope) })
+  const fleet = await Fleet.start(scope, size, { balancer: await startRoundRobin(scope) })
   await fleet.untilMetric('tunnel_cluster_replicas', size * size)
   const urls = fleet.replicas.slice(0, REPLICAS).map(({ port }) => `http://127.0.0.1:${port}`)
   const { token } = fleet
