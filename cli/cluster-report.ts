@@ -53,6 +53,7 @@ function replicaRow(
   ]
 }
 
-function machineRow({ owner, name, homes, route, epoch }: HomesReport): string[] {
-  return [`${owner}/${name}`, homes.join(' '), route, epoch === 0 ? '-' : `${epoch}`]
+function machineRow({ owner, name, homes, route, via, epoch }: HomesReport): string[] {
+  const way = via === undefined ? route : `${route} through ${via}`
+  return [`${owner}/${name}`, homes.join(' '), way, epoch === 0 ? '-' : `${epoch}`]
 }

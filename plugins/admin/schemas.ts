@@ -119,6 +119,9 @@ const Homes = Type.Object({
   epoch: Type.Integer({ description: "of the agent's program; 0 where it does not say" }),
   homes: Type.Array(Type.String(), { description: 'replicas at which it has a link' }),
   route: Type.String({ description: 'the replica by which streams from the one that was asked go' }),
+  via: Type.Optional(
+    Type.String({ description: 'the third replica by which they go there; missing where there is a link' }),
+  ),
 })
 
 export const getCluster = {

@@ -9,7 +9,6 @@ class Beyond implements HomeReplica {
   readonly id: string
   readonly by: Peer
   readonly told: Told
-  readonly isBehind = true
   /** All that it had when it was asked for was heard. */
   isHeard = false
 
@@ -20,6 +19,9 @@ class Beyond implements HomeReplica {
   }
   get link(): Link {
     return this.by.link
+  }
+  get via(): string {
+    return this.by.id
   }
   get load(): number {
     return this.by.load

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { softwareOf } from '../../dial/software.ts'
 import { systemClock } from '../../protocol/clock.ts'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { SUBPROTOCOL } from '../../protocol/codec/hello.ts'
 import { shuttingDown } from '../../protocol/codec/shutting-down.ts'
 import { LineSampler } from '../../protocol/line-sampler.ts'
@@ -11,7 +12,7 @@ import { dialWebSocket } from '../../protocol/node/dial-websocket.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
 import type { Reach } from '../../protocol/options.ts'
 import { DrainTurn } from './drain-turn.ts'
-import { notAnUpgrade, portsMissing } from './errors.ts'
+import { notAnUpgrade, notReached, portsMissing } from './errors.ts'
 import { RELAY_PATH, RelayListener } from './listener.ts'
 import { Mesh } from './mesh.ts'
 import { Neighbours } from './neighbours.ts'
@@ -77,6 +78,11 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
   })
   // Strangers can cause as many as they like.
   const refusals = new LineSampler<string>(systemClock)
+  const tellRefused = ({ code, message: reason }: TunnelError, what: string, more: object = {}): void => {
+    const leftOut = refusals.take(code)
+    if (leftOut === undefined) return
+    log.error({ context: { ...more, code, reason, ...(leftOut > 0 && { leftOut }) } }, what)
+  }
   const mesh = new Mesh({
     self: { id, instance, secret, software: softwareOf('proxy'), maxFrameBytes, resumeMs },
     agents,
@@ -91,12 +97,7 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
       app.tunnelMetrics.activeConnections.dec({ role: 'relay' })
       log.warn({ context: { peer: peer.id, code, reason } }, 'the link to another replica is over')
     },
-    refused: (peer, { code, message: reason }) => {
-      const leftOut = refusals.take(code)
-      if (leftOut === undefined) return
-      const context = { peer: peer.id, code, reason, ...(leftOut > 0 && { leftOut }) }
-      log.error({ context }, 'a link to another replica was refused')
-    },
+    refused: (peer, error) => tellRefused(error, 'a link to another replica was refused', { peer: peer.id }),
   })
   app.state.shareAmong?.(() => mesh.size)
   app.auth.told?.onOwn((revoked) => mesh.tell({ is: 'revoked', revoked }))
@@ -114,8 +115,11 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
       const target = new URL(RELAY_PATH, there.replace(/^http/, 'ws')).href
       return dialWebSocket(target, { timeoutMs: DIAL_MS, maxFrameBytes, signal, reach, address })
     },
-    failed: ({ url: there, address = '' }, { code, message: reason }) =>
-      log.warn({ context: { url: there, address, code, reason } }, 'another replica is not reached'),
+    failed: ({ url: there, address = '' }, error) =>
+      log.warn(
+        { context: { url: there, address, ...notReached(there, error) } },
+        'another replica is not reached',
+      ),
   })
 
   agents.ways.askOthers(async () => {
@@ -131,7 +135,10 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
   let listener: RelayListener | undefined
   if (port === undefined) await relayRoute(app, accepted)
   else {
-    listener = new RelayListener({ host, port, maxFrameBytes, tls, accepted, endSocket: app.endSocket })
+    const { endSocket } = app
+    const refused = (error: TunnelError): void =>
+      tellRefused(error, 'who came to the port of replicas was refused')
+    listener = new RelayListener({ host, port, maxFrameBytes, tls, accepted, refused, endSocket })
     await listener.listen(host, port)
   }
 
@@ -153,10 +160,11 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
     app.tunnelMetrics.clusterRoutes.set({}, agents.elsewhere)
   })
   app.addHook('onListen', async () => {
-    if (url !== '') void places.announce(id, url)
     siblings?.listensAt(url !== '' ? url : `http://${LOOPBACK}:${cluster.port}`)
     siblings?.onPlaces(() => void neighbours.look())
-    void neighbours.follow()
+    // Before it looks: of two that start at once, one at least finds the other, and is not ready without it.
+    const announced = url === '' ? Promise.resolve() : places.announce(id, url)
+    void announced.then(() => neighbours.follow())
   })
   const turn = turnOf(app, id, options)
   app.lifecycle.onDrain('take turns', ({ over, leftMs }) => {
@@ -221,6 +229,7 @@ export default fp(clusterPlugin, {
   name: 'tunnel-cluster',
   fastify: '5.x',
   dependencies: [
+    'tunnel-errors',
     'tunnel-lifecycle',
     'tunnel-health-checks',
     'tunnel-metrics',

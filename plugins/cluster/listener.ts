@@ -1,23 +1,29 @@
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import { type WebSocket, WebSocketServer } from 'ws'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { SUBPROTOCOL } from '../../protocol/codec/hello.ts'
 import type { Transport } from '../../protocol/link/transport.ts'
+import { certificateFailure } from '../../protocol/node/certificate.ts'
 import { networkOf } from '../../protocol/node/network-of.ts'
 import { MAX_FRAGMENTS, WebSocketTransport } from '../../protocol/node/websocket.ts'
-import { cannotListen } from './errors.ts'
+import { cannotListen, certificateMissing, certificateRefused, notOfReplicas } from './errors.ts'
 
 export interface ListenerOptions {
   host: string
   port: number
   maxFrameBytes: number
-  /** A peer without a certificate that `ca` has signed gets no further than TLS. */
+  /** A peer without a certificate that `ca` has signed is told so, and nothing else. */
   tls?: { cert: string; key: string; ca: string } | undefined
   accepted(transport: Transport): void
-  /** Ends a socket that is not accepted. */
-  endSocket(socket: Socket): void
+  /** Why somebody got no link. */
+  refused(error: TunnelError): void
+  /** Ends a socket that is not accepted, with an answer or without. */
+  endSocket(socket: Socket, answer?: { error: TunnelError; correlationId: string }): void
 }
 
 export const RELAY_PATH = '/api/tunnel/relay'
@@ -32,10 +38,13 @@ const TIMES = { handshakeTimeout: 5_000, headersTimeout: 5_000, connectionsCheck
 export class RelayListener {
   readonly #server: Server
   readonly #webSockets: WebSocketServer
+  readonly #options: ListenerOptions
   /** Each with the network that it comes from. */
   readonly #sockets = new Map<Socket, string>()
 
-  constructor({ tls, maxFrameBytes, accepted, endSocket }: ListenerOptions) {
+  constructor(options: ListenerOptions) {
+    const { tls, maxFrameBytes, accepted, endSocket } = options
+    this.#options = options
     const webSockets = new WebSocketServer({
       noServer: true,
       maxPayload: maxFrameBytes,
@@ -54,6 +63,8 @@ export class RelayListener {
     )
     this.#server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
       socket.on('error', () => {})
+      const failure = strangerIn(socket)
+      if (failure !== undefined) return this.#refuse(socket, failure, certificateRefused(failure))
       const offered = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim())
       if (request.url !== RELAY_PATH || !offered?.includes(SUBPROTOCOL)) {
         socket.write('HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n')
@@ -64,6 +75,19 @@ export class RelayListener {
         accepted(new WebSocketTransport(webSocket, socket))
       })
     })
+    // Of TLS too.
+    this.#server.on('clientError', (error: Error & { code?: string; rawPacket?: Buffer }, socket: Socket) => {
+      // One that only looks whether somebody listens has done nothing wrong.
+      if (error.code === 'ECONNRESET') return void socket.destroy()
+      const failure = notOfReplicas(whereOf(socket), error)
+      // Nothing can be said where TLS does not stand.
+      this.#refuse(socket, failure, tls === undefined ? failure : undefined)
+    })
+  }
+
+  #refuse(socket: Socket, failure: TunnelError, answer: TunnelError | undefined): void {
+    this.#options.refused(failure)
+    this.#options.endSocket(socket, answer && { error: answer, correlationId: randomUUID() })
   }
 
   #connected(socket: Socket): void {
@@ -105,6 +129,19 @@ function filesOf({ cert, key, ca }: NonNullable<ListenerOptions['tls']>): object
   return {
     ...{ cert: readFileSync(cert), key: readFileSync(key), ca: readFileSync(ca) },
     requestCert: true,
-    rejectUnauthorized: true,
+    // Judged at the upgrade: a connection that TLS ends tells its peer nothing.
+    rejectUnauthorized: false,
   }
+}
+
+function whereOf({ remoteAddress = '', remotePort = 0 }: Socket): string {
+  return `${remoteAddress}:${remotePort}`
+}
+
+/** Why the certificate of whoever has come is none of a replica. */
+function strangerIn(socket: Socket): TunnelError | undefined {
+  if (!(socket instanceof TLSSocket)) return undefined
+  const where = whereOf(socket)
+  if (socket.getPeerX509Certificate() === undefined) return certificateMissing(where)
+  return certificateFailure(socket, where, undefined)
 }

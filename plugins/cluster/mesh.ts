@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { shuttingDown } from '../../protocol/codec/shutting-down.ts'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
@@ -42,7 +43,8 @@ export class Mesh {
   readonly #strangers = new Set<Peer>()
   readonly #toldBy = new Map<Peer, Told>()
   readonly #detours: Detours
-  readonly #timer: NodeJS.Timeout
+  readonly #clock: Clock
+  #timer: unknown
   #load = 0
   #draining = false
   #closed = false
@@ -54,7 +56,8 @@ export class Mesh {
       present: (presence) => this.tell({ is: 'present', agents: [presence] }),
       gone: (owner, name) => this.tell({ is: 'gone', owner, name }),
     })
-    this.#timer = setInterval(() => this.#tellLoad(), TELL_LOAD_MS).unref()
+    this.#clock = options.self.clock ?? systemClock
+    this.#tellLoadLater()
   }
 
   /** Those that have proved themselves. */
@@ -120,7 +123,11 @@ export class Mesh {
       throw idTwice(peer.id)
     }
     // Both have dialled: the one with the smaller id is right, and both know that.
-    if (older !== undefined && older.diallerId < peer.diallerId) throw linkedAlready(peer.id)
+    if (older !== undefined && older.diallerId < peer.diallerId) {
+      // Unless the other one knows already that the older link is dead: then this one learns it now, and it dials again.
+      older.link.probe(PROBE_MS)
+      throw linkedAlready(peer.id)
+    }
     this.#peers.set(peer.id, peer)
     this.#toldBy.set(peer, new Told(agents, peer))
     older?.link.close(linkedAlready(peer.id))
@@ -192,6 +199,13 @@ export class Mesh {
     for (const peer of this.#peers.values()) peer.tell(message)
   }
 
+  #tellLoadLater(): void {
+    this.#timer = this.#clock.setTimer(() => {
+      this.#tellLoad()
+      this.#tellLoadLater()
+    }, TELL_LOAD_MS)
+  }
+
   #tellLoad(): void {
     const load = this.#options.load()
     if (load === this.#load) return
@@ -219,7 +233,7 @@ export class Mesh {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    clearInterval(this.#timer)
+    this.#clock.clearTimer(this.#timer)
     for (const peer of [...this.#strangers, ...this.#peers.values()]) peer.link.close(shuttingDown())
   }
 }

@@ -1,6 +1,6 @@
 import { backoffMs } from '../../dial/backoff.ts'
 import { Pause } from '../../dial/pause.ts'
-import { systemClock } from '../../protocol/clock.ts'
+import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import type { Transport } from '../../protocol/link/transport.ts'
 import type { Mesh } from './mesh.ts'
@@ -9,6 +9,10 @@ import type { Place } from './places.ts'
 export interface NeighbourOptions {
   readonly mesh: Mesh
   readonly selfId: string
+  /** @default the system's */
+  readonly clock?: Clock
+  /** In [0, 1). @default Math.random */
+  readonly random?: () => number
   dial(place: Place, signal: AbortSignal): Promise<Transport>
   /** Why nobody is reached there; told once for each reason. */
   failed(place: Place, error: TunnelError): void
@@ -80,7 +84,7 @@ export class Neighbour {
 
   async #sleep(ms: number): Promise<void> {
     if (this.#abort.signal.aborted) return
-    this.#pause = new Pause(systemClock, ms)
+    this.#pause = new Pause(this.#options.clock ?? systemClock, ms)
     await this.#pause.over
   }
 
@@ -89,6 +93,7 @@ export class Neighbour {
     return backoffMs(
       ++this.#failures,
       isRefused || error.code === 'VERSION_UNSUPPORTED' ? REFUSED_BACKOFF : BACKOFF,
+      this.#options.random,
     )
   }
 

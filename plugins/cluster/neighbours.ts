@@ -1,4 +1,4 @@
-import { systemClock } from '../../protocol/clock.ts'
+import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { Neighbour, type NeighbourOptions } from './neighbour.ts'
 import type { Place } from './places.ts'
 
@@ -15,23 +15,25 @@ const FIRST_LINKS_MS = 3_000
 /** The other replicas, dialled for as long as they are known. */
 export class Neighbours {
   readonly #options: NeighboursOptions
+  readonly #clock: Clock
   readonly #dialled = new Map<string, Neighbour>()
   /** As they were found last; nobody has looked yet where it is undefined. */
   #found: readonly Place[] | undefined
   #startedMs: number | undefined
   #hasStarted = false
-  #timer: NodeJS.Timeout | undefined
+  #timer: unknown
   #closed = false
 
   constructor(options: NeighboursOptions) {
     this.#options = options
+    this.#clock = options.clock ?? systemClock
   }
 
   /** Looks now, and again and again. */
   async follow(): Promise<void> {
-    this.#startedMs ??= systemClock.now()
+    this.#startedMs ??= this.#clock.now()
     await this.look()
-    if (!this.#closed) this.#timer = setTimeout(() => void this.follow(), FIND_MS).unref()
+    if (!this.#closed) this.#timer = this.#clock.setTimer(() => void this.follow(), FIND_MS)
   }
 
   async look(): Promise<void> {
@@ -58,7 +60,7 @@ export class Neighbours {
   isStarted(knows: (id: string) => boolean): boolean {
     if (this.#startedMs === undefined) return false
     this.#hasStarted ||=
-      systemClock.now() - this.#startedMs >= FIRST_LINKS_MS ||
+      this.#clock.now() - this.#startedMs >= FIRST_LINKS_MS ||
       (this.#found !== undefined && !this.isMissing(knows))
     return this.#hasStarted
   }
@@ -79,7 +81,7 @@ export class Neighbours {
 
   close(): void {
     this.#closed = true
-    clearTimeout(this.#timer)
+    this.#clock.clearTimer(this.#timer)
     for (const neighbour of this.#dialled.values()) neighbour.close()
     this.#dialled.clear()
   }

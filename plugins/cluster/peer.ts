@@ -1,4 +1,4 @@
-import { systemClock } from '../../protocol/clock.ts'
+import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import { type Hello, PROTOCOL_VERSION } from '../../protocol/codec/hello.ts'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
@@ -21,6 +21,8 @@ export interface Self {
   readonly maxFrameBytes: number
   /** How long streams without a link are kept, in ms. */
   readonly resumeMs: number
+  /** @default the system's */
+  readonly clock?: Clock
 }
 
 export interface PeerEvents {
@@ -46,28 +48,33 @@ export class Peer implements HomeReplica {
   readonly side: Side
   readonly #self: Self
   readonly #events: PeerEvents
+  readonly #clock: Clock
   readonly #nonce = newNonce()
-  readonly #timer: NodeJS.Timeout
+  readonly #timer: unknown
   #isProved = false
   /** Of its HELLO. */
   #hello: Hello | undefined
   state: ReplicaState = { load: 0, draining: false, peers: undefined }
   /** Those to which it has no link, and of whose agents it is to be told. */
   readonly shown = new Set<string>()
-  readonly isBehind = false
-  readonly #answers = new Answers()
+  readonly via = undefined
+  readonly #answers: Answers
 
   constructor(transport: Transport, side: Side, self: Self, events: PeerEvents) {
     this.side = side
     this.#self = self
     this.#events = events
-    this.#timer = setTimeout(() => this.link.close(proofMissing(PROOF_MS)), PROOF_MS).unref()
+    const { clock = systemClock } = self
+    this.#clock = clock
+    this.#answers = new Answers(clock)
+    this.#timer = clock.setTimer(() => this.link.close(proofMissing(PROOF_MS)), PROOF_MS)
     this.link = new Link({
       transport,
       dialler: side === 'dialler',
       // What is said before the proof is refused below.
       trust: 'replica',
-      work: new StrangersWork(() => this.#isProved),
+      work: new StrangersWork(clock, () => this.#isProved),
+      clock,
       hello: this.#ownHello(),
       handlers: {
         ready: (hello) => this.#ready(hello),
@@ -76,7 +83,7 @@ export class Peer implements HomeReplica {
         resume: (resume) => this.#handOver(resume),
         rtt: (_ms, sentAtMs) => this.#answers.came(sentAtMs),
         closed: (error) => {
-          clearTimeout(this.#timer)
+          clock.clearTimer(this.#timer)
           this.#answers.close()
           events.closed(this, error)
         },
@@ -155,7 +162,7 @@ export class Peer implements HomeReplica {
     if (message?.is !== 'proof') throw notProved()
     const theirs = this.side === 'dialler' ? 'listener' : 'dialler'
     if (!isProof(message.proof, this.#self.secret, theirs, this.#greeted)) throw proofWrong()
-    clearTimeout(this.#timer)
+    this.#clock.clearTimer(this.#timer)
     this.#isProved = true
     if (this.side === 'listener') this.#prove()
     this.#events.proved(this)
@@ -173,10 +180,11 @@ export class Peer implements HomeReplica {
 
 /** What a stranger causes is counted; a replica's frames are those of all its users, who are counted there. */
 class StrangersWork implements Work {
-  readonly #meter = new WorkMeter(systemClock)
+  readonly #meter: WorkMeter
   readonly #isKnown: () => boolean
 
-  constructor(isKnown: () => boolean) {
+  constructor(clock: Clock, isKnown: () => boolean) {
+    this.#meter = new WorkMeter(clock)
     this.#isKnown = isKnown
   }
 

@@ -27,6 +27,8 @@ export interface HomesReport {
   homes: string[]
   /** The one of them by which streams from the replica that was asked go. */
   route: string
+  /** The third replica by which they go there; missing where there is a link to it. */
+  via?: string
 }
 
 export interface ClusterReport {
@@ -81,10 +83,14 @@ export function overview(
   }
 }
 
-function homesOf({ owner, name, program, isHere, elsewhere, route }: AgentHomes, id: string): HomesReport {
+function homesOf(
+  { owner, name, program, isHere, elsewhere, route, via }: AgentHomes,
+  id: string,
+): HomesReport {
   return {
     ...{ owner, name, epoch: program.epoch },
     homes: isHere ? [id, ...elsewhere] : elsewhere,
     route: route ?? id,
+    ...(via !== undefined && { via }),
   }
 }

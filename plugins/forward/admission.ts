@@ -11,15 +11,16 @@ import type { PassageTrace } from './trace.ts'
 
 /** What an opener's link says of a stream that asks to be opened, or to go on. */
 export function openContext(
-  from: Pick<OpenContext, 'user' | 'connectionId' | 'correlationId' | 'log'>,
+  from: Pick<OpenContext, 'user' | 'connectionId' | 'correlationId' | 'log' | 'via'>,
   head: RoutedHead,
   moved: boolean,
 ): OpenContext {
-  const { user, connectionId, correlationId, log } = from
+  const { user, connectionId, correlationId, log, via } = from
   const { machine, target } = head
   const mode = isSealed(head.kind) ? 'sealed' : 'inspected'
   const context: OpenContext = { user, head, machine, mode, connectionId, correlationId, log, moved }
   if (target !== undefined) context.target = target
+  if (via !== undefined) context.via = via
   return context
 }
 

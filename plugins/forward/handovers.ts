@@ -7,7 +7,7 @@ import { idInUse, relayedInCircles, unknownStream, vouchedForNobody } from './er
 import type { LinkContext } from './hooks.ts'
 import type { Passage } from './passage.ts'
 import type { Relays } from './sealed/relays.ts'
-import type { Session } from './sessions.ts'
+import { passageKey, type Session } from './sessions.ts'
 
 /** A replica that hands streams over, by its link: `replica` to the one called `self`. */
 export type FromReplica = Pick<LinkContext, 'connectionId' | 'correlationId' | 'log'> & {
@@ -52,7 +52,7 @@ export class Handovers {
     passage.handedOver(opener, { owner, name })
     tunnelMetrics.relayHops.inc({})
     passage.newest = incoming
-    const relay = relays.add(session, passage, incoming)
+    const relay = relays.add(session, passage, incoming, { answered: () => this.#leftUs(session, head.id) })
     const own = machines.agents.own(owner, name)
     // Two replicas that relay are enough for any one link that is cut.
     const link = own ?? (through === undefined ? machines.agents.near(owner, name, incoming.link) : undefined)
@@ -62,10 +62,17 @@ export class Handovers {
     relay.connect(link, own === undefined ? { ...told, through: from.replica } : told)
   }
 
+  /** Its client was here, and has gone to the replica that hands it over. What carries it still is told by its acceptor. */
+  #leftUs({ passages }: Session, id: string): void {
+    const ours = passages.get(passageKey(id, undefined))
+    if (ours?.stage === 'suspended' && !this.#context.relays.has(ours)) ours.moved()
+  }
+
   #passageOf(session: Session, link: LinkContext, head: RoutedHead, isOpen: boolean): Passage {
-    const known = session.passages.get(head.id)
-    if (known === undefined) return this.#context.passageOf(link, session, head)
-    if (known.isFor(head) && !session.acceptor.knows(head.id)) return known
+    const known = session.passages.get(passageKey(head.id, link.via))
+    const isEnding = session.acceptor.knows(head.id)
+    if (known === undefined && !isEnding) return this.#context.passageOf(link, session, head)
+    if (known?.isFor(head) === true && !isEnding) return known
     throw isOpen ? idInUse() : unknownStream()
   }
 }

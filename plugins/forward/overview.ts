@@ -69,7 +69,7 @@ export class Overview {
    */
   watch(id: string, userId: string | undefined, watcher: StreamWatcher): (() => void) | undefined {
     for (const { passages } of this.#sessionsOf(userId)) {
-      const passage = passages.get(id)
+      const passage = [...passages.values()].find((each) => each.id === id)
       if (passage === undefined || passage.isOver) continue
       if (passage.context.mode === 'sealed') throw sealedUnread()
       if (passage.watchers.count >= MAX_WATCHERS) throw tooManyWatchers()

@@ -40,8 +40,6 @@ export class Parties implements StreamParties {
   askedBy(opener: LinkContext): void {
     this.#opener = opener
     this.context.user = opener.user
-    if (opener.via === undefined) delete this.context.via
-    else this.context.via = opener.via
   }
 
   /** Whether `head` asks for this stream: what was authorised under its id counts for nothing else. */

@@ -35,8 +35,18 @@ export interface Session {
   readonly told: Refusals
   /** How fast its payload may go; undefined: as fast as there is room. */
   pace: Pace | undefined
-  /** Every stream that is here or may come back here, by its id. */
+  /** Every stream that is here or may come back here, by its `passageKey`. */
   readonly passages: Map<string, Passage>
+}
+
+/**
+ * One stream may be here twice: its client has gone to another replica, which hands it over, and nobody has told yet that
+ * the way from here is over.
+ * @param via the replicas that hand it over
+ */
+export function passageKey(id: string, via: string | undefined): string {
+  // No id has a space in it.
+  return via === undefined ? id : `${id} ${via}`
 }
 
 /** What a stream needs of its user's. */

@@ -27,7 +27,7 @@ import { Passage } from './passage.ts'
 import { RecentErrors } from './reports.ts'
 import { Resumes } from './resumes.ts'
 import { Relays } from './sealed/relays.ts'
-import { type Session, Sessions } from './sessions.ts'
+import { passageKey, type Session, Sessions } from './sessions.ts'
 import type { PassageServices, PassageShared } from './shared.ts'
 
 /** A link on which streams are asked for, as its door hands it over. */
@@ -204,14 +204,15 @@ export class Streams {
     const { streams: max } = this.#services.tiers.limitsOf(user)
     if (session.passages.size >= max) throw tooManyStreams(max, user.tier)
     const context = openContext(from, head, moved)
+    const key = passageKey(head.id, context.via)
     const passage: Passage = new Passage(context, this.#shared, session, (error) => {
-      if (session.passages.get(head.id) === passage) session.passages.delete(head.id)
+      if (session.passages.get(key) === passage) session.passages.delete(key)
       if (error === undefined) return
       if (stop !== undefined) return stop(error)
       this.#relays.end(passage, error)
       session.acceptor.abandon(head.id, session.userId, error)
     })
-    session.passages.set(head.id, passage)
+    session.passages.set(key, passage)
     return passage
   }
 

@@ -27,6 +27,8 @@ export interface AgentHomes extends Presence {
   elsewhere: string[]
   /** The one of them by which it is reached; undefined where it has a link here. */
   route: string | undefined
+  /** The third replica by which that one is reached, where there is no link to it. */
+  via: string | undefined
 }
 
 /** Told when an agent has its first link here, or another program's, and when it has none any more. */

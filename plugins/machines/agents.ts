@@ -156,8 +156,9 @@ export class Agents {
       const link = links.at(-1)
       const program = link === undefined ? homes.program : programOf(link)
       if (program === undefined) continue
-      const route = link === undefined ? homes.best?.id : undefined
-      yield { owner, name, program, isHere: link !== undefined, elsewhere: homes.ids, route }
+      const best = link === undefined ? homes.best : undefined
+      const way = { isHere: link !== undefined, elsewhere: homes.ids, route: best?.id, via: best?.via }
+      yield { owner, name, program, ...way }
     }
   }
 

@@ -22,8 +22,8 @@ export interface HomeReplica {
   readonly load: number
   /** It leaves: only what has no other way goes there. */
   readonly draining: boolean
-  /** `link` is to a third replica, which has a link to this one. */
-  readonly isBehind: boolean
+  /** `link` is to a third replica, of this id, which has a link to this one. */
+  readonly via: string | undefined
 }
 
 /** Of two programs with one name the later has it; on every replica the same one, whoever was heard of first. */
@@ -81,7 +81,7 @@ export class Homes {
 
   /** The same of those to which this replica has a link of its own that is not `except`. */
   nearLink(except: Link): Link | undefined {
-    return this.#best(({ isBehind, link }) => !isBehind && link !== except)?.link
+    return this.#best(({ via, link }) => via === undefined && link !== except)?.link
   }
 
   #best(mayBe: (replica: HomeReplica) => boolean = () => true): HomeReplica | undefined {
@@ -109,6 +109,6 @@ export class Homes {
 
 function isBetter(one: HomeReplica, other: HomeReplica): boolean {
   if (one.draining !== other.draining) return other.draining
-  if (one.isBehind !== other.isBehind) return other.isBehind
+  if ((one.via === undefined) !== (other.via === undefined)) return one.via === undefined
   return one.load < other.load
 }

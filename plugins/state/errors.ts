@@ -24,9 +24,18 @@ export function redisAway(cause: Error): TunnelError {
   return new TunnelError('STATE_UNAVAILABLE', text, { cause, hop: 'proxy', retryAfterMs: 2_000 })
 }
 
-/** At the start, to the operator. */
-export function redisUnreachable(cause: Error): TunnelError {
-  const text = `Redis (state.redisUrl) cannot be reached: ${cause.message}`
+/**
+ * At the start, to the operator.
+ * @param isTls whether it was asked for TLS, where it seems to want the other way
+ */
+export function redisUnreachable(cause: Error, isTls?: boolean): TunnelError {
+  const hint =
+    isTls === undefined
+      ? ''
+      : isTls
+        ? '; if it does not speak TLS, its address begins with redis://'
+        : '; if it speaks TLS, its address begins with rediss://'
+  const text = `Redis (state.redisUrl) cannot be reached: ${cause.message}${hint}`
   return new TunnelError('STATE_UNAVAILABLE', text, { cause, hop: 'proxy', retryAfterMs: 2_000 })
 }
 

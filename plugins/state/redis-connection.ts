@@ -37,6 +37,7 @@ export class RedisConnection {
   #toldAtMs = Number.NEGATIVE_INFINITY
   #lastFailed = false
   /** A call was not answered in time, and none was since: those who come are not made to wait too. */
+  readonly #isTls: boolean
   #isLate = false
   #look: NodeJS.Timeout | undefined
 
@@ -49,6 +50,7 @@ export class RedisConnection {
   constructor(place: RedisPlace, failed: (error: Error) => void, ready: () => void) {
     this.#failed = failed
     this.#ready = ready
+    this.#isTls = place.url.startsWith('rediss:')
     this.#redis = new Redis({
       ...endpointOf(place),
       lazyConnect: true,
@@ -86,7 +88,7 @@ export class RedisConnection {
       await this.#redis.connect()
     } catch (error) {
       this.close()
-      throw refused(refusal ?? error)
+      throw refused(refusal, error, this.#isTls)
     } finally {
       this.#redis.off('error', keep)
     }
@@ -208,9 +210,16 @@ function retryMs(attempt: number): number {
   return Math.min(MAX_RETRY_MS, 50 * 2 ** attempt) * (0.5 + Math.random() / 2)
 }
 
-function refused(error: unknown): Error {
-  const cause = plain(error)
-  return DENIED.test(cause.message) ? redisRefuses(cause) : redisUnreachable(cause)
+/** @param told what the connection said of itself; nothing where Redis closed it without a word */
+function refused(told: Error | undefined, thrown: unknown, isTls: boolean): Error {
+  const cause = plain(told ?? thrown)
+  if (DENIED.test(cause.message)) return redisRefuses(cause)
+  const code = String((told as NodeJS.ErrnoException | undefined)?.code)
+  // One without TLS waits for the end of a command that never comes.
+  const isOtherWay = isTls
+    ? /^(EPROTO|ETIMEDOUT|ERR_SSL_.*)$/.test(code)
+    : told === undefined || code === 'ECONNRESET'
+  return redisUnreachable(cause, isOtherWay ? isTls : undefined)
 }
 
 /** Without the command that ioredis hangs on its errors: its arguments may be a password, or a record. */

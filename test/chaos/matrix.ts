@@ -23,7 +23,8 @@ Options:
   --profile <name>     configuration profile of all parties (default: unstable-network)
   --timeout <seconds>  for one run of a program (default: 900)
   --herd <n>           links that are cut all at once, at the end (default: 1000; 0: none)
-  --schedules <n>      random schedules of faults in memory, of seeds from --seed on, last (default: 10000; 0: none)
+  --schedules <n>      random schedules of faults in memory, of seeds from --seed on, last (default: 10000; 0: none),
+                       for proxies that know nothing of each other, and as many for replicas
   --short              few faults, as in npm test
   --json               one JSON object a row
 
@@ -138,26 +139,27 @@ async function herd(clients: number): Promise<boolean> {
 }
 
 /** Each in virtual time, over links in memory; one that fails is replayed with its seed and `--schedules 1`. */
-async function schedules(count: number, firstSeed: number): Promise<boolean> {
+async function schedules(count: number, firstSeed: number, isCluster: boolean): Promise<boolean> {
   const beganMs = performance.now()
+  const of = isCluster ? 'of replicas' : 'of proxies'
   const totals = { streams: 0, bytes: 0, faults: 0, errors: 0, failed: 0 }
   for (let seed = firstSeed; seed < firstSeed + count && !interrupted.signal.aborted; seed++) {
-    const outcome = await simulate(seed)
+    const outcome = await simulate(seed, isCluster)
     totals.streams += outcome.streams
     totals.bytes += outcome.bytes
     totals.faults += sum(outcome.faults)
     totals.errors += sum(outcome.errors)
     if (outcome.violations.length > 0) {
       totals.failed++
-      console.log(`schedule ${seed} FAILED: ${outcome.violations.join('; ')}`)
+      console.log(`schedule ${seed} ${of} FAILED: ${outcome.violations.join('; ')}`)
     }
     if (process.stderr.isTTY && seed % 100 === 0) process.stderr.write(`\rschedule ${seed}`)
   }
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
   const { streams, bytes, faults, errors, failed } = totals
   const seconds = ((performance.now() - beganMs) / 1_000).toFixed(0)
-  const text = `${count} schedules: ${faults} faults on ${streams} streams, ${(bytes / MIB).toFixed(0)} MiB compared, ${errors} ends of streams in an explained error, ${failed} schedules failed; ${seconds} s`
-  console.log(values.json ? JSON.stringify({ schedules: count, ...totals }) : text)
+  const text = `${count} schedules ${of}: ${faults} faults on ${streams} streams, ${(bytes / MIB).toFixed(0)} MiB compared, ${errors} ends of streams in an explained error, ${failed} schedules failed; ${seconds} s`
+  console.log(values.json ? JSON.stringify({ schedules: count, isCluster, ...totals }) : text)
   return failed === 0
 }
 
@@ -181,8 +183,9 @@ async function main(): Promise<boolean> {
     }
   }
   if (Number(values.herd) > 0 && !interrupted.signal.aborted) ok = (await herd(Number(values.herd))) && ok
-  if (Number(values.schedules) > 0 && !interrupted.signal.aborted)
-    ok = (await schedules(Number(values.schedules), Number(values.seed))) && ok
+  for (const isCluster of [false, true])
+    if (Number(values.schedules) > 0 && !interrupted.signal.aborted)
+      ok = (await schedules(Number(values.schedules), Number(values.seed), isCluster)) && ok
   return ok
 }
 

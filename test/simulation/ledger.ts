@@ -37,6 +37,8 @@ export class Ledger {
     this.hooks.addHook('onClose', ({ head, error }) => this.#say(head.id, `onClose ${error?.code ?? 'ok'}`))
     this.audit = {
       record: ({ event, details = {} }) => {
+        // Another replica admitted it, and says how it ended.
+        if (details.via !== undefined) return
         this.#say(String(details.streamId), `${event} ${details.outcome}` as Said[number])
       },
     }

@@ -5,7 +5,7 @@ import type { VirtualClock } from '../support/virtual-clock.ts'
 import type { ProcessClock } from './process-clock.ts'
 import type { ProxyProcess } from './proxy.ts'
 
-export type Role = 'client' | 'agent'
+export type Role = 'client' | 'agent' | 'relay'
 
 /** One connection that was made. */
 export interface Line {
@@ -60,7 +60,8 @@ export class Network {
           const proxy = this.proxies.get(url)
           if (proxy === undefined)
             return reject(new TunnelError('LINK_LOST', `nobody listens at ${url}`, { hop: 'link' }))
-          if (proxy.draining)
+          // The port of replicas is open to the end.
+          if (proxy.draining && role !== 'relay')
             return reject(new TunnelError('SHUTTING_DOWN', `${url} is shutting down`, { hop: 'link' }))
           const latencyMs = (): number => oneWayMs + Math.floor(this.#random() * 5)
           const pair = new MemoryPair({ clock: this.#clock, latencyMs })

@@ -19,8 +19,9 @@ export const SETTINGS = resolveSettings({}, 'simulation', {
   },
   backoff: { baseMs: 500, maxAttempts: 1_000_000 },
 })
-export const URLS = ['ws://a', 'ws://b'] as const
-const SOFTWARE = 'simulation'
+/** Where agents have their homes. */
+export const HOMES = ['ws://a', 'ws://b'] as const
+export const SOFTWARE = 'simulation'
 
 export function helloOf(role: Hello['role'], instance?: string): Hello {
   const { heartbeat, limits, streams } = SETTINGS
@@ -35,10 +36,10 @@ export function helloOf(role: Hello['role'], instance?: string): Hello {
   }
 }
 
-/** A client's session, as the library has it, with both proxies' addresses. */
+/** A client's session, as the library has it, with every proxy's address. */
 export function newClient(world: World, clock: ProcessClock): Session {
   return new Session({
-    urls: URLS,
+    urls: world.urls,
     token: 'token',
     settings: SETTINGS,
     platform: {
@@ -51,7 +52,7 @@ export function newClient(world: World, clock: ProcessClock): Session {
   })
 }
 
-/** An agent that is at home on both proxies: its streams, and a connection to each. */
+/** An agent that is at home on two proxies: its streams, and a connection to each. */
 export class Machine {
   readonly clock: ProcessClock
   readonly budget = new Budget(SETTINGS.streams.userBudgetBytes)
@@ -74,7 +75,7 @@ export class Machine {
       machine: 'home',
       enrol: { hostKeys: ['ssh-ed25519 AAAA'], sshUser: 'ada' },
     }
-    this.connections = URLS.map(
+    this.connections = HOMES.map(
       (url) =>
         new Connection({
           urls: [url],

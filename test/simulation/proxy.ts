@@ -15,6 +15,7 @@ import { Ledger, NO_LOG } from './ledger.ts'
 import type { Role } from './network.ts'
 import { helloOf, SETTINGS } from './parties.ts'
 import { ProcessClock } from './process-clock.ts'
+import { Replica } from './replica.ts'
 import type { World } from './world.ts'
 
 const ADA: User = { sub: 'ada', tier: 'free', roles: [], expiresAtMs: Number.POSITIVE_INFINITY }
@@ -32,8 +33,10 @@ export class ProxyProcess {
   readonly ledger: Ledger
   readonly channels: Channels
   readonly streams: Streams
+  /** Undefined for a proxy that knows of no other. */
+  replica: Replica | undefined
+  readonly id: string
   readonly #world: World
-  readonly #instance: string
   readonly #machines: MachineDirectory
   readonly #work: WorkMeter
   readonly #links = new Map<Link, Role>()
@@ -41,9 +44,9 @@ export class ProxyProcess {
   draining = false
   killed = false
 
-  constructor(world: World, instance: string, state: MachineState) {
+  constructor(world: World, id: string, state: MachineState) {
     this.#world = world
-    this.#instance = instance
+    this.id = id
     const clock = new ProcessClock(world.clock)
     this.clock = clock
     this.ledger = new Ledger(clock, world.random)
@@ -74,6 +77,16 @@ export class ProxyProcess {
 
   async start(): Promise<void> {
     await this.#machines.follow(() => {})
+    if (!this.#world.isCluster) return
+    this.replica = new Replica(this.#world, {
+      ...{ id: this.id, clock: this.clock, agents: this.#machines.agents, streams: this.streams },
+      dialled: (transport) => this.#keep(transport as MemoryTransport),
+    })
+  }
+
+  #keep(transport: MemoryTransport): void {
+    for (const each of this.#transports) if (each.closed) this.#transports.delete(each)
+    this.#transports.add(transport)
   }
 
   async #pause(): Promise<void> {
@@ -83,6 +96,8 @@ export class ProxyProcess {
   }
 
   accept(role: Role, transport: MemoryTransport): void {
+    this.#keep(transport)
+    if (role === 'relay') return this.replica?.mesh.accept(transport)
     const context: LinkContext = {
       user: ADA,
       role,
@@ -100,7 +115,7 @@ export class ProxyProcess {
       transport,
       dialler: false,
       trust: 'user',
-      hello: helloOf('proxy', this.#instance),
+      hello: helloOf('proxy', this.id),
       clock: this.clock,
       work: this.#work,
       handlers: {
@@ -115,7 +130,6 @@ export class ProxyProcess {
         }),
         closed: () => {
           this.#links.delete(link)
-          this.#transports.delete(transport)
           if (opener) this.streams.leave(link)
           else this.#machines.lost(ADA.sub, 'home', link)
         },
@@ -123,7 +137,6 @@ export class ProxyProcess {
     })
     const connection: OpenerLink = { link, context, admitted }
     this.#links.set(link, role)
-    this.#transports.add(transport)
     if (opener) this.streams.join(connection)
   }
 
@@ -153,6 +166,7 @@ export class ProxyProcess {
   /** Leaves as the lifecycle's phases have it; resolves when nothing of it is left to do. */
   async drain(deadlineMs: number): Promise<void> {
     this.draining = true
+    this.replica?.mesh.drain()
     for (const link of this.#links.keys()) link.goaway({ ...shuttingDown().toWire(), deadlineMs })
     const sinceMs = this.clock.now()
     for (;;) {
@@ -164,6 +178,7 @@ export class ProxyProcess {
     for (const link of [...this.#links.keys()]) link.close(shuttingDown())
     this.streams.close(shuttingDown())
     this.#machines.close()
+    this.replica?.close()
   }
 
   /** The process is gone, with all that it knew. */

@@ -1,5 +1,5 @@
 import { checkSaid } from './check.ts'
-import { SETTINGS, URLS } from './parties.ts'
+import { SETTINGS } from './parties.ts'
 import { World } from './world.ts'
 
 export interface Outcome {
@@ -28,11 +28,14 @@ const EXPLAINED_SEALED: ReadonlySet<string> = new Set(['MACHINE_OFFLINE', 'RESUM
 
 const { resumeMs } = SETTINGS.streams
 
-/** One schedule from its seed, to its end. */
-export async function simulate(seed: number): Promise<Outcome> {
-  const world = new World(seed)
+/**
+ * One schedule from its seed, to its end.
+ * @param isCluster the proxies are three replicas with links to each other. @default two proxies that know nothing of each other
+ */
+export async function simulate(seed: number, isCluster = false): Promise<Outcome> {
+  const world = new World(seed, isCluster)
   const { clock, random } = world
-  for (const url of URLS) await world.startProxy(url)
+  for (const url of world.urls) await world.startProxy(url)
   world.connect()
   await clock.run(1_000)
   const count = 1 + Math.floor(random() * 5)
@@ -86,12 +89,19 @@ function checkStreams(world: World): void {
   for (const { link } of machine.connections) {
     expectNothing(world, { 'places on a link of the agent': link?.streamCount ?? 0 })
   }
-  for (const { streams, channels, killed } of world.proxies) {
+  const living = world.proxies.filter(({ killed, draining }) => !killed && !draining)
+  for (const { streams, channels, killed, replica } of world.proxies) {
     if (killed) continue
+    for (const { link } of replica?.mesh.peers ?? [])
+      expectNothing(world, { 'places on a link between replicas': link.streamCount })
     const { passages, relayed, bytes } = streams.overview.held()
     expectNothing(world, { passages, relayed, bytes, channels: channels.leased })
     for (const [kind, state, count] of streams.overview.counts())
       expectNothing(world, { [`${state} ${kind}`]: count })
+  }
+  for (const { id, replica } of living) {
+    const missing = replica === undefined ? 0 : living.length - replica.mesh.size
+    expectNothing(world, { [`replicas to which ${id} has no link`]: missing })
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Session } from '../../client/session.ts'
+import type { Place } from '../../plugins/cluster/places.ts'
 import type { MachineState } from '../../plugins/machines/records.ts'
 import type { Json } from '../../plugins/state/index.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
@@ -6,7 +7,7 @@ import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { Random } from '../support/seeded-random.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 import { type Line, Network } from './network.ts'
-import { Machine, newClient, SETTINGS, URLS } from './parties.ts'
+import { HOMES, Machine, newClient, SETTINGS } from './parties.ts'
 import { ProcessClock } from './process-clock.ts'
 import { ProxyProcess } from './proxy.ts'
 import { type Direction, type Plan, PREFACE_BYTES, Talker } from './talker.ts'
@@ -23,9 +24,12 @@ const FAULTS = [
   'kill proxy',
   'drain proxy',
 ] as const
-type Fault = (typeof FAULTS)[number]
+const CLUSTER_FAULTS = [...FAULTS, 'cut mesh', 'freeze mesh', 'freeze mesh one way'] as const
+type Fault = (typeof CLUSTER_FAULTS)[number]
+/** How long a replica that died is named to others, in ms. */
+const RECORD_MS = 16_000
 
-/** What a proxy keeps on disk. The machine has been on line there at some time: it is no unknown one. */
+/** What a proxy keeps on disk, or replicas keep in Redis. The machine has been on line there at some time: it is no unknown one. */
 function memoryState(): MachineState {
   const records = new Map<string, Json>([
     ['ada home', { hostKeys: [], changedKeys: [], formerKeys: [], sshUser: 'ada' }],
@@ -40,7 +44,10 @@ function memoryState(): MachineState {
   }
 }
 
-/** A client, two proxies and an agent that is at home on both, on a network that fails. */
+/**
+ * A client, two proxies and an agent that is at home on both, on a network that fails; in a cluster the proxies are replicas,
+ * and there is a third one, at which no agent is at home.
+ */
 export class World {
   readonly settings = SETTINGS
   readonly clock = new VirtualClock()
@@ -57,9 +64,17 @@ export class World {
   /** What was opened, by the stream's id. */
   readonly plans = new Map<string, Plan>()
   readonly #byIndex: Plan[] = []
-  readonly #states = new Map(URLS.map((url) => [url, memoryState()]))
+  readonly isCluster: boolean
+  readonly urls: readonly string[]
+  readonly #states: Map<string, MachineState>
+  /** What replicas have said of themselves, by their ids. */
+  readonly #said = new Map<string, { url: string; untilMs: number }>()
 
-  constructor(seed: number) {
+  constructor(seed: number, isCluster: boolean) {
+    this.isCluster = isCluster
+    this.urls = isCluster ? [...HOMES, 'ws://c'] : HOMES
+    const shared = memoryState()
+    this.#states = new Map(this.urls.map((url) => [url, isCluster ? shared : memoryState()]))
     const random = new Random(seed)
     this.random = () => random.next()
     this.network = new Network(this.clock, this.random)
@@ -75,11 +90,18 @@ export class World {
     if (this.violations.length < 10) this.violations.push(text)
   }
 
-  async startProxy(url: (typeof URLS)[number]): Promise<void> {
-    const proxy = new ProxyProcess(this, `proxy ${this.proxies.length}`, this.#states.get(url)!)
+  async startProxy(url: string): Promise<void> {
+    const proxy = new ProxyProcess(this, `proxy-${this.proxies.length}`, this.#states.get(url)!)
     this.proxies.push(proxy)
+    this.#said.set(proxy.id, { url, untilMs: Number.POSITIVE_INFINITY })
     await proxy.start()
     this.network.proxies.set(url, proxy)
+  }
+
+  /** Where replicas may be. */
+  places(): Place[] {
+    const nowMs = this.clock.now()
+    return [...this.#said].flatMap(([id, { url, untilMs }]) => (untilMs > nowMs ? [{ id, url }] : []))
   }
 
   connect(): void {
@@ -158,10 +180,12 @@ export class World {
   }
 
   fault(): void {
-    const kind = FAULTS[Math.floor(this.random() ** 1.2 * FAULTS.length)]!
+    const kinds = this.isCluster ? CLUSTER_FAULTS : FAULTS
+    const kind = kinds[Math.floor(this.random() ** 1.2 * kinds.length)]!
     this.faults[kind] = (this.faults[kind] ?? 0) + 1
     const client = this.#pick(this.network.linesOf({ role: 'client' }))
     const agent = this.#pick(this.network.linesOf({ role: 'agent' }))
+    const mesh = this.isCluster ? this.#pick(this.network.linesOf({ role: 'relay' })) : undefined
     const cut = (...lines: (Line | undefined)[]): void => {
       for (const line of lines) line?.pair.cut()
     }
@@ -174,6 +198,13 @@ export class World {
         return cut(client, agent)
       case 'cut all':
         return cut(...this.network.linesOf({}))
+      case 'cut mesh':
+        return cut(mesh)
+      case 'freeze mesh':
+        return mesh?.pair.freeze()
+      case 'freeze mesh one way':
+        if (mesh !== undefined) mesh.pair[this.random() < 0.5 ? 'a' : 'b'].frozen = true
+        return
       case 'freeze client':
         return client?.pair.freeze()
       case 'freeze agent':
@@ -191,18 +222,19 @@ export class World {
   }
 
   #endProxy(kills: boolean): void {
-    const url = this.#pick(URLS.filter((each) => this.network.proxies.get(each)?.draining === false))
+    const url = this.#pick(this.urls.filter((each) => this.network.proxies.get(each)?.draining === false))
     const proxy = url === undefined ? undefined : this.network.proxies.get(url)
     if (url === undefined || proxy === undefined) return
     const awayMs = Math.floor(this.random() ** 2 * 4_000)
-    const again = (): void => {
+    const again = (untilMs: number): void => {
+      this.#said.set(proxy.id, { url, untilMs })
       this.network.proxies.delete(url)
       this.clock.setTimer(() => void this.startProxy(url), awayMs)
     }
     if (kills) {
       proxy.kill()
-      again()
-    } else void proxy.drain(Math.floor(this.random() * 15_000)).then(again)
+      again(this.clock.now() + RECORD_MS)
+    } else void proxy.drain(Math.floor(this.random() * 15_000)).then(() => again(0))
   }
 
   /** Client and agent leave. */
@@ -210,6 +242,7 @@ export class World {
     const left = new TunnelError('ABORTED', 'the simulation is over', { hop: 'link' })
     const ends = [this.client.end(left), ...this.machine.connections.map((connection) => connection.close())]
     this.machine.acceptor.close(left)
+    for (const { killed, replica } of this.proxies) if (!killed) replica?.close()
     await this.clock.run(this.clock.now() + 10_000)
     await Promise.all(ends)
   }

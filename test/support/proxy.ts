@@ -49,6 +49,8 @@ export interface ProxyOptions {
   sharing?: TestProxy
   /** Custom plugins. */
   plugins?: BuildOptions['plugins']
+  /** @default one that is free */
+  port?: number
 }
 
 /** The whole proxy inside the test's process, on a port of its own, with users, agents and clients at hand. */
@@ -60,12 +62,13 @@ export class TestProxy {
   readonly #sockets = { client: new Set<WebSocket>(), agent: new Set<WebSocket>() }
   readonly #plugins: NonNullable<BuildOptions['plugins']>
   #app!: FastifyInstance
-  #port = 0
+  #port: number
 
-  constructor(scope: Scope, settings: Settings, plugins: BuildOptions['plugins'] = []) {
+  constructor(scope: Scope, settings: Settings, { plugins = [], port = 0 }: ProxyOptions) {
     this.#scope = scope
     this.settings = settings
     this.#plugins = plugins
+    this.#port = port
   }
 
   get app(): FastifyInstance {
@@ -205,7 +208,7 @@ export async function startProxy(scope: Scope, options: ProxyOptions = {}): Prom
     settings.ssh.masterSecret = options.sharing.settings.ssh.masterSecret
   }
   if (options.machines !== undefined) settings.machines = options.machines
-  const proxy = new TestProxy(scope, settings, options.plugins)
+  const proxy = new TestProxy(scope, settings, options)
   await proxy.start()
   scope.after(() => proxy.close())
   return proxy

@@ -12,7 +12,7 @@ import { type RedisServer, startRedis } from '../../support/redis.ts'
 import { Cleanup, type Scope } from '../../support/scope.ts'
 import { type Sshd, startSshd } from '../../support/sshd.ts'
 import { requireSystem } from '../../support/system.ts'
-import { startReplica, startReplicas } from './replicas.ts'
+import { startReplica, startReplicas, UPGRADE } from './replicas.ts'
 
 const skip = requireSystem('redis-server', 'sshd')
 const BYTES = 6 * 1_048_576
@@ -131,11 +131,7 @@ test('replicas that are told to stop at once leave one after another, and send o
   const leaves = drain(a)
   await until(() => isLeaving(a))
   const [next, last] = [drain(b), drain(c)]
-  const upgrade = [
-    `authorization: Bearer ${a.tokenOf('bob')}`,
-    ...['connection: upgrade', 'upgrade: websocket', 'sec-websocket-version: 13'],
-    ...['sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==', 'sec-websocket-protocol: tunnel.v1'],
-  ]
+  const upgrade = [`authorization: Bearer ${a.tokenOf('bob')}`, ...UPGRADE]
   late.write(`${upgrade.join('\r\n')}\r\n\r\n`)
   const answer = String(await readAll(late))
   assert.match(answer, /^HTTP\/1.1 503 .*\r\nretry-after: 0\r\n.*SHUTTING_DOWN/s)
@@ -189,6 +185,19 @@ test('an agent behind a load balancer is at home on two replicas, and its clone 
   assert.equal((await agent.done)?.code, 'TAKEN_OVER')
   await until(() => instanceAt(a) === undefined && isHome(b))
   await clone.close()
+})
+
+test('replicas that start at once and have no port for each other are linked, each to each, when all are ready', {
+  skip,
+}, async (t) => {
+  await redis.admin.flushall()
+  const ids = ['x', 'y', 'z']
+  const replicas = await Promise.all(ids.map((id) => startReplica(t, redis, { id, isShared: true })))
+  for (const replica of replicas) await until(async () => (await replica.api(undefined, 'health/ready')).ok)
+  assert.deepEqual(
+    replicas.map(({ app }) => app.cluster?.size),
+    [3, 3, 3],
+  )
 })
 
 test('a replica that is ready is in the mesh, though Redis goes before the others have heard of it', {

@@ -4,6 +4,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Duplex } from 'node:stream'
 import { after, before, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
+import type { ClusterReport } from '../../../plugins/cluster/report.ts'
 import { FaultRelay } from '../../chaos/fault-relay.ts'
 import { drop, listenTcp, type TestProxy, until } from '../../support/proxy.ts'
 import { startRedis } from '../../support/redis.ts'
@@ -46,6 +47,13 @@ after(() => cleanup.close())
 const isOnline = ({ app }: TestProxy, name = 'home') => app.machines.find('alice', name)?.online === true
 const has = ({ app }: TestProxy, { stream }: { stream: { id: string } }) =>
   app.forward.overview.list('alice').some(({ id }) => id === stream.id)
+/** How streams go to the machine, as `tunnel status --cluster` asks. */
+async function wayOf(replica: TestProxy): Promise<object> {
+  const token = replica.tokenOf('root', { roles: ['admin'] })
+  const { machines } = (await (await replica.api(undefined, 'cluster', { token })).json()) as ClusterReport
+  const { route, via } = machines.find(({ name }) => name === 'home')!
+  return { route, via }
+}
 const hops = (proxy: TestProxy) => proxy.metric('tunnel_relay_hops_total')
 
 /** Echoes until `isDone`: the longest time that an answer took, in ms, but for what this process was busy. */
@@ -76,6 +84,7 @@ test('a link between two replicas is cut, both ways or one: streams take a third
     const gapMs = await longestGap(stream, () => has(c, stream))
     t.diagnostic(`cut ${directions[0] ?? 'both ways'}: ${Math.round(gapMs)} ms without an answer`)
     assert.ok(gapMs < LONGEST_MS, `${directions}: ${gapMs} ms`)
+    assert.deepEqual(await wayOf(b), { route: 'a', via: 'c' })
     drop(stream)
     // New ones go there at once.
     const { stdout } = await client.exec('home', ['echo', 'around'])

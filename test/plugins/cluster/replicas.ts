@@ -5,14 +5,22 @@ import { freePort } from '../../support/system.ts'
 
 export const CLUSTER_SECRET = 'a-secret-of-replicas-that-is-long-enough'
 
+/** The headers by which a link to a proxy is asked for, whatever its route. */
+export const UPGRADE = [
+  ...['connection: upgrade', 'upgrade: websocket', 'sec-websocket-version: 13'],
+  ...['sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==', 'sec-websocket-protocol: tunnel.v1'],
+]
+
 export interface ReplicaOptions extends Pick<ProxyOptions, 'sharing' | 'plugins'> {
   id: string
   /** @default CLUSTER_SECRET */
   secret?: string
   /** Where others are; by default they find each other in Redis. */
   peers?: string[]
-  /** @default one that is free */
+  /** For links between replicas. @default one that is free */
   port?: number
+  /** There is none: they come to the port that is everybody's. */
+  isShared?: boolean
   /** By which the others reach it. @default its port */
   url?: string
   set?: string[]
@@ -22,14 +30,16 @@ export interface ReplicaOptions extends Pick<ProxyOptions, 'sharing' | 'plugins'
 export async function startReplica(
   scope: Scope,
   redis: RedisServer,
-  { id, secret = CLUSTER_SECRET, peers, set = [], ...options }: ReplicaOptions,
+  { id, secret = CLUSTER_SECRET, peers, set = [], isShared = false, ...options }: ReplicaOptions,
 ): Promise<TestProxy> {
-  const { port = await freePort(), url = `http://127.0.0.1:${port}` } = options
+  const { port = await freePort(), url = `http://127.0.0.1:${port}`, ...more } = options
   return startProxy(scope, {
-    ...options,
+    ...more,
+    ...(isShared && { port }),
     set: [
       ...['state.store=redis', `state.redisUrl=${redis.url}`],
-      ...['cluster.enabled=true', `cluster.id=${id}`, `cluster.secret=${secret}`, `cluster.port=${port}`],
+      ...['cluster.enabled=true', `cluster.id=${id}`, `cluster.secret=${secret}`],
+      ...(isShared ? [] : [`cluster.port=${port}`]),
       ...(peers === undefined ? [`cluster.url=${url}`] : [`cluster.peers=${JSON.stringify(peers)}`]),
       ...set,
     ],

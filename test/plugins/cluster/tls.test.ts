@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { test } from 'node:test'
+import { connect } from 'node:tls'
 import { Places } from '../../../plugins/cluster/places.ts'
 import { makeCertificate } from '../../support/certificate.ts'
-import { drop, listenTcp, type TestProxy, until } from '../../support/proxy.ts'
+import { drop, listenTcp, readAll, type TestProxy, until } from '../../support/proxy.ts'
 import { startRedis } from '../../support/redis.ts'
 import { freePort, requireSystem } from '../../support/system.ts'
-import { startReplica } from './replicas.ts'
+import { startReplica, UPGRADE } from './replicas.ts'
 
-test('with cluster.tls replicas show each other certificates, and who has none that is trusted stays out', {
+test('with cluster.tls replicas show each other certificates; who has none that is trusted stays out, and both say why', {
   skip: requireSystem('redis-server', 'openssl'),
 }, async (t) => {
   const redis = await startRedis(t)
@@ -21,16 +23,37 @@ test('with cluster.tls replicas show each other certificates, and who has none t
   const peers = ports.slice(0, 2).map((port) => `https://localhost:${port}`)
   const a = await startReplica(t, redis, { id: 'a', port: ports[0], peers, set: tls(ours) })
   const b = await startReplica(t, redis, { id: 'b', port: ports[1], peers, set: tls(ours), sharing: a })
-  // It trusts theirs, and they do not trust its own; and one that has no TLS at all.
-  const c = await startReplica(t, redis, { id: 'c', port: ports[2], peers, set: tls(others, ours.certFile) })
-  const plain = peers.map((url) => url.replace('https', 'http'))
-  const d = await startReplica(t, redis, { id: 'd', port: ports[3], peers: plain })
-  const notReached = ({ log }: TestProxy) =>
-    log.find(({ message }) => /is not reached/.test(message))?.context
+  // It trusts theirs, and they do not trust its own; one that has no TLS, and is dialled with TLS too.
+  const plain = `http://localhost:${ports[0]}`
+  const toPlain = `https://localhost:${ports[3]}`
+  const d = await startReplica(t, redis, { id: 'd', port: ports[3], peers: [plain] })
+  const c = await startReplica(t, redis, {
+    ...{ id: 'c', port: ports[2], peers: [...peers, toPlain], set: tls(others, ours.certFile) },
+  })
+  const told = ({ log }: TestProxy, message: RegExp, code: string, reason: RegExp) =>
+    log.some(
+      (line) =>
+        message.test(line.message) && line.context?.code === code && reason.test(`${line.context.reason}`),
+    )
+  const saysOf = /is not reached/
+  const saysTo = /who came to the port of replicas was refused/
   await until(() => a.app.cluster?.size === 2 && b.app.cluster?.size === 2)
-  await until(() => notReached(c) !== undefined && notReached(d) !== undefined)
-  t.diagnostic(`${JSON.stringify(notReached(c))} ${JSON.stringify(notReached(d))}`)
+  for (const [replica, message, code, reason] of [
+    [c, saysOf, 'CERTIFICATE_UNTRUSTED', /does not take the certificate of this one.*localhost/],
+    [a, saysTo, 'CERTIFICATE_UNTRUSTED', /certificate of 127\.0\.0\.1:\d+ is signed by itself/],
+    [d, saysOf, 'LINK_LOST', /begins with https:/],
+    [a, saysTo, 'TLS_FAILED', /does not speak TLS/],
+    [c, saysOf, 'CONNECT_REFUSED', /did you mean http:/],
+    [d, saysTo, 'TLS_FAILED', /speaks TLS, and there is none here/],
+  ] as const) {
+    await until(() => told(replica, message, code, reason), 10_000).catch(() =>
+      assert.fail(`not told: ${reason}`),
+    )
+  }
   assert.deepEqual([c.app.cluster?.size, d.app.cluster?.size, a.app.cluster?.size], [1, 1, 2])
+  const nobody = connect({ port: ports[0], host: 'localhost', ca: await readFile(ours.certFile) })
+  nobody.end(`GET /api/tunnel/relay HTTP/1.1\r\nhost: a\r\n${UPGRADE.join('\r\n')}\r\n\r\n`)
+  assert.match(String(await readAll(nobody)), /^HTTP\/1\.1 502 .*shows no certificate/s)
 
   const echo = await listenTcp(t, (socket) => socket.pipe(socket))
   await a.startAgent('home', 'alice', '127.0.0.1:1', { allow: [echo] })

@@ -319,16 +319,17 @@ test('a Redis that lets us not in, or is not there, stops the start with one err
 }, async (t) => {
   const start = (url: string) => RedisState.open({ url, staleMs: 1_000, failed() {} })
   const wrong = 'wrong-password'
-  const refusals: [url: string, code: string][] = [
-    [redis.url.replace(redis.password, wrong), 'CONFIG_INVALID'],
-    [redis.url.replace('tunnel:', 'nobody:'), 'CONFIG_INVALID'],
-    [redis.url.replace(String(redis.port), '1'), 'STATE_UNAVAILABLE'],
-    [redis.url.replace('redis:', 'rediss:'), 'STATE_UNAVAILABLE'],
+  const refusals: [url: string, code: string, told: RegExp][] = [
+    [redis.url.replace(redis.password, wrong), 'CONFIG_INVALID', /does not let us in/],
+    [redis.url.replace('tunnel:', 'nobody:'), 'CONFIG_INVALID', /does not let us in/],
+    [redis.url.replace(String(redis.port), '1'), 'STATE_UNAVAILABLE', /ECONNREFUSED [\d.:]+$/],
+    [redis.url.replace('redis:', 'rediss:'), 'STATE_UNAVAILABLE', /begins with redis:/],
   ]
-  for (const [url, code] of refusals) {
+  for (const [url, code, told] of refusals) {
     await assert.rejects(start(url), (error: unknown) => {
       assert.ok(error instanceof TunnelError)
       assert.equal(error.code, code, error.message)
+      assert.match(error.message, told)
       const text = inspect(error, { depth: 10, showHidden: true })
       assert.ok(!text.includes(wrong) && !text.includes(redis.password), text)
       return true
@@ -388,6 +389,8 @@ test('over TLS Redis has to show a certificate that is trusted, and for the name
         ...{ TUNNEL_STATE_REDIS_URL: redisUrl, ...more },
       },
     })
+  const plain = { url: url.replace('rediss:', 'redis:'), staleMs: 1_000, failed() {} }
+  await assert.rejects(RedisState.open(plain), { ...AWAY, message: /begins with rediss:/ })
   const trusting = { NODE_EXTRA_CA_CERTS: tls.certFile }
   const proxy = start(url, trusting)
   await proxy.line(/listening at/)
