@@ -61,7 +61,6 @@ async function gatewayPlugin(
       await app.limitByIp(request, reply)
       throw error
     }
-    app.letIn(raw.socket, reply.raw)
     if (app.lifecycle.draining) throw shuttingDown()
     const upgrade = app.holdUpgrade(raw)
     check(raw, asked, upgrade !== undefined)
@@ -116,10 +115,9 @@ async function gatewayPlugin(
     '/api/tunnel/machines/:machine/exec',
     { schema: schemas.exec, bodyLimit: MAX_EXEC_BYTES, onRequest: [app.limitByIp, app.requireUser] },
     async (request, reply) => {
-      const { params, body, raw, id } = request
+      const { params, body, id } = request
       const { command, stdin = '', encoding = 'utf8' } = body
       if (app.lifecycle.draining) throw shuttingDown()
-      app.letIn(raw.socket, reply.raw)
       const asked = { kind: 'exec', machine: params.machine, exec: { command } } as const
       await visits.open(request, reply, asked, HEAD_BYTES + stdin.length, (head, over) => {
         const headers = { 'x-correlation-id': id }

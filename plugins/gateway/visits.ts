@@ -16,7 +16,7 @@ export interface Visit extends ByteStream {
 
 /** The streams of callers who have no link, each from its admission to its end. */
 export class Visits {
-  readonly #app: Pick<FastifyInstance, 'forward' | 'limitByUser'>
+  readonly #app: Pick<FastifyInstance, 'forward' | 'letIn' | 'limitByUser'>
   readonly #active = new Set<Visit>()
   #onLeft: (() => void) | undefined
 
@@ -51,6 +51,7 @@ export class Visits {
       guest.over(early)
       throw early
     }
+    this.#app.letIn(raw.socket, reply.raw)
     // It ends with its token, as a link does.
     const expiry = setTimeout(() => stop(tokenOver()), Math.min(user.expiresAtMs - Date.now(), MAX_TIMER_MS))
     expiry.unref()

@@ -1,4 +1,4 @@
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -36,6 +36,8 @@ const CHECK_MS = 5_000
 const LATE = 'ERR_HTTP_REQUEST_TIMEOUT'
 /** How long a connection outlives everything else of a server that closes, in ms. */
 const CLOSE_MS = 1_000
+/** Requests at once on one connection: hardly a client sends any before it has had its answer. */
+const MAX_PIPELINED = 32
 /** Connections at once of an address that is refused for what it has done: enough to be told so. */
 const REFUSED_SOCKETS = 8
 
@@ -68,6 +70,13 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
     answer?.once('close', () => newcomers.backOut(socket))
   })
 
+  const underWay = new WeakMap<Socket, number>()
+  app.server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
+    const count = (underWay.get(socket) ?? 0) + 1
+    underWay.set(socket, count)
+    if (count > MAX_PIPELINED) socket.destroy()
+    response.once('close', () => underWay.set(socket, (underWay.get(socket) ?? 1) - 1))
+  })
   app.addHook('onRequest', (request, reply, done) => {
     endLateBody(app, request, reply)
     done()

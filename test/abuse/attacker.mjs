@@ -150,6 +150,24 @@ const ATTACKS = {
     for (let index = 0; index < Number(count); index++) ask()
     attacking()
   },
+  /** Requests to a machine that there is not, asked ahead and asked again whatever is answered. */
+  async 'refused requests'() {
+    const head = `GET /api/tunnel/machines/none/http/80/ HTTP/1.1\r\nhost: ${host}\r\nauthorization: Bearer ${token}\r\n\r\n`
+    const batch = head.repeat(16)
+    const ask = () => {
+      let unanswered = 16
+      const socket = connect(port, host, () => socket.write(batch))
+      socket.on('error', () => {}).on('close', () => setTimeout(ask, 2))
+      socket.on('data', (bytes) => {
+        unanswered -= bytes.toString('latin1').split('HTTP/1.1 ').length - 1
+        if (unanswered > 0) return
+        unanswered = 16
+        socket.write(batch)
+      })
+    }
+    for (let index = 0; index < Number(count); index++) ask()
+    attacking()
+  },
   /** Half a body, and nothing more. */
   async 'unfinished uploads'() {
     const head = `POST /api/tunnel/auth/revoke HTTP/1.1\r\nhost: ${host}\r\nauthorization: Bearer ${token}\r\n`

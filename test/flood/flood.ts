@@ -20,7 +20,7 @@ export const FLOODS = [
 /** What a user does on links and requests of their own, to a machine of their own. */
 export const ATTACKS = [
   ...['slow readers', 'unread answers', 'tiny frames', 'empty windows', 'resumes', 'small requests'],
-  ...['unfinished uploads', 'slow headers'],
+  ...['refused requests', 'unfinished uploads', 'slow headers'],
 ] as const
 /** Between two keystrokes of the innocent user, in ms. */
 const KEYSTROKE_MS = 15

@@ -99,6 +99,26 @@ test('connections that a user keeps between requests count against their address
   await once(silent(t, proxy.port), 'close')
 })
 
+test('a connection on which more is asked than is answered ends, and one that asks ahead is answered', async (t) => {
+  const proxy = await startProxy(t)
+  const head = 'GET /api/tunnel/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n'
+  const ask = (count: number) => {
+    const socket = silent(t, proxy.port)
+    let text = ''
+    socket.on('data', (bytes: Buffer) => {
+      text += String(bytes)
+    })
+    socket.write(head.repeat(count))
+    return { socket, answers: () => text.split('HTTP/1.1 200').length - 1 }
+  }
+  const few = ask(20)
+  await until(() => few.answers() === 20)
+  const { socket } = ask(2_000)
+  await until(() => socket.destroyed)
+  few.socket.write(head)
+  await until(() => few.answers() === 21)
+})
+
 test('a server that is full says that it is not ready, and closes what comes', async (t) => {
   const stateDir = join(await tempFolder(t, 'sockets'), 'state')
   const { settings } = loadSettings({
