@@ -53,8 +53,8 @@ export class RelayLeg extends Seat {
     this.wake()
   }
 
-  /** Passes on a frame that `from` brought; its memory is ours, so its number is written over in place. */
-  queue(frame: Uint8Array, from: Link): void {
+  /** Passes on a frame that `from` brought, where that may be held for what waits here; its memory is ours, so its number is written over in place. */
+  queue(frame: Uint8Array, from: Link | undefined): void {
     if (this.released) return
     const type = frame[0]! & frames.TYPE_MASK
     if (type === FrameType.WINDOW) {
@@ -67,7 +67,7 @@ export class RelayLeg extends Seat {
     this.wake()
   }
 
-  #push(frame: Uint8Array, from: Link): void {
+  #push(frame: Uint8Array, from: Link | undefined): void {
     this.#queue.push(frame)
     this.#queuedBytes += costOf(frame)
     this.#options.memory.add(costOf(frame), from)

@@ -15,8 +15,8 @@ export function incomingCost(incoming: IncomingOpen | IncomingResume): number {
 /**
  * What one user's relayed streams hold in this process. Part of it is taken for as long as a stream is relayed, whether
  * or not it has found its way yet: a stream for which there is no room is refused. The rest is what waits for slow
- * links. Beyond the limit the links that bring more are not read, until half of it has left: memory is bounded, and
- * nothing is lost.
+ * links. Beyond the limit the user's links that bring more are not read, until half of it has left; a link that brings
+ * other users' streams too is read on, and the stream that brings more is suspended. Memory is bounded, and nothing is lost.
  */
 export class RelayMemory {
   /** As `Budget.totalBytes`. */
@@ -56,10 +56,15 @@ export class RelayMemory {
     this.#letGo()
   }
 
-  /** What waits for a slow link; `from` is the link that brought it. */
-  add(bytes: number, from: Link): void {
+  /** There is more than there may be. */
+  get isOverfull(): boolean {
+    return this.usedBytes > this.limitBytes
+  }
+
+  /** What waits for a slow link; `from` is the link that brought it, where that may be held for it. */
+  add(bytes: number, from: Link | undefined): void {
     this.#queuedBytes += bytes
-    if (this.usedBytes <= this.limitBytes || this.#held.has(from) || from.closed) return
+    if (from === undefined || !this.isOverfull || this.#held.has(from) || from.closed) return
     this.#held.add(from)
     from.hold()
   }

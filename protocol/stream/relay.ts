@@ -16,6 +16,8 @@ export interface RelayOptions {
   memory: RelayMemory
   /** Holds back credit for what its user owes. @default everything passes as it comes */
   pace?: Pace | undefined
+  /** Whether the acceptor's link brings streams of other users too; a link between replicas always does. @default no */
+  isShared?(): boolean
   /**
    * Told once, when the relay has nothing more to do with the stream. `isOver`: the stream itself has ended, by `error`
    * or in order; otherwise it goes on through whatever relay its opener asks next.
@@ -151,11 +153,19 @@ export class Relay {
     const { pace } = this.#options
     const isPaced = type === FrameType.WINDOW && pace !== undefined
     const passed = isPaced ? (fromOpener ? this.#down : this.#up).paced(pace, frame, to) : frame
-    to.queue(passed, from.link)
+    const isShared = this.#isShared(from)
+    to.queue(passed, isShared ? undefined : from.link)
     // It has left its place, and may ask for another stream in the next frame.
     if (error !== undefined) from.release()
     const isOver = error !== undefined || this.#isDone
     if (isOver || type === FrameType.SUSPEND) this.#finish(error, isOver)
+    else if (isShared && frames.isCounted(type) && this.#options.memory.isOverfull) this.suspend()
+  }
+
+  /** One user who reads too slowly must not hold up what others have on a link: it would not be read for any of them. */
+  #isShared(from: RelayLeg): boolean {
+    if (from.link.peer?.role === 'relay') return true
+    return from !== this.#opener && this.#options.isShared?.() === true
   }
 
   /** Nothing but the end of its opener's interest, or way, can come before the stream has been passed on. */

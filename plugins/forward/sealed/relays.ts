@@ -47,6 +47,7 @@ export class Relays {
     const relay: Relay = new Relay(incoming, {
       memory: session.memory,
       pace: session.pace,
+      isShared: () => passage.owner !== undefined && passage.owner !== session.userId,
       onAnswered: () => {
         disown ??= this.#owners.add(passage.id, session.userId)
         ways.asking.delete(relay)

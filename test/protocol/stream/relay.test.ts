@@ -250,6 +250,105 @@ test('a frame that the agent would not take ends its stream, and the agent keeps
   assert.equal(parties.accepted[0]!.error?.code, 'FRAME_TOO_LARGE')
 })
 
+<<<<<<< HEAD
+=======
+test('a relay carries a window of any size: what waits is bounded for the user, and nothing is lost', async () => {
+  const parties = new Parties({
+    latencyMs: () => 10,
+    openerSettings: { windowBytes: 4 * MIB },
+    acceptorSettings: { windowBytes: 4 * MIB },
+  })
+  const relayed = new Relayed(parties, MIB)
+  await relayed.connect()
+  const near = parties.open()
+  await parties.pass(100)
+  // The agent's network takes nothing for a while.
+  let most = 0
+  relayed.agentPair!.b.stall()
+  for (let count = 0; count < 64; count++) near.stream.write(Buffer.alloc(64 * KIB, count))
+  near.stream.end()
+  for (let step = 0; step < 100; step++) {
+    await parties.pass(20)
+    most = Math.max(most, relayed.memory.usedBytes)
+  }
+  assert.ok(most > 900 * KIB, `${most}`)
+  assert.ok(most < MIB + 300 * KIB, `${most} is more than its bound and what was under way`)
+  relayed.agentPair!.b.unstall()
+  await parties.pass(5_000)
+  const expected = Buffer.concat(Array.from({ length: 64 }, (_, count) => Buffer.alloc(64 * KIB, count)))
+  assert.ok(parties.accepted[0]!.bytes.equals(expected))
+  parties.accepted[0]!.stream.end()
+  await parties.pass(1_000)
+  assert.deepEqual(relayed.leftovers(), CLEAN)
+})
+
+test('a user who does not read holds up no other on a link that both need, and has everything in the end', async () => {
+  const parties = new Parties({
+    latencyMs: () => 10,
+    openerSettings: { windowBytes: 4 * MIB },
+    acceptorSettings: { windowBytes: 4 * MIB },
+  })
+  const relayed = new Relayed(parties, MIB)
+  relayed.isShared = true
+  await relayed.connect()
+  const near = parties.open()
+  await parties.pass(100)
+  const far = parties.accepted[0]!
+  const slow = relayed.clientPair!
+  slow.b.stall()
+  for (let count = 0; count < 64; count++) far.stream.write(Buffer.alloc(64 * KIB, count))
+  let most = 0
+  for (let step = 0; step < 50; step++) {
+    await parties.pass(20)
+    most = Math.max(most, relayed.memory.usedBytes)
+  }
+  assert.ok(most > 900 * KIB && most < MIB + 300 * KIB, `${most}`)
+
+  const other = new RawPeer(relayed.listen().a)
+  relayed.memories.set(relayed.clientLink!, new RelayMemory(MIB))
+  other.hello()
+  other.open(1)
+  await parties.pass(100)
+  parties.accepted[1]!.stream.write(Buffer.from('for the other'))
+  await parties.pass(100)
+  assert.equal(String(other.of(FrameType.DATA, 1)[0]?.body), 'for the other')
+
+  slow.b.unstall()
+  far.stream.end()
+  near.stream.end()
+  await parties.pass(10_000)
+  const expected = Buffer.concat(Array.from({ length: 64 }, (_, count) => Buffer.alloc(64 * KIB, count)))
+  assert.ok(near.bytes.equals(expected))
+  assert.equal(relayed.memory.usedBytes, 0)
+})
+
+test('a link that is held because a slow one is full is not lost by its peer', async () => {
+  const parties = new Parties({
+    latencyMs: () => 10,
+    openerSettings: { windowBytes: 4 * MIB },
+    acceptorSettings: { windowBytes: 4 * MIB },
+  })
+  const relayed = new Relayed(parties, MIB)
+  await relayed.connect()
+  const near = parties.open()
+  await parties.pass(100)
+  const far = parties.accepted[0]!
+  relayed.clientPair!.b.stall()
+  for (let count = 0; count < 64; count++) far.stream.write(Buffer.alloc(64 * KIB, count))
+  // The client hears nothing and its link is lost in time; until then the agent's must not be.
+  const { agentLink } = relayed
+  await parties.pass(44_000)
+  assert.ok(!agentLink!.closed)
+  relayed.clientPair!.b.unstall()
+  far.stream.end()
+  near.stream.end()
+  await parties.pass(10_000)
+  assert.equal(near.bytes.length, 4 * MIB)
+  assert.ok(!agentLink!.closed && !relayed.clientLink!.closed)
+  assert.deepEqual(relayed.leftovers(), CLEAN)
+})
+
+>>>>>>> 2e7fcb1 (One user who reads too slowly holds up no other: a link that brings streams of several users, an agent's that is shared or one between replicas, is read on, and the stream that brings too much is suspended)
 test('a frozen agent is told from a peer that acknowledges nothing: the stream waits and goes on', async () => {
   const relayed = await new Relayed(new Parties({ latencyMs: () => 10 })).connect()
   const { parties } = relayed

@@ -11,6 +11,10 @@ import { helloOf, linkOf, MIB, NOTHING, Parties, RawPeer, SETTINGS } from '../pa
 export class Relayed {
   readonly parties: Parties
   readonly memory: RelayMemory
+  /** Of another user, by the proxy's end of that one's link. */
+  readonly memories = new Map<Link, RelayMemory>()
+  /** The agent's link brings streams of other users too. */
+  isShared = false
   readonly relays = new Set<Relay>()
   agentLink: Link | undefined
   agentPair: MemoryPair | undefined
@@ -26,7 +30,8 @@ export class Relayed {
 
   #route(incoming: IncomingOpen | IncomingResume): void {
     const relay: Relay = new Relay(incoming, {
-      memory: this.memory,
+      memory: this.memories.get(incoming.link) ?? this.memory,
+      isShared: () => this.isShared,
       onBytes: (direction, bytes) => {
         this.carried[direction] += bytes
       },
