@@ -36,6 +36,46 @@ test('a relay carries a window of any size: what waits is bounded for the user, 
   assert.deepEqual(relayed.leftovers(), CLEAN)
 })
 
+test('a user who does not read holds up no other on a link that both need, and has everything in the end', async () => {
+  const parties = new Parties({
+    latencyMs: () => 10,
+    openerSettings: { windowBytes: 4 * MIB },
+    acceptorSettings: { windowBytes: 4 * MIB },
+  })
+  const relayed = new Relayed(parties, MIB)
+  relayed.isShared = true
+  await relayed.connect()
+  const near = parties.open()
+  await parties.pass(100)
+  const far = parties.accepted[0]!
+  const slow = relayed.clientPair!
+  slow.b.stall()
+  for (let count = 0; count < 64; count++) far.stream.write(Buffer.alloc(64 * KIB, count))
+  let most = 0
+  for (let step = 0; step < 50; step++) {
+    await parties.pass(20)
+    most = Math.max(most, relayed.memory.usedBytes)
+  }
+  assert.ok(most > 900 * KIB && most < MIB + 300 * KIB, `${most}`)
+
+  const other = new RawPeer(relayed.listen().a)
+  relayed.memories.set(relayed.clientLink!, new RelayMemory(MIB))
+  other.hello()
+  other.open(1)
+  await parties.pass(100)
+  parties.accepted[1]!.stream.write(Buffer.from('for the other'))
+  await parties.pass(100)
+  assert.equal(String(other.of(FrameType.DATA, 1)[0]?.body), 'for the other')
+
+  slow.b.unstall()
+  far.stream.end()
+  near.stream.end()
+  await parties.pass(10_000)
+  const expected = Buffer.concat(Array.from({ length: 64 }, (_, count) => Buffer.alloc(64 * KIB, count)))
+  assert.ok(near.bytes.equals(expected))
+  assert.equal(relayed.memory.usedBytes, 0)
+})
+
 test('a link that is held because a slow one is full is not lost by its peer', async () => {
   const parties = new Parties({
     latencyMs: () => 10,
