@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { ServerResponse } from 'node:http'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -19,6 +18,7 @@ import { isolated, startTunnel, tunnel } from '../cli/tunnel.ts'
 import type { Program } from '../support/process.ts'
 import { drop, listenTcp } from '../support/proxy.ts'
 import type { Scope } from '../support/scope.ts'
+import { startService } from '../support/service.ts'
 import { freePort } from '../support/system.ts'
 import { tempFolder } from '../support/tree.ts'
 
@@ -30,25 +30,22 @@ const BUSY = 'health.maxLagMs=60000'
 const SERVICE_MS = 20
 
 /** A service that answers with the path in a while, and counts. `/slow` gets its first half, and the other by `finish`. */
-async function startService(scope: Scope) {
+async function startCounting(scope: Scope) {
   const arrivals = new Map<string, number>()
   const slow: ServerResponse[] = []
-  const server = createServer((request, response) => {
+  const port = await startService(scope, (request, response) => {
     const what = `${request.method} ${request.url}`
     arrivals.set(what, (arrivals.get(what) ?? 0) + 1)
     if (request.url !== '/slow') return void setTimeout(() => response.end(request.url), SERVICE_MS)
     response.write('first ')
     slow.push(response)
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  scope.after(() => server.close())
-  scope.after(() => server.closeAllConnections())
+  })
   const finish = (): void => slow.forEach((response) => void response.end('last'))
-  return { port: (server.address() as AddressInfo).port, arrivals, finish }
+  return { port, arrivals, finish }
 }
 
 /** A caller that asks for one thing after the other, each of its own, until it is told to stop. */
-class Asker {
+class Asker extends EventEmitter<{ asked: [] }> {
   readonly failures: unknown[] = []
   answers = 0
   readonly #ask: (path: string) => Promise<string>
@@ -56,6 +53,7 @@ class Asker {
   stopped = false
 
   constructor(name: string, ask: (path: string) => Promise<string>) {
+    super()
     this.#ask = ask
     this.over = this.#run(name)
   }
@@ -69,14 +67,14 @@ class Asker {
       } catch (error) {
         this.failures.push(error)
       }
+      this.emit('asked')
     }
   }
 
   /** Resolves when so many more answers have come, or one has failed. */
   async further(count: number): Promise<void> {
     const goal = this.answers + count
-    while (this.answers < goal && this.failures.length === 0)
-      await new Promise((resolve) => setTimeout(resolve, SERVICE_MS))
+    while (this.answers < goal && this.failures.length === 0) await once(this, 'asked')
   }
 }
 
@@ -99,7 +97,7 @@ test('a proxy that is asked to end under load finishes what it had begun, loses 
   })
   t.after(() => sshServer.close())
   const echo = await listenTcp(t, (socket) => socket.pipe(socket))
-  const service = await startService(t)
+  const service = await startCounting(t)
   const url = `http://127.0.0.1:${port}`
   const token = signToken(secret, { sub: SUB, tier: 'enterprise', ttlSeconds: 3_600 })
   const agent = new Agent({
