@@ -30,21 +30,24 @@ test('with cluster.tls replicas show each other certificates; who has none that 
   const c = await startReplica(t, redis, {
     ...{ id: 'c', port: ports[2], peers: [...peers, toPlain], set: tls(others, ours.certFile) },
   })
-  const told = ({ log }: TestProxy, message: RegExp, code: string, reason: RegExp) =>
+  const told = ({ log }: TestProxy, message: RegExp, code: RegExp, reason: RegExp) =>
     log.some(
       (line) =>
-        message.test(line.message) && line.context?.code === code && reason.test(`${line.context.reason}`),
+        message.test(line.message) &&
+        code.test(`${line.context?.code}`) &&
+        reason.test(`${line.context?.reason}`),
     )
   const saysOf = /is not reached/
   const saysTo = /who came to the port of replicas was refused/
   await until(() => a.app.cluster?.size === 2 && b.app.cluster?.size === 2)
   for (const [replica, message, code, reason] of [
-    [c, saysOf, 'CERTIFICATE_UNTRUSTED', /does not take the certificate of this one.*localhost/],
-    [a, saysTo, 'CERTIFICATE_UNTRUSTED', /certificate of 127\.0\.0\.1:\d+ is signed by itself/],
-    [d, saysOf, 'LINK_LOST', /begins with https:/],
-    [a, saysTo, 'TLS_FAILED', /does not speak TLS/],
-    [c, saysOf, 'CONNECT_REFUSED', /did you mean http:/],
-    [d, saysTo, 'TLS_FAILED', /speaks TLS, and there is none here/],
+    [c, saysOf, /CERTIFICATE_UNTRUSTED/, /does not take the certificate of this one.*localhost/],
+    [a, saysTo, /CERTIFICATE_UNTRUSTED/, /certificate of 127\.0\.0\.1:\d+ is signed by itself/],
+    // The alert of TLS may come before the end of the connection.
+    [d, saysOf, /LINK_LOST|CONNECT_REFUSED/, /https:/],
+    [a, saysTo, /TLS_FAILED/, /does not speak TLS/],
+    [c, saysOf, /CONNECT_REFUSED/, /did you mean http:/],
+    [d, saysTo, /TLS_FAILED/, /speaks TLS, and there is none here/],
   ] as const) {
     await until(() => told(replica, message, code, reason), 10_000).catch(() =>
       assert.fail(`not told: ${reason}`),
@@ -52,7 +55,7 @@ test('with cluster.tls replicas show each other certificates; who has none that 
   }
   assert.deepEqual([c.app.cluster?.size, d.app.cluster?.size, a.app.cluster?.size], [1, 1, 2])
   const nobody = connect({ port: ports[0], host: 'localhost', ca: await readFile(ours.certFile) })
-  nobody.end(`GET /api/tunnel/relay HTTP/1.1\r\nhost: a\r\n${UPGRADE.join('\r\n')}\r\n\r\n`)
+  nobody.write(`GET /api/tunnel/relay HTTP/1.1\r\nhost: a\r\n${UPGRADE.join('\r\n')}\r\n\r\n`)
   assert.match(String(await readAll(nobody)), /^HTTP\/1\.1 502 .*shows no certificate/s)
 
   const echo = await listenTcp(t, (socket) => socket.pipe(socket))
