@@ -84,6 +84,7 @@ export function summarise(
 export function renderCases(cases: readonly CaseReport[]): string[] {
   const lines: string[] = []
   for (const kind of ['bulk', 'small'] as const) {
+    if (!cases.some((each) => each.kind === kind)) continue
     const units = kind === 'bulk' ? ['MiB/s', 'CPU s/GiB'] : ['requests/s', 'CPU µs/request']
     lines.push(
       '',

@@ -1,11 +1,15 @@
 import type { Readable } from 'node:stream'
-import type { StreamEvent, Terminal, TerminalSize } from '../protocol/codec/heads.ts'
+import { TunnelError } from '../protocol/codec/errors.ts'
+import { isEnvironment, type StreamEvent, type Terminal, type TerminalSize } from '../protocol/codec/heads.ts'
 import type { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { DuplexPath } from './opening.ts'
 import { openDuplex, type StreamOptions } from './raw-stream.ts'
 
 /** With `columns`, `rows` and `term` the shell runs on a terminal of that size; with none of them it has plain pipes. */
-export interface ShellOptions extends StreamOptions, Partial<Terminal> {}
+export interface ShellOptions extends StreamOptions, Partial<Terminal> {
+  /** Variables for it, of which the machine's sshd takes those that its AcceptEnv names. */
+  env?: Record<string, string>
+}
 
 /** How a shell ended: its status, or the signal's name without SIG (RFC 4254, section 6.10). */
 export type ShellExit = { code: number } | { signal: string }
@@ -48,12 +52,17 @@ export class Shell {
 export async function openShell(
   way: DuplexPath,
   machine: string,
-  { columns, rows, term, priority = 'high', ...options }: ShellOptions = {},
+  { columns, rows, term, env, priority = 'high', ...options }: ShellOptions = {},
 ): Promise<Shell> {
   const isPlain = columns === undefined && rows === undefined && term === undefined
   const { columns: width, rows: height, term: type } = TERMINAL
   const terminal: Terminal = { columns: columns ?? width, rows: rows ?? height, term: term ?? type }
-  const head = { kind: 'shell', machine, shell: isPlain ? {} : { terminal } } as const
+  if (env !== undefined && !isEnvironment(env))
+    throw new TunnelError('CONFIG_INVALID', 'env: names or values that are none of variables', {
+      hop: 'client',
+    })
+  const shell = { ...(!isPlain && { terminal }), ...(env !== undefined && { env }) }
+  const head = { kind: 'shell', machine, shell } as const
   const stream = await openDuplex(way, head, { ...options, priority }, true)
   return new Shell(stream, stream.aux as Readable)
 }

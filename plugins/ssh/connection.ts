@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { Client, ClientChannel } from 'ssh2'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
-import type { Terminal } from '../../protocol/codec/heads.ts'
+import type { ShellHead } from '../../protocol/codec/heads.ts'
 import { Channels } from './channels.ts'
 import { type CommandChannel, type CommandExit, exitOf, windowOf } from './command-channel.ts'
 import { aborted, connectionLost, isFull, sessionRefused, targetRefused } from './errors.ts'
@@ -101,9 +101,11 @@ export class SSHConnection {
   }
 
   /** The user's login shell, on a terminal where one is given. */
-  shell(terminal: Terminal | undefined, options: CommandOptions): Promise<CommandChannel> {
+  shell({ terminal, env }: ShellHead, options: CommandOptions): Promise<CommandChannel> {
     const window = terminal === undefined ? false : windowOf(terminal)
-    return this.#session('start a shell', options, (done) => this.#client.shell(window, done), options.onExit)
+    // Nobody is told whether sshd takes a variable: it mostly does not.
+    const start: Start = (done) => this.#client.shell(window, env === undefined ? {} : { env }, done)
+    return this.#session('start a shell', options, start, options.onExit)
   }
 
   /** The bytes of the sftp subsystem. */

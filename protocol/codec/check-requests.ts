@@ -4,9 +4,11 @@ import {
   type AskedHead,
   type HttpRequestHead,
   isAddedKind,
+  isEnvironment,
   isTermName,
   PRIORITIES,
   type ResumeHead,
+  type ShellHead,
   STREAM_KINDS,
   type Terminal,
   type Vouched,
@@ -105,13 +107,15 @@ function requestHead(value: unknown): HttpRequestHead {
   return { method, path, headers }
 }
 
-function shellHead(value: unknown): { terminal?: Terminal } {
-  const { terminal } = (value ?? {}) as { terminal?: Partial<Terminal> }
-  if (terminal === undefined) return {}
+function shellHead(value: unknown): ShellHead {
+  const { terminal, env } = (value ?? {}) as { terminal?: Partial<Terminal>; env?: unknown }
+  if (env !== undefined && !isEnvironment(env)) throw invalid('shell.env is not a list of variables')
+  const head: ShellHead = env === undefined ? {} : { env: { ...env } }
+  if (terminal === undefined) return head
   const size = terminalSize(terminal, 'shell.terminal')
   const term: unknown = terminal?.term
   if (typeof term !== 'string' || !isTermName(term)) throw invalid('shell.terminal.term is not a name')
-  return { terminal: { ...size, term } }
+  return { ...head, terminal: { ...size, term } }
 }
 
 /** What the opener asks for, and nothing that only a proxy can say. @throws {TunnelError} FRAME_INVALID */

@@ -53,6 +53,32 @@ export interface Terminal extends TerminalSize {
   term: string
 }
 
+/** Of a shell: POSIX's names of variables, and values without NUL. */
+const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/
+const MAX_VARIABLES = 64
+const MAX_VALUE = 4_096
+
+/** Whether these variables can be told to the far side: 64 at most, each of 4,096 characters at most. */
+export function isEnvironment(value: unknown): value is Record<string, string> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  const variables: [string, unknown][] = Object.entries(value)
+  return (
+    variables.length <= MAX_VARIABLES &&
+    variables.every(
+      ([name, text]) =>
+        VARIABLE.test(name) && typeof text === 'string' && text.length <= MAX_VALUE && !text.includes('\0'),
+    )
+  )
+}
+
+/** How a shell is to run. */
+export interface ShellHead {
+  /** Absent: on plain pipes. */
+  terminal?: Terminal
+  /** Variables for it (RFC 4254, section 6.4), of which sshd takes those that its AcceptEnv names (`isEnvironment`). */
+  env?: Record<string, string>
+}
+
 /**
  * What an opener may say of the stream that it wants: the JSON of OPEN. Nothing in it is to be believed about who
  * the opener is.
@@ -78,8 +104,8 @@ export interface AskedHead {
   http?: HttpRequestHead
   /** Kind `exec`: one command line for the user's shell, as `ssh` sends it (RFC 4254, section 6.5). */
   exec?: { command: string }
-  /** Kind `shell`: the user's login shell, on a terminal where one is named, else with plain pipes. */
-  shell?: { terminal?: Terminal }
+  /** Kind `shell`: the user's login shell. */
+  shell?: ShellHead
   /**
    * The fields that this version does not know, as JSON: whoever the stream is passed on to may know them. Of a kind that
    * a plugin has added, its parameters are among them.

@@ -52,6 +52,18 @@ test('shells and sftp', { skip }, async (t) => {
     assert.deepEqual(opened.events, [{ exit: { code: 3 } }])
   })
 
+  await t.test('a shell has the variables that it was given, with a terminal and without', async () => {
+    for (const terminal of [{}, { terminal: TERMINAL }]) {
+      const env = { TUNNEL_A: 'one two', OTHER: 'three' }
+      const opened = rig.open({ kind: 'shell', shell: { ...terminal, env } })
+      await opened.accepted
+      type(opened, 'echo "<$TUNNEL_A|$OTHER>"; exit\n')
+      await opened.until(() => opened.text.includes('<one two|three>'))
+      opened.stream.end()
+      await opened.closed
+    }
+  })
+
   await t.test('an sftp stream carries the bytes of the subsystem, and ends as it does', async () => {
     const opened = rig.open({ kind: 'sftp' })
     await opened.accepted

@@ -88,6 +88,15 @@ test('an OPEN lacks nothing and has nothing of another type', () => {
     { kind: 'shell', shell: { terminal: { columns: 80, rows: 65_536, term: 'xterm' } } },
     { kind: 'shell', shell: { terminal: { columns: 80, rows: 24, term: 'x\n' } } },
     { kind: 'shell', shell: { terminal: { columns: 80, rows: 24, term: '' } } },
+    { kind: 'shell', shell: { env: ['A'] } },
+    { kind: 'shell', shell: { env: { A: 1 } } },
+    { kind: 'shell', shell: { env: { A: '\0' } } },
+    { kind: 'shell', shell: { env: { 'A-B': '' } } },
+    { kind: 'shell', shell: { env: { A: 'v'.repeat(4_097) } } },
+    {
+      kind: 'shell',
+      shell: { env: Object.fromEntries(Array.from({ length: 65 }, (_, n) => [`A${n}`, ''])) },
+    },
   ]
   for (const more of wrong) {
     assert.throws(() => checkStreamHead({ ...OPEN, ...more }), invalid, JSON.stringify(more))
