@@ -21,7 +21,7 @@ interface PooledServices {
 }
 
 /** As in `ServeContext`. */
-type Limits = Pick<RequestOptions, 'timeoutMs' | 'bodyMs'>
+type Limits = Pick<RequestOptions, 'timeoutMs' | 'bodyMs' | 'idleMs'>
 
 /** The streams that end at this proxy, joined to what they are for: inspected ones, and sealed ones to configured hosts. */
 export class Carriage {
@@ -87,6 +87,7 @@ const NO_HEADERS: Record<string, string> = {}
 class Carried implements ServeContext {
   readonly timeoutMs: number
   readonly bodyMs: number
+  readonly idleMs: number
   readonly clock: Clock
   readonly #passage: Passage
   readonly #route: Route
@@ -99,7 +100,7 @@ class Carried implements ServeContext {
     head: RoutedHead,
     services: PooledServices,
     clock: Clock,
-    { timeoutMs, bodyMs }: Limits,
+    { timeoutMs, bodyMs, idleMs }: Limits,
   ) {
     this.#passage = passage
     this.#route = route
@@ -108,6 +109,7 @@ class Carried implements ServeContext {
     this.clock = clock
     this.timeoutMs = timeoutMs
     this.bodyMs = bodyMs
+    this.idleMs = idleMs
   }
 
   get userId(): string {

@@ -53,6 +53,11 @@ export function bodyTimeout(timeoutMs: number): TunnelError {
   return new TunnelError('TIMEOUT', text, { hop: 'client' })
 }
 
+export function responseIdle(authority: string, idleMs: number): TunnelError {
+  const text = `${authority} sent no more of its response within ${idleMs} ms`
+  return new TunnelError('TIMEOUT', text, { hop: 'target' })
+}
+
 export function requestGone(): TunnelError {
   return new TunnelError('ABORTED', 'the request was given up', { hop: 'client' })
 }

@@ -7,7 +7,7 @@ export const RequestOptions = Type.Object(
       default: 30_000,
       minimum: 1,
       maximum: 86_400_000,
-      description: 'Time for the head of a response; its body may take any time',
+      description: 'Time for the head of a response; its body may take any time, as long as it moves',
     }),
     bodyMs: Type.Integer({
       default: 60_000,
@@ -15,6 +15,13 @@ export const RequestOptions = Type.Object(
       maximum: 86_400_000,
       description:
         "How long the proxy waits for more of a request's body when the caller has stopped sending",
+    }),
+    idleMs: Type.Integer({
+      default: 3_600_000,
+      minimum: 1,
+      maximum: 86_400_000,
+      description:
+        'How long a response that has begun may bring nothing while its caller takes what comes; an upgrade may be silent for any time',
     }),
     slowMs: Type.Integer({
       default: 5_000,

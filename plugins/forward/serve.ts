@@ -14,6 +14,8 @@ export interface ServeContext {
   readonly timeoutMs: number
   /** For more of a request's body. */
   readonly bodyMs: number
+  /** For more of a response that has begun. */
+  readonly idleMs: number
   readonly clock: Clock
   readonly log: Log
   /** A channel's place on an SSH connection to the machine. */

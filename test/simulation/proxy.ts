@@ -57,7 +57,7 @@ export class ProxyProcess {
     this.streams = new Streams(
       {
         streams: SETTINGS.streams,
-        request: { timeoutMs: 30_000, bodyMs: 60_000, slowMs: 5_000, hookMs: 5_000 },
+        request: { timeoutMs: 30_000, bodyMs: 60_000, idleMs: 3_600_000, slowMs: 5_000, hookMs: 5_000 },
         clock,
       },
       {

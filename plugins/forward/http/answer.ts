@@ -29,6 +29,11 @@ export class Answer {
     this.#owner = owner
   }
 
+  /** The stream has enough of it for now. */
+  get isPaused(): boolean {
+    return this.#paused
+  }
+
   /** Accepts the stream before there is a head, so that its opener sends the body. */
   accept(): void {
     this.#accepted = true

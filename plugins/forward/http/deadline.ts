@@ -1,7 +1,10 @@
 import type { Clock } from '../../../protocol/clock.ts'
 
-/** Who has to move next: the caller, with more of the body, or the service, which takes that and answers. */
-export type Party = 'caller' | 'service'
+/**
+ * Who has to move next: the caller, with more of the body; the service, which takes that and answers; or its answer, which
+ * has begun.
+ */
+export type Party = 'caller' | 'service' | 'answer'
 
 /**
  * How long an exchange waits for one of the two, from when something last moved. It has one timer, which is set again when it

@@ -50,7 +50,9 @@ export class HttpExchange implements ConnectionUser {
       answered: () => this.#afterEnd(),
       pause: () => this.#turn.connection?.pause(),
       resume: () => {
-        if (this.#state === 'answering') this.#turn.connection?.resume()
+        if (this.#state !== 'answering') return
+        this.#turn.connection?.resume()
+        this.#patience.moved()
       },
     })
     this.#patience = new Patience(this, context)
@@ -75,9 +77,10 @@ export class HttpExchange implements ConnectionUser {
     return this.#turn.connection?.lease
   }
 
-  /** The request is on its way, and no head of a response has come. */
-  get isUnanswered(): boolean {
-    return this.#over === undefined && (this.#state === 'sent' || this.#state === 'undecided')
+  get expects(): 'head' | 'body' | undefined {
+    if (this.#over !== undefined) return undefined
+    if (this.#state === 'sent' || this.#state === 'undecided') return 'head'
+    return this.#state === 'answering' && !this.#answer.isPaused ? 'body' : undefined
   }
 
   /** For whoever gave its channel to another request; what had been sent may have been carried out. */
@@ -180,10 +183,12 @@ export class HttpExchange implements ConnectionUser {
     if (this.#over !== undefined) return
     this.#context.carried('out', chunk.length)
     this.#answer.data(chunk)
+    this.#patience.moved()
   }
 
   end(): void {
     this.#state = 'answered'
+    this.#patience.moved()
     if (this.#over === undefined) this.#answer.end()
     // What is left of this piece is parsed first: the service may have sent more than it may.
     queueMicrotask(() => this.#turn.free())

@@ -2,7 +2,7 @@ import type { TunnelError } from '../../../protocol/codec/errors.ts'
 import { LINGER_MS } from '../../../protocol/node/join.ts'
 import type { ChannelLease } from '../../pool/index.ts'
 import { AwayPlace } from '../away.ts'
-import { bodyTimeout, headTimeout, requestGone } from '../errors.ts'
+import { bodyTimeout, headTimeout, requestGone, responseIdle } from '../errors.ts'
 import type { ServeContext } from '../serve.ts'
 import { Deadline, type Party } from './deadline.ts'
 import type { OutgoingRequest } from './outgoing-request.ts'
@@ -13,8 +13,11 @@ interface Waiter {
   readonly authority: string
   readonly request: OutgoingRequest
   readonly lease: ChannelLease | undefined
-  /** The request is on its way, and no head of a response has come. */
-  readonly isUnanswered: boolean
+  /**
+   * What comes next of the response: its head, where the request is on its way, or more of its body, where that has begun
+   * and the stream takes it.
+   */
+  readonly expects: 'head' | 'body' | undefined
   /** What its stream is told when its place goes to another. */
   readonly givenAway: TunnelError
   fail(error: TunnelError): void
@@ -31,8 +34,9 @@ export class Patience {
   constructor(waiter: Waiter, context: ServeContext) {
     this.#waiter = waiter
     this.#context = context
-    const { clock, timeoutMs, bodyMs } = context
-    this.#deadline = new Deadline(clock, { service: timeoutMs, caller: bodyMs }, (party) => this.#late(party))
+    const { clock, timeoutMs, bodyMs, idleMs } = context
+    const limits = { service: timeoutMs, caller: bodyMs, answer: idleMs }
+    this.#deadline = new Deadline(clock, limits, (party) => this.#late(party))
     this.#away = new AwayPlace(
       clock,
       () => waiter.lease,
@@ -81,18 +85,22 @@ export class Patience {
   }
 
   #awaited(): Party | undefined {
-    const { isUnanswered, request } = this.#waiter
-    if (!isUnanswered) return undefined
+    const { expects, request } = this.#waiter
+    if (expects === undefined) return undefined
+    if (expects === 'body') return request.isUpgrade ? undefined : 'answer'
     const { awaits } = request
     // How long a caller without a link is waited for, its stream's window says.
     return awaits === 'caller' && this.isAway ? undefined : awaits
   }
 
   #late(party: Party): void {
-    const { timeoutMs, bodyMs } = this.#context
+    const { timeoutMs, bodyMs, idleMs } = this.#context
     if (party === 'caller') return this.#waiter.fail(bodyTimeout(bodyMs))
     // A slow service, or a machine that has gone without a word.
     this.#waiter.lease?.connection.probe()
-    this.#waiter.fail(headTimeout(this.#waiter.authority, timeoutMs))
+    const { authority } = this.#waiter
+    this.#waiter.fail(
+      party === 'answer' ? responseIdle(authority, idleMs) : headTimeout(authority, timeoutMs),
+    )
   }
 }

@@ -129,7 +129,7 @@ class Scene {
         countError() {},
       },
     }
-    const request = { timeoutMs: 10_000, bodyMs: 10_000, slowMs: 10_000, hookMs: 10_000 }
+    const request = { timeoutMs: 10_000, bodyMs: 10_000, idleMs: 3_600_000, slowMs: 10_000, hookMs: 10_000 }
     this.streams = new Streams(
       { streams: STREAMS, request, clock },
       services as never as StreamServices,

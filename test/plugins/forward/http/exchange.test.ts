@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
 import { HttpOrigins } from '../../../../plugins/forward/http/origins.ts'
 import { PacedStream } from '../../../../plugins/forward/paced-stream.ts'
@@ -21,6 +22,8 @@ class GatewayRequest implements ByteStream {
   accepted: Partial<AcceptHead> | undefined
   readonly written: Buffer[] = []
   error: TunnelError | undefined
+  /** Whether more may be written. */
+  takes = true
   readonly closed: Promise<void>
   #settle: () => void = () => {}
 
@@ -44,7 +47,7 @@ class GatewayRequest implements ByteStream {
   }
   write(bytes: Uint8Array): boolean {
     this.written.push(Buffer.from(bytes))
-    return true
+    return this.takes
   }
   writeAux(): boolean {
     return true
@@ -288,6 +291,45 @@ test('an upload that stops moving ends by who stopped: its caller, or the servic
   void origins.serve(undecided, { ...context(target), clock })
   await pass(60_000)
   assert.deepEqual(told(undecided), byCaller)
+  assert.deepEqual([held(), clock.pending], [0, 0])
+})
+
+test('a response that stops half-way ends after a time without a byte, but not while its caller takes nothing', async (t) => {
+  const { context, held } = places(t)
+  const origins = new HttpOrigins(() => 0)
+  const outgoing: ServerResponse[] = []
+  const target = await webService(t, (_incoming, response) => {
+    response.write('begun')
+    outgoing.push(response)
+  })
+  const clock = new VirtualClock()
+  const pass = (ms: number): Promise<void> => clock.run(clock.now() + ms)
+  const request = new GatewayRequest(target, '/')
+  void origins.serve(request, { ...context(target), clock })
+  const arrived = async (text: string): Promise<void> => {
+    while (!Buffer.concat(request.written).toString().endsWith(text)) await new Promise(setImmediate)
+  }
+  await arrived('begun')
+  for (let piece = 0; piece < 3; piece++) {
+    await pass(3_599_999)
+    outgoing[0]?.write(`piece ${piece}`)
+    await arrived(`piece ${piece}`)
+  }
+  request.takes = false
+  outgoing[0]?.write('full')
+  await arrived('full')
+  await pass(86_400_000)
+  request.takes = true
+  request.handlers.drained?.()
+  await pass(3_599_999)
+  assert.equal(request.error, undefined)
+  await pass(1)
+  const { code, hop, message } = request.error!
+  assert.deepEqual(
+    [code, hop, message],
+    ['TIMEOUT', 'target', `${target} sent no more of its response within 3600000 ms`],
+  )
+  await request.closed
   assert.deepEqual([held(), clock.pending], [0, 0])
 })
 

@@ -63,6 +63,7 @@ export function places(t: Scope, most = Number.POSITIVE_INFINITY) {
     headers: {},
     timeoutMs: 30_000,
     bodyMs: 60_000,
+    idleMs: 3_600_000,
     clock: systemClock,
     log,
     acquire,
