@@ -46,7 +46,8 @@ export async function freshToken(file: string): Promise<string> {
       if (login.expiresAtMs > nowMs) return login.accessToken
       throw loginOver(file)
     }
-    if (await begin(file)) return renewed(file, login, login.refreshToken)
+    const begun = await begin(file)
+    if (begun?.refreshToken !== undefined) return renewed(file, begun, begun.refreshToken)
     await delay(LOOK_MS)
   }
 }
@@ -55,14 +56,20 @@ function isFresh({ issuedAtMs, expiresAtMs }: KeptLogin, nowMs: number): boolean
   return nowMs >= issuedAtMs && nowMs < issuedAtMs + (expiresAtMs - issuedAtMs) * FRESH_SHARE
 }
 
-/** Whether it is ours to renew it: nobody else does, nor has done so since it was read. */
-async function begin(file: string): Promise<boolean> {
-  const nowMs = Date.now()
-  return updateFile(file, (before) => {
+/**
+ * The login that is ours to renew; undefined where another program does, or has done so since it was read. All of it is
+ * looked at in our turn at the file, for which we may have waited longer than another took to renew it.
+ */
+async function begin(file: string): Promise<KeptLogin | undefined> {
+  let begun: KeptLogin | undefined
+  await updateFile(file, (before) => {
+    const nowMs = Date.now()
     const login = parsed(before?.toString() ?? '', file)
     if (isFresh(login, nowMs) || (login.renewingUntilMs ?? 0) > nowMs) return undefined
+    begun = login
     return textOf({ ...login, renewingUntilMs: nowMs + RENEWING_MS })
   })
+  return begun
 }
 
 async function renewed(file: string, login: KeptLogin, refreshToken: string): Promise<string> {

@@ -1,25 +1,12 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { ask } from '../../examples/ask-model.ts'
 import { clientOf } from '../client/proxy.ts'
 import { Ground } from '../crash/ground.ts'
 import { Program } from '../support/process.ts'
+import { startService } from '../support/service.ts'
 import { tempFolder } from '../support/tree.ts'
-
-async function serve(t: TestContext, listener: RequestListener): Promise<number> {
-  const server = createServer(listener)
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return (server.address() as AddressInfo).port
-}
 
 test('examples/ask-model.ts gives the words of a model as they come, over a link that is cut, and stops it', async (t) => {
   const ground = await Ground.start(t, 8)
@@ -28,7 +15,7 @@ test('examples/ask-model.ts gives the words of a model as they come, over a link
     stopped = resolve
   })
   let more = (): void => {}
-  const port = await serve(t, async (incoming, outgoing) => {
+  const port = await startService(t, async (incoming, outgoing) => {
     outgoing.once('close', stopped)
     for await (const _chunk of incoming) void _chunk
     const words = ['It ', 'is ', 'Rayleigh ', 'scattering', '.']
@@ -57,7 +44,7 @@ test('examples/durable-queue.ts is killed with its orders under way, and the nex
   const carriedOut: string[] = []
   const keys = new Set<unknown>()
   let isAnswering = false
-  const port = await serve(t, async (incoming, outgoing) => {
+  const port = await startService(t, async (incoming, outgoing) => {
     let order = ''
     for await (const chunk of incoming) order += chunk
     const key = incoming.headers['idempotency-key']

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
-import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { freshToken } from '../../../cli/login/kept-login.ts'
 import { RawClient } from '../../plugins/links/raw-client.ts'
 import { CLIENT_ID, startIssuer } from '../../support/oidc-provider.ts'
 import { startProxy } from '../../support/proxy.ts'
@@ -103,4 +105,24 @@ test('tunnel login and logout, against a real issuer', async (t) => {
       assert.match((await tunnel(['logout', 'nowhere'], { env })).stderr, /there is no context "nowhere"/)
     },
   )
+})
+
+test('whoever waited for its turn while another renewed the login takes the new token, and renews nothing', async (t) => {
+  const file = join(await tempFolder(t, 'turn'), 'work.login.json')
+  // Nobody is there: an attempt to renew it fails.
+  const place = { issuer: 'http://127.0.0.1:1', clientId: 'tunnel', scope: 'openid', audience: 'tunnel' }
+  const old = { ...place, accessToken: 'old', refreshToken: 'once', issuedAtMs: 0, expiresAtMs: 1 }
+  await writeFile(file, JSON.stringify(old), { mode: 0o600 })
+  const lock = `${file}.lock`
+  await mkdir(lock)
+  await writeFile(join(lock, `${process.pid}.00.${hostname()}`), '')
+  const askedAtMs = Date.now()
+  const token = freshToken(file)
+  while (Date.now() === askedAtMs) await new Promise(setImmediate)
+  const issuedAtMs = Date.now()
+  const renewed = { accessToken: 'new', refreshToken: 'next', issuedAtMs, expiresAtMs: issuedAtMs + 600_000 }
+  await writeFile(file, JSON.stringify({ ...old, ...renewed }), { mode: 0o600 })
+  await rm(lock, { recursive: true })
+  assert.equal(await token, 'new')
+  assert.equal(JSON.parse(await readFile(file, 'utf8')).refreshToken, 'next')
 })

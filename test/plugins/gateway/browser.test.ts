@@ -4,8 +4,9 @@ import { test } from 'node:test'
 import { WebSocketServer } from 'ws'
 import { ownerTag } from '../../../plugins/gateway/asked.ts'
 import { noChromium, startChromium } from '../../client/web/chromium.ts'
+import { startService } from '../../support/service.ts'
 import { requireSystem } from '../../support/sshd.ts'
-import { serve, startScene } from './scene.ts'
+import { startScene } from './scene.ts'
 
 const skip = requireSystem('sshd') ?? noChromium
 /** To a browser every host under `localhost` itself is a site of its own; those under this one are one site, as a user's. */
@@ -52,7 +53,7 @@ test('a web application works in a browser behind the gateway, and keeps others 
   const context = await startChromium(t)
   const changes: string[] = []
   let sockets = 0
-  const port = await serve(t, application(changes), (server) => {
+  const port = await startService(t, application(changes), (server) => {
     new WebSocketServer({ server }).on('connection', (socket) => {
       sockets++
       socket.send('hello')
@@ -95,7 +96,7 @@ test('a web application works in a browser behind the gateway, and keeps others 
   })
 
   await t.test("another service's page can do nothing here, and a link to it can be followed", async (t) => {
-    const evilPort = await serve(t, (_incoming, outgoing) =>
+    const evilPort = await startService(t, (_incoming, outgoing) =>
       outgoing.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>evil</title>'),
     )
     const evil = own.replace(String(port), String(evilPort))

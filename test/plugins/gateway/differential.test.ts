@@ -7,8 +7,9 @@ import { Agent, fetch } from 'undici'
 import { FAMILIES } from '../../client/fetch-families.ts'
 import { type Scene as FetchScene, outcomeOf, SCENES, seen } from '../../client/fetch-scenes.ts'
 import type { Scope } from '../../support/scope.ts'
+import { startService } from '../../support/service.ts'
 import { requireSystem } from '../../support/sshd.ts'
-import { serve, startScene } from './scene.ts'
+import { startScene } from './scene.ts'
 
 const skip = requireSystem('sshd')
 
@@ -42,7 +43,7 @@ async function watch(base: string, init: object, { look, init: its }: FetchScene
 }
 
 async function serveScene(scope: Scope, answer: FetchScene['answer']): Promise<number> {
-  if (typeof answer === 'function') return serve(scope, answer)
+  if (typeof answer === 'function') return startService(scope, answer)
   const server = createTcpServer((socket) => {
     socket.on('error', () => {})
     socket.once('data', () => socket.end(answer))
@@ -188,7 +189,7 @@ test('the gateway answers as the service does, but for what docs/GATEWAY.md list
   await t.test('by path, what fetch does not do', async (t) => {
     const wrong: object[] = []
     for (const plain of PLAIN) {
-      const port = await serve(t, plain.answer)
+      const port = await startService(t, plain.answer)
       const direct = await ask(`http://127.0.0.1:${port}`, '', dispatcher, plain, [])
       const more = ['Authorization', `Bearer ${token}`]
       const through = await ask(proxy.url, scene.base(port), dispatcher, plain, more)

@@ -7,9 +7,10 @@ import type { User } from '../../../plugins/auth/index.ts'
 import { GatewaySessions, MAX_SESSIONS } from '../../../plugins/gateway/sessions.ts'
 import { MemoryRecords } from '../../../plugins/state/memory-records.ts'
 import { listenTcp, until } from '../../support/proxy.ts'
+import { startService } from '../../support/service.ts'
 import { requireSystem } from '../../support/sshd.ts'
 import { runHostile } from './hostile.ts'
-import { headOf, RawCaller, serve, startScene } from './scene.ts'
+import { headOf, RawCaller, startScene } from './scene.ts'
 
 const skip = requireSystem('sshd')
 const MIB = 1_048_576
@@ -35,7 +36,7 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
   }
 
   await t.test('what a service is told of the caller is what the proxy knows', async (t) => {
-    const port = await serve(t, echo as never)
+    const port = await startService(t, echo as never)
     const more =
       'X-Target-Authorization: Basic abc\r\nCookie: a=1; __Host-tunnel-session=secret; b=2\r\nX-Forwarded-For: 6.6.6.6\r\n' +
       'X_Forwarded_For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nTE: gzip\r\nProxy-Authorization: Basic x\r\n' +
@@ -56,7 +57,7 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
   })
 
   await t.test('OPTIONS and TRACE come as far as Max-Forwards lets them', async (t) => {
-    const port = await serve(t, echo as never)
+    const port = await startService(t, echo as never)
     const ask = (method: string, left: string) =>
       raw(t)
         .send(
@@ -112,7 +113,7 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
   })
 
   await t.test('errors of the tunnel are told from those of the service', async (t) => {
-    const port = await serve(t, (_incoming, outgoing) =>
+    const port = await startService(t, (_incoming, outgoing) =>
       outgoing
         .writeHead(502, { 'x-tunnel-error': 'POLICY_DENIED', 'content-type': 'application/problem+json' })
         .end('{}'),
@@ -128,7 +129,7 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
   })
 
   await t.test('100, 103 and trailers pass, and a body is sent when the service asks for it', async (t) => {
-    const port = await serve(
+    const port = await startService(
       t,
       (incoming, outgoing) => {
         incoming.resume().on('end', () => {
@@ -168,7 +169,7 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
     async (t) => {
       let service: { socket: Socket } | undefined
       let gone = false
-      const port = await serve(t, (incoming, outgoing) => {
+      const port = await startService(t, (incoming, outgoing) => {
         service = incoming
         outgoing.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: 1\n\n')
         outgoing.once('close', () => {
@@ -221,7 +222,7 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
     async (t) => {
       let received = 0
       let stuckAt: Socket | undefined
-      const port = await serve(t, (incoming, outgoing) => {
+      const port = await startService(t, (incoming, outgoing) => {
         stuckAt = incoming.socket
         if (incoming.url === '/stuck') return
         incoming.on('data', (bytes: Buffer) => {
@@ -261,7 +262,7 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
     'a caller that does not read holds up nobody else, and its service is held back',
     async (t) => {
       let sent = 0
-      const port = await serve(t, (incoming, outgoing) => {
+      const port = await startService(t, (incoming, outgoing) => {
         if (incoming.url !== '/flood') return void outgoing.end('quick')
         const piece = Buffer.alloc(65_536)
         const go = (): void => {
@@ -284,7 +285,7 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
 
   await t.test('an upgrade speaks its protocol both ways, to either end', async (t) => {
     const webSockets: WebSocketServer[] = []
-    const port = await serve(t, echo as never, (server) => {
+    const port = await startService(t, echo as never, (server) => {
       const sockets = new WebSocketServer({ server, path: '/ws' })
       webSockets.push(sockets)
       sockets.on('connection', (socket) => {
@@ -334,7 +335,7 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
   })
 
   await t.test('a request ends with its token, whoever it belongs to', async (t) => {
-    const port = await serve(t, (_incoming, outgoing) => void outgoing.writeHead(200).write('begun'))
+    const port = await startService(t, (_incoming, outgoing) => void outgoing.writeHead(200).write('begun'))
     const own = proxy.tokenOf('alice')
     const caller = raw(t).send(headOf({ ...scene, token: own }, 'GET', port, '/'))
     await caller.until(/begun/)
@@ -353,7 +354,7 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
     const last = new Promise((resolve) => {
       isThere = resolve
     })
-    const port = await serve(t, async (incoming, outgoing) => {
+    const port = await startService(t, async (incoming, outgoing) => {
       if (incoming.url === '/3') isThere(undefined)
       // The first is answered behind the others.
       if (incoming.url === '/1') await last

@@ -1,6 +1,4 @@
-import { once } from 'node:events'
-import { createServer, type RequestListener, type Server } from 'node:http'
-import { type AddressInfo, connect, type Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { startProxy, type TestProxy } from '../../support/proxy.ts'
 import type { Scope } from '../../support/scope.ts'
 import { startSshd } from '../../support/sshd.ts'
@@ -23,23 +21,6 @@ export async function startScene(scope: Scope, set: string[] = []): Promise<Scen
   await proxy.startAgent('home', 'alice', sshd)
   const token = proxy.tokenOf('alice')
   return { proxy, token, base: (port) => `/api/tunnel/machines/home/http/${port}` }
-}
-
-/** A web service on the machine. */
-export async function serve(
-  scope: Scope,
-  listener: RequestListener,
-  prepare: (server: Server) => void = () => {},
-): Promise<number> {
-  const server = createServer(listener)
-  prepare(server)
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  scope.after(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return (server.address() as AddressInfo).port
 }
 
 /** A connection on which a test says what it likes. */
