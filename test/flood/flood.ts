@@ -70,7 +70,8 @@ export class Scene {
     const tokenOf = (sub: string) => signToken(secret, { sub, tier: 'free', ttlSeconds: 3_600 })
     const program = (words: string[], more: NodeJS.ProcessEnv) =>
       spawnProgram(scope, process.execPath, [TUNNEL_CLI, ...words], { env: { ...env, ...more } })
-    const proxy = program(['server', '--port', '0'], {})
+    // Here both have one address, and what is measured is what a user's own limits leave to others.
+    const proxy = program(['server', '--port', '0', '--set', 'rateLimit.perIpPerMinute=1000000'], {})
     const [, url = ''] = await proxy.line(/listening at (http:\S+?)"/)
     const echo = await listenTcp(scope, (socket) => socket.setNoDelay(true).pipe(socket))
     const token = tokenOf('innocent')
