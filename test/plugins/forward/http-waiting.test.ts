@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { until } from '../../support/proxy.ts'
 import { hasCode, request, streaming } from './http-requests.ts'
-import { type Opened, startRig, webService } from './rig.ts'
+import { type Opened, type Rig, startRig, webService } from './rig.ts'
 
 test('an SSH connection that is cut ends its requests with an error, and the next one makes another', async (t) => {
   const rig = await startRig(t)
@@ -48,8 +48,8 @@ test('a client that goes away while its request waits leaves no waiter behind', 
   while (rig.app.pool.states('ada').busy > 0) await new Promise(setImmediate)
 })
 
-test('requests that wait for a channel are served by priority, and first in first out within one', async (t) => {
-  const rig = await startRig(t, { pool: { maxPerUser: 1, channelsPerConnection: 1 } })
+/** A service whose first request holds the only channel until `release`; the paths of those behind it are `served`. */
+async function holdChannel(t: TestContext, rig: Rig) {
   const served: string[] = []
   let release: () => void = () => {}
   const target = await webService(t, (incoming, outgoing) => {
@@ -62,6 +62,12 @@ test('requests that wait for a channel are served by priority, and first in firs
   })
   const first = request(rig, target, { path: '/first' })
   await first.until(() => first.text === 'begun')
+  return { target, served, release: () => release() }
+}
+
+test('requests that wait for a channel are served by priority, and first in first out within one', async (t) => {
+  const rig = await startRig(t, { pool: { maxPerUser: 1, channelsPerConnection: 1 } })
+  const { target, served, release } = await holdChannel(t, rig)
   const waiting = () => {
     const { high, normal, low } = rig.app.forward.waiting()
     return high + normal + low
@@ -79,18 +85,7 @@ test('requests that wait for a channel are served by priority, and first in firs
 
 test('of many requests that wait, those of low priority have their turns too', async (t) => {
   const rig = await startRig(t, { pool: { maxPerUser: 1, channelsPerConnection: 1 } })
-  const served: string[] = []
-  let release: () => void = () => {}
-  const target = await webService(t, (incoming, outgoing) => {
-    if (incoming.url === '/first') {
-      release = () => outgoing.end()
-      return void outgoing.write('begun')
-    }
-    served.push(incoming.url ?? '')
-    outgoing.end()
-  })
-  const first = request(rig, target, { path: '/first' })
-  await first.until(() => first.text === 'begun')
+  const { target, served, release } = await holdChannel(t, rig)
   const others = Array.from({ length: 60 }, () => request(rig, target, { path: '/high', priority: 'high' }))
   for (const priority of ['low', 'normal'] as const)
     others.push(request(rig, target, { path: `/${priority}`, priority }))
