@@ -320,9 +320,9 @@ const ENDINGS: readonly Ending[] = [
     async play(at, kind) {
       const stream = await at.open(kind)
       for (let cuts = 0; cuts < 2; cuts++) {
+        const { resumes } = at.tunnel.metrics.snapshot()
         at.clientLine.cut()
-        await until(() => openStreams(at.proxy) === 0)
-        await until(() => openStreams(at.proxy) === 1)
+        await until(() => at.tunnel.metrics.snapshot().resumes > resumes && openStreams(at.proxy) === 1)
       }
       await stream.end()
     },
