@@ -40,11 +40,15 @@ export class Waits {
     this.#freeDials = new TokenBucket(clock, FREE_DIALS_PER_SECOND, FREE_DIALS)
   }
 
-  /** A proxy that answered and whose link was then cut is dialled again: that says nothing about the next try. */
+  /**
+   * A proxy that answered and whose link was then cut is dialled again: that says nothing about the next try. So is one
+   * that leaves, when it says to come again: a balancer hears of that later than we do.
+   */
   first(attempt: number, error: TunnelError | undefined): number {
     if (error === undefined) return 0
-    if (error.code !== 'LINK_LOST' || attempt > FIRST_DIAL_TRIES) throw error
-    return FIRST_DIAL_PAUSE_MS * (attempt - 1)
+    const mayPass = error.code === 'LINK_LOST' || error.code === 'SHUTTING_DOWN'
+    if (!mayPass || attempt > FIRST_DIAL_TRIES) throw error
+    return Math.max(FIRST_DIAL_PAUSE_MS * (attempt - 1), this.#askedMs(error))
   }
 
   /**

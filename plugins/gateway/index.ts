@@ -28,6 +28,8 @@ export function gatewayUrls({ host }: GatewayOptions): (request: IncomingMessage
 const HEAD_BYTES = 4_096
 /** A command, and what it reads. */
 const MAX_EXEC_BYTES = 1_048_576
+/** When another proxy takes what this one refuses, in ms. */
+const RETRY_AFTER_MS = 1_000
 
 async function gatewayPlugin(
   app: FastifyInstance,
@@ -61,7 +63,7 @@ async function gatewayPlugin(
       await app.limitByIp(request, reply)
       throw error
     }
-    if (app.lifecycle.draining) throw shuttingDown()
+    if (app.lifecycle.draining) throw shuttingDown(RETRY_AFTER_MS)
     const upgrade = app.holdUpgrade(raw)
     check(raw, asked, upgrade !== undefined)
     if (isAsFarAsItMay(raw)) {
@@ -117,7 +119,7 @@ async function gatewayPlugin(
     async (request, reply) => {
       const { params, body, id } = request
       const { command, stdin = '', encoding = 'utf8' } = body
-      if (app.lifecycle.draining) throw shuttingDown()
+      if (app.lifecycle.draining) throw shuttingDown(RETRY_AFTER_MS)
       const asked = { kind: 'exec', machine: params.machine, exec: { command } } as const
       await visits.open(request, reply, asked, HEAD_BYTES + stdin.length, (head, over) => {
         const headers = { 'x-correlation-id': id }

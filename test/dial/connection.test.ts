@@ -99,6 +99,26 @@ test('after a loss the first dial is immediate, later ones wait as the backoff s
   assert.equal(errors[0]?.code, 'CONNECT_REFUSED')
 })
 
+test('a first dial that comes to a proxy which leaves is made again, when that says, but not without end', async (t) => {
+  const { connection, control, dials, run } = setUp(t)
+  const leaving = (retryAfterMs: number) =>
+    new TunnelError('SHUTTING_DOWN', 'the proxy is shutting down', { hop: 'proxy', retryAfterMs })
+  control.refuse = () => (dials.length === 3 ? undefined : leaving(dials.length === 1 ? 0 : 1_000))
+  const connected = connection.connect()
+  await run(2_000)
+  await connected
+  assert.deepEqual(
+    dials.map(({ atMs }) => atMs - dials[0]!.atMs),
+    [0, 50, 1_200],
+  )
+  const other = setUp(t)
+  other.control.refuse = () => leaving(0)
+  const refusedAll = assert.rejects(other.connection.connect(), { code: 'SHUTTING_DOWN' })
+  await other.run(2_000)
+  await refusedAll
+  assert.equal(other.dials.length, 5)
+})
+
 test('while streams wait, dials come at most some ten seconds apart and up to the end of their window, and no longer', async (t) => {
   const { connection, control, connect, dials, pairs, run, clock } = setUp(t, { streams: () => 1 })
   await connect()
