@@ -19,6 +19,7 @@ import { dialElsewhere, SecondHome } from './second-home.ts'
 import { SourceAddresses } from './source-address.ts'
 import { AgentStreams } from './streams.ts'
 import { TokenRenewals } from './token-renewals.ts'
+import { maxStreamsOf } from './user-budgets.ts'
 
 export { type AuthorizeOptions, authorizeKey } from './authorized-keys.ts'
 export type { AgentLog, AgentOptions, AgentSettings } from './options.ts'
@@ -101,7 +102,7 @@ export class Agent {
       instance: this.#instance,
       epoch: this.#epoch,
       heartbeat: settings.heartbeat,
-      limits: { maxFrameBytes: settings.limits.maxFrameBytes, maxStreams: settings.streams.maxPerLink * 4 },
+      limits: { maxFrameBytes: settings.limits.maxFrameBytes, maxStreams: maxStreamsOf(settings.streams) },
       resumeMs: settings.streams.resumeMs,
       enrol: this.#keys.enrolment,
     }

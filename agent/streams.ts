@@ -5,7 +5,6 @@ import { parseTarget, type Target } from '../protocol/codec/target.ts'
 import { Join } from '../protocol/node/join.ts'
 import type { StreamsOptions } from '../protocol/options.ts'
 import { StreamAcceptor } from '../protocol/stream/acceptor.ts'
-import { Budget } from '../protocol/stream/budget.ts'
 import type { TunnelStream } from '../protocol/stream/stream.ts'
 import { TokenBucket } from '../protocol/token-bucket.ts'
 import { dialTarget } from './dial.ts'
@@ -13,6 +12,7 @@ import { greeted } from './greeting.ts'
 import { type Asker, type Login, Logins, watchLogin } from './logins.ts'
 import type { AgentLog } from './options.ts'
 import { OWN, type SourceAddresses } from './source-address.ts'
+import { UserBudgets } from './user-budgets.ts'
 
 export interface AgentStreamsOptions {
   machine: string
@@ -48,11 +48,11 @@ export class AgentStreams {
     this.#ssh = ssh
     this.#allowed = new Set([ssh, ...allow].map((target) => parseTarget(target)?.authority))
     this.#log = log
-    const budget = new Budget(settings.userBudgetBytes)
+    const budgets = new UserBudgets(settings)
     this.acceptor = new StreamAcceptor({
       settings,
       hop: 'agent',
-      budgetOf: () => budget,
+      budgetOf: (user = OWN) => budgets.of(user),
       onStream: (stream) => void this.#serve(stream),
       onForeignResume: (id, subject) =>
         log('warn', 'a resume of a stream of another user was refused', { streamId: id, userId: subject }),
