@@ -1,5 +1,5 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
-import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, RouteOptions } from 'fastify'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import { doesNotStart, whyNot } from './errors.ts'
 import { type CustomPlugin, metaOf, nameOf, type TunnelPlugin } from './plugin.ts'
@@ -13,10 +13,14 @@ export class CustomPlugins {
   readonly #app: FastifyInstance
   readonly #custom: readonly CustomPlugin[]
   readonly #replacing = new Set<CustomPlugin>()
+  /** The routes of custom plugins, each with whose it is. */
+  readonly #routes = new Map<string, CustomPlugin>()
+  #starting: CustomPlugin | undefined
 
   /** @throws {TunnelError} CONFIG_INVALID for one that is no plugin, or has the name of another */
   constructor(app: FastifyInstance, plugins: readonly (TunnelPlugin | CustomPlugin)[]) {
     this.#app = app
+    app.addHook('onRoute', (route) => this.#noteRoute(route))
     this.#custom = plugins.map((given) => (typeof given === 'function' ? { plugin: given } : given))
     const names = new Set<string>()
     for (const custom of this.#custom) {
@@ -56,10 +60,25 @@ export class CustomPlugins {
   }
 
   async #register(custom: CustomPlugin, options: object): Promise<void> {
+    this.#starting = custom
     try {
       await this.#app.register(custom.plugin as FastifyPluginAsync<object>, options)
     } catch (error) {
       throw doesNotStart(called(custom), whyNot(error, this.#nameless()), error)
+    } finally {
+      this.#starting = undefined
+    }
+  }
+
+  /** Fastify would blame the one that comes later, which is ours. */
+  #noteRoute({ method, url, constraints }: RouteOptions): void {
+    if (constraints !== undefined && Object.keys(constraints).length > 0) return
+    for (const its of [method].flat()) {
+      const route = `${its} ${url}`
+      const custom = this.#routes.get(route)
+      if (this.#starting !== undefined) this.#routes.set(route, this.#starting)
+      else if (custom !== undefined)
+        throw doesNotStart(called(custom), `${route} is a route of the proxy's own`)
     }
   }
 
@@ -80,7 +99,11 @@ function checkedOptions(custom: CustomPlugin): object {
   try {
     check = ajv.compile(plugin.optionsSchema)
   } catch (cause) {
-    throw doesNotStart(called(custom), `its optionsSchema is not a JSON schema: ${String(cause)}`, cause)
+    throw doesNotStart(
+      called(custom),
+      `its optionsSchema is not a JSON schema: ${(cause as Error).message}`,
+      cause,
+    )
   }
   if (check(complete)) return complete
   // What each branch of a choice would have, the choice itself says.
@@ -94,6 +117,8 @@ function checkedOptions(custom: CustomPlugin): object {
 
 function mistakeText({ instancePath, keyword, message = 'is wrong', params }: ErrorObject): string {
   const place = instancePath.split('/').slice(1).join('.')
+  if (keyword === 'required')
+    return `${[place, String(params.missingProperty)].filter(Boolean).join('.')} is missing`
   const what =
     keyword === 'additionalProperties' ? `there is no option ${String(params.additionalProperty)}` : message
   return place === '' ? what : `${place} ${what}`

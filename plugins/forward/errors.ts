@@ -8,6 +8,16 @@ export function hookTimeout(name: string, timeoutMs: number): TunnelError {
   })
 }
 
+export function hookWrong(what: string, names: readonly string[]): TunnelError {
+  return new TunnelError(
+    'CONFIG_INVALID',
+    `${what}: app.tunnel.addHook takes ${names.join(', ')}, and a function`,
+    {
+      hop: 'proxy',
+    },
+  )
+}
+
 export function hookFailed(name: string, cause: unknown): TunnelError {
   return new TunnelError('INTERNAL', `a plugin's ${name} hook failed`, { hop: 'proxy', cause })
 }

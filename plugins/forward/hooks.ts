@@ -3,7 +3,7 @@ import { TunnelError } from '../../protocol/codec/errors.ts'
 import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import { inTime } from '../../protocol/in-time.ts'
 import type { User } from '../auth/index.ts'
-import { hookFailed, hookTimeout } from './errors.ts'
+import { hookFailed, hookTimeout, hookWrong } from './errors.ts'
 import type { Log } from './log.ts'
 
 /** A link that stands, or has gone. */
@@ -68,6 +68,14 @@ export type TunnelHook<Name extends TunnelHookName> = (
   context: TunnelHookContexts[Name],
 ) => Promise<void> | void
 
+const NAMES = [
+  'onConnect',
+  'preOpen',
+  'onOpen',
+  'onClose',
+  'onDisconnect',
+] as const satisfies TunnelHookName[]
+
 type AnyHook = (context: never) => Promise<void> | void
 
 /** The hooks of custom plugins, in the order in which they were added. */
@@ -81,7 +89,10 @@ export class TunnelHooks {
     this.#clock = clock
   }
 
+  /** @throws {TunnelError} CONFIG_INVALID for what is no hook: a check that never runs is no check */
   addHook<Name extends TunnelHookName>(name: Name, hook: TunnelHook<Name>): void {
+    if (!NAMES.includes(name)) throw hookWrong(`there is no hook ${String(name)}`, NAMES)
+    if (typeof hook !== 'function') throw hookWrong(`the hook ${name} is not a function`, NAMES)
     const hooks = this.#hooks.get(name) ?? []
     hooks.push(hook)
     this.#hooks.set(name, hooks)

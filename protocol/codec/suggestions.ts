@@ -75,6 +75,9 @@ const AT_HOP: Partial<Record<`${ErrorCode} ${Hop}`, string>> = {
   'UNKNOWN_STREAM agent': 'the agent on the machine was restarted, and this session is over: connect again',
   'UNKNOWN_STREAM proxy':
     'the proxy was restarted, and what ended at it is over: send it again where that does no harm',
+  // The machine's own sshd has limits too, which no token raises.
+  'TOO_MANY_CONNECTIONS agent': 'try again in a moment, when other logins to that machine are over',
+  'RATE_LIMITED agent': "try again later; the log of the machine's sshd says which logins failed",
   // What another program's server answers is no question of our versions.
   'FRAME_INVALID target': '',
   'TOKEN_INVALID client': SIGN_TOKEN,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { loadSettings } from '../../config/index.ts'
@@ -74,6 +75,7 @@ test('options that the schema refuses are named one by one', async (t) => {
     { additionalProperties: false },
   )
   const plugin: TunnelPlugin = Object.assign(async function hours() {}, { optionsSchema: schema })
+  await refused(t, [{ plugin, options: { mode: 'soft', hosts: [] } }], /hours are wrong: from is missing$/)
   const options = { from: -1, mode: 'x', hosts: ['a', 2], form: 3 }
   await refused(
     t,
@@ -116,6 +118,30 @@ test('a plugin that is wrong is explained when the proxy starts', async (t) => {
       [fp(async () => {}, { name: 'a' }), fp(async () => {}, { name: 'a' })],
       /the plugin a did not start: it is there twice/,
     ],
+    [
+      [
+        async function health(app: FastifyInstance) {
+          app.get('/api/tunnel/health', async () => 'fine')
+        },
+      ],
+      /^the plugin health did not start: (GET|HEAD) \/api\/tunnel\/health is a route of the proxy's own$/,
+    ],
+    [
+      [
+        async function guard(app: FastifyInstance) {
+          app.tunnel.addHook('preOpn' as 'preOpen', () => {})
+        },
+      ],
+      /^the plugin guard did not start: there is no hook preOpn: .* onConnect, preOpen, /,
+    ],
+    [
+      [
+        async function guard(app: FastifyInstance) {
+          app.tunnel.addHook('preOpen', undefined as never)
+        },
+      ],
+      /^the plugin guard did not start: the hook preOpen is not a function/,
+    ],
     [[{ plugin: 'x' as never, from: '/x.js' }], /the plugin \/x\.js did not start: it is not a function/],
   ]
   for (const [plugins, said] of cases) await refused(t, plugins, said)
@@ -146,4 +172,13 @@ test('a plugin is a file, the folder of a package, or a package that is installe
     /does not exist: it is not a file in .*, nor a package/,
   )
   await assert.rejects(loadPlugin('empty', {}, folder), /is a folder, and not that of a package/)
+})
+
+test('a module that never comes to its end is told as such, and does not end the start without a word', async (t) => {
+  const folder = await tempFolder(t, 'custom')
+  await writeFile(join(folder, 'hangs.mjs'), 'await new Promise(() => {})\nexport default async () => {}')
+  await assert.rejects(
+    loadPlugin('hangs.mjs', {}, folder, 50),
+    /hangs\.mjs was not loaded in time: it waits outside of functions$/,
+  )
 })

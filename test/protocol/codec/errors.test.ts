@@ -42,6 +42,10 @@ test('an error suggests what helps with its code, at its hop, unless whoever mad
   const at = (hop: 'proxy' | 'agent') => new TunnelError('UNKNOWN_STREAM', 'no', { hop }).suggestion
   assert.match(at('agent'), /^the agent .* was restarted/)
   assert.match(at('proxy'), /^the proxy was restarted/)
+  for (const code of ['TOO_MANY_CONNECTIONS', 'RATE_LIMITED'] as const) {
+    assert.match(new TunnelError(code, 'no', { hop: 'proxy' }).suggestion, /token of a higher tier/)
+    assert.doesNotMatch(new TunnelError(code, 'no', { hop: 'agent' }).suggestion, /token/)
+  }
   const own = new TunnelError('TOKEN_MISSING', 'no', { hop: 'client', suggestion: 'unlock the safe' })
   assert.equal(own.suggestion, 'unlock the safe')
 })
