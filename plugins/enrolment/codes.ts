@@ -1,4 +1,5 @@
 import { timingSafeEqual } from 'node:crypto'
+import type { Credential } from '../auth/index.ts'
 import type { Json, State } from '../state/index.ts'
 import { hashOfCode, newCode } from './code.ts'
 import { codeInvalid, tooManyCodes } from './errors.ts'
@@ -9,6 +10,8 @@ export interface Enrolment {
   user: string
   tier: string
   machine: string
+  /** Of the token that it was made with: a code is worth no more than that once it was revoked. */
+  credential?: Credential
 }
 
 interface CodeRecord extends Enrolment {
@@ -64,7 +67,9 @@ export class EnrolmentCodes {
     const code = newCode()
     const hash = hashOfCode(code)!
     const expiresAtMs = Date.now() + codeMs
-    await this.#state.put(WAITING, keyOf(hash), { ...enrolment, hash, expiresAtMs })
+    const { credential, ...whose } = enrolment
+    const made = credential === undefined ? whose : { ...whose, credential: { ...credential } }
+    await this.#state.put(WAITING, keyOf(hash), { ...made, hash, expiresAtMs })
     return { code, expiresAtMs }
   }
 
@@ -80,8 +85,8 @@ export class EnrolmentCodes {
     if (!timingSafeEqual(Buffer.from(record.hash), Buffer.from(hash))) throw codeInvalid()
     if (!(await this.#state.create(USED, key, { expiresAtMs: record.expiresAtMs }))) throw codeInvalid()
     await this.#state.delete(WAITING, key)
-    const { user, tier, machine } = record
-    return { user, tier, machine }
+    const { user, tier, machine, credential } = record
+    return { user, tier, machine, ...(credential !== undefined && { credential }) }
   }
 
   /** Deletes what has expired, and answers with what has not. */

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { asTunnelError } from '../../protocol/codec/errors.ts'
 import { isMachineName, MACHINE_NAME_RULE } from '../../protocol/codec/heads.ts'
 import { networkOf } from '../../protocol/node/network-of.ts'
-import { EnrolmentCodes } from './codes.ts'
+import { type Enrolment, EnrolmentCodes } from './codes.ts'
 import { agentMayNotEnrol, nameInvalid } from './errors.ts'
 import type { EnrolmentOptions } from './options.ts'
 import * as schemas from './schemas.ts'
@@ -25,11 +25,22 @@ async function enrolmentPlugin(app: FastifyInstance, options: EnrolmentOptions):
       if (user.roles.includes('agent')) throw agentMayNotEnrol()
       if (!isMachineName(machine)) throw nameInvalid(machine, MACHINE_NAME_RULE)
       await app.policy.check({ user, machine, owner: user.sub, mode: 'sealed', kind: 'agent' })
-      const { code, expiresAtMs } = await codes.make({ user: user.sub, tier: user.tier, machine })
-      app.audit.record({ event: 'enrolment.code_made', userId: user.sub, machine, correlationId })
+      const { sub, tier, credential } = user
+      const made = { user: sub, tier, machine, ...(credential !== undefined && { credential }) }
+      const { code, expiresAtMs } = await codes.make(made)
+      app.audit.record({ event: 'enrolment.code_made', userId: sub, machine, correlationId })
       return reply.code(201).send({ code, machine, expiresAt: new Date(expiresAtMs).toISOString() })
     },
   )
+
+  /** A token that has expired since is no reason against its code; one that was revoked is. */
+  const use = async (code: string): Promise<Enrolment> => {
+    const enrolment = await codes.use(code)
+    const { user: sub, credential } = enrolment
+    const maker = { sub, roles: [], expiresAtMs: Number.POSITIVE_INFINITY }
+    app.auth.check({ ...maker, tier: 'free', ...(credential !== undefined && { credential }) })
+    return enrolment
+  }
 
   /** Before the code is looked at: of a hundred at once, no more than these are. */
   const limitAttempts = ({ ip }: FastifyRequest, reply: FastifyReply): Promise<void> =>
@@ -39,7 +50,7 @@ async function enrolmentPlugin(app: FastifyInstance, options: EnrolmentOptions):
     '/api/tunnel/enrolments',
     { schema: schemas.useCode, onRequest: [limitAttempts, app.requireRecord] },
     async ({ body, ip, id: correlationId }) => {
-      const { user, tier, machine } = await codes.use(body.code).catch((error: unknown) => {
+      const { user, tier, machine } = await use(body.code).catch((error: unknown) => {
         app.tunnelMetrics.authFailures.inc({ code: asTunnelError(error, 'proxy').code })
         throw error
       })

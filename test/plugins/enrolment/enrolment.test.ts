@@ -4,6 +4,32 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { startProxy, until } from '../../support/proxy.ts'
 
+test('a code is worth nothing once the token that made it was revoked, alone or with all of its user', async (t) => {
+  const proxy = await startProxy(t)
+  const post = async (route: string, token?: string, body?: object) => {
+    const init = { method: 'POST', ...(token !== undefined && { token }), ...(body && { body }) }
+    const response = await proxy.api(undefined, route, init)
+    const text = await response.text()
+    return { status: response.status, answer: JSON.parse(text || '{}') as Record<string, string> }
+  }
+  const codeBy = async (token: string, machine: string) =>
+    (await post(`machines/${machine}/enrolment`, token)).answer.code
+  const use = async (code: string | undefined) => (await post('enrolments', undefined, { code })).answer.code
+  const [stolen, other] = [proxy.tokenOf('alice'), proxy.tokenOf('alice')]
+  const bobs = await codeBy(proxy.tokenOf('bob'), 'home')
+  const [first, second, mine] = [
+    await codeBy(stolen, 'one'),
+    await codeBy(stolen, 'two'),
+    await codeBy(other, 'three'),
+  ]
+  assert.equal((await post('auth/revoke', stolen, {})).status, 204)
+  assert.equal(await use(first), 'TOKEN_REVOKED')
+  const admin = proxy.tokenOf('root', { roles: ['admin'] })
+  assert.equal((await post('auth/revoke', admin, { sub: 'alice' })).status, 204)
+  for (const code of [second, mine]) assert.equal(await use(code), 'TOKEN_REVOKED')
+  assert.equal(await use(bobs), undefined)
+})
+
 test('a machine gets a token for itself alone, for a code that its owner made', async (t) => {
   const proxy = await startProxy(t)
   const post = async (route: string, headers: Record<string, string>, body?: unknown) => {
