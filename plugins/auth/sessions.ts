@@ -2,7 +2,7 @@ import type { Records } from '../state/index.ts'
 import { bearerOf } from './claims.ts'
 import { RefreshReused, refreshInvalid } from './errors.ts'
 import { REFRESH_TYPE, type RefreshBearer, refreshKey, refreshToken } from './refresh-tokens.ts'
-import type { Revocations } from './revocations.ts'
+import type { Bearer, Revocations } from './revocations.ts'
 import { signToken } from './tokens.ts'
 import { type Claims, type Verify, verifierOf } from './verifier.ts'
 
@@ -70,13 +70,15 @@ export class Sessions {
    */
   async refresh(token: string, requestId?: string): Promise<Refreshed> {
     const claims = this.read(token)
-    this.#revocations.check({
-      sub: claims.sub,
-      credential: { id: '', issuedAtMs: claims.issuedAtMs, session: claims.session },
-    })
+    const { sub, issuedAtMs, session } = claims
+    const bearer: Bearer = { sub, credential: { id: '', issuedAtMs, session } }
+    this.#revocations.check(bearer)
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const refreshed = await this.#step(claims, requestId)
-      if (refreshed !== undefined) return refreshed
+      if (refreshed === undefined) continue
+      // What was revoked while the state was busy must not go on in a token that is younger than that.
+      this.#revocations.check(bearer)
+      return refreshed
     }
     throw refreshInvalid()
   }
