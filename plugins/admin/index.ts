@@ -51,7 +51,10 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
       const { user, params, id: correlationId } = request
       const session = sessionOf(request, params.id)
       const { id, machine, kind } = session
-      app.forward.end((stream) => stream.id === id, endedByRequest(session.user === user.sub))
+      // Ids are of their openers' making: another user's stream may have the same.
+      const isMeant = (stream: { id: string; user: { sub: string } }): boolean =>
+        stream.id === id && stream.user.sub === session.user
+      app.forward.end(isMeant, endedByRequest(session.user === user.sub))
       const details = { streamId: id, kind, by: user.sub }
       app.audit.record({ event: 'stream.ended', userId: session.user, machine, correlationId, details })
       return reply.code(204).send(null)

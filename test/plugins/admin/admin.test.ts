@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type TestContext, test } from 'node:test'
-import { listenTcp, startProxy, type TestProxy, until } from '../../support/proxy.ts'
+import { FrameType, TYPE_MASK } from '../../../protocol/codec/frames.ts'
+import { drop, listenTcp, startProxy, type TestProxy, until } from '../../support/proxy.ts'
+import { RawClient } from '../links/raw-client.ts'
 
 interface Told {
   settings: { path: string; value: unknown; source: string; live: boolean; needsRestart: boolean }[]
@@ -175,4 +177,22 @@ test('each sees their own streams and links, an administrator all, and whoever m
     ],
   )
   await until(async () => (await get<Sessions>('sessions', root)).length === 0)
+})
+
+test('whoever gives a stream the id of another user ends their own with it, and not that one', async (t) => {
+  const { proxy } = await start(t)
+  const echo = await listenTcp(t, (socket) => socket.pipe(socket))
+  for (const user of ['alice', 'mallory']) await proxy.startAgent('home', user, echo)
+  const alices = await (await proxy.connect('alice')).open({ machine: 'home', kind: 'ssh' })
+  const mallory = new RawClient(t, { url: proxy.url, token: proxy.tokenOf('mallory') })
+  await mallory.hello()
+  const { id } = alices.stream
+  mallory.open(1, { id, machine: 'home', kind: 'ssh' })
+  await mallory.frame((frame) => (frame[0]! & TYPE_MASK) === FrameType.ACCEPT)
+  const ended = await proxy.api('mallory', `sessions/${id}`, { method: 'DELETE' })
+  assert.equal(ended.status, 204)
+  assert.equal((await mallory.resetOf(1)).code, 'ABORTED')
+  alices.write('mine')
+  assert.equal(String((await once(alices, 'data'))[0]), 'mine')
+  drop(alices)
 })
