@@ -3,7 +3,10 @@ import test from 'node:test'
 import { requireSystem } from '../../support/system.ts'
 import { startRoundRobin } from './balancer.ts'
 import { CLUSTER_FAULTS } from './faults.ts'
-import { clusterRows } from './rows.ts'
+import { beyond, clusterRows } from './rows.ts'
+
+/** Less than tests that run beside this one may take from it: `npm run chaos -- cluster` alone judges by it. */
+const TOO_STRICT = 'roll'
 
 test('the short form of npm run chaos -- cluster: whatever happens to replicas and Redis, nobody notices', {
   skip: requireSystem('sshd', 'ssh', 'scp', 'rsync', 'redis-server'),
@@ -24,6 +27,23 @@ test('the short form of npm run chaos -- cluster: whatever happens to replicas a
     )
     equal += row.equal
     assert.deepEqual(row.faults, [], row.fault)
+    if (row.fault === TOO_STRICT) for (const text of row.beyond) t.diagnostic(text)
+    else assert.deepEqual(row.beyond, [], row.fault)
   }
   assert.ok(equal >= 2)
+})
+
+test('a row is within its bounds by what it took above the quiet row of the same run', () => {
+  const measured = (ms: number, slowestOpenMs: number) => ({
+    gapMs: { p50: ms, p95: ms, p99: ms, max: ms },
+    slowestOpenMs,
+  })
+  const bound = { p99: 250, open: 3_000 }
+  assert.deepEqual(beyond(bound, measured(330, 3_100), measured(80, 200)), [])
+  assert.deepEqual(beyond(bound, measured(331, 3_300), measured(80, 200)), [
+    'p99 331 ms, promised 250 above the 80 of the quiet row',
+    'open 3300 ms, promised 3000 above the 200 of the quiet row',
+  ])
+  assert.deepEqual(beyond(bound, measured(251, 0), undefined), ['p99 251 ms, promised 250'])
+  assert.deepEqual(beyond({}, measured(9_999, 9_999), undefined), [])
 })

@@ -130,8 +130,6 @@ export class Fleet {
     }, PATIENCE_MS)
   }
 
-  /** What the replicas wrote last. */
-
   #route(): Promise<void> {
     return this.#options.balancer.route(this.replicas.map(({ port }) => port))
   }

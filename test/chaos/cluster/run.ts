@@ -27,7 +27,9 @@ Options:
   --logs <folder>      for what each replica has written
   --json               one JSON object a row
 
-For each ssh and each time a fault came, the longest time that a line took to come back is one gap.
+For each ssh and each time a fault came, the longest time that a line took to come back is one gap. The exit status is 1
+if a session or a new stream failed, or if a row passed the bounds of docs/CLUSTER.md by more than what the row "quiet"
+took; such bounds are named below their row.
 
 Faults:
 ${CLUSTER_FAULTS.map(({ name, does }) => `  ${name.padEnd(14)} ${does}`).join('\n')}
