@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.ts'
 import { Fifo } from '../fifo.ts'
+import { problemOf } from './dial-failure.ts'
 import { readText } from './read-text.ts'
 import type { Fetch } from './transport.ts'
 
@@ -16,6 +17,13 @@ const TRIES = 4
 const RETRY_MS = 100
 /** Answers of an intermediary that has not reached the proxy, or of a proxy that was not ready to read. */
 const TRANSIENT: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504])
+/**
+ * Tries of one post that comes to other proxies than the one that has the link, behind a load balancer that hands out
+ * requests without regard to it. When the link is over its answer ends as well, and with it the tries.
+ */
+const SEARCHES = 64
+/** The longest wait between two of them, in ms: posts that go on in step would come to the same proxies for ever. */
+const SEARCH_MS = 5
 const MAX_PROBLEM_BYTES = 16_384
 
 export interface UplinkOptions {
@@ -29,6 +37,20 @@ export interface UplinkOptions {
   idle(): void
   /** A post was refused; nothing more is sent. `status` is 0 when there was no answer. */
   failed(status: number, body: string): void
+}
+
+/** `status` is 0 when there was none. */
+interface Answer {
+  status: number
+  text: string
+}
+
+function isTransient({ status }: Answer): boolean {
+  return status === 0 || TRANSIENT.has(status)
+}
+
+function isElsewhere({ status, text }: Answer): boolean {
+  return status === 404 && problemOf(text)?.code === 'SESSION_UNKNOWN'
 }
 
 /** A byte stream as posts: whoever reads them puts them in order by their offsets. */
@@ -105,12 +127,10 @@ export class HttpUplink {
 
   async #post(offset: number, body: Uint8Array): Promise<void> {
     const { failed, idle } = this.#options
-    let answer = { status: 0, text: '' }
-    for (let tried = 0; tried < TRIES && !this.#abort.signal.aborted; tried++) {
-      if (tried > 0) await this.#wait(RETRY_MS * 2 ** (tried - 1))
-      answer = await this.#try(offset, body)
-      const { status } = answer
-      if (status !== 0 && !TRANSIENT.has(status)) break
+    let answer = await this.#search(offset, body)
+    for (let tried = 1; tried < TRIES && isTransient(answer) && !this.#abort.signal.aborted; tried++) {
+      await this.#wait(RETRY_MS * 2 ** (tried - 1))
+      answer = await this.#search(offset, body)
     }
     this.#posts--
     if (this.#abort.signal.aborted) return
@@ -122,7 +142,17 @@ export class HttpUplink {
     if (this.#posts === 0) idle()
   }
 
-  async #try(offset: number, body: Uint8Array): Promise<{ status: number; text: string }> {
+  /** Until it comes to the proxy that has the link. Any other closes the connection, so that each is a new choice. */
+  async #search(offset: number, body: Uint8Array): Promise<Answer> {
+    let answer = await this.#try(offset, body)
+    for (let tried = 1; tried < SEARCHES && isElsewhere(answer) && !this.#abort.signal.aborted; tried++) {
+      if (tried > 1) await this.#wait(Math.random() * SEARCH_MS)
+      answer = await this.#try(offset, body)
+    }
+    return answer
+  }
+
+  async #try(offset: number, body: Uint8Array): Promise<Answer> {
     const { url, fetch } = this.#options
     const headers = {
       ...this.#options.headers,

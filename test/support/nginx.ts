@@ -5,8 +5,15 @@ import type { Scope } from './scope.ts'
 import { findProgram, freePort } from './system.ts'
 import { tempFolder } from './tree.ts'
 
-/** An nginx with one server, whose block holds `lines` beside its own; answers with its address. */
-export async function startNginx(scope: Scope, lines: string): Promise<{ host: string; port: number }> {
+/**
+ * An nginx with one server, whose block holds `lines` beside its own; answers with its address.
+ * @param beside stands beside the server: upstreams
+ */
+export async function startNginx(
+  scope: Scope,
+  lines: string,
+  beside = '',
+): Promise<{ host: string; port: number }> {
   const folder = await tempFolder(scope, 'nginx')
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
     (name) => `${name}_temp_path ${join(folder, name)};`,
@@ -20,7 +27,7 @@ export async function startNginx(scope: Scope, lines: string): Promise<{ host: s
       file,
       `${user} daemon off; worker_processes 1; pid ${join(folder, 'pid')}; error_log stderr notice;
       events { worker_connections 256; }
-      http { access_log off; ${temporary.join(' ')}
+      http { access_log off; ${temporary.join(' ')} ${beside}
         server { listen 127.0.0.1:${port}; ${lines} } }`,
     )
     const nginx = new Program(findProgram('nginx') ?? 'nginx', ['-c', file, '-p', folder, '-e', 'stderr'])
