@@ -74,17 +74,35 @@ async function begin(file: string): Promise<KeptLogin | undefined> {
 
 async function renewed(file: string, login: KeptLogin, refreshToken: string): Promise<string> {
   const { renewingUntilMs: _, ...place } = login
+  const { renew, revokeAtIssuer } = await import('./issuer.ts')
+  let next: KeptLogin
   try {
-    const { renew } = await import('./issuer.ts')
-    const next = { ...place, ...(await renew(login, refreshToken)) }
-    await keepLogin(file, next)
-    return next.accessToken
+    next = { ...place, ...(await renew(login, refreshToken)) }
   } catch (error) {
-    await keepLogin(file, place)
+    if (!(await keepInPlaceOf(file, login, place))) return freshToken(file)
     // An issuer that is away ends no login.
     if (login.expiresAtMs > Date.now()) return login.accessToken
     throw error
   }
+  if (await keepInPlaceOf(file, login, next)) return next.accessToken
+  // Nobody keeps what was renewed, so that nobody should have it.
+  await revokeAtIssuer(place, next.refreshToken ?? next.accessToken).catch(() => {})
+  return freshToken(file)
+}
+
+/**
+ * Keeps `next` where `login` is still what is kept, and says whether it is: a logout, or the login of somebody else, that
+ * came meanwhile is not undone.
+ */
+async function keepInPlaceOf(file: string, login: KeptLogin, next: KeptLogin): Promise<boolean> {
+  let isSame = false
+  await updateFile(file, (before) => {
+    if (before === undefined) return undefined
+    const { accessToken, refreshToken } = parsed(before.toString(), file)
+    isSame = accessToken === login.accessToken && refreshToken === login.refreshToken
+    return isSame ? textOf(next) : undefined
+  })
+  return isSame
 }
 
 function textOf(login: KeptLogin): string {

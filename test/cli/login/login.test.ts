@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { chmod, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { freshToken } from '../../../cli/login/kept-login.ts'
+import { dropLogin, freshToken, keepLogin } from '../../../cli/login/kept-login.ts'
 import { RawClient } from '../../plugins/links/raw-client.ts'
 import { CLIENT_ID, startIssuer } from '../../support/oidc-provider.ts'
-import { startProxy } from '../../support/proxy.ts'
+import { readAll, startProxy } from '../../support/proxy.ts'
 import { tempFolder } from '../../support/tree.ts'
 import { isolated, startTunnel, tunnel } from '../tunnel.ts'
 
@@ -125,4 +128,48 @@ test('whoever waited for its turn while another renewed the login takes the new 
   await rm(lock, { recursive: true })
   assert.equal(await token, 'new')
   assert.equal(JSON.parse(await readFile(file, 'utf8')).refreshToken, 'next')
+})
+
+test('a login or logout that comes while another program renews the login before it is not undone', async (t) => {
+  const file = join(await tempFolder(t, 'mix-up'), 'work.login.json')
+  const revoked: string[] = []
+  let meanwhile = async () => {}
+  const issuer = createServer((request, response) => {
+    void readAll(request).then(async (body) => {
+      const asked = new URLSearchParams(String(body))
+      const answer = (value: object) => {
+        response.setHeader('content-type', 'application/json')
+        response.end(JSON.stringify(value))
+      }
+      if (request.url === '/token') {
+        await meanwhile()
+        answer({ access_token: 'new', refresh_token: 'next', token_type: 'Bearer', expires_in: 600 })
+      } else if (request.url === '/revoke') {
+        revoked.push(asked.get('token') ?? '')
+        response.end()
+      } else answer({ issuer: url, token_endpoint: `${url}/token`, revocation_endpoint: `${url}/revoke` })
+    })
+  })
+  issuer.listen(0, '127.0.0.1')
+  await once(issuer, 'listening')
+  t.after(() => issuer.close())
+  t.after(() => issuer.closeAllConnections())
+  const url = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}`
+  const place = { issuer: url, clientId: 'tunnel', scope: 'openid', audience: 'tunnel' }
+  const keepOld = () =>
+    keepLogin(file, { ...place, accessToken: 'old', refreshToken: 'once', issuedAtMs: 0, expiresAtMs: 1 })
+  const issuedAtMs = Date.now()
+  const bobs = { ...place, accessToken: 'bobs', issuedAtMs, expiresAtMs: issuedAtMs + 600_000 }
+
+  await keepOld()
+  assert.equal(await freshToken(file), 'new')
+  await keepOld()
+  meanwhile = () => keepLogin(file, bobs)
+  assert.equal(await freshToken(file), 'bobs')
+  assert.equal(JSON.parse(await readFile(file, 'utf8')).accessToken, 'bobs')
+  await keepOld()
+  meanwhile = async () => dropLogin(file)
+  await assert.rejects(freshToken(file), { code: 'TOKEN_MISSING' })
+  await assert.rejects(stat(file), { code: 'ENOENT' })
+  assert.deepEqual(revoked, ['next', 'next'])
 })
