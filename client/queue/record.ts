@@ -31,27 +31,61 @@ const HEADER_BYTES = 12
 /** What the checksum is of, to the end. */
 const CHECKED_FROM = 8
 
-/** A record is made here and copied out, so that each costs one allocation; larger ones are made by themselves. */
-const workbench = new Uint8Array(16_384)
+/** A record is made here and copied out, so that each costs one allocation; larger ones have a workbench of their own. */
+const workbench = workbenchOf(16_384)
 /** A character of UTF-16 is three bytes of UTF-8 at most. */
 const BYTES_OF_CHAR = 3
 
+interface Workbench {
+  bytes: Uint8Array
+  view: DataView
+  /** What follows the header. */
+  rest: Uint8Array
+}
+
+function workbenchOf(byteCount: number): Workbench {
+  const bytes = new Uint8Array(byteCount)
+  return { bytes, view: new DataView(bytes.buffer), rest: bytes.subarray(HEADER_BYTES) }
+}
+
+type Head = Omit<StoredRequest, 'body'> & { hasBody: boolean }
+
+/** Field by field: this takes half as long as to leave the body out of a copy. */
+function headOf(request: StoredRequest): Head {
+  return {
+    id: request.id,
+    machine: request.machine,
+    target: request.target,
+    method: request.method,
+    path: request.path,
+    headers: request.headers,
+    withheld: request.withheld,
+    priority: request.priority,
+    idempotent: request.idempotent,
+    timeoutMs: request.timeoutMs,
+    maxBodyBytes: request.maxBodyBytes,
+    acceptedAtMs: request.acceptedAtMs,
+    expiresAtMs: request.expiresAtMs,
+    hasBody: request.body !== undefined,
+  }
+}
+
 /** `TQ`, version u16, CRC-32 of the rest u32, length of the head u32, the head as JSON, the body. */
-export function encodeRecord({ body, ...head }: StoredRequest): Uint8Array {
-  const json = JSON.stringify({ ...head, hasBody: body !== undefined })
+export function encodeRecord(request: StoredRequest): Uint8Array {
+  const { body } = request
+  const json = JSON.stringify(headOf(request))
   const bodyBytes = body?.length ?? 0
   const mostBytes = HEADER_BYTES + BYTES_OF_CHAR * json.length + bodyBytes
-  const bench = mostBytes <= workbench.length ? workbench : new Uint8Array(mostBytes)
-  const { written } = encoder.encodeInto(json, bench.subarray(HEADER_BYTES))
+  const { bytes, view, rest } = mostBytes <= workbench.bytes.length ? workbench : workbenchOf(mostBytes)
+  const { written } = encoder.encodeInto(json, rest)
   const bodyAt = HEADER_BYTES + written
-  if (body !== undefined) bench.set(body, bodyAt)
-  const record = bench.slice(0, bodyAt + bodyBytes)
-  const view = new DataView(record.buffer)
+  const end = bodyAt + bodyBytes
+  if (body !== undefined) bytes.set(body, bodyAt)
   view.setUint16(0, MAGIC)
   view.setUint16(2, VERSION)
   view.setUint32(8, written)
-  view.setUint32(4, crc32(record, CHECKED_FROM))
-  return record
+  view.setUint32(4, crc32(bytes, CHECKED_FROM, end))
+  return bytes.slice(0, end)
 }
 
 /** @throws {Error} what is wrong with it */
@@ -59,21 +93,34 @@ export function decodeRecord(record: Uint8Array): StoredRequest {
   const view = new DataView(record.buffer, record.byteOffset, record.byteLength)
   if (record.length < HEADER_BYTES || view.getUint16(0) !== MAGIC) throw new Error('it is not a request')
   if (view.getUint16(2) !== VERSION) throw new Error(`its form ${view.getUint16(2)} is not known`)
-  if (view.getUint32(4) !== crc32(record, CHECKED_FROM)) throw new Error('its checksum is wrong')
+  if (view.getUint32(4) !== crc32(record, CHECKED_FROM, record.length))
+    throw new Error('its checksum is wrong')
   const bodyAt = HEADER_BYTES + view.getUint32(8)
   const json = decoder.decode(record.subarray(HEADER_BYTES, bodyAt))
-  const { hasBody, ...head } = JSON.parse(json) as Omit<StoredRequest, 'body'> & { hasBody: boolean }
+  const { hasBody, ...head } = JSON.parse(json) as Head
   return { ...head, expiresAtMs: head.expiresAtMs, body: hasBody ? record.slice(bodyAt) : undefined }
 }
 
-const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let value = byte
+/** What each value of a byte does to the checksum; then the same for a byte that has one, two and three behind it. */
+const CRC_TABLE = new Uint32Array(1_024)
+for (let at = 0; at < CRC_TABLE.length; at++) {
+  let value = at < 256 ? at : CRC_TABLE[at - 256]!
   for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1
-  return value
-})
+  CRC_TABLE[at] = value
+}
 
-function crc32(bytes: Uint8Array, from: number): number {
-  let crc = 0xffffffff
-  for (let at = from; at < bytes.length; at++) crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ bytes[at]!) & 0xff]!
-  return (crc ^ 0xffffffff) >>> 0
+/** Four bytes at a time, in half of the time ("slicing by four"). */
+function crc32(bytes: Uint8Array, from: number, end: number): number {
+  let crc = -1
+  let at = from
+  for (; at + 3 < end; at += 4) {
+    crc ^= bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
+    crc =
+      CRC_TABLE[768 + (crc & 0xff)]! ^
+      CRC_TABLE[512 + ((crc >>> 8) & 0xff)]! ^
+      CRC_TABLE[256 + ((crc >>> 16) & 0xff)]! ^
+      CRC_TABLE[crc >>> 24]!
+  }
+  for (; at < end; at++) crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ bytes[at]!) & 0xff]!
+  return ~crc >>> 0
 }

@@ -59,6 +59,29 @@ for (const [name, make] of Object.entries(STORES)) {
   })
 }
 
+for (const byteCount of [1, 100_000]) {
+  test(`of two changes to one key in one write the later one stays, with values of ${byteCount} bytes too`, async (t) => {
+    const store = await LevelStore.open(await tempFolder(t, 'store'))
+    t.after(() => store.close())
+    const value = new Uint8Array(byteCount).fill(65)
+    await store.write([{ key: 'r!1', value }], true)
+    const changes = [
+      { key: 'r!1', value: undefined },
+      { key: 'r!2', value },
+      { key: 'r!3', value },
+      { key: 'r!3', value: undefined },
+      { key: 'r!4', value: undefined },
+      { key: 'r!4', value },
+    ]
+    await store.write(changes, true)
+    const entries = (await store.entries('')).map(([key, found]) => [key, Uint8Array.from(found)])
+    assert.deepEqual(entries, [
+      ['r!2', value],
+      ['r!4', value],
+    ])
+  })
+}
+
 test('a second program on the folder is told so, and gets it when the first has closed', async (t) => {
   const dir = await tempFolder(t, 'store')
   const first = await LevelStore.open(dir)
