@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import { type RawData, WebSocket } from 'ws'
 import { copyFrame } from '../codec/frames.ts'
 import type { CompressionChoice, Transport, TransportReceiver } from '../link/transport.ts'
+import { sliceReads } from './sliced-reads.ts'
 
 /** The connection beneath: several small writes leave it in one system call, and it can end before the peer does. */
 interface Connection {
@@ -40,6 +41,7 @@ export class WebSocketTransport implements Transport {
   #closeReason: { code: number; reason: string } | undefined
   readonly #compressFromBytes: number
   #unsentFrames = 0
+  #receivedFrames = 0
   readonly #sent = (): void => {
     this.#unsentFrames--
     this.receiver?.drained()
@@ -50,12 +52,14 @@ export class WebSocketTransport implements Transport {
     this.#socket?.uncork()
   }
 
-  /** `socket` is the connection beneath, for corking. */
+  /** `socket` is the connection beneath, for corking and for slices. */
   constructor(webSocket: WebSocket, socket: Duplex | undefined, compression?: CompressionChoice) {
     this.#webSocket = webSocket
     this.#compressFromBytes = compression?.thresholdBytes ?? Number.POSITIVE_INFINITY
     this.#socket = socket
+    if (socket !== undefined) sliceReads(socket, () => this.#receivedFrames)
     webSocket.on('message', (data: RawData, isBinary: boolean) => {
+      this.#receivedFrames++
       if (isBinary) this.receiver?.message(own(data as Buffer))
       else this.receiver?.text()
     })

@@ -39,3 +39,51 @@ test('a small frame that came in a large read keeps no more than its own memory'
   assert.ok(kept.length > 500)
   for (const frame of kept) assert.ok(frame.buffer.byteLength <= 4 * frame.length)
 })
+
+test('a link of small frames that is paused brings no more than a slice of what was read, and loses nothing', async (t) => {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1', handleProtocols: () => SUBPROTOCOL })
+  t.after(() => server.close())
+  await once(server, 'listening')
+  const frame = encodeFrame(FrameType.DATA, 1, Buffer.from('x'))
+  const count = 40_000
+  server.on('connection', (webSocket, { socket }) => {
+    webSocket.once('message', () => {
+      socket.cork()
+      for (let sent = 0; sent < count; sent++) webSocket.send(frame)
+      socket.uncork()
+      ;(socket as Socket).end()
+    })
+  })
+  const { port } = server.address() as AddressInfo
+  const transport = await dialWebSocket(`ws://127.0.0.1:${port}/`, {
+    timeoutMs: 5_000,
+    maxFrameBytes: 131_072,
+  })
+  const afterPause: number[] = []
+  let came = 0
+  let isPaused = false
+  await new Promise<void>((resolve) => {
+    transport.receiver = {
+      message: () => {
+        came++
+        if (isPaused) return void afterPause.push(afterPause.pop()! + 1)
+        isPaused = true
+        afterPause.push(0)
+        transport.pause()
+        setImmediate(() => {
+          isPaused = false
+          transport.resume()
+        })
+      },
+      text: () => {},
+      drained: () => {},
+      closed: () => resolve(),
+    }
+    transport.send(frame)
+  })
+  assert.equal(came, count)
+  // The first read shows what the peer is.
+  const framesOfSlice = 4_096 / (frame.length + 2)
+  const later = afterPause.slice(2)
+  assert.ok(later.length > 40 && later.every((frames) => frames <= framesOfSlice), afterPause.join(' '))
+})
