@@ -3,8 +3,15 @@ import type { QueueStore, StoreChange } from './store.ts'
 
 interface Commit {
   readonly changes: readonly StoreChange[]
-  /** Somebody waits until it is on disk; absent for what may follow later. */
-  readonly waiter?: { resolve(): void; reject(error: unknown): void }
+  /** Somebody waits until it is on disk; what nobody waits for may follow later. */
+  readonly isAwaited: boolean
+}
+
+/** What becomes of the next write: one promise for all who wait for it. */
+interface Outcome {
+  readonly promise: Promise<void>
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
 }
 
 /** Before what could not be written is tried again, in ms. */
@@ -15,6 +22,8 @@ export class CommitGroup {
   readonly #store: QueueStore
   readonly #clock: Clock
   #waiting: Commit[] = []
+  /** Absent while nobody waits for one of them. */
+  #outcome: Outcome | undefined
   #writing: Promise<void> | undefined
   #retry: unknown
   #isClosed = false
@@ -26,15 +35,15 @@ export class CommitGroup {
 
   /** Resolves when the changes survive a power failure. Rejects where they could not be written; they do not stay then. */
   write(changes: readonly StoreChange[]): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ changes, waiter: { resolve, reject } })
-      this.#begin()
-    })
+    this.#waiting.push({ changes, isAwaited: true })
+    this.#outcome ??= newOutcome()
+    this.#begin()
+    return this.#outcome.promise
   }
 
   /** Written soon, and again and again until it could be. */
   writeLater(changes: readonly StoreChange[]): void {
-    this.#waiting.push({ changes })
+    this.#waiting.push({ changes, isAwaited: false })
     this.#begin()
   }
 
@@ -47,9 +56,7 @@ export class CommitGroup {
   }
 
   #begin(): void {
-    this.#writing ??= this.#writeAll().finally(() => {
-      this.#writing = undefined
-    })
+    this.#writing ??= this.#writeAll()
   }
 
   async #writeAll(): Promise<void> {
@@ -57,32 +64,45 @@ export class CommitGroup {
     // What comes in the same turn goes together.
     await Promise.resolve()
     while (this.#waiting.length > 0) {
-      const group = this.#waiting
-      this.#waiting = []
-      if (await this.#writeGroup(group)) continue
+      if (await this.#writeGroup()) continue
       if (!this.#isClosed) this.#retry = this.#clock.setTimer(() => this.#begin(), RETRY_MS)
       // Only what may follow later is left, and those who came meanwhile.
-      if (!this.#waiting.some(({ waiter }) => waiter !== undefined)) return
+      if (this.#outcome === undefined) break
     }
+    // Here and not when the promise has resolved: whoever comes in between would wait for somebody else to come.
+    this.#writing = undefined
   }
 
-  async #writeGroup(group: readonly Commit[]): Promise<boolean> {
+  async #writeGroup(): Promise<boolean> {
+    const group = this.#waiting
+    const outcome = this.#outcome
+    this.#waiting = []
+    this.#outcome = undefined
     const changes = group.flatMap((commit) => commit.changes)
     try {
-      const isDurable = group.some(({ waiter }) => waiter !== undefined)
-      await this.#store.write(changes, isDurable)
-      for (const { waiter } of group) waiter?.resolve()
+      await this.#store.write(changes, outcome !== undefined)
+      outcome?.resolve()
       return true
     } catch (error) {
-      const again = group.map((commit): Commit => (commit.waiter === undefined ? commit : undone(commit)))
-      this.#waiting = [...again, ...this.#waiting]
-      for (const { waiter } of group) waiter?.reject(error)
+      this.#waiting = [...group.map(again), ...this.#waiting]
+      outcome?.reject(error)
       return false
     }
   }
 }
 
+function newOutcome(): Outcome {
+  let resolve!: () => void
+  let reject!: (error: unknown) => void
+  const promise = new Promise<void>((ok, fail) => {
+    resolve = ok
+    reject = fail
+  })
+  return { promise, resolve, reject }
+}
+
 /** A write that failed may have left what it wrote: whoever was refused must not find it at the next start. */
-function undone({ changes }: Commit): Commit {
-  return { changes: changes.map(({ key }) => ({ key, value: undefined })) }
+function again({ changes, isAwaited }: Commit): Commit {
+  if (!isAwaited) return { changes, isAwaited }
+  return { changes: changes.map(({ key }) => ({ key, value: undefined })), isAwaited: false }
 }

@@ -72,6 +72,22 @@ test('while one write is synced all that comes gathers for the next', async () =
   assert.ok(batches.every(({ isDurable }) => isDurable))
 })
 
+test('a request is written whenever it comes, also in the moment in which a write ends', async () => {
+  for (let turns = 0; turns < 30; turns++) {
+    const journal = await open(new MemoryStore())
+    await journal.load()
+    const first = addAll(journal, ['first'])
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve()
+    let isWritten = false
+    const second = addAll(journal, ['second']).then(() => {
+      isWritten = true
+    })
+    await new Promise(setImmediate)
+    assert.ok(isWritten, `${turns} turns of the microtask queue later`)
+    await Promise.all([first, second])
+  }
+})
+
 test('a request that could not be written is refused, and does not come back at the next start', async () => {
   const store = new HeldStore(new MemoryStore())
   const journal = await open(store)
