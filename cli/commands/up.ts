@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs'
 import { basename } from 'node:path'
-import { askToken } from '../../dial/token.ts'
+import { askToken, type TokenProvider } from '../../dial/token.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { NEVER_GIVE_UP } from '../connect.ts'
@@ -56,8 +56,19 @@ export async function run(argv: string[]): Promise<number> {
   return stay(path, access, () => say('up', process.pid))
 }
 
+/** The same provider, which gives no token of anybody whose programs would look for their link at another socket. */
+function onlyFor(path: string, { urls, token }: Access): TokenProvider {
+  return async (ask) => {
+    const fresh = await askToken(token, ask)
+    if (socketPath(urls[0], fresh) === path) return fresh
+    const message = 'the token is of another user or tier now, or has other roles'
+    throw new TunnelError('FORBIDDEN', message, { hop: 'client', suggestion: 'run `tunnel up` again' })
+  }
+}
+
 async function stay(path: string, access: Access, ready: () => void): Promise<number> {
-  const { urls, token, tokenCommand } = access
+  const { urls, tokenCommand } = access
+  const token = onlyFor(path, access)
   const settings = await clientSettings(access)
   settings.backoff.maxAttempts = NEVER_GIVE_UP
   const hub = new Hub({ path, urls, token, settings })

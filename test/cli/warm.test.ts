@@ -210,6 +210,28 @@ test('a socket that nobody listens at is replaced, and a folder of others is not
   assert.match(unmade.stderr, /^tunnel up: \S+\.sock cannot be written \(.*CONFIG_INVALID\)\n$/)
 })
 
+test("`tunnel up` whose token is another user's by now ends, and carries nothing in that name for the first", async (t) => {
+  const { proxies, env, folder } = await scene(t)
+  const [proxy] = proxies as [TestProxy]
+  const file = join(folder, '..', 'token')
+  writeFileSync(file, proxy.tokenOf('alice'), { mode: 0o600 })
+  const { TUNNEL_TOKEN: _, ...bare } = env
+  const up = startTunnel(t, ['up', '--foreground'], { env: { ...bare, TUNNEL_TOKEN_FILE: file } })
+  await up.line(/^up: /)
+  // Another token of the same user's is what it waits for.
+  writeFileSync(file, proxy.tokenOf('alice'))
+  const idsOf = () =>
+    proxy.app.links.list('alice').flatMap(({ role, connectionId }) => (role === 'client' ? connectionId : []))
+  const [first] = idsOf()
+  proxy.cut('client')
+  await until(() => idsOf().some((id) => id !== first))
+  writeFileSync(file, proxy.tokenOf('bob'))
+  proxy.cut('client')
+  assert.equal((await up.exit).code, 5)
+  assert.match(up.stderr, /the token is of another user .*FORBIDDEN/)
+  assert.deepEqual([socketsOf(folder), proxy.app.links.list('bob')], [[], []])
+})
+
 test('`tunnel up` that cannot reach the proxy says why, once, and stays in no background', async (t) => {
   const { env, folder } = await scene(t)
   const nowhere = { ...env, TUNNEL_URL: 'http://127.0.0.1:1' }
