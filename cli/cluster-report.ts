@@ -1,3 +1,4 @@
+import { spanText } from '../client/diagnostics/spans.ts'
 import type { ClusterReport, HomesReport, ReplicaReport } from '../plugins/cluster/report.ts'
 import { visible } from './output.ts'
 import { table } from './table.ts'
@@ -26,6 +27,7 @@ export function clusterText({
       ['REPLICA', 'STATE', 'STREAMS', 'MACHINES', 'ROUND TRIP', 'LINKS TO'],
       ...replicas.map((replica) => replicaRow(replica, id, replicas, machines, more > 0)),
     ]),
+    ...replicas.flatMap(clockText),
     '\n',
     machineText,
     ...(more > 0 ? [`and ${more} more\n`] : []),
@@ -51,6 +53,12 @@ function replicaRow(
     id === asked ? '-' : rttMs === undefined ? '?' : `${Math.max(1, Math.round(rttMs))} ms`,
     missing.length === 0 ? links : `${links}; NONE TO ${missing.map((other) => other.id).join(' ')}`,
   ]
+}
+
+function clockText({ id, clockAheadMs: aheadMs }: ReplicaReport): string[] {
+  if (aheadMs === undefined) return []
+  const where = aheadMs > 0 ? 'AHEAD OF' : 'BEHIND'
+  return [`the clock of ${visible(id)} is ${spanText(Math.abs(aheadMs))} ${where} this one: set both\n`]
 }
 
 function machineRow({ owner, name, homes, route, via, epoch }: HomesReport): string[] {

@@ -107,6 +107,7 @@ const Replica = Type.Object({
   id: Type.String(),
   software: Type.String(),
   rttMs: Type.Optional(Type.Number()),
+  clockAheadMs: Type.Optional(Type.Number()),
   load: Type.Integer({ description: 'streams that it carries' }),
   streams: Type.Integer({ description: 'those between it and the replica that was asked' }),
   draining: Type.Boolean(),

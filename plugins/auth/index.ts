@@ -18,6 +18,7 @@ import { OWN_ALGORITHM, TokenReader } from './token-reader.ts'
 import { signToken, type TokenRequest, type User } from './tokens.ts'
 import { checked, type Verify, verifyOptions } from './verifier.ts'
 
+export type { ClockSpread } from './revocations.ts'
 export type { Revocation } from './revoker.ts'
 export type { AuthScheme, SchemeUser } from './schemes.ts'
 export type { Refreshed } from './sessions.ts'
@@ -49,7 +50,7 @@ export interface Auth {
   /** Calls `listener` for each revocation, with what says whom it concerns; returns what ends that. */
   onRevoked(listener: (isRevoked: (user: User) => boolean, error: TunnelError) => void): () => void
   /** For several replicas, which tell each other of revocations; absent where they are kept by other means. */
-  readonly told?: Pick<Revocations, 'onOwn' | 'learn'>
+  readonly told?: Pick<Revocations, 'onOwn' | 'learn' | 'spreadClocks'>
 }
 
 /** A hook for `onRequest` or `preHandler` of a route. */

@@ -10,6 +10,12 @@ const PAGE = 10_000
 /** Revocations that are looked at on each new one: more than one, so that they go faster than they come. */
 const SWEPT_PER_WRITE = 4
 
+/** How far the clocks of other replicas are from this one's at most, in ms: 0 where they agree. */
+export interface ClockSpread {
+  aheadMs: number
+  behindMs: number
+}
+
 /** What of a user is looked at to know whether it is revoked. */
 export type Bearer = Pick<User, 'sub' | 'credential'>
 
@@ -34,6 +40,7 @@ export class Revocations {
   readonly #listeners = new Set<(isRevoked: (bearer: Bearer) => boolean) => void>()
 
   readonly #ownListeners = new Set<(revoked: Json) => void>()
+  #spread: () => ClockSpread = () => ({ aheadMs: 0, behindMs: 0 })
 
   /** When the last reading that was whole began, by `#clock`. */
   #readAtMs = Number.NEGATIVE_INFINITY
@@ -92,6 +99,11 @@ export class Revocations {
     this.#ownListeners.add(listener)
   }
 
+  /** Whose clocks tell when tokens were issued and are over, beside this one's. */
+  spreadClocks(spread: () => ClockSpread): void {
+    this.#spread = spread
+  }
+
   /** Another replica tells of one. What is none is passed over. */
   learn(told: unknown): void {
     const revoked = checked(told)
@@ -130,7 +142,8 @@ export class Revocations {
   /** All tokens that were issued to the user up to now. */
   revokeUser(sub: string, clockToleranceMs: number): Promise<void> {
     // Tokens tell their time in whole seconds, and by their issuer's clock.
-    return this.#revoke({ kind: 'user', id: sub, issuedUntilMs: this.#nowMs() + clockToleranceMs })
+    const issuedUntilMs = this.#nowMs() + clockToleranceMs + this.#spread().aheadMs
+    return this.#revoke({ kind: 'user', id: sub, issuedUntilMs })
   }
 
   async #revoke(revoked: Revoked): Promise<void> {
@@ -139,7 +152,7 @@ export class Revocations {
     this.#add({ ...revoked })
     for (const listener of this.#ownListeners) listener({ ...revoked })
     if (revoked.kind === 'user') return this.#state.put(NAMESPACE, key, { ...revoked })
-    const ttlMs = revoked.untilMs - this.#nowMs()
+    const ttlMs = revoked.untilMs - this.#nowMs() + this.#spread().behindMs
     if (ttlMs > 0) await this.#state.put(NAMESPACE, key, { ...revoked }, { ttlMs })
   }
 

@@ -11,8 +11,9 @@ import type { Transport } from '../../protocol/link/transport.ts'
 import { dialWebSocket } from '../../protocol/node/dial-websocket.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
 import type { Reach } from '../../protocol/options.ts'
+import { ReplicaClocks } from './clocks.ts'
 import { DrainTurn } from './drain-turn.ts'
-import { notAnUpgrade, notReached, portsMissing } from './errors.ts'
+import { notAnUpgrade, notReached } from './errors.ts'
 import { RELAY_PATH, RelayListener } from './listener.ts'
 import { Mesh } from './mesh.ts'
 import { Neighbours } from './neighbours.ts'
@@ -20,7 +21,7 @@ import type { ClusterOptions } from './options.ts'
 import type { Peer } from './peer.ts'
 import { type Place, Places } from './places.ts'
 import { type ClusterReport, describe, overview, type ReplicaReport } from './report.ts'
-import type { Siblings } from './siblings.ts'
+import { forWorker, LOOPBACK, type Siblings } from './siblings.ts'
 
 export interface Cluster {
   /** This replica's; another one with each start where none is configured. */
@@ -55,7 +56,8 @@ export interface ClusterPluginOptions extends ClusterOptions {
   siblings?: Siblings | undefined
 }
 
-const LOOPBACK = '127.0.0.1'
+const CLOCKS_DIFFER =
+  'the clock of another replica differs from that of this one: set both, as either may refuse tokens of the other'
 
 /** How long another replica has for TCP, in ms; TLS and the upgrade have twice as long. */
 const DIAL_MS = 2_000
@@ -97,8 +99,14 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
       app.tunnelMetrics.activeConnections.dec({ role: 'relay' })
       log.warn({ context: { peer: peer.id, code, reason } }, 'the link to another replica is over')
     },
+    told: (peer) => clocks.heard(peer),
     refused: (peer, error) => tellRefused(error, 'a link to another replica was refused', { peer: peer.id }),
   })
+  const clocks: ReplicaClocks = new ReplicaClocks(
+    () => mesh.peers,
+    (peer, aheadMs) => log.error({ context: { peer: peer.id, aheadMs } }, CLOCKS_DIFFER),
+  )
+  app.auth.told?.spreadClocks(() => clocks.spread)
   app.state.shareAmong?.(() => mesh.size)
   app.auth.told?.onOwn((revoked) => mesh.tell({ is: 'revoked', revoked }))
   const places = new Places(options.peers, app.state)
@@ -193,18 +201,6 @@ function turnOf(
   return new DrainTurn({ records: state.volatile, holder, isShared: siblings !== undefined })
 }
 
-/** Workers have a port each: those behind the configured one, or any of the loopback interface. */
-function forWorker(options: ClusterPluginOptions): ClusterPluginOptions {
-  const { siblings, enabled, port, url, tls: _, ...plain } = options
-  if (siblings === undefined) return options
-  if (!enabled) return { ...plain, enabled, secret: siblings.secret, host: LOOPBACK, port: 0, url: '' }
-  const further = siblings.number - 1
-  if (port === undefined || url === '') throw portsMissing()
-  const own = new URL(url)
-  own.port = String(Number(own.port) + further)
-  return { ...options, port: port === 0 ? 0 : port + further, url: own.origin }
-}
-
 /** Where the links between replicas have no port of their own. */
 async function relayRoute(app: FastifyInstance, accepted: (transport: Transport) => void): Promise<void> {
   const checkUpgrade = async (request: FastifyRequest): Promise<void> => {
@@ -236,7 +232,6 @@ export default fp(clusterPlugin, {
     'tunnel-state',
     'tunnel-auth',
     'tunnel-ratelimit',
-    'tunnel-errors',
     'tunnel-upgrade',
     'tunnel-machines',
     'tunnel-forward',

@@ -22,6 +22,8 @@ export interface MeshOptions {
   revoked(revoked: unknown): void
   joined(peer: Peer): void
   left(peer: Peer, error: TunnelError): void
+  /** A replica has told of itself. */
+  told?(peer: Peer): void
   /** A link ended before its peer had proved itself, or for what it did. */
   refused(peer: Peer, error: TunnelError): void
 }
@@ -174,6 +176,7 @@ export class Mesh {
         return
       case 'state':
         peer.state = message
+        this.#options.told?.(peer)
         return this.#detours.look()
       case 'show':
         return this.#show(peer, message.of)

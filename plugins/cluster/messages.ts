@@ -9,6 +9,8 @@ export interface ReplicaState {
   readonly draining: boolean
   /** The replicas to which it has a link, by their ids; undefined where it does not say, or they are too many. */
   readonly peers: readonly string[] | undefined
+  /** How far its clock is ahead of this one's, in ms; undefined where it does not say. */
+  readonly aheadMs?: number
 }
 
 /** What a replica tells another, in MESH frames. */
@@ -36,8 +38,9 @@ const isText = (value: unknown): value is string =>
   typeof value === 'string' && value.length > 0 && value.length <= MAX_TEXT
 
 /** As JSON. */
-export function toWire(message: Message): object {
-  return message.is === 'present' ? { ...message, agents: message.agents.map(agentToWire) } : message
+export function toWire(message: Message, nowMs = Date.now()): object {
+  if (message.is === 'present') return { ...message, agents: message.agents.map(agentToWire) }
+  return message.is === 'state' ? { ...message, clockMs: nowMs } : message
 }
 
 function agentToWire({ owner, name, program }: Presence): unknown[] {
@@ -80,7 +83,12 @@ export function fromWire(body: Record<string, unknown>, nowMs = Date.now()): Mes
     case 'state': {
       const { load, draining, peers } = body
       if (typeof load !== 'number' || !(load >= 0)) throw messageInvalid('state has no load')
-      return { is: 'state', load, draining: draining === true, peers: peersOf(peers) }
+      const { clockMs } = body
+      const aheadMs = typeof clockMs === 'number' && Number.isFinite(clockMs) ? clockMs - nowMs : undefined
+      return {
+        ...{ is: 'state', load, draining: draining === true, peers: peersOf(peers) },
+        ...(aheadMs !== undefined && { aheadMs }),
+      }
     }
     case 'show':
     case 'hide':

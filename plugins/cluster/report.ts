@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { softwareOf } from '../../dial/software.ts'
 import type { AgentHomes } from '../machines/index.ts'
+import { isFar } from './clocks.ts'
 import type { Mesh } from './mesh.ts'
 import type { Peer } from './peer.ts'
 
@@ -13,6 +14,8 @@ export interface ReplicaReport {
   load: number
   streams: number
   draining: boolean
+  /** How far its clock is ahead of that of the replica that was asked, in ms; missing where they agree. */
+  clockAheadMs?: number
   /** The replicas to which it has a link, by their ids; missing where it does not say. */
   peers?: string[]
 }
@@ -47,10 +50,11 @@ export interface ClusterReport {
 
 export function describe({ id, link, state }: Peer): ReplicaReport {
   const { rttMs, streamCount: streams, peer } = link
-  const { load, draining, peers } = state
+  const { load, draining, peers, aheadMs = 0 } = state
   return {
     ...{ id, software: peer?.software ?? '', load, streams, draining },
     ...(rttMs !== undefined && { rttMs }),
+    ...(isFar(aheadMs) && { clockAheadMs: aheadMs }),
     ...(peers !== undefined && { peers: [...peers] }),
   }
 }

@@ -1,3 +1,5 @@
+import { portsMissing } from './errors.ts'
+import type { ClusterPluginOptions } from './index.ts'
 import type { Place } from './places.ts'
 
 /**
@@ -17,4 +19,18 @@ export interface Siblings {
   onPlaces(listener: () => void): void
   /** Tells the others where this one listens. */
   listensAt(url: string): void
+}
+
+export const LOOPBACK = '127.0.0.1'
+
+/** Workers have a port each: those behind the configured one, or any of the loopback interface. */
+export function forWorker(options: ClusterPluginOptions): ClusterPluginOptions {
+  const { siblings, enabled, port, url, tls: _, ...plain } = options
+  if (siblings === undefined) return options
+  if (!enabled) return { ...plain, enabled, secret: siblings.secret, host: LOOPBACK, port: 0, url: '' }
+  const further = siblings.number - 1
+  if (port === undefined || url === '') throw portsMissing()
+  const own = new URL(url)
+  own.port = String(Number(own.port) + further)
+  return { ...options, port: port === 0 ? 0 : port + further, url: own.origin }
 }
