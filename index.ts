@@ -1,4 +1,8 @@
 // What `ssh-websocket-tunnel` exports: the proxy, and every type that a plugin of it needs.
+
+// Not seen in the types above, and part of them all the same: `request.user`, and routes that are WebSockets.
+export type {} from '@fastify/jwt'
+export type {} from '@fastify/websocket'
 export { shellWord } from './client/shell-words.ts'
 export type { CustomPlugin, TunnelPlugin } from './custom/index.ts'
 export { loadPlugin } from './custom/load.ts'

@@ -5,7 +5,7 @@ import type { Target } from '../../protocol/codec/target.ts'
 import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import type { Route } from '../machines/index.ts'
 import type { AcquireRequest, ChannelLease, OpenChannel, Pool } from '../pool/index.ts'
-import { notCarried } from './errors.ts'
+import { neverAccepted, notCarried } from './errors.ts'
 import { HttpOrigins } from './http/origins.ts'
 import { type Carrier, Carriers } from './kinds.ts'
 import type { Log } from './log.ts'
@@ -63,8 +63,11 @@ export class Carriage {
       // What is sealed has nothing to show, and nobody may look on.
       const shown = passage.context.mode === 'sealed' ? stream : new WatchedStream(stream, passage.watchers)
       const carried = pace === undefined ? shown : new PacedStream(shown, pace)
-      if (carrier !== undefined) await carrier(carried, context)
-      else if (route.source === 'configured') await serveConfigured(carried, route, context)
+      if (carrier !== undefined) {
+        await carrier(carried, context)
+        // Its opener would wait for an answer until its time is over.
+        if (stream.state === 'opening') throw neverAccepted(kind)
+      } else if (route.source === 'configured') await serveConfigured(carried, route, context)
       else throw notCarried(kind)
     } catch (thrown) {
       stream.reset(asTunnelError(thrown, 'proxy'))

@@ -128,6 +128,11 @@ export function notCarried(kind: string): TunnelError {
   })
 }
 
+export function neverAccepted(kind: string): TunnelError {
+  const text = `what carries streams of kind ${kind} has ended without accepting this one`
+  return new TunnelError('INTERNAL', text, { hop: 'proxy' })
+}
+
 export function requestInvalid(what: string): TunnelError {
   return new TunnelError('FRAME_INVALID', `the request cannot be sent: ${what}`, { hop: 'proxy' })
 }

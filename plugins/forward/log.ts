@@ -1,4 +1,7 @@
-type Write = (context: object, message: string) => void
+interface Write {
+  (context: object, message: string): void
+  (message: string): void
+}
 
 /** What is used of Fastify's logger. */
 export interface Log {

@@ -16,7 +16,7 @@ import { resolveSettings } from '../../client/settings.ts'
 import { readSecrets } from '../../config/index.ts'
 import { signToken } from '../../plugins/auth/tokens.ts'
 import { newKeyPair, startSshServer } from '../../testing/ssh-server.ts'
-import { Program } from '../support/process.ts'
+import { Program, run as runProgram } from '../support/process.ts'
 import { readAll } from '../support/proxy.ts'
 import { tempFolder } from '../support/tree.ts'
 
@@ -47,10 +47,67 @@ async function install(t: TestContext): Promise<string> {
   return folder
 }
 
+/** What authors write, in the types that the package's root gives them, and those alone. */
+const TYPED = `
+import fp from 'fastify-plugin'
+import { TunnelError, type CloseContext, type LinkContext, type OpenContext, type TunnelPlugin } from 'ssh-websocket-tunnel'
+interface Options { fromHour: number }
+const plugin: TunnelPlugin<Options> = fp<Options>(async (app, { fromHour }) => {
+  app.tunnel.addHook('preOpen', async (context: OpenContext) => {
+    if (new Date().getHours() < fromHour) throw new TunnelError('POLICY_DENIED', 'not at night', { hop: 'proxy' })
+    context.headers = { 'x-user': context.user.sub }
+    context.log.info('by day')
+    context.log.warn({ context: { fromHour } }, 'by day')
+  })
+  app.tunnel.addHook('onConnect', ({ role }: LinkContext) => void role)
+  app.tunnel.addHook('onClose', ({ user, durationMs }: CloseContext) =>
+    app.audit.record({ event: 'office.closed', userId: user.sub, details: { durationMs } }),
+  )
+  app.get('/who', { onRequest: [app.limitByIp, app.requireUser] }, async (request) => request.user.sub)
+  app.get('/ws', { websocket: true, onRequest: [app.requireUserOrTicket] }, (socket, request) =>
+    socket.send(request.user.sub),
+  )
+  app.forward.addKind('x-none', async (stream, context) => {
+    await context.onOpen()
+    stream.accept()
+    stream.end(Buffer.from('none'))
+  })
+  app.auth.addScheme({ name: 'Office', async verify(credentials) { return { sub: credentials } } })
+  await app.state.put('office', 'key', { opened: 1 })
+  app.lifecycle.onDrain('wait', async ({ leftMs, over }) => void [leftMs, over.aborted])
+  app.settings.onChange((changed) => void changed.includes('policy.rules'))
+}, { name: 'office', fastify: '5.x', dependencies: ['tunnel-forward', 'tunnel-audit', 'tunnel-auth', 'tunnel-state'] })
+export default plugin
+`
+
+async function checkTypes(folder: string): Promise<void> {
+  await writeFile(join(folder, 'office.mts'), TYPED)
+  const options = [
+    '--ignoreConfig',
+    '--noEmit',
+    '--skipLibCheck',
+    '--strict',
+    '--module',
+    'nodenext',
+    '--target',
+    'es2023',
+  ]
+  const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
+  const { code, stdout } = await runProgram(
+    process.execPath,
+    [tsc, ...options, '--types', 'node', 'office.mts'],
+    {
+      cwd: folder,
+    },
+  )
+  assert.deepEqual([code, stdout], [0, ''])
+}
+
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
 
 test('six plugins, installed as packages beside the packed proxy and named in its configuration, do what they say', async (t) => {
   const folder = await install(t)
+  await checkTypes(folder)
   const users = join(folder, 'users.json')
   await writeFile(users, JSON.stringify({ alice: ['home'] }))
   const keys = join(folder, 'keys.json')

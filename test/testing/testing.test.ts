@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
 import { startTestTunnel } from '../../testing/index.ts'
+import { readAll } from '../support/proxy.ts'
 
 test('plugin authors have a proxy with their plugin, an SSH server, an agent and clients in one call', async () => {
   let told!: (what: string) => void
@@ -65,4 +68,26 @@ test('it leaves nothing behind, nor when a plugin does not start', async () => {
     /the plugin broken did not start: not today/,
   )
   assert.equal(Date.now, now)
+})
+
+test('the carrier in docs/PLUGINS.md echoes more than any window holds; one that accepts nothing is told at once', async () => {
+  const document = readFileSync(new URL('../../docs/PLUGINS.md', import.meta.url), 'utf8')
+  const [, code] = /^```ts\n(app\.forward\.addKind\('x-echo'.*?)^```$/ms.exec(document) ?? assert.fail()
+  const kinds = async (app: FastifyInstance) => {
+    new Function('app', code!)(app)
+    app.forward.addKind('x-idle', async () => {})
+  }
+  await using tunnel = await startTestTunnel({
+    plugins: [fp(kinds, { name: 'kinds', dependencies: ['tunnel-forward'] })],
+  })
+  const sent = Buffer.alloc(20_000_000, 'echo')
+  const stream = await tunnel.client.open({ machine: tunnel.machine, kind: 'x-echo' })
+  stream.end(sent)
+  assert.ok((await readAll(stream)).equals(sent))
+  const metrics = await (await fetch(`${tunnel.url}/api/tunnel/metrics`)).text()
+  assert.match(metrics, /^tunnel_bytes_total\{direction="out",mode="inspected"\} 20000000$/m)
+  await assert.rejects(tunnel.client.open({ machine: tunnel.machine, kind: 'x-idle' }), {
+    code: 'INTERNAL',
+  })
+  assert.match(JSON.stringify(tunnel.log), /x-idle has ended without accepting/)
 })
