@@ -3,6 +3,8 @@ import { columnsOf, visible } from './output.ts'
 const GAP = 2
 /** In a pipe, what is longer than half of it does not move the columns of the other rows. */
 const PIPE_COLUMNS = 80
+/** Shares of the width: a cell that is longer goes on by itself, and the first share with which the columns fit is taken. */
+const CAPS = [1 / 2, 2 / 5, 1 / 3]
 /** What is left for the last column before rows become lists. */
 const MIN_LAST = 8
 
@@ -14,20 +16,18 @@ const MIN_LAST = 8
 export function table(given: readonly (readonly string[])[], width = columnsOf()): string {
   const rows = given.map((row) => row.map(visible))
   if (width === Number.POSITIVE_INFINITY) {
-    const starts = startsOf(rows, PIPE_COLUMNS)
+    const starts = startsOf(rows, PIPE_COLUMNS / 2)
     return `${rows.map((row) => inLine(row, starts).trimEnd()).join('\n')}\n`
   }
-  const starts = startsOf(rows, width)
-  const lines =
-    (starts.at(-1) ?? 0) + MIN_LAST > width
-      ? asLists(rows, width)
-      : rows.flatMap((row) => flow(row, starts, width))
+  const starts = CAPS.map((share) => startsOf(rows, width * share)).find(
+    (each) => (each.at(-1) ?? 0) + MIN_LAST <= width,
+  )
+  const lines = starts === undefined ? asLists(rows, width) : rows.flatMap((row) => flow(row, starts, width))
   return `${lines.map((line) => line.trimEnd()).join('\n')}\n`
 }
 
-/** Where each column begins. A cell of more than half a line is no measure for the others. */
-function startsOf(rows: readonly string[][], width: number): number[] {
-  const longest = Math.floor(width / 2)
+/** Where each column begins. A cell that is longer than `longest` is no measure for the others. */
+function startsOf(rows: readonly string[][], longest: number): number[] {
   const starts = [0]
   for (let column = 0; column < (rows[0]?.length ?? 0) - 1; column++) {
     const lengths = rows.map((row) => row[column]!.length).filter((length) => length <= longest)

@@ -43,6 +43,20 @@ test('where there is room each row is a line, and at 80 columns a long last cell
   assert.equal(usual[2], `  ${FINGERPRINT}`)
 })
 
+test('cells that are too long for their columns do not make lists of all other rows', () => {
+  const rows = [
+    ['SETTING', 'VALUE', 'FROM'],
+    ['heartbeat.intervalMs', '30000', 'default'],
+    ['state.dir', `"/home/somebody/${'x'.repeat(20)}"`, `file ${'y'.repeat(60)}`],
+    ['rateLimit.tiers.free.bytesPerSecond', '0', 'default'],
+  ]
+  const lines = table(rows, 80).split('\n')
+  assert.match(lines[0]!, /^SETTING +VALUE +FROM$/)
+  assert.match(lines[1]!, /^heartbeat\.intervalMs +30000 +default$/)
+  assert.equal(lines[1]?.indexOf('30000'), lines[0]?.indexOf('VALUE'))
+  for (const cell of rows.flat()) assert.ok(lines.some((line) => line.includes(cell)))
+})
+
 test('a cell cannot begin a line or move the cursor', () => {
   assert.equal(table([['A'], ['x\n\u001b[2Jy']], 80), 'A\nx\ufffd\ufffd[2Jy\n')
 })
