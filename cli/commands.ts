@@ -86,7 +86,7 @@ export const COMMANDS = {
 export type CommandName = keyof typeof COMMANDS
 
 /** Other names of commands. */
-const ALIASES: ReadonlyMap<string, CommandName> = new Map([
+export const ALIASES: ReadonlyMap<string, CommandName> = new Map([
   ['ls', 'machines'],
   ['list', 'machines'],
 ])
@@ -99,14 +99,16 @@ export function commandOf(words: readonly string[]): { command: CommandName | un
   return { command: isCommandName(first) ? first : ALIASES.get(first), rest: words.slice(1) }
 }
 
-/** What is wrong with the second word of a line, where it is nearly that of a command of two words. */
+/** What is wrong with a line that is nearly a command of two words, or only the first word of one. */
 export function mistypedPair(words: readonly string[]): string | undefined {
   const [first = '', second = ''] = words
   const seconds = Object.keys(COMMANDS).flatMap((name) =>
     name.startsWith(`${first} `) ? name.slice(first.length + 1) : [],
   )
-  const meant = second.startsWith('-') || seconds.includes(second) ? undefined : nearest(second, seconds)
-  return meant && `unknown command "${first} ${second}"; did you mean ${first} ${meant}?`
+  if (seconds.includes(second)) return undefined
+  const word = second.startsWith('-') ? '' : second
+  const meant = nearest(word, seconds) ?? (isCommandName(first) ? undefined : seconds[0])
+  return meant && `unknown command "${`${first} ${word}`.trim()}"; did you mean ${first} ${meant}?`
 }
 
 function isCommandName(name: string): name is CommandName {

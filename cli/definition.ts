@@ -1,7 +1,7 @@
 // Data alone, so that `tunnel stdio` starts without commander: help, completion and man pages are all made from it.
 
 /** What may stand in a place of the command line, for completion: these words, or one of a kind; a place is a file here or `MACHINE:`. */
-export type Values = readonly string[] | 'machine' | 'profile' | 'context' | 'file' | 'place'
+export type Values = readonly string[] | 'machine' | 'profile' | 'context' | 'setting' | 'file' | 'place'
 
 export interface OptionDefinition {
   /** As help shows it: '-X, --request <method>'. */

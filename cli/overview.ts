@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { packageVersion } from '../dial/software.ts'
 import { parse } from './command.ts'
-import { COMMANDS, commandOf } from './commands.ts'
+import { COMMANDS, commandOf, mistypedPair } from './commands.ts'
 import { EXIT, UsageError } from './failure.ts'
 
 /** What people type for what is called otherwise here, or is ssh's own: the rest of a sentence. */
@@ -39,10 +39,18 @@ export async function run(argv: string[]): Promise<number> {
     process.stderr.write(program.helpInformation())
     return EXIT.usage
   }
-  const pointer = POINTERS.get(argv[0] ?? '')
-  if (pointer !== undefined) throw new UsageError(`unknown command "${argv[0]}": ${pointer}`)
-  const { command } = argv[0] === 'help' ? commandOf(argv.slice(1)) : { command: undefined }
-  if (command !== undefined) return (await COMMANDS[command].load()).run(['--help'])
-  if (parse(program, argv) !== undefined) throw new UsageError(`unknown command "${argv[0]}"`)
+  const [first, ...rest] = argv
+  if (first === 'help' && rest.length > 0 && rest[0] !== 'help') {
+    const { command } = commandOf(rest)
+    if (command !== undefined) return (await COMMANDS[command].load()).run(['--help'])
+    const mistyped = mistypedPair(rest)
+    if (mistyped !== undefined) throw new UsageError(mistyped)
+    // What would be said of it without the word help.
+    return run(rest)
+  }
+  const pointer = POINTERS.get(first ?? '')
+  if (pointer !== undefined) throw new UsageError(`unknown command "${first}": ${pointer}`)
+  if (parse(program, first === 'help' ? ['--help'] : argv) !== undefined)
+    throw new UsageError(`unknown command "${first}"`)
   return EXIT.ok
 }

@@ -38,7 +38,8 @@ const SCHEMES = ['https', 'http', 'wss', 'ws']
 
 /** The address with its scheme put right, or with the one that it lacks. */
 function meantBy(base: string): string | undefined {
-  const [, scheme, rest = base] = /^([a-z]+):\/*(?!\d)(.*)$/i.exec(base) ?? []
+  // Behind a colon alone, digits are a port.
+  const [, scheme, rest = base] = /^([a-z]+):(?:\/+|(?!\d))(.*)$/i.exec(base) ?? []
   const usual = /^(localhost|127\.|\[::1\])/.test(rest) ? 'http' : 'https'
   const known = scheme === undefined ? usual : nearest(scheme, SCHEMES)
   const meant = `${known}://${rest}`

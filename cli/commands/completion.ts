@@ -9,7 +9,7 @@ import { EXIT, UsageError } from '../failure.ts'
 import { COMPLETION_FILES, referenceFiles } from '../reference/files.ts'
 import { SHELLS } from '../reference/shell.ts'
 
-const KINDS = ['machine', 'context', 'profile'] as const
+const KINDS = ['machine', 'context', 'profile', 'setting'] as const
 
 /** How long a person who pressed Tab waits for the names of machines, in ms. */
 const PATIENCE_MS = 1_500
@@ -17,8 +17,8 @@ const PATIENCE_MS = 1_500
 export const definition: Definition = {
   name: 'completion',
   does: [
-    'Prints the script by which a shell completes commands, options, and the names of machines, contexts and',
-    'profiles. With --values it prints all values of one kind, which is how the script looks up names.',
+    'Prints the script by which a shell completes commands, options, and the names of machines, contexts, profiles',
+    'and settings. With --values it prints all values of one kind, which is how the script looks up names.',
   ].join(' '),
   examples: [
     'source <(tunnel completion bash)     # in ~/.bashrc',
@@ -61,6 +61,7 @@ async function scriptOf(name: string): Promise<string> {
 /** Nothing where they cannot be had: in the middle of a line an error would be in the way. */
 async function namesOf(kind: (typeof KINDS)[number], options: CommonOptions): Promise<string[]> {
   if (kind === 'profile') return [...PROFILES]
+  if (kind === 'setting') return (await import('./config.ts')).settingNames()
   try {
     if (kind === 'context') return [...readClientFile(clientFilePath()).contexts.keys()]
     const late = new Promise<never>((_, reject) => {

@@ -26,7 +26,11 @@ export const definition: Definition = {
   ],
   reaches: false,
   options: [
-    { flags: '--explain <key>', does: 'what a setting, or each of a section, means, and what set it' },
+    {
+      flags: '--explain <key>',
+      does: 'what a setting, or each of a section, means, and what set it',
+      values: 'setting',
+    },
     PROFILE_OPTION,
     ...SETTINGS_OPTIONS,
   ],
@@ -54,14 +58,20 @@ export async function run(argv: string[]): Promise<number> {
   return EXIT.ok
 }
 
+/** Of every setting: 'heartbeat.intervalMs'. */
+export function settingNames(): string[] {
+  return [...settingsOf(SettingsSchema as SchemaNode)].map(([path]) => path.join('.'))
+}
+
 function explain(key: string, effective: readonly Explained[], json: boolean): number {
   const found = settingsNamed(SettingsSchema as SchemaNode, key).map((setting) => {
     const { value, source = 'default' } = effective.find(({ path }) => path === setting.path) ?? {}
     return { ...setting, value: value ?? null, source }
   })
   if (found.length === 0) {
-    const names = [...settingsOf(SettingsSchema as SchemaNode)].map(([path]) => path.join('.'))
-    const meant = nearest(key, names)
+    const names = settingNames()
+    const sections = names.map((name) => name.slice(0, name.lastIndexOf('.')))
+    const meant = nearest(key, [...names, ...sections])
     const hint = meant === undefined ? '`tunnel config` lists them' : `did you mean ${meant}?`
     throw new UsageError(`there is no setting "${key}"; ${hint}`)
   }

@@ -113,7 +113,9 @@ function checkUrl(text: string): string {
   if (parsed !== undefined && `${parsed.username}${parsed.password}` !== '')
     throw new UsageError("the address takes no name and password: give -H 'Authorization: …'")
   if (parsed?.protocol === 'http:') return url
-  throw new UsageError(`the address must look like http://MACHINE:PORT/path, not "${text}"`)
+  const hint =
+    parsed?.protocol === 'https:' ? ': the machine is reached in plain HTTP, inside the tunnel' : ''
+  throw new UsageError(`the address must look like http://MACHINE:PORT/path, not "${text}"${hint}`)
 }
 
 function millisecondsOf(text: string): number {

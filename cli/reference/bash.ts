@@ -1,4 +1,4 @@
-import { kindOf, quoted, type ShellCommand } from './shell.ts'
+import { kindOf, offered, quoted, type ShellCommand } from './shell.ts'
 
 /** A case statement's lines: what is asked for, and what is said. */
 function cases(pairs: readonly (readonly [pattern: string, said: string])[]): string {
@@ -57,7 +57,7 @@ __tunnel_complete_kind() {
       if ((\${#COMPREPLY[@]} > 0)); then compopt -o nospace 2>/dev/null; COMPREPLY+=($(compgen -f -- "$current"))
       else __tunnel_complete_kind file "$current"
       fi ;;
-    machine|context|profile)
+    machine|context|profile|setting)
       local lead=
       case $current in *@*) lead=\${current%@*}@ ;; esac
       COMPREPLY=($(compgen -P "$lead" -W "$(tunnel completion --values "$kind" "$@" 2>/dev/null)" -- "\${current#"$lead"}")) ;;
@@ -95,7 +95,11 @@ _tunnel() {
     if [ -n "$kind" ]; then __tunnel_complete_kind "$kind" "$current" "\${access[@]}"; return; fi
   fi
   if [ -z "$command" ]; then
-    COMPREPLY=($(compgen -W ${quoted([...new Set(commands.map(({ name }) => name.split(' ')[0]))].join(' '))} -- "$current"))
+    COMPREPLY=($(compgen -W ${quoted(
+      offered(commands)
+        .map(({ name }) => name)
+        .join(' '),
+    )} -- "$current"))
     return
   fi
   case $current in

@@ -1,4 +1,4 @@
-import { kindOf, type ShellCommand, type ShellOption } from './shell.ts'
+import { kindOf, offered, type ShellCommand, type ShellOption } from './shell.ts'
 
 /** fish takes a backslash for an escape between single quotes. */
 function quoted(text: string): string {
@@ -31,7 +31,7 @@ function placeLines({ name, places, isOpenEnded }: ShellCommand): string[] {
 }
 
 export function fishCompletion(commands: readonly ShellCommand[]): string {
-  const first = commands.filter(({ name }) => !name.includes(' '))
+  const first = offered(commands)
   const valued = [
     ...new Set(
       commands.flatMap(({ options }) =>
@@ -83,7 +83,8 @@ function __tunnel_values
             set -a access $words[$at] $words[(math $at + 1)]
         end
     end
-    command -q tunnel; and tunnel completion --values $argv[1] $access 2>/dev/null
+    set -l lead (string match -r '^.*@' -- (commandline -ct))
+    command -q tunnel; and tunnel completion --values $argv[1] $access 2>/dev/null | string replace -r '^' "$lead"
 end
 
 function __tunnel_places

@@ -1,3 +1,4 @@
+import { ALIASES } from '../commands.ts'
 import { type Definition, namesOf, type OptionDefinition, optionsOf, type Values } from '../definition.ts'
 import type { Entry } from './entries.ts'
 
@@ -16,20 +17,19 @@ export interface ShellOption {
 export interface ShellCommand {
   name: string
   summary: string
-  options: ShellOption[]
+  options: readonly ShellOption[]
   /** What completes the arguments, by position. */
   places: (Values | '')[]
   /** The last place stands for all that follow. */
   isOpenEnded: boolean
+  /** Another name, which is completed behind and not offered. */
+  isAlias?: boolean
 }
 
 /** The commands as the scripts for shells need them. */
 export function shellCommands(entries: readonly Entry[]): ShellCommand[] {
-  return entries.map(({ summary, definition }) => {
-    const second = entries.flatMap((entry) => {
-      const [first, word] = entry.definition.name.split(' ')
-      return first === definition.name && word !== undefined ? [word] : []
-    })
+  const commands = entries.map(({ summary, definition }) => {
+    const second = secondWords(entries, definition.name)
     const { places, isOpenEnded } = placesOf(definition)
     return {
       name: definition.name,
@@ -38,6 +38,35 @@ export function shellCommands(entries: readonly Entry[]): ShellCommand[] {
       places: places.length === 0 && second.length > 0 ? [second] : places,
       isOpenEnded,
     }
+  })
+  const all = [...commands, ...firstWordsAlone(entries)]
+  const aliases = [...ALIASES].flatMap(([name, meant]) =>
+    commands.filter((each) => each.name === meant).map((each) => ({ ...each, name, isAlias: true })),
+  )
+  const names = offered(all).map(({ name }) => name)
+  return [...all, { ...NOTHING, name: 'help', summary: 'show help', places: [names] }, ...aliases]
+}
+
+/** Those that are offered where a command is to stand. */
+export function offered(commands: readonly ShellCommand[]): ShellCommand[] {
+  return commands.filter(({ name, isAlias }) => !name.includes(' ') && isAlias !== true)
+}
+
+const NOTHING = { options: [], isOpenEnded: false } as const satisfies Partial<ShellCommand>
+
+/** First words of commands that are no command by themselves. */
+function firstWordsAlone(entries: readonly Entry[]): ShellCommand[] {
+  return entries.flatMap(({ summary, definition: { name } }) => {
+    const [first = '', second] = name.split(' ')
+    const isAlone = second !== undefined && !entries.some(({ definition }) => definition.name === first)
+    return isAlone ? [{ ...NOTHING, name: first, summary, places: [secondWords(entries, first)] }] : []
+  })
+}
+
+function secondWords(entries: readonly Entry[], first: string): string[] {
+  return entries.flatMap(({ definition }) => {
+    const [word, second] = definition.name.split(' ')
+    return word === first && second !== undefined ? [second] : []
   })
 }
 

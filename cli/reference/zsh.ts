@@ -1,4 +1,4 @@
-import { kindOf, quoted, type ShellCommand, type ShellOption } from './shell.ts'
+import { kindOf, offered, quoted, type ShellCommand, type ShellOption } from './shell.ts'
 
 /** What completes a value, as _arguments takes it. */
 function action(kind: string): string {
@@ -31,8 +31,7 @@ function placeSpecs({ places, isOpenEnded }: ShellCommand): string[] {
 }
 
 export function zshCompletion(commands: readonly ShellCommand[]): string {
-  const first = commands.filter(({ name }) => !name.includes(' '))
-  const described = first.map(
+  const described = offered(commands).map(
     ({ name, summary }) => `    ${quoted(`${name}:${summary.replaceAll(':', '\\:')}`)}`,
   )
   const bodies = commands.map((command) => {
@@ -82,6 +81,11 @@ ${bodies.join('\n')}
   esac
 }
 
-if [ "$funcstack[1]" = _tunnel ]; then _tunnel "$@"; else compdef _tunnel tunnel ssh-websocket-tunnel; fi
+if [ "$funcstack[1]" = _tunnel ]; then _tunnel "$@"
+else
+  # A start file may be without it.
+  if ! (($+functions[compdef])); then autoload -Uz compinit && compinit -i; fi
+  compdef _tunnel tunnel ssh-websocket-tunnel
+fi
 `
 }

@@ -75,6 +75,12 @@ test('a shell completes commands, options, and the names of machines, contexts a
     ['tunnel install s', ['server']],
     ['tunnel agent en', ['enroll']],
     ['tunnel agent enroll --ur', ['--url']],
+    ['tunnel au', ['audit']],
+    ['tunnel audit v', ['verify']],
+    ['tunnel help mach', ['machines']],
+    ['tunnel ls --js', ['--json']],
+    ['tunnel ssh alice@h', ['alice@home']],
+    ['tunnel config --explain heartbeat.int', ['heartbeat.intervalMs']],
     ['tunnel use w', ['work']],
     ['tunnel machines --context private --forget ', ['home', 'nas']],
     ['tunnel ssh h', ['home']],
@@ -137,6 +143,9 @@ test('a shell completes commands, options, and the names of machines, contexts a
       [0, completed.join('\n').trimEnd().split('\n')],
       stderr,
     )
+    // A start file that has not run compinit is no reason for an error at each start.
+    const bare = await run('zsh', ['-fc', `source ${script}; print -r -- $_comps[tunnel]`], { env })
+    assert.deepEqual([bare.code, bare.stdout, bare.stderr], [0, '_tunnel\n', ''])
   })
 })
 
