@@ -4,7 +4,7 @@ import type { StreamDuplex } from '../../protocol/node/duplex.ts'
 import type { ExecOptions, ExecResult } from '../exec.ts'
 import type { RawStream } from '../raw-stream.ts'
 import type { TunnelClient } from '../tunnel-client.ts'
-import { tellAgent } from './agent-step.ts'
+import { type MachineFound, tellAgent } from './agent-step.ts'
 import { MACHINE_STEPS } from './report.ts'
 import { msText } from './spans.ts'
 import type { Steps } from './steps.ts'
@@ -31,7 +31,7 @@ export async function tryMachine(
   steps: Steps,
 ): Promise<void> {
   const found = await tellAgent(client, machine, steps)
-  if (found === 'off line') return steps.skip(MACHINE_STEPS.slice(1), 'the machine is off line')
+  if (typeof found === 'string') return steps.skip(MACHINE_STEPS.slice(1), `the machine is ${found}`)
   await steps.run('sshd', (signal) => greetingOf(client, machine, signal))
   if (!(await tellLogin(client, machine, found, steps)))
     return steps.skip(['request', 'throughput'], 'the proxy cannot log in there')
@@ -63,10 +63,7 @@ async function greetingOf(client: MachineClient, machine: string, signal: AbortS
 async function tellLogin(
   client: MachineClient,
   machine: string,
-  {
-    hostKeyChanged,
-    hostKey = 'no key is pinned yet',
-  }: { hostKeyChanged: boolean; hostKey: string | undefined },
+  { hostKeyChanged, hostKey = 'no key is pinned yet' }: MachineFound,
   steps: Steps,
 ): Promise<boolean> {
   const startedAtMs = performance.now()

@@ -28,9 +28,13 @@ test('`tunnel diagnose` marks each hop, in signs that the terminal has, and ends
   assert.match(bad.stdout, /^ok {5}hello /m)
   assert.match(
     bad.stdout,
-    /^FAILED agent +there is no machine "home" .*\(MACHINE_UNKNOWN\).*\n +start `tunnel agent/m,
+    /^FAILED agent +you have no machine named home; you have no machine yet \(MACHINE_UNKNOWN\).*\n +start `tunnel agent/m,
   )
+  assert.match(bad.stdout, /^- +sshd +the machine is not one of yours$/m)
   assert.match(bad.stdout, /The first hop that fails: agent \(agent\)\.\n$/)
+  await proxy.startAgent('home', 'alice', '127.0.0.1:1')
+  const mistyped = await tunnel(['diagnose', 'hmoe'], { env })
+  assert.match(mistyped.stdout, /^✗ agent +you have no machine named hmoe; did you mean home\?/m)
   // biome-ignore lint/suspicious/noControlCharactersInRegex: nothing else may be there.
   assert.match(bad.stdout, /^[\x00-\x7f]*$/)
 
