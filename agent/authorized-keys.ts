@@ -3,6 +3,7 @@ import { type FileHandle, mkdir, open, stat } from 'node:fs/promises'
 import { homedir, userInfo } from 'node:os'
 import { dirname, isAbsolute, join } from 'node:path'
 import { TunnelError } from '../protocol/codec/errors.ts'
+import { fileReason } from '../protocol/node/file-reason.ts'
 
 export interface AuthorizeOptions {
   /** @default ~/.ssh/authorized_keys of the user that runs this process */
@@ -45,7 +46,7 @@ export async function authorizeKey(publicKey: string, options: AuthorizeOptions 
   const file = options.file ?? authorizedKeysFile()
   const folder = dirname(file)
   await mkdir(folder, { mode: 0o700 }).catch((error: unknown) => {
-    if (!isCode(error, 'EEXIST')) throw refused(`cannot make ${folder}`, error)
+    if (!isCode(error, 'EEXIST')) throw refused(`${folder} cannot be made (${fileReason(error)})`, error)
   })
   const owner = await checkFolder(folder)
   const { software, from = LOOPBACK } = options
@@ -138,7 +139,9 @@ async function appendOnce(
     await handle.sync()
     return true
   } catch (error) {
-    throw error instanceof TunnelError ? error : refused(`cannot write ${file}`, error)
+    throw error instanceof TunnelError
+      ? error
+      : refused(`${file} cannot be written (${fileReason(error)})`, error)
   } finally {
     await handle.close()
   }
@@ -158,7 +161,7 @@ async function openForAppend(file: string, owner: Owner): Promise<FileHandle> {
     if (isCode(error, 'ELOOP'))
       throw refused(`${file} is a symbolic link: add the key to what it points to yourself`)
     if (isCode(error, 'EISDIR')) throw refused(`${file} is not a plain file`)
-    throw refused(`cannot open ${file}`, error)
+    throw refused(`${file} cannot be opened (${fileReason(error)})`, error)
   }
 }
 

@@ -16,6 +16,7 @@ import {
 import { dirname, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { TunnelError } from '../protocol/codec/errors.ts'
+import { fileReason } from '../protocol/node/file-reason.ts'
 import { makeFolder } from '../protocol/node/folders.ts'
 import { inTurn } from './turn.ts'
 
@@ -53,18 +54,10 @@ export async function updateFile(
   }
 }
 
-const REASONS: Readonly<Record<string, string>> = {
-  EROFS: 'the disk is read-only',
-  EACCES: 'permission denied',
-  EPERM: 'permission denied',
-  ENOSPC: 'the disk is full',
-  ENOENT: 'a folder cannot be made there',
-}
-
 /** That a file of the person's cannot be written, and why. */
 export function unwritable(path: string, cause: unknown): TunnelError {
-  const { message, code = message } = cause as NodeJS.ErrnoException
-  const reason = REASONS[code] === undefined ? code : `${REASONS[code]}, ${code}`
+  const isNowhere = (cause as NodeJS.ErrnoException).code === 'ENOENT'
+  const reason = isNowhere ? 'a folder cannot be made there, ENOENT' : fileReason(cause)
   return new TunnelError('CONFIG_INVALID', `${path} cannot be written (${reason})`, { hop: 'client', cause })
 }
 

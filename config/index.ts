@@ -1,4 +1,5 @@
 import { resolve as absolute } from 'node:path'
+import { fileReason } from '../protocol/node/file-reason.ts'
 import { Checks } from './checks.ts'
 import type { Problem } from './errors.ts'
 import { defaultStateDir } from './folders.ts'
@@ -112,7 +113,7 @@ function fillSecrets(
       sources.set(path, `file ${secretsFile(dir)}`)
     }
   } catch (error) {
-    const reason = `the secrets in this folder cannot be read or made: ${(error as Error).message}`
+    const reason = `the secrets in this folder cannot be read or made: ${fileReason(error)}`
     problems.push({
       kind: 'source',
       path: 'state.dir',

@@ -1,4 +1,4 @@
-import { type Verdict, verifyTrail } from '../../plugins/audit/verify.ts'
+import { FileUnreadable, type Verdict, verifyTrail } from '../../plugins/audit/verify.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
@@ -36,8 +36,8 @@ export async function run(argv: string[]): Promise<number> {
   const { head, json } = made.opts<CommonOptions & { head?: string }>()
   if (head !== undefined && !HASH.test(head))
     throw new UsageError('--head is 64 hex digits, as this command prints them')
-  const verdict = await verifyTrail(made.args, head).catch((error: NodeJS.ErrnoException) => {
-    throw new UsageError(`${error.path ?? 'a file'} cannot be read (${error.code})`)
+  const verdict = await verifyTrail(made.args, head).catch((error: unknown) => {
+    throw error instanceof FileUnreadable ? new UsageError(error.message) : error
   })
   process.stdout.write(json === true ? `${JSON.stringify(verdict, null, 2)}\n` : textOf(verdict))
   return verdict.findings.length === 0 ? EXIT.ok : EXIT.failure

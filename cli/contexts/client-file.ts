@@ -111,7 +111,8 @@ class FileReader {
     }
     if (tree.current === undefined) return file
     const current = this.#text(tree.current, ['current'])
-    if (!file.contexts.has(current)) throw this.#wrong(['current'], unknownContext(current, file))
+    if (!file.contexts.has(current))
+      throw this.#wrong(['current'], unknownContext(current, file, LINE_TO_CHANGE))
     return { ...file, current }
   }
 
@@ -205,13 +206,13 @@ class FileReader {
   }
 }
 
-export function unknownContext(name: string, { contexts }: ClientFile): string {
+/** No command lists or changes contexts before the file is in order. */
+const LINE_TO_CHANGE = 'name another as "current", or none'
+
+export function unknownContext(name: string, { contexts }: ClientFile, advice?: string): string {
   const meant = nearest(name, contexts.keys())
-  const hint =
-    meant === undefined
-      ? `\`tunnel use\` lists them, and \`tunnel use ${name} --url URL\` makes it`
-      : `did you mean ${meant}?`
-  return `there is no context "${name}"; ${hint}`
+  const way = advice ?? `\`tunnel use\` lists them, and \`tunnel use ${name} --url URL\` makes it`
+  return `there is no context "${name}"; ${meant === undefined ? way : `did you mean ${meant}?`}`
 }
 
 /** Changes the file, of which several programs at once lose nothing; answers with what it says now. @throws {TunnelError} */

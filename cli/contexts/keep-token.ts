@@ -32,7 +32,14 @@ function keptToken(clientFile: string, name: string): string {
   return join(dirname(clientFile), `${name}.token`)
 }
 
+/** Asks for it where a person is to paste it, who would see nothing otherwise. */
+function invite(from: Readable): void {
+  if (from === process.stdin && process.stdin.isTTY && process.stderr.isTTY)
+    process.stderr.write('paste the token, then Enter and Ctrl-D:\n')
+}
+
 async function readAll(from: Readable): Promise<string> {
+  invite(from)
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of from) {

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { unwritable } from '../replace-file.ts'
 import { selfCommand } from '../self.ts'
 
 /** How long a child that was asked to end may take, in ms. */
@@ -21,9 +22,18 @@ export interface RunOptions {
   onStdout?: (chunk: Buffer) => void
 }
 
+function newFolder(): string {
+  const begin = join(tmpdir(), 'tunnel-demo-')
+  try {
+    return mkdtempSync(begin)
+  } catch (error) {
+    throw unwritable(`${begin}…`, error)
+  }
+}
+
 /** Everything that the demo makes, so that nothing of it outlives the demo, however it ends. */
 export class Stage {
-  readonly folder = mkdtempSync(join(tmpdir(), 'tunnel-demo-'))
+  readonly folder = newFolder()
   readonly #children = new Set<ChildProcess>()
   readonly #closers: (() => void | Promise<void>)[] = []
   readonly #env: NodeJS.ProcessEnv = {}

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { existsSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type ListenOptions, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
+import { fileReason } from '../../protocol/node/file-reason.ts'
 import { LocalError } from '../failure.ts'
 import { hostPort, type LocalAddress } from './local-address.ts'
 
@@ -167,6 +168,6 @@ function listenError(address: LocalAddress, cause: NodeJS.ErrnoException): Local
     case 'EAI_AGAIN':
       return new LocalError('LISTEN_FAILED', `${host} is not an address of this computer`, '', cause)
     default:
-      return new LocalError('LISTEN_FAILED', `nothing can listen at ${at} (${cause.code})`, '', cause)
+      return new LocalError('LISTEN_FAILED', `nothing can listen at ${at} (${fileReason(cause)})`, '', cause)
   }
 }

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { makeFolder } from '../../protocol/node/folders.ts'
 import { refused } from '../contexts/client-file.ts'
-import { updateFile } from '../replace-file.ts'
+import { unwritable, updateFile } from '../replace-file.ts'
 import { isOurs } from './unit.ts'
 
 export interface PlannedFile {
@@ -32,11 +32,20 @@ export function checkPlan(files: readonly PlannedFile[]): void {
 export async function carryOut(files: readonly PlannedFile[]): Promise<[path: string, Outcome][]> {
   const done: [string, Outcome][] = []
   for (const { path, content, mode, keeps = false } of files) {
-    makeFolder(dirname(path), 0o755)
+    makeFolderOf(path)
     if (keeps && existsSync(path)) done.push([path, 'kept'])
     else done.push([path, (await updateFile(path, () => content, mode)) ? 'written' : 'unchanged'])
   }
   return done
+}
+
+/** One that all may look into, unlike those that a file makes by itself. */
+function makeFolderOf(path: string): void {
+  try {
+    makeFolder(dirname(path), 0o755)
+  } catch (error) {
+    throw unwritable(path, error)
+  }
 }
 
 /** The same files below another folder, as for an image. */

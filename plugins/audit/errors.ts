@@ -1,8 +1,8 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
+import { fileReason } from '../../protocol/node/file-reason.ts'
 
 export function cannotBeOpened(file: string, cause: unknown): TunnelError {
-  const why = cause instanceof Error ? cause.message : String(cause)
-  const text = `the audit trail ${file} cannot be opened: ${why}`
+  const text = `the audit trail ${file} cannot be opened (${fileReason(cause)})`
   return new TunnelError('CONFIG_INVALID', text, { cause, hop: 'proxy' })
 }
 

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { basename } from 'node:path'
 import { createInterface } from 'node:readline'
+import { fileReason } from '../../protocol/node/file-reason.ts'
 import { type AuditLine, NOTHING_BEFORE, opened, sha256 } from './line.ts'
 
 export interface Finding {
@@ -20,6 +21,9 @@ export interface Verdict {
   /** The hash of the last line, and when it was written; undefined for a trail without a line. */
   head: { hash: string; timestamp: string } | undefined
 }
+
+/** A file of the trail that the system does not show. */
+export class FileUnreadable extends Error {}
 
 interface Place {
   file: string
@@ -139,14 +143,14 @@ const CUT = 'it is no whole line: its process was killed, the disk was full, or 
 /**
  * Whether the files of a trail, in any order, are as they were written.
  * @param head the hash of a line that has to be there, as kept elsewhere: what was cut off behind it is not seen without
- * @throws what the system says when a file cannot be read
+ * @throws {FileUnreadable}
  */
 export async function verifyTrail(files: readonly string[], head?: string): Promise<Verdict> {
   const judge = new Judge()
   let isHeadThere = head === undefined
   for (const file of [...files].sort(byAge)) {
     let line = 0
-    for await (const text of createInterface({ input: createReadStream(file), crlfDelay: 0 })) {
+    for await (const text of linesOf(file)) {
       line++
       if (text === '') continue
       judge.take(text, { file, line })
@@ -165,6 +169,14 @@ export async function verifyTrail(files: readonly string[], head?: string): Prom
   }
   const end = last === undefined ? undefined : { hash: last.hash, timestamp: last.timestamp }
   return { files: files.length, lines, findings, notes, head: end }
+}
+
+async function* linesOf(file: string): AsyncGenerator<string> {
+  try {
+    yield* createInterface({ input: createReadStream(file), crlfDelay: 0 })
+  } catch (cause) {
+    throw new FileUnreadable(`${file} cannot be read (${fileReason(cause)})`, { cause })
+  }
 }
 
 /** `audit.log` is the newest; the others have their time in their names. */

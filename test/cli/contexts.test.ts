@@ -120,6 +120,8 @@ test('a file that is broken is one line with its name and the line, and quotes n
       '{"current": "wrk",\n"contexts": {"work": {"url": "http://x"}}}',
       /line 1: .*"wrk"; did you mean work\?/,
     ],
+    // What `tunnel use` would do about it, it cannot do before that.
+    ['{"current": "home", "contexts": {}}', /no context "home"; name another as "current", or none$/],
     ['[]', /line 1: the file must be an object/],
   ]
   for (const [text, said] of wrong) {

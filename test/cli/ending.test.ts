@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -55,6 +55,28 @@ test('Ctrl-C ends a command that waits for the proxy, at once and without a word
     readdirSync(folder, { recursive: true }).filter((name) => /\.sock|part$/.test(String(name))),
     [],
   )
+})
+
+test('a command that waits for a token to be pasted says so, and Ctrl-C then keeps nothing', {
+  skip,
+}, async (t) => {
+  const folder = await tempFolder(t)
+  const env = isolated(folder)
+  const words = [...TUNNEL, ...'use work --url http://127.0.0.1:1 --token-file -'.split(' ')]
+  const waiting = async () => {
+    const program = onTerminal(t, words, { env, stdin: 'pipe' })
+    await program.line('paste the token, then Enter and Ctrl-D')
+    return program
+  }
+  const stopped = await waiting()
+  stopped.write(CTRL_C)
+  assert.equal((await stopped.exit).code, 130)
+  assert.deepEqual(readdirSync(folder), [])
+  const pasted = await waiting()
+  pasted.write('a.b.c\n\u0004')
+  assert.equal((await pasted.exit).code, 0, pasted.stdout)
+  const kept = join(folder, 'config', 'ssh-websocket-tunnel', 'work.token')
+  assert.equal(readFileSync(kept, 'utf8'), 'a.b.c\n')
 })
 
 test('`tunnel up` ends with the status of a signal that its process in the background was ended by', async (t) => {
