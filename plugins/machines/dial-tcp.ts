@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import { canonicalHost, isLoopbackHost, isMetadata } from '../../protocol/node/addresses.ts'
 import { type Address, connectToAny, lookupAll } from '../../protocol/node/connect.ts'
 import { hostForbidden, hostSilent, hostUnreachable } from './errors.ts'
+import type { ConfiguredMachine } from './options.ts'
 
 /** How long a configured host has to answer, in ms. */
 const TCP_CONNECT_MS = 10_000
@@ -12,21 +13,26 @@ const TCP_CONNECT_MS = 10_000
 export type Lookup = (host: string) => Promise<readonly Address[]>
 
 /**
- * A TCP connection to a configured host. What its name stands for is looked up once, checked, and dialled by address.
+ * A TCP connection to the configured host `name`. What its address stands for is looked up once, checked, and dialled by
+ * that. What goes wrong is told by its name alone: who may use it need not know where it is.
  * @throws {TunnelError} DNS_FAILED, CONNECT_REFUSED, TIMEOUT; POLICY_DENIED where a name leads to this proxy itself or to
  * a metadata service
  */
-export function dialTcp(host: string, port: number, lookup: Lookup = lookupAll): Promise<Duplex> {
+export function dialTcp(
+  name: string,
+  { host, port }: Pick<ConfiguredMachine, 'host' | 'port'>,
+  lookup: Lookup = lookupAll,
+): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const late = (): void => {
-      reject(hostSilent(host, port))
+      reject(hostSilent(name))
       callOff()
     }
     const timer = setTimeout(late, TCP_CONNECT_MS)
-    const find = async (name: string) => checked(name, await lookup(name))
+    const find = async (asked: string) => checked(name, asked, await lookup(asked))
     const callOff = connectToAny({ host, port, resolve: find }, (error, socket) => {
       clearTimeout(timer)
-      if (socket === undefined) return reject(hostUnreachable(host, port, error ?? new Error('no address')))
+      if (socket === undefined) return reject(hostUnreachable(name, error ?? new Error('no address')))
       // Whoever uses the socket listens too, but perhaps not at once.
       resolve(socket.on('error', () => {}))
     })
@@ -34,11 +40,11 @@ export function dialTcp(host: string, port: number, lookup: Lookup = lookupAll):
 }
 
 /** @throws {TunnelError} POLICY_DENIED */
-function checked(host: string, addresses: readonly Address[]): readonly Address[] {
+function checked(name: string, host: string, addresses: readonly Address[]): readonly Address[] {
   // An address, and `localhost`, are the operator's own word; what a name means is that of whoever answers for it.
   const isGiven = isIP(host) !== 0 || host === 'localhost'
   const isForbidden = ({ address }: Address): boolean => isMetadata(address) || (!isGiven && isHere(address))
-  if (addresses.some(isForbidden)) throw hostForbidden(host)
+  if (addresses.some(isForbidden)) throw hostForbidden(name)
   return addresses
 }
 

@@ -151,12 +151,12 @@ export class MachineDirectory {
     const { owner, name } = this.#places.locate(user, asked)
     const configured = this.#places.configuredOf(owner, name)
     if (configured !== undefined) {
-      const { host, port, hostKey, user: sshUser } = configured
+      const { hostKey, user: sshUser } = configured
       return {
         ...{ owner, name, source: 'configured', sshUser },
         hostKeys: async () => [hostKey],
         hostKeyShown: (key) => this.#pins.tell(owner, name, [hostKey], [lineOf(key) ?? '']),
-        dial: () => dialTcp(host, port),
+        dial: () => dialTcp(name, configured),
       }
     }
     const { sshUser } = this.#pins.recordOf(owner, name)

@@ -83,23 +83,24 @@ export function tokenStale(name: string): TunnelError {
   )
 }
 
-export function hostUnreachable(host: string, port: number, cause: NodeJS.ErrnoException): TunnelError {
+export function hostUnreachable(name: string, cause: NodeJS.ErrnoException): TunnelError {
   if (cause instanceof TunnelError) return cause
   const code = cause.code === 'ENOTFOUND' || cause.code === 'EAI_AGAIN' ? 'DNS_FAILED' : 'CONNECT_REFUSED'
-  return new TunnelError(code, `${host}:${port} could not be reached (${cause.code})`, {
+  const reason = cause.code ?? 'it has no address'
+  return new TunnelError(code, `the host of ${name} could not be reached (${reason})`, {
     cause,
     hop: 'target',
   })
 }
 
 /** The configured name of a host was made to lead where nobody may go. */
-export function hostForbidden(host: string): TunnelError {
-  const message = `${host} leads to this proxy itself or to a metadata address, which is never reached`
+export function hostForbidden(name: string): TunnelError {
+  const message = `the host of ${name} leads to this proxy itself or to a metadata address, which is never reached`
   return new TunnelError('POLICY_DENIED', message, { hop: 'proxy' })
 }
 
-export function hostSilent(host: string, port: number): TunnelError {
-  return new TunnelError('TIMEOUT', `${host}:${port} did not answer`, { hop: 'target' })
+export function hostSilent(name: string): TunnelError {
+  return new TunnelError('TIMEOUT', `the host of ${name} did not answer`, { hop: 'target' })
 }
 
 export function removed(name: string): TunnelError {

@@ -32,7 +32,7 @@ export class HostTrials {
 
   #dial(name: string): ReturnType<typeof dialTcp> {
     const host = this.#hosts[name]
-    if (host !== undefined) return dialTcp(host.host, host.port)
+    if (host !== undefined) return dialTcp(name, host)
     this.#trials.get(name)?.stop()
     this.#trials.delete(name)
     throw machineOffline(name)

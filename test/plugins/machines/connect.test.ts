@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import test from 'node:test'
 import { setImmediate } from 'node:timers/promises'
+import { dialTcp } from '../../../plugins/machines/dial-tcp.ts'
 import * as frames from '../../../protocol/codec/frames.ts'
 import { FrameType } from '../../../protocol/codec/frames.ts'
 import { listenTcp, readAll, startProxy, until } from '../../support/proxy.ts'
@@ -47,4 +48,40 @@ test('a configured host that hangs up while hooks are asked ends that stream and
   const all = async () => readAll(await tunnel.open({ machine: 'far', kind: 'ssh' }))
   await assert.rejects(all, { code: 'CONNECT_REFUSED' })
   assert.equal((await proxy.api('alice', 'machines')).status, 200)
+})
+
+test('whoever uses a configured host is not told where it is, whatever is wrong with it', async (t) => {
+  const used = await listenTcp(t, () => {})
+  const hostKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBL0gCvVwXyV8CkN3CHd1Jm3k8yYwqIwQ0gI0R0aXJkQ'
+  const closed = { host: '127.0.0.2', port: Number(used.split(':')[1]) }
+  const nowhere = { host: 'no-such-host.invalid', port: 2_222 }
+  const metadata = { host: '169.254.169.254', port: 80 }
+  const machines = Object.fromEntries(
+    Object.entries({ closed, nowhere }).map(([name, place]) => [
+      name,
+      { ...place, user: 'me', hostKey, owners: ['alice'] },
+    ]),
+  )
+  const proxy = await startProxy(t, { set: [`machines=${JSON.stringify(machines)}`] })
+  const tunnel = await proxy.connect('alice')
+  const told: string[] = []
+  const failing = async (work: Promise<unknown>, code: string) =>
+    assert.rejects(work, (error: Error & { code: string }) => {
+      told.push(error.message)
+      assert.equal(error.code, code, error.message)
+      return true
+    })
+  for (const [name, code] of [
+    ['closed', 'CONNECT_REFUSED'],
+    ['nowhere', 'DNS_FAILED'],
+  ] as const) {
+    await failing(tunnel.open({ machine: name, kind: 'ssh' }), code)
+    await failing(tunnel.exec(name, 'true'), code)
+  }
+  await failing(dialTcp('cloud', metadata), 'POLICY_DENIED')
+  for (const route of ['machines', 'diagnostics', 'sessions'])
+    told.push(await (await proxy.api('alice', route)).text())
+  for (const { host, port } of [closed, nowhere, metadata])
+    for (const text of told) assert.ok(!text.includes(host) && !text.includes(`:${port}`), text)
+  assert.match(told[0] ?? '', /the host of closed could not be reached \(ECONNREFUSED\)/)
 })

@@ -285,18 +285,22 @@ test('a name is looked up once and dialled by address, and one that leads to thi
   for (const address of [...here, ...metadata]) {
     // The answer of a rebinding name has an honest address too.
     for (const answer of [answering(address), answering('192.0.2.1', address)])
-      await assert.rejects(dialTcp('nas.example', port, answer), { code: 'POLICY_DENIED' }, address)
+      await assert.rejects(
+        dialTcp('nas', { host: 'nas.example', port }, answer),
+        { code: 'POLICY_DENIED' },
+        address,
+      )
   }
   assert.equal(connections, 0)
   for (const address of metadata) {
-    await assert.rejects(dialTcp(address.replace(/%.*/, ''), port, answering(address)), {
+    await assert.rejects(dialTcp('nas', { host: address.replace(/%.*/, ''), port }, answering(address)), {
       code: 'POLICY_DENIED',
     })
     const target = parseTarget(`db.example:${port}`) ?? assert.fail()
     await assert.rejects(dialTarget(target, undefined, answering(address)), { code: 'POLICY_DENIED' })
   }
   asked.length = 0
-  drop(await dialTcp('localhost', port, answering('127.0.0.1')))
+  drop(await dialTcp('nas', { host: 'localhost', port }, answering('127.0.0.1')))
   drop(
     await dialTarget(parseTarget(`db.example:${port}`) ?? assert.fail(), undefined, answering('127.0.0.1')),
   )
