@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import test from 'node:test'
 import { descendants, ended } from '../support/proc.ts'
 import { requireSystem } from '../support/sshd.ts'
@@ -53,6 +55,21 @@ test('with --cluster proxies are replaced under an ssh that goes on, in lines th
   assert.deepEqual(await leftovers(temporary), [])
   assert.match(demo.stdout, /ok: 3 replicas, each linked to each, and one machine at two of them/)
   assert.doesNotMatch(demo.stdout, /FAILED|.{81}/)
+})
+
+test('where there is no redis-server, --cluster says so and what helps, and starts nothing', {
+  // It looks there whatever the PATH.
+  skip: ['/usr/sbin', '/usr/local/sbin', '/sbin'].some((folder) => existsSync(join(folder, 'redis-server'))),
+}, async (t) => {
+  const temporary = await tempFolder(t, 'demo-test')
+  const env = isolated('/nowhere', { TMPDIR: temporary, PATH: '/nowhere' })
+  const { code, stdout, stderr } = await tunnel(['demo', '--embedded', '--cluster'], { env })
+  assert.deepEqual([code, stdout], [1, ''])
+  assert.match(
+    stderr,
+    /^tunnel demo: .*redis-server is not installed \(REDIS_MISSING\): install it.*, or run `tunnel demo`, which needs none\n$/,
+  )
+  assert.deepEqual(await leftovers(temporary), [])
 })
 
 test('Ctrl-C ends the demo at any step, and nothing is left', async (t) => {

@@ -255,7 +255,125 @@ test('the shipped Redis takes what the proxy asks for, and nothing from anybody 
   const proxy = await startProxy(t, { set: ['state.store=redis', `state.redisUrl=${url}`] })
   await proxy.app.state.put('machine', 'alice home', { sshUser: 'alice' })
   const nobody = new Redis(port, '127.0.0.1', { enableReadyCheck: false })
+  nobody.on('error', () => {}) // Redis is ended before it.
   t.after(() => nobody.disconnect())
   assert.equal(await nobody.ping(), 'PONG')
   await assert.rejects(nobody.keys('*'), /NOPERM/)
+})
+
+/** Of `value` what `part` has as well: keys of objects, and the first entries of lists. */
+function likePart(value: unknown, part: unknown): unknown {
+  if (typeof value !== 'object' || value === null || typeof part !== 'object' || part === null) return value
+  const entries = Object.entries(part).map(
+    ([key, inner]) => [key, likePart((value as Record<string, unknown>)[key], inner)] as const,
+  )
+  return Array.isArray(part) ? entries.map(([, inner]) => inner) : Object.fromEntries(entries)
+}
+
+test('every overlay has the figures that a rolling update, scaling and what keeps strangers out count on', {
+  skip,
+}, () => {
+  const has = (object: object, part: object) => assert.deepEqual(likePart(object, part), part)
+  const spec = (overlay: Overlay, kind: string, name?: string) =>
+    one<{ spec: Record<string, unknown> }>(overlay, kind, name).spec
+  for (const overlay of OVERLAYS) {
+    const deployment = deploymentOf(overlay)
+    const pod = deployment.template.spec
+    const [container = assert.fail()] = pod.containers
+    assert.deepEqual(container.resources, {
+      requests: { cpu: '100m', memory: '256Mi' },
+      limits: { cpu: '500m', memory: '512Mi' },
+    })
+    assert.deepEqual(container.lifecycle.preStop.exec.command, ['sleep', '5'])
+    has(deployment, { minReadySeconds: 10 })
+    has(pod, {
+      terminationGracePeriodSeconds: 75,
+      topologySpreadConstraints: [
+        { topologyKey: 'kubernetes.io/hostname' },
+        { topologyKey: 'topology.kubernetes.io/zone' },
+      ],
+    })
+    has(container, {
+      livenessProbe: { httpGet: { path: '/api/tunnel/health', port: 'http' } },
+      readinessProbe: { httpGet: { path: '/api/tunnel/health/ready', port: 'http' } },
+    })
+    has(spec(overlay, 'Service'), { type: 'ClusterIP', ports: [{ port: 3001 }] })
+    if (overlay === 'small') {
+      // Nobody else may come by a port that is not there.
+      assert.deepEqual(names(overlay, 'PodDisruptionBudget'), [])
+      assert.deepEqual(spec(overlay, 'NetworkPolicy').ingress, [{ ports: [{ port: 'http' }] }])
+      continue
+    }
+    has(deployment, { strategy: { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } } })
+    has(spec(overlay, 'Service', 'tunnel-mesh'), { clusterIP: 'None', publishNotReadyAddresses: true })
+    has(spec(overlay, 'PodDisruptionBudget'), { maxUnavailable: 1 })
+    const replicas = { podSelector: { matchLabels: { 'app.kubernetes.io/name': 'tunnel' } } }
+    const ofRedis = { podSelector: { matchLabels: { 'app.kubernetes.io/name': 'redis' } } }
+    const isHa = overlay === 'ha'
+    assert.deepEqual(spec(overlay, 'NetworkPolicy').ingress, [
+      { ports: [{ port: 'http' }] },
+      { ports: [{ port: 'mesh' }], from: [replicas] },
+    ])
+    assert.deepEqual(spec(overlay, 'NetworkPolicy', 'redis').ingress, [
+      isHa
+        ? { ports: [{ port: 'redis' }, { port: 'sentinel' }], from: [replicas, ofRedis] }
+        : { ports: [{ port: 'redis' }], from: [replicas] },
+    ])
+    const scaleDown = {
+      stabilizationWindowSeconds: 300,
+      policies: [{ type: 'Pods', value: 1, periodSeconds: 60 }],
+    }
+    if (overlay === 'keda') {
+      has(spec(overlay, 'ScaledObject'), {
+        ...{ minReplicaCount: 2, maxReplicaCount: 10 },
+        advanced: { horizontalPodAutoscalerConfig: { behavior: { scaleDown } } },
+        triggers: [
+          { type: 'cpu', metadata: { value: '70' } },
+          { type: 'memory', metadata: { value: '80' } },
+          { type: 'prometheus', metadata: { threshold: '100' } },
+        ],
+      })
+      has(spec(overlay, 'HTTPRoute'), { rules: [{ timeouts: { request: '0s', backendRequest: '0s' } }] })
+    } else {
+      const used = (averageUtilization: number) => ({ target: { type: 'Utilization', averageUtilization } })
+      has(spec(overlay, 'HorizontalPodAutoscaler'), {
+        ...{ minReplicas: 2, maxReplicas: 10, behavior: { scaleDown } },
+        metrics: [
+          { resource: { name: 'cpu', ...used(70) } },
+          { resource: { name: 'memory', ...used(80) } },
+          {
+            type: 'Pods',
+            pods: { metric: { name: 'tunnel_active_connections' }, target: { averageValue: '100' } },
+          },
+        ],
+      })
+      const { annotations } = one<{ metadata: { annotations: Record<string, string> } }>(
+        overlay,
+        'Ingress',
+      ).metadata
+      const nginx = (name: string) => annotations[`nginx.ingress.kubernetes.io/${name}`]
+      assert.deepEqual(
+        ['proxy-read-timeout', 'proxy-send-timeout', 'proxy-buffering', 'affinity'].map(nginx),
+        ['3600', '3600', 'off', undefined],
+      )
+      assert.ok(Number(nginx('limit-rps')) > 0)
+      has(spec(overlay, 'Ingress'), { tls: [{ hosts: ['tunnel.example.com'] }] })
+    }
+    has(spec(overlay, 'StatefulSet', 'redis'), {
+      replicas: isHa ? 3 : 1,
+      volumeClaimTemplates: [{ spec: { resources: { requests: { storage: '10Gi' } } } }],
+    })
+    has(spec(overlay, 'Prometheus'), { retention: '15d' })
+    assert.ok(names(overlay, 'PrometheusRule').length > 0 && names(overlay, 'Alertmanager').length > 0)
+    const dashboards = all(overlay).filter(
+      ({ kind, data }) =>
+        kind === 'ConfigMap' && Object.keys(data as object).some((file) => /^tunnel-.*\.json$/.test(file)),
+    )
+    assert.ok(dashboards.length > 0, overlay)
+    // The routes of Alertmanager, which its operator reads from one; what is secret is made by a script.
+    assert.deepEqual(names(overlay, 'Secret'), ['tunnel-alertmanager'])
+  }
+  const conf = readFileSync(deploy('kubernetes/components/redis/redis.conf'), 'utf8')
+  for (const line of ['appendonly yes', 'appendfsync everysec', 'maxmemory-policy noeviction'])
+    assert.ok(conf.split('\n').includes(line), line)
 })
