@@ -76,6 +76,8 @@ export interface HostileReport {
 
 /** Callers that leave in the midst of a body: how much they have read by then. */
 const LEAVES = new Set(['a flood'])
+/** Whoever gets this may get all that another deed says as a body that never ends, and has seen enough. */
+const EARLY = /early/
 
 /**
  * Asks a hostile service through the gateway, ten requests at a time, and beside each ten a good one of another
@@ -89,6 +91,7 @@ export async function runHostile(
   const random = new Random(seed)
   const hostile = await listenTcp(scope, (socket) => {
     let text = ''
+    socket.on('end', () => socket.destroySoon())
     socket.on('data', (bytes) => {
       text += bytes.toString('latin1')
       for (let end = text.indexOf('\r\n\r\n'); end >= 0; end = text.indexOf('\r\n\r\n')) {
@@ -110,15 +113,15 @@ export async function runHostile(
     caller.send(
       headOf(scene, 'GET', port, `/${encodeURIComponent(deed)}/${report.cases}`, 'Connection: close\r\n'),
     )
-    const text = LEAVES.has(deed) ? await caller.until(/evilevil/) : await caller.over()
+    const text = await caller.until(LEAVES.has(deed) ? /evilevil/ : EARLY)
     caller.socket.destroy()
     const outcome = outcomeOf(text)
     const counts = report.outcomes.get(deed) ?? new Map<string, number>()
     report.outcomes.set(deed, counts.set(outcome, (counts.get(outcome) ?? 0) + 1))
-    const isEarly = deed !== 'honest' && text.includes('early')
+    const isEarly = deed !== 'honest' && EARLY.test(text)
     if (isEarly) report.early++
     const isMixed =
-      !LEAVES.has(deed) && (text.includes('evil') || (deed === 'honest' && text.includes('early')))
+      !LEAVES.has(deed) && (text.includes('evil') || (deed === 'honest' && EARLY.test(text)))
     const isLost = (deed === 'honest' || deed === 'good') && outcome !== '200 good' && !isEarly
     if (isMixed || isLost) report.wrong.push(`${deed}: ${text.slice(0, 200)}`)
   }
