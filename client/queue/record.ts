@@ -101,26 +101,14 @@ export function decodeRecord(record: Uint8Array): StoredRequest {
   return { ...head, expiresAtMs: head.expiresAtMs, body: hasBody ? record.slice(bodyAt) : undefined }
 }
 
-/** What each value of a byte does to the checksum; then the same for a byte that has one, two and three behind it. */
-const CRC_TABLE = new Uint32Array(1_024)
-for (let at = 0; at < CRC_TABLE.length; at++) {
-  let value = at < 256 ? at : CRC_TABLE[at - 256]!
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let value = byte
   for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1
-  CRC_TABLE[at] = value
-}
+  return value
+})
 
-/** Four bytes at a time, in half of the time ("slicing by four"). */
 function crc32(bytes: Uint8Array, from: number, end: number): number {
   let crc = -1
-  let at = from
-  for (; at + 3 < end; at += 4) {
-    crc ^= bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
-    crc =
-      CRC_TABLE[768 + (crc & 0xff)]! ^
-      CRC_TABLE[512 + ((crc >>> 8) & 0xff)]! ^
-      CRC_TABLE[256 + ((crc >>> 16) & 0xff)]! ^
-      CRC_TABLE[crc >>> 24]!
-  }
-  for (; at < end; at++) crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ bytes[at]!) & 0xff]!
+  for (let at = from; at < end; at++) crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ bytes[at]!) & 0xff]!
   return ~crc >>> 0
 }
