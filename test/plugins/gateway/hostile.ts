@@ -120,8 +120,7 @@ export async function runHostile(
     report.outcomes.set(deed, counts.set(outcome, (counts.get(outcome) ?? 0) + 1))
     const isEarly = deed !== 'honest' && EARLY.test(text)
     if (isEarly) report.early++
-    const isMixed =
-      !LEAVES.has(deed) && (text.includes('evil') || (deed === 'honest' && EARLY.test(text)))
+    const isMixed = !LEAVES.has(deed) && (text.includes('evil') || (deed === 'honest' && EARLY.test(text)))
     const isLost = (deed === 'honest' || deed === 'good') && outcome !== '200 good' && !isEarly
     if (isMixed || isLost) report.wrong.push(`${deed}: ${text.slice(0, 200)}`)
   }
