@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type TestContext, test } from 'node:test'
 import { FrameType, TYPE_MASK } from '../../../protocol/codec/frames.ts'
-import { drop, listenTcp, startProxy, type TestProxy, until } from '../../support/proxy.ts'
+import { drop, listenTcp, startProxy, until } from '../../support/proxy.ts'
 import { RawClient } from '../links/raw-client.ts'
+import { auditOf } from './recorded.ts'
 
 interface Told {
   settings: { path: string; value: unknown; source: string; live: boolean; needsRestart: boolean }[]
@@ -38,17 +39,6 @@ async function start(t: TestContext) {
 }
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
-
-function auditOf(proxy: TestProxy) {
-  const lines: Record<string, unknown>[] = []
-  const { audit } = proxy.app
-  const record = audit.record.bind(audit)
-  audit.record = (event) => {
-    lines.push(event as unknown as Record<string, unknown>)
-    record(event)
-  }
-  return lines
-}
 
 test('an administrator changes settings while the proxy runs: all of a patch or nothing, recorded, and not what somebody else has changed', async (t) => {
   const { proxy, read, patch, patchText } = await start(t)

@@ -25,6 +25,9 @@ test('a proxy that is too busy opens no stream, tells when to ask again, and let
     code: 'OVERLOADED',
     retryAfterMs: proxy.settings.health.retryAfterMs,
   })
+  const refused = await proxy.api('alice', 'machines/home/http/80/')
+  assert.equal(refused.status, 503)
+  assert.equal(refused.headers.get('retry-after'), String(proxy.settings.health.retryAfterMs / 1_000))
   const ready = await proxy.api(undefined, 'health/ready')
   assert.equal(ready.status, 503)
   const { checks } = (await ready.json()) as { checks: Record<string, object> }

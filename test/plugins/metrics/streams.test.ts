@@ -94,6 +94,41 @@ test('streams are counted while they are there, and requests by how they ended a
   assert.deepEqual(await samples(proxy, 'tunnel_stream_open_seconds_count'), { 'kind="ssh"': 1 })
 })
 
+test('the times of a stream whose caller traces it have the trace as an exemplar, and those of others have none', async (t) => {
+  const echo = await listenTcp(t, (socket) => socket.pipe(socket))
+  const proxy = await startProxy(t)
+  await proxy.startAgent('home', 'alice', echo)
+  const tunnel = await proxy.connect('alice')
+  const trace = '0af7651916cd43dd8448eb211c80319c'
+  const exemplars = async () => {
+    const text = await proxy.app.tunnelMetrics.read('openmetrics')
+    return [...text.matchAll(/^(tunnel_\w+)_bucket\{.*\} \S+ # \{trace_id="(\w+)"\}/gm)].map(
+      ([, ...found]) => found,
+    )
+  }
+  const use = async (flags?: string) => {
+    const given = flags !== undefined && { traceparent: `00-${trace}-b7ad6b7169203331-${flags}` }
+    const stream = await tunnel.open({ machine: 'home', kind: 'ssh', ...given })
+    stream.end()
+    await readAll(stream)
+  }
+  const counted = async (times: number) => {
+    const requests = await samples(proxy, 'tunnel_requests_total')
+    return requests['kind="ssh",outcome="ok"'] === times
+  }
+  // Traced by nobody, and by somebody who keeps nothing of it.
+  await use()
+  await use('00')
+  await until(() => counted(2))
+  assert.deepEqual(await exemplars(), [])
+  await use('01')
+  await until(() => counted(3))
+  assert.deepEqual(await exemplars(), [
+    ['tunnel_request_duration_seconds', trace],
+    ['tunnel_stream_open_seconds', trace],
+  ])
+})
+
 test('SSH connections, what waits for one, and what goes over it are counted', {
   skip: requireSystem('sshd'),
 }, async (t) => {
