@@ -24,6 +24,8 @@ export class Places {
   readonly #lookup: typeof lookupAll
   #timer: NodeJS.Timeout | undefined
   #said: string | undefined
+  /** What was found in the shared state last. */
+  #found: readonly Place[] = []
 
   constructor(urls: readonly string[], state: Pick<State, 'volatile'>, lookup = lookupAll) {
     this.#urls = urls
@@ -51,14 +53,19 @@ export class Places {
     await this.#state.volatile.delete(NAMESPACE, id).catch(() => {})
   }
 
-  /** Rejects where the shared state does not answer, and no address of the settings says anything either. */
+  /**
+   * While the shared state does not answer: those whom it told of last, and who is found by the settings now. Rejects where
+   * these name nobody.
+   */
   async find(): Promise<readonly Place[]> {
     const named = (await Promise.all(this.#urls.map((url) => this.#addressesOf(url)))).flat()
-    const said = await this.#state.volatile.list(NAMESPACE).catch((error: unknown) => {
+    try {
+      const said = await this.#state.volatile.list(NAMESPACE)
+      this.#found = said.flatMap(([id, value]) => placeOf(id, value))
+    } catch (error) {
       if (this.#urls.length === 0) throw error
-      return []
-    })
-    return [...named, ...said.flatMap(([id, value]) => placeOf(id, value))]
+    }
+    return [...named, ...this.#found]
   }
 
   /** A name that stands for several replicas is each of them. */

@@ -67,6 +67,26 @@ test('with cluster.tls replicas show each other certificates; who has none that 
   drop(stream)
 })
 
+test('whoever has said in Redis where it is stays known while Redis is away, beside whom the settings name', async () => {
+  let isAway = false
+  const said = [['b', { url: 'http://10.0.0.2:3002' }]] as const
+  const list = async () => {
+    if (isAway) throw new Error('away')
+    return said
+  }
+  const lookup = async () => [{ address: '10.0.0.1', family: 4 }]
+  const places = new Places(['http://a:3002'], { volatile: { list } } as never, lookup)
+  const known = [
+    { url: 'http://a:3002', address: '10.0.0.1' },
+    { id: 'b', url: 'http://10.0.0.2:3002' },
+  ]
+  assert.deepEqual(await places.find(), known)
+  isAway = true
+  assert.deepEqual(await places.find(), known)
+  const alone = new Places([], { volatile: { list } } as never, lookup)
+  await assert.rejects(alone.find())
+})
+
 test('a name that stands for several addresses is each of them, and one that stands for none is left', async () => {
   const state = { volatile: { list: async () => [] } }
   const addresses = ['10.0.0.1', '10.0.0.2', 'fd00::1'].map((address) => ({
