@@ -3,17 +3,21 @@ import { once } from 'node:events'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import type { FastifyInstance, LightMyRequestResponse, RouteOptions } from 'fastify'
-import fp from 'fastify-plugin'
+import type { LightMyRequestResponse } from 'fastify'
 import { firstRefreshToken } from '../plugins/auth/refresh-tokens.ts'
-import lifecycle from '../plugins/lifecycle/index.ts'
-import * as frames from '../protocol/codec/frames.ts'
+import { userKeys } from '../plugins/ssh/keys.ts'
 import { FrameType } from '../protocol/codec/frames.ts'
+import { SUBPROTOCOL } from '../protocol/codec/hello.ts'
+import { PROTOCOL_HEADER, STREAM_TYPE } from '../protocol/link/dial-http.ts'
+import { SESSION_HEADER } from '../protocol/link/http-uplink.ts'
 import { isolated, tunnelLines } from './cli/tunnel.ts'
-import { helloOf, idOf, RawClient } from './plugins/links/raw-client.ts'
+import { RawClient } from './plugins/links/raw-client.ts'
+import { foreignFrames, type Outcome, outcomeOf } from './support/foreign-frames.ts'
 import { forgeries } from './support/forgeries.ts'
 import { jwkOf, signingKey, startKeyServer, tokenBy } from './support/issuer.ts'
 import { listenTcp, startProxy, type TestProxy } from './support/proxy.ts'
+import { ticketClient } from './support/ticket-client.ts'
+import { API, watchRoutes } from './support/watch-routes.ts'
 
 const ISSUER = 'https://id.example'
 const AUDIENCE = 'tunnel'
@@ -36,7 +40,6 @@ interface Entry {
   agent?: string | number
 }
 
-const API = '/api/tunnel'
 const OK = 200
 
 /** Every route, and what each kind of caller gets. A route that is not here fails the test. */
@@ -139,74 +142,27 @@ const ROUTES: Record<string, Entry> = {
 }
 
 /** What a frame on another's stream, in another's name, comes to; alice's stream goes on whatever it is. */
-type Outcome = 'ignored' | 'answered' | 'refused' | 'closed'
-const FRAMES: Record<keyof typeof FrameType, { client: Outcome; agent: Outcome; body: () => Uint8Array }> = {
-  HELLO: { client: 'closed', agent: 'closed', body: () => frames.encodeJson(FrameType.HELLO, 0, helloOf()) },
-  PING: {
-    client: 'answered',
-    agent: 'answered',
-    body: () => frames.encodeFrame(FrameType.PING, 0, Buffer.alloc(8)),
-  },
-  PONG: {
-    client: 'ignored',
-    agent: 'ignored',
-    body: () => frames.encodeFrame(FrameType.PONG, 0, Buffer.alloc(8)),
-  },
+const FRAMES: Record<keyof typeof FrameType, { client: Outcome; agent: Outcome }> = {
+  HELLO: { client: 'closed', agent: 'closed' },
+  PING: { client: 'answered', agent: 'answered' },
+  PONG: { client: 'ignored', agent: 'ignored' },
   // Of the other user, whom the link does not belong to.
-  AUTH: { client: 'closed', agent: 'closed', body: () => new Uint8Array() },
+  AUTH: { client: 'closed', agent: 'closed' },
   // Only replicas have anything to tell each other.
-  MESH: { client: 'closed', agent: 'closed', body: () => frames.encodeJson(FrameType.MESH, 0, {}) },
-  GOAWAY: {
-    ...{ client: 'ignored', agent: 'ignored' },
-    body: () =>
-      frames.encodeJson(FrameType.GOAWAY, 0, { code: 'SHUTTING_DOWN', message: '', deadlineMs: 1_000 }),
-  },
-  OPEN: {
-    ...{ client: 'refused', agent: 'refused' },
-    body: () => frames.encodeHead(FrameType.OPEN, 1, { ...NAMED, window: 65_536 }),
-  },
-  ACCEPT: {
-    client: 'closed',
-    agent: 'closed',
-    body: () => frames.encodeHead(FrameType.ACCEPT, 1, { window: 1 }),
-  },
-  DATA: {
-    client: 'closed',
-    agent: 'closed',
-    body: () => frames.encodeFrame(FrameType.DATA, 1, Buffer.from('x')),
-  },
-  AUX: {
-    client: 'closed',
-    agent: 'closed',
-    body: () => frames.encodeFrame(FrameType.AUX, 1, Buffer.from('x')),
-  },
-  EVENT: {
-    client: 'closed',
-    agent: 'closed',
-    body: () => frames.encodeJson(FrameType.EVENT, 1, { signal: 'KILL' }),
-  },
-  END: { client: 'closed', agent: 'closed', body: () => frames.encodeFrame(FrameType.END, 1) },
-  WINDOW: {
-    client: 'closed',
-    agent: 'closed',
-    body: () => frames.encodeFrame(FrameType.WINDOW, 1, Buffer.alloc(12)),
-  },
-  RESET: {
-    ...{ client: 'closed', agent: 'closed' },
-    body: () => frames.encodeJson(FrameType.RESET, 1, { code: 'ABORTED', message: '' }),
-  },
-  SUSPEND: { client: 'closed', agent: 'closed', body: () => frames.encodeFrame(FrameType.SUSPEND, 1) },
-  RESUME: {
-    ...{ client: 'refused', agent: 'refused' },
-    body: () => frames.encodeJson(FrameType.RESUME, 1, { ...NAMED, received: 0, limit: 65_536, attempt: 9 }),
-  },
-  RESUMED: {
-    ...{ client: 'closed', agent: 'closed' },
-    body: () => frames.encodeJson(FrameType.RESUMED, 1, { received: 0, limit: 1 }),
-  },
+  MESH: { client: 'closed', agent: 'closed' },
+  GOAWAY: { client: 'ignored', agent: 'ignored' },
+  OPEN: { client: 'refused', agent: 'refused' },
+  ACCEPT: { client: 'closed', agent: 'closed' },
+  DATA: { client: 'closed', agent: 'closed' },
+  AUX: { client: 'closed', agent: 'closed' },
+  EVENT: { client: 'closed', agent: 'closed' },
+  END: { client: 'closed', agent: 'closed' },
+  WINDOW: { client: 'closed', agent: 'closed' },
+  RESET: { client: 'closed', agent: 'closed' },
+  SUSPEND: { client: 'closed', agent: 'closed' },
+  RESUME: { client: 'refused', agent: 'refused' },
+  RESUMED: { client: 'closed', agent: 'closed' },
 }
-/** Alice's stream, by its id, as a peer might name it. */
-const NAMED = { id: idOf(1), kind: 'ssh', machine: 'home', subject: 'alice', owner: 'alice' }
 
 /** A route with a `*` for each part of its path that is a parameter: `:machine`, or as a document fills it in, `MACHINE`. */
 function withoutNames(route: string): string {
@@ -233,18 +189,6 @@ async function startScene(t: TestContext): Promise<Scene> {
     Object.values(KEYS).map((key) => jwkOf(key)),
   )
   const routes = new Set<string>()
-  // In the place of the first built-in: it sees all routes that come after it.
-  const watch = fp(
-    async (app: FastifyInstance) => {
-      app.addHook('onRoute', ({ method, url }: RouteOptions) => {
-        const methods = [method].flat()
-        const names = methods.length > 8 ? ['ALL'] : methods
-        for (const name of names) if (name !== 'HEAD') routes.add(`${name} ${url.replace(API, '')}`)
-      })
-      await (lifecycle as (app: FastifyInstance) => Promise<void>)(app)
-    },
-    { name: 'tunnel-lifecycle' },
-  )
   const metricsToken = 'a token for the metrics alone'
   const set = [
     ...[`auth.issuer=${ISSUER}`, `auth.audience=${AUDIENCE}`, `auth.jwks.url=${server.url}`],
@@ -256,7 +200,7 @@ async function startScene(t: TestContext): Promise<Scene> {
     ],
     ...['rateLimit.tiers.premium.perMinute=1', 'rateLimit.tiers.premium.burst=1'],
   ]
-  const proxy = await startProxy(t, { set, plugins: [watch] })
+  const proxy = await startProxy(t, { set, plugins: [watchRoutes(routes)] })
   const { secret } = proxy.settings.auth
   const now = Math.floor(Date.now() / 1_000)
   const claims = { sub: 'alice', iss: ISSUER, aud: AUDIENCE, iat: now, exp: now + 3_600 }
@@ -429,25 +373,29 @@ test('whoever you are not, you get in nowhere', async (t) => {
         assert.equal(String(chunk), text)
       }
       await echo('before')
-      Object.assign(NAMED, { id: stream.stream.id, machine: 'desk' })
-      const links = {
-        client: () => new RawClient(t, { url: scene.proxy.url, token: scene.token('mallory') }).hello(),
-        agent: () => agentOf(t, 'mine', scene.token('mallory')),
-      }
+      // Alice's stream, by its id, as a peer might name it.
+      const whose = { machine: 'desk', subject: 'alice', owner: 'alice' }
+      const about = (token: string) => foreignFrames({ id: stream.stream.id, kind: 'ssh', ...whose }, token)
+      const [mallory, herAgent] = [
+        scene.token('mallory'),
+        scene.token('alice', { roles: ['agent'], machine: 'other' }),
+      ]
+      const peers = {
+        'a client': [
+          'client',
+          () => new RawClient(t, { url: scene.proxy.url, token: mallory }).hello(),
+          about(scene.token('alice')),
+        ],
+        'an agent': ['agent', () => agentOf(t, 'mine', mallory), about(scene.token('alice'))],
+        'an agent of hers': ['agent', () => agentOf(t, 'other', herAgent), about(mallory)],
+      } as const
       for (const [type, entry] of Object.entries(FRAMES)) {
-        const body =
-          type === 'AUTH'
-            ? frames.encodeJson(FrameType.AUTH, 0, { token: scene.token('alice') })
-            : entry.body()
-        for (const role of ['client', 'agent'] as const) {
-          const raw = await links[role]()
-          assert.equal(
-            await outcomeOf(raw, body.slice()),
-            entry[role],
-            `${type} of ${role === 'agent' ? 'an' : 'a'} ${role}`,
-          )
+        for (const [who, [role, dial, foreign]] of Object.entries(peers)) {
+          const raw = await dial()
+          const frame = foreign[type as keyof typeof FrameType]
+          assert.equal(await outcomeOf(raw, frame, type === 'AUTH'), entry[role], `${type} of ${who}`)
           raw.socket.terminate()
-          await echo(`${type} ${role}`)
+          await echo(`${type} ${who}`)
         }
       }
     },
@@ -462,6 +410,63 @@ test('whoever you are not, you get in nowhere', async (t) => {
       scene.told.push(reason)
       assert.equal(code, 4401, what)
     }
+  })
+
+  await t.test('tickets, refresh tokens, codes, cookies and sessions are used', async (t) => {
+    const { proxy, secrets } = scene
+    const ask = (route: string, more: Partial<Entry & { method: string }> = {}, token?: string) =>
+      scene.ask({ asks: 'user', path: route, method: 'POST', ...more }, token)
+    const kept = (secret: unknown): string => {
+      assert.equal(typeof secret, 'string')
+      secrets.add(String(secret))
+      return String(secret)
+    }
+    const alice = scene.token('alice')
+    const ticket = kept((await ask('/auth/ticket', {}, alice)).json().ticket)
+    assert.deepEqual([await ticketClient(proxy, ticket), await ticketClient(proxy, ticket)], [101, 401])
+
+    const { secret, refreshTtlMs } = proxy.settings.auth
+    const refreshToken = kept(firstRefreshToken({ secret, refreshTtlMs }, { sub: 'alice' }))
+    const next = (await ask('/auth/refresh', { body: { refreshToken } })).json()
+    for (const part of ['token', 'refreshToken']) kept(next[part])
+    for (const used of [refreshToken, next.refreshToken])
+      assert.equal(codeOf(await ask('/auth/refresh', { body: { refreshToken: used } })), 'TOKEN_REVOKED')
+
+    const code = kept((await ask('/machines/third/enrolment', {}, alice)).json().code)
+    kept((await ask('/enrolments', { body: { code } })).json().token)
+    assert.equal(codeOf(await ask('/enrolments', { body: { code } })), 'TICKET_INVALID')
+
+    const { origin } = (await ask('/machines/home/origin/80', { method: 'GET' }, alice)).json()
+    const visit = (url: string, cookie = '') =>
+      proxy.app.inject({ url, headers: { host: new URL(origin).host, cookie } })
+    const second = kept((await ask('/auth/ticket', {}, alice)).json().ticket)
+    const [cookie = ''] = String((await visit(`/?ticket=${second}`)).headers['set-cookie']).split(';')
+    kept(cookie.slice(cookie.indexOf('=') + 1))
+    for (const answer of [await visit('/', cookie), await visit(`/?ticket=${second}`)]) {
+      assert.ok(answer.statusCode >= 400)
+      scene.told.push(JSON.stringify(answer.headers), answer.body)
+    }
+
+    const over = new AbortController()
+    t.after(() => over.abort())
+    const stream = await fetch(`${proxy.url}${API}/connect/stream`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${alice}`, [PROTOCOL_HEADER]: SUBPROTOCOL },
+      signal: over.signal,
+    })
+    const session = kept(stream.headers.get(SESSION_HEADER))
+    const post = (authorization: string) =>
+      fetch(`${proxy.url}${API}/connect/stream/up`, {
+        method: 'POST',
+        headers: { authorization, [SESSION_HEADER]: session, 'content-type': STREAM_TYPE },
+        body: 'x',
+      })
+    const stolen = await post(`Bearer ${scene.token('mallory')}`)
+    scene.told.push(await stolen.text())
+    assert.equal(stolen.status, 404)
+    // Those that log in to machines.
+    for (const { privateKey } of userKeys([proxy.settings.ssh.masterSecret], 'alice'))
+      for (const line of privateKey.split('\n')) if (/^[\w+/=]{40,}$/.test(line)) secrets.add(line)
   })
 
   await t.test(
@@ -498,7 +503,7 @@ test('whoever you are not, you get in nowhere', async (t) => {
       for (const secret of secrets) {
         // Of a token the signature alone would be enough to use it.
         const parts = [secret, ...(secret.length > 100 ? [secret.slice(secret.lastIndexOf('.') + 1)] : [])]
-        for (const part of parts.filter(({ length }) => length > 20)) {
+        for (const part of parts.filter(({ length }) => length > 15)) {
           assert.ok(!printed.includes(part), `${part.slice(0, 12)}… was printed`)
         }
       }
@@ -507,24 +512,3 @@ test('whoever you are not, you get in nowhere', async (t) => {
     },
   )
 })
-
-/** What comes of a frame: its link is closed, a stream on it refused, something answered, or nothing. */
-async function outcomeOf(raw: RawClient, frame: Uint8Array): Promise<Outcome> {
-  const before = raw.received.length
-  raw.send(frame)
-  // Frames are answered in their order: after this PING comes nothing of what was before it.
-  raw.send(frames.encodeFrame(FrameType.PING, 0, Buffer.from('the last')))
-  const isLast = (each: Buffer) => each[0] === FrameType.PONG && each.subarray(5).toString() === 'the last'
-  // A token is judged beside what follows it.
-  if (frame[0] === FrameType.AUTH) return raw.closed.then(() => 'closed')
-  try {
-    await raw.frame(isLast)
-  } catch {
-    return 'closed'
-  }
-  const isRefusal = (each: Buffer) => each[0] === FrameType.RESET
-  if (frame[0] === FrameType.OPEN || frame[0] === FrameType.RESUME) await raw.frame(isRefusal)
-  const since = raw.received.slice(before).filter((each) => !isLast(each) && each[0] !== FrameType.PING)
-  if (since.some(isRefusal)) return 'refused'
-  return since.length > 0 ? 'answered' : 'ignored'
-}

@@ -8,10 +8,12 @@ import { decodeJson, encodeJson, FrameType } from '../../../protocol/codec/frame
 import type { RoutedHead } from '../../../protocol/codec/heads.ts'
 import { dialWebSocket } from '../../../protocol/node/dial-websocket.ts'
 import { StreamOpener } from '../../../protocol/stream/opener.ts'
-import { type TestProxy, until } from '../../support/proxy.ts'
+import { foreignFrames, type Outcome, outcomeOf } from '../../support/foreign-frames.ts'
+import { drop, listenTcp, startProxy, type TestProxy, until } from '../../support/proxy.ts'
 import { type RedisServer, startRedis } from '../../support/redis.ts'
 import { Cleanup, type Scope } from '../../support/scope.ts'
 import { requireSystem } from '../../support/system.ts'
+import { watchRoutes } from '../../support/watch-routes.ts'
 import { helloOf, RawClient } from '../links/raw-client.ts'
 import { CLUSTER_SECRET, startReplica, startReplicas } from './replicas.ts'
 
@@ -152,6 +154,59 @@ test('before its proof a peer hands over nothing, and then only what is whose an
     assert.equal(await refusal(forged), 'FRAME_INVALID', JSON.stringify(forged))
   }
   assert.equal(peer.link.closed, false)
+})
+
+test('replicas have one route more where it has no port of its own, and no token opens anything there', {
+  skip,
+}, async (t) => {
+  const [usual, clustered] = [new Set<string>(), new Set<string>()]
+  await startProxy(t, { plugins: [watchRoutes(usual)] })
+  const plugins = [watchRoutes(clustered)]
+  const shared = await startReplica(t, redis, {
+    id: 'shared',
+    isShared: true,
+    peers: [relayUrl()],
+    sharing: a,
+    plugins,
+  })
+  assert.deepEqual(
+    [...clustered].filter((route) => !usual.has(route)),
+    ['GET /relay'],
+  )
+
+  const roles = [[], ['agent'], ['admin']]
+  for (const token of [undefined, ...roles.map((each) => shared.tokenOf('alice', { roles: each }))]) {
+    const answer = await shared.api(undefined, 'relay', token === undefined ? {} : { token })
+    assert.equal(((await answer.json()) as { code: string }).code, 'REQUEST_INVALID')
+  }
+})
+
+/** What each comes to of a peer that has proved nothing. */
+const UNPROVED: Record<keyof typeof FrameType, Outcome> = {
+  ...{ HELLO: 'closed', PING: 'answered', PONG: 'ignored', AUTH: 'ignored', MESH: 'closed' },
+  ...{ GOAWAY: 'ignored', OPEN: 'refused', ACCEPT: 'closed', DATA: 'closed', AUX: 'closed', EVENT: 'closed' },
+  ...{ END: 'closed', WINDOW: 'closed', RESET: 'closed', SUSPEND: 'closed', RESUME: 'refused' },
+  ...{ RESUMED: 'closed' },
+}
+
+test('no frame of a peer that has proved nothing reaches a stream, whatever token it shows', {
+  skip,
+}, async (t) => {
+  const echo = await listenTcp(t, (socket) => socket.pipe(socket))
+  await a.startAgent('desk', 'alice', echo)
+  const stream = await (await a.connect('alice')).open({ machine: 'desk', kind: 'ssh' })
+  const whose = { machine: 'desk', subject: 'alice', owner: 'alice' }
+  const token = a.tokenOf('alice', { roles: ['admin'] })
+  const foreign = foreignFrames({ id: stream.stream.id, kind: 'ssh', ...whose }, token)
+  for (const [type, outcome] of Object.entries(UNPROVED)) {
+    const raw = new RawClient(t, { url: relayUrl(), route: 'relay', token })
+    await raw.hello({ role: 'relay', replica: { id: 'unproved', nonce: NONCE } })
+    assert.equal(await outcomeOf(raw, foreign[type as keyof typeof FrameType]), outcome, type)
+    raw.socket.terminate()
+    stream.write(type)
+    assert.equal(String((await once(stream, 'data'))[0]), type)
+  }
+  drop(stream)
 })
 
 test('who lies of epochs or of other replicas has no machine by it that is here', { skip }, async (t) => {
