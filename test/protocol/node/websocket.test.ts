@@ -1,29 +1,35 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import type { AddressInfo, Socket } from 'node:net'
-import { test } from 'node:test'
-import { WebSocketServer } from 'ws'
+import { type TestContext, test } from 'node:test'
+import { type WebSocket, WebSocketServer } from 'ws'
 import { encodeFrame, FrameType } from '../../../protocol/codec/frames.ts'
 import { SUBPROTOCOL } from '../../../protocol/codec/hello.ts'
+import type { Transport } from '../../../protocol/link/transport.ts'
 import { dialWebSocket } from '../../../protocol/node/dial-websocket.ts'
 
-test('a small frame that came in a large read keeps no more than its own memory', async (t) => {
+/** A transport to a server that does no more than `accepted`. */
+async function dialled(
+  t: TestContext,
+  accepted: (webSocket: WebSocket, socket: Socket) => void,
+): Promise<Transport> {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1', handleProtocols: () => SUBPROTOCOL })
   t.after(() => server.close())
   await once(server, 'listening')
-  server.on('connection', (webSocket, { socket }) => {
+  server.on('connection', (webSocket, { socket }) => accepted(webSocket, socket as Socket))
+  const { port } = server.address() as AddressInfo
+  return dialWebSocket(`ws://127.0.0.1:${port}/`, { timeoutMs: 5_000, maxFrameBytes: 131_072 })
+}
+
+test('a small frame that came in a large read keeps no more than its own memory', async (t) => {
+  const transport = await dialled(t, (webSocket, socket) => {
     socket.cork()
     for (let number = 1; number < 2_000; number += 2) {
       webSocket.send(encodeFrame(FrameType.DATA, number, Buffer.from('x')))
       webSocket.send(encodeFrame(FrameType.DATA, number, Buffer.alloc(1_000)))
     }
     socket.uncork()
-    ;(socket as Socket).end()
-  })
-  const { port } = server.address() as AddressInfo
-  const transport = await dialWebSocket(`ws://127.0.0.1:${port}/`, {
-    timeoutMs: 5_000,
-    maxFrameBytes: 131_072,
+    socket.end()
   })
   const kept: Uint8Array[] = []
   await new Promise<void>((resolve) => {
@@ -41,23 +47,15 @@ test('a small frame that came in a large read keeps no more than its own memory'
 })
 
 test('a link of small frames that is paused brings no more than a slice of what was read, and loses nothing', async (t) => {
-  const server = new WebSocketServer({ port: 0, host: '127.0.0.1', handleProtocols: () => SUBPROTOCOL })
-  t.after(() => server.close())
-  await once(server, 'listening')
   const frame = encodeFrame(FrameType.DATA, 1, Buffer.from('x'))
   const count = 40_000
-  server.on('connection', (webSocket, { socket }) => {
+  const transport = await dialled(t, (webSocket, socket) => {
     webSocket.once('message', () => {
       socket.cork()
       for (let sent = 0; sent < count; sent++) webSocket.send(frame)
       socket.uncork()
-      ;(socket as Socket).end()
+      socket.end()
     })
-  })
-  const { port } = server.address() as AddressInfo
-  const transport = await dialWebSocket(`ws://127.0.0.1:${port}/`, {
-    timeoutMs: 5_000,
-    maxFrameBytes: 131_072,
   })
   const afterPause: number[] = []
   let came = 0
