@@ -177,7 +177,7 @@ test('replicas have one route more where it has no port of its own, and no token
   const roles = [[], ['agent'], ['admin']]
   for (const token of [undefined, ...roles.map((each) => shared.tokenOf('alice', { roles: each }))]) {
     const answer = await shared.api(undefined, 'relay', token === undefined ? {} : { token })
-    assert.equal(((await answer.json()) as { code: string }).code, 'REQUEST_INVALID')
+    assert.equal(((await answer.json()) as { code: string }).code, 'VERSION_UNSUPPORTED')
   }
 })
 
