@@ -285,6 +285,49 @@ test('something that is no SSH server is SSH_HANDSHAKE_FAILED', async (t) => {
   await assert.rejects(manager.connect({ userId: 'ada', route }), hasCode('SSH_HANDSHAKE_FAILED'))
 })
 
+test('a machine that floods before it has said who it is, or instead of its keys, costs that connection alone', async (t) => {
+  const ignored = Buffer.alloc(1_024)
+  // SSH_MSG_IGNORE (RFC 4253, section 11.2), which is allowed at any time and as often as its sender likes.
+  ignored.writeUInt32BE(1_020)
+  ignored.set([8, 2, 0, 0, 0x03, 0xed], 4)
+  const name = 'SSH-2.0-flood\r\n'
+  const tooLong = Buffer.from([0x7f, 0xff, 0xff, 0xff, 8])
+  let port = 0
+  const { manager, route } = await setUp(t, {
+    access: { dial: async () => net.connect(port, '127.0.0.1') },
+    options: { connectTimeoutMs: 1_000 },
+  })
+  let turns = 0
+  for (const [head, piece, code] of [
+    ['', 'a greeting\r\n'.repeat(5_000), 'SSH_HANDSHAKE_FAILED'],
+    ['', 'x'.repeat(65_536), 'SSH_HANDSHAKE_FAILED'],
+    [Buffer.concat([Buffer.from(name), tooLong]), Buffer.alloc(65_536), 'SSH_HANDSHAKE_FAILED'],
+    [name, Buffer.concat(Array(64).fill(ignored)), 'TIMEOUT'],
+  ] as const) {
+    let floodedBytes = 0
+    const flooded = withResolvers()
+    port = await service(t, (socket) => {
+      const flood = (): void => {
+        while (socket.writable) {
+          floodedBytes += piece.length
+          if (!socket.write(piece)) return void socket.once('drain', flood)
+        }
+      }
+      socket.on('error', () => {}).once('close', flooded.resolve)
+      socket.write(head)
+      flood()
+    })
+    const turning = setInterval(() => turns++, 10)
+    await assert
+      .rejects(manager.connect({ userId: 'ada', route }), hasCode(code))
+      .finally(() => clearInterval(turning))
+    await flooded.promise
+    assert.ok(code === 'TIMEOUT' || floodedBytes < 16_777_216, `${floodedBytes} bytes were taken`)
+  }
+  // What floods for a second leaves room for others.
+  assert.ok(turns >= 10, `${turns} turns`)
+})
+
 test('what ends the way to the machine is told by its own code', async (t) => {
   const offline = new TunnelError('MACHINE_OFFLINE', 'home is off line', { hop: 'proxy' })
   const { manager, route } = await setUp(t, { access: { dial: () => Promise.reject(offline) } })
