@@ -1,11 +1,13 @@
 // `npm test [-- part of a path…]`: makes sure that the system programs and a fresh dist/ are there, then runs the tests.
-// With --coverage it also says which lines they ran, and fails when those are fewer than COVERAGE_FLOOR.
+// With --coverage it also says which lines they ran, and fails when those are fewer than COVERAGE_FLOOR; with --costs, what
+// each process of tests costs.
 import { spawn, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { compileTests, grouped } from './compile-tests.mjs'
 import { Coverage, printCoverage } from './coverage.mjs'
+import { printCosts } from './test-costs.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 /** Longest that one file of tests may take, in ms; a hang becomes a failure that names the test. */
@@ -80,8 +82,10 @@ const TAKES_VALUE = /^--test-(name-pattern|skip-pattern|timeout|concurrency|shar
 const wanted = []
 const flags = []
 let withCoverage = false
+let withCosts = false
 for (const argument of process.argv.slice(2)) {
   if (argument === '--coverage') withCoverage = true
+  else if (argument === '--costs') withCosts = true
   else if (argument.startsWith('-') || TAKES_VALUE.test(flags.at(-1))) flags.push(argument)
   else wanted.push(argument)
 }
@@ -99,11 +103,13 @@ if (buildIsStale()) run('build.mjs')
 const { folder, compiled, command, remove } = await compileTests(files)
 process.on('exit', remove)
 const coverage = withCoverage ? new Coverage(root, join(folder, 'coverage')) : undefined
+const costs = join(root, folder, 'costs')
 
 // In its own process group, so that nothing a test forgot outlives the run.
 const child = spawn(
   process.execPath,
   [
+    ...(withCosts ? ['--import=./scripts/test-costs.mjs'] : []),
     ...['--test', '--test-reporter=./scripts/test-reporter.mjs', '--test-reporter-destination=stdout'],
     ...['--test-concurrency=6', `--test-timeout=${TEST_TIMEOUT_MS * (withCoverage ? COVERAGE_SLOWDOWN : 1)}`],
     ...flags,
@@ -120,6 +126,7 @@ const child = spawn(
       TUNNEL_TEST_COMPILED: join(root, folder),
       TUNNEL_TEST_CLI: process.env.TUNNEL_TEST_CLI ?? join(root, command),
       ...(coverage && { NODE_V8_COVERAGE: coverage.folder }),
+      ...(withCosts && { TUNNEL_TEST_COSTS: costs }),
     },
   },
 )
@@ -153,6 +160,7 @@ function leftBehind() {
 }
 
 function finish(code) {
+  if (withCosts) printCosts(costs, folder)
   const isEnough =
     coverage === undefined || printCoverage(coverage.finish(), wanted.length ? 0 : COVERAGE_FLOOR)
   process.exit(code === 0 && !isEnough ? 1 : code)
