@@ -1,3 +1,4 @@
+import { isAscii } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import module from 'node:module'
@@ -16,10 +17,12 @@ const HASH_BYTES = 32
  * @param use another use of the file has other functions compiled
  */
 export function runKept(path: string, folder: string | undefined, use: string): void {
-  const source = readFileSync(path, 'utf8')
+  const source = readFileSync(path)
   const kept = folder && join(folder, `${basename(path)}-${use}-${process.version}-${process.arch}`)
   const cachedData = kept === undefined ? undefined : read(kept, source)
-  const script = new vm.Script(`(function (exports, require, module, __filename, __dirname) {${source}\n})`, {
+  // Bundles are ASCII, and need no decoding.
+  const text = source.toString(isAscii(source) ? 'latin1' : 'utf8')
+  const script = new vm.Script(`(function (exports, require, module, __filename, __dirname) {${text}\n})`, {
     filename: path,
     importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
     ...(cachedData !== undefined && { cachedData }),
@@ -35,7 +38,7 @@ export function runKept(path: string, folder: string | undefined, use: string): 
 }
 
 /** Nothing where another user may have written it: what it holds is run. */
-function read(path: string, source: string): Buffer | undefined {
+function read(path: string, source: Buffer): Buffer | undefined {
   let file: number | undefined
   try {
     file = openSync(path, 'r')
@@ -51,7 +54,7 @@ function read(path: string, source: string): Buffer | undefined {
   }
 }
 
-function hashOf(source: string, compiled: Buffer): Buffer {
+function hashOf(source: Buffer, compiled: Buffer): Buffer {
   return createHash('sha256').update(source).update(compiled).digest()
 }
 
@@ -64,7 +67,7 @@ function forget(path: string): void {
   }
 }
 
-function keep(path: string, source: string, script: vm.Script): void {
+function keep(path: string, source: Buffer, script: vm.Script): void {
   const written = `${path}.${process.pid}`
   try {
     makeFolder(dirname(path))

@@ -37,6 +37,8 @@ export async function bundleKept({ build, isInside, outdir, placesIn }) {
       supported: { 'dynamic-import': false },
       minifyWhitespace: true,
       minifySyntax: true,
+      // One of them has an umlaut, and what is ASCII needs no decoding.
+      legalComments: 'none',
       banner: { js: BANNER },
       define: META,
       plugins: [choosePackages(isInside), keepPlaces('.js'), preparePackages(false)],
