@@ -4,6 +4,7 @@ import { startProxy, until } from '../support/proxy.ts'
 import type { Scope } from '../support/scope.ts'
 import { type Sshd, type SshdOptions, startSshd } from '../support/sshd.ts'
 import { freePort } from '../support/system.ts'
+import { WITHOUT_PAGES } from '../support/topology.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, startTunnel, tunnel } from './tunnel.ts'
 
@@ -69,7 +70,9 @@ export async function buildWay(
   const url = `http://127.0.0.1:${port}`
   const env = isolated(join(folder, 'state'), { TUNNEL_URL: url, TUNNEL_PROFILE: profile })
   const startOne = async () => {
-    const proxy = startTunnel(scope, ['server', '--port', String(port)], { env })
+    const proxy = startTunnel(scope, ['server', '--port', String(port)], {
+      env: { ...env, ...WITHOUT_PAGES },
+    })
     await proxy.line(/listening/i)
     return proxy
   }

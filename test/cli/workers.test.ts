@@ -10,6 +10,7 @@ import type { Program } from '../support/process.ts'
 import { drop, listenTcp, until } from '../support/proxy.ts'
 import { startRedis } from '../support/redis.ts'
 import { requireSystem } from '../support/system.ts'
+import { WITHOUT_PAGES } from '../support/topology.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, startTunnel, tunnel } from './tunnel.ts'
 
@@ -27,7 +28,9 @@ async function startWorkers(t: TestContext, workers: number) {
     TUNNEL_STATE_STORE: 'redis',
     TUNNEL_STATE_REDIS_URL: redisUrl,
   })
-  const proxy = startTunnel(t, ['server', '--port', '0', '--workers', String(workers)], { env })
+  const proxy = startTunnel(t, ['server', '--port', '0', '--workers', String(workers)], {
+    env: { ...env, ...WITHOUT_PAGES },
+  })
   const [, url = ''] = await proxy.line(/listening.*(http:\/\/127\.0\.0\.1:\d+)/i)
   // Each of two has told of its link to the other.
   await until(() => count(proxy, /another replica is there/) >= workers * (workers - 1))

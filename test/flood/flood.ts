@@ -9,7 +9,7 @@ import { processFacts } from '../support/proc.ts'
 import { type Program, spawnProgram } from '../support/process.ts'
 import { listenTcp } from '../support/proxy.ts'
 import type { Scope } from '../support/scope.ts'
-import { MACHINE, TUNNEL_CLI } from '../support/topology.ts'
+import { MACHINE, TUNNEL_CLI, WITHOUT_PAGES } from '../support/topology.ts'
 import { tempFolder } from '../support/tree.ts'
 
 const FLOODER = fileURLToPath(new URL('./flooder.mjs', import.meta.url))
@@ -71,7 +71,10 @@ export class Scene {
     const program = (words: string[], more: NodeJS.ProcessEnv) =>
       spawnProgram(scope, process.execPath, [TUNNEL_CLI, ...words], { env: { ...env, ...more } })
     // Here both have one address, and what is measured is what a user's own limits leave to others.
-    const proxy = program(['server', '--port', '0', '--set', 'rateLimit.perIpPerMinute=1000000'], {})
+    const proxy = program(
+      ['server', '--port', '0', '--set', 'rateLimit.perIpPerMinute=1000000'],
+      WITHOUT_PAGES,
+    )
     const [, url = ''] = await proxy.line(/listening at (http:\S+?)"/)
     const echo = await listenTcp(scope, (socket) => socket.setNoDelay(true).pipe(socket))
     const token = tokenOf('innocent')

@@ -18,6 +18,11 @@ export const TUNNEL_CLI = process.env.TUNNEL_TEST_CLI ?? BUILT_CLI
 export const MACHINE = 'home'
 const SUBJECT = 'somebody'
 const TOKEN_TTL_SECONDS = 12 * 3_600
+/**
+ * For a proxy of its own process: the pages that describe the routes take a quarter of its start, and tests start proxies
+ * a hundred times. No other command gets this, for a setting in its environment makes it load all settings.
+ */
+export const WITHOUT_PAGES = { TUNNEL_SERVER_DOCS: 'false' }
 /** How long a party may take to start, in ms; computers that are busy with other things take half a minute. */
 const START_MS = 60_000
 
@@ -117,6 +122,7 @@ export async function startTopology(scope: Scope, options: TopologyOptions = {})
       {
         ...base,
         ...secrets,
+        ...WITHOUT_PAGES,
         ...(options.redisUrl !== undefined && {
           TUNNEL_STATE_STORE: 'redis',
           TUNNEL_STATE_REDIS_URL: options.redisUrl,
