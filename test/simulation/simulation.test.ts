@@ -3,8 +3,8 @@ import { test } from 'node:test'
 import { simulate } from './simulation.ts'
 
 /** The whole 10,000 of each are the end of `npm run chaos`; a failing seed is replayed with `--seed`. */
-const SCHEDULES = 200
-const CLUSTER_SCHEDULES = 30
+const SCHEDULES = 120
+const CLUSTER_SCHEDULES = 20
 
 async function play(schedules: number, isCluster: boolean): Promise<void> {
   let bytes = 0

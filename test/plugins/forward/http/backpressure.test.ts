@@ -21,7 +21,7 @@ for (const [how, head] of [
         socket.end(payload)
       })
     })
-    for (let turn = 0; turn < 12; turn++) {
+    for (const rounds of [3, 5, 8, 14]) {
       const opened = rig.open(
         { kind: 'http', target, http: { method: 'GET', path: '/', headers: [] } },
         undefined,
@@ -38,7 +38,7 @@ for (const [how, head] of [
       opened.hold = true
       for (let round = 0; !over; round++) {
         await new Promise(setImmediate)
-        if (round % (turn + 3) !== 0) continue
+        if (round % rounds !== 0) continue
         opened.stream.consumed(opened.heldBytes)
         opened.heldBytes = 0
       }
