@@ -169,6 +169,24 @@ test('the store redis needs an address of Redis, whose password is never shown',
   assert.deepEqual(warningsOf('redis://localhost'), [])
 })
 
+test('a replica needs the secret of its cluster, Redis, and a way to be found, or does not start', () => {
+  const enough = ['state.store=redis', 'cluster.enabled=true', 'cluster.url=http://localhost:3002']
+  const env = { TUNNEL_STATE_REDIS_URL: 'redis://localhost', TUNNEL_CLUSTER_SECRET: 's'.repeat(32) }
+  const problems = (flags: string[], more: NodeJS.ProcessEnv = {}) =>
+    problemsOf({ flags, env: { ...env, ...more } }).map(({ path, reason }) => `${path} ${reason}`)
+  load({ flags: enough, env })
+  for (const secret of [undefined, '', 's'.repeat(31)]) {
+    const [problem, ...others] = problems(enough, { TUNNEL_CLUSTER_SECRET: secret })
+    assert.match(String(problem), /^cluster\.secret must be at least 32 bytes long/)
+    assert.deepEqual(others, [])
+  }
+  const alone = problems(enough.slice(1), { TUNNEL_STATE_REDIS_URL: undefined })
+  assert.match(alone.join(), /^cluster\.enabled needs state\.store = redis/)
+  assert.match(problems(enough.slice(0, 2)).join(), /^cluster\.enabled needs cluster\.url or cluster\.peers/)
+  for (const wrong of ['cluster.url=localhost:3002', 'cluster.peers=["http://x:1/path"]'])
+    assert.match(problems([...enough, wrong]).join(), /^cluster\.(url|peers) must be http:\/\/host:port/)
+})
+
 test('the effective settings are explained with their sources, and no secret among them', () => {
   const { explain } = load({
     profile: 'unstable-network',

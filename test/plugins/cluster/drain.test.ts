@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { PassThrough } from 'node:stream'
+import { after, before, test } from 'node:test'
+import { DrainTurn } from '../../../plugins/cluster/drain-turn.ts'
+import { type TestProxy, until } from '../../support/proxy.ts'
+import { type RedisServer, startRedis } from '../../support/redis.ts'
+import { Cleanup } from '../../support/scope.ts'
+import { type Sshd, startSshd } from '../../support/sshd.ts'
+import { requireSystem } from '../../support/system.ts'
+import { startReplica, startReplicas } from './replicas.ts'
+
+const skip = requireSystem('redis-server', 'sshd')
+
+const cleanup = new Cleanup()
+let redis: RedisServer
+let sshd: Sshd
+before(async () => {
+  if (skip !== undefined) return
+  redis = await startRedis(cleanup)
+  sshd = await startSshd(cleanup)
+})
+after(() => cleanup.close())
+
+const isHome = ({ app }: TestProxy) => app.machines.agents.own('alice', 'home') !== undefined
+
+test('a command and a request that end at the replica that leaves finish there, and new ones go elsewhere at once', {
+  skip,
+}, async (t) => {
+  const [a, b, c] = (await startReplicas(t, redis, ['a', 'b', 'c'])) as [TestProxy, TestProxy, TestProxy]
+  // The replica that leaves has none of its homes, so that their SSH connections go through another one.
+  await a.startAgent('home', 'alice', sshd, { urls: [a.url, b.url] })
+  await until(() => isHome(a) && isHome(b))
+  const finish: (() => void)[] = []
+  const server = createServer((_request, response) => {
+    response.write('first ')
+    finish.push(() => response.end('last'))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  t.after(() => server.closeAllConnections())
+  const url = `http://home:${(server.address() as AddressInfo).port}/`
+  const client = await c.connect('alice', { url: [c.url, a.url] })
+  const stdin = new PassThrough()
+  const command = client.exec('home', ['cat'], { stdin })
+  stdin.write('before ')
+  const response = await client.fetch(url)
+  await until(() => c.app.forward.overview.list('alice').length === 2)
+  const first = client.link
+  let hasLeft = false
+  const drained = c.app.lifecycle.drain(30_000).then(() => {
+    hasLeft = true
+  })
+  await until(() => client.link !== first)
+  const { stdout } = await client.exec('home', ['echo', 'elsewhere'])
+  assert.equal(String(stdout), 'elsewhere\n')
+  await until(async () => (await a.metric('tunnel_requests_total')) === 1)
+  assert.equal(hasLeft, false)
+  stdin.end('after')
+  for (const end of finish) end()
+  assert.equal(await response.text(), 'first last')
+  const { stdout: both, exitCode } = await command
+  assert.deepEqual([String(both), exitCode], ['before after', 0])
+  await drained
+})
+
+test('a command goes on when the home leaves by which its SSH connection goes', { skip }, async (t) => {
+  const [a, b, c] = (await startReplicas(t, redis, ['a', 'b', 'c'])) as [TestProxy, TestProxy, TestProxy]
+  await a.startAgent('home', 'alice', sshd, { urls: [a.url, b.url] })
+  await until(() => isHome(a) && isHome(b))
+  const client = await c.connect('alice')
+  const stdin = new PassThrough()
+  const command = client.exec('home', ['cat'], { stdin })
+  stdin.write('before ')
+  await until(() => c.app.cluster?.list().some(({ streams }) => streams === 1) === true)
+  const busy = c.app.cluster?.list().find(({ streams }) => streams === 1)?.id
+  const leaving = busy === 'a' ? a : b
+  await leaving.app.lifecycle.drain(30_000)
+  await leaving.close()
+  stdin.end('after')
+  const { stdout, exitCode } = await command
+  assert.deepEqual([String(stdout), exitCode], ['before after', 0])
+})
+
+test('a command whose replica dies ends with an error that says so, and the next one goes by another', {
+  skip,
+}, async (t) => {
+  const [a, b] = (await startReplicas(t, redis, ['a', 'b'])) as [TestProxy, TestProxy]
+  await a.startAgent('home', 'alice', sshd, { urls: [a.url] })
+  await until(() => b.app.machines.find('alice', 'home')?.online === true)
+  const client = await b.connect('alice', { url: [b.url, a.url] })
+  const stdin = new PassThrough()
+  const command = client.exec('home', ['cat'], { stdin })
+  stdin.write('before')
+  await until(() => b.app.forward.overview.list('alice').length === 1)
+  const ended = assert.rejects(command, ({ code }: { code: string }) => {
+    t.diagnostic(`told ${code}`)
+    return code !== 'INTERNAL'
+  })
+  b.cut('client')
+  await b.close()
+  await ended
+  assert.equal(String((await client.exec('home', ['echo', 'on'])).stdout), 'on\n')
+})
+
+test('when a replica has died in its turn, the next one has it after its end', { skip }, async (t) => {
+  const replica = await startReplica(t, redis, { id: 'only' })
+  const records = replica.app.state.volatile
+  const { signal } = new AbortController()
+  // Nobody keeps it, as that process is gone.
+  await records.put('drain', 'turn', 'dead', { ttlMs: 400 })
+  const next = new DrainTurn({ records, holder: 'next', isShared: false })
+  const beganMs = performance.now()
+  await next.take(signal)
+  assert.ok(performance.now() - beganMs >= 250)
+  const third = new DrainTurn({ records, holder: 'third', isShared: false })
+  const waits = third.take(signal)
+  assert.equal(await records.get('drain', 'turn'), 'next')
+  await next.release()
+  await waits
+  assert.equal(await records.get('drain', 'turn'), 'third')
+  await third.release()
+})
