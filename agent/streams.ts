@@ -119,8 +119,9 @@ export class AgentStreams {
         suspended: () => this.#logins.away(whose, asker),
         resumed: () => this.#logins.back(whose, asker),
       })
-      const socket =
-        target === this.#ssh ? await this.#dialSsh(wanted, whose, asker) : await dialTarget(wanted)
+      // However it was written when the agent was started, and by whoever asks.
+      const isSsh = wanted.authority === parseTarget(this.#ssh)?.authority
+      const socket = isSsh ? await this.#dialSsh(wanted, whose, asker) : await dialTarget(wanted)
       // It may have been given up while we dialled.
       if (join.over) {
         socket.destroy()

@@ -41,3 +41,23 @@ test('each user of an agent has a budget, and many share what is there for four'
   const crowd = Array.from({ length: 1_000 }, (_, index) => budgets.of(`user-${index}`).take(40))
   assert.ok(crowd.every(Boolean))
 })
+
+test('the SSH server is dialled for each user apart, however its address was given and is asked for', {
+  skip: process.platform === 'linux' ? undefined : 'only Linux has all of 127.0.0.0/8 on loopback',
+}, async (t) => {
+  const sources: (string | undefined)[] = []
+  const server = await listenTcp(t, (socket) => {
+    sources.push(socket.remoteAddress)
+    socket.write('SSH-2.0-test\r\n')
+  })
+  const port = server.split(':')[1]
+  const proxy = await startProxy(t)
+  await proxy.startAgent('home', 'alice', `127.1:${port}`)
+  const alice = await proxy.connect('alice')
+  sources.length = 0
+  for (const target of [undefined, `127.0.0.1:${port}`, `0x7f000001:${port}`])
+    drop(await alice.open({ machine: 'home', kind: 'ssh', ...(target !== undefined && { target }) }))
+  const [first] = sources
+  assert.deepEqual(sources, [first, first, first])
+  assert.notEqual(first, '127.0.0.1')
+})
