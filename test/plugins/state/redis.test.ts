@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, type TestContext, test } from 'node:test'
-import { inspect } from 'node:util'
 import { Value } from 'typebox/value'
-import { EXIT } from '../../../cli/failure.ts'
 import { loadSettings } from '../../../config/index.ts'
 import type { Machine } from '../../../dial/machine.ts'
 import { Revocations } from '../../../plugins/auth/revocations.ts'
@@ -13,14 +11,11 @@ import { TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Link } from '../../../protocol/index.ts'
 import { StreamsOptions } from '../../../protocol/options.ts'
 import { buildServer } from '../../../server.ts'
-import { makeCertificate } from '../../support/certificate.ts'
-import { spawnProgram } from '../../support/process.ts'
 import { until } from '../../support/proxy.ts'
 import { newPublicKey } from '../../support/public-key.ts'
-import { type RedisServer, startRedis, startSentinel } from '../../support/redis.ts'
+import { type RedisServer, startRedis } from '../../support/redis.ts'
 import { Cleanup } from '../../support/scope.ts'
 import { requireSystem } from '../../support/system.ts'
-import { TUNNEL_CLI } from '../../support/topology.ts'
 import { tempFolder } from '../../support/tree.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 import { stateSuite } from './suite.ts'
@@ -325,98 +320,6 @@ test('a machine that one replica has pinned is no new one to another, and what i
   await assert.rejects(enrol(mine, pinned, 'other'), AWAY)
   redis.program.kill('SIGCONT')
   await Promise.all([back(one), back(other)])
-})
-
-test('a Redis that lets us not in, or is not there, stops the start with one error that has no password', {
-  skip,
-}, async (t) => {
-  const start = (url: string) => RedisState.open({ url, staleMs: 1_000, failed() {} })
-  const wrong = 'wrong-password'
-  const refusals: [url: string, code: string, told: RegExp][] = [
-    [redis.url.replace(redis.password, wrong), 'CONFIG_INVALID', /does not let us in/],
-    [redis.url.replace('tunnel:', 'nobody:'), 'CONFIG_INVALID', /does not let us in/],
-    [redis.url.replace(String(redis.port), '1'), 'STATE_UNAVAILABLE', /ECONNREFUSED [\d.:]+$/],
-    [redis.url.replace('redis:', 'rediss:'), 'STATE_UNAVAILABLE', /begins with redis:/],
-  ]
-  for (const [url, code, told] of refusals) {
-    await assert.rejects(start(url), (error: unknown) => {
-      assert.ok(error instanceof TunnelError)
-      assert.equal(error.code, code, error.message)
-      assert.match(error.message, told)
-      const text = inspect(error, { depth: 10, showHidden: true })
-      assert.ok(!text.includes(wrong) && !text.includes(redis.password), text)
-      return true
-    })
-  }
-  process.kill(redis.program.pid, 'SIGSTOP')
-  t.after(() => redis.program.kill('SIGCONT'))
-  await assert.rejects(start(redis.url), AWAY)
-})
-
-test('with Sentinels a master that is killed is replaced by its copy, and what was confirmed is there', {
-  skip,
-}, async (t) => {
-  const master = await startRedis(t)
-  const copy = await startRedis(t, { replicaOf: master.port })
-  await until(async () => (await copy.admin.info('replication')).includes('master_link_status:up'))
-  const sentinel = await startSentinel(t, master.port)
-  // Where the master is they say alone.
-  const url = master.url.replace(String(master.port), '1')
-  const sentinels = { addresses: ['127.0.0.1:1', sentinel], master: 'mymaster' }
-  const state = await RedisState.open({ url, sentinels, staleMs: 300_000, failed() {} })
-  t.after(() => state.close())
-  await state.put('pin', 'home', 'kept')
-  await master.admin.wait(1, 10_000)
-  const limit = { perMinute: 1, burst: 3 }
-  assert.equal((await state.takeToken('u', limit)).remaining, 2)
-  await master.admin.wait(1, 10_000)
-  master.program.kill('SIGKILL')
-  await until(async () => {
-    try {
-      await state.put('pin', 'work', 'new')
-      return true
-    } catch (error) {
-      assert.equal((error as TunnelError).code, AWAY.code)
-      return false
-    }
-  }, 60_000)
-  assert.equal(await state.get('pin', 'home'), 'kept')
-  assert.equal((await state.takeToken('u', limit)).remaining, 1)
-  assert.ok((await copy.admin.info('replication')).includes('role:master'))
-})
-
-test('over TLS Redis has to show a certificate that is trusted, and for the name in the address', {
-  skip: skip ?? requireSystem('openssl'),
-}, async (t) => {
-  const tls = await makeCertificate(t)
-  assert.ok(tls)
-  const server = await startRedis(t, { tls })
-  const url = server.url.replace('127.0.0.1', 'localhost')
-  const folder = await tempFolder(t, 'rediss')
-  /** A proxy of its own: which authorities are trusted is said to a process at its start. */
-  const start = (redisUrl: string, more: NodeJS.ProcessEnv) =>
-    spawnProgram(t, process.execPath, [TUNNEL_CLI, 'server', '--port', '0'], {
-      env: {
-        ...process.env,
-        ...{ HOME: folder, TUNNEL_STATE_DIR: folder, TUNNEL_STATE_STORE: 'redis' },
-        ...{ TUNNEL_STATE_REDIS_URL: redisUrl, ...more },
-      },
-    })
-  const plain = { url: url.replace('rediss:', 'redis:'), staleMs: 1_000, failed() {} }
-  await assert.rejects(RedisState.open(plain), { ...AWAY, message: /begins with rediss:/ })
-  const trusting = { NODE_EXTRA_CA_CERTS: tls.certFile }
-  const proxy = start(url, trusting)
-  await proxy.line(/listening at/)
-  await proxy.stop()
-  for (const [redisUrl, env] of [
-    [url, {}],
-    [server.url, trusting],
-  ] as const) {
-    const refused = start(redisUrl, env)
-    assert.equal((await refused.exit).code, EXIT.unreachable)
-    assert.match(refused.stderr, /STATE_UNAVAILABLE/)
-    assert.ok(!(refused.stderr + refused.stdout).includes(server.password))
-  }
 })
 
 test('two proxies on one Redis: a token that one revokes the other refuses; with Redis away both stay ready', {

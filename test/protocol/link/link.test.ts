@@ -2,19 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
-import {
-  encodeFrame,
-  encodeJson,
-  encodeWindow,
-  FrameType,
-  MAX_DATA_BYTES,
-} from '../../../protocol/codec/frames.ts'
+import { encodeFrame, encodeJson, encodeWindow, FrameType } from '../../../protocol/codec/frames.ts'
 import type { Hello } from '../../../protocol/codec/hello.ts'
 import {
   Heard,
   helloOf,
   idOf,
-  KIB,
   linkOf,
   MIB,
   NOTHING,
@@ -314,134 +307,6 @@ test('whatever bytes come, in whatever order, nothing throws past the link and n
     }),
     { numRuns: 300 },
   )
-})
-
-test('a keystroke waits behind what is in the socket and not behind the megabyte that is queued', async () => {
-  const parties = new Parties({ latencyMs: () => 10 })
-  const { pair } = await parties.connect()
-  await parties.pass(100)
-  const bulk = parties.open({ priority: 'low' })
-  const shell = parties.open({ priority: 'high' })
-  await parties.pass(1_000)
-  const sizes: number[] = []
-  pair.a.onSend = (frame) => sizes.push(frame.length)
-  bulk.stream.write(new Uint8Array(250 * KIB))
-  await parties.pass(1)
-  assert.deepEqual(sizes, [MAX_DATA_BYTES + 5, MAX_DATA_BYTES + 5], 'more is not handed to the socket')
-  shell.stream.write(Buffer.from('k'))
-  await parties.pass(100)
-  assert.equal(sizes[2], 6)
-  assert.ok(sizes.length > 4)
-})
-
-test('while something interactive shares the link, bulk goes in smaller frames', async () => {
-  const parties = new Parties()
-  const { pair } = await parties.connect()
-  const bulk = parties.open({ priority: 'low' })
-  const shell = parties.open({ priority: 'high' })
-  await parties.pass(10)
-  const sizes: number[] = []
-  shell.stream.write(Buffer.from('k'))
-  await parties.pass(1)
-  pair.a.onSend = (frame) => sizes.push(frame.length)
-  bulk.stream.write(new Uint8Array(100 * KIB))
-  await parties.pass(1)
-  assert.ok(Math.max(...sizes) <= 16 * KIB + 5, `${sizes}`)
-  await parties.pass(1_000)
-  sizes.length = 0
-  bulk.stream.write(new Uint8Array(100 * KIB))
-  await parties.pass(1)
-  assert.ok(Math.max(...sizes) > 32 * KIB, `${sizes}`)
-})
-
-test('an acknowledgement that matters to nobody yet goes by and by, one for many frames', async () => {
-  const { parties, peer } = await rawClient()
-  peer.open(1)
-  await parties.pass(10)
-  for (let count = 0; count < 20; count++) peer.send(encodeFrame(FrameType.DATA, 1, new Uint8Array(100)))
-  await parties.pass(50)
-  assert.equal(peer.of(FrameType.WINDOW, 1).length, 0)
-  await parties.pass(60)
-  assert.equal(peer.of(FrameType.WINDOW, 1).length, 1)
-  assert.equal(Buffer.from(peer.of(FrameType.WINDOW, 1)[0]!.body).readUIntBE(0, 6), 20 * 105)
-})
-
-test('an acknowledgement of a quarter of the window goes at once', async () => {
-  const { parties, peer } = await rawClient()
-  peer.open(1)
-  await parties.pass(10)
-  peer.send(encodeFrame(FrameType.DATA, 1, new Uint8Array(64 * KIB)))
-  await parties.pass(1)
-  assert.equal(peer.of(FrameType.WINDOW, 1).length, 1)
-})
-
-test('a silent link is found dead within timeoutMs, and says so', async () => {
-  const parties = new Parties()
-  const { near, far, pair } = await parties.connect()
-  const heard = parties.open()
-  await parties.pass(10_000)
-  const frozenAtMs = parties.clock.now()
-  pair.freeze()
-  await parties.clock.run(frozenAtMs + 46_000, () => near.closed && far.closed)
-  assert.ok(parties.clock.now() - frozenAtMs <= 45_000)
-  for (const error of parties.linkErrors as TunnelError[]) assert.equal(error.code, 'TIMEOUT')
-  assert.equal(parties.linkErrors.length, 2)
-  assert.equal(heard.suspensions, 1)
-})
-
-test('an idle link that lives goes on for a day, with a round trip measured', async () => {
-  const parties = new Parties({ latencyMs: () => 20 })
-  const { near } = await parties.connect()
-  await parties.pass(86_400_000)
-  assert.ok(!near.closed)
-  assert.equal(near.rttMs, 40)
-})
-
-test('a probe finds a dead link in its own time, and any traffic answers it', async () => {
-  const parties = new Parties({ latencyMs: () => 20 })
-  const { near, pair } = await parties.connect()
-  near.probe(3_000)
-  await parties.pass(5_000)
-  assert.ok(!near.closed)
-  pair.freeze()
-  near.probe(3_000)
-  await parties.pass(3_001)
-  assert.equal(near.closedWith?.code, 'TIMEOUT')
-})
-
-test('a link that is held for long is dead for neither side', async () => {
-  const parties = new Parties()
-  const { near, far } = await parties.connect()
-  far.hold()
-  await parties.pass(600_000)
-  assert.ok(!near.closed && !far.closed)
-  const heard = parties.open()
-  await parties.pass(1_000)
-  assert.equal(heard.accepted, undefined)
-  far.unhold()
-  await parties.pass(1_000)
-  assert.ok(heard.accepted)
-})
-
-test('a link closes when the last stream has left it, or at its deadline', async () => {
-  const parties = new Parties()
-  const { near } = await parties.connect()
-  const heard = parties.open()
-  await parties.pass(10)
-  near.closeWhenIdle(10_000)
-  await parties.pass(1_000)
-  assert.ok(!near.closed)
-  heard.stream.end()
-  parties.accepted[0]!.stream.end()
-  await parties.pass(1_000)
-  assert.ok(near.closed)
-
-  const second = await parties.connect()
-  parties.open()
-  await parties.pass(10)
-  second.near.closeWhenIdle(10_000)
-  await parties.pass(10_001)
-  assert.ok(second.near.closed)
 })
 
 test('GOAWAY and AUTH reach their handlers, and a deadline is one that can be waited for', async () => {
