@@ -35,6 +35,8 @@ export type Verdict = 'failure' | 'success' | 'neutral'
 
 export function verdict(error: unknown): Verdict {
   if (!(error instanceof TunnelError)) return 'neutral'
+  // No host key was known, so that nothing was tried; with its key the machine is there at once.
+  if (error.code === 'SSH_HANDSHAKE_FAILED' && error.hop === 'agent') return 'neutral'
   if (FAILURES.has(error.code)) return 'failure'
   return ANSWERS.has(error.code) ? 'success' : 'neutral'
 }

@@ -30,11 +30,12 @@ export function algorithmWeak(wrong: readonly string[]): TunnelError {
   return new TunnelError('CONFIG_INVALID', text, { hop: 'proxy' })
 }
 
+/** Nothing was dialled: the hop is the agent, which has to find the key first. */
 export function noHostKeyKnown(machine: string): TunnelError {
   return new TunnelError(
     'SSH_HANDSHAKE_FAILED',
     `no host key of ${machine} is known: its agent has found no SSH server to ask`,
-    { hop: 'ssh' },
+    { hop: 'agent' },
   )
 }
 

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { Value } from 'typebox/value'
 import { Circuits } from '../../../plugins/breaker/circuits.ts'
 import { verdict } from '../../../plugins/breaker/errors.ts'
+import type { Route } from '../../../plugins/machines/index.ts'
+import { SshOptions } from '../../../plugins/ssh/options.ts'
+import { SSHTunnelManager } from '../../../plugins/ssh/tunnel.ts'
 import { ERROR_KINDS, type ErrorCode, TunnelError } from '../../../protocol/codec/errors.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 
@@ -118,6 +122,16 @@ test('what says nothing of the machine counts neither way', async () => {
   await fail(circuits, 2)
   await fail(circuits, 5, 'POOL_EXHAUSTED')
   await fail(circuits, 5, 'MACHINE_OFFLINE')
+  const manager = new SSHTunnelManager({ ...Value.Create(SshOptions), masterSecret: 'm'.repeat(40) })
+  const route = {
+    ...{ owner: 'ada', name: 'home', sshUser: 'me' },
+    hostKeys: async () => [],
+  } as unknown as Route
+  for (let index = 0; index < 5; index++)
+    await assert.rejects(
+      circuits.run(KEY, () => manager.connect({ userId: 'ada', route })),
+      { code: 'SSH_HANDSHAKE_FAILED', message: /no host key of home is known/ },
+    )
   await fail(circuits, 1)
   await assert.rejects(
     circuits.run(KEY, async () => {}),
