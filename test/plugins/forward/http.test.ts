@@ -275,6 +275,27 @@ test('what goes wrong has its code', async (t) => {
   const half = await tcpService(t, (socket) =>
     socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf')),
   )
+  const endless = await tcpService(t, (socket) => {
+    const flood = (): void => {
+      while (socket.writable)
+        if (!socket.write('X-A: 1\r\n'.repeat(500))) return void socket.once('drain', flood)
+    }
+    socket.write('HTTP/1.1 200 OK\r\n')
+    flood()
+  })
+  const many = await tcpService(t, (socket) =>
+    socket.once('data', () =>
+      socket.end(`HTTP/1.1 200 OK\r\n${'X-A: 1\r\n'.repeat(1_000)}Content-Length: 2\r\n\r\nokmore`),
+    ),
+  )
+  await assert.rejects(request(rig, endless).closed, hasCode('CONNECT_REFUSED'))
+  // A thousand headers are ordinary; what comes behind the end is nobody's, and costs the connection alone.
+  for (let times = 0; times < 2; times++) {
+    const answered = request(rig, many)
+    await answered.closed
+    assert.equal(answered.text, 'ok')
+    assert.equal((await answered.accepted).http?.headers.length, 1_001)
+  }
   await assert.rejects(request(impatient, silent).closed, hasCode('TIMEOUT'))
   await assert.rejects(request(rig, rude).closed, hasCode('CONNECT_REFUSED'))
   await assert.rejects(request(rig, alien).closed, hasCode('CONNECT_REFUSED'))
