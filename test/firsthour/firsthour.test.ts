@@ -4,6 +4,7 @@ import test from 'node:test'
 import { requireSystem } from '../support/system.ts'
 import { countsCallersApart, FRONTS, startFront } from './fronts.ts'
 import { whyNoHosts } from './host.ts'
+import { DAILY_SECTIONS, printedSections } from './readme.ts'
 import { printedRecipes, RECIPE_NAMES } from './recipes.ts'
 import { setScene } from './scene.ts'
 import { walkSeveralHosts } from './several-hosts.ts'
@@ -32,6 +33,10 @@ test('the first hour, from README.md alone, on clean accounts of hosts apart fro
   }
   session.end()
   assert.deepEqual(await session.exit, { code: 0, signal: null })
+})
+
+test('every section of README with commands for a host is one that npm run firsthour does', () => {
+  assert.deepEqual(printedSections(), ['Three commands', 'On several hosts', ...DAILY_SECTIONS])
 })
 
 test('every recipe of docs/RECIPES.md is one that npm run firsthour runs', () => {

@@ -8,6 +8,7 @@ import { tempFolder } from '../support/tree.ts'
 import { countsCallersApart, FRONTS, type Front } from './fronts.ts'
 import { whyNoHosts } from './host.ts'
 import { runProgram, STOCK_PROGRAMS, whyNotProgram } from './programs.ts'
+import { walkDaily, walkThreeCommands } from './readme.ts'
 import { printedRecipes, startServices, walkRecipe, whyNotRecipe } from './recipes.ts'
 import { type Scene, setScene } from './scene.ts'
 import { walkSeveralHosts, walkWithoutSystemd } from './several-hosts.ts'
@@ -109,9 +110,13 @@ async function main(scope: Scope): Promise<void> {
   await row('docs/DEPLOYMENT.md without systemd', undefined, async () =>
     walkWithoutSystemd(await setScene(scope, packageFolder), { typing }),
   )
+  await row("README's three commands", undefined, async () =>
+    walkThreeCommands(await newScene(scope, packageFolder), { typing }),
+  )
   if (scene === undefined || interrupted.signal.aborted) return
   const here: Scene = scene
   await startServices(here)
+  await row("README's commands of every day", undefined, () => walkDaily(here, token, { typing }))
   const parts = values.parts.split(',')
   const chosen = (part: string, name: string) => parts.includes(part) && name.includes(values.only)
   for (const name of printedRecipes().filter((each) => chosen('recipes', each)))
