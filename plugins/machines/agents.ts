@@ -57,7 +57,8 @@ export class Agents {
     const agent = this.#table.get(owner, name)
     const program = programOf(link)
     const before = this.#programOf(agent)
-    if (before !== undefined && isSuperseded(program, before)) throw takenOver(name)
+    const holder = before ?? agent.homes.program
+    if (holder !== undefined && isSuperseded(program, holder)) throw takenOver(name)
     agent.homes.keepOnly(program)
     this.#table.stay(agent)
     const older = agent.links

@@ -12,6 +12,7 @@ import { type RedisServer, startRedis } from '../../support/redis.ts'
 import { Cleanup, type Scope } from '../../support/scope.ts'
 import { type Sshd, startSshd } from '../../support/sshd.ts'
 import { requireSystem } from '../../support/system.ts'
+import { RawClient } from '../links/raw-client.ts'
 import { startReplica, startReplicas, UPGRADE } from './replicas.ts'
 
 const skip = requireSystem('redis-server', 'sshd')
@@ -185,6 +186,31 @@ test('an agent behind a load balancer is at home on two replicas, and its clone 
   assert.equal((await agent.done)?.code, 'TAKEN_OVER')
   await until(() => instanceAt(a) === undefined && isHome(b))
   await clone.close()
+})
+
+test('an older program that comes to one replica while a later one is at another does not get its name, on either', {
+  skip,
+}, async (t) => {
+  const [a, b] = (await start(t, 'a', 'b')) as [TestProxy, TestProxy]
+  const agentOf = async (epoch: number, at: TestProxy) => {
+    const raw = new RawClient(t, { url: at.url, route: 'agent', token: a.tokenOf('alice') })
+    const enrol = { hostKeys: [], sshUser: 'm' }
+    await raw
+      .hello({ role: 'agent', machine: 'twice', instance: `started-${epoch}`, epoch, enrol })
+      .catch(() => {})
+    return raw
+  }
+  const epochAt = ({ app }: TestProxy) =>
+    [...app.machines.agents.everywhere()].find(({ name }) => name === 'twice')?.program.epoch
+  const later = await agentOf(7, b)
+  await until(() => epochAt(a) === 7)
+  const older = await agentOf(6, a)
+  assert.equal((await older.closed).code, 4409)
+  assert.deepEqual([epochAt(a), epochAt(b)], [7, 7])
+  assert.equal(later.socket.readyState, later.socket.OPEN)
+  await agentOf(8, a)
+  assert.equal((await later.closed).code, 4409)
+  await until(() => epochAt(b) === 8)
 })
 
 test('replicas that start at once and have no port for each other are linked, each to each, when all are ready', {

@@ -9,11 +9,11 @@ import type { User } from '../../../plugins/auth/index.ts'
 import { firstRefreshToken } from '../../../plugins/auth/refresh-tokens.ts'
 import { FaultRelay } from '../../chaos/fault-relay.ts'
 import { drop, listenTcp, type TestProxy, until } from '../../support/proxy.ts'
-import { type RedisServer, startRedis } from '../../support/redis.ts'
+import { type RedisServer, startRedis, startSentinel } from '../../support/redis.ts'
 import { Cleanup } from '../../support/scope.ts'
 import { requireSystem } from '../../support/system.ts'
 import { RawClient } from '../links/raw-client.ts'
-import { startReplicas } from './replicas.ts'
+import { startReplica, startReplicas } from './replicas.ts'
 
 const skip = requireSystem('redis-server')
 const BURST = 30
@@ -65,6 +65,47 @@ async function refusal(answer: Response): Promise<unknown[]> {
   const { code } = (await answer.json()) as { code: string }
   return [answer.status, code, Number(answer.headers.get('retry-after')) > 0]
 }
+
+test('while a master of Redis fails and its copy takes its place, streams and OPENs go on, and what was shared is there', {
+  skip,
+}, async (t) => {
+  const master = await startRedis(t)
+  const copy = await startRedis(t, { replicaOf: master.port })
+  await until(async () => (await copy.admin.info('replication')).includes('master_link_status:up'))
+  const sentinel = await startSentinel(t, master.port)
+  const bySentinel = { ...master, url: master.url.replace(String(master.port), '1') }
+  const set = [`state.sentinels=["${sentinel}"]`]
+  const [a, b] = (await startReplicas(t, bySentinel, ['a', 'b'], set)) as [TestProxy, TestProxy]
+  await a.startAgent('home', 'alice', '127.0.0.1:1', { allow: [echo] })
+  await until(() => b.app.machines.find('alice', 'home')?.online === true)
+  const client = await b.connect('alice')
+  const stream = await open(client)
+  await checkEcho(stream)
+  const revoked = b.tokenOf('mallory')
+  assert.equal(
+    (await a.api(undefined, 'auth/revoke', { method: 'POST', token: revoked, body: {} })).status,
+    204,
+  )
+  await master.admin.wait(1, 10_000)
+  master.program.kill('SIGKILL')
+  let opens = 0
+  const ticket = () => a.api('alice', 'auth/ticket', { method: 'POST' })
+  await until(async () => {
+    await checkEcho(stream)
+    const next = await open(client)
+    await checkEcho(next)
+    drop(next)
+    opens++
+    return (await ticket()).ok
+  }, 60_000)
+  assert.ok(opens > 1, `${opens}`)
+  drop(stream)
+  // As a replica that starts now reads it.
+  const late = await startReplica(t, bySentinel, { id: 'late', sharing: a, set })
+  const answer = await late.api(undefined, 'machines', { token: revoked })
+  assert.equal(((await answer.json()) as { code: string }).code, 'TOKEN_REVOKED')
+  assert.equal(late.app.machines.find('alice', 'home')?.name, 'home')
+})
 
 const AWAY = [503, 'STATE_UNAVAILABLE', true]
 

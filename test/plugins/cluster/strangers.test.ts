@@ -4,8 +4,10 @@ import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
 import { fromWire, inFrames, type Message, toWire } from '../../../plugins/cluster/messages.ts'
 import { Peer } from '../../../plugins/cluster/peer.ts'
+import { machineOffline } from '../../../plugins/machines/errors.ts'
 import { decodeJson, encodeJson, FrameType } from '../../../protocol/codec/frames.ts'
 import type { RoutedHead } from '../../../protocol/codec/heads.ts'
+import type { IncomingOpen, IncomingResume } from '../../../protocol/link/handlers.ts'
 import { dialWebSocket } from '../../../protocol/node/dial-websocket.ts'
 import { StreamOpener } from '../../../protocol/stream/opener.ts'
 import { foreignFrames, type Outcome, outcomeOf } from '../../support/foreign-frames.ts'
@@ -40,7 +42,12 @@ const tells = ({ log }: TestProxy, code: string) => log.some(({ context }) => co
 async function dial(
   scope: Scope,
   id: string,
-  { secret = CLUSTER_SECRET, instance = id + id, message = (_: Message) => {} } = {},
+  {
+    secret = CLUSTER_SECRET,
+    instance = id + id,
+    message = (_: Message) => {},
+    handOver = (_: IncomingOpen | IncomingResume) => {},
+  } = {},
 ): Promise<{ peer: Peer; over: Promise<string> }> {
   const url = `${relayUrl().replace('http', 'ws')}/api/tunnel/relay`
   const transport = await dialWebSocket(url, { timeoutMs: 5_000, maxFrameBytes: 1_048_576 })
@@ -53,7 +60,7 @@ async function dial(
     const peer: Peer = new Peer(transport, 'dialler', self, {
       proved: () => resolve({ peer, over }),
       message: (_peer, heard) => message(heard),
-      handOver() {},
+      handOver: (_peer, incoming) => handOver(incoming),
       closed: (_peer, { code }) => {
         end(code)
         resolve({ peer, over })
@@ -280,4 +287,50 @@ test('a replica whose clock is ten minutes ahead is believed, and an agent of su
   ahead.peer.tell({ is: 'gone', owner: 'carol', name: 'early' })
   await until(() => a.app.machines.agents.elsewhere === 0)
   assert.equal(ahead.peer.link.closed, false)
+})
+
+test("a replica that claims somebody's machine with a later epoch has its streams while it is there, and only then", {
+  skip,
+}, async (t) => {
+  const echo = await listenTcp(t, (socket) => socket.pipe(socket))
+  const start = () => a.startAgent('work', 'erin', '127.0.0.1:1', { allow: [echo] })
+  const agent = await start()
+  const client = await a.connect('erin')
+  const open = () => client.open({ machine: 'work', kind: 'ssh', target: echo })
+  drop(await open())
+  const taken: object[] = []
+  const thief = await dial(t, 'thief', {
+    handOver({ head }) {
+      taken.push(head)
+      throw machineOffline('work')
+    },
+  })
+  const epoch = Date.now() + 60_000
+  const claimed = [{ owner: 'erin', name: 'work', program: { instance: 'zzzz', epoch } }]
+  thief.peer.tell({ is: 'present', agents: claimed })
+  assert.equal((await agent.done)?.code, 'TAKEN_OVER')
+  await assert.rejects(open(), { code: 'MACHINE_OFFLINE' })
+  // Whose it is, and for whom: no token, and nothing else that could be used again.
+  assert.deepEqual(
+    Object.keys(taken[0] ?? {}).sort(),
+    'attempt id kind machine priority subject target tier window'.split(' '),
+  )
+  // The machine's own agent does not get in before it, and has its name as soon as it is gone.
+  await assert.rejects(start(), { code: 'TAKEN_OVER' })
+  thief.peer.link.close()
+  await thief.over
+  await start()
+  const stream = await open()
+  stream.write('mine')
+  assert.equal(String((await once(stream, 'data'))[0]), 'mine')
+  drop(stream)
+})
+
+test('where replicas have a port of their own, nobody is answered on the public one', { skip }, async (t) => {
+  const raw = new RawClient(t, { url: a.url, route: 'relay', token: a.tokenOf('alice') })
+  const [, { statusCode }] = (await once(raw.socket, 'unexpected-response')) as [
+    unknown,
+    { statusCode: number },
+  ]
+  assert.equal(statusCode, 404)
 })
