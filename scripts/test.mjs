@@ -16,13 +16,16 @@ const TEST_TIMEOUT_MS = 240_000
 const COVERAGE_SLOWDOWN = 2
 /** A little under what docs/TESTING.md records, in percent of the lines. It holds for whole runs. */
 const COVERAGE_FLOOR = 94
-/** Folders of quick tests that need a process of their own for nothing. */
+/** Folders of quick tests that need a process of their own for nothing; none so large that it takes a busy computer four minutes. */
 const GROUPS = [
   /\btest\/(protocol|dial)\//,
+  /\btest\/client\/web\//,
   /\btest\/client\//,
   /\btest\/(config|custom|testing|agent|examples)\//,
-  /\btest\/plugins\/(admin|api|audit|auth|breaker|dependencies|errors|health|logging|metrics|policy|ratelimit|state|tracing)\b/,
-  /\btest\/plugins\/(cluster|enrolment|machines|pool|sockets|ssh)\b/,
+  /\btest\/plugins\/(admin|api|audit|auth|breaker)\b/,
+  /\btest\/plugins\/(dependencies|errors|health|logging|metrics|policy|ratelimit|state|tracing)\b/,
+  /\btest\/plugins\/cluster\b/,
+  /\btest\/plugins\/(enrolment|machines|pool|sockets|ssh)\b/,
   /\btest\/plugins\/gateway\//,
   /\btest\/plugins\/forward\/http\//,
   /\btest\/plugins\/forward\/(?!life|http\/)/,
@@ -32,8 +35,10 @@ const GROUPS = [
   /\btest\/(deploy\/|(docs|imports|repository)\b)/,
   /\btest\/cli\/(copy\/progress|detour-file|documentation|failure|forwarding\/(socks-protocol|specification)|pointers|shell\/|ssh-arguments|table|terminal-notices|wait-out)\b/,
   /\btest\/cli\/(audit-verify|contexts|credentials|diagnose|enroll|install|request|stdio)\b/,
-  /\btest\/cli\/(copy\/copy|cp|plugins|shell|ssh-config|terminal|watch)\b/,
-  /\btest\/cli\/(bad-input|ending|forwarding\/(forward|listener|programs|socks)|reference|server|ssh-end|turn|usage)\b(?!-limits)/,
+  /\btest\/cli\/(copy\/copy|cp)\b/,
+  /\btest\/cli\/(plugins|shell|ssh-config|terminal|watch)\b/,
+  /\btest\/cli\/(bad-input|ending|reference|server|turn|usage)\b(?!-limits)/,
+  /\btest\/cli\/(forwarding\/(forward|listener|programs|socks)|ssh-end)\b/,
 ]
 /** How long a process may take to follow its parent, in ms. */
 const LEAVE_MS = 3_000

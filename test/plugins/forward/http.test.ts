@@ -99,7 +99,7 @@ test('a second request costs neither a connection nor a channel', async (t) => {
   assert.equal(rig.sockets.length, 1)
 })
 
-test('1,000 requests at once, each with a body of its own, come back right and never mixed up', async (t) => {
+test('400 requests at once, each with a body of its own, come back right and never mixed up', async (t) => {
   // A busy computer takes longer than a request may wait for a channel by default.
   const rig = await startRig(t, { pool: { waitMs: 120_000 } })
   const target = await webService(t, async (incoming, outgoing) => {
@@ -107,7 +107,7 @@ test('1,000 requests at once, each with a body of its own, come back right and n
     outgoing.writeHead(200, { 'x-id': incoming.headers['x-id'] })
     outgoing.end(Buffer.concat([Buffer.from(`${incoming.headers['x-id']}:`), body]))
   })
-  const all = Array.from({ length: 1_000 }, async (_, index) => {
+  const all = Array.from({ length: 400 }, async (_, index) => {
     const body = randomBytes(1 + ((index * 37) % 9_000))
     const init = { method: 'POST', path: `/${index}`, headers: [['X-Id', String(index)]] as HeaderList, body }
     const opened = index % 2 === 0 ? request(rig, target, init) : streaming(rig, target, init)
