@@ -42,15 +42,30 @@ export function measureOpening(
   })
 }
 
-/** The head of a response came after `latencyMs`; one that took long is told of. */
-export function measureAnswer({ context, shared, trace }: Measured, latencyMs: number): void {
+/** When each step of a request was done, in ms since it was asked for. */
+interface Steps {
+  readonly admittedMs: number
+  /** It had a connection to the service. */
+  readonly openedMs: number
+  readonly answeredMs: number
+}
+
+/** The head of a response is there; one that took long is told of, with where the time went. */
+export function measureAnswer({ context, shared, trace }: Measured, steps: Steps): void {
+  const { admittedMs, openedMs, answeredMs: latencyMs } = steps
   const { machine, head, log } = context
   contained(context, () => {
     const { requestLatencyMs } = shared.services.tunnelMetrics
     requestLatencyMs.observe({ kind: head.kind }, latencyMs, trace.keptId)
   })
   if (latencyMs <= shared.slowMs) return
-  log.warn({ context: { latencyMs: Math.round(latencyMs), machine } }, 'slow request')
+  const spent = {
+    latencyMs: Math.round(latencyMs),
+    admissionMs: Math.round(admittedMs),
+    connectionMs: Math.round(openedMs - admittedMs),
+    serviceMs: Math.round(latencyMs - openedMs),
+  }
+  log.warn({ context: { ...spent, machine } }, 'slow request')
 }
 
 /** The metrics of a stream that is over. `timed`: no latency of it has been observed yet, and this is one. */

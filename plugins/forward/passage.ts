@@ -32,6 +32,9 @@ export class Passage extends Parties {
   #opened = false
   #opening: Promise<void> | undefined
   #answered = false
+  /** Since it was asked for, in ms: when it had been admitted, and when its connection was there. */
+  #admittedMs = 0
+  #openedMs = 0
   #wasCarried = false
   /** Payload so far; `in` is towards the machine. */
   readonly bytes = { in: 0, out: 0 }
@@ -115,6 +118,7 @@ export class Passage extends Parties {
   }
 
   #nowAdmitted(): void {
+    if (!this.#admitted) this.#admittedMs = this.ageMs
     this.#admitted = true
     if (this.#stage === 'asking') this.#stage = 'admitted'
   }
@@ -128,6 +132,7 @@ export class Passage extends Parties {
     // Of one that is over, onClose has been told.
     if (this.#opened || this.#stage === 'over') return this.#opening
     this.#opened = true
+    this.#openedMs = this.ageMs
     const { hooks } = this.shared
     if (hooks.has('onOpen')) this.#opening = hooks.run('onOpen', this.context)
     return this.#opening
@@ -163,7 +168,7 @@ export class Passage extends Parties {
   /** The head of a response is there: for a request this, and not its end, is the latency. */
   answered(): void {
     this.#answered = true
-    measureAnswer(this, this.ageMs)
+    measureAnswer(this, { admittedMs: this.#admittedMs, openedMs: this.#openedMs, answeredMs: this.ageMs })
     this.trace.answered(this.ageMs)
   }
 

@@ -112,10 +112,40 @@ for (const [slowMs, told] of [
     await request(rig, target).closed
     const warnings = warn.mock.calls.map(({ arguments: words }) => words as unknown[])
     if (slowMs > 1) return assert.deepEqual(warnings, [])
-    const [[line, text]] = warnings as [[{ context: { machine: string; latencyMs: number } }, string]]
+    const [[line, text]] = warnings as [[{ context: Record<string, number> }, string]]
     assert.deepEqual([warnings.length, text, line.context.machine], [1, 'slow request', 'home'])
-    assert.ok(line.context.latencyMs >= 2)
+    assert.ok(Number(line.context.latencyMs) >= 2)
   })
+}
+
+test('a slow request is logged with where its time went: admission, the wait for a connection, or the service', async (t) => {
+  const rig = await startRig(t, { request: { slowMs: 1 }, pool: { maxPerUser: 1, channelsPerConnection: 1 } })
+  const warn = t.mock.method(rig.app.log, 'warn', () => {})
+  let release = (): void => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const target = await webService(t, async (incoming, outgoing) => {
+    if (incoming.url === '/held') await held
+    outgoing.end()
+  })
+  const first = request(rig, target, { path: '/held' })
+  await until(() => rig.app.pool.states().busy === 1)
+  const second = request(rig, target, { path: '/waits' })
+  const sinceMs = performance.now()
+  await until(() => performance.now() - sinceMs > 300)
+  release()
+  await Promise.all([first.closed, second.closed])
+  const lines = warn.mock.calls.map(({ arguments: words }) => (words as unknown as [Slow])[0].context)
+  const [served, waited] = lines as [Slow['context'], Slow['context']]
+  for (const { latencyMs, admissionMs, connectionMs, serviceMs } of lines)
+    assert.ok(Math.abs(latencyMs - admissionMs - connectionMs - serviceMs) <= 2)
+  assert.ok(served.serviceMs >= 200 && waited.connectionMs >= 200, JSON.stringify(lines))
+  assert.ok(waited.serviceMs < waited.connectionMs, JSON.stringify(lines))
+})
+
+interface Slow {
+  context: { latencyMs: number; admissionMs: number; connectionMs: number; serviceMs: number }
 }
 
 test('a request that finds no channel within waitMs is POOL_EXHAUSTED', async (t) => {
