@@ -19,8 +19,7 @@ const COVERAGE_FLOOR = 94
 /** Folders of quick tests that need a process of their own for nothing; none so large that it takes a busy computer four minutes. */
 const GROUPS = [
   /\btest\/(protocol|dial)\//,
-  /\btest\/client\/web\//,
-  /\btest\/client\//,
+  /\btest\/client\/(?!web\/)/,
   /\btest\/(config|custom|testing|agent|examples)\//,
   /\btest\/plugins\/(admin|api|audit|auth|breaker)\b/,
   /\btest\/plugins\/(dependencies|errors|health|logging|metrics|policy|ratelimit|state|tracing)\b/,
