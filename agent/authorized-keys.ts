@@ -1,9 +1,10 @@
 import { constants, type Stats, statSync } from 'node:fs'
 import { type FileHandle, mkdir, open, stat } from 'node:fs/promises'
-import { homedir, userInfo } from 'node:os'
+import { homedir } from 'node:os'
 import { dirname, isAbsolute, join } from 'node:path'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import { fileReason } from '../protocol/node/file-reason.ts'
+import { ownAccount } from './account.ts'
 
 export interface AuthorizeOptions {
   /** @default ~/.ssh/authorized_keys of the user that runs this process */
@@ -56,7 +57,7 @@ export async function authorizeKey(publicKey: string, options: AuthorizeOptions 
 
 /** Where sshd looks for this account; HOME counts where it is a folder of this account's, as it is not under `sudo`. */
 export function authorizedKeysFile(): string {
-  const account = userInfo()
+  const account = ownAccount()
   const home = homedir()
   const isOwn = isAbsolute(home) && statSync(home, { throwIfNoEntry: false })?.uid === account.uid
   return join(isOwn ? home : account.homedir, '.ssh', 'authorized_keys')

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { userInfo } from 'node:os'
 import { addressesOf } from '../dial/addresses.ts'
 import { Connection } from '../dial/connection.ts'
 import { dialProxy } from '../dial/dial-proxy.ts'
@@ -9,6 +8,7 @@ import { systemClock } from '../protocol/clock.ts'
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import { type Hello, PROTOCOL_VERSION } from '../protocol/codec/hello.ts'
 import type { Target } from '../protocol/codec/target.ts'
+import { ownAccount } from './account.ts'
 import { MachineKeys } from './enrolment.ts'
 import { nextEpoch } from './epoch.ts'
 import { logLinks } from './link-log.ts'
@@ -57,7 +57,7 @@ export class Agent {
     const targets = checkPlaces(machine, [ssh, ...allow])
     this.#options = options
     this.#ssh = targets[0] as Target
-    this.#sshUser = options.sshUser ?? userInfo().username
+    this.#sshUser = options.sshUser ?? ownAccount().username
     if (options.authorize === true) checkMayAuthorize(this.#sshUser, this.#ssh)
     this.#log = log
     this.#renewals = new TokenRenewals(log, (connection) => void this.#dialAgain(connection))

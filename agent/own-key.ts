@@ -1,10 +1,10 @@
-import { userInfo } from 'node:os'
 import { addressesOf } from '../dial/addresses.ts'
 import { askPublicKey } from '../dial/api.ts'
 import { isFinal } from '../dial/dialler.ts'
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { Target } from '../protocol/codec/target.ts'
 import { fetchBy } from '../protocol/node/http-client.ts'
+import { ownAccount } from './account.ts'
 import { authorizedKeysFile, authorizeKey } from './authorized-keys.ts'
 import type { AgentLog, AgentOptions } from './options.ts'
 import { isLoopback } from './source-address.ts'
@@ -15,7 +15,7 @@ import { sshSoftware } from './ssh-software.ts'
  * @throws {TunnelError} CONFIG_INVALID
  */
 export function checkMayAuthorize(sshUser: string, ssh: Target): void {
-  if (sshUser !== userInfo().username) {
+  if (sshUser !== ownAccount().username) {
     const message = `--authorize: run the agent as ${sshUser}, whose file it is`
     throw new TunnelError('CONFIG_INVALID', message, { hop: 'agent' })
   }
