@@ -86,10 +86,10 @@ const drops: ClusterFault = {
 const scale: ClusterFault = {
   name: 'scale',
   does: 'three replicas become one, then five, then one, then three',
-  times: { full: 1, short: 0 },
+  times: { full: 1, short: 1 },
   bound: {},
-  async act({ fleet, settled }) {
-    for (const size of [1, 5, 1, REPLICAS]) {
+  async act({ fleet, short, settled }) {
+    for (const size of short ? [1, REPLICAS] : [1, 5, 1, REPLICAS]) {
       await fleet.resize(size)
       await settled()
     }
