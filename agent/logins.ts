@@ -12,6 +12,8 @@ const WAIT_MS = 15_000
 const RETRY_MS = 1_000
 /** How long one that is logging in may be away while another of its user waits, in ms: longer than a change of network takes. */
 const AWAY_MS = 10_000
+/** How long sshd may take to notice that one who has not logged in has left, in ms: until then it still counts that one. */
+const NOTICED_MS = 250
 /** Until then sshd has hung up on whoever has not logged in (its LoginGraceTime), in ms. */
 const LOGIN_GRACE_MS = 120_000
 
@@ -167,21 +169,28 @@ function endForsaken(subject: Subject): void {
   }
 }
 
-/** Ends `login` when the paused `socket` has closed, or shows or has lasted so long that its client is logged in. */
+/** Ends `login` soon after the paused `socket` has closed, or when it shows or has lasted so long that its client is logged in. */
 export function watchLogin(socket: Socket, login: Login): void {
   if (socket.destroyed) return login.over()
   const watch = new LoginWatch()
-  const end = (): void => {
+  const stop = (): void => {
     clearTimeout(timer)
-    socket.off('data', onData).off('close', end)
+    socket.off('data', onData).off('close', onClose)
+  }
+  const end = (): void => {
+    stop()
     login.over()
+  }
+  const onClose = (): void => {
+    stop()
+    setTimeout(() => login.over(), NOTICED_MS).unref()
   }
   const onData = (bytes: Buffer): void => {
     if (watch.feed(bytes)) end()
   }
   const timer = setTimeout(end, LOGIN_GRACE_MS).unref()
   // Listening alone would set it flowing, before anybody else listens.
-  socket.pause().on('data', onData).once('close', end)
+  socket.pause().on('data', onData).once('close', onClose)
 }
 
 function givenUp(): TunnelError {

@@ -52,16 +52,19 @@ async function startEcho(scope: Scope): Promise<string> {
 /** Many clients with a sealed stream each lose their links at once. */
 export async function runHerd(scope: Scope, clients: number, profile: string): Promise<HerdResult> {
   const echo = await startEcho(scope)
-  const roomy = [
-    `streams.maxPerLink=${clients + 100}`,
-    `tiers.enterprise.budgetBytes=${(clients + 100) * 1_048_576}`,
-  ]
+  const streams = `streams.maxPerLink=${clients + 100}`
+  const budgetBytes = (clients + 100) * 1_048_576
   const topology = await startTopology(scope, {
     profile,
     relays: true,
     allow: [echo],
-    set: [...roomy, `tiers.enterprise.links=${clients + 100}`, 'rateLimit.perIpPerMinute=1000000'],
-    agentSet: roomy,
+    set: [
+      streams,
+      `tiers.enterprise.budgetBytes=${budgetBytes}`,
+      `tiers.enterprise.links=${clients + 100}`,
+      'rateLimit.perIpPerMinute=1000000',
+    ],
+    agentSet: [streams, `streams.userBudgetBytes=${budgetBytes}`],
     tellsMemory: true,
   })
   const relay = topology.clientRelay!

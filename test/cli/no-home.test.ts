@@ -57,7 +57,9 @@ test('a user id without an account is told as that, where the account matters', 
   if (missing !== undefined) return t.skip(missing)
   const proxy = await startProxy(t)
   const reach = { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: proxy.tokenOf('alice') }
-  const env = isolated(await tempFolder(t), { ...NOWHERE, ...reach, HOME: undefined })
+  // Under that id nothing can be written where coverage is collected.
+  const unset = { HOME: undefined, NODE_V8_COVERAGE: undefined }
+  const env = isolated(await tempFolder(t), { ...NOWHERE, ...reach, ...unset })
   const asUnknown = (...words: string[]) => run('setpriv', [...UNKNOWN, ...words], { env })
   if ((await asUnknown('test', '-r', TUNNEL.at(-1)!)).code !== 0) return t.skip('this folder is private')
   const { code, stderr } = await asUnknown(...TUNNEL, 'key', '--authorize')
