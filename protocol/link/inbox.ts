@@ -55,7 +55,13 @@ export class Inbox {
   }
 
   #goOn(): void {
-    const { deliver, unhold } = this.#options
+    const { work, clock, deliver, unhold } = this.#options
+    // Another of the user's links may have been first, and have used up the turn of all of them.
+    const waitMs = work?.charge(0) ?? 0
+    if (waitMs > 0) {
+      this.#timer = clock.setTimer(() => this.#goOn(), waitMs)
+      return
+    }
     this.#waits = false
     while (!this.#waits && !this.#closed && this.#waiting.length > 0) deliver(this.#waiting.shift()!)
     // One hold for this wait; another may have begun.

@@ -71,7 +71,7 @@ export const REFUSAL_COST = 50
  */
 export const ADMISSION_COST = 150
 /** Bytes of JSON that are read in a µs, at worst. */
-const JSON_BYTES_PER_UNIT = 64
+const JSON_BYTES_PER_UNIT = 32
 
 /**
  * By type, in µs. A PING makes its sender get an answer, and an honest one is rare. Windows bound the bytes of DATA, which

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 
-/** What is handed on at once of what a socket has read, in bytes: less than a millisecond's work, whatever is in it. */
-const SLICE_BYTES = 4_096
+/** What is handed on at once of what a socket has read, in bytes: half a millisecond's work, whatever is in it. */
+const SLICE_BYTES = 2_048
 /** Frames in one read that only a peer sends which has many small ones. */
 const MANY_FRAMES = 512
 

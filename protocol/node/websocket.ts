@@ -25,7 +25,8 @@ const MAX_REASON_BYTES = 123
 /** How long a peer has for its half of the closing handshake before the socket is dropped, in ms. */
 const CLOSE_TIMEOUT_MS = 2_000
 
-const RATE_LIMITED_CLOSE = 4429
+/** RATE_LIMITED and FRAME_INVALID: what such a peer still sends is not worth its reading. */
+const DEAF_CLOSES: ReadonlySet<number> = new Set([4429, 4400])
 
 /** A WebSocket of `ws`, on either side, as a link's transport. */
 export class WebSocketTransport implements Transport {
@@ -116,7 +117,7 @@ export class WebSocketTransport implements Transport {
     // Whoever closes may end its process next.
     this.#uncork()
     this.#terminateSoon()
-    if (code === RATE_LIMITED_CLOSE) {
+    if (DEAF_CLOSES.has(code)) {
       // To read what a flood has left, only to find the peer's goodbye behind it, would be the work that it is closed for.
       this.#isDeaf = true
       this.#webSocket.pause()

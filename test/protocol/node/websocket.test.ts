@@ -81,7 +81,7 @@ test('a link of small frames that is paused brings no more than a slice of what 
   })
   assert.equal(came, count)
   // The first read shows what the peer is.
-  const framesOfSlice = 4_096 / (frame.length + 2)
+  const framesOfSlice = 2_048 / (frame.length + 2)
   const later = afterPause.slice(2)
   assert.ok(later.length > 40 && later.every((frames) => frames <= framesOfSlice), afterPause.join(' '))
 })
