@@ -17,8 +17,8 @@ const LASTING = 250_000
 /** Beyond that, at once: all links of a user come back with all their streams. */
 const BURST = 1_000_000
 /** In every SLICE_MS no more than that, in µs: others have their turns in between. */
-const SLICE_MS = 4
-const SLICE = 2_000
+const SLICE_MS = 3
+const SLICE = 1_200
 /** Faults a second, beyond a burst. */
 const FAULTS_PER_SECOND = 20
 const FAULTS = 500
