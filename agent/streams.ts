@@ -33,6 +33,8 @@ export class AgentStreams {
   readonly acceptor: StreamAcceptor
   readonly #machine: string
   readonly #ssh: string
+  /** The same however it was written, when the agent was started or by whoever asks. */
+  readonly #sshAuthority: string | undefined
   readonly #allowed: ReadonlySet<string | undefined>
   readonly #log: AgentLog
   readonly #sources: SourceAddresses
@@ -46,7 +48,8 @@ export class AgentStreams {
     this.#sources = sources
     this.#isSshServer = isSshServer
     this.#ssh = ssh
-    this.#allowed = new Set([ssh, ...allow].map((target) => parseTarget(target)?.authority))
+    this.#sshAuthority = parseTarget(ssh)?.authority
+    this.#allowed = new Set([this.#sshAuthority, ...allow.map((target) => parseTarget(target)?.authority)])
     this.#log = log
     const budgets = new UserBudgets(settings)
     this.acceptor = new StreamAcceptor({
@@ -119,8 +122,7 @@ export class AgentStreams {
         suspended: () => this.#logins.away(whose, asker),
         resumed: () => this.#logins.back(whose, asker),
       })
-      // However it was written when the agent was started, and by whoever asks.
-      const isSsh = wanted.authority === parseTarget(this.#ssh)?.authority
+      const isSsh = wanted.authority === this.#sshAuthority
       const socket = isSsh ? await this.#dialSsh(wanted, whose, asker) : await dialTarget(wanted)
       // It may have been given up while we dialled.
       if (join.over) {

@@ -38,39 +38,9 @@ const BYTES_OF_CHAR = 3
 
 type Head = Omit<StoredRequest, 'body'> & { hasBody: boolean }
 
-/** Field by field: this takes half as long as to leave the body out of a copy. */
-function headOf({
-  id,
-  machine,
-  target,
-  method,
-  path,
-  headers,
-  withheld,
-  body,
-  timeoutMs,
-  acceptedAtMs,
-  priority,
-  idempotent,
-  maxBodyBytes,
-  expiresAtMs,
-}: StoredRequest): Head {
-  return {
-    id,
-    machine,
-    target,
-    method,
-    path,
-    headers,
-    withheld,
-    timeoutMs,
-    acceptedAtMs,
-    priority,
-    idempotent,
-    maxBodyBytes,
-    expiresAtMs,
-    hasBody: body !== undefined,
-  }
+/** A copy of all with no body in it takes half as long as one that leaves the body out; JSON has no place for undefined. */
+function headOf(request: StoredRequest): Head & { body: undefined } {
+  return { ...request, body: undefined, hasBody: request.body !== undefined }
 }
 
 /** `TQ`, version u16, CRC-32 of the rest u32, length of the head u32, the head as JSON, the body. */

@@ -3,6 +3,8 @@ import type { Peer } from './peer.ts'
 
 /** A clock that differs by more than this is told of, in ms: less may be the way of a message. */
 const TOLD_MS = 30_000
+/** What counts of a difference, in ms: a clock that is years ahead must not revoke what a user gets in all those years. */
+const MOST_MS = 86_400_000
 
 /**
  * How far the clocks of the other replicas are from this one's. Tokens have their times from whoever signs them, so what is
@@ -32,8 +34,8 @@ export class ReplicaClocks {
     for (const { state } of this.#peers()) {
       const { aheadMs = 0 } = state
       if (!isFar(aheadMs)) continue
-      spread.aheadMs = Math.max(spread.aheadMs, aheadMs)
-      spread.behindMs = Math.max(spread.behindMs, -aheadMs)
+      spread.aheadMs = Math.max(spread.aheadMs, Math.min(aheadMs, MOST_MS))
+      spread.behindMs = Math.max(spread.behindMs, Math.min(-aheadMs, MOST_MS))
     }
     return spread
   }

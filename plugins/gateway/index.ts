@@ -3,7 +3,7 @@ import { Socket } from 'node:net'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { shuttingDown } from '../../protocol/codec/shutting-down.ts'
+import { SUCCESSOR_MS, shuttingDown } from '../../protocol/codec/shutting-down.ts'
 import { type Asked, askedOf, hostOf, routedUrl } from './asked.ts'
 import { CallerStream, type Received, WINDOW_BYTES } from './caller-stream.ts'
 import { Entry, portIn } from './entry.ts'
@@ -28,8 +28,6 @@ export function gatewayUrls({ host }: GatewayOptions): (request: IncomingMessage
 const HEAD_BYTES = 4_096
 /** A command, and what it reads. */
 const MAX_EXEC_BYTES = 1_048_576
-/** When another proxy takes what this one refuses, in ms. */
-const RETRY_AFTER_MS = 1_000
 
 async function gatewayPlugin(
   app: FastifyInstance,
@@ -63,7 +61,7 @@ async function gatewayPlugin(
       await app.limitByIp(request, reply)
       throw error
     }
-    if (app.lifecycle.draining) throw shuttingDown(RETRY_AFTER_MS)
+    if (app.lifecycle.draining) throw shuttingDown(SUCCESSOR_MS)
     const upgrade = app.holdUpgrade(raw)
     check(raw, asked, upgrade !== undefined)
     if (isAsFarAsItMay(raw)) {
@@ -119,7 +117,7 @@ async function gatewayPlugin(
     async (request, reply) => {
       const { params, body, id } = request
       const { command, stdin = '', encoding = 'utf8' } = body
-      if (app.lifecycle.draining) throw shuttingDown(RETRY_AFTER_MS)
+      if (app.lifecycle.draining) throw shuttingDown(SUCCESSOR_MS)
       const asked = { kind: 'exec', machine: params.machine, exec: { command } } as const
       await visits.open(request, reply, asked, HEAD_BYTES + stdin.length, (head, over) => {
         const headers = { 'x-correlation-id': id }

@@ -1,6 +1,6 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { SUBPROTOCOL } from '../../protocol/codec/hello.ts'
-import { shuttingDown } from '../../protocol/codec/shutting-down.ts'
+import { SUCCESSOR_MS, shuttingDown } from '../../protocol/codec/shutting-down.ts'
 
 /** Told apart from a version that is not spoken: what stands before the proxy may have taken the upgrade away. */
 export function notAnUpgrade(): TunnelError {
@@ -100,6 +100,6 @@ export function originRefused(origin: string): TunnelError {
 }
 
 /** This proxy leaves, and after a moment another one answers at its address. */
-export function leaving(retryAfterMs = 1_000): TunnelError {
+export function leaving(retryAfterMs = SUCCESSOR_MS): TunnelError {
   return shuttingDown(retryAfterMs)
 }

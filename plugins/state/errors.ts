@@ -1,4 +1,5 @@
 import { TunnelError } from '../../protocol/codec/errors.ts'
+import { SUCCESSOR_MS } from '../../protocol/codec/shutting-down.ts'
 
 /** LevelDB lets one process in; a second proxy on the same folder would lose the first one's pins. */
 export function folderInUse(dir: string, cause: unknown): TunnelError {
@@ -15,7 +16,7 @@ export function folderUnusable(dir: string, cause: unknown): TunnelError {
 /** While the proxy drains, the folder already belongs to whatever takes its place. */
 export function handedOver(): TunnelError {
   const text = 'the proxy is shutting down: its state belongs to its successor already'
-  return new TunnelError('SHUTTING_DOWN', text, { hop: 'proxy', retryAfterMs: 1_000 })
+  return new TunnelError('SHUTTING_DOWN', text, { hop: 'proxy', retryAfterMs: SUCCESSOR_MS })
 }
 
 /** Redis is away, slow, or cannot write; users are not told where it is, so what it said is the cause alone. */

@@ -1,5 +1,8 @@
 import { TunnelError } from './errors.ts'
 
+/** When another proxy takes what one that leaves refuses, in ms. */
+export const SUCCESSOR_MS = 1_000
+
 /**
  * The proxy leaves.
  * @param retryAfterMs for what it refuses, of which nothing was begun: when another will take that, in ms. Without it, what

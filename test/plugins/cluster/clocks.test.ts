@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { TunnelService } from '../../../client/index.ts'
+import { ReplicaClocks } from '../../../plugins/cluster/clocks.ts'
 import { fromWire, toWire } from '../../../plugins/cluster/messages.ts'
 import type { ClusterReport } from '../../../plugins/cluster/report.ts'
 import type { TunnelError } from '../../../protocol/codec/errors.ts'
@@ -100,4 +101,15 @@ test('a replica of an older version says nothing of its clock, and is taken to h
   assert.deepEqual(fromWire(state), state)
   assert.deepEqual(fromWire(toWire(state, nowMs + 40) as never, nowMs), { ...state, aheadMs: 40 })
   assert.deepEqual(fromWire({ ...state, clockMs: 'noon' }), state)
+})
+
+test('a clock that is years away counts as a day, and one that is seconds away as right', () => {
+  const spreadOf = (...aheadMs: number[]) =>
+    new ReplicaClocks(
+      () => aheadMs.map((each) => ({ state: { aheadMs: each } })) as never,
+      () => {},
+    ).spread
+  assert.deepEqual(spreadOf(20_000, -20_000), { aheadMs: 0, behindMs: 0 })
+  assert.deepEqual(spreadOf(600_000, -60_000), { aheadMs: 600_000, behindMs: 60_000 })
+  assert.deepEqual(spreadOf(1e12, -1e12), { aheadMs: 86_400_000, behindMs: 86_400_000 })
 })
