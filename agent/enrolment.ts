@@ -26,6 +26,7 @@ export class MachineKeys {
   #scannedAtMs = Number.NEGATIVE_INFINITY
   #rescanMs = RESCAN_MS
   #rescan: NodeJS.Timeout | undefined
+  #isScanning = false
   #closed = false
 
   constructor(options: MachineKeysOptions) {
@@ -48,7 +49,9 @@ export class MachineKeys {
     this.#scannedAtMs = performance.now()
     clearTimeout(this.#rescan)
     const { ssh, log, changed, sources } = this.#options
+    this.#isScanning = true
     const hostKey = await scanHostKey(ssh, sources.addressFor(OWN), this.#hostKey)
+    this.#isScanning = false
     if (this.#closed) return
     if (hostKey !== undefined) {
       const isNew = hostKey !== this.#hostKey
@@ -59,8 +62,20 @@ export class MachineKeys {
     if (this.#hostKey !== undefined) return
     if (this.#rescanMs === RESCAN_MS)
       log('warn', `no SSH server answers at ${ssh.authority} yet; the agent goes on asking`)
-    this.#rescan = setTimeout(() => void this.scan(), this.#rescanMs).unref()
+    this.#scanIn(this.#rescanMs)
     this.#rescanMs = Math.min(RESCAN_MAX_MS, this.#rescanMs * 2)
+  }
+
+  #scanIn(ms: number): void {
+    clearTimeout(this.#rescan)
+    this.#rescan = setTimeout(() => void this.scan(), ms).unref()
+  }
+
+  /** The SSH server is there, somebody has heard it: its key is not waited for any longer. */
+  spoken(): void {
+    if (this.#closed || this.#isScanning || this.#hostKey !== undefined) return
+    // It may be something that speaks and is no SSH server, and whoever asks for it may ask again and again.
+    this.#scanIn(Math.max(0, this.#scannedAtMs + RESCAN_MS - performance.now()))
   }
 
   /** As `scan`, unless that was a moment ago. */

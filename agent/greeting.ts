@@ -13,16 +13,16 @@ const PENALTY = 'Not allowed at this time'
 const PENALTY_RETRY_MS = 5_000
 
 /**
- * Resolves when the SSH server has begun to speak, or is silent; what it has said is still to be read.
+ * Resolves when the SSH server has begun to speak, or with false when it is silent; what it has said is still to be read.
  * @throws {TunnelError} TOO_MANY_CONNECTIONS or RATE_LIMITED when it hangs up instead: its client has been sent nothing,
  * and may ask again
  */
-export function greeted(socket: Socket, target: string): Promise<void> {
+export function greeted(socket: Socket, target: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    const settle = (refusal?: TunnelError): void => {
+    const settle = (refusal?: TunnelError, hasSpoken = false): void => {
       clearTimeout(timer)
       socket.off('readable', onReadable).off('end', onEnd).off('error', onEnd).off('close', onEnd)
-      if (refusal === undefined) return resolve()
+      if (refusal === undefined) return resolve(hasSpoken)
       socket.on('error', () => {}).destroy()
       reject(refusal)
     }
@@ -35,7 +35,7 @@ export function greeted(socket: Socket, target: string): Promise<void> {
       socket.unshift(bytes)
       const said = bytes.toString('latin1', 0, 64)
       if (said.startsWith(TOO_MANY)) settle(tooManyLogins(target))
-      else settle(said.startsWith(PENALTY) ? penalised(target) : undefined)
+      else settle(said.startsWith(PENALTY) ? penalised(target) : undefined, true)
     }
     socket.on('readable', onReadable).once('end', onEnd).once('error', onEnd).once('close', onEnd)
   })

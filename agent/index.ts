@@ -68,6 +68,7 @@ export class Agent {
     this.#streams = new AgentStreams({
       ...{ machine, ssh, allow, settings: settings.streams, log, sources },
       isSshServer: () => this.#keys.hasHostKey,
+      sshSpoke: () => this.#keys.spoken(),
     })
     this.#keys = new MachineKeys({
       ssh: this.#ssh,
@@ -232,9 +233,7 @@ export class Agent {
     this.#keys.close()
     this.#renewals.close()
     this.#stopWatching?.()
-    this.#streams.acceptor.close(
-      error ?? new TunnelError('AGENT_LOST', 'the agent was stopped', { hop: 'agent' }),
-    )
+    this.#streams.close(error ?? new TunnelError('AGENT_LOST', 'the agent was stopped', { hop: 'agent' }))
     // Its peers are told before the process may end.
     await Promise.all([this.#second?.close(), ...this.#connections.map((connection) => connection.close())])
     this.#finish(error)

@@ -34,7 +34,7 @@ interface Waiting extends Asker {
 /** A login that is under way. */
 interface Place {
   asker: Asker
-  /** Runs from when its asker went away. */
+  /** Runs from when its asker went away, or its connection closed. */
   timer: NodeJS.Timeout | undefined
   /** Its asker has been away for longer than others have to wait for. */
   isForsaken: boolean
@@ -46,9 +46,11 @@ interface Subject {
   waiting: Set<Waiting>
 }
 
-/** A login that is under way; `over` is safe to call twice. */
+/** A login that is under way; safe to end twice. */
 export interface Login {
   over(): void
+  /** Its connection has closed: its place is free when sshd has noticed that. */
+  left(): void
 }
 
 /**
@@ -128,7 +130,21 @@ export class Logins {
       if (next !== undefined) next.turn()
       else this.#forget(whose, subject)
     }
-    return { over }
+    const left = (): void => {
+      clearTimeout(place.timer)
+      if (subject.logins.has(place)) place.timer = setTimeout(over, NOTICED_MS).unref()
+    }
+    return { over, left }
+  }
+
+  /** The agent stops: nobody's turn comes any more. Safe to call twice. */
+  close(): void {
+    for (const { logins } of this.#subjects.values()) {
+      for (const { timer } of logins) clearTimeout(timer)
+      // What is over from here on gives its place to nobody.
+      logins.clear()
+    }
+    this.#subjects.clear()
   }
 
   #forget(whose: string, { logins, waiting }: Subject): void {
@@ -183,7 +199,7 @@ export function watchLogin(socket: Socket, login: Login): void {
   }
   const onClose = (): void => {
     stop()
-    setTimeout(() => login.over(), NOTICED_MS).unref()
+    login.left()
   }
   const onData = (bytes: Buffer): void => {
     if (watch.feed(bytes)) end()

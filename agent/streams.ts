@@ -26,6 +26,8 @@ export interface AgentStreamsOptions {
   sources: SourceAddresses
   /** Whether it has shown that it is one: to what is not, nobody logs in. */
   isSshServer(): boolean
+  /** It has spoken to whoever was joined to it. */
+  sshSpoke(): void
 }
 
 /** The streams that come in, from whichever proxy, and what they are joined to on this machine. */
@@ -39,14 +41,16 @@ export class AgentStreams {
   readonly #log: AgentLog
   readonly #sources: SourceAddresses
   readonly #isSshServer: () => boolean
+  readonly #sshSpoke: () => void
   readonly #logins = new Logins()
   /** Refusals that are worth a line of the log: a burst of 50, then one a second. */
   readonly #refusals = new TokenBucket(systemClock, 1, 50)
 
-  constructor({ machine, ssh, allow, settings, log, sources, isSshServer }: AgentStreamsOptions) {
+  constructor({ machine, ssh, allow, settings, log, sources, isSshServer, sshSpoke }: AgentStreamsOptions) {
     this.#machine = machine
     this.#sources = sources
     this.#isSshServer = isSshServer
+    this.#sshSpoke = sshSpoke
     this.#ssh = ssh
     this.#sshAuthority = parseTarget(ssh)?.authority
     this.#allowed = new Set([this.#sshAuthority, ...allow.map((target) => parseTarget(target)?.authority)])
@@ -60,6 +64,12 @@ export class AgentStreams {
       onForeignResume: (id, subject) =>
         log('warn', 'a resume of a stream of another user was refused', { streamId: id, userId: subject }),
     })
+  }
+
+  /** Ends every stream with `error`. Safe to call twice. */
+  close(error: TunnelError): void {
+    this.acceptor.close(error)
+    this.#logins.close()
   }
 
   /** One line at a stream's end: whose, where to, how long and how much. */
@@ -94,7 +104,7 @@ export class AgentStreams {
     try {
       if (this.#isSshServer()) login = await this.#logins.begin(whose, asker)
       const socket = await dialTarget(ssh, this.#sources.addressFor(whose))
-      await greeted(socket, ssh.authority)
+      if (await greeted(socket, ssh.authority)) this.#sshSpoke()
       if (login !== undefined) watchLogin(socket, login)
       return socket
     } catch (error) {

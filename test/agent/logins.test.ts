@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
+import { Socket } from 'node:net'
 import test, { type TestContext } from 'node:test'
 import ssh2 from 'ssh2'
 import { LoginWatch } from '../../agent/login-watch.ts'
-import { type Asker, type Login, Logins } from '../../agent/logins.ts'
+import { type Asker, type Login, Logins, watchLogin } from '../../agent/logins.ts'
 import type { AgentOptions } from '../../agent/options.ts'
 import { SourceAddresses } from '../../agent/source-address.ts'
 import type { TunnelError, TunnelService } from '../../client/index.ts'
@@ -233,4 +234,32 @@ test('a login whose caller has long been away gives its place to one that waits,
   logins.away('alice', roaming!)
   places.get('8')?.over()
   await waits
+})
+
+test('when the agent stops, no timer is left that would give a place to whoever waits', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const never = { gone: new AbortController().signal }
+  for (const stops of [false, true]) {
+    const logins = new Logins()
+    const places = await Promise.all(Array.from({ length: 8 }, () => logins.begin('alice', never)))
+    const sockets = places.map((place) => {
+      const socket = new Socket()
+      watchLogin(socket, place)
+      return socket
+    })
+    let isIn = false
+    void logins.begin('alice', never).then(() => {
+      isIn = true
+    })
+    // One closes before the agent stops, the other behind that.
+    sockets[0]!.destroy()
+    await once(sockets[0]!, 'close')
+    if (stops) logins.close()
+    sockets[1]!.destroy()
+    await once(sockets[1]!, 'close')
+    t.mock.timers.tick(250)
+    await Promise.resolve()
+    assert.equal(isIn, !stops)
+    for (const socket of sockets) socket.destroy()
+  }
 })
