@@ -43,6 +43,16 @@ export interface Definition {
   options?: readonly OptionDefinition[]
   /** What follows the first argument is another program's, options included. */
   passesThrough?: boolean
+  /** Options of the program that is run, which may stand before the first argument. */
+  passedOn?: PassedOn
+}
+
+/** Options of one letter each, which may share a dash: `-vp 22`. */
+export interface PassedOn {
+  /** Those that take a value, of which a file is one kind, and those that take none. */
+  valued: string
+  files: string
+  plain: string
 }
 
 export const PROFILE_OPTION = {

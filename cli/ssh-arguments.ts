@@ -1,10 +1,14 @@
 import { machineAsHost } from '../protocol/codec/machine-host.ts'
-import { type Definition, namesOf, optionsOf } from './definition.ts'
+import { type Definition, namesOf, optionsOf, type PassedOn } from './definition.ts'
 import { UsageError } from './failure.ts'
 import { SUFFIX } from './host-alias.ts'
 
-/** The options of ssh(1) that take an argument; needed to tell the machine from an option's value. */
-const WITH_ARGUMENT = 'BbcDEeFIiJLlmOopQRSWw'
+/** The options of ssh(1); those that take a value are needed to tell the machine from it. */
+const SSH_OPTIONS = {
+  valued: 'BbcDEeFIiJLlmOopPQRSWw',
+  files: 'EFIiS',
+  plain: '46AaCfGgKkMNnqsTtVvXxYy',
+} as const satisfies PassedOn
 
 export const definition: Definition = {
   name: 'ssh',
@@ -35,6 +39,7 @@ local file, write NAME+OWNER.tunnel, with + for the @.`,
     },
   ],
   passesThrough: true,
+  passedOn: SSH_OPTIONS,
 }
 
 export interface SshArguments {
@@ -83,7 +88,7 @@ function takeOurs(argv: string[]): { ours: Ours; passOn: string[] } {
 /** Whether a cluster such as `-vp` still waits for its argument; `-vp22` does not. */
 function wantsArgument(cluster: string): boolean {
   for (let at = 1; at < cluster.length; at++) {
-    if (WITH_ARGUMENT.includes(cluster[at]!)) return at === cluster.length - 1
+    if (SSH_OPTIONS.valued.includes(cluster[at]!)) return at === cluster.length - 1
   }
   return false
 }

@@ -1,4 +1,4 @@
-import { kindOf, offered, quoted, type ShellCommand } from './shell.ts'
+import { kindOf, offered, passingOn, quoted, type ShellCommand } from './shell.ts'
 
 /** A case statement's lines: what is asked for, and what is said. */
 function cases(pairs: readonly (readonly [pattern: string, said: string])[]): string {
@@ -37,6 +37,24 @@ ${cases(options)}
 __tunnel_option_kind() {
   case "$1 $2" in
 ${cases(values)}
+    *) __tunnel_passed_on_kind "$1" "$2" ;;
+  esac
+}
+
+# The same of an option that is another program's; its letter is the last one of a cluster such as -vp.
+__tunnel_passed_on_kind() {
+  local valued= files=
+  case $1 in
+${passingOn(commands)
+  .map(([name, valued, files]) => `    ${quoted(name)}) valued=${valued} files=${files} ;;`)
+  .join('\n')}
+    *) return ;;
+  esac
+  case $2 in
+    --*) ;;
+    -*["$valued"]?*) ;;
+    -*["$files"]) echo file ;;
+    -*["$valued"]) echo - ;;
   esac
 }
 

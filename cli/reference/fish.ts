@@ -1,4 +1,4 @@
-import { kindOf, offered, type ShellCommand, type ShellOption } from './shell.ts'
+import { kindOf, offered, passingOn, type ShellCommand, type ShellOption } from './shell.ts'
 
 /** fish takes a backslash for an escape between single quotes. */
 function quoted(text: string): string {
@@ -30,6 +30,17 @@ function placeLines({ name, places, isOpenEnded }: ShellCommand): string[] {
   })
 }
 
+/** Another program's options, all of them: fish takes no cluster for options that has one which it does not know. */
+function passedOnLines({ name, passedOn }: ShellCommand): string[] {
+  if (passedOn === undefined) return []
+  const { valued, files, plain } = passedOn
+  return [...valued, ...plain].map((letter) => {
+    const value = files.includes(letter) ? ' -r -F' : valued.includes(letter) ? ' -x' : ''
+    const does = quoted(`of ${name} itself`)
+    return `complete -c tunnel -n ${quoted(`__tunnel_is ${quoted(name)}`)} -s ${letter}${value} -d ${does}`
+  })
+}
+
 export function fishCompletion(commands: readonly ShellCommand[]): string {
   const first = offered(commands)
   const valued = [
@@ -45,13 +56,24 @@ export function fishCompletion(commands: readonly ShellCommand[]): string {
 # The command and its arguments so far, options aside.
 function __tunnel_words
     set -l skip 0
+    set -l command
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
         else if contains -- $word ${valued.join(' ')}
             set skip 1
         else if not string match -q -- '-*' $word
+            set command $command $word
             echo $word
+        else
+            switch "$command"
+${passingOn(commands)
+  .map(
+    ([name, valued]) =>
+      `                case ${quoted(name)}\n                    string match -qr -- '^-[^-${valued}]*[${valued}]$' $word; and set skip 1`,
+  )
+  .join('\n')}
+            end
         end
     end
 end
@@ -99,6 +121,6 @@ ${first
       `complete -c tunnel -n 'test (count (__tunnel_words)) = 0' -a ${name} -d ${quoted(summary)}`,
   )
   .join('\n')}
-${commands.flatMap((command) => [...command.options.map((option) => optionLine(command.name, option)), ...placeLines(command)]).join('\n')}
+${commands.flatMap((command) => [...command.options.map((option) => optionLine(command.name, option)), ...passedOnLines(command), ...placeLines(command)]).join('\n')}
 `
 }

@@ -1,5 +1,12 @@
 import { ALIASES } from '../commands.ts'
-import { type Definition, namesOf, type OptionDefinition, optionsOf, type Values } from '../definition.ts'
+import {
+  type Definition,
+  namesOf,
+  type OptionDefinition,
+  optionsOf,
+  type PassedOn,
+  type Values,
+} from '../definition.ts'
 import type { Entry } from './entries.ts'
 
 export const SHELLS = ['bash', 'zsh', 'fish'] as const
@@ -22,6 +29,7 @@ export interface ShellCommand {
   places: (Values | '')[]
   /** The last place stands for all that follow. */
   isOpenEnded: boolean
+  passedOn?: PassedOn
   /** Another name, which is completed behind and not offered. */
   isAlias?: boolean
 }
@@ -37,6 +45,7 @@ export function shellCommands(entries: readonly Entry[]): ShellCommand[] {
       options: [...optionsOf(definition).map(shellOption), HELP],
       places: places.length === 0 && second.length > 0 ? [second] : places,
       isOpenEnded,
+      ...(definition.passedOn !== undefined && { passedOn: definition.passedOn }),
     }
   })
   const all = [...commands, ...firstWordsAlone(entries)]
@@ -87,6 +96,15 @@ function placesOf({ arguments: places = [] }: Definition): Pick<ShellCommand, 'p
     places: places.map(({ values }) => values ?? ('' as const)),
     isOpenEnded: places.at(-1)?.name.includes('...') === true,
   }
+}
+
+/** Of each command that passes options on, its name, and the letters of those with a value as a class of characters. */
+export function passingOn(
+  commands: readonly ShellCommand[],
+): [name: string, valued: string, files: string][] {
+  return commands.flatMap(({ name, passedOn }) =>
+    passedOn === undefined ? [] : [[name, passedOn.valued, passedOn.files]],
+  )
 }
 
 /** A kind as one word that a script can tell apart: words stand behind `=`. */

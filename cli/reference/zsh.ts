@@ -30,12 +30,20 @@ function placeSpecs({ places, isOpenEnded }: ShellCommand): string[] {
   })
 }
 
+/** Another program's options: they are read, and not offered. */
+function passedOnSpecs({ passedOn }: ShellCommand): string[] {
+  if (passedOn === undefined) return []
+  const { valued, files, plain: plainOnes } = passedOn
+  const specs = [...valued].map((letter) => `!*-${letter}+: :${files.includes(letter) ? '_files' : ' '}`)
+  return [...specs, ...[...plainOnes].map((letter) => `!*-${letter}`)].map(quoted)
+}
+
 export function zshCompletion(commands: readonly ShellCommand[]): string {
   const described = offered(commands).map(
     ({ name, summary }) => `    ${quoted(`${name}:${summary.replaceAll(':', '\\:')}`)}`,
   )
   const bodies = commands.map((command) => {
-    const specs = [...command.options.flatMap(optionSpecs), ...placeSpecs(command)]
+    const specs = [...command.options.flatMap(optionSpecs), ...passedOnSpecs(command), ...placeSpecs(command)]
     return `    ${quoted(command.name)})\n      _arguments -s -S : \\\n        ${specs.join(' \\\n        ')} ;;`
   })
   const twoWords = commands.map(({ name }) => name).filter((name) => name.includes(' '))

@@ -84,6 +84,11 @@ test('a shell completes commands, options, and the names of machines, contexts a
     ['tunnel use w', ['work']],
     ['tunnel machines --context private --forget ', ['home', 'nas']],
     ['tunnel ssh h', ['home']],
+    ['tunnel ssh -p 22 h', ['home']],
+    ['tunnel ssh -4vp 22 -L 8080:127.0.0.1:80 h', ['home']],
+    ['tunnel ssh -p22 --profile stable-network -o BatchMode=yes alice@h', ['alice@home']],
+    ['tunnel ssh -p h', []],
+    [`tunnel ssh -vi ${folder}/tun`, [file]],
     ['tunnel cp h', ['home:']],
     [`tunnel cp home:x ${folder}/tun`, [file]],
     // Nobody there: nothing, and quickly.
