@@ -1,6 +1,7 @@
 import { COMMANDS, type CommandName, commandOf, mistypedPair } from './commands.ts'
 import { ACCESS_OPTIONS, namesOf, type OptionDefinition, OUTPUT_OPTIONS } from './definition.ts'
 import { describeFailure, EXIT, renderFailure, UsageError } from './failure.ts'
+import { warnAs } from './warning.ts'
 
 // Nothing heavy is imported here: each command loads what it needs, and `tunnel stdio` stands between ssh and its first byte.
 
@@ -32,6 +33,7 @@ export async function dispatch(argv: string[], outputIsGone = () => false): Prom
     const mistyped = mistypedPair(rest)
     if (mistyped !== undefined) throw new UsageError(mistyped)
     if (command === undefined) return await (await import('./overview.ts')).run(rest)
+    warnAs({ command: `tunnel ${command}`, json: ownOptions(command, argv).includes('--json') })
     const { run } = await COMMANDS[command].load()
     return await run([...leading, ...own])
   } catch (error) {

@@ -5,6 +5,7 @@ import { type CommonOptions, command, parse } from '../command.ts'
 import { type Definition, PROFILE_OPTION, SETTINGS_OPTIONS } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { table } from '../table.ts'
+import { warn } from '../warning.ts'
 
 interface ConfigFlags extends CommonOptions {
   explain?: string
@@ -48,13 +49,13 @@ export async function run(argv: string[]): Promise<number> {
   })
   const settings = loaded.explain()
   if (flags.explain !== undefined) return explain(flags.explain, settings, flags.json === true)
-  if (flags.json === true) {
-    process.stdout.write(`${JSON.stringify({ profile: loaded.profile, settings }, null, 2)}\n`)
-    return EXIT.ok
-  }
   const rows = settings.map(({ path, value, source }) => [path, JSON.stringify(value), source])
-  process.stdout.write(`profile: ${loaded.profile}\n\n${table([['SETTING', 'VALUE', 'FROM'], ...rows])}`)
-  for (const warning of loaded.warnings) process.stderr.write(`warning: ${warning}\n`)
+  process.stdout.write(
+    flags.json === true
+      ? `${JSON.stringify({ profile: loaded.profile, settings }, null, 2)}\n`
+      : `profile: ${loaded.profile}\n\n${table([['SETTING', 'VALUE', 'FROM'], ...rows])}`,
+  )
+  for (const message of loaded.warnings) warn('CONFIG_DOUBTFUL', message)
   return EXIT.ok
 }
 

@@ -14,6 +14,7 @@ import { hiddenFromServices } from '../install/reachable.ts'
 import { type Service, systemAgent, systemServer, userAgent, userServer } from '../install/services.ts'
 import { checkAccount, checkMachine } from '../machine-name.ts'
 import { selfCommand } from '../self.ts'
+import { warn } from '../warning.ts'
 
 export const definition: Definition = {
   name: 'install',
@@ -118,7 +119,7 @@ function checkPlace(flags: InstallFlags): void {
     if (reason === undefined) continue
     const message = `${file} ${reason}: install Node and this package for all users (npm install -g)`
     if (isHere) throw refused(message)
-    process.stderr.write(`tunnel install: warning: ${message}\n`)
+    warn('NOT_FOR_SERVICES', message)
   }
 }
 

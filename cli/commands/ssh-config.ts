@@ -12,6 +12,7 @@ import { EXIT } from '../failure.ts'
 import { checkMachineOf } from '../machine-name.ts'
 import { updateFile } from '../replace-file.ts'
 import { type Destination, joined, lineOfHost, machinesIn, section, split } from '../ssh-config/section.ts'
+import { warn } from '../warning.ts'
 
 export const definition: Definition = {
   name: 'ssh-config',
@@ -49,7 +50,10 @@ export async function print(flags: CommonOptions, named: readonly string[]): Pro
       machines = (await askMachineNames(access)).filter(mayStandAlone)
     } catch (error) {
       if (!(error instanceof TunnelError)) throw error
-      note(`no machine can be called by its name alone, for the proxy cannot be asked: ${error.message}`)
+      warn(
+        error.code,
+        `no machine can be called by its name alone, for the proxy cannot be asked: ${error.message}`,
+      )
     }
   }
   const text = section(machines, proxyOf(access, flags))
@@ -96,8 +100,9 @@ async function write(flags: CommonOptions, named: readonly string[]): Promise<nu
   })
   if (flags.json === true) process.stdout.write(`${JSON.stringify({ file, changed, machines })}\n`)
   else process.stdout.write(`${told(file, changed, machines, access)}\n`)
-  for (const line of notes) note(line)
-  if (home !== accountHome()) note(`ssh itself reads the file of the account's home folder, ${accountHome()}`)
+  for (const line of notes) warn('HOST_TAKEN', line)
+  if (home !== accountHome())
+    warn('OTHER_HOME', `ssh itself reads the file of the account's home folder, ${accountHome()}`)
   noteOnToken(access, flags)
   return EXIT.ok
 }
@@ -130,7 +135,8 @@ function proxyOf({ urls, context, given }: Access, { url, profile }: CommonOptio
 function noteOnToken({ urls, context }: Access, { token }: CommonOptions): void {
   if (context !== undefined || urls.every(isLoopback)) return
   const why = token === undefined ? '' : 'a token is not written there: '
-  note(
+  warn(
+    'TOKEN_NOT_KEPT',
     `${why}programs without your environment need a context with the token: tunnel use NAME --url ${urls[0]}`,
   )
 }
@@ -141,8 +147,4 @@ function accountHome(): string | undefined {
   } catch {
     return undefined
   }
-}
-
-function note(line: string): void {
-  process.stderr.write(`tunnel ssh-config: ${line}\n`)
 }

@@ -6,6 +6,7 @@ import { TunnelError } from '../../protocol/codec/errors.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { type Definition, PROFILE_OPTION, SETTINGS_OPTIONS } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { warn } from '../warning.ts'
 
 const SECONDS_OF: ReadonlyMap<string, number> = new Map([
   ['s', 1],
@@ -66,9 +67,7 @@ export async function run(argv: string[]): Promise<number> {
   for (const role of flags.role ?? []) {
     if (!ROLE.test(role)) throw new UsageError(`--role takes a plain name, not "${role}"`)
     if (!KNOWN_ROLES.includes(role))
-      process.stderr.write(
-        `tunnel token: the proxy itself has no meaning for the role ${role} (it knows agent and admin)\n`,
-      )
+      warn('ROLE_UNKNOWN', `the proxy itself has no meaning for the role ${role}; it knows agent and admin`)
   }
   const { auth, state } = loadSettings({
     profile: flags.profile,

@@ -3,6 +3,7 @@ import { readOwnSecret } from '../../client/tokens/file.ts'
 import { ConfigError } from '../../config/errors.ts'
 import { isProfile, unknownProfile } from '../../config/profiles.ts'
 import { addressOf } from '../../dial/addresses.ts'
+import { asTunnelError } from '../../protocol/codec/errors.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import {
   type ClientFile,
@@ -21,6 +22,7 @@ import { type Definition, PROFILE_OPTION, REACH_OPTIONS } from '../definition.ts
 import { EXIT, UsageError } from '../failure.ts'
 import { checkTransport } from '../reach.ts'
 import { table } from '../table.ts'
+import { warn } from '../warning.ts'
 
 export const definition: Definition = {
   name: 'use',
@@ -155,7 +157,8 @@ function warnOfToken(context: Context | undefined): void {
   try {
     readOwnSecret(context.tokenFile)
   } catch (error) {
-    process.stderr.write(`tunnel use: warning: ${(error as Error).message}\n`)
+    const { code, message } = asTunnelError(error, 'client')
+    warn(code, message)
   }
 }
 

@@ -71,11 +71,12 @@ export async function renew(place: LoginPlace, refreshToken: string): Promise<Is
   }
 }
 
-/** Ends the login at the issuer, where it can be ended (RFC 7009). @throws what openid-client throws */
+/** Ends the login at the issuer (RFC 7009). @throws what openid-client throws, and where it cannot be ended there */
 export async function revokeAtIssuer(place: LoginPlace, token: string): Promise<void> {
   const configuration = await discover(place)
-  if (configuration.serverMetadata().revocation_endpoint !== undefined)
-    await oauth.tokenRevocation(configuration, token)
+  if (configuration.serverMetadata().revocation_endpoint === undefined)
+    throw new Error('it names no address at which a token can be revoked')
+  await oauth.tokenRevocation(configuration, token)
 }
 
 function tokensOf(answer: oauth.TokenEndpointResponse): IssuedTokens {

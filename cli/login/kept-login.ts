@@ -5,6 +5,7 @@ import { isTree } from '../../config/nodes.ts'
 import type { LoginPlace } from '../../dial/login.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { updateFile } from '../replace-file.ts'
+import { warn } from '../warning.ts'
 import type { IssuedTokens } from './issuer.ts'
 
 /** A login as it is kept on this computer, for its owner alone. */
@@ -86,7 +87,9 @@ async function renewed(file: string, login: KeptLogin, refreshToken: string): Pr
   }
   if (await keepInPlaceOf(file, login, next)) return next.accessToken
   // Nobody keeps what was renewed, so that nobody should have it.
-  await revokeAtIssuer(place, next.refreshToken ?? next.accessToken).catch(() => {})
+  await revokeAtIssuer(place, next.refreshToken ?? next.accessToken).catch((error: Error) =>
+    warn('REVOCATION_FAILED', notRevoked(place, error)),
+  )
   return freshToken(file)
 }
 
@@ -103,6 +106,11 @@ async function keepInPlaceOf(file: string, login: KeptLogin, next: KeptLogin): P
     return isSame ? textOf(next) : undefined
   })
   return isSame
+}
+
+function notRevoked({ issuer }: LoginPlace, { message }: Error): string {
+  const why = `the login was renewed while another program ended or replaced it, and ${issuer} could not be told to revoke the new token`
+  return `${why} (${message}): end that session at the issuer`
 }
 
 function textOf(login: KeptLogin): string {

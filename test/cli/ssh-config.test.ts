@@ -167,7 +167,10 @@ test('where the proxy cannot be asked, printing goes on, and writing changes not
     /^Host \*\.tunnel\n {2}HostName %h\.localhost-1\.tunnel\n.*stdio --url http:\/\/127\.0\.0\.1:1 %n$/m,
   )
   assert.doesNotMatch(printed.stdout + printed.stderr, /secret/)
-  assert.match(printed.stderr, /^tunnel ssh-config: no machine can be called by its name alone[^\n]*\n$/)
+  assert.match(
+    printed.stderr,
+    /^tunnel ssh-config: warning: no machine can be called by its name alone[^\n]*\n$/,
+  )
   assert.equal((await tunnel(['ssh', '--show-config'], { env })).stdout, printed.stdout)
   const written = await tunnel(['ssh-config', '--write'], { env })
   assert.equal(written.code, 4, written.stderr)

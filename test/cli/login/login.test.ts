@@ -134,6 +134,7 @@ test('a login or logout that comes while another program renews the login before
   const file = join(await tempFolder(t, 'mix-up'), 'work.login.json')
   const revoked: string[] = []
   let meanwhile = async () => {}
+  let isAway = false
   const issuer = createServer((request, response) => {
     void readAll(request).then(async (body) => {
       const asked = new URLSearchParams(String(body))
@@ -145,6 +146,7 @@ test('a login or logout that comes while another program renews the login before
         await meanwhile()
         answer({ access_token: 'new', refresh_token: 'next', token_type: 'Bearer', expires_in: 600 })
       } else if (request.url === '/revoke') {
+        if (isAway) return void response.writeHead(503).end()
         revoked.push(asked.get('token') ?? '')
         response.end()
       } else answer({ issuer: url, token_endpoint: `${url}/token`, revocation_endpoint: `${url}/revoke` })
@@ -172,4 +174,15 @@ test('a login or logout that comes while another program renews the login before
   await assert.rejects(freshToken(file), { code: 'TOKEN_MISSING' })
   await assert.rejects(stat(file), { code: 'ENOENT' })
   assert.deepEqual(revoked, ['next', 'next'])
+
+  // What the issuer does not hear of the person has to know.
+  isAway = true
+  await keepOld()
+  meanwhile = () => keepLogin(file, bobs)
+  const { mock: written } = t.mock.method(process.stderr, 'write', () => true)
+  assert.equal(await freshToken(file), 'bobs')
+  const told = written.calls.map(({ arguments: [text] }) => String(text)).join('')
+  written.restore()
+  assert.match(told, /^tunnel: warning: [^\n]*could not be told to revoke[^\n]*\(REVOCATION_FAILED\)\n$/)
+  assert.ok(told.includes(url) && !told.includes('next'), told)
 })

@@ -1,0 +1,23 @@
+import { visible } from './output.ts'
+
+interface Style {
+  /** 'tunnel use'. */
+  command: string
+  json: boolean
+}
+
+let style: Style = { command: 'tunnel', json: false }
+
+/** Says how the command that runs wants its warnings told. */
+export function warnAs(given: Style): void {
+  style = given
+}
+
+/** Tells of what is wrong and ends nothing: one line on stderr, which with --json is one object, as of errors. */
+export function warn(code: string, message: string): void {
+  const { command, json } = style
+  const text = json
+    ? JSON.stringify({ warning: { command, code, message } })
+    : `${command}: warning: ${visible(message)} (${code})`
+  process.stderr.write(`${text}\n`)
+}
