@@ -1,4 +1,4 @@
-import type { Records } from '../state/index.ts'
+import type { Records, State } from '../state/index.ts'
 import { bearerOf } from './claims.ts'
 import { RefreshReused, refreshInvalid } from './errors.ts'
 import { REFRESH_TYPE, type RefreshBearer, refreshKey, refreshToken } from './refresh-tokens.ts'
@@ -16,12 +16,14 @@ const ATTEMPTS = 5
 interface SessionRecord {
   /** The number of the refresh token that is good. */
   next: number
-  /** Who asked for it, and when (epoch ms): that one may ask again. */
+  /** Who asked for it, and when (epoch ms, by the clock of what keeps the records): that one may ask again. */
   requestId: string | null
   atMs: number
   /** When the access token ends that went with it, in epoch seconds. */
   exp: number
 }
+
+export type SessionState = Records & Pick<State, 'nowMs'>
 
 export interface SessionOptions {
   secret: string
@@ -50,12 +52,12 @@ interface RefreshClaims extends RefreshBearer {
  * back when it has been used was copied, and it is not known by whom: then the whole session ends.
  */
 export class Sessions {
-  readonly #records: Records
+  readonly #records: SessionState
   readonly #revocations: Revocations
   readonly #options: SessionOptions
   readonly #verify: Verify
 
-  constructor(records: Records, revocations: Revocations, options: SessionOptions) {
+  constructor(records: SessionState, revocations: Revocations, options: SessionOptions) {
     this.#records = records
     this.#revocations = revocations
     this.#options = options
@@ -86,22 +88,25 @@ export class Sessions {
   /** Undefined where another refresh of the same session came between. */
   async #step(claims: RefreshClaims, requestId?: string): Promise<Refreshed | undefined> {
     const { session, number } = claims
-    const nowMs = Date.now()
-    const stored = await this.#records.get(NAMESPACE, session)
+    // Of two replicas, which may both be asked for one answer, each has its own clock.
+    const [stored, atMs] = await Promise.all([
+      this.#records.get(NAMESPACE, session),
+      this.#records.nowMs?.() ?? Date.now(),
+    ])
     const record = stored as SessionRecord | undefined
     const options = { ttlMs: this.#options.refreshTtlMs }
     // The second and later ones come from a record.
     if (record === undefined && number > 0) throw refreshInvalid()
     if (record === undefined || record.next === number) {
-      const exp = Math.floor((nowMs + this.#options.accessTtlMs) / 1_000)
-      const next: SessionRecord = { next: number + 1, requestId: requestId ?? null, atMs: nowMs, exp }
+      const exp = Math.floor((Date.now() + this.#options.accessTtlMs) / 1_000)
+      const next: SessionRecord = { next: number + 1, requestId: requestId ?? null, atMs, exp }
       const isMine =
         stored === undefined
           ? await this.#records.create(NAMESPACE, session, { ...next }, options)
           : await this.#records.replace(NAMESPACE, session, stored, { ...next }, options)
       return isMine ? this.#answer(claims, next) : undefined
     }
-    const isLost = record.next === number + 1 && nowMs - record.atMs <= ANSWER_MS
+    const isLost = record.next === number + 1 && atMs - record.atMs <= ANSWER_MS
     if (isLost && requestId !== undefined && record.requestId === requestId)
       return this.#answer(claims, record)
     await this.end(session)

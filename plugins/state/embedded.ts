@@ -70,6 +70,10 @@ export class EmbeddedState extends WatchedRecords implements State {
     return this.#buckets.take(bucket, limit, cost)
   }
 
+  async nowMs(): Promise<number> {
+    return this.#nowMs()
+  }
+
   /**
    * Writes how far the buckets are from full, for whoever opens the folder next: a restart would else be a way to fill
    * them. It costs too much to do so at each token, so that a process that is killed does fill them.

@@ -98,6 +98,10 @@ redis.call('SET', KEYS[1], string.format('%.0f', fullAt), 'PX', string.format('%
 local remaining = math.max(0, math.floor(burst - (fullAt - nowUs) / tokenUs))
 return { allowed and 1 or 0, remaining, allowed and 0 or math.ceil(waitUs / 1000) }`
 
+/** ARGV: now. Answers epoch ms. */
+const TIME = `${NOW}
+return math.floor(nowUs / 1000)`
+
 /** By the names that ioredis gives them. */
 export const SCRIPTS = {
   tunnelGet: { lua: GET, numberOfKeys: 3 },
@@ -105,6 +109,7 @@ export const SCRIPTS = {
   tunnelWrite: { lua: WRITE, numberOfKeys: 3 },
   tunnelList: { lua: LIST, numberOfKeys: 3 },
   tunnelToken: { lua: TOKEN, numberOfKeys: 1 },
+  tunnelTime: { lua: TIME, numberOfKeys: 0 },
 } as const
 
 export type ScriptName = keyof typeof SCRIPTS

@@ -106,6 +106,10 @@ export class RedisState extends WatchedRecords implements State {
     }
   }
 
+  async nowMs(): Promise<number> {
+    return (await this.#redis.run('tunnelTime', [], [this.#nowUs?.() ?? ''])) as number
+  }
+
   /** This replica's share of what all of them may give. */
   #takeOwn(bucket: string, { perMinute, burst }: BucketLimit, cost: number): TokenAnswer {
     const replicas = this.#replicas()

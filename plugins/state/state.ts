@@ -82,6 +82,8 @@ export interface State extends Records {
   readonly staleMs?: number | undefined
   /** False while what keeps the records does not answer, or did not carry out the last call. @default true */
   readonly isAvailable?: boolean
+  /** The time by which records end, in epoch ms: the same for all who share them. @default this process's own */
+  nowMs?(): Promise<number>
   /** Records that need not outlive the process, and cost no write to a disk; each of them has to have a `ttlMs`. */
   readonly volatile: Records
   /** Returns what ends the watch. */

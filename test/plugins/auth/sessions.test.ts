@@ -21,6 +21,7 @@ test('a user who is revoked while the state is busy with a refresh gets no token
   t.after(await revocations.follow(() => {}))
   let meanwhile = async () => {}
   const busy = Object.assign(Object.create(state) as Records, {
+    nowMs: () => state.nowMs(),
     get: async (...asked: Parameters<Records['get']>) => state.get(...asked),
     create: async (...asked: Parameters<Records['create']>) => {
       await meanwhile()
@@ -44,4 +45,22 @@ test('a user who is revoked while the state is busy with a refresh gets no token
   }
   await assert.rejects(sessions.refresh(refreshToken), { code: 'TOKEN_REVOKED' })
   assert.ok((await sessions.refresh(bobs)).token)
+})
+
+test('an answer that was lost is given again for 30 s by the clock of what keeps the records, whatever the replica has', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: 1_000_000_000 })
+  let nowMs = 2_000_000_000
+  const state = await EmbeddedState.open(await tempFolder(t), undefined, () => nowMs)
+  t.after(() => state.close())
+  const revocations = new Revocations(state)
+  t.after(await revocations.follow(() => {}))
+  const sessions = new Sessions(state, revocations, OPTIONS)
+  const first = firstRefreshToken(OPTIONS, { sub: 'alice' })
+  const { refreshToken } = await sessions.refresh(first, 'request-1')
+  t.mock.timers.tick(600_000)
+  nowMs += 30_000
+  assert.equal((await sessions.refresh(first, 'request-1')).expiresAtMs, 1_000_900_000)
+  nowMs += 1
+  await assert.rejects(sessions.refresh(first, 'request-1'), { code: 'TOKEN_REVOKED' })
+  await assert.rejects(sessions.refresh(refreshToken), { code: 'TOKEN_REVOKED' })
 })

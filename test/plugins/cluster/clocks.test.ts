@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { TunnelService } from '../../../client/index.ts'
+import { firstRefreshToken } from '../../../plugins/auth/refresh-tokens.ts'
 import { ReplicaClocks } from '../../../plugins/cluster/clocks.ts'
 import { fromWire, toWire } from '../../../plugins/cluster/messages.ts'
 import type { ClusterReport } from '../../../plugins/cluster/report.ts'
@@ -80,6 +82,38 @@ test('two replicas whose clocks are ten minutes apart say so, carry streams, and
   const ended = await a.api('alice', 'auth/revoke', { method: 'POST', body: { sub: 'alice' } })
   assert.equal(ended.status, 204)
   assert.deepEqual(await Promise.all(codes), ['TOKEN_REVOKED', 'TOKEN_REVOKED'])
+})
+
+test('an answer to a refresh that was lost is given again by a replica whose clock is ten minutes ahead, and the other way round', {
+  skip: requireSystem('redis-server'),
+}, async (t) => {
+  const redis = await startRedis(t)
+  const [a] = (await startReplicas(t, redis, ['a'])) as [TestProxy]
+  const ahead = await startAhead(t, redis, a)
+  for (const [first, second] of [
+    [a.url, ahead],
+    [ahead, a.url],
+  ] as const) {
+    const { secret } = a.settings.auth
+    const bearer = { sub: 'alice' }
+    const refreshToken = firstRefreshToken({ secret, refreshTtlMs: 86_400_000 }, bearer)
+    const requestId = randomUUID()
+    const ask = async (url: string, more: object = { requestId }) => {
+      const answer = await fetch(`${url}/api/tunnel/auth/refresh`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ refreshToken, ...more }),
+      })
+      const { code, expiresAt } = (await answer.json()) as { code?: string; expiresAt?: string }
+      return { status: answer.status, code, expiresAt }
+    }
+    const { status, expiresAt } = await ask(first)
+    assert.equal(status, 200)
+    assert.deepEqual(await ask(second), { status: 200, code: undefined, expiresAt })
+    // Whoever has copied it does not know by which name it was asked for.
+    assert.equal((await ask(second, { requestId: randomUUID() })).code, 'TOKEN_REVOKED')
+    assert.equal((await ask(first)).code, 'TOKEN_REVOKED')
+  }
 })
 
 test('a token that is revoked is kept in Redis until its end by every clock', {

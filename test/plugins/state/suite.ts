@@ -36,6 +36,15 @@ export function stateSuite(name: string, open: OpenState): void {
       assert.equal((await state.list('pin')).length, keys.length)
     })
 
+    test('the time is the one by which records end', async (t) => {
+      const { state, advance } = await open(t)
+      const beganMs = (await state.nowMs?.()) ?? 0
+      assert.ok(beganMs > 0)
+      await advance(30_000)
+      const tookMs = ((await state.nowMs?.()) ?? 0) - beganMs
+      assert.ok(tookMs >= 30_000 && tookMs < 60_000, String(tookMs))
+    })
+
     test('a name that could reach another namespace is refused', async (t) => {
       const { state } = await open(t)
       for (const namespace of ['', 'pin!', 'Pin', 'a b', '../x']) {
