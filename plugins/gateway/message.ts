@@ -39,10 +39,12 @@ export function writeHead(
     // Node refuses to announce trailers where there can be none.
     if (isChunked || name.toLowerCase() !== 'trailer') response.appendHeader(name, value)
   }
-  response.cork()
+  // The socket's cork: Node 24 keeps the chunks of a corked response until after the end of its body.
+  const { socket } = response
+  socket?.cork()
   response.writeHead(head.status, head.statusText)
   // The head leaves at once, whether or not there are bytes; flushHeaders would write it in UTF-8.
   response.write('', 'latin1')
-  process.nextTick(() => response.uncork())
+  process.nextTick(() => socket?.uncork())
   return hasLength || isChunked || isBodiless
 }
