@@ -1,12 +1,13 @@
 import { isIP } from 'node:net'
 import { parseTarget } from '../../protocol/codec/target.ts'
 import { canonicalHost, isLoopbackHost, networkIn, translatedTo } from '../../protocol/node/addresses.ts'
+import { remembered } from '../../protocol/remembered.ts'
 import { globMatches } from './glob.ts'
 
 /** A target that a stream asks for, in every spelling that a rule may have meant. */
 export interface AskedTarget {
   /** One that only a rule which denies has to know. */
-  readonly spellings: { host: string; isExact: boolean }[]
+  readonly spellings: readonly { host: string; isExact: boolean }[]
   readonly port: number
   /** An address of the machine's own, or `localhost`. */
   readonly isLoopback: boolean
@@ -23,7 +24,7 @@ const LOOPBACK_NAMES: ReadonlySet<string> = new Set([
 ])
 
 /** @param authority `host:port` */
-export function askedTarget(authority: string): AskedTarget {
+export const askedTarget = remembered((authority: string): AskedTarget => {
   const at = authority.lastIndexOf(':')
   const host = canonicalHost(authority.slice(0, at))
   const spellings = [{ host, isExact: true }]
@@ -32,7 +33,7 @@ export function askedTarget(authority: string): AskedTarget {
   const isOwn = isLoopbackHost(host) || LOOPBACK_NAMES.has(host) || host.endsWith('.localhost')
   if (isOwn) spellings.push(...LOOPBACK.map((name) => ({ host: name, isExact: false })))
   return { spellings, port: Number(authority.slice(at + 1)), isLoopback: isLoopbackHost(host) }
-}
+})
 
 const HOST_AND_PORTS = /^(.+):(\*|\d{1,5}(?:-\d{1,5})?)$/
 const HOST_GLOB = /^[\w.*:-]+$/

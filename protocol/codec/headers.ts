@@ -2,7 +2,7 @@ import type { HeaderList } from './heads.ts'
 
 /** @param name in lower case; the names in `headers` are in any */
 export function hasHeader(headers: HeaderList, name: string): boolean {
-  return headers.some(([given]) => given.toLowerCase() === name)
+  return headers.some(([given]) => given.length === name.length && given.toLowerCase() === name)
 }
 
 /** RFC 9110, section 7.6.1, and what its predecessors had. */

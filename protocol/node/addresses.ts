@@ -1,4 +1,5 @@
 import { BlockList, isIP } from 'node:net'
+import { remembered } from '../remembered.ts'
 
 /** Addresses by what they are, however they are written. Hosts have no brackets. */
 
@@ -83,11 +84,11 @@ const METADATA_NAMES: ReadonlySet<string> = new Set([
 ])
 
 /** Whether a host, in any spelling, is a cloud's metadata service: nothing of ours ever connects to one. */
-export function isMetadata(host: string): boolean {
+export const isMetadata = remembered((host: string): boolean => {
   const name = canonicalHost(host)
   const hidden = translatedTo(name)
   return METADATA_NAMES.has(name) || has(METADATA, name) || (hidden !== undefined && has(METADATA, hidden))
-}
+})
 
 const LOOPBACK = new BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')

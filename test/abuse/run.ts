@@ -89,7 +89,11 @@ async function users(scope: Cleanup): Promise<void> {
 /** A machine that is gone without a word, with requests to others of the same user and of another one beside it. */
 async function silentMachine(scope: Cleanup): Promise<void> {
   const port = await startWeb(scope)
-  const report = await runSilent(scope, { port, perSecond: SILENT_PER_SECOND, seconds: Number(values.silent) })
+  const report = await runSilent(scope, {
+    port,
+    perSecond: SILENT_PER_SECOND,
+    seconds: Number(values.silent),
+  })
   row('beside a silent machine', 'requests', 'errors', 'quiet p95', 'p95 ms', 'ratio')
   for (const who of ['same user', 'other user'] as const) {
     const [quiet, gone] = [report.quiet[who], report.gone[who]]
