@@ -31,6 +31,7 @@ const GROUPS = [
   /\btest\/plugins\/(links\/(access|compression|frames|http-streaming)|upgrade)\b/,
   /\btest\/e2e\/(inspected|network|parallel|resume|revoked|shutdown)\b/,
   /\btest\/chaos\/(fault-relay|netns|programs)\b/,
+  /\btest\/isolation\//,
   /\btest\/(deploy\/|(docs|imports|repository)\b)/,
   /\btest\/cli\/(copy\/progress|detour-file|documentation|failure|forwarding\/(socks-protocol|specification)|pointers|shell\/|ssh-arguments|table|terminal-notices|wait-out)\b/,
   /\btest\/cli\/(audit-verify|contexts|credentials|diagnose|enroll|install|request|stdio)\b/,
