@@ -37,7 +37,10 @@ export class HttpSession {
   constructor(response: ServerResponse, owner: string, maxFrameBytes: number) {
     this.owner = owner
     const source = { pause: () => this.#hold(), resume: () => this.#unhold() }
-    this.transport = new RecordTransport('http', response, source, maxFrameBytes)
+    // Node 24 keeps the chunks of a corked response until after the end of its body.
+    const { socket } = response
+    const corkable = { cork: () => socket?.cork(), uncork: () => socket?.uncork() }
+    this.transport = new RecordTransport('http', response, source, maxFrameBytes, corkable)
     response.once('close', () => {
       this.#over.abort()
       this.#unhold()

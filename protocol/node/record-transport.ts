@@ -11,12 +11,19 @@ export interface Source {
   resume(): void
 }
 
+/** What can hold back what is written. */
+export interface Corkable {
+  cork(): void
+  uncork(): void
+}
+
 /** A byte stream each way as a link's transport: records on `output`, and whatever is given to `received`. */
 export class RecordTransport implements Transport {
   readonly kind: TransportKind
   receiver: TransportReceiver | undefined
   readonly #output: Writable
   readonly #source: Source
+  readonly #corkable: Corkable
   readonly #reader: RecordReader
   #ended: Ended = NO_GOODBYE
   #isClosing = false
@@ -29,14 +36,24 @@ export class RecordTransport implements Transport {
   }
   readonly #uncork = (): void => {
     this.#isCorked = false
-    this.#output.uncork()
+    this.#corkable.uncork()
   }
 
-  /** @param output its 'close' is the end of the transport */
-  constructor(kind: TransportKind, output: Writable, source: Source, maxFrameBytes: number) {
+  /**
+   * @param output its 'close' is the end of the transport
+   * @param corkable what is below `output` where that must not be corked itself
+   */
+  constructor(
+    kind: TransportKind,
+    output: Writable,
+    source: Source,
+    maxFrameBytes: number,
+    corkable: Corkable = output,
+  ) {
     this.kind = kind
     this.#output = output
     this.#source = source
+    this.#corkable = corkable
     this.#reader = new RecordReader(maxFrameBytes, {
       frame: (frame) => this.receiver?.message(frame),
       ended: (ended, isTooBig) => {
@@ -79,7 +96,7 @@ export class RecordTransport implements Transport {
   #cork(): void {
     if (this.#isCorked) return
     this.#isCorked = true
-    this.#output.cork()
+    this.#corkable.cork()
     setImmediate(this.#uncork)
   }
 
