@@ -2,14 +2,24 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { type TestContext, test } from 'node:test'
 import { runInNewContext } from 'node:vm'
+import type { TunnelServiceOptions } from '../../client/index.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { TunnelStream } from '../../protocol/stream/stream.ts'
 import { collectGarbage } from '../support/garbage.ts'
+import { until } from '../support/proxy.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
 import { clientOf, deferred, respond, startProxy } from './proxy.ts'
 
-async function connected(t: TestContext, onStream: (stream: TunnelStream) => void) {
+/** Less than the window of a stream: so much has come while its sender waits for more room. */
+const PART_BYTES = 131_072
+
+async function connected(
+  t: TestContext,
+  onStream: (stream: TunnelStream) => void,
+  more: Partial<TunnelServiceOptions> = {},
+) {
   const proxy = await startProxy(t, { onStream })
-  const tunnel = clientOf(t, proxy.url)
+  const tunnel = clientOf(t, proxy.url, more)
   await tunnel.connect()
   return { proxy, tunnel }
 }
@@ -198,50 +208,57 @@ test('a body that somebody holds is not taken for forgotten', async (t) => {
 })
 
 test('an upload is not late while it moves, and is when it stands still', async (t) => {
+  const clock = new VirtualClock()
   let stream: TunnelStream | undefined
   let held = 0
-  const opened = deferred<void>()
-  const { tunnel } = await connected(t, (it) => {
+  let isSlow = true
+  const take = (bytes: number): void => {
+    held -= bytes
+    stream?.consumed(bytes)
+  }
+  const onStream = (it: TunnelStream): void => {
     stream = it
     it.accept()
     it.handle({
       data: (bytes) => {
         held += bytes.length
+        if (!isSlow) take(held)
       },
       ended: () => {
         it.event({ http: { status: 200, statusText: '', headers: [] } })
         it.end()
       },
     })
-    opened.resolve()
-  })
-  const sinceMs = performance.now()
+  }
+  const { tunnel } = await connected(t, onStream, { platform: { clock } })
   const answer = tunnel.fetch('http://home/', {
     method: 'POST',
     body: Buffer.alloc(1_500_000),
     timeoutMs: 400,
   })
-  await opened.promise
-  // Takes a window at a time, slowly: each wait is shorter than the time-out, and all together are longer.
-  while (performance.now() - sinceMs < 1_200) {
-    const fromMs = performance.now()
-    while (performance.now() - fromMs < 150) await new Promise(setImmediate)
-    const bytes = Math.min(held, 131_072)
-    held -= bytes
-    stream?.consumed(bytes)
+  // Takes a part of the window at a time: each wait is shorter than the time-out, and all together are longer.
+  for (let waitedMs = 0; waitedMs < 1_200; waitedMs += 150) {
+    await until(() => held >= PART_BYTES)
+    await clock.run(clock.now() + 150)
+    take(PART_BYTES)
   }
-  const pump = setInterval(() => stream?.consumed(held), 5)
-  t.after(() => clearInterval(pump))
+  isSlow = false
+  take(held)
   assert.equal((await answer).status, 200)
-  clearInterval(pump)
-  const still = tunnel.fetch('http://home/', {
-    method: 'POST',
-    body: Buffer.alloc(4_000_000),
-    timeoutMs: 200,
+  isSlow = true
+  let isOver = false
+  const still = tunnel
+    .fetch('http://home/', { method: 'POST', body: Buffer.alloc(4_000_000), timeoutMs: 200 })
+    .finally(() => {
+      isOver = true
+    })
+  const rejected = assert.rejects(still, (error: TunnelError) => {
+    assert.equal(error.code, 'OUTCOME_UNKNOWN')
+    return (error.cause as TunnelError).code === 'TIMEOUT'
   })
-  const cause = (error: unknown) => (error as { cause?: unknown }).cause
-  await assert.rejects(still, (error) => {
-    assert.equal((error as TunnelError).code, 'OUTCOME_UNKNOWN')
-    return (cause(error) as TunnelError).code === 'TIMEOUT'
+  await until(async () => {
+    await clock.run(clock.now() + 100)
+    return isOver
   })
+  await rejected
 })
