@@ -58,10 +58,6 @@ export class Lanes {
     return this.#isInterrupted
   }
 
-  get size(): number {
-    return this.#lanes.size
-  }
-
   /** The first session. @throws {TunnelError} */
   async begin(): Promise<void> {
     this.#add(await this.#options.open())

@@ -20,10 +20,6 @@ export class LocalConnections {
     this.max = max
   }
 
-  get size(): number {
-    return this.#sockets.size
-  }
-
   /** Whether there is room for this one; otherwise it has been reset. */
   admit(socket: Socket): boolean {
     // Whoever carries it listens to 'close'; without any listener an error would end the process.

@@ -21,7 +21,6 @@ export interface AuditFileOptions {
 
 interface Open {
   descriptor: number
-  inode: number
   bornMs: number
   bytes: number
 }
@@ -129,7 +128,7 @@ export class AuditFile {
       this.#batch = Buffer.concat([Buffer.from(before), this.#batch.subarray(this.#writtenBytes && start)])
       this.#writtenBytes = 0
     }
-    return { descriptor, inode: ino, bytes: size, bornMs: size === 0 ? Date.now() : birthtimeMs }
+    return { descriptor, bytes: size, bornMs: size === 0 ? Date.now() : birthtimeMs }
   }
 
   #reopen(): void {

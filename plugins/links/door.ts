@@ -198,6 +198,11 @@ export class LinkDoor {
     for (const link of [...this.links.keys()]) link.close(error)
   }
 
+  /** After the last link has closed. */
+  clear(): void {
+    this.#work.clear()
+  }
+
   /**
    * Waits until the clients have gone elsewhere, or the time is `over`. A client that has nowhere to go is waited for
    * while streams that end here go over links; sealed ones go on through whatever takes our place, and the

@@ -71,7 +71,10 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
   app.lifecycle.onDrain('wait', ({ over }) => door.clientsLeave(over, leaving()))
   app.lifecycle.onDrain('close', () => door.close(leaving()))
   const stop = app.auth.onRevoked((isRevoked, error) => door.revoked(isRevoked, error))
-  app.addHook('onClose', async () => stop())
+  app.addHook('onClose', async () => {
+    stop()
+    door.clear()
+  })
 
   app.tunnelMetrics.onRead(() => {
     app.tunnelMetrics.linkSendBufferBytes.set({}, unsentBytes(door.links.keys()))

@@ -33,7 +33,8 @@ export class UserWork {
     account.forget = setTimeout(() => this.#accounts.delete(userId), KEEP_MS).unref()
   }
 
-  close(): void {
+  /** Forgets all accounts, with the timers that would do so later. */
+  clear(): void {
     for (const { forget } of this.#accounts.values()) clearTimeout(forget)
     this.#accounts.clear()
   }

@@ -20,10 +20,6 @@ export class PendingUpgrades {
     this.#maxMs = maxMs
   }
 
-  get size(): number {
-    return this.#sockets.size
-  }
-
   has(request: IncomingMessage): boolean {
     return this.#sockets.has(request)
   }

@@ -54,9 +54,6 @@ export class StreamOpener {
   get link(): Link | undefined {
     return this.#link
   }
-  get streams(): Iterable<TunnelStream> {
-    return this.#streams.values()
-  }
 
   /**
    * Opens a stream. `first` rides on OPEN; `end` says that it is all this side will send. Without a link the OPEN
