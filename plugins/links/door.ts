@@ -10,6 +10,7 @@ import type { User } from '../auth/index.ts'
 import type { LinkContext } from '../forward/index.ts'
 import { LinkCredential } from './credential.ts'
 import { agentRevoked, wrongRole } from './errors.ts'
+import { Farewells } from './farewells.ts'
 import type { WebSocketPluginOptions } from './options.ts'
 import type { StandingLink } from './reports.ts'
 import type { AcceptedLink, RoleHandler } from './role.ts'
@@ -28,6 +29,7 @@ export class LinkDoor {
   readonly instance = randomUUID()
   readonly links = new Map<Link, StandingLink>()
   readonly #work = new UserWork()
+  readonly #farewells = new Farewells()
 
   constructor(app: FastifyInstance, options: WebSocketPluginOptions) {
     this.#app = app
@@ -92,7 +94,10 @@ export class LinkDoor {
           admit(admission)
           return admission
         },
-        open: (open) => handler.open?.(accepted, open),
+        open: (open) => {
+          this.#farewells.hurry(link)
+          handler.open?.(accepted, open)
+        },
         resume: (resume) => handler.resume?.(accepted, resume),
         rtt: (ms) => metrics.heartbeatRttMs.observe({}, ms),
         auth: (token) => {
@@ -102,6 +107,7 @@ export class LinkDoor {
         },
         closed: (error) => {
           this.links.delete(link)
+          this.#farewells.closed(link)
           credential.close()
           this.#work.leave(userId)
           if (role === 'client' && --this.#clients === 0) this.#onLastClientGone?.()
@@ -184,14 +190,8 @@ export class LinkDoor {
 
   /** Asks every peer to go elsewhere. */
   sendAway(deadlineMs: number, error: TunnelError): void {
-    const spreadMs = this.#options.isOneOfSeveral ? Math.min(this.#options.spreadMs, deadlineMs / 4) : 0
-    for (const [link, { role }] of this.links) {
-      // Agents first: when a client comes to another replica, its machine is there too.
-      const afterMs = (spreadMs * (Math.random() + (role === 'agent' ? 0 : 1))) / 2
-      const goaway = () => link.goaway({ ...error.toWire(), deadlineMs: Math.round(deadlineMs - afterMs) })
-      if (spreadMs === 0) goaway()
-      else setTimeout(() => link.closed || goaway(), afterMs).unref()
-    }
+    if (this.#options.isOneOfSeveral) this.#spreadMs = Math.min(this.#options.spreadMs, deadlineMs / 4)
+    this.#farewells.begin(this.links, { error, deadlineMs, spreadMs: this.#spreadMs })
   }
 
   close(error: TunnelError): void {
@@ -206,8 +206,9 @@ export class LinkDoor {
   /**
    * Waits until the clients have gone elsewhere, or the time is `over`. A client that has nowhere to go is waited for
    * while streams that end here go over links; sealed ones go on through whatever takes our place, and the
-   * sooner it can, the better. Agents' links carry the clients' streams to the end. Whoever has found no other proxy by
-   * MOVE_MS begins nothing here any more (`refusal`): who asks for one thing after the other would hold it up for ever.
+   * sooner it can, the better. Agents' links carry the clients' streams to the end. Whoever has found no other proxy
+   * MOVE_MS after the last of them was asked to leave begins nothing here any more (`refusal`): who asks for one thing
+   * after the other would hold it up for ever.
    */
   clientsLeave(over: AbortSignal, refusal: TunnelError): Promise<void> {
     const { forward } = this.#app
@@ -215,7 +216,7 @@ export class LinkDoor {
     let mayBegin = true
     const isAwaited = (): boolean => {
       if (over.aborted || this.#clients === 0) return false
-      if (performance.now() - sinceMs < MOVE_MS) return true
+      if (performance.now() - sinceMs < this.#spreadMs + MOVE_MS) return true
       if (mayBegin) forward.refuseNew(refusal)
       mayBegin = false
       return forward.areUsed(this.links)
@@ -237,5 +238,7 @@ export class LinkDoor {
   }
 
   #clients = 0
+  /** Over how long its peers are asked to leave. */
+  #spreadMs = 0
   #onLastClientGone: (() => void) | undefined
 }

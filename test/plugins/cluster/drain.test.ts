@@ -4,8 +4,10 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { after, before, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { TunnelService } from '../../../client/index.ts'
 import { DrainTurn } from '../../../plugins/cluster/drain-turn.ts'
-import { type TestProxy, until } from '../../support/proxy.ts'
+import { drop, type TestProxy, until } from '../../support/proxy.ts'
 import { type RedisServer, startRedis } from '../../support/redis.ts'
 import { Cleanup } from '../../support/scope.ts'
 import { type Sshd, startSshd } from '../../support/sshd.ts'
@@ -23,6 +25,9 @@ before(async () => {
   sshd = await startSshd(cleanup)
 })
 after(() => cleanup.close())
+
+/** How often a replica that leaves looks whom it waits for. */
+const LOOK_MS = 200
 
 const isHome = ({ app }: TestProxy) => app.machines.agents.own('alice', 'home') !== undefined
 
@@ -65,6 +70,51 @@ test('a command and a request that end at the replica that leaves finish there, 
   const { stdout: both, exitCode } = await command
   assert.deepEqual([String(both), exitCode], ['before after', 0])
   await drained
+})
+
+test('a client that opens something at a replica that leaves, before it was asked to move, is asked at once: that much is served, and the next goes elsewhere', {
+  skip,
+}, async (t) => {
+  const set = ['drain.spreadMs=600000']
+  const [a, c] = (await startReplicas(t, redis, ['a', 'c'], set)) as [TestProxy, TestProxy]
+  await a.startAgent('home', 'alice', sshd, { urls: [a.url] })
+  await until(() => c.app.machines.find('alice', 'home')?.online === true)
+  const clients = await Promise.all([1, 2, 3].map(() => c.connect('alice', { url: [c.url, a.url] })))
+  const [typing, working, idle] = clients as [TunnelService, TunnelService, TunnelService]
+  const firsts = clients.map(({ link }) => link)
+  // Clients would be asked after 50 s at the earliest.
+  const draining = c.app.lifecycle.drain(400_000)
+  await until(() => a.app.cluster?.list().some(({ draining }) => draining) === true)
+
+  const sealed = await typing.open({ machine: 'home', kind: 'ssh' })
+  t.after(() => drop(sealed))
+  assert.match(String((await once(sealed, 'data'))[0]), /^SSH-2\.0/)
+  await until(() => typing.link !== firsts[0])
+  // It has moved with its client, and its bytes go on.
+  const isCarried = ({ state, connectionId }: { state: string; connectionId: string }): boolean =>
+    state === 'open' && !connectionId.startsWith('relay:')
+  await until(() => a.app.forward.overview.list('alice').some(isCarried))
+  sealed.write('SSH-2.0-nobody\r\n')
+  await once(sealed, 'data')
+
+  const stdin = new PassThrough()
+  const command = working.exec('home', ['cat'], { stdin })
+  await until(() => working.link !== firsts[1])
+  const commands = ({ app }: TestProxy) =>
+    app.forward.overview.list('alice').filter(({ kind }) => kind === 'exec').length
+  assert.deepEqual([commands(a), commands(c)], [0, 1])
+  assert.equal(String((await working.exec('home', ['echo', 'elsewhere'])).stdout), 'elsewhere\n')
+  assert.equal(commands(c), 1)
+  stdin.end('here')
+  assert.equal(String((await command).stdout), 'here')
+
+  // Nobody is cut off who has not been asked, also when all others would have had the time to move.
+  const { now } = performance
+  t.mock.method(performance, 'now', () => now.call(performance) + 40_000)
+  await delay(3 * LOOK_MS)
+  assert.equal(idle.link, firsts[2])
+  c.app.lifecycle.drain(0)
+  await draining
 })
 
 test('a command goes on when the home leaves by which its SSH connection goes', { skip }, async (t) => {
