@@ -58,7 +58,7 @@ async function orReason<T>(find: () => T | Promise<T>): Promise<T | { failed: st
 
 /** The token in use, and the values of all variables that are named as secrets are. */
 async function secretsAtHand({ token }: Access): Promise<string[]> {
-  const own = await orReason(() => (typeof token === 'function' ? token() : token))
+  const own = await orReason(() => (typeof token === 'function' ? token({}) : token))
   const named = Object.entries(process.env).filter(([name]) =>
     /secret|token|passw|key|credential|auth/i.test(name),
   )

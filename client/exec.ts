@@ -2,14 +2,16 @@ import type { Writable } from 'node:stream'
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { StreamEvent } from '../protocol/codec/heads.ts'
 import { readTraceContext } from '../protocol/codec/trace-context.ts'
+import { checkAsked } from './asked.ts'
 import { Deadline } from './deadline.ts'
 import type { ExchangeStream } from './exchange.ts'
 import { type NewStreamHead, openInPlace, openWithBody } from './opening.ts'
 import { retryDecision } from './outcome.ts'
+import { configInvalid } from './queue/errors.ts'
 import type { RequestPath } from './request.ts'
 import { shellWord } from './shell-words.ts'
 import type { TraceOptions } from './tracing.ts'
-import type { BodyLike } from './upload.ts'
+import { type BodyLike, isBody } from './upload.ts'
 
 export interface ExecOptions extends TraceOptions {
   /** @default none: the command reads the end of its input at once */
@@ -41,7 +43,9 @@ const MAX_BUFFER_BYTES = 67_108_864
 
 /** One line for the machine's shell that runs `command` word by word; a string is a line already. */
 export function commandLine(command: string | readonly string[]): string {
-  return typeof command === 'string' ? command : command.map(shellWord).join(' ')
+  if (typeof command === 'string' && command !== '') return command
+  if (!Array.isArray(command) || command.length === 0) throw configInvalid('command: it is missing')
+  return command.map((word) => shellWord(String(word))).join(' ')
 }
 
 /** Runs a command. @throws {TunnelError} when it could not be run, or its outcome is not known */
@@ -55,6 +59,8 @@ export async function exec(
   const asked = { machine, exec: { command: commandLine(command) } }
   const head: NewStreamHead = { kind: 'exec', ...asked, ...readTraceContext(options) }
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs
+  checkAsked({ machine, timeoutMs })
+  if (!isBody(options.stdin)) throw configInvalid('stdin: is not text, bytes, a Blob or a stream')
   const deadline = new Deadline(
     path.clock,
     options.signal,

@@ -1,6 +1,7 @@
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { HeaderList, Priority } from '../protocol/codec/heads.ts'
 import { machineOfHostName } from '../protocol/codec/machine-host.ts'
+import { checkAsked } from './asked.ts'
 import { headerList, withIdempotencyKey } from './headers.ts'
 import { MAX_RIDING_BYTES } from './opening.ts'
 import { loaded } from './part.ts'
@@ -76,6 +77,7 @@ export async function tunnelFetch(
         signal,
         timeoutMs,
       }
+      checkAsked(wire)
       const answer = await sendRequest(path, wire, (head) => head)
       const next = request.redirect === 'manual' ? undefined : await nextHop(hop, answer)
       if (next === undefined) {

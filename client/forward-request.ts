@@ -1,9 +1,10 @@
-import { PRIORITIES, type Priority } from '../protocol/codec/heads.ts'
+import type { Priority } from '../protocol/codec/heads.ts'
+import { checkAsked } from './asked.ts'
 import { type HeadersLike, headerList, withIdempotencyKey } from './headers.ts'
 import { configInvalid } from './queue/errors.ts'
 import type { HttpRequest } from './request.ts'
 import { targetOf } from './target.ts'
-import type { BodyLike } from './upload.ts'
+import { type BodyLike, isBody } from './upload.ts'
 
 /** A request whose answer is wanted whole, in memory. */
 export interface ForwardRequest {
@@ -51,25 +52,30 @@ export function httpRequestOf(
   id: string,
   onAccepted?: () => void,
 ): HttpRequest {
-  const { machine, method = 'GET', path = '/', priority, idempotent, body } = request
-  if (!METHOD.test(method)) throw configInvalid(`method = ${JSON.stringify(method)}: is not a valid method`)
+  const { machine, method = 'GET', path = '/', priority, idempotent, idempotencyKey } = request
+  const body = request.body ?? undefined
+  const timeoutMs = request.timeoutMs ?? defaultTimeoutMs
+  checkAsked({ machine, priority, timeoutMs })
+  if (typeof method !== 'string' || !METHOD.test(method))
+    throw configInvalid(`method = ${JSON.stringify(method)}: is not a valid method`)
   if (!PATH.test(path))
     throw configInvalid(`path = ${JSON.stringify(path).slice(0, 80)}: a path begins with / and has no spaces`)
-  if (priority !== undefined && !PRIORITIES.includes(priority))
-    throw configInvalid(`priority = ${JSON.stringify(priority)}: is high, normal or low`)
+  if (!isBody(body)) throw configInvalid('body: is not text, bytes, a Blob or a stream')
   if (isUsedUp(body)) throw configInvalid('body: it has been read already')
+  if (idempotencyKey !== undefined && (typeof idempotencyKey !== 'string' || idempotencyKey === ''))
+    throw configInvalid('idempotencyKey: is not a text')
   const headers = headerList(request.headers)
   return {
     machine,
     target: targetOf(request.port, request.target),
     method,
     path,
-    headers: withIdempotencyKey(headers, method, idempotent, request.idempotencyKey, id),
+    headers: withIdempotencyKey(headers, method, idempotent, idempotencyKey, id),
     body,
     priority,
     idempotent,
     signal: request.signal,
-    timeoutMs: request.timeoutMs ?? defaultTimeoutMs,
+    timeoutMs,
     expiresInMs: request.expiresAt === undefined ? undefined : expiresInMs(request.expiresAt),
     kept: undefined,
     onAccepted,

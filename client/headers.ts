@@ -30,7 +30,7 @@ export function headerList(headers: HeadersLike | undefined): HeaderList {
   const entries = Array.isArray(headers) || headers instanceof Headers ? headers : Object.entries(headers)
   for (const [name, value] of entries as Iterable<[string, string | readonly string[] | undefined]>) {
     if (value === undefined) continue
-    for (const one of typeof value === 'string' ? [value] : value) pairs.push(checked(name, String(one)))
+    for (const one of Array.isArray(value) ? value : [value]) pairs.push(checked(name, String(one)))
   }
   return pairs
 }

@@ -5,6 +5,7 @@ import type { Clock } from '../protocol/clock.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import type { Link } from '../protocol/link/link.ts'
 import type { StreamOpener } from '../protocol/stream/opener.ts'
+import { checkOptions } from './asked.ts'
 import { type ClientHooks, type HookName, Hooks } from './hooks.ts'
 import { LinkNews } from './link-news.ts'
 import { ClientMetrics } from './metrics/collector.ts'
@@ -44,9 +45,10 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     newMetrics = (clock: Clock) => new ClientMetrics(clock),
   ) {
     super()
+    this.addresses = addressesOf(options?.url)
+    checkOptions(options)
     this.platform = { ...platform, ...options.platform }
     this.options = { ...options, token: oneAtATime(options.token, this.platform.clock) }
-    this.addresses = addressesOf(options.url)
     this.metrics = newMetrics(this.platform.clock)
     this.#hooks = new Hooks(this.platform.clock, (error) => this.emit('error', error))
     this.#links = new LinkNews(this.platform.clock, this.metrics, (name, ...args) => this.emit(name, ...args))

@@ -1,10 +1,13 @@
-import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
-import type { AddedKind, Priority } from '../protocol/codec/heads.ts'
+import { asTunnelError, type TunnelError } from '../protocol/codec/errors.ts'
+import { type AddedKind, isAddedKind, type Priority } from '../protocol/codec/heads.ts'
 import { readTraceContext } from '../protocol/codec/trace-context.ts'
 import { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { TunnelStream } from '../protocol/stream/stream.ts'
+import { checkAsked } from './asked.ts'
 import { Deadline } from './deadline.ts'
 import { type DuplexPath, type NewStreamHead, openInPlace } from './opening.ts'
+import { configInvalid } from './queue/errors.ts'
+import { checkedTarget } from './target.ts'
 import type { TraceOptions } from './tracing.ts'
 
 /** What any byte stream may be asked with. */
@@ -38,12 +41,15 @@ export async function openRawStream(way: DuplexPath, request: RawStream): Promis
   return openDuplex(way, rawHead(request), request, false, request.first)
 }
 
+const KINDS: ReadonlySet<string> = new Set(['ssh', 'tcp', 'sftp'])
+
 /** @throws {TunnelError} CONFIG_INVALID */
 export function rawHead({ machine, kind, target, parameters }: RawStream): Omit<NewStreamHead, 'priority'> {
-  if (kind === 'tcp' && target === undefined)
-    throw new TunnelError('CONFIG_INVALID', 'target: a tcp stream needs one', { hop: 'client' })
+  if (!KINDS.has(kind) && !isAddedKind(kind))
+    throw configInvalid(`kind = ${JSON.stringify(kind)}: is not ssh, tcp, sftp or x-NAME`)
+  if (kind === 'tcp' && target === undefined) throw configInvalid('target: a tcp stream needs one')
   const head: Omit<NewStreamHead, 'priority'> = { kind, machine }
-  if (target !== undefined) head.target = target
+  if (target !== undefined) head.target = checkedTarget(target)
   if (parameters !== undefined) head.further = JSON.stringify(parameters)
   return head
 }
@@ -87,6 +93,7 @@ export async function openStream<T>(
   take: (stream: TunnelStream, place: StreamPlace) => Promise<T>,
   first?: Uint8Array,
 ): Promise<T> {
+  checkAsked({ machine: head.machine, priority, timeoutMs })
   const asked = head.target ?? 'the SSH server'
   const deadline = new Deadline(path.clock, signal, timeoutMs, `${asked} on ${head.machine} did not answer`)
   const trace = readTraceContext({ traceparent, tracestate })

@@ -30,6 +30,12 @@ export function inMemory(body: unknown): Uint8Array | undefined {
   return isBuffer ? new Uint8Array(body as ArrayBuffer) : undefined
 }
 
+/** Nothing, or what can be sent. */
+export function isBody(body: unknown): body is BodyLike | undefined {
+  if (body === undefined || inMemory(body) !== undefined || isBlob(body)) return true
+  return body instanceof ReadableStream || Symbol.asyncIterator in Object(body)
+}
+
 export function isBlob(body: unknown): body is Blob {
   return body instanceof Blob
 }

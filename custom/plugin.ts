@@ -1,10 +1,14 @@
-import type { FastifyPluginAsync, FastifyPluginCallback } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 
-/** A plugin of the proxy: an ordinary Fastify plugin. */
-export type TunnelPlugin<Options extends object = object> = (
-  | FastifyPluginAsync<Options>
-  | FastifyPluginCallback<Options>
-) & {
+/**
+ * A plugin of the proxy: an ordinary Fastify plugin, async or with a callback. One signature for both, because TypeScript
+ * gives the parameters of a function no types from a union of two.
+ */
+export type TunnelPlugin<Options extends object = object> = ((
+  app: FastifyInstance,
+  options: Options,
+  done: (error?: Error) => void,
+) => void | Promise<void>) & {
   /** What its options must be; a JSON schema, whose defaults are filled in. Without one nothing is checked. */
   optionsSchema?: object
 }

@@ -51,9 +51,9 @@ function meantBy(base: string): string | undefined {
 
 /** @throws {TunnelError} CONFIG_INVALID */
 export function addressesOf(bases: string | readonly string[], route?: 'connect' | 'agent'): ProxyAddress[] {
-  // From plain JavaScript it may be missing.
-  const list = typeof bases === 'string' ? [bases] : (bases ?? [])
+  // From plain JavaScript it may be missing, or a URL.
+  const list = Array.isArray(bases) ? bases : bases === undefined ? [] : [bases]
   if (list.length === 0)
     throw new TunnelError('CONFIG_INVALID', 'the address of the proxy is missing (url)', { hop: 'client' })
-  return list.map((base) => addressOf(base, route))
+  return list.map((base) => addressOf(String(base), route))
 }

@@ -8,7 +8,7 @@ export interface TokenAsk {
 }
 
 /** A token, or what gives one; asked before every dial, and again before the last one expires. */
-export type TokenProvider = string | ((ask?: TokenAsk) => string | Promise<string>)
+export type TokenProvider = string | ((ask: TokenAsk) => string | Promise<string>)
 
 /** How long an answer of a provider is waited for by all who want one, in ms: a password manager may ask its owner. */
 export const PATIENCE_MS = 60_000

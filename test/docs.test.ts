@@ -210,3 +210,10 @@ test('docs/ARCHITECTURE.md names only files and folders that are there', () => {
     assert.ok(existsSync(new URL(`../${path}`, import.meta.url)), `${path} is not there`)
   }
 })
+
+test('a TunnelError in docs/PLUGINS.md says at which hop it arose, as its constructor asks', () => {
+  const plugins = readFileSync(new URL('../docs/PLUGINS.md', import.meta.url), 'utf8')
+  const made = [...plugins.matchAll(/new TunnelError\((.*)\)/g)].map(([, args = '']) => args)
+  assert.ok(made.length >= 3)
+  for (const args of made) assert.match(args, /^'[A-Z_]+', '.+', \{ hop: 'proxy' \}$/)
+})

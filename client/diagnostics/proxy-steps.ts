@@ -76,7 +76,7 @@ function watchToken(token: TokenProvider, seen: Watched): TokenProvider {
   }
   return async () => {
     try {
-      seen.token = await token()
+      seen.token = await token({})
       return seen.token
     } catch (error) {
       seen.tokenError = asTunnelError(error, 'client', 'TOKEN_MISSING')

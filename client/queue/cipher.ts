@@ -13,9 +13,12 @@ export class Cipher {
     this.#key = key
   }
 
-  /** @param key 32 bytes, or a key for AES-GCM. @throws {RangeError} for another length */
+  /** @param key 32 bytes, or a key for AES-GCM. @throws {RangeError} for anything else */
   static async of(key: Uint8Array | SecretKey): Promise<Cipher> {
-    if (!(key instanceof Uint8Array)) return new Cipher(key)
+    if (!(key instanceof Uint8Array)) {
+      if (key?.algorithm?.name === 'AES-GCM') return new Cipher(key)
+      throw new RangeError('is neither 32 bytes nor a key for AES-GCM')
+    }
     if (key.length !== KEY_BYTES) throw new RangeError(`a key has ${KEY_BYTES} bytes, not ${key.length}`)
     const raw = key.slice()
     return new Cipher(await crypto.subtle.importKey('raw', raw, 'AES-GCM', false, ['encrypt', 'decrypt']))

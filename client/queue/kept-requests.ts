@@ -97,6 +97,7 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
   async #openStore(): Promise<KeptPlaces> {
     const { store: open } = this.#options
     if (open === undefined) throw configInvalid('queue.dir: there is none')
+    if (typeof open !== 'function') throw configInvalid('queue.store: is not a function that opens a store')
     const cipher = await this.#cipher
     const store = await open()
     let places: KeptPlaces

@@ -9,6 +9,8 @@ export function watchNetwork(changed: () => void): () => void {
     if (document.visibilityState === 'visible') changed()
   }
   for (const name of ['online', 'offline', 'pageshow']) addEventListener(name, changed, { signal })
+  // A worker has none.
+  if (!('document' in globalThis)) return () => watch.abort()
   // Of the Page Lifecycle API: a page that is thawed in the background stays hidden.
   document.addEventListener('resume', changed, { signal })
   document.addEventListener('visibilitychange', looked, { signal })

@@ -35,6 +35,12 @@ const INTERNAL_TEXT = 'something unexpected went wrong; the log of the party tha
 
 const BRAND = Symbol.for('ssh-websocket-tunnel.error')
 
+/** Beside the class: a bundler gives one that names itself another name, which every stack would show. */
+function isInstance(value: unknown, asked: typeof TunnelError): boolean {
+  if (asked !== TunnelError) return Object.prototype.isPrototypeOf.call(asked.prototype, Object(value))
+  return typeof value === 'object' && value !== null && BRAND in value
+}
+
 /** The one error class of every public surface; told apart by `code`, recovered from by `category`. */
 export class TunnelError extends Error {
   override readonly name = 'TunnelError'
@@ -58,9 +64,7 @@ export class TunnelError extends Error {
   /** True also for an error of another copy of this module: a plugin's in TypeScript, beside our compiled one. */
   static override [Symbol.hasInstance](value: unknown): boolean {
     // biome-ignore lint/complexity/noThisInStatic: a subclass inherits this method, and asks about itself.
-    const asked = this as typeof TunnelError
-    if (asked !== TunnelError) return Object.prototype.isPrototypeOf.call(asked.prototype, Object(value))
-    return typeof value === 'object' && value !== null && BRAND in value
+    return isInstance(value, this)
   }
 
   get [BRAND](): true {

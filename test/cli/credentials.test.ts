@@ -88,7 +88,7 @@ test('TUNNEL_TOKEN_COMMAND is run for each use; a broken one is told with its na
   const env = { TUNNEL_URL: 'http://127.0.0.1:1', TUNNEL_TOKEN_COMMAND: "printf '%s' 'of a command'" }
   const { token } = accessFrom({}, env)
   assert.ok(typeof token === 'function')
-  assert.equal(await token(), 'of a command')
+  assert.equal(await token({}), 'of a command')
   assert.equal(accessFrom({}, { ...env, TUNNEL_TOKEN: 'given' }).token, 'given')
   const broken = { ...env, TUNNEL_TOKEN_COMMAND: "pass 'show" }
   assert.throws(() => accessFrom({}, broken), /a quote in TUNNEL_TOKEN_COMMAND is not closed/)

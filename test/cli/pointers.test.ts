@@ -30,7 +30,7 @@ test('before any proxy has run here, what is missing is named as the next step',
   const { token } = accessFrom({}, env)
   assert.ok(typeof token === 'function')
   await assert.rejects(
-    async () => token(),
+    async () => token({}),
     (error) => {
       assert.ok(error instanceof TunnelError)
       const { code, exitStatus, advice } = describeFailure('tunnel ssh', error)

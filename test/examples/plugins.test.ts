@@ -78,6 +78,10 @@ const plugin: TunnelPlugin<Options> = fp<Options>(async (app, { fromHour }) => {
   app.settings.onChange((changed) => void changed.includes('policy.rules'))
 }, { name: 'office', fastify: '5.x', dependencies: ['tunnel-forward', 'tunnel-audit', 'tunnel-auth', 'tunnel-state'] })
 export default plugin
+export const inferred: TunnelPlugin<Options> = async (app, { fromHour }) => {
+  app.tunnel.addHook('preOpen', ({ target }) => void [target, fromHour])
+}
+export const called: TunnelPlugin = (app, _options, done) => app.settings.onChange((changed) => done(new Error(changed[0])))
 `
 
 async function checkTypes(folder: string): Promise<void> {

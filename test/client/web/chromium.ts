@@ -17,6 +17,22 @@ const PAGE = `<!doctype html><title>page</title><script type="module">
   await import('/page.js')
 </script>`
 
+/** A worker has no document; it says what its page has to know. */
+const WORKER = `
+  const { TunnelService } = await import('/dist/browser/tunnel-client.js')
+  onmessage = async ({ data: { url, token, address } }) => {
+    const tunnel = new TunnelService({ url, token })
+    try {
+      await tunnel.connect()
+      const response = await tunnel.fetch(address)
+      await tunnel.disconnect()
+      postMessage(response.status)
+    } catch (error) {
+      postMessage(String(error))
+    }
+  }
+  postMessage('ready')`
+
 export const noChromium = requireSystem('chromium')
 
 /** Where pages come from: an origin of its own, which is not the proxy's. */
@@ -27,6 +43,7 @@ export async function servePages(scope: Scope): Promise<string> {
     '/': PAGE,
     '/whole': PAGE.replace('tunnel-client', 'tunnel-client-whole'),
     '/page.js': outputFiles[0]?.text,
+    '/worker.js': WORKER,
   }
   const server = createServer(async (request, response) => {
     const path = request.url ?? '/'

@@ -100,6 +100,19 @@ export const functions = {
   },
   ownedAtMs: () => ownedAtMs,
 
+  /** What a worker says when it has asked. */
+  async askInWorker(script: string, asked: object): Promise<unknown> {
+    const worker = new Worker(script, { type: 'module' })
+    const said = () =>
+      new Promise<unknown>((resolve, reject) => {
+        worker.onmessage = ({ data }) => resolve(data)
+        worker.onerror = (event) => reject(new Error(event.message))
+      })
+    await said()
+    worker.postMessage(asked)
+    return said()
+  },
+
   /** How many requests are on disk. */
   onDisk: (queue: string) =>
     new Promise<number>((resolve, reject) => {
