@@ -104,8 +104,9 @@ export class Peer implements HomeReplica {
   get isSelf(): boolean {
     return this.instance === this.#self.instance
   }
+  /** As it has told, with what has gone there since. */
   get load(): number {
-    return this.state.load
+    return Math.max(this.state.load, this.link.streamCount)
   }
   get draining(): boolean {
     return this.state.draining
