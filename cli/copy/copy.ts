@@ -3,7 +3,7 @@ import { FileError } from '../../client/index.ts'
 import { ByteWindow } from './byte-window.ts'
 import type { Checksums } from './checksums.ts'
 import type { Files } from './files.ts'
-import { type Item, makePlan, type Plan } from './plan.ts'
+import { type Item, makePlan, type Plan, type PlanRequest } from './plan.ts'
 import { type Copied, type CopyContext, transfer, Unfinished } from './transfer.ts'
 
 /** Files at once: a small one waits for round trips. */
@@ -11,16 +11,9 @@ const MAX_FILES = 24
 /** A folder that is being filled can be written to. */
 const OWN = 0o700
 
-export interface CopyRequest {
-  from: Files
-  to: Files
-  sources: readonly string[]
-  target: string
-  intoFolder: boolean
-  recursive: boolean
+export interface CopyRequest extends PlanRequest {
   preserve: boolean
   checksums: Checksums | undefined
-  signal: AbortSignal
 }
 
 /** Is told how a copy gets on. */

@@ -18,6 +18,19 @@ function ok(headers: HeaderList = []) {
   return { http: { status: 200, statusText: 'OK', headers } }
 }
 
+/** Answers at once, and then with each piece of the body as it comes. */
+function echo(stream: TunnelStream): void {
+  stream.accept()
+  stream.event(ok())
+  stream.handle({
+    data: (bytes) => {
+      stream.consumed(bytes.length)
+      stream.write(bytes.slice())
+    },
+    ended: () => stream.end(),
+  })
+}
+
 test('the answer is a real Response: status, headers, cookies, JSON', async (t) => {
   const { tunnel } = await connected(t, (stream) =>
     respond(stream, 418, '{"tea":true}', [
@@ -68,17 +81,7 @@ test('a response that is produced over time arrives as it is produced', async (t
 })
 
 test('a request body streams up while the answer streams down', async (t) => {
-  const { tunnel } = await connected(t, (stream) => {
-    stream.accept()
-    stream.event(ok())
-    stream.handle({
-      data: (bytes) => {
-        stream.consumed(bytes.length)
-        stream.write(bytes.slice())
-      },
-      ended: () => stream.end(),
-    })
-  })
+  const { tunnel } = await connected(t, echo)
   const turns = new TransformStream<Uint8Array, Uint8Array>()
   const writer = turns.writable.getWriter()
   const response = await tunnel.fetch('http://home/echo', { method: 'POST', body: turns.readable })
@@ -162,17 +165,7 @@ test('an abort rejects as fetch does, before the answer and during its body', as
 })
 
 test('a large body of random bytes survives cuts both ways', async (t) => {
-  const { proxy, tunnel } = await connected(t, (stream) => {
-    stream.accept()
-    stream.event(ok())
-    stream.handle({
-      data: (bytes) => {
-        stream.consumed(bytes.length)
-        stream.write(bytes.slice())
-      },
-      ended: () => stream.end(),
-    })
-  })
+  const { proxy, tunnel } = await connected(t, echo)
   const body = randomBytes(6_000_000)
   const response = await tunnel.fetch('http://home/', { method: 'POST', body })
   const chunks: Uint8Array[] = []

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import test, { type TestContext } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { drop, listenTcp, startProxy, type TestProxy, until } from '../support/proxy.ts'
 import { seededChunks, seededSha256 } from '../support/random.ts'
+import { startHalves } from '../support/service.ts'
 import { requireSystem, startSshd } from '../support/sshd.ts'
 
 const MIB = 1_048_576
@@ -76,22 +75,14 @@ test('a request that ends at the leaving proxy finishes there, and the next goes
   const sshd = await startSshd(t)
   const urls = [leaving.url, staying.url]
   await leaving.startAgent('home', 'alice', sshd, { urls })
-  const finish: (() => void)[] = []
-  const server = createServer((_request, response) => {
-    response.write('first ')
-    finish.push(() => response.end('last'))
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => server.close())
-  t.after(() => server.closeAllConnections())
-  const url = `http://home:${(server.address() as AddressInfo).port}/`
+  const { port, finish } = await startHalves(t)
+  const url = `http://home:${port}/`
   const tunnel = await leaving.connect('alice', { url: urls })
   const response = await tunnel.fetch(url)
   const draining = leaving.app.lifecycle.drain(10_000)
   await until(() => staying.app.links.count === 2)
   const second = await tunnel.fetch(url)
-  for (const end of finish) end()
+  finish()
   assert.equal(await response.text(), 'first last')
   assert.equal(await second.text(), 'first last')
   await draining
@@ -114,14 +105,7 @@ test('a proxy that stands alone waits for a request under way, and not for seale
   const proxy = await startProxy(t)
   const sshd = await startSshd(t)
   await proxy.startAgent('home', 'alice', sshd)
-  let finish: (() => void) | undefined
-  const server = createServer((_request, response) => {
-    response.write('first ')
-    finish = () => response.end('last')
-  }).listen(0, '127.0.0.1')
-  t.after(() => server.close())
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  const { port, finish } = await startHalves(t)
   const sealed = await proxy.connect('alice')
   const stream = await sealed.open({ machine: 'home', kind: 'ssh' })
   t.after(() => drop(stream))
@@ -139,7 +123,7 @@ test('a proxy that stands alone waits for a request under way, and not for seale
   t.mock.method(performance, 'now', () => now.call(performance) + aheadMs)
   for (; looks.callCount() < 3; aheadMs += 20) await delay(1)
   assert.equal(isOver, false)
-  finish?.()
+  finish()
   assert.equal(await response.text(), 'first last')
   await draining
   assert.equal(stream.destroyed, false)

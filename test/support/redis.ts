@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { type Program, spawnProgram } from './process.ts'
+import { until } from './proxy.ts'
 import type { Scope } from './scope.ts'
 import { freePort } from './system.ts'
 import { tempFolder } from './tree.ts'
@@ -78,7 +79,7 @@ export async function startRedis(scope: Scope, { tls, replicaOf }: RedisOptions 
 }
 
 /** A Sentinel alone that watches the Redis on this port; as `host:port`. */
-export async function startSentinel(scope: Scope, masterPort: number): Promise<string> {
+async function startSentinel(scope: Scope, masterPort: number): Promise<string> {
   const port = await freePort()
   const folder = await tempFolder(scope, 'sentinel')
   const file = join(folder, 'sentinel.conf')
@@ -97,4 +98,14 @@ export async function startSentinel(scope: Scope, masterPort: number): Promise<s
   // It has to know of the copy before the master may fail.
   await program.line(/\+slave slave/)
   return `127.0.0.1:${port}`
+}
+
+/** A Redis that has a copy, and a Sentinel that puts the copy in its place when it fails. */
+export async function startReplicated(
+  scope: Scope,
+): Promise<{ master: RedisServer; copy: RedisServer; sentinel: string }> {
+  const master = await startRedis(scope)
+  const copy = await startRedis(scope, { replicaOf: master.port })
+  await until(async () => (await copy.admin.info('replication')).includes('master_link_status:up'))
+  return { master, copy, sentinel: await startSentinel(scope, master.port) }
 }

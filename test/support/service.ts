@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Scope } from './scope.ts'
 
@@ -22,4 +22,14 @@ export async function startService(
     server.close()
   })
   return (server.address() as AddressInfo).port
+}
+
+/** A service that answers each request with 'first ', and with 'last' to all of them when a test says `finish`. */
+export async function startHalves(scope: Scope): Promise<{ port: number; finish(): void }> {
+  const halves: ServerResponse[] = []
+  const port = await startService(scope, (_request, response) => {
+    response.write('first ')
+    halves.push(response)
+  })
+  return { port, finish: () => halves.forEach((response) => void response.end('last')) }
 }

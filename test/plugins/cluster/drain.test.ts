@@ -1,7 +1,4 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { after, before, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -10,6 +7,7 @@ import { DrainTurn } from '../../../plugins/cluster/drain-turn.ts'
 import { drop, type TestProxy, until } from '../../support/proxy.ts'
 import { type RedisServer, startRedis } from '../../support/redis.ts'
 import { Cleanup } from '../../support/scope.ts'
+import { startHalves } from '../../support/service.ts'
 import { type Sshd, startSshd } from '../../support/sshd.ts'
 import { requireSystem } from '../../support/system.ts'
 import { startReplica, startReplicas } from './replicas.ts'
@@ -38,16 +36,8 @@ test('a command and a request that end at the replica that leaves finish there, 
   // The replica that leaves has none of its homes, so that their SSH connections go through another one.
   await a.startAgent('home', 'alice', sshd, { urls: [a.url, b.url] })
   await until(() => isHome(a) && isHome(b))
-  const finish: (() => void)[] = []
-  const server = createServer((_request, response) => {
-    response.write('first ')
-    finish.push(() => response.end('last'))
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => server.close())
-  t.after(() => server.closeAllConnections())
-  const url = `http://home:${(server.address() as AddressInfo).port}/`
+  const { port, finish } = await startHalves(t)
+  const url = `http://home:${port}/`
   const client = await c.connect('alice', { url: [c.url, a.url] })
   const stdin = new PassThrough()
   const command = client.exec('home', ['cat'], { stdin })
@@ -65,7 +55,7 @@ test('a command and a request that end at the replica that leaves finish there, 
   await until(async () => (await a.metric('tunnel_requests_total')) === 1)
   assert.equal(hasLeft, false)
   stdin.end('after')
-  for (const end of finish) end()
+  finish()
   assert.equal(await response.text(), 'first last')
   const { stdout: both, exitCode } = await command
   assert.deepEqual([String(both), exitCode], ['before after', 0])

@@ -7,13 +7,13 @@ import { after, before, test } from 'node:test'
 import type { TunnelService } from '../../../client/index.ts'
 import type { User } from '../../../plugins/auth/index.ts'
 import { firstRefreshToken } from '../../../plugins/auth/refresh-tokens.ts'
-import { FaultRelay } from '../../chaos/fault-relay.ts'
+import type { FaultRelay } from '../../chaos/fault-relay.ts'
 import { drop, listenTcp, type TestProxy, until } from '../../support/proxy.ts'
-import { type RedisServer, startRedis, startSentinel } from '../../support/redis.ts'
+import { type RedisServer, startReplicated } from '../../support/redis.ts'
 import { Cleanup } from '../../support/scope.ts'
 import { requireSystem } from '../../support/system.ts'
 import { RawClient } from '../links/raw-client.ts'
-import { startReplica, startReplicas } from './replicas.ts'
+import { startBehindLine, startReplica, startReplicas } from './replicas.ts'
 
 const skip = requireSystem('redis-server')
 const BURST = 30
@@ -27,11 +27,11 @@ let echo: string
 let replicas: [TestProxy, TestProxy, TestProxy]
 before(async () => {
   if (skip !== undefined) return
-  redis = await startRedis(cleanup)
-  line = await FaultRelay.listen(cleanup, { target: { host: '127.0.0.1', port: redis.port } })
   echo = await listenTcp(cleanup, (socket) => socket.pipe(socket))
-  const behindLine = { ...redis, url: redis.url.replace(String(redis.port), String(line.port)) }
-  replicas = (await startReplicas(cleanup, behindLine, ['a', 'b', 'c'], LIMITS)) as typeof replicas
+  const started = await startBehindLine(cleanup, LIMITS)
+  redis = started.redis
+  line = started.line
+  replicas = started.replicas
   await replicas[0].startAgent('home', 'alice', '127.0.0.1:1', { allow: [echo] })
   await until(() => replicas.every(({ app }) => app.machines.find('alice', 'home')?.online === true))
 })
@@ -69,10 +69,7 @@ async function refusal(answer: Response): Promise<unknown[]> {
 test('while a master of Redis fails and its copy takes its place, streams and OPENs go on, and what was shared is there', {
   skip,
 }, async (t) => {
-  const master = await startRedis(t)
-  const copy = await startRedis(t, { replicaOf: master.port })
-  await until(async () => (await copy.admin.info('replication')).includes('master_link_status:up'))
-  const sentinel = await startSentinel(t, master.port)
+  const { master, sentinel } = await startReplicated(t)
   const bySentinel = { ...master, url: master.url.replace(String(master.port), '1') }
   const set = [`state.sentinels=["${sentinel}"]`]
   const [a, b] = (await startReplicas(t, bySentinel, ['a', 'b'], set)) as [TestProxy, TestProxy]

@@ -1,5 +1,6 @@
+import { FaultRelay } from '../../chaos/fault-relay.ts'
 import { type ProxyOptions, startProxy, type TestProxy, until } from '../../support/proxy.ts'
-import type { RedisServer } from '../../support/redis.ts'
+import { type RedisServer, startRedis } from '../../support/redis.ts'
 import type { Scope } from '../../support/scope.ts'
 import { freePort } from '../../support/system.ts'
 
@@ -68,4 +69,16 @@ export async function startReplicas(
   }
   await meshed(...replicas)
   return replicas
+}
+
+/** Three replicas on a Redis that they reach through a line which a test can cut. */
+export async function startBehindLine(
+  scope: Scope,
+  set: string[],
+): Promise<{ redis: RedisServer; line: FaultRelay; replicas: [TestProxy, TestProxy, TestProxy] }> {
+  const redis = await startRedis(scope)
+  const line = await FaultRelay.listen(scope, { target: { host: '127.0.0.1', port: redis.port } })
+  const behindLine = { ...redis, url: redis.url.replace(String(redis.port), String(line.port)) }
+  const replicas = await startReplicas(scope, behindLine, ['a', 'b', 'c'], set)
+  return { redis, line, replicas: replicas as [TestProxy, TestProxy, TestProxy] }
 }

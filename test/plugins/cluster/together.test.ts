@@ -3,33 +3,30 @@ import { once } from 'node:events'
 import { after, before, test } from 'node:test'
 import type { User } from '../../../plugins/auth/index.ts'
 import type { TunnelError } from '../../../protocol/codec/errors.ts'
-import { FaultRelay } from '../../chaos/fault-relay.ts'
+import type { FaultRelay } from '../../chaos/fault-relay.ts'
 import { drop, listenTcp, type TestProxy, until } from '../../support/proxy.ts'
-import { type RedisServer, startRedis } from '../../support/redis.ts'
 import { Cleanup } from '../../support/scope.ts'
 import { requireSystem } from '../../support/system.ts'
 import { ticketClient } from '../../support/ticket-client.ts'
-import { startReplicas } from './replicas.ts'
+import { startBehindLine } from './replicas.ts'
 
 const skip = requireSystem('redis-server')
 /** What the bucket of a user of tier `free` holds; what comes back to it takes longer than a test. */
 const BURST = 30
 
 const cleanup = new Cleanup()
-let redis: RedisServer
 /** Between the replicas and Redis. */
 let line: FaultRelay
 let echo: string
-let replicas: TestProxy[]
+let replicas: [TestProxy, TestProxy, TestProxy]
 before(async () => {
   if (skip !== undefined) return
-  redis = await startRedis(cleanup)
-  line = await FaultRelay.listen(cleanup, { target: { host: '127.0.0.1', port: redis.port } })
   echo = await listenTcp(cleanup, (socket) => socket.pipe(socket))
-  const behindLine = { ...redis, url: redis.url.replace(String(redis.port), String(line.port)) }
   const limits = ['rateLimit.tiers.free.perMinute=1', `rateLimit.tiers.free.burst=${BURST}`]
-  replicas = await startReplicas(cleanup, behindLine, ['a', 'b', 'c'], limits)
-  await replicas[0]?.startAgent('home', 'alice', '127.0.0.1:1', { allow: [echo] })
+  const started = await startBehindLine(cleanup, limits)
+  line = started.line
+  replicas = started.replicas
+  await replicas[0].startAgent('home', 'alice', '127.0.0.1:1', { allow: [echo] })
   await until(() => replicas.every(({ app }) => app.machines.find('alice', 'home')?.online === true))
 })
 after(() => cleanup.close())
@@ -84,7 +81,7 @@ test('of a ticket that is used on two replicas at the same instant, exactly one 
 test('a Redis that takes a second for each answer delays no stream, and is one that is away', {
   skip,
 }, async () => {
-  const [, b] = replicas as [TestProxy, TestProxy]
+  const [, b] = replicas
   const client = await b.connect('alice')
   await checkEcho(client)
   line.delay(1_000)

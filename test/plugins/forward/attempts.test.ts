@@ -213,10 +213,8 @@ function hello(role: Hello['role']): Hello {
   }
 }
 
-test('a second OPEN of a stream whose first is being admitted is asked all that the first is asked', async () => {
-  const scene = new Scene()
-  const gate = new Gate()
-  scene.hooks.addHook('preOpen', () => gate.opened)
+/** Two OPENs of one stream wait at `gate`, which refuses them: neither comes to the agent. */
+async function assertBothRefused(scene: Scene, gate: Gate): Promise<void> {
   const client = await scene.client()
   const numbers = [client.open(), client.open()]
   await scene.turn()
@@ -225,6 +223,13 @@ test('a second OPEN of a stream whose first is being admitted is asked all that 
   await scene.turn()
   assert.deepEqual(scene.agentStreams, [])
   for (const number of numbers) assert.deepEqual(client.types(number), [FrameType.RESET])
+}
+
+test('a second OPEN of a stream whose first is being admitted is asked all that the first is asked', async () => {
+  const scene = new Scene()
+  const gate = new Gate()
+  scene.hooks.addHook('preOpen', () => gate.opened)
+  await assertBothRefused(scene, gate)
   assert.deepEqual(scene.ends, ['stream.refused POLICY_DENIED'])
   assert.equal(scene.counted, 0)
 })
@@ -315,14 +320,7 @@ test('nobody passes while the hook onOpen that holds the stream has not answered
   const scene = new Scene()
   const gate = new Gate()
   scene.hooks.addHook('onOpen', () => gate.opened)
-  const client = await scene.client()
-  const numbers = [client.open(), client.open()]
-  await scene.turn()
-  assert.deepEqual(scene.agentStreams, [])
-  gate.refuse(new TunnelError('POLICY_DENIED', 'not today', { hop: 'proxy' }))
-  await scene.turn()
-  assert.deepEqual(scene.agentStreams, [])
-  for (const number of numbers) assert.deepEqual(client.types(number), [FrameType.RESET])
+  await assertBothRefused(scene, gate)
   assert.deepEqual(scene.ends, ['stream.closed POLICY_DENIED'])
 })
 

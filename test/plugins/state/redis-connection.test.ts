@@ -7,7 +7,7 @@ import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { makeCertificate } from '../../support/certificate.ts'
 import { spawnProgram } from '../../support/process.ts'
 import { until } from '../../support/proxy.ts'
-import { startRedis, startSentinel } from '../../support/redis.ts'
+import { startRedis, startReplicated } from '../../support/redis.ts'
 import { requireSystem } from '../../support/system.ts'
 import { TUNNEL_CLI } from '../../support/topology.ts'
 import { tempFolder } from '../../support/tree.ts'
@@ -48,10 +48,7 @@ test('a Redis that lets us not in, or is not there, stops the start with one err
 test('with Sentinels a master that is killed is replaced by its copy, and what was confirmed is there', {
   skip,
 }, async (t) => {
-  const master = await startRedis(t)
-  const copy = await startRedis(t, { replicaOf: master.port })
-  await until(async () => (await copy.admin.info('replication')).includes('master_link_status:up'))
-  const sentinel = await startSentinel(t, master.port)
+  const { master, copy, sentinel } = await startReplicated(t)
   // Where the master is they say alone.
   const url = master.url.replace(String(master.port), '1')
   const sentinels = { addresses: ['127.0.0.1:1', sentinel], master: 'mymaster' }

@@ -41,46 +41,29 @@ test('a stream that is over answers a resume with its final offsets, or with its
   peer.transport.terminate()
 })
 
-test("the acceptor's last acknowledgement, lost with its link, is given again", async () => {
-  const parties = new Parties({ latencyMs: () => 15 })
-  const { pair } = await parties.connect()
-  await parties.pass(100)
-  const near = parties.open()
-  await parties.pass(100)
-  const far = parties.accepted[0]!
-  far.stream.end()
-  await parties.pass(100)
-  near.stream.end(Buffer.from('last'))
-  await parties.clock.run(parties.clock.now() + 1_000, () => far.closed)
-  assert.ok(far.closed && !near.closed)
-  pair.cut()
-  await parties.connect()
-  await parties.pass(100)
-  assert.ok(near.closed)
-  assert.equal(near.error, undefined)
-  assert.deepEqual(parties.leftovers(), NOTHING)
-})
-
-test("the opener's last acknowledgement, lost with its link, is given again", async () => {
-  const parties = new Parties({ latencyMs: () => 15 })
-  const { pair } = await parties.connect()
-  await parties.pass(100)
-  const near = parties.open()
-  await parties.pass(100)
-  const far = parties.accepted[0]!
-  near.stream.end()
-  await parties.pass(100)
-  far.stream.end(Buffer.from('last'))
-  await parties.clock.run(parties.clock.now() + 1_000, () => near.closed)
-  assert.ok(near.closed && !far.closed)
-  pair.cut()
-  const { near: link, far: farLink } = await parties.connect()
-  await parties.pass(100)
-  assert.ok(far.closed)
-  assert.equal(far.error, undefined)
-  assert.deepEqual(parties.leftovers(), NOTHING)
-  assert.equal(link.streamCount + farLink.streamCount, 0)
-})
+for (const whose of ['acceptor', 'opener'] as const) {
+  test(`the ${whose}'s last acknowledgement, lost with its link, is given again`, async () => {
+    const parties = new Parties({ latencyMs: () => 15 })
+    const { pair } = await parties.connect()
+    await parties.pass(100)
+    const near = parties.open()
+    await parties.pass(100)
+    const far = parties.accepted[0]!
+    const [first, last] = whose === 'acceptor' ? [far, near] : [near, far]
+    first.stream.end()
+    await parties.pass(100)
+    last.stream.end(Buffer.from('last'))
+    await parties.clock.run(parties.clock.now() + 1_000, () => first.closed)
+    assert.ok(first.closed && !last.closed)
+    pair.cut()
+    const links = await parties.connect()
+    await parties.pass(100)
+    assert.ok(last.closed)
+    assert.equal(last.error, undefined)
+    assert.deepEqual(parties.leftovers(), NOTHING)
+    assert.equal(links.near.streamCount + links.far.streamCount, 0)
+  })
+}
 
 test('the last words of hundreds of streams leave places for a new one on the link that follows', async () => {
   const parties = new Parties({ latencyMs: () => 15 })

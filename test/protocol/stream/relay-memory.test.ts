@@ -6,12 +6,14 @@ import { RelayMemory } from '../../../protocol/stream/relay-memory.ts'
 import { idOf, KIB, MIB, Parties, RawPeer } from '../parties.ts'
 import { CLEAN, parking, RESUME, Relayed } from './relaying.ts'
 
+/** Parties whose streams have windows far beyond what a relay keeps of one. */
+function withWideWindows(): Parties {
+  const wide = { windowBytes: 4 * MIB }
+  return new Parties({ latencyMs: () => 10, openerSettings: wide, acceptorSettings: wide })
+}
+
 test('a relay carries a window of any size: what waits is bounded for the user, and nothing is lost', async () => {
-  const parties = new Parties({
-    latencyMs: () => 10,
-    openerSettings: { windowBytes: 4 * MIB },
-    acceptorSettings: { windowBytes: 4 * MIB },
-  })
+  const parties = withWideWindows()
   const relayed = new Relayed(parties, MIB)
   await relayed.connect()
   const near = parties.open()
@@ -37,11 +39,7 @@ test('a relay carries a window of any size: what waits is bounded for the user, 
 })
 
 test('a user who does not read holds up no other on a link that both need, and has everything in the end', async () => {
-  const parties = new Parties({
-    latencyMs: () => 10,
-    openerSettings: { windowBytes: 4 * MIB },
-    acceptorSettings: { windowBytes: 4 * MIB },
-  })
+  const parties = withWideWindows()
   const relayed = new Relayed(parties, MIB)
   relayed.isShared = true
   await relayed.connect()
@@ -77,11 +75,7 @@ test('a user who does not read holds up no other on a link that both need, and h
 })
 
 test('a link that is held because a slow one is full is not lost by its peer', async () => {
-  const parties = new Parties({
-    latencyMs: () => 10,
-    openerSettings: { windowBytes: 4 * MIB },
-    acceptorSettings: { windowBytes: 4 * MIB },
-  })
+  const parties = withWideWindows()
   const relayed = new Relayed(parties, MIB)
   await relayed.connect()
   const near = parties.open()
