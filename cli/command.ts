@@ -1,8 +1,10 @@
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, Help } from 'commander'
 import { parseTarget as readTarget } from '../protocol/codec/target.ts'
 import type { AccessOptions } from './credentials.ts'
 import { type Definition, optionsOf } from './definition.ts'
 import { UsageError } from './failure.ts'
+import { columnsOf } from './output.ts'
+import { fold, refold, tell } from './prose.ts'
 
 export interface CommonOptions extends AccessOptions {
   json?: boolean
@@ -18,21 +20,38 @@ export interface CommandModule {
   definition: Definition
 }
 
+/** Beside less than this, in columns, a description would be a tall pillar: it has lines of its own. */
+const MIN_BESIDE = 40
+const BELOW_INDENT = 6
+
+/** Whose help fits the terminal, also a narrow one, and which leaves errors to the caller. */
+export function styled(made: Command): Command {
+  return made
+    .configureOutput({ outputError: () => {}, writeOut: (text) => tell(text) })
+    .configureHelp({ formatItem: formatItem })
+    .showSuggestionAfterError(true)
+}
+
+function formatItem(this: Help, term: string, termWidth: number, text: string, helper: Help): string {
+  const width = this.helpWidth ?? 80
+  if (text === '' || width - termWidth >= MIN_BESIDE)
+    return Help.prototype.formatItem.call(this, term, termWidth, text, helper)
+  return `  ${term}\n${fold(' '.repeat(BELOW_INDENT) + text, width)}`
+}
+
 /** A command whose mistakes are thrown as UsageError. */
 export function command(definition: Definition): Command {
   const { name, usage = '', does, examples, notes = [], passesThrough = false } = definition
-  const made = new Command(`tunnel ${name}`)
+  const made = styled(new Command(`tunnel ${name}`))
     .usage(usage)
     .description(does)
     .exitOverride()
-    .configureOutput({ outputError: () => {} })
-    .showSuggestionAfterError(true)
     .passThroughOptions(passesThrough)
     .addHelpText(
       'after',
       `\nExample${examples.length > 1 ? 's' : ''}:\n${examples.map((line) => `  $ ${line}`).join('\n')}`,
     )
-  for (const note of notes) made.addHelpText('after', `\n${note}`)
+  for (const note of notes) made.addHelpText('after', () => `\n${refold(note, columnsOf())}`)
   for (const { name: argument, does: text } of definition.arguments ?? []) made.argument(argument, text)
   for (const { flags, does: text, default: value, repeats = false } of optionsOf(definition)) {
     if (repeats) made.option(flags, text, collect)

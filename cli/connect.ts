@@ -6,6 +6,7 @@ import { type AccessOptions, accessFrom } from './credentials.ts'
 import { detourFile } from './detour-file.ts'
 import { visible } from './output.ts'
 import { clientSettings } from './reach.ts'
+import { folded } from './terminal.ts'
 import { waitOut } from './wait-out.ts'
 import { nearDial, warmDial } from './warm/dial.ts'
 import { commandPath } from './warm/place.ts'
@@ -66,5 +67,5 @@ function calledOff(signal: AbortSignal): Promise<never> {
 }
 
 function tellTerminal(line: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`tunnel: ${visible(line)}\r\n`)
+  if (process.stderr.isTTY) process.stderr.write(`${folded(`tunnel: ${visible(line)}`)}\r\n`)
 }

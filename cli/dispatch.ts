@@ -1,6 +1,8 @@
 import { COMMANDS, type CommandName, commandOf, mistypedPair } from './commands.ts'
 import { ACCESS_OPTIONS, namesOf, type OptionDefinition, OUTPUT_OPTIONS } from './definition.ts'
 import { describeFailure, EXIT, renderFailure, UsageError } from './failure.ts'
+import { columnsOf } from './output.ts'
+import { fold } from './prose.ts'
 import { warnAs } from './warning.ts'
 
 // Nothing heavy is imported here: each command loads what it needs, and `tunnel stdio` stands between ssh and its first byte.
@@ -51,7 +53,8 @@ export function tellFailure(argv: string[], error: unknown): number {
     failure.exitStatus = remoteStatus(failure.exitStatus)
   const ours = ownOptions(command, argv)
   const style = { json: ours.includes('--json'), verbose: ours.includes('--verbose') }
-  const text = renderFailure(failure, style)
+  const rendered = renderFailure(failure, style)
+  const text = style.json ? rendered : fold(rendered, columnsOf(process.stderr))
   // Under ssh the terminal is raw, and its cursor anywhere.
   const isRawTerminal = command === 'stdio' && process.stderr.isTTY
   process.stderr.write(isRawTerminal ? `\r\n${text.replaceAll('\n', '\r\n')}` : text)

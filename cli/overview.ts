@@ -1,8 +1,9 @@
 import { Command } from 'commander'
 import { packageVersion } from '../dial/software.ts'
-import { parse } from './command.ts'
+import { parse, styled } from './command.ts'
 import { COMMANDS, commandOf, mistypedPair } from './commands.ts'
 import { EXIT, UsageError } from './failure.ts'
+import { tellAside } from './prose.ts'
 
 /** What people type for what is called otherwise here, or is ssh's own: the rest of a sentence. */
 const POINTERS: ReadonlyMap<string, string> = new Map([
@@ -23,12 +24,10 @@ const POINTERS: ReadonlyMap<string, string> = new Map([
 
 /** `tunnel` with no command, or with one that there is not: help, version, suggestion. */
 export async function run(argv: string[]): Promise<number> {
-  const program = new Command('tunnel')
+  const program = styled(new Command('tunnel'))
     .description('Your stock ssh to your machines behind NAT, through a proxy of your own.')
     .version(packageVersion(), '-V, --version')
     .exitOverride()
-    .configureOutput({ outputError: () => {} })
-    .showSuggestionAfterError(true)
     .addHelpText(
       'after',
       '\nThree commands to begin with:\n  $ tunnel server\n  $ tunnel agent --machine home\n  $ tunnel ssh home',
@@ -36,7 +35,7 @@ export async function run(argv: string[]): Promise<number> {
   for (const [name, { summary }] of Object.entries(COMMANDS))
     program.addCommand(new Command(name).description(summary))
   if (argv.length === 0) {
-    process.stderr.write(program.helpInformation())
+    tellAside(program.helpInformation({ error: true }))
     return EXIT.usage
   }
   const [first, ...rest] = argv

@@ -1,3 +1,5 @@
+import { tellAside } from './prose.ts'
+
 /** What a terminal or a supervisor sends us is the far command's, by its SSH name (RFC 4254, section 6.10). */
 const PASSED = { SIGINT: 'INT', SIGTERM: 'TERM', SIGHUP: 'HUP', SIGQUIT: 'QUIT' } as const
 export type PassedSignal = keyof typeof PASSED
@@ -19,8 +21,7 @@ export function passSignals({ command, send, end }: SignalTarget): {
   for (const [signal, name] of Object.entries(PASSED)) {
     process.on(signal, (received: PassedSignal) => {
       if (seen.first !== undefined || !send(name)) end()
-      else if (process.stderr.isTTY)
-        process.stderr.write(`\n${command}: passed on; again ends the connection\n`)
+      else if (process.stderr.isTTY) tellAside(`\n${command}: passed on; again ends the connection\n`)
       seen.first ??= received
     })
   }

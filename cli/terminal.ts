@@ -1,5 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { columnsOf } from './output.ts'
+import { fold } from './prose.ts'
 
 const STDERR = 2
 /** How long ps and stty may take, in ms. */
@@ -46,6 +48,11 @@ const stderrTerminal: Terminal = {
   write: (text) => void process.stderr.write(text),
 }
 
+/** For a terminal whose modes are not known. */
+export function folded(text: string): string {
+  return fold(text, columnsOf(process.stderr)).replaceAll('\n', '\r\n')
+}
+
 /** Terminals that would show a title as text. */
 const NO_TITLE = /^(dumb|linux|)$/
 const PUSH_TITLE = '\u001b[22;2t'
@@ -68,7 +75,7 @@ export class Notices {
   say(line: string): void {
     const terminal = this.#terminal
     if (!terminal.isForeground()) return
-    if (!terminal.isRaw()) return terminal.write(`\r\ntunnel: ${line}\r\n`)
+    if (!terminal.isRaw()) return terminal.write(`\r\n${folded(`tunnel: ${line}`)}\r\n`)
     if (!this.#hasTitle) return
     const push = this.#inTitle ? '' : PUSH_TITLE
     this.#inTitle = true

@@ -1,4 +1,5 @@
 import { visible } from './output.ts'
+import { tellAside } from './prose.ts'
 
 interface Style {
   /** 'tunnel use'. */
@@ -16,8 +17,6 @@ export function warnAs(given: Style): void {
 /** Tells of what is wrong and ends nothing: one line on stderr, which with --json is one object, as of errors. */
 export function warn(code: string, message: string): void {
   const { command, json } = style
-  const text = json
-    ? JSON.stringify({ warning: { command, code, message } })
-    : `${command}: warning: ${visible(message)} (${code})`
-  process.stderr.write(`${text}\n`)
+  if (json) process.stderr.write(`${JSON.stringify({ warning: { command, code, message } })}\n`)
+  else tellAside(`${command}: warning: ${visible(message)} (${code})\n`)
 }

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { TunnelError } from '../protocol/codec/errors.ts'
 import { EXIT } from './failure.ts'
 import { visible } from './output.ts'
+import { tell } from './prose.ts'
 import { stopSignal } from './stop.ts'
 
 /** Between two looks, in ms. */
@@ -31,8 +32,7 @@ export async function watch<T>({ look, json, text }: Shown<T>): Promise<number> 
     if (found === undefined) break
     const state = JSON.stringify(found)
     const told = tellable(found, { json, text })
-    if (isDrawn)
-      process.stdout.write(`${HOME_AND_CLEAR}${told}\n${new Date().toLocaleTimeString()}, Ctrl-C ends\n`)
+    if (isDrawn) tell(`${HOME_AND_CLEAR}${told}\n${new Date().toLocaleTimeString()}, Ctrl-C ends\n`)
     else if (state !== last) process.stdout.write(last === undefined || json ? told : `\n${told}`)
     last = state
     await delay(LOOK_MS, undefined, { signal: over.signal }).catch(() => {})

@@ -9,6 +9,7 @@ import { accessFrom } from '../credentials.ts'
 import { ACCESS_OPTIONS, type Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
 import { visible } from '../output.ts'
+import { tell } from '../prose.ts'
 import { reachOf } from '../reach.ts'
 import { unwritable } from '../replace-file.ts'
 
@@ -41,10 +42,9 @@ export async function run(argv: string[]): Promise<number> {
     process.stdout.write(`${JSON.stringify({ machine, user, urls, tokenFile, expiresAt })}\n`)
     return EXIT.ok
   }
-  process.stdout.write(
+  tell(
     [
-      `This machine is ${machine} of ${visible(String(user))} at ${urls.join(', ')}. Its token is in ${tokenFile}`,
-      `until ${visible(String(expiresAt)).slice(0, 10)}. Next:`,
+      `This machine is ${machine} of ${visible(String(user))} at ${urls.join(', ')}. Its token is in ${tokenFile} until ${visible(String(expiresAt)).slice(0, 10)}. Next:`,
       '',
       '  tunnel agent             puts it on line now',
       '  tunnel install agent     puts it on line whenever it runs',

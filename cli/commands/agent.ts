@@ -9,6 +9,7 @@ import { type Definition, SETTINGS_OPTIONS } from '../definition.ts'
 import { EXIT } from '../failure.ts'
 import { checkAccount } from '../machine-name.ts'
 import { visible } from '../output.ts'
+import { tell } from '../prose.ts'
 import type { GivenSetting } from '../reach.ts'
 import { stopSignal } from '../stop.ts'
 
@@ -131,6 +132,6 @@ function logText(isVerbose: boolean) {
   return (level: Level, message: string, context: Record<string, unknown> = {}): void => {
     if (!isVerbose && (level === 'debug' || level === 'trace')) return
     const details = isVerbose && Object.keys(context).length > 0 ? ` ${JSON.stringify(context)}` : ''
-    process.stdout.write(`${level === 'info' ? '' : `${level}: `}${visible(message)}${details}\n`)
+    tell(`${level === 'info' ? '' : `${level}: `}${visible(message)}${details}\n`)
   }
 }

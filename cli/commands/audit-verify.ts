@@ -3,6 +3,7 @@ import { type CommonOptions, command, parse } from '../command.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { visible } from '../output.ts'
+import { tell } from '../prose.ts'
 
 export const definition: Definition = {
   name: 'audit verify',
@@ -39,7 +40,8 @@ export async function run(argv: string[]): Promise<number> {
   const verdict = await verifyTrail(made.args, head).catch((error: unknown) => {
     throw error instanceof FileUnreadable ? new UsageError(error.message) : error
   })
-  process.stdout.write(json === true ? `${JSON.stringify(verdict, null, 2)}\n` : textOf(verdict))
+  if (json === true) process.stdout.write(`${JSON.stringify(verdict, null, 2)}\n`)
+  else tell(textOf(verdict))
   return verdict.findings.length === 0 ? EXIT.ok : EXIT.failure
 }
 

@@ -4,6 +4,7 @@ import { nearest } from '../../protocol/nearest.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { type Definition, PROFILE_OPTION, SETTINGS_OPTIONS } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { tell } from '../prose.ts'
 import { table } from '../table.ts'
 import { warn } from '../warning.ts'
 
@@ -64,6 +65,9 @@ export function settingNames(): string[] {
   return [...settingsOf(SettingsSchema as SchemaNode)].map(([path]) => path.join('.'))
 }
 
+/** Where the texts of `--explain` begin, beyond their own indentation. */
+const EXPLAIN_INDENT = 10
+
 function explain(key: string, effective: readonly Explained[], json: boolean): number {
   const found = settingsNamed(SettingsSchema as SchemaNode, key).map((setting) => {
     const { value, source = 'default' } = effective.find(({ path }) => path === setting.path) ?? {}
@@ -91,7 +95,7 @@ function explain(key: string, effective: readonly Explained[], json: boolean): n
         '',
       ].join('\n'),
     )
-    process.stdout.write(texts.join('\n'))
+    tell(texts.join('\n'), process.stdout, EXPLAIN_INDENT)
   }
   return EXIT.ok
 }

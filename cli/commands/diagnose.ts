@@ -5,7 +5,8 @@ import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
 import { checkMachineOf } from '../machine-name.ts'
-import { canShow, paint, visible } from '../output.ts'
+import { canShow, columnsOf, paint, visible } from '../output.ts'
+import { fold, tell } from '../prose.ts'
 import { clientSettings } from '../reach.ts'
 
 /** What the shell is told of the first step that fails; `docs/CONFIGURATION.md` lists the same. */
@@ -95,7 +96,7 @@ export async function run(argv: string[]): Promise<number> {
   const { firstFailure } = report
   const exitStatus = firstFailure === undefined ? EXIT.ok : STATUS[firstFailure.name]
   if (options.json === true) process.stdout.write(`${JSON.stringify({ ...report, exitStatus }, null, 2)}\n`)
-  else process.stdout.write(`\n${conclusion(report, machine)}\n`)
+  else tell(`\n${conclusion(report, machine)}\n`)
   return exitStatus
 }
 
@@ -110,8 +111,10 @@ function lineOf({ name, status, ms, detail, suggestion, address, code }: Diagnos
   const took = status === 'skipped' || ms < 0.05 ? '' : ` (${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms)`
   const where = address === undefined ? '' : ` [${address}]`
   const text = `${name.padEnd(NAME_COLUMNS)}${visible(detail)}${code === undefined ? '' : ` (${code})`}${took}${where}`
-  const advice = suggestion ? `${' '.repeat(mark.length + 1 + NAME_COLUMNS)}${visible(suggestion)}\n` : ''
-  return `${colour(mark)} ${status === 'skipped' ? colours.dim(text) : text}\n${advice}`
+  const hang = Math.min(mark.length + 1 + NAME_COLUMNS, Math.floor(columnsOf() / 3))
+  const advice = suggestion ? `${' '.repeat(hang)}${visible(suggestion)}\n` : ''
+  const line = `${colour(mark)} ${status === 'skipped' ? colours.dim(text) : text}\n`
+  return fold(line, columnsOf(), hang) + fold(advice, columnsOf())
 }
 
 function conclusion({ firstFailure }: DiagnosticReport, machine: string | undefined): string {

@@ -3,6 +3,7 @@ import { type CommonOptions, command, parse } from '../command.ts'
 import { type Access, accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
+import { tell } from '../prose.ts'
 import { endHub, endHubsAt } from '../warm/find.ts'
 import { commandPath, socketPath } from '../warm/place.ts'
 
@@ -22,7 +23,8 @@ export async function run(argv: string[]): Promise<number> {
   const access = accessFrom(flags)
   const { urls } = access
   const state = (await end(access)) ? 'down' : 'not up'
-  process.stdout.write(`${flags.json === true ? JSON.stringify({ state, urls }) : `${state}: ${urls[0]}`}\n`)
+  if (flags.json === true) process.stdout.write(`${JSON.stringify({ state, urls })}\n`)
+  else tell(`${state}: ${urls[0]}\n`)
   return EXIT.ok
 }
 

@@ -5,6 +5,7 @@ import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { checkMachineOf } from '../machine-name.ts'
 import { passSignals } from '../pass-signals.ts'
+import { tellAside } from '../prose.ts'
 import { signalStatus } from '../stop.ts'
 
 export const definition: Definition = {
@@ -68,7 +69,7 @@ async function execute(options: CommonOptions, machine: string, words: string[])
         control,
       })
       if (result.exitCode !== null) return result.exitCode
-      process.stderr.write(`tunnel exec: the command was ended by SIG${result.signal}\n`)
+      tellAside(`tunnel exec: the command was ended by SIG${result.signal}\n`)
       return signalStatus(`SIG${result.signal}`)
     }
     return await withTunnel(options, use, { signal: abort.signal })

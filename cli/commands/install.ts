@@ -13,6 +13,8 @@ import { below, carryOut, checkPlan, type PlannedFile } from '../install/plan.ts
 import { hiddenFromServices } from '../install/reachable.ts'
 import { type Service, systemAgent, systemServer, userAgent, userServer } from '../install/services.ts'
 import { checkAccount, checkMachine } from '../machine-name.ts'
+import { columnsOf } from '../output.ts'
+import { fold, tell } from '../prose.ts'
 import { selfCommand } from '../self.ts'
 import { warn } from '../warning.ts'
 
@@ -98,10 +100,20 @@ export async function run(argv: string[]): Promise<number> {
     process.stdout.write(`${JSON.stringify({ unit: service.unitName, files: told, next })}\n`)
     return EXIT.ok
   }
-  const lines = done.map(([path, outcome]) => `${outcome.padEnd(9)}  ${path}`)
-  const steps = next.map(({ what: why, type }) => `  ${type.padEnd(62)} ${why}`)
-  process.stdout.write(`${lines.join('\n')}\n\nNext:\n${steps.map((line) => line.trimEnd()).join('\n')}\n`)
+  const lines = done.map(([path, outcome]) => `${outcome.padEnd(OUTCOME_COLUMNS - 2)}  ${path}`)
+  tell(`${lines.join('\n')}\n\nNext:\n`, process.stdout, OUTCOME_COLUMNS)
+  process.stdout.write(next.map((step) => `${stepLine(step)}\n`).join(''))
   return EXIT.ok
+}
+
+const OUTCOME_COLUMNS = 11
+const TYPED_COLUMNS = 62
+
+/** What to type, and what for: behind it, or where that does not fit, in a line of its own that a shell passes over. */
+function stepLine({ type, what: why }: Step): string {
+  if (why === '') return `  ${type}`
+  const line = `  ${type.padEnd(TYPED_COLUMNS)} ${why}`
+  return line.length <= columnsOf() ? line : `${fold(`  # ${why}`, columnsOf())}\n  ${type}`
 }
 
 /** Whether a unit can be written and run here, said before anything is asked for. */

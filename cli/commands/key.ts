@@ -6,6 +6,7 @@ import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { tell } from '../prose.ts'
 
 /** Whose file is written: the SSH server of this machine. */
 const OWN_SSHD: Target = { host: '127.0.0.1', port: 22, authority: '127.0.0.1:22' }
@@ -43,6 +44,7 @@ export async function run(argv: string[]): Promise<number> {
   const added = await authorizeKey(publicKey, { software })
   const file = authorizedKeysFile()
   const text = added ? `the key was added to ${file}` : `the key was in ${file} already`
-  process.stdout.write(options.json === true ? `${JSON.stringify({ publicKey, added })}\n` : `${text}\n`)
+  if (options.json === true) process.stdout.write(`${JSON.stringify({ publicKey, added })}\n`)
+  else tell(`${text}\n`)
   return EXIT.ok
 }

@@ -13,6 +13,7 @@ import { accessFrom } from '../credentials.ts'
 import { ACCESS_OPTIONS, type Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { visible } from '../output.ts'
+import { tell, tellAside } from '../prose.ts'
 
 /** The context that is made where none is named. */
 const DEFAULT_CONTEXT = 'default'
@@ -52,7 +53,8 @@ export async function run(argv: string[]): Promise<number> {
     import('../login/kept-login.ts'),
   ])
   const tokens = await logIn(place, ({ url, code }) => {
-    process.stderr.write(`Open ${visible(url)}\nand confirm the code ${visible(code)}. Waiting…\n`)
+    if (options.json === true) process.stderr.write(`${JSON.stringify({ prompt: { url, code } })}\n`)
+    else tellAside(`Open ${visible(url)}\nand confirm the code ${visible(code)}. Waiting…\n`)
   })
   // What the proxy does not take is not kept.
   await askMachines({ ...access, token: tokens.accessToken })
@@ -68,6 +70,7 @@ export async function run(argv: string[]): Promise<number> {
     tokens.refreshToken === undefined ? `until ${new Date(tokens.expiresAtMs).toISOString()}` : 'and renewed'
   const told = { context: name, urls: access.urls, issuer: place.issuer, loginFile: file }
   const text = `${name} is used now: ${access.urls.join(', ')}, logged in at ${visible(place.issuer)} ${lasts}\n`
-  process.stdout.write(options.json === true ? `${JSON.stringify(told)}\n` : text)
+  if (options.json === true) process.stdout.write(`${JSON.stringify(told)}\n`)
+  else tell(text)
   return EXIT.ok
 }

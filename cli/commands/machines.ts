@@ -7,6 +7,7 @@ import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { checkMachine } from '../machine-name.ts'
 import { age, duration, visible } from '../output.ts'
+import { tell } from '../prose.ts'
 import { table } from '../table.ts'
 import { watch } from '../watch.ts'
 
@@ -89,7 +90,8 @@ export async function run(argv: string[]): Promise<number> {
     throw new UsageError('give --watch, --enroll, --trust or --forget, and no two of them')
   const access = accessFrom(options)
   const show = (value: unknown, text: string): number => {
-    process.stdout.write(options.json === true ? `${JSON.stringify(value, null, 2)}\n` : text)
+    if (options.json === true) process.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+    else tell(text)
     return EXIT.ok
   }
   if (trust !== undefined) {
@@ -106,7 +108,12 @@ export async function run(argv: string[]): Promise<number> {
   if (enroll !== undefined) {
     checkMachine(enroll)
     const made = await askCode(access, enroll)
-    return show(made, enrolText(made, access.urls))
+    if (options.json === true) return show(made, '')
+    const line = `  tunnel agent enroll ${visible(made.code)}${access.urls.map((url) => ` --url ${url}`).join('')}`
+    tell(`Type this on ${enroll} within ${timeLeft(made)}; the code is good once:\n\n`)
+    // To be pasted, and so not folded.
+    process.stdout.write(`${line}\n\n`)
+    return EXIT.ok
   }
   if (options.watch === true) {
     return watch({ look: () => askMachines(access), json: options.json === true, text: machineTable })
@@ -115,16 +122,8 @@ export async function run(argv: string[]): Promise<number> {
   return show(machines, machineTable(machines))
 }
 
-function enrolText({ code, machine, expiresAt }: EnrolmentCode, urls: readonly string[]): string {
-  const where = urls.map((url) => ` --url ${url}`).join('')
-  const left = duration(Math.max(0, Date.parse(expiresAt) - Date.now() + 500))
-  return [
-    `Type this on ${machine} within ${left}; the code is good once:`,
-    '',
-    `  tunnel agent enroll ${visible(code)}${where}`,
-    '',
-    '',
-  ].join('\n')
+function timeLeft({ expiresAt }: EnrolmentCode): string {
+  return duration(Math.max(0, Date.parse(expiresAt) - Date.now() + 500))
 }
 
 function routeOf(machine: string): string {

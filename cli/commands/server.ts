@@ -8,6 +8,7 @@ import { EXIT, UsageError } from '../failure.ts'
 import { greeting } from '../greeting.ts'
 import { missingSpeedUps } from '../native.ts'
 import { type AskedPlugin, pluginsAskedFor } from '../plugin-arguments.ts'
+import { tellAside } from '../prose.ts'
 import { stopSignal } from '../stop.ts'
 import { briefLog, wholeLog } from '../terminal-log.ts'
 import { onUncaught } from '../uncaught.ts'
@@ -102,7 +103,7 @@ export async function run(argv: string[]): Promise<number> {
     for (const warning of [...loaded.warnings, ...missingSpeedUps()]) app.log.warn(warning)
   const address = app.server.address()
   const port = typeof address === 'object' && address !== null ? address.port : settings.server.port
-  if (isTerminal && worker === undefined) process.stderr.write(greeting(loaded, port))
+  if (isTerminal && worker === undefined) tellAside(greeting(loaded, port))
 
   const reason = await Promise.race([stopped, broken])
   app.log.info(`${reason}: draining, then closing`)

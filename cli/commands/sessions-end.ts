@@ -3,6 +3,7 @@ import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
+import { tell } from '../prose.ts'
 import { aboutSession, sessionId } from '../session-id.ts'
 
 export const definition: Definition = {
@@ -23,6 +24,7 @@ export async function run(argv: string[]): Promise<number> {
   await ask(accessFrom(options), `sessions/${id}`, 'DELETE').catch((error: unknown) => {
     throw aboutSession(error)
   })
-  process.stdout.write(options.json === true ? `${JSON.stringify({ ended: id })}\n` : `${id} is ended\n`)
+  if (options.json === true) process.stdout.write(`${JSON.stringify({ ended: id })}\n`)
+  else tell(`${id} is ended\n`)
   return EXIT.ok
 }

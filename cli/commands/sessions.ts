@@ -4,6 +4,7 @@ import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
 import { age, byteText } from '../output.ts'
+import { tell } from '../prose.ts'
 import { table } from '../table.ts'
 import { watch } from '../watch.ts'
 
@@ -45,9 +46,8 @@ export async function run(argv: string[]): Promise<number> {
   const look = () => ask<Session[]>(access, 'sessions')
   if (options.watch === true) return watch({ look, json: options.json === true, text: sessionTable })
   const sessions = await look()
-  process.stdout.write(
-    options.json === true ? `${JSON.stringify(sessions, null, 2)}\n` : sessionTable(sessions),
-  )
+  if (options.json === true) process.stdout.write(`${JSON.stringify(sessions, null, 2)}\n`)
+  else tell(sessionTable(sessions))
   return EXIT.ok
 }
 

@@ -9,6 +9,7 @@ import { EXIT } from '../failure.ts'
 import { checkMachineOf } from '../machine-name.ts'
 import { narrate } from '../narrate.ts'
 import { passSignals } from '../pass-signals.ts'
+import { tellAside } from '../prose.ts'
 import { ESCAPE_HELP, EscapeReader } from '../shell/escapes.ts'
 import { RawTerminal, terminalSize } from '../shell/raw-terminal.ts'
 import { signalStatus, untilStopped } from '../stop.ts'
@@ -39,7 +40,7 @@ export async function run(argv: string[]): Promise<number> {
   const options = made.opts<CommonOptions>()
   const abort = new AbortController()
   if (!process.stdin.isTTY) return runPiped(options, machine, abort)
-  const say = (line: string): void => void process.stderr.write(`tunnel: ${line}\n`)
+  const say = (line: string): void => tellAside(`tunnel: ${line}\n`)
   const work = withTunnel(
     options,
     async (tunnel) => {
@@ -85,7 +86,7 @@ async function runOnTerminal(tunnel: TunnelService, shell: Shell, machine: strin
     stdin.pause()
     stream.destroy()
     raw.leave()
-    stderr.write(`Connection to ${machine} closed.\n`)
+    tellAside(`Connection to ${machine} closed.\n`)
   }
 }
 
@@ -127,7 +128,7 @@ async function outcome(shell: Shell, machine: string): Promise<number> {
   if (exit === undefined)
     throw new TunnelError('AGENT_LOST', `the shell on ${machine} ended without a status`, { hop: 'ssh' })
   if ('code' in exit) return exit.code
-  stderr.write(`tunnel shell: the shell was ended by SIG${exit.signal}\n`)
+  tellAside(`tunnel shell: the shell was ended by SIG${exit.signal}\n`)
   return signalStatus(`SIG${exit.signal}`)
 }
 

@@ -10,6 +10,7 @@ import { type Access, accessFrom, DEFAULT_URL, isLoopback } from '../credentials
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
 import { checkMachineOf } from '../machine-name.ts'
+import { tell } from '../prose.ts'
 import { updateFile } from '../replace-file.ts'
 import { type Destination, joined, lineOfHost, machinesIn, section, split } from '../ssh-config/section.ts'
 import { warn } from '../warning.ts'
@@ -99,7 +100,7 @@ async function write(flags: CommonOptions, named: readonly string[]): Promise<nu
     return Buffer.from(joined(parts, ours), 'latin1')
   })
   if (flags.json === true) process.stdout.write(`${JSON.stringify({ file, changed, machines })}\n`)
-  else process.stdout.write(`${told(file, changed, machines, access)}\n`)
+  else tell(`${told(file, changed, machines, access)}\n`)
   for (const line of notes) warn('HOST_TAKEN', line)
   if (home !== accountHome())
     warn('OTHER_HOME', `ssh itself reads the file of the account's home folder, ${accountHome()}`)

@@ -9,6 +9,7 @@ import type { Definition } from '../definition.ts'
 import { detourFile } from '../detour-file.ts'
 import { EXIT } from '../failure.ts'
 import { age, duration } from '../output.ts'
+import { tell } from '../prose.ts'
 import { clientSettings } from '../reach.ts'
 import { postQuantumKex, type TlsFacts, tlsOf } from '../tls.ts'
 import { askHubStatus, type HubStatus } from '../warm/hub-status.ts'
@@ -63,16 +64,14 @@ export async function run(argv: string[]): Promise<number> {
     return status
   }
   if (transport === 'http')
-    process.stdout.write(
+    tell(
       `links go by HTTP streaming${settings.network.transport === 'auto' ? ': WebSocket does not pass here' : ''}\n`,
     )
   const checks = Object.entries(ready.checks ?? {}).map(([name, value]) => `${name} ${toldOf(value)}`)
   const state = response.ok ? 'ready' : `NOT READY (${ready.status})`
-  process.stdout.write(
-    `proxy ${access.urls[0]}: ${state}, up ${duration((ready.uptimeSeconds ?? 0) * 1_000)}\n`,
-  )
-  if (checks.length > 0) process.stdout.write(`checks: ${checks.join(', ')}\n`)
-  process.stdout.write(`${upText(up)}${tlsText(tls)}${sealedText()}\n${machineTable(machines)}`)
+  tell(`proxy ${access.urls[0]}: ${state}, up ${duration((ready.uptimeSeconds ?? 0) * 1_000)}\n`)
+  if (checks.length > 0) tell(`checks: ${checks.join(', ')}\n`)
+  tell(`${upText(up)}${tlsText(tls)}${sealedText()}\n${machineTable(machines)}`)
   return status
 }
 
@@ -81,7 +80,8 @@ async function showCluster(access: Access, json: boolean): Promise<number> {
   const text = answer.enabled
     ? clusterText(answer)
     : `proxy ${access.urls[0]} is the only one: cluster.enabled is false there\n`
-  process.stdout.write(json ? `${JSON.stringify(answer, null, 2)}\n` : text)
+  if (json) process.stdout.write(`${JSON.stringify(answer, null, 2)}\n`)
+  else tell(text)
   return answer.enabled ? EXIT.ok : EXIT.failure
 }
 

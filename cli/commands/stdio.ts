@@ -16,7 +16,7 @@ import { checkMachineOf } from '../machine-name.ts'
 import { narrate } from '../narrate.ts'
 import { standardInput, standardOutput } from '../standard-streams.ts'
 import { signalStatus, stopSignal } from '../stop.ts'
-import { Notices } from '../terminal.ts'
+import { folded, Notices } from '../terminal.ts'
 import { SSH_PATIENCE_MS, waitOut } from '../wait-out.ts'
 
 // No commander here: ssh waits for this process before its first byte.
@@ -72,7 +72,7 @@ export async function run(argv: string[]): Promise<number> {
   collectInOneGo()
   const isTerminal = isatty(2)
   const say = (line: string): void => {
-    if (isTerminal) process.stderr.write(`\r\ntunnel: ${line}\r\n`)
+    if (isTerminal) process.stderr.write(`\r\n${folded(`tunnel: ${line}`)}\r\n`)
   }
   const request = { machine, kind: 'ssh', ...(target !== undefined && { target }) } as const
   const parent = process.ppid

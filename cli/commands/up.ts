@@ -8,6 +8,7 @@ import { NEVER_GIVE_UP } from '../connect.ts'
 import { type Access, accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { tell } from '../prose.ts'
 import { clientSettings, environmentOf } from '../reach.ts'
 import { unwritable } from '../replace-file.ts'
 import { selfCommand } from '../self.ts'
@@ -40,7 +41,7 @@ export async function run(argv: string[]): Promise<number> {
   const say = (state: 'up' | 'already up', pid: number): void => {
     const { urls } = access
     if (flags.json === true) process.stdout.write(`${JSON.stringify({ state, urls, pid, socket: path })}\n`)
-    else process.stdout.write(`${state}: ${urls.join(', ')} (process ${pid}); \`tunnel down\` ends it\n`)
+    else tell(`${state}: ${urls.join(', ')} (process ${pid}); \`tunnel down\` ends it\n`)
   }
   const running = await findHub(path)
   if (running !== undefined) {

@@ -20,6 +20,7 @@ import { dropToken, keepToken } from '../contexts/keep-token.ts'
 import { wordsOf } from '../contexts/words.ts'
 import { type Definition, PROFILE_OPTION, REACH_OPTIONS } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import { tell } from '../prose.ts'
 import { checkTransport } from '../reach.ts'
 import { table } from '../table.ts'
 import { warn } from '../warning.ts'
@@ -71,7 +72,8 @@ export async function run(argv: string[]): Promise<number> {
   const [name] = made.args
   const path = clientFilePath()
   const show = (file: ClientFile, text: string): number => {
-    process.stdout.write(flags.json === true ? asJson(file, path) : text)
+    if (flags.json === true) process.stdout.write(asJson(file, path))
+    else tell(text)
     return EXIT.ok
   }
   const isChange =

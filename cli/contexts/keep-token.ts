@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { askToken } from '../../dial/token.ts'
 import { UsageError } from '../failure.ts'
+import { tellAside } from '../prose.ts'
 import { updateFile } from '../replace-file.ts'
 
 const MAX_BYTES = 16_384
@@ -35,7 +36,7 @@ function keptToken(clientFile: string, name: string): string {
 /** Asks for it where a person is to paste it, who would see nothing otherwise. */
 function invite(from: Readable): void {
   if (from === process.stdin && process.stdin.isTTY && process.stderr.isTTY)
-    process.stderr.write('paste the token, then Enter and Ctrl-D:\n')
+    tellAside('paste the token, then Enter and Ctrl-D:\n')
 }
 
 async function readAll(from: Readable): Promise<string> {

@@ -1,4 +1,5 @@
 import { byteText, visible } from '../output.ts'
+import { tell } from '../prose.ts'
 
 /** Between two looks of a person at it, in ms. */
 const REDRAW_MS = 250
@@ -75,7 +76,7 @@ export class ProgressLine {
   /** Writes lines that stay, above the progress. */
   say(text: string): void {
     this.#clear()
-    this.#output.write(`${text}\n`)
+    tell(`${text}\n`, this.#output)
   }
 
   /** Safe to call twice. */

@@ -1,6 +1,7 @@
 import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
 import { describeFailure, EXIT, renderFailure } from '../failure.ts'
 import { byteText, visible } from '../output.ts'
+import { tellAside } from '../prose.ts'
 import type { Checked } from './check.ts'
 import type { Checksums } from './checksums.ts'
 import type { CopyEvents, CopyRequest, CopyResult } from './copy.ts'
@@ -102,7 +103,7 @@ export class Report {
   /** A line for a person. */
   say(text: string): void {
     if (this.#progress !== undefined) this.#progress.say(text)
-    else if (!this.#json) process.stderr.write(`${text}\n`)
+    else if (!this.#json) tellAside(`${text}\n`)
   }
 
   /** The status of a copy that came to its end. */

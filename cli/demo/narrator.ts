@@ -1,4 +1,5 @@
 import { paint } from '../output.ts'
+import { tell } from '../prose.ts'
 
 /** What the demo found, for a program. */
 export interface Finding {
@@ -7,6 +8,9 @@ export interface Finding {
   ok: boolean
   text: string
 }
+
+/** What follows a mark is indented, in columns. */
+const HANG = 2
 
 /** What the person sees: marks and colours on a terminal, plain lines in a pipe. */
 export class Narrator {
@@ -40,7 +44,7 @@ export class Narrator {
 
   line(text = ''): void {
     this.#clearProgress()
-    if (!this.#silent) this.#out.write(`${text}\n`)
+    if (!this.#silent) tell(`${text}\n`, this.#out, HANG)
   }
 
   title(text: string): void {

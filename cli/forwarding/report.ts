@@ -3,6 +3,7 @@ import { systemClock } from '../../protocol/clock.ts'
 import { TokenBucket } from '../../protocol/token-bucket.ts'
 import { describeFailure, renderFailure } from '../failure.ts'
 import { visible } from '../output.ts'
+import { tell, tellAside } from '../prose.ts'
 import { Notices } from '../terminal.ts'
 import type { Mode } from './way.ts'
 
@@ -73,12 +74,12 @@ export class Report {
 
   warn(code: string, message: string): void {
     if (this.#json) this.#event('warning', { code, message })
-    else process.stderr.write(`tunnel ${this.#command}: warning: ${visible(message)} (${code})\n`)
+    else tellAside(`tunnel ${this.#command}: warning: ${visible(message)} (${code})\n`)
   }
 
   link(state: 'lost' | 'back', message: string): void {
     if (this.#json) return this.#event('link', { state, message })
-    if (this.#notices === undefined) process.stderr.write(`tunnel: ${message}\n`)
+    if (this.#notices === undefined) tellAside(`tunnel: ${message}\n`)
     else this.#notices.say(message)
   }
 
@@ -86,7 +87,7 @@ export class Report {
   waiting(message: string): void {
     if (!this.#waits.take()) return
     if (this.#json) this.#event('waiting', { message })
-    else process.stderr.write(`tunnel ${this.#command}: waiting: ${visible(message)}\n`)
+    else tellAside(`tunnel ${this.#command}: waiting: ${visible(message)}\n`)
   }
 
   /** One connection has failed, or one more was turned away; the command goes on. */
@@ -104,7 +105,7 @@ export class Report {
     }
     if (machine !== undefined) failure.message = `${nameOf(machine, target)}: ${failure.message}`
     if (suppressed > 0) failure.message = `(${suppressed} more failed before) ${failure.message}`
-    process.stderr.write(renderFailure(failure, { verbose: this.#verbose }))
+    tellAside(renderFailure(failure, { verbose: this.#verbose }))
   }
 
   #event(event: string, fields: Record<string, unknown>): void {
@@ -112,7 +113,7 @@ export class Report {
   }
 
   #line(text: string): void {
-    process.stdout.write(`${visible(text)}\n`)
+    tell(`${visible(text)}\n`)
   }
 }
 

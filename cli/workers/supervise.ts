@@ -2,6 +2,7 @@ import type { LoadedSettings } from '../../config/index.ts'
 import { createLogger, logToStdout } from '../../plugins/logging/index.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { greeting } from '../greeting.ts'
+import { tellAside } from '../prose.ts'
 import { stopSignal } from '../stop.ts'
 import { briefLog, wholeLog } from '../terminal-log.ts'
 import { Supervisor } from './supervisor.ts'
@@ -36,7 +37,7 @@ export async function supervise(
     await supervisor.stop('SIGTERM')
     return started.status
   }
-  if (isTerminal) process.stderr.write(greeting(loaded, started.port))
+  if (isTerminal) tellAside(greeting(loaded, started.port))
   return await supervisor.stop(await stopped)
 }
 

@@ -12,6 +12,12 @@ export function readOwnSecret(path: string): string {
   return readTokenFile(path, exposure(path))
 }
 
+const UNREADABLE: Readonly<Record<string, string>> = {
+  ENOENT: 'does not exist',
+  EISDIR: 'is a folder',
+  EACCES: 'may not be read by you',
+}
+
 /**
  * @param unfit why it is not to be used, as far as the caller has looked
  * @throws {TunnelError} TOKEN_MISSING
@@ -23,7 +29,9 @@ export function readTokenFile(path: string, unfit?: string): string {
     reason = mistrust(path) ?? unfit
     token = readFileSync(path, 'utf8').trim()
   } catch (cause) {
-    throw new TunnelError('TOKEN_MISSING', `cannot read the token file ${path}`, { cause, hop: 'client' })
+    const { code = '' } = cause as NodeJS.ErrnoException
+    const why = UNREADABLE[code] ?? `cannot be read (${code})`
+    throw new TunnelError('TOKEN_MISSING', `the token file ${path} ${why}`, { cause, hop: 'client' })
   }
   // Whoever can write to the file decides as whom, and so to which machines, its reader connects.
   if (reason === undefined && token === '') reason = 'is empty'
