@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { addressesOf } from '../dial/addresses.ts'
+import { NEVER_GIVE_UP } from '../dial/backoff.ts'
 import { Connection } from '../dial/connection.ts'
 import { dialProxy } from '../dial/dial-proxy.ts'
 import { watchNetwork } from '../dial/network-watch.ts'
@@ -23,9 +24,6 @@ import { maxStreamsOf } from './user-budgets.ts'
 
 export { type AuthorizeOptions, authorizeKey } from './authorized-keys.ts'
 export type { AgentLog, AgentOptions, AgentSettings } from './options.ts'
-
-/** An agent never stops dialling: there may be no other way to reach its machine and start it again. */
-const NEVER_GIVE_UP = 1_000_000
 
 /** Puts a machine on line: dials out to the proxy, and joins the streams that come in to what its list allows. */
 export class Agent {
@@ -125,6 +123,7 @@ export class Agent {
       clock: systemClock,
       compression: undefined,
       reach: settings,
+      // There may be no other way to reach its machine and start it again.
       backoff: { ...settings.backoff, maxAttempts: NEVER_GIVE_UP },
       provenMs: settings.heartbeat.intervalMs,
       random: Math.random,

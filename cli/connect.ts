@@ -1,4 +1,5 @@
 import { TunnelService } from '../client/index.ts'
+import { NEVER_GIVE_UP } from '../dial/backoff.ts'
 import { carriedBy } from '../dial/carrier.ts'
 import { dialWith } from '../dial/dial-proxy.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
@@ -23,9 +24,6 @@ export interface TunnelUse {
   /** Calls the dial off, with ABORTED; `use` has to see to itself. */
   signal?: AbortSignal
 }
-
-/** Dials in a row after which a persistent connection would give up: there never are as many. */
-export const NEVER_GIVE_UP = 1_000_000
 
 /** Connects for the length of `use`, and ends what is left of it. */
 export async function withTunnel<T>(

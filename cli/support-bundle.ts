@@ -1,5 +1,6 @@
 import type { DiagnosticReport } from '../client/diagnostics/report.ts'
 import { loadSettings } from '../config/index.ts'
+import { MASK } from '../config/nodes.ts'
 import { packageVersion } from '../dial/software.ts'
 import { asTunnelError } from '../protocol/codec/errors.ts'
 import { ask } from './api.ts'
@@ -7,7 +8,6 @@ import type { Access } from './credentials.ts'
 import { clientSettings } from './reach.ts'
 import { updateFile } from './replace-file.ts'
 
-const MASK = '[masked]'
 /** A signed token, and the user and password of a URL. */
 const LOOKS_SECRET = [
   [/\beyJ[\w-]+\.[\w-]+\.[\w-]*/g, MASK],

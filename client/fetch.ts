@@ -1,5 +1,6 @@
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { HeaderList, Priority } from '../protocol/codec/heads.ts'
+import { FIELD_VALUE } from '../protocol/codec/http-rules.ts'
 import { machineOfHostName } from '../protocol/codec/machine-host.ts'
 import { checkAsked } from './asked.ts'
 import { headerList, withIdempotencyKey } from './headers.ts'
@@ -35,8 +36,6 @@ const MAX_REDIRECTS = 20
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 /** The Fetch standard, section 2.2.3. */
 const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([101, 103, 204, 205, 304])
-/** What a Response takes as its statusText (RFC 9112, section 4). */
-const PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 /**
  * `fetch('http://MACHINE:PORT/path')`: the same as the global one, through the tunnel. As there, an abort rejects with the
@@ -164,7 +163,8 @@ function responseOf(
     const body = empty ? null : readableOf(answer, signal)
     // What a Response does not take is no reason to lose the answer: a status above 599, and any phrase at all.
     const known = status <= 599
-    const phrase = PHRASE.test(statusText) ? statusText : ''
+    // A Response takes no other as its statusText.
+    const phrase = FIELD_VALUE.test(statusText) ? statusText : ''
     const response = new Response(body, {
       status: known ? status : 500,
       statusText: phrase,

@@ -1,21 +1,17 @@
 import { TunnelError } from '../protocol/codec/errors.ts'
 import { hasHeader } from '../protocol/codec/headers.ts'
 import type { HeaderList } from '../protocol/codec/heads.ts'
-import { isIdempotent } from './outcome.ts'
+import { FIELD_NAME, FIELD_VALUE, isIdempotent, METHODS_WITH_BODY } from '../protocol/codec/http-rules.ts'
 
 /** Headers as programs write them. */
 export type HeadersLike = Headers | HeaderList | Record<string, string | readonly string[] | undefined>
 
-/** RFC 9110, sections 5.1 and 5.5. */
-const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
-
 function checked(name: string, value: string): [string, string] {
-  if (!NAME.test(name))
+  if (!FIELD_NAME.test(name))
     throw new TunnelError('CONFIG_INVALID', `header ${JSON.stringify(name)}: is not a valid name`, {
       hop: 'client',
     })
-  if (!VALUE.test(value)) {
+  if (!FIELD_VALUE.test(value)) {
     throw new TunnelError('CONFIG_INVALID', `header ${name}: its value has characters that no header has`, {
       hop: 'client',
     })
@@ -34,8 +30,6 @@ export function headerList(headers: HeadersLike | undefined): HeaderList {
   }
   return pairs
 }
-
-const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
 
 /** Adds the length of a body that is in memory, as every HTTP client does (RFC 9110, section 8.6). */
 export function withContentLength(

@@ -1,12 +1,5 @@
 import { type ErrorCode, TunnelError } from '../protocol/codec/errors.ts'
 
-/** RFC 9110, section 9.2.2. */
-const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
-
-export function isIdempotent(method: string): boolean {
-  return IDEMPOTENT_METHODS.has(method)
-}
-
 /** The stream is gone, and with it the knowledge of how far the far side came. */
 const PATH_LOST: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'UNKNOWN_STREAM',

@@ -1,5 +1,8 @@
 import type { BackoffOptions } from './options.ts'
 
+/** As `maxAttempts`: there never are as many. */
+export const NEVER_GIVE_UP = 1_000_000
+
 /**
  * How long to wait before the next dial after `failures` failed ones in a row, in ms. None have failed: at once.
  * @param random a number in [0, 1)

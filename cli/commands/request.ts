@@ -4,13 +4,12 @@ import { stat } from 'node:fs/promises'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { TunnelError } from '../../protocol/codec/errors.ts'
+import { PRIORITIES } from '../../protocol/codec/heads.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { withTunnel } from '../connect.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { signalStatus, stopSignal } from '../stop.ts'
-
-const PRIORITIES = ['high', 'normal', 'low'] as const
 
 interface RequestFlags extends CommonOptions {
   request?: string

@@ -1,4 +1,5 @@
 import { loadSettings } from '../../config/index.ts'
+import { ROLE } from '../../plugins/auth/claims.ts'
 import { firstRefreshToken } from '../../plugins/auth/refresh-tokens.ts'
 import { isSubject, SUBJECT_RULE } from '../../plugins/auth/subject.ts'
 import { signToken, TIERS } from '../../plugins/auth/tokens.ts'
@@ -17,7 +18,6 @@ const SECONDS_OF: ReadonlyMap<string, number> = new Map([
 
 /** A hundred years. */
 const MAX_TTL_SECONDS = 3_155_760_000
-const ROLE = /^[\w:.-]{1,64}$/
 const KNOWN_ROLES: readonly string[] = ['agent', 'admin']
 
 interface TokenFlags extends CommonOptions {

@@ -4,7 +4,8 @@ import { isSubject, SUBJECT_RULE } from './subject.ts'
 import { credentialId, TIERS, type Tier, type User } from './tokens.ts'
 import type { Claims } from './verifier.ts'
 
-const ROLE = /^[\w:.-]{1,64}$/
+/** What may be a role's name. */
+export const ROLE = /^[\w:.-]{1,64}$/
 const MAX_ROLES = 32
 const SESSION = /^[\w-]{8,64}$/
 

@@ -7,7 +7,7 @@ import { redirected, refusalOf } from './dial-failure.ts'
 import { HttpTransport } from './http-transport.ts'
 import { SESSION_HEADER } from './http-uplink.ts'
 import { readText } from './read-text.ts'
-import type { Dial, Fetch } from './transport.ts'
+import { BUSY_FACTOR, type Dial, type Fetch, MAX_REFUSAL_BYTES } from './transport.ts'
 
 /** Says which protocol is wanted, where a WebSocket would have its subprotocol. */
 export const PROTOCOL_HEADER = 'tunnel-protocol'
@@ -22,10 +22,6 @@ export interface Requests {
 
 /** @param connected somebody has taken the connection; need not be called */
 export type OpenRequests = (url: string, reach: Reach | undefined, connected: () => void) => Promise<Requests>
-
-/** A proxy that has taken the connection may be busy with a hundred others, and dialling it again is more work for it. */
-const BUSY_FACTOR = 2
-const MAX_REFUSAL_BYTES = 16_384
 
 /**
  * Dials a link over HTTP streaming; needs nothing but `fetch`.

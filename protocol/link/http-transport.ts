@@ -3,10 +3,7 @@ import type { TunnelError } from '../codec/errors.ts'
 import { problemOf } from './dial-failure.ts'
 import { HttpUplink } from './http-uplink.ts'
 import { type Ended, framePrefix, goodbye, NO_GOODBYE, RecordReader } from './records.ts'
-import type { Fetch, Transport, TransportReceiver } from './transport.ts'
-
-/** How long what is on its way has to arrive when the link is closed on this side, in ms. */
-const CLOSE_TIMEOUT_MS = 2_000
+import { CLOSE_TIMEOUT_MS, type Fetch, type Transport, type TransportReceiver } from './transport.ts'
 
 export interface HttpTransportOptions {
   /** Where the link's bytes are posted. */

@@ -1,6 +1,18 @@
 import type { TunnelError } from '../codec/errors.ts'
 import type { Reach } from '../options.ts'
 
+/** How long the end of a connection may take, in ms: a peer's half of the closing handshake, and what is still on its way. */
+export const CLOSE_TIMEOUT_MS = 2_000
+/** What a close reason may have (RFC 6455, section 5.5.1). */
+export const MAX_REASON_BYTES = 123
+/**
+ * How many times as long as a connection what follows it may take: a proxy that has taken the connection may be busy with a
+ * hundred others, and dialling it again is more work for it.
+ */
+export const BUSY_FACTOR = 2
+/** Of the document with which a proxy refuses a link, at most so much is read. */
+export const MAX_REFUSAL_BYTES = 16_384
+
 /** `local` is the socket of `tunnel up`. */
 export type TransportKind = 'websocket' | 'http' | 'local'
 

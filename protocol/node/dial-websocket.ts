@@ -6,12 +6,9 @@ import { TunnelError } from '../codec/errors.ts'
 import { SUBPROTOCOL } from '../codec/hello.ts'
 import { connectionFailure } from '../link/connection-failure.ts'
 import { redirected, refusalOf, UpgradeLost } from '../link/dial-failure.ts'
-import type { DialOptions, Transport } from '../link/transport.ts'
+import { BUSY_FACTOR, type DialOptions, MAX_REFUSAL_BYTES, type Transport } from '../link/transport.ts'
 import { WayOut } from './way-out.ts'
 import { WebSocketTransport } from './websocket.ts'
-
-/** A proxy that has taken the connection may be busy with a hundred others, and dialling it again is more work for it. */
-const BUSY_FACTOR = 2
 
 /**
  * Dials a WebSocket of the subprotocol tunnel.v1, through an HTTP proxy where one is on the way.
@@ -85,8 +82,6 @@ export async function dialWebSocket(url: string, options: DialOptions): Promise<
 function aborted(): TunnelError {
   return new TunnelError('ABORTED', 'the dial was called off', { hop: 'client' })
 }
-
-const MAX_REFUSAL_BYTES = 16_384
 
 /** What was answered in place of an upgrade. */
 async function refusal(url: string, response: IncomingMessage): Promise<TunnelError> {

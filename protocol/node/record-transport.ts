@@ -1,9 +1,11 @@
 import type { Writable } from 'node:stream'
 import { type Ended, framePrefix, goodbye, NO_GOODBYE, RecordReader } from '../link/records.ts'
-import type { Transport, TransportKind, TransportReceiver } from '../link/transport.ts'
-
-/** How long a peer has to take notice of a goodbye before the connection is dropped, in ms. */
-const CLOSE_TIMEOUT_MS = 2_000
+import {
+  CLOSE_TIMEOUT_MS,
+  type Transport,
+  type TransportKind,
+  type TransportReceiver,
+} from '../link/transport.ts'
 
 /** Where what is received comes from. */
 export interface Source {

@@ -1,7 +1,13 @@
 import type { Duplex } from 'node:stream'
 import { type RawData, WebSocket } from 'ws'
 import { copyFrame } from '../codec/frames.ts'
-import type { CompressionChoice, Transport, TransportReceiver } from '../link/transport.ts'
+import {
+  CLOSE_TIMEOUT_MS,
+  type CompressionChoice,
+  MAX_REASON_BYTES,
+  type Transport,
+  type TransportReceiver,
+} from '../link/transport.ts'
 import { sliceReads } from './sliced-reads.ts'
 
 /** The connection beneath: several small writes leave it in one system call, and it can end before the peer does. */
@@ -20,10 +26,6 @@ const CORKED_BYTES = 16_384
 
 const COMPRESSED = { compress: true }
 const PLAIN = { compress: false }
-/** A close reason is 123 bytes at most (RFC 6455, section 5.5.1). */
-const MAX_REASON_BYTES = 123
-/** How long a peer has for its half of the closing handshake before the socket is dropped, in ms. */
-const CLOSE_TIMEOUT_MS = 2_000
 
 /** RATE_LIMITED and FRAME_INVALID: what such a peer still sends is not worth its reading. */
 const DEAF_CLOSES: ReadonlySet<number> = new Set([4429, 4400])

@@ -1,13 +1,15 @@
 import { TunnelError } from '../codec/errors.ts'
 import { SUBPROTOCOL } from '../codec/hello.ts'
-import type { DialOptions, Transport, TransportReceiver } from '../link/transport.ts'
+import {
+  CLOSE_TIMEOUT_MS,
+  type DialOptions,
+  MAX_REASON_BYTES,
+  type Transport,
+  type TransportReceiver,
+} from '../link/transport.ts'
 
 /** How often it is looked whether less is unsent, while anything is, in ms: a browser tells nobody. */
 const LOOK_MS = 5
-/** How long a peer has for its half of the closing handshake before nothing more is expected of it, in ms. */
-const CLOSE_TIMEOUT_MS = 2_000
-/** A close reason is 123 bytes at most (RFC 6455, section 5.5.1). */
-const MAX_REASON_BYTES = 123
 const NORMAL_CLOSE = 1000
 /** In place of a code that pages may not close with; the reason begins with the error's own code. */
 const ERROR_CLOSE = 4400

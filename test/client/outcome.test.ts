@@ -1,13 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import {
-  afterGivingUp,
-  type FailedTry,
-  isIdempotent,
-  MAX_TRIES,
-  retryDecision,
-} from '../../client/outcome.ts'
+import { afterGivingUp, type FailedTry, MAX_TRIES, retryDecision } from '../../client/outcome.ts'
 import { ERROR_KINDS, type ErrorCode, type Hop, TunnelError } from '../../protocol/codec/errors.ts'
+import { isIdempotent } from '../../protocol/codec/http-rules.ts'
 
 const lost = new TunnelError('RESUME_EXPIRED', 'gone', { hop: 'client' })
 const failed: FailedTry = {

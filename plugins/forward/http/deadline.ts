@@ -7,7 +7,7 @@ import type { Clock } from '../../../protocol/clock.ts'
 export type Party = 'caller' | 'service' | 'answer'
 
 /**
- * How long an exchange waits for one of the two, from when something last moved. It has one timer, which is set again when it
+ * How long an exchange waits for one of them, from when something last moved. It has one timer, which is set again when it
  * finds itself too early: a body moves far more often than it stops.
  */
 export class Deadline {

@@ -1,4 +1,5 @@
 import type { HttpRequestHead } from '../../../protocol/codec/heads.ts'
+import { isIdempotent } from '../../../protocol/codec/http-rules.ts'
 import type { ByteStream } from '../../../protocol/stream/byte-stream.ts'
 import type { ConnectionUser, HttpConnection } from './connection.ts'
 import type { Party } from './deadline.ts'
@@ -7,7 +8,6 @@ import {
   type BodyFraming,
   declaredLength,
   framingOfWhole,
-  isIdempotent,
   mayBeBodiless,
   requestText,
   upgradeAsked,

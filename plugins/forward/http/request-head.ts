@@ -1,6 +1,7 @@
 import { hasHeader, upgradeOf } from '../../../protocol/codec/headers.ts'
 import type { HeaderList, HttpRequestHead } from '../../../protocol/codec/heads.ts'
-import { requestInvalid } from '../errors.ts'
+import { FIELD_VALUE, METHODS_WITH_BODY } from '../../../protocol/codec/http-rules.ts'
+import { bodyLengthWrong, requestInvalid } from '../errors.ts'
 import { requestHeaders } from './headers.ts'
 
 /** How the body of a request is delimited; a number is its length in bytes. */
@@ -11,23 +12,12 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}$/
 const ORIGIN_FORM = /^\/[\x21-\x7e\x80-\xff]*$/
 /** Its host has ASCII alone: written in Latin-1, U+010A would be a line's end. */
 const ABSOLUTE_FORM = /^https?:\/\/([!"$-.0->A-~]+)([/?#].*)?$/i
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
-/** Methods whose request says its length, also where that is 0 (RFC 9110, section 8.6). */
-const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
-
-/** Methods that a repetition does no harm to (RFC 9110, section 9.2.2). */
-const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
-
 /** For these the first byte of a body, or its end, is waited for: none is to come unless one shows itself. */
 const BODILESS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE'])
 
 /** Whether a request may turn out to have no body. */
 export function mayBeBodiless({ method, headers }: HttpRequestHead): boolean {
   return BODILESS.has(method.toUpperCase()) && !hasHeader(headers, 'content-length')
-}
-
-export function isIdempotent(method: string): boolean {
-  return IDEMPOTENT.has(method)
 }
 
 /** The one length that the headers give; undefined where they give none. @throws {TunnelError} FRAME_INVALID */
@@ -45,11 +35,10 @@ export function declaredLength(headers: HeaderList): number | undefined {
 /** How a body that is there, whole, is sent. @throws {TunnelError} FRAME_INVALID when its length is declared wrongly */
 export function framingOfWhole(request: HttpRequestHead, byteCount: number): BodyFraming {
   const declared = declaredLength(request.headers)
-  if (declared !== undefined && declared !== byteCount) {
-    // HEAD and its like may repeat a length without a body.
-    throw requestInvalid(`Content-Length is ${declared}, and the body has ${byteCount} bytes`)
-  }
-  return declared === undefined && byteCount === 0 && !WITH_BODY.has(request.method) ? 'none' : byteCount
+  if (declared !== undefined && declared !== byteCount) throw bodyLengthWrong(declared, byteCount)
+  return declared === undefined && byteCount === 0 && !METHODS_WITH_BODY.has(request.method)
+    ? 'none'
+    : byteCount
 }
 
 /** What a request says to the service about the connection itself. */
@@ -84,7 +73,7 @@ export function requestText(
   hop: HopOptions = {},
 ): string {
   const { method } = request
-  if (hop.upgrade !== undefined && !VALUE.test(hop.upgrade))
+  if (hop.upgrade !== undefined && !FIELD_VALUE.test(hop.upgrade))
     throw requestInvalid('the header Upgrade has characters that no header has')
   if (!TOKEN.test(method))
     throw requestInvalid(`${JSON.stringify(method.slice(0, 40))} is not a valid method`)
@@ -94,7 +83,7 @@ export function requestText(
   for (const [name, value] of requestHeaders(request.headers, more, framing === 'chunked')) {
     if (!TOKEN.test(name))
       throw requestInvalid(`${JSON.stringify(name.slice(0, 40))} is not a valid header name`)
-    if (!VALUE.test(value)) throw requestInvalid(`the header ${name} has characters that no header has`)
+    if (!FIELD_VALUE.test(value)) throw requestInvalid(`the header ${name} has characters that no header has`)
     const lower = name.toLowerCase()
     if (lower === 'host') given = value
     else if (lower !== 'content-length') fields += `${name}: ${value}\r\n`
@@ -110,7 +99,8 @@ export function requestText(
 export function trailersText(fields: HeaderList): string {
   return fields
     .map(([name, value]) => {
-      if (!TOKEN.test(name) || !VALUE.test(value)) throw requestInvalid('it has a trailer that is not valid')
+      if (!TOKEN.test(name) || !FIELD_VALUE.test(value))
+        throw requestInvalid('it has a trailer that is not valid')
       return `${name}: ${value}\r\n`
     })
     .join('')

@@ -1,5 +1,6 @@
 import { endToEnd, hasHeader, upgradeOf, valuesOf } from '../../../protocol/codec/headers.ts'
 import type { HeaderList, HttpResponseHead } from '../../../protocol/codec/heads.ts'
+import { FIELD_NAME, FIELD_VALUE } from '../../../protocol/codec/http-rules.ts'
 
 /** What a service did that HTTP/1.1 does not have. Its text goes on from the service's address. */
 export class ResponseError extends Error {
@@ -19,13 +20,10 @@ export interface ParsedHead {
 }
 
 const STATUS_LINE = /^HTTP\/1\.(\d) (\d{3})(?: ([^\n]*))?$/
-const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 /** RFC 9110, section 5.5: these are never part of a field's value. */
 const FORBIDDEN = /[\0\r]/
 /** RFC 9110, section 6.5.1: what has to be known before the body. */
 const FRAMING = /^(content-length|transfer-encoding|host)$/i
-/** RFC 9112, section 4: a phrase is visible characters, spaces and bytes above 127, or it is ignored. */
-const PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 /** What may come in response, beside what always may. */
 export interface Expected {
@@ -52,7 +50,8 @@ export function parseHead(text: string, method: string, expected: Expected = {})
   const headers = withOneLength(endToEnd(fields, expected.trailers), framing)
   if (status === 101) headers.push(...switching(fields, expected))
   return {
-    head: { status, statusText: PHRASE.test(phrase) ? phrase : '', headers },
+    // What is not a phrase is ignored.
+    head: { status, statusText: FIELD_VALUE.test(phrase) ? phrase : '', headers },
     framing,
     persistent: framing !== 'untilClose' && isPersistent(parsed[1] !== '0', fields),
     keepAliveMs: keepAliveMs(fields),
@@ -103,7 +102,7 @@ function parseFields(lines: readonly string[]): HeaderList {
     }
     const colon = line.indexOf(':')
     const name = trimmed(line.slice(0, Math.max(0, colon)))
-    if (!NAME.test(name))
+    if (!FIELD_NAME.test(name))
       throw new ResponseError(
         `does not answer in HTTP/1.1: ${JSON.stringify(line.slice(0, 40))} is not a header`,
       )
