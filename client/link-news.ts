@@ -29,7 +29,7 @@ export class LinkNews {
     if (link.transport !== this.#transport) this.#emit('transport', link.transport, link.detour)
     this.#transport = link.transport
     if (this.#lostAtMs === undefined) return
-    const reconnected = { afterMs: this.#clock.now() - this.#lostAtMs, streams }
+    const reconnected = { afterMs: Math.round(this.#clock.now() - this.#lostAtMs), streams }
     this.#lostAtMs = undefined
     this.#emit('reconnected', reconnected)
     this.#emit('resumed', reconnected)

@@ -83,10 +83,13 @@ function mayFollow({ code, hop }: TunnelError, progress: Progress): boolean {
   return progress === 'begun' || ENDS_ANY.has(code) || (code === 'TIMEOUT' && hop === 'target')
 }
 
+/** The text of INTERNAL is a sentence, which nothing can follow. */
+const UNEXPECTED = 'something unexpected went wrong'
+
 /** @param cause what is known instead */
 export function outcomeUnknown(cause?: TunnelError): TunnelError {
   const isPath = cause === undefined || PATH_LOST.has(cause.code)
-  const what = isPath ? 'the path was lost' : cause.message
+  const what = isPath ? 'the path was lost' : cause.code === 'INTERNAL' ? UNEXPECTED : cause.message
   const text = `${what} after the request was sent; it may have been executed`
   return new TunnelError('OUTCOME_UNKNOWN', text, { cause, hop: 'client' })
 }

@@ -67,7 +67,7 @@ export async function run(argv: string[]): Promise<number> {
     tell(
       `links go by HTTP streaming${settings.network.transport === 'auto' ? ': WebSocket does not pass here' : ''}\n`,
     )
-  const checks = Object.entries(ready.checks ?? {}).map(([name, value]) => `${name} ${toldOf(value)}`)
+  const checks = Object.entries(ready.checks ?? {}).map(([name, value]) => `${name} ${checkText(value)}`)
   const state = response.ok ? 'ready' : `NOT READY (${ready.status})`
   tell(`proxy ${access.urls[0]}: ${state}, up ${duration((ready.uptimeSeconds ?? 0) * 1_000)}\n`)
   if (checks.length > 0) tell(`checks: ${checks.join(', ')}\n`)
@@ -123,7 +123,8 @@ function sealedText(): string {
   return `sealed streams: keys are agreed on between your ssh and the machine's sshd, ${here}\n`
 }
 
-function toldOf(check: unknown): string {
-  const { status, ...more } = (check ?? {}) as Record<string, unknown>
-  return typeof status === 'string' && Object.keys(more).length === 0 ? status : JSON.stringify(check)
+export function checkText(check: unknown): string {
+  const { status, detail, ...more } = (check ?? {}) as Record<string, unknown>
+  if (typeof status !== 'string' || Object.keys(more).length > 0) return JSON.stringify(check)
+  return typeof detail === 'string' ? `${status} (${detail})` : status
 }

@@ -104,16 +104,21 @@ export class TunnelHooks {
 
   /**
    * Runs the hooks one after the other; the first that throws ends it. Throws the hook's own TunnelError, INTERNAL for
-   * any other error (which is logged), or TIMEOUT.
+   * any other error, or TIMEOUT; these two are logged, as nobody else would hear whose fault they are.
    */
   async run<Name extends TunnelHookName>(name: Name, context: TunnelHookContexts[Name]): Promise<void> {
     for (const hook of this.#hooks.get(name) ?? []) {
+      let late: TunnelError | undefined
+      const tooLate = () => {
+        late = hookTimeout(name, this.#timeoutMs)
+        return late
+      }
       try {
-        await this.#inTime(name, hook as TunnelHook<Name>, context)
+        await inTime(() => (hook as TunnelHook<Name>)(context), this.#timeoutMs, tooLate, this.#clock)
       } catch (error) {
-        if (error instanceof TunnelError) throw error
+        if (error instanceof TunnelError && error !== late) throw error
         context.log.error({ err: error }, `a plugin's ${name} hook failed`)
-        throw hookFailed(name, error)
+        throw late ?? hookFailed(name, error)
       }
     }
   }
@@ -122,19 +127,11 @@ export class TunnelHooks {
   async notify<Name extends TunnelHookName>(name: Name, context: TunnelHookContexts[Name]): Promise<void> {
     for (const hook of this.#hooks.get(name) ?? []) {
       try {
-        await this.#inTime(name, hook as TunnelHook<Name>, context)
+        const late = () => hookTimeout(name, this.#timeoutMs)
+        await inTime(() => (hook as TunnelHook<Name>)(context), this.#timeoutMs, late, this.#clock)
       } catch (error) {
         context.log.error({ err: error }, `a plugin's ${name} hook failed`)
       }
     }
-  }
-
-  #inTime<Name extends TunnelHookName>(
-    name: Name,
-    hook: TunnelHook<Name>,
-    context: TunnelHookContexts[Name],
-  ): Promise<void> {
-    const late = () => hookTimeout(name, this.#timeoutMs)
-    return inTime(() => hook(context), this.#timeoutMs, late, this.#clock)
   }
 }

@@ -125,6 +125,11 @@ test('a request whose outcome is unknown says so, and keeps the cause', () => {
   const decision = retryDecision(failed)
   assert.ok(decision instanceof TunnelError)
   assert.equal(decision.cause, lost)
+  const internal = retryDecision({ ...failed, error: errorOf('INTERNAL') })
+  assert.match(
+    String(internal),
+    /: something unexpected went wrong after the request was sent; it may have been executed$/,
+  )
   const unknown = errorOf('OUTCOME_UNKNOWN', 'target')
   assert.equal(retryDecision({ ...failed, error: unknown }), unknown)
 })

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { OpenContext } from '../../../plugins/forward/index.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { ADA, startRig, webService } from './rig.ts'
 
@@ -55,10 +56,10 @@ test('preOpen may change the target and add headers', async (t) => {
 })
 
 test('a hook refuses with its own error, a broken one is INTERNAL, and one that hangs is TIMEOUT', async (t) => {
-  let hook: () => Promise<void> = async () => {}
+  let hook: (context: OpenContext) => Promise<void> = async () => {}
   const rig = await startRig(t, {
     request: { hookMs: 50 },
-    plugins: [(app) => app.tunnel.addHook('preOpen', () => hook())],
+    plugins: [(app) => app.tunnel.addHook('preOpen', (context) => hook(context))],
   })
   const tryOpen = () => rig.open({ ...GET, target: '127.0.0.1:1' }, undefined, true).closed
   hook = () => Promise.reject(new TunnelError('TIER_REQUIRED', 'pay first', { hop: 'proxy' }))
@@ -68,8 +69,13 @@ test('a hook refuses with its own error, a broken one is INTERNAL, and one that 
     assert.doesNotMatch(String(error), /secret/)
     return hasCode('INTERNAL')(error)
   })
-  hook = () => new Promise(() => {})
+  const logged: unknown[] = []
+  hook = ({ log }) => {
+    t.mock.method(log, 'error', (_context: object, text: string) => logged.push(text))
+    return new Promise(() => {})
+  }
   await assert.rejects(tryOpen(), hasCode('TIMEOUT'))
+  assert.deepEqual(logged, ["a plugin's preOpen hook failed"])
   assert.equal(rig.sockets.length, 0)
 })
 
