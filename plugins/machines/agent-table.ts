@@ -41,7 +41,7 @@ export class AgentTable {
   #add(owner: string, name: string): Agent {
     // Nothing is opened before there is a link, which brings its own.
     const budget = new Budget(0)
-    const opener = new StreamOpener({ settings: this.#settings, budget })
+    const opener = new StreamOpener({ settings: this.#settings, clock: this.#clock, budget })
     const agent: Agent = {
       owner,
       name,

@@ -136,7 +136,8 @@ export class StreamAcceptor {
     this.resume({ link, number, head: resume, headBytes }, subject)
   }
 
-  resume({ link, number, head }: IncomingResume, subject: string | undefined): void {
+  resume(resume: IncomingResume, subject: string | undefined): void {
+    const { link, number, head } = resume
     const known = this.#streams.get(head.id)
     if (known !== undefined && known.subject === subject && isSame(known.stream.head, head)) {
       if (head.attempt <= known.stream.attempt) return link.refuse(number, stale())
@@ -146,13 +147,14 @@ export class StreamAcceptor {
     }
     const over = this.#over.get(head.id)
     if (over !== undefined && over.subject === subject && isSame(over.resume, head))
-      return this.#resumeOver(link, number, over)
+      return this.#resumeOver(resume, over)
     if (known !== undefined || over !== undefined) this.#options.onForeignResume?.(head.id, subject)
     link.refuse(number, this.unknown())
   }
 
-  /** Says again how a stream ended. */
-  #resumeOver(link: IncomingResume['link'], number: number, over: ClosedStream): void {
+  /** Says again how a stream ended, to its last attempt: whoever made an earlier one has left the place that it took. */
+  #resumeOver({ link, number, head }: IncomingResume, over: ClosedStream): void {
+    if (head.attempt <= over.resume.attempt) return link.refuse(number, stale())
     if (over.error !== undefined) return link.refuse(number, errorFromWire(over.error))
     const { received, limit, end } = over.resume
     link.send(encodeJson(FrameType.RESUMED, number, { received, limit, end }))

@@ -31,7 +31,11 @@ function faultOfEnds(world: World, { index, kind, isGivenUp }: Plan, said: Said)
   }
   if ((told === 'ok') === (outcome === 'ok')) return undefined
   const isLastWord = kind === 'tcp' && (told === 'UNKNOWN_STREAM' || outcome === 'SHUTTING_DOWN')
-  return isLastWord || isGivenUp ? undefined : `its client was told ${told}`
+  // The last acknowledgement of a sealed stream was lost, and its client has had no link since.
+  const machine = world.talkers.find(({ plan, side }) => plan.index === index && side === 'machine')
+  const isUnheard =
+    kind === 'ssh' && told === 'RESUME_EXPIRED' && machine?.closed && machine.error === undefined
+  return isLastWord || isUnheard || isGivenUp ? undefined : `its client was told ${told}`
 }
 
 /** How it ended where its way had stood: a refusal may be lost with the link, and the stream is then opened again. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { replaceSystemClock } from '../../protocol/clock.ts'
 import { simulate } from './simulation.ts'
 
 /** The whole 10,000 of each are the end of `npm run chaos`; a failing seed is replayed with `--seed`. */
@@ -26,7 +27,12 @@ test('whatever is cut, frozen, moved or killed, and when: the bytes are the same
 test('the same holds between replicas, whose links to each other are cut and frozen too', () =>
   play(CLUSTER_SCHEDULES, true))
 
-test('the same seed is the same schedule', async () => {
-  for (const isCluster of [false, true])
-    assert.deepEqual(await simulate(77, isCluster), await simulate(77, isCluster))
+test('the same seed is the same schedule, and no part of it asks for the time of this machine', async (t) => {
+  const asked = (): never => assert.fail('a party goes by the clock of this machine')
+  t.after(replaceSystemClock({ now: asked, setTimer: asked, clearTimer: asked }))
+  for (const isCluster of [false, true]) {
+    const outcome = await simulate(77, isCluster)
+    assert.deepEqual(outcome.violations, [])
+    assert.deepEqual(await simulate(77, isCluster), outcome)
+  }
 })

@@ -48,6 +48,31 @@ test('a resume takes a stream over from a link that is only half gone; a stale a
   assert.equal(parties.accepted[0]!.bytes.toString(), 'now')
 })
 
+test('an attempt that comes when a later one has seen the stream to its end is stale, and its place is free', async () => {
+  const { parties, peer: first } = await rawClient()
+  first.open(1)
+  await parties.pass(10)
+  const { peer } = await rawClient(parties)
+  resume(peer, 1, { attempt: 2 })
+  await parties.pass(10)
+  const { stream } = parties.accepted[0]!
+  stream.end()
+  peer.send(encodeFrame(FrameType.END, 1))
+  await parties.pass(10)
+  peer.send(encodeWindow(1, { received: stream.sentOffset, limit: SETTINGS.windowBytes }))
+  await parties.pass(10)
+  assert.ok(parties.accepted[0]!.closed)
+
+  const { peer: stale } = await rawClient(parties)
+  resume(stale, 1, { attempt: 1 })
+  resume(stale, 3, { attempt: 3, received: stream.sentOffset })
+  await parties.pass(10)
+  assert.equal(stale.resetCode(1), 'TAKEN_OVER')
+  assert.equal(stale.of(FrameType.RESUMED, 1).length, 0)
+  // The last word of its opener is a later attempt.
+  assert.equal(stale.of(FrameType.RESUMED, 3).length, 1)
+})
+
 test('a resume from further than was sent, or from inside a frame, ends that stream alone', async () => {
   const cases: [string, number][] = [
     ['further than sent', 1_000_000],
