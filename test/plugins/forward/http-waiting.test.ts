@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
+import { replaceSystemClock } from '../../../protocol/clock.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { until } from '../../support/proxy.ts'
 import { hasCode, request, streaming } from './http-requests.ts'
@@ -97,16 +98,32 @@ test('of many requests that wait, those of low priority have their turns too', a
   assert.ok(turns[0]! < 10 && turns[1]! > turns[0]! && turns[1]! < 40, `turns ${turns} of ${served.length}`)
 })
 
+/** From now on time can be moved on for all that `t` starts. */
+function turnedClock(t: TestContext): { pass(ms: number): void } {
+  let aheadMs = 0
+  const clock = {
+    now: () => performance.now() + aheadMs,
+    setTimer: (callback: () => void, ms: number) => setTimeout(callback, ms).unref(),
+    clearTimer: (timer: unknown) => clearTimeout(timer as NodeJS.Timeout),
+  }
+  t.after(replaceSystemClock(clock))
+  return {
+    pass: (ms) => {
+      aheadMs += ms
+    },
+  }
+}
+
 for (const [slowMs, told] of [
   [1, 'is logged as a WARN with its machine'],
   [86_400_000, 'is no WARN where that is not slow'],
 ] as const) {
   test(`a request that was answered after two ms ${told}`, async (t) => {
+    const clock = turnedClock(t)
     const rig = await startRig(t, { request: { slowMs } })
     const warn = t.mock.method(rig.app.log, 'warn', () => {})
-    const target = await webService(t, async (_incoming, outgoing) => {
-      const sinceMs = performance.now()
-      await until(() => performance.now() - sinceMs > 2)
+    const target = await webService(t, (_incoming, outgoing) => {
+      clock.pass(2)
       outgoing.end()
     })
     await request(rig, target).closed
@@ -119,29 +136,31 @@ for (const [slowMs, told] of [
 }
 
 test('a slow request is logged with where its time went: admission, the wait for a connection, or the service', async (t) => {
-  const rig = await startRig(t, { request: { slowMs: 1 }, pool: { maxPerUser: 1, channelsPerConnection: 1 } })
-  const warn = t.mock.method(rig.app.log, 'warn', () => {})
-  let release = (): void => {}
-  const held = new Promise<void>((resolve) => {
-    release = resolve
+  const hourMs = 3_600_000
+  const clock = turnedClock(t)
+  const rig = await startRig(t, {
+    request: { slowMs: hourMs / 2 },
+    pool: { maxPerUser: 1, channelsPerConnection: 1 },
   })
-  const target = await webService(t, async (incoming, outgoing) => {
-    if (incoming.url === '/held') await held
-    outgoing.end()
+  const warn = t.mock.method(rig.app.log, 'warn', () => {})
+  let answer: (() => void) | undefined
+  const target = await webService(t, (incoming, outgoing) => {
+    if (incoming.url === '/held') answer = () => outgoing.end()
+    else outgoing.end()
   })
   const first = request(rig, target, { path: '/held' })
-  await until(() => rig.app.pool.states().busy === 1)
+  await until(() => answer !== undefined)
   const second = request(rig, target, { path: '/waits' })
-  const sinceMs = performance.now()
-  await until(() => performance.now() - sinceMs > 300)
-  release()
+  await until(() => rig.app.pool.waiting('ada') === 1)
+  clock.pass(hourMs)
+  answer?.()
   await Promise.all([first.closed, second.closed])
   const lines = warn.mock.calls.map(({ arguments: words }) => (words as unknown as [Slow])[0].context)
   const [served, waited] = lines as [Slow['context'], Slow['context']]
-  for (const { latencyMs, admissionMs, connectionMs, serviceMs } of lines)
+  for (const { latencyMs, admissionMs, connectionMs, serviceMs } of [served, waited])
     assert.ok(Math.abs(latencyMs - admissionMs - connectionMs - serviceMs) <= 2)
-  assert.ok(served.serviceMs >= 200 && waited.connectionMs >= 200, JSON.stringify(lines))
-  assert.ok(waited.serviceMs < waited.connectionMs, JSON.stringify(lines))
+  assert.ok(served.serviceMs >= hourMs && served.connectionMs < hourMs, JSON.stringify(lines))
+  assert.ok(waited.connectionMs >= hourMs && waited.serviceMs < hourMs, JSON.stringify(lines))
 })
 
 interface Slow {
