@@ -12,6 +12,8 @@ export interface StreamDuplexOptions {
 
 /** What may be written before it is known to have been framed, in bytes: about what a turn of the event loop brings. */
 const WRITE_AHEAD_BYTES = 131_072
+/** What may wait for a reader before it counts as unread, in bytes: Node's default, which is four times as much since Node 22. */
+const READ_AHEAD_BYTES = 16_384
 
 function dropped(): TunnelError {
   return new TunnelError('ABORTED', 'the stream was destroyed before its end', { hop: 'link' })
@@ -40,9 +42,16 @@ export class StreamDuplex extends Duplex {
 
   constructor(stream: TunnelStream, { aux = false, accepted }: StreamDuplexOptions = {}) {
     // Both halves may be over here while the peer still lacks bytes: the stream says when it is over.
-    super({ allowHalfOpen: true, autoDestroy: false, writableHighWaterMark: WRITE_AHEAD_BYTES })
+    super({
+      allowHalfOpen: true,
+      autoDestroy: false,
+      readableHighWaterMark: READ_AHEAD_BYTES,
+      writableHighWaterMark: WRITE_AHEAD_BYTES,
+    })
     this.stream = stream
-    this.aux = aux ? new Readable({ read: () => this.#takeAux() }) : undefined
+    this.aux = aux
+      ? new Readable({ highWaterMark: READ_AHEAD_BYTES, read: () => this.#takeAux() })
+      : undefined
     stream.handle({
       ...(accepted === undefined ? {} : { accepted }),
       data: (bytes) => this.#data(bytes),
