@@ -214,7 +214,14 @@ const HOST_NAME = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/
  * last part is a number (`web.1`, `42`) for an IPv4 address.
  */
 export function isMachineName(name: string): boolean {
-  return HOST_NAME.test(name) && URL.canParse(`http://${name}`) && new URL(`http://${name}`).hostname === name
+  if (!HOST_NAME.test(name) || hostOf(name) !== name) return false
+  // Node 24 looks at Punycode (RFC 3492) only beside something that is not ASCII.
+  return !name.includes('xn--') || hostOf(`ü.${name}`) === `xn--tda.${name}`
+}
+
+function hostOf(name: string): string | undefined {
+  const url = `http://${name}`
+  return URL.canParse(url) ? new URL(url).hostname : undefined
 }
 
 /** A machine as a user names it: `home`, or `alice/home` for one that alice shares. Neither part has a slash in it. */

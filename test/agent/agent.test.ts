@@ -99,11 +99,11 @@ test('an agent says of a stream that is over whose it was, where it led, how lon
 
 test('a machine name that no URL can say is refused', () => {
   const settings = resolveSettings({}, 'default', {})
-  for (const machine of ['web.1', '42', '0x1f', 'a.0x1f', 'xn--a', 'Home', '-a', ''])
+  for (const machine of ['web.1', '42', '0x1f', 'a.0x1f', 'xn--a', 'a.xn--', 'Home', '-a', ''])
     assert.throws(() => new Agent({ urls: ['http://127.0.0.1:1'], machine, token: 'x', settings }), {
       code: 'CONFIG_INVALID',
     })
-  for (const machine of ['web-1', 'web.1a', '1.web', 'home'])
+  for (const machine of ['web-1', 'web.1a', '1.web', 'home', 'xn--caf-dma'])
     new Agent({ urls: ['http://127.0.0.1:1'], machine, token: 'x', settings })
 })
 
