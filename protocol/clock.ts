@@ -10,7 +10,8 @@ export interface Clock {
 const machineClock: Clock = {
   now: () => performance.now(),
   setTimer(callback, ms) {
-    const timer: unknown = setTimeout(callback, ms)
+    // Of a time that has just passed Node 24 warns.
+    const timer: unknown = setTimeout(callback, Math.max(0, ms))
     if (typeof timer === 'object' && timer !== null && 'unref' in timer) (timer as { unref(): void }).unref()
     return timer
   },
