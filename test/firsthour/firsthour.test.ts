@@ -22,6 +22,8 @@ test('the first hour, from README.md alone, on clean accounts of hosts apart fro
   await countsCallersApart(scene)
 
   const session = laptop.start('alice', 'ssh home cat', { stdin: 'pipe' })
+  session.write(`through ${first}\n`)
+  await session.line(`through ${first}`, 'stdout')
   for (const [index, name] of others.entries()) {
     await t.test(`a session goes on when ${name} takes the place of ${FRONTS[index]}`, async () => {
       await front.stop()

@@ -18,6 +18,8 @@ class RawStream {
   /** The goodbye; 1006 without one. */
   readonly closed: Promise<{ code: number; reason: string }>
   readonly session: string
+  /** Node cancels the body of a response that nobody holds. */
+  readonly response: Response
   readonly #url: string
   readonly #token: string
   #abort: AbortController
@@ -32,6 +34,7 @@ class RawStream {
     this.#url = url
     this.#token = token
     this.#abort = abort
+    this.response = response
     this.session = response.headers.get('tunnel-session') ?? ''
     this.closed = new Promise((resolve) => {
       const ended = { code: 1006, reason: '' }
@@ -60,11 +63,12 @@ class RawStream {
   static async begin(scope: Scope, proxy: TestProxy, token: string, reads = true): Promise<RawStream> {
     const url = `${proxy.url}/api/tunnel/connect/stream`
     const abort = new AbortController()
-    scope.after(() => abort.abort())
     const headers = { authorization: `Bearer ${token}`, 'tunnel-protocol': 'tunnel.v1' }
     const response = await fetch(url, { method: 'POST', headers, signal: abort.signal })
     assert.equal(response.status, 200)
-    return new RawStream(url, token, response, abort, reads)
+    const stream = new RawStream(url, token, response, abort, reads)
+    scope.after(() => stream.cut())
+    return stream
   }
 
   async post(
