@@ -1,5 +1,6 @@
 import type { BackoffOptions } from '../dial/options.ts'
 import type { TokenProvider } from '../dial/token.ts'
+import type { Lookup } from '../protocol/node/names.ts'
 import type {
   CompressionOptions,
   HeartbeatOptions,
@@ -48,6 +49,11 @@ export interface AgentOptions {
    * @default false
    */
   oneSource?: boolean
+  /**
+   * Resolves the names to which the proxy has the SSH server connect.
+   * @default the system's resolver
+   */
+  lookup?: Lookup
   /** Where the number of this start is kept, so that the next one is higher. @default nowhere: the clock has to do */
   epochFile?: string
   settings: AgentSettings

@@ -1,8 +1,10 @@
 import type { Socket } from 'node:net'
 import { systemClock } from '../protocol/clock.ts'
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
+import { LOOKUP } from '../protocol/codec/heads.ts'
 import { parseTarget, type Target } from '../protocol/codec/target.ts'
 import { Join } from '../protocol/node/join.ts'
+import type { Lookup } from '../protocol/node/names.ts'
 import type { StreamsOptions } from '../protocol/options.ts'
 import { StreamAcceptor } from '../protocol/stream/acceptor.ts'
 import type { TunnelStream } from '../protocol/stream/stream.ts'
@@ -10,6 +12,7 @@ import { TokenBucket } from '../protocol/token-bucket.ts'
 import { dialTarget } from './dial.ts'
 import { greeted } from './greeting.ts'
 import { type Asker, type Login, Logins, watchLogin } from './logins.ts'
+import { Lookups } from './lookups.ts'
 import type { AgentLog } from './options.ts'
 import { OWN, type SourceAddresses } from './source-address.ts'
 import { UserBudgets } from './user-budgets.ts'
@@ -28,6 +31,8 @@ export interface AgentStreamsOptions {
   isSshServer(): boolean
   /** It has spoken to whoever was joined to it. */
   sshSpoke(): void
+  /** Resolves what proxies ask about. @default the system's resolver */
+  lookup?: Lookup | undefined
 }
 
 /** The streams that come in, from whichever proxy, and what they are joined to on this machine. */
@@ -43,11 +48,14 @@ export class AgentStreams {
   readonly #isSshServer: () => boolean
   readonly #sshSpoke: () => void
   readonly #logins = new Logins()
+  readonly #lookups: Lookups
   /** Refusals that are worth a line of the log: a burst of 50, then one a second. */
   readonly #refusals = new TokenBucket(systemClock, 1, 50)
 
-  constructor({ machine, ssh, allow, settings, log, sources, isSshServer, sshSpoke }: AgentStreamsOptions) {
+  constructor(options: AgentStreamsOptions) {
+    const { machine, ssh, allow, settings, log, sources, isSshServer, sshSpoke, lookup } = options
     this.#machine = machine
+    this.#lookups = new Lookups(lookup)
     this.#sources = sources
     this.#isSshServer = isSshServer
     this.#sshSpoke = sshSpoke
@@ -116,6 +124,7 @@ export class AgentStreams {
   async #serve(stream: TunnelStream): Promise<void> {
     const { kind, target = this.#ssh, subject } = stream.head
     try {
+      if (kind === LOOKUP) return await this.#lookups.answer(stream, subject ?? OWN)
       if (kind !== 'ssh')
         throw new TunnelError('POLICY_DENIED', `an agent carries no ${kind} streams`, { hop: 'agent' })
       const wanted = parseTarget(target)
@@ -146,9 +155,13 @@ export class AgentStreams {
     } catch (thrown) {
       const error = asTunnelError(thrown, 'agent')
       // A peer may ask for what is refused without end.
-      if (this.#refusals.take()) {
+      if (error.code !== 'ABORTED' && this.#refusals.take()) {
         const context = { code: error.code, userId: subject }
-        this.#log('warn', `a stream to ${shown(target)} was refused: ${error.message}`, context)
+        this.#log(
+          'warn',
+          `${kind === LOOKUP ? 'a lookup of' : 'a stream to'} ${shown(target)} was refused: ${error.message}`,
+          context,
+        )
       }
       stream.reset(error)
     }

@@ -1,9 +1,11 @@
+import { isIP } from 'node:net'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import { asTunnelError, type ErrorCode } from '../../protocol/codec/errors.ts'
 import { isSealed } from '../../protocol/codec/heads.ts'
-import { parseTarget } from '../../protocol/codec/target.ts'
+import { parseTarget, type Target } from '../../protocol/codec/target.ts'
 import type { User } from '../auth/index.ts'
+import type { Route } from '../machines/index.ts'
 import type { Decision, PolicyRequest } from '../policy/index.ts'
 import { notATarget } from './errors.ts'
 import * as schemas from './schemas.ts'
@@ -25,9 +27,14 @@ export async function policyRoutes(app: FastifyInstance): Promise<void> {
         // A machine that an agent enrols need not be there yet.
         const machine = kind === 'agent' ? { owner: sub, name: asked } : await locate(app, user, asked)
         if ('code' in machine) return machine
-        const request: PolicyRequest = { user, owner: machine.owner, machine: machine.name, mode, kind }
+        const { owner, name, lookup } = machine
+        const request: PolicyRequest = { user, owner, machine: name, mode, kind }
         if (wanted !== undefined) request.target = wanted.authority
-        return { ...(await explain(app, request)), machine }
+        const told = { machine: { owner, name } }
+        const decision = await explain(app, request)
+        const host = mode === 'inspected' && decision.allowed ? nameIn(wanted) : undefined
+        if (host === undefined || lookup === undefined) return { ...decision, ...told }
+        return { ...(await explainName(app, request, decision, () => lookup(host, NOBODY_LEAVES))), ...told }
       },
     )
 }
@@ -35,25 +42,65 @@ export async function policyRoutes(app: FastifyInstance): Promise<void> {
 /** Which machine is meant; or that none is, before any rule is asked. */
 async function locate({ machines }: FastifyInstance, user: User, asked: string): Promise<Place | Refusal> {
   try {
-    const { owner, name } = await machines.resolve(user, asked)
-    return { owner, name }
+    const { owner, name, ...route } = await machines.resolve(user, asked)
+    return { owner, name, lookup: (host, signal) => route.lookup(host, signal) }
   } catch (error) {
     return refusalOf(error, 'machines')
   }
 }
 
 /** A policy in the built-in's place may only know how to refuse. */
-async function explain({ policy }: FastifyInstance, request: PolicyRequest): Promise<Decision | Refusal> {
-  if (policy.explain !== undefined) return policy.explain(request)
+async function explain(
+  { policy }: FastifyInstance,
+  request: PolicyRequest,
+  addresses?: readonly string[],
+): Promise<Decision | Refusal> {
+  if (policy.explain !== undefined) return policy.explain(request, addresses)
   try {
-    await policy.check(request)
+    await policy.check(request, addresses)
     return { allowed: true, rule: 'app.policy', reason: 'the policy of a plugin allows it' }
   } catch (error) {
     return refusalOf(error, 'app.policy')
   }
 }
 
-interface Place {
+/** An answer comes in time by itself. */
+const NOBODY_LEAVES = new AbortController().signal
+
+/** What has to be resolved before anything can be dialled. */
+function nameIn(target: Target | undefined): string | undefined {
+  if (target === undefined || target.host === 'localhost' || isIP(target.host) !== 0) return undefined
+  return target.host
+}
+
+/** The same of a name that is allowed: where it leads decides too. */
+async function explainName(
+  app: FastifyInstance,
+  request: PolicyRequest,
+  byName: Decision | Refusal,
+  lookup: () => Promise<readonly string[]>,
+): Promise<(Decision | Refusal) & { addresses?: string[] }> {
+  try {
+    const addresses = await lookup()
+    return { ...(await explain(app, request, addresses)), addresses: [...addresses] }
+  } catch (error) {
+    const { code, message } = asTunnelError(error, 'proxy')
+    const isTrusted = code === 'VERSION_UNSUPPORTED' && 'isNamed' in byName
+    if (code === 'POLICY_DENIED' || (code === 'VERSION_UNSUPPORTED' && !isTrusted))
+      return {
+        allowed: false,
+        rule: code === 'POLICY_DENIED' ? 'metadata addresses' : 'names',
+        code,
+        reason: message,
+      }
+    return {
+      ...byName,
+      reason: `${byName.reason}; where the name leads is not known now (${code}: ${message})`,
+    }
+  }
+}
+
+interface Place extends Partial<Pick<Route, 'lookup'>> {
   owner: string
   name: string
 }

@@ -73,6 +73,11 @@ export const checkPolicy = {
       machine: Type.Optional(
         Type.Object({ owner: Type.String(), name: Type.String() }, { description: 'which one is meant' }),
       ),
+      addresses: Type.Optional(
+        Type.Array(Type.String(), {
+          description: "what the target's name stands for on the machine now, as its agent says",
+        }),
+      ),
     }),
   },
 }

@@ -1,6 +1,12 @@
 import type { Clock } from '../../protocol/clock.ts'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
-import { type AddedKind, isAddedKind, type RoutedHead, type StreamKind } from '../../protocol/codec/heads.ts'
+import {
+  type AddedKind,
+  isAddedKind,
+  LOOKUP,
+  type RoutedHead,
+  type StreamKind,
+} from '../../protocol/codec/heads.ts'
 import type { Target } from '../../protocol/codec/target.ts'
 import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import type { Route } from '../machines/index.ts'
@@ -14,6 +20,7 @@ import { PacedStream } from './paced-stream.ts'
 import type { Passage } from './passage.ts'
 import { serveConfigured } from './sealed/configured.ts'
 import type { ServeContext } from './serve.ts'
+import { TargetNames } from './target-names.ts'
 import { WatchedStream } from './watched-stream.ts'
 
 interface PooledServices {
@@ -44,9 +51,10 @@ export class Carriage {
     this.#carriers.add(kind, carrier)
   }
 
-  /** @throws {TunnelError} for a kind that a plugin would have to carry, and none does */
+  /** @throws {TunnelError} for a kind that a plugin would have to carry, and none does, or that only a proxy may ask for */
   checkKind(kind: StreamKind): void {
-    if (isAddedKind(kind) && this.#carriers.get(kind) === undefined) throw notCarried(kind)
+    const mayBeMissing = isAddedKind(kind) || kind === LOOKUP
+    if (mayBeMissing && this.#carriers.get(kind) === undefined) throw notCarried(kind)
   }
 
   /** Carries a stream that has been admitted, to its end. Never throws: what fails resets the stream. */
@@ -88,6 +96,7 @@ const NO_HEADERS: Record<string, string> = {}
 
 /** What the carrier of one stream is given. */
 class Carried implements ServeContext {
+  readonly names: TargetNames
   readonly timeoutMs: number
   readonly bodyMs: number
   readonly idleMs: number
@@ -106,6 +115,7 @@ class Carried implements ServeContext {
     { timeoutMs, bodyMs, idleMs }: Limits,
   ) {
     this.#passage = passage
+    this.names = new TargetNames(passage.context, passage.shared.services.policy)
     this.#route = route
     this.#head = head
     this.#services = services

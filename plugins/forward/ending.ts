@@ -98,7 +98,7 @@ export function tell(
   ending: Ending,
   event: string,
 ): void {
-  const { user, machine, owner = user.sub, head, mode, target, correlationId, log, via } = context
+  const { user, machine, owner = user.sub, head, mode, target, addresses, correlationId, log, via } = context
   const { error, admitted, durationMs, bytesIn, bytesOut } = ending
   const { hooks, services } = shared
   const leftOut = admitted ? 0 : session.told.take(error?.code ?? 'ok')
@@ -109,6 +109,7 @@ export function tell(
     mode,
     ...(owner === user.sub ? {} : { owner }),
     ...(target === undefined ? {} : { target }),
+    ...(addresses === undefined ? {} : { addresses: addresses.join(' ') }),
     ...(via === undefined ? {} : { via }),
     outcome: error?.code ?? 'ok',
     durationMs: Math.round(durationMs),

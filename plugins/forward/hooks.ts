@@ -29,6 +29,8 @@ export interface OpenContext {
   owner?: string
   /** host:port. A `preOpen` hook may change it for inspected streams. */
   target?: string
+  /** Of an inspected stream to a name, once it has been resolved: what it stands for on the machine, or what of that is used. */
+  addresses?: readonly string[]
   mode: 'sealed' | 'inspected'
   connectionId: string
   correlationId: string

@@ -1,6 +1,7 @@
 import type { Clock } from '../../protocol/clock.ts'
 import type { Target } from '../../protocol/codec/target.ts'
 import type { ChannelLease } from '../pool/index.ts'
+import type { NameCheck } from '../ssh/index.ts'
 import type { Log } from './log.ts'
 
 /** What carrying one stream needs of its surroundings. */
@@ -9,6 +10,8 @@ export interface ServeContext {
   readonly owner: string
   readonly machine: string
   readonly target: Target | undefined
+  /** Where the target's name may lead: for `connection.openTcp`. */
+  readonly names: NameCheck
   readonly headers: Record<string, string>
   /** For sshd's answer to a channel, and for the head of a response. */
   readonly timeoutMs: number

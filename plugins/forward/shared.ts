@@ -1,9 +1,9 @@
 import type { Clock } from '../../protocol/clock.ts'
-import type { StreamKind } from '../../protocol/codec/heads.ts'
 import type { AuditEvent } from '../audit/index.ts'
 import type { User } from '../auth/index.ts'
 import type { Route } from '../machines/index.ts'
 import type { TunnelMetrics } from '../metrics/index.ts'
+import type { Policy } from '../policy/index.ts'
 import type { Tracing } from '../tracing/index.ts'
 import type { OpenContext, TunnelHooks } from './hooks.ts'
 import type { RecentErrors } from './reports.ts'
@@ -12,14 +12,7 @@ import type { RecentErrors } from './reports.ts'
 export interface PassageServices {
   /** Throws TOKEN_EXPIRED or TOKEN_REVOKED for a user who may not go on. */
   readonly auth: { check(user: User): void }
-  readonly policy: {
-    check(
-      request: Pick<OpenContext, 'user' | 'machine' | 'mode' | 'target'> & {
-        owner: string
-        kind: StreamKind
-      },
-    ): Promise<void>
-  }
+  readonly policy: Pick<Policy, 'check' | 'explain'>
   readonly rateLimits: {
     takeStream(user: User): Promise<void>
     /** 0: no limit. */

@@ -7,6 +7,7 @@ import type { StreamsOptions } from '../../protocol/options.ts'
 import { Budget } from '../../protocol/stream/budget.ts'
 import { StreamOpener } from '../../protocol/stream/opener.ts'
 import type { Agent } from './agent.ts'
+import { AgentNames } from './agent-names.ts'
 import { Homes } from './homes.ts'
 import { keyOf } from './records.ts'
 import { Trials } from './trials.ts'
@@ -55,6 +56,7 @@ export class AgentTable {
       wasOnline: false,
       forgetTimer: undefined,
       waiting: new Set(),
+      names: new AgentNames(opener, this.#clock),
       // Of nobody: the agent dials its SSH server from an address of its own then, so that no user's is counted.
       trials: new Trials(async () => openSsh(opener, { machine: name }), this.#probeMs, this.#clock),
     }

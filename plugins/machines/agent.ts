@@ -2,6 +2,7 @@ import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { Budget } from '../../protocol/stream/budget.ts'
 import type { StreamOpener } from '../../protocol/stream/opener.ts'
+import type { AgentNames } from './agent-names.ts'
 import type { Homes, Program } from './homes.ts'
 import type { Trial, Trials } from './trials.ts'
 
@@ -77,6 +78,8 @@ export interface Agent {
   wasOnline: boolean
   forgetTimer: unknown
   waiting: Set<Waiter>
+  /** What it says of names. */
+  names: AgentNames
   /** While it has a link. */
   trials: Trials
 }

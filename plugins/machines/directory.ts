@@ -5,6 +5,7 @@ import { isMachineName } from '../../protocol/codec/heads.ts'
 import type { Enrolment } from '../../protocol/codec/hello.ts'
 import type { TraceContext } from '../../protocol/codec/trace-context.ts'
 import type { Link } from '../../protocol/link/link.ts'
+import { type Lookup, Names } from '../../protocol/node/names.ts'
 import type { StreamsOptions } from '../../protocol/options.ts'
 import type { User } from '../auth/index.ts'
 import type { Shared } from '../policy/index.ts'
@@ -30,6 +31,8 @@ export interface DirectoryOptions {
   probeMs?: number
   /** Whose work is done now, for the agent that does a part of it. @default of nobody */
   traceContext?: () => TraceContext
+  /** Resolves what configured hosts are to connect to. @default the system's resolver */
+  lookup?: Lookup
 }
 
 /** Who is reachable, whose it is, and by which host keys it is known. */
@@ -42,12 +45,19 @@ export class MachineDirectory {
   readonly #onForgotten: ForgottenListener[] = []
   readonly #trials: HostTrials
   readonly #traceContext: () => TraceContext
+  readonly #names: Names
 
   constructor(
     configured: MachinesOptions,
     streams: StreamsOptions,
     state: MachineState,
-    { sharedWith = () => undefined, clock, probeMs = 0, traceContext = () => ({}) }: DirectoryOptions = {},
+    {
+      sharedWith = () => undefined,
+      clock,
+      probeMs = 0,
+      traceContext = () => ({}),
+      lookup,
+    }: DirectoryOptions = {},
   ) {
     this.#agents = new Agents(streams, clock, probeMs)
     this.#trials = new HostTrials(configured, probeMs, clock)
@@ -56,6 +66,7 @@ export class MachineDirectory {
     this.#places = new Places(configured, this.#records, sharedWith)
     this.#state = state
     this.#traceContext = traceContext
+    this.#names = new Names('proxy', lookup)
   }
 
   /** Reads what is known, and keeps up with other replicas; returns what ends that. */
@@ -157,6 +168,7 @@ export class MachineDirectory {
         hostKeys: async () => [hostKey],
         hostKeyShown: (key) => this.#pins.tell(owner, name, [hostKey], [lineOf(key) ?? '']),
         dial: () => dialTcp(name, configured),
+        lookup: (host, signal) => this.#names.resolve(host, user.sub, signal),
       }
     }
     const { sshUser } = this.#pins.recordOf(owner, name)
@@ -174,6 +186,8 @@ export class MachineDirectory {
         const trace = this.#traceContext()
         return this.#pins.recordOf(owner, name) && this.#agents.ways.dial(owner, name, user, trace)
       },
+      lookup: async (host, signal) =>
+        this.#pins.recordOf(owner, name) && this.#agents.ways.lookup(owner, name, user, host, signal),
     }
   }
 

@@ -132,3 +132,16 @@ export function metElsewhere(name: string): TunnelError {
   const text = `another replica enrols ${name} just now`
   return new TunnelError('STATE_UNAVAILABLE', text, { hop: 'proxy', retryAfterMs: 1_000 })
 }
+
+/** What the name stands for on the machine cannot be found out, and sshd is not trusted to find out by itself. */
+export function agentOutdated(machine: string, name: string): TunnelError {
+  const text = `the agent of ${machine} is of an earlier version and cannot say where ${name} leads: update it (or have a rule allow ${name} itself)`
+  return new TunnelError('VERSION_UNSUPPORTED', text, {
+    hop: 'agent',
+    suggestion: 'update the agent on that machine, or use an address',
+  })
+}
+
+export function lookupAborted(): TunnelError {
+  return new TunnelError('ABORTED', 'nobody waits for the name to be resolved any more', { hop: 'proxy' })
+}

@@ -19,6 +19,13 @@ interface AnyRoute {
    * the host.
    */
   dial(): Promise<Duplex>
+  /**
+   * What a name stands for on the machine: the addresses that may be dialled, in the order of preference. Of a configured
+   * host the proxy's own resolver says so.
+   * @throws {TunnelError} DNS_FAILED, POLICY_DENIED, TIMEOUT, ABORTED; MACHINE_OFFLINE; VERSION_UNSUPPORTED where an agent
+   * of an earlier version cannot say
+   */
+  lookup(name: string, signal: AbortSignal): Promise<readonly string[]>
 }
 
 /** A machine whose agent has a link to this proxy, or had one. */

@@ -1,12 +1,14 @@
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
+import type { AskedHead, Vouched } from '../../protocol/codec/heads.ts'
 import type { TraceContext } from '../../protocol/codec/trace-context.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { User } from '../auth/index.ts'
 import type { Agent } from './agent.ts'
 import { type AgentTable, openSsh } from './agent-table.ts'
 import { machineOffline, tokenStale } from './errors.ts'
+import { programOf } from './homes.ts'
 
 /** How long an OPEN waits for an agent that may be dialling, in ms. */
 const REDIAL_GRACE_MS = 5_000
@@ -107,22 +109,51 @@ export class AgentWays {
   async dial(
     owner: string,
     name: string,
-    { sub, tier }: Pick<User, 'sub' | 'tier'>,
+    user: Pick<User, 'sub' | 'tier'>,
     trace: TraceContext,
   ): Promise<Duplex> {
+    const { opener, homes } = await this.#agent(owner, name)
+    return openSsh(opener, headOf({ owner, name, homes }, user, trace))
+  }
+
+  /** What `host` stands for on the machine, as `AgentNames.ask` says. @throws {TunnelError} also as `link` */
+  async lookup(
+    owner: string,
+    name: string,
+    user: Pick<User, 'sub' | 'tier'>,
+    host: string,
+    signal: AbortSignal,
+  ): Promise<string[]> {
+    const { names, homes, links } = await this.#agent(owner, name)
+    const link = links.at(-1)
+    const { instance = '' } = (link === undefined ? homes.program : programOf(link)) ?? {}
+    return names.ask(host, instance, headOf({ owner, name, homes }, user, {}), signal)
+  }
+
+  /** One that has a link, here or elsewhere. */
+  async #agent(owner: string, name: string): Promise<Agent> {
     await this.link(owner, name)
     const agent = this.#table.find(owner, name)
     if (agent === undefined) throw machineOffline(name)
-    const head = { machine: name, subject: sub, ...trace }
-    if (agent.homes.isEmpty) return openSsh(agent.opener, head)
-    // It may come to its agent through another replica, which knows neither the machine's owner nor the user.
-    return openSsh(agent.opener, { ...head, tier, ...(owner !== sub && { owner }) })
+    return agent
   }
 
   /** Nobody waits any more. */
   close(): void {
     this.#closed = true
   }
+}
+
+/** What a stream of the proxy's own says of whose it is. */
+function headOf(
+  { owner, name, homes }: Pick<Agent, 'owner' | 'name' | 'homes'>,
+  { sub, tier }: Pick<User, 'sub' | 'tier'>,
+  trace: TraceContext,
+): Pick<AskedHead, 'machine'> & Vouched & TraceContext {
+  const head = { machine: name, subject: sub, ...trace }
+  if (homes.isEmpty) return head
+  // It may come to its agent through another replica, which knows neither the machine's owner nor the user.
+  return { ...head, tier, ...(owner !== sub && { owner }) }
 }
 
 /** Its own, or else the way to it through another replica. */

@@ -1,10 +1,11 @@
+import { isIP } from 'node:net'
 import { isAddedKind, type StreamKind } from '../../protocol/codec/heads.ts'
 import { isMetadata } from '../../protocol/node/addresses.ts'
 import type { User } from '../auth/index.ts'
 import type { Tiers } from '../tiers/index.ts'
 import type { PolicyOptions } from './options.ts'
 import { AGENT_ROLE, Rule } from './rules.ts'
-import { askedTarget } from './targets.ts'
+import { type AskedTarget, askedTarget } from './targets.ts'
 
 export interface PolicyRequest {
   user: User
@@ -24,6 +25,8 @@ export interface Decision {
   /** Of a refusal. */
   code?: 'POLICY_DENIED' | 'TIER_REQUIRED'
   reason: string
+  /** A rule allows the very host of the target, and whoever wrote it trusts whoever answers for that name. */
+  isNamed?: true
 }
 
 /** Machines of others that a user may know of. */
@@ -57,7 +60,32 @@ export class Decisions {
     this.#limitsOf = limitsOf
   }
 
-  decide(request: PolicyRequest): Decision {
+  /** @param addresses what the target's name stands for on the machine, where that is known: any may be dialled */
+  decide(request: PolicyRequest, addresses: readonly string[] = []): Decision {
+    const decision = this.#decide(request)
+    if (!decision.allowed) return decision
+    for (const address of addresses) {
+      const refusal = this.#refusalOf(address, request, decision)
+      if (refusal !== undefined) return refusal
+    }
+    return decision
+  }
+
+  /** A name is no way around what is said of the address behind it. */
+  #refusalOf(address: string, request: PolicyRequest, { isNamed }: Decision): Decision | undefined {
+    if (isMetadata(address)) return NEVER
+    const { port } = askedTarget(request.target ?? '')
+    const target = `${isIP(address) === 6 ? `[${address}]` : address}:${port}`
+    const asked = askedTarget(target)
+    const denying = this.#denying.find((rule) => rule.matches(request, asked))
+    if (denying !== undefined) return deniedBy(denying)
+    if (!asked.isLoopback || isNamed === true) return undefined
+    // Whoever answers for a name that only a glob allows shall not choose among the machine's own services.
+    const own = this.#decide({ ...request, target })
+    return own.allowed ? undefined : { ...own, reason: `the name leads to the machine itself: ${own.reason}` }
+  }
+
+  #decide(request: PolicyRequest): Decision {
     const { user, kind } = request
     if (kind === 'agent') return this.#decideAgent(request)
     if (user.roles.includes(AGENT_ROLE)) {
@@ -67,16 +95,23 @@ export class Decisions {
       )
     }
     const target = request.target === undefined ? undefined : askedTarget(request.target)
-    if (request.target !== undefined && isMetadata(hostOf(request.target)))
-      return denied('metadata addresses', 'link-local and metadata addresses are never reached')
+    if (request.target !== undefined && isMetadata(hostOf(request.target))) return NEVER
     const denying = this.#denying.find((rule) => rule.matches(request, target))
     if (denying !== undefined) return deniedBy(denying)
     const allowing = this.#allowing.find((rule) => rule.matches(request, target))
     const decision =
       allowing === undefined
         ? this.#byDefault(request, target === undefined || target.isLoopback)
-        : { allowed: true, rule: allowing.name, reason: 'this rule allows it' }
+        : this.#byRule(allowing, request, target)
     return (decision.allowed && this.#lacking(request)) || decision
+  }
+
+  #byRule(allowing: Rule, request: PolicyRequest, target: AskedTarget | undefined): Decision {
+    const decision: Decision = { allowed: true, rule: allowing.name, reason: 'this rule allows it' }
+    const isNamed =
+      target !== undefined &&
+      this.#allowing.some((rule) => rule.names(target) && rule.matches(request, target))
+    return isNamed ? { ...decision, isNamed } : decision
   }
 
   /** An agent is let in by its owner's token, and kept out by a rule alone. */
@@ -110,7 +145,8 @@ export class Decisions {
     if (!modes.includes(mode)) return lacks('modes', `${mode} mode`)
     // Who may use a kind that a plugin has added is for that plugin and for rules to say.
     const isTiered = kind !== 'agent' && !isAddedKind(kind)
-    if (isTiered && !kinds.includes(kind)) return lacks('kinds', `streams of kind ${kind}`)
+    if (isTiered && !(kinds as readonly StreamKind[]).includes(kind))
+      return lacks('kinds', `streams of kind ${kind}`)
     return undefined
   }
 
@@ -128,6 +164,7 @@ export class Decisions {
   }
 }
 
+const NEVER = denied('metadata addresses', 'link-local and metadata addresses are never reached')
 const NOT_YOURS = 'the machine belongs to somebody else'
 
 function denied(rule: string, reason: string): Decision {

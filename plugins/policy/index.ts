@@ -7,10 +7,13 @@ import type { PolicyOptions } from './options.ts'
 export type { Decision, PolicyRequest, Shared } from './decision.ts'
 
 export interface Policy {
-  /** Throws POLICY_DENIED or TIER_REQUIRED, with what was refused and why. */
-  check(request: PolicyRequest): Promise<void>
+  /**
+   * Throws POLICY_DENIED or TIER_REQUIRED, with what was refused and why. Of a stream that is let in to a name it is asked
+   * again, with all `addresses` that the name stands for on the machine, before one of them is dialled.
+   */
+  check(request: PolicyRequest, addresses?: readonly string[]): Promise<void>
   /** The same without an error, and what has decided. Without it `policy/check` tells what `check` throws. */
-  explain?(request: PolicyRequest): Promise<Decision>
+  explain?(request: PolicyRequest, addresses?: readonly string[]): Promise<Decision>
   /** Machines of others that the user may name. Without it nobody has any. */
   sharedWith?(user: User): Shared | undefined
 }
@@ -31,11 +34,11 @@ export default fp<PolicyOptions>(
       if (changed.some((path) => path.startsWith('policy.'))) decisions = read(options)
     })
     const policy: Policy = {
-      async check(request) {
-        const decision = decisions.decide(request)
+      async check(request, addresses) {
+        const decision = decisions.decide(request, addresses)
         if (!decision.allowed) throw refused(decision, request)
       },
-      explain: async (request) => decisions.decide(request),
+      explain: async (request, addresses) => decisions.decide(request, addresses),
       sharedWith: (user) => decisions.sharedWith(user),
     }
     app.decorate('policy', policy)

@@ -3,7 +3,7 @@ import type { PolicyRequest } from './decision.ts'
 import { targetInvalid } from './errors.ts'
 import { globMatches } from './glob.ts'
 import type { PolicyRule } from './options.ts'
-import { type AskedTarget, type TargetPattern, targetPattern } from './targets.ts'
+import { type AskedTarget, isOneHost, type TargetPattern, targetPattern } from './targets.ts'
 
 /** A token that only an agent should hold: it puts a machine on line and opens nothing. */
 export const AGENT_ROLE = 'agent'
@@ -14,6 +14,8 @@ const USER_ROLE = 'user'
 export class Rule {
   readonly #rule: PolicyRule
   readonly #targets: readonly TargetPattern[] | undefined
+  /** Of these, those that name one host each. */
+  readonly #hosts: readonly TargetPattern[]
   readonly isDeny: boolean
   /** Where it stands: `policy.rules[2]`. */
   readonly name: string
@@ -28,6 +30,7 @@ export class Rule {
       if (pattern === undefined) throw targetInvalid(`${this.name}.targets[${at}]`, text)
       return pattern
     })
+    this.#hosts = this.#targets?.filter((_, at) => isOneHost(rule.targets?.[at] ?? '')) ?? []
   }
 
   get reason(): string | undefined {
@@ -74,6 +77,11 @@ export class Rule {
       (tiers === undefined || tiers.includes(user.tier)) &&
       (roles === undefined || roles.some((role) => hasRole(user, role)))
     )
+  }
+
+  /** Whether it names the very host, and no glob does. */
+  names(target: AskedTarget): boolean {
+    return this.#hosts.some((pattern) => pattern(target, this.isDeny))
   }
 
   /** Nothing can be done on a machine that it matches. */

@@ -53,6 +53,12 @@ export function targetPattern(text: string): TargetPattern | undefined {
     isPort(port) && spellings.some(({ host, isExact }) => (isExact || isDeny) && isHost(host))
 }
 
+/** Whether a pattern is about the one host that it names, and not about whatever fits. */
+export function isOneHost(text: string): boolean {
+  const [, host = ''] = HOST_AND_PORTS.exec(text) ?? []
+  return host !== '' && !/[*/]/.test(host)
+}
+
 function hostPattern(host: string): ((host: string) => boolean) | undefined {
   if (host.includes('/')) return networkIn(host)
   const bare = host.replace(/^\[(.*)\]$/, '$1')

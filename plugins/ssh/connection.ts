@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Client, ClientChannel } from 'ssh2'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
@@ -5,6 +6,8 @@ import type { ShellHead } from '../../protocol/codec/heads.ts'
 import { Channels } from './channels.ts'
 import { type CommandChannel, type CommandExit, exitOf, windowOf } from './command-channel.ts'
 import { aborted, connectionLost, isFull, sessionRefused, targetRefused } from './errors.ts'
+import { type AskName, KnownNames } from './known-names.ts'
+import { openNamed, type TcpOptions } from './named-target.ts'
 import { type ChannelOptions, openChannel, type Start } from './open-channel.ts'
 
 /** What may wait for a server that reads nothing, in bytes: all channels' windows, and their headers. */
@@ -26,6 +29,7 @@ export class SSHConnection {
   readonly #probeMs: number
   readonly #opening: Opening
   readonly #channels: Channels
+  readonly #names: KnownNames
   readonly #closeListeners: ((error: TunnelError | undefined) => void)[] = []
   #cause: unknown
   #ended = false
@@ -36,6 +40,7 @@ export class SSHConnection {
   /**
    * `socket` is what `client` runs over; both are this connection's from here on.
    * @param probeMs how long a server that is asked whether it is there may take
+   * @param askName says what a name stands for on the machine
    * @param opening opens each channel, and may tell of it
    */
   constructor(
@@ -43,8 +48,10 @@ export class SSHConnection {
     client: Client,
     socket: Duplex,
     probeMs: number,
+    askName: AskName,
     opening: Opening = (open) => open(),
   ) {
+    this.#names = new KnownNames(askName)
     this.#opening = opening
     this.machine = machine
     this.#channels = new Channels(machine)
@@ -79,14 +86,25 @@ export class SSHConnection {
     else this.#closeListeners.push(listener)
   }
 
-  /** A TCP connection that the machine's sshd makes. Throws CONNECT_REFUSED, POLICY_DENIED, CHANNEL_OPEN_FAILED, TIMEOUT. */
-  openTcp(host: string, port: number, options: ChannelOptions): Promise<Duplex> {
-    const target = `${host}:${port}`
+  /**
+   * A TCP connection that the machine's sshd makes. A name is resolved first, checked, and asked for by address: sshd would
+   * connect to whatever it stands for by then. Throws CONNECT_REFUSED, POLICY_DENIED, CHANNEL_OPEN_FAILED, TIMEOUT, or
+   * what `Route.lookup` throws.
+   */
+  openTcp(host: string, port: number, options: TcpOptions): Promise<Duplex> {
+    if (isIP(host) !== 0 || host === 'localhost') return this.#openTcp(host, port, host, options)
+    const target = { host, authority: `${host}:${port}` }
+    return openNamed(target, options, this.#names, (to, its) => this.#openTcp(to, port, host, its))
+  }
+
+  /** @param named what whoever asked calls it */
+  #openTcp(host: string, port: number, named: string, options: ChannelOptions): Promise<Duplex> {
+    const target = `${named}:${port}`
     return this.#open(
       target,
       options,
       (done) => this.#client.forwardOut('127.0.0.1', 0, host, port, done),
-      (cause) => targetRefused(target, cause),
+      (cause) => targetRefused(target, cause, host !== named),
     )
   }
 

@@ -92,12 +92,17 @@ export function readsTooSlowly(machine: string, limitBytes: number): TunnelError
   return new TunnelError('TOO_MANY_STREAMS', text, { hop: 'proxy' })
 }
 
-/** The answer CHANNEL_OPEN_FAILURE to a direct-tcpip channel, by its reason code. */
-export function targetRefused(target: string, cause: unknown): TunnelError {
+/**
+ * The answer CHANNEL_OPEN_FAILURE to a direct-tcpip channel, by its reason code.
+ * @param isNamed sshd was asked for an address of the target's name
+ */
+export function targetRefused(target: string, cause: unknown, isNamed = false): TunnelError {
   const reason = reasonOf(cause)
   const text = cause instanceof Error ? cause.message : String(cause)
   if (reason === ADMINISTRATIVELY_PROHIBITED) {
-    return new TunnelError('POLICY_DENIED', `the machine's sshd forbids forwarding to ${target}`, {
+    // Its PermitOpen, or permitopen on the key's line, may have the name.
+    const more = isNamed ? ' by its address' : ''
+    return new TunnelError('POLICY_DENIED', `the machine's sshd forbids forwarding to ${target}${more}`, {
       hop: 'ssh',
       cause,
     })
@@ -125,4 +130,10 @@ export function isFull(error: unknown): boolean {
 
 function reasonOf(cause: unknown): unknown {
   return typeof cause === 'object' && cause !== null && 'reason' in cause ? cause.reason : undefined
+}
+
+/** The machine says that the name stands for what nobody may reach. */
+export function nameForbidden(name: string): TunnelError {
+  const text = `${name} leads to a link-local or metadata address, which is never reached`
+  return new TunnelError('POLICY_DENIED', text, { hop: 'proxy' })
 }

@@ -9,6 +9,7 @@ import { SSHTunnelManager, type SshConnectRequest } from './tunnel.ts'
 
 export type { CommandChannel, CommandExit } from './command-channel.ts'
 export type { SSHConnection } from './connection.ts'
+export type { NameCheck } from './named-target.ts'
 export type { SshConnectRequest } from './tunnel.ts'
 
 export interface Ssh {

@@ -52,3 +52,22 @@ export function openChannel(request: ChannelRequest): Promise<ClientChannel> {
     }
   })
 }
+
+/** Does `work`, which takes several steps, within the time that one channel has. @throws {TunnelError} TIMEOUT, ABORTED */
+export async function within<T>(
+  what: string,
+  { timeoutMs, signal }: ChannelOptions,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const over = new AbortController()
+  const onAbort = (): void => over.abort(aborted(what))
+  const timer = setTimeout(() => over.abort(channelTimeout(what, timeoutMs)), timeoutMs).unref()
+  if (signal?.aborted === true) onAbort()
+  signal?.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await work(over.signal)
+  } finally {
+    clearTimeout(timer)
+    signal?.removeEventListener('abort', onAbort)
+  }
+}

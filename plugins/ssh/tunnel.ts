@@ -12,6 +12,7 @@ import {
   noHostKeyKnown,
 } from './errors.ts'
 import { type IdentifiedKey, secretsOf, userKeys } from './keys.ts'
+import type { AskName } from './known-names.ts'
 import type { SshOptions } from './options.ts'
 import { hostKeyAlgorithms, isPinned, type Pin, parsePins } from './pins.ts'
 
@@ -141,7 +142,8 @@ export class SSHTunnelManager {
         stopListening()
         if (offered > 1) request.onFormerKey?.(keys[offered - 1]?.keyId ?? '')
         const { connectTimeoutMs } = this.#options
-        resolve(new SSHConnection(route.name, client, socket, connectTimeoutMs, this.#opening))
+        const askName: AskName = (name, signal) => route.lookup(name, signal)
+        resolve(new SSHConnection(route.name, client, socket, connectTimeoutMs, askName, this.#opening))
       })
       if (deadline.aborted) return onAbort()
       client.connect(

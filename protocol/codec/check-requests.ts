@@ -6,6 +6,7 @@ import {
   isAddedKind,
   isEnvironment,
   isTermName,
+  LOOKUP,
   PRIORITIES,
   type ResumeHead,
   type ShellHead,
@@ -21,7 +22,7 @@ import { readTraceContext, type TraceContext } from './trace-context.ts'
 type Json = Record<string, unknown>
 
 const STREAM_ID = /^[0-9a-f]{32}$/
-const kinds: ReadonlySet<unknown> = new Set(STREAM_KINDS)
+const kinds: ReadonlySet<unknown> = new Set([...STREAM_KINDS, LOOKUP])
 const priorities: ReadonlySet<unknown> = new Set(PRIORITIES)
 
 const VOUCHED = ['subject', 'asked', 'owner', 'tier', 'through'] as const

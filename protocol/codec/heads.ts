@@ -1,8 +1,10 @@
 export const STREAM_KINDS = ['ssh', 'tcp', 'http', 'exec', 'shell', 'sftp'] as const
+/** What a proxy asks an agent in a user's name: which addresses a name stands for there. No client opens one. */
+export const LOOKUP = 'lookup'
 /** A kind that a plugin of the proxy adds. */
 export type AddedKind = `x-${string}`
-/** `ssh` is sealed, the others are inspected: they end at the proxy. */
-export type StreamKind = (typeof STREAM_KINDS)[number] | AddedKind
+/** `ssh` is sealed, and a lookup ends at the agent too; the others are inspected: they end at the proxy. */
+export type StreamKind = (typeof STREAM_KINDS)[number] | typeof LOOKUP | AddedKind
 
 const ADDED_KIND = /^x-[a-z][a-z0-9-]{0,29}$/
 
@@ -11,9 +13,9 @@ export function isAddedKind(kind: unknown): kind is AddedKind {
   return typeof kind === 'string' && ADDED_KIND.test(kind)
 }
 
-/** Whether the proxy relays bytes that it cannot read, so that the stream ends at the machine. */
+/** Whether proxies relay it, so that the stream ends at the machine. */
 export function isSealed(kind: StreamKind): boolean {
-  return kind === 'ssh'
+  return kind === 'ssh' || kind === LOOKUP
 }
 
 export const PRIORITIES = ['high', 'normal', 'low'] as const
@@ -88,7 +90,7 @@ export interface AskedHead {
   id: string
   kind: StreamKind
   machine: string
-  /** `host:port` on the machine's side. Absent for kind `ssh`: the machine's own SSH server. */
+  /** `host:port` on the machine's side. Absent for kind `ssh`: the machine's own SSH server. Of a lookup: the name alone. */
   target?: string
   /** @default 'normal' */
   priority?: Priority

@@ -5,9 +5,10 @@ import { remembered } from '../remembered.ts'
 
 /** One that stands for an IPv4 address: mapped (RFC 4291, section 2.5.5.2). */
 const MAPPED = { prefix: [0, 0, 0, 0, 0, 0xffff], at: 6 }
-/** Those that some router may turn into one: compatible (2.5.5.1), NAT64 (RFC 6052), 6to4 (RFC 3056). */
+/** Those that some router may turn into one: compatible (2.5.5.1), SIIT (RFC 2765), NAT64 (RFC 6052), 6to4 (RFC 3056). */
 const TRANSLATED = [
   { prefix: [0, 0, 0, 0, 0, 0], at: 6 },
+  { prefix: [0, 0, 0, 0, 0xffff, 0], at: 6 },
   { prefix: [0x64, 0xff9b, 0, 0, 0, 0], at: 6 },
   { prefix: [0x2002], at: 1 },
 ]
@@ -50,6 +51,23 @@ function groupsOf(address: string): number[] {
   return [...first, ...new Array<number>(8 - first.length - last.length).fill(0), ...last]
 }
 
+/** Where a NAT64 with a prefix of its own has the four bytes of an IPv4 address (RFC 6052, section 2.2), by its length. */
+const NAT64_BYTES = [
+  [4, 5, 6, 7],
+  [5, 6, 7, 9],
+  [6, 7, 9, 10],
+  [7, 9, 10, 11],
+  [9, 10, 11, 12],
+  [12, 13, 14, 15],
+] as const
+
+/** What a canonical IPv6 address leads to where its network has a prefix for NAT64: which, nobody else can know. */
+function perhapsTranslatedTo(address: string): string[] {
+  if (isIP(address) !== 6) return []
+  const bytes = groupsOf(address).flatMap((group) => [group >> 8, group & 255])
+  return NAT64_BYTES.map((places) => places.map((place) => bytes[place]).join('.'))
+}
+
 /** A network such as `10.0.0.0/8`; undefined for what is none. */
 export function networkIn(text: string): ((host: string) => boolean) | undefined {
   const [, address = '', bits = ''] = /^\[?([\d.]+|[0-9a-f:.]+)\]?\/(\d{1,3})\]?$/i.exec(text) ?? []
@@ -74,9 +92,14 @@ METADATA.addSubnet('169.254.0.0', 16, 'ipv4')
 METADATA.addSubnet('fe80::', 10, 'ipv6')
 METADATA.addSubnet('fd00:ec2::', 32, 'ipv6') // AWS
 METADATA.addAddress('fd20:ce::254', 'ipv6') // GCP
-METADATA.addAddress('100.100.100.200', 'ipv4') // Alibaba
-METADATA.addAddress('168.63.129.16', 'ipv4') // Azure
-METADATA.addAddress('192.0.0.192', 'ipv4') // Oracle
+/** Single ones: no address of anything else has these bytes by chance. */
+const METADATA_V4 = new BlockList()
+METADATA_V4.addAddress('169.254.169.254', 'ipv4')
+METADATA_V4.addAddress('169.254.170.2', 'ipv4') // AWS, containers
+METADATA_V4.addAddress('169.254.170.23', 'ipv4') // AWS, pods
+METADATA_V4.addAddress('100.100.100.200', 'ipv4') // Alibaba
+METADATA_V4.addAddress('168.63.129.16', 'ipv4') // Azure
+METADATA_V4.addAddress('192.0.0.192', 'ipv4') // Oracle
 const METADATA_NAMES: ReadonlySet<string> = new Set([
   ...['metadata', 'metadata.google.internal', 'metadata.goog'],
   ...['instance-data', 'instance-data.ec2.internal'],
@@ -86,9 +109,23 @@ const METADATA_NAMES: ReadonlySet<string> = new Set([
 /** Whether a host, in any spelling, is a cloud's metadata service: nothing of ours ever connects to one. */
 export const isMetadata = remembered((host: string): boolean => {
   const name = canonicalHost(host)
+  if (METADATA_NAMES.has(name) || isMetadataAddress(name)) return true
   const hidden = translatedTo(name)
-  return METADATA_NAMES.has(name) || has(METADATA, name) || (hidden !== undefined && has(METADATA, hidden))
+  if (hidden !== undefined && isMetadataAddress(hidden)) return true
+  return perhapsTranslatedTo(name).some((address) => has(METADATA_V4, address))
 })
+
+function isMetadataAddress(address: string): boolean {
+  return has(METADATA, address) || has(METADATA_V4, address)
+}
+
+const LINK_LOCAL_6 = new BlockList()
+LINK_LOCAL_6.addSubnet('fe80::', 10, 'ipv6')
+
+/** Whether a canonical address means something on one network interface alone. */
+export function isLinkLocal6(address: string): boolean {
+  return has(LINK_LOCAL_6, address)
+}
 
 const LOOPBACK = new BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')

@@ -74,7 +74,7 @@ export function connectToAny(options: ConnectOptions, done: Done): () => void {
 }
 
 /** The families in turn, so that one which does not work costs one moment alone. */
-function interleaved(addresses: readonly Address[]): Address[] {
+export function interleaved(addresses: readonly Address[]): Address[] {
   const first = addresses[0]?.family
   const ours = addresses.filter(({ family }) => family === first)
   const others = addresses.filter(({ family }) => family !== first)

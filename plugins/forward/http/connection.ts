@@ -22,6 +22,8 @@ const MAX_JOINED_BYTES = 32_768
 /** One keep-alive HTTP connection over one SSH channel. One request at a time. */
 export class HttpConnection {
   readonly lease: ChannelLease
+  /** Of those that its service's name stood for, where that is a name. */
+  readonly address: string | undefined
   readonly openedAtMs = performance.now()
   readonly #channel: Duplex
   readonly #parser = new ResponseParser()
@@ -36,8 +38,9 @@ export class HttpConnection {
   #closed = false
 
   /** `onClosed` is called once, when no further request can be sent. */
-  constructor(lease: ChannelLease, channel: Duplex, onClosed: () => void) {
+  constructor(lease: ChannelLease, channel: Duplex, address: string | undefined, onClosed: () => void) {
     this.lease = lease
+    this.address = address
     this.#channel = channel
     this.#onClosed = onClosed
     channel.on('data', (bytes: Buffer) => this.#contained(() => this.#parser.push(bytes)))

@@ -44,7 +44,7 @@ export class HttpExchange implements ConnectionUser {
     this.#context = context
     this.authority = authority
     this.priority = stream.head.priority ?? 'normal'
-    this.#turn = new Turn(this, origin)
+    this.#turn = new Turn(this, origin, context.names)
     this.#answer = new Answer(stream, {
       accepted: () => context.onAccepted(),
       answered: () => this.#afterEnd(),
@@ -105,8 +105,10 @@ export class HttpExchange implements ConnectionUser {
     this.#queue()
   }
 
-  opening(): Promise<void> | undefined {
-    return this.#context.onOpen()
+  /** A connection that another request has left may lead where this one may not go, by other rules or another token. */
+  opening({ address }: HttpConnection): Promise<void> | undefined {
+    if (address === undefined) return this.#context.onOpen()
+    return this.#context.names.check([address]).then(() => this.#context.onOpen())
   }
 
   fail(error: TunnelError): void {

@@ -3,6 +3,7 @@ import type { Priority } from '../../../protocol/codec/heads.ts'
 import type { Target } from '../../../protocol/codec/target.ts'
 import { PriorityLanes } from '../../../protocol/priority-lanes.ts'
 import type { ChannelLease } from '../../pool/index.ts'
+import type { NameCheck } from '../../ssh/index.ts'
 import { HttpConnection } from './connection.ts'
 
 /** A request that waits for a connection. */
@@ -10,6 +11,8 @@ export interface Waiting {
   readonly priority: Priority
   /** Only a connection that has carried nothing yet will do. */
   readonly needsFresh: boolean
+  /** Where it may be led by the name of its service. */
+  readonly names: NameCheck
   /** Called once with a connection, which `origin.free` takes back, or once with an error. */
   start(connection: HttpConnection): void
   fail(error: TunnelError): void
@@ -161,12 +164,18 @@ export class HttpOrigin {
     const lease = await this.#context.acquire(abort.signal).finally(() => this.#acquires.delete(abort))
     try {
       // Another connection may have come free meanwhile.
-      if (this.#length === 0) {
+      const [first] = this.#all()
+      if (first === undefined) {
         lease.release()
         return undefined
       }
-      const channel = await lease.connection.openTcp(target.host, target.port, { timeoutMs })
-      const connection: HttpConnection = new HttpConnection(lease, channel, () => {
+      let address: string | undefined
+      const onAddress = (its: string): void => {
+        address = its
+      }
+      const options = { timeoutMs, names: first.names, onAddress }
+      const channel = await lease.connection.openTcp(target.host, target.port, options)
+      const connection: HttpConnection = new HttpConnection(lease, channel, address, () => {
         this.#connections.delete(connection)
         const index = this.#idle.indexOf(connection)
         if (index >= 0) this.#idle.splice(index, 1)

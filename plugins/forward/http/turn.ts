@@ -1,13 +1,14 @@
 import type { TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Priority } from '../../../protocol/codec/heads.ts'
+import type { NameCheck } from '../../ssh/index.ts'
 import type { HttpConnection } from './connection.ts'
 import type { HttpOrigin, Waiting } from './origin.ts'
 
 /** Whose turn it is. */
 interface TurnOwner {
   readonly priority: Priority
-  /** The hooks that run before anything is sent, once; undefined where nothing is to be waited for. */
-  opening(): Promise<void> | undefined
+  /** What is asked before anything is sent over `connection`, once; undefined where nothing is to be waited for. */
+  opening(connection: HttpConnection): Promise<void> | undefined
   /** The connection is there for it. */
   send(connection: HttpConnection): void
   /** No connection comes. */
@@ -16,13 +17,15 @@ interface TurnOwner {
 
 /** A request's turn on a connection of its origin: waited for, had, and given back. */
 export class Turn implements Waiting {
+  readonly names: NameCheck
   readonly #owner: TurnOwner
   readonly #origin: HttpOrigin
   #needsFresh = false
   #hooksRan = false
   #connection: HttpConnection | undefined
 
-  constructor(owner: TurnOwner, origin: HttpOrigin) {
+  constructor(owner: TurnOwner, origin: HttpOrigin, names: NameCheck) {
+    this.names = names
     this.#owner = owner
     this.#origin = origin
   }
@@ -50,7 +53,7 @@ export class Turn implements Waiting {
 
   start(connection: HttpConnection): void {
     this.#connection = connection
-    const opening = this.#hooksRan ? undefined : this.#owner.opening()
+    const opening = this.#hooksRan ? undefined : this.#owner.opening(connection)
     this.#hooksRan = true
     const send = () => connection.whenSettled(() => this.#owner.send(connection))
     if (opening === undefined) return send()

@@ -31,6 +31,7 @@ import {
 } from '../../../protocol/codec/heads.ts'
 import { type Hello, PROTOCOL_VERSION } from '../../../protocol/codec/hello.ts'
 import { Link } from '../../../protocol/link/link.ts'
+import { lookupAll } from '../../../protocol/node/connect.ts'
 import { StreamOpener } from '../../../protocol/stream/opener.ts'
 import type { TunnelStream } from '../../../protocol/stream/stream.ts'
 import { MemoryPair } from '../../support/memory-transport.ts'
@@ -89,6 +90,7 @@ export async function startRig(t: Scope, options: RigOptions = {}): Promise<Rig>
         ...{ owner, name, source: 'configured', sshUser: sshd.user },
         hostKeys: async () => (embedded === undefined ? sshd.hostKeys : [embedded.hostKey]),
         hostKeyShown: () => {},
+        lookup: async (name) => (await lookupAll(name)).map(({ address }) => address),
         async dial() {
           const socket = net.connect(embedded?.port ?? sshd.port, sshd.host)
           sockets.push(socket)

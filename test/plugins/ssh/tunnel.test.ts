@@ -39,6 +39,7 @@ async function setUp(
   const route: ConfiguredRoute = {
     ...{ owner: 'ada', name: 'home', source: 'configured', sshUser: sshd.user },
     hostKeyShown: () => {},
+    lookup: async (name) => assert.fail(`${name} is resolved`),
     async dial() {
       const socket = net.connect(sshd.port, sshd.host)
       sockets.push(socket)

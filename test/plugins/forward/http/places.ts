@@ -61,6 +61,7 @@ export function places(t: Scope, most = Number.POSITIVE_INFINITY) {
     machine: 'home',
     target: parseTarget(target),
     headers: {},
+    names: { check: async () => {}, isTrusted: async () => true },
     timeoutMs: 30_000,
     bodyMs: 60_000,
     idleMs: 3_600_000,
