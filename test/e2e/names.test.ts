@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { after, before } from 'node:test'
 import { Lookups } from '../../agent/lookups.ts'
 import type { TunnelError, TunnelService } from '../../client/index.ts'
 import { TunnelError as Failure } from '../../protocol/codec/errors.ts'
+import { FrameType } from '../../protocol/codec/frames.ts'
 import type { Lookup } from '../../protocol/node/names.ts'
-import { drop, listenTcp, readAll, startProxy, type TestProxy, until } from '../support/proxy.ts'
+import { idOf, RawClient } from '../plugins/links/raw-client.ts'
+import { listenTcp, readAll, startProxy, type TestProxy, until } from '../support/proxy.ts'
 import { Cleanup } from '../support/scope.ts'
 import { requireSystem, type Sshd, startSshd } from '../support/sshd.ts'
 
@@ -219,17 +220,18 @@ test('with an agent that knows no lookups a name is refused unless a rule allows
   assert.equal(answer.mock.callCount(), 1)
 })
 
-test('no client can ask an agent for its names', { skip }, async () => {
+test('no client can ask an agent for its names', { skip }, async (t) => {
   asked.length = 0
-  const kind = 'lookup' as 'tcp'
-  assert.equal(await codeOf(alice.open({ machine: 'home', kind, target: 'web.test' })), 'FRAME_INVALID')
-  assert.equal(
-    await codeOf(alice.open({ machine: 'home', kind, target: `web.test:${port}` })),
-    'FRAME_INVALID',
-  )
+  const raw = new RawClient(t, { url: proxy.url, token: proxy.tokenOf('alice') })
+  await raw.hello()
+  for (const [index, target] of ['web.test', `web.test:${port}`, undefined].entries()) {
+    const head = { kind: 'lookup', machine: 'home', subject: 'bob', ...(target !== undefined && { target }) }
+    raw.open(2 * index + 1, head)
+    assert.equal((await raw.resetOf(2 * index + 1)).code, 'FRAME_INVALID')
+  }
+  const resume = { id: idOf(99), kind: 'lookup', machine: 'home', received: 0, limit: 65_536, attempt: 1 }
+  raw.json(FrameType.RESUME, 7, resume)
+  assert.equal((await raw.resetOf(7)).code, 'TIER_REQUIRED')
   assert.deepEqual(asked, [])
-  const stream = await alice.open({ machine: 'home', kind: 'tcp', target: `web.test:${port}` })
-  stream.write('x')
-  assert.equal(String((await once(stream, 'data'))[0]), 'raw')
-  drop(stream)
+  assert.equal(await rawBy(alice, `web.test:${port}`), 'raw')
 })
