@@ -19,6 +19,7 @@ import {
 import { wordsOf } from './contexts/words.ts'
 import { UsageError } from './failure.ts'
 import { type GivenSetting, givenSettings } from './reach.ts'
+import { whileRunning } from './while-running.ts'
 
 export const DEFAULT_URL = 'http://127.0.0.1:3001'
 
@@ -167,7 +168,10 @@ function givenToken(given: string | undefined, env: NodeJS.ProcessEnv): TokenPro
 
 /** Loaded when it is run: most commands have a token. */
 function commandProvider(words: readonly string[]): TokenProvider {
-  return async () => (await import('../client/tokens/command.ts')).tokenOfCommand(words)
+  return async () => {
+    const { tokenOfCommand } = await import('../client/tokens/command.ts')
+    return whileRunning((over) => tokenOfCommand(words, undefined, over))
+  }
 }
 
 /** A token goes to the addresses that stand beside it, and to no other. */

@@ -21,7 +21,7 @@ export interface ExecOptions extends TraceOptions {
   stderr?: Writable
   /** Ends the command's channel. */
   signal?: AbortSignal
-  /** Told at once what sends the command a signal by its SSH name, such as 'INT'; of no effect once its input has ended. */
+  /** Told, when the command has begun, what sends it a signal by its SSH name, such as 'INT'; of no effect once its input has ended. */
   control?: (sendSignal: (name: string) => void) => void
   /** Until the command has begun, in ms. @default settings.request.timeoutMs */
   timeoutMs?: number
@@ -111,10 +111,12 @@ class Command {
     })
     const { stream, upload, startUpload } = openWithBody(path.open, head, options.stdin)
     this.#stream = stream
-    options.control?.((name) => stream.event?.({ signal: name }))
     const giveUp = () => stream.reset(deadline.reason as TunnelError)
     stream.handle({
-      accepted: () => deadline.stopTimer(),
+      accepted: () => {
+        deadline.stopTimer()
+        options.control?.((name) => stream.event?.({ signal: name }))
+      },
       data: (chunk) => this.#take(chunk, 'stdout', options.stdout),
       aux: (chunk) => this.#take(chunk, 'stderr', options.stderr),
       event: (event) => this.#event(event),

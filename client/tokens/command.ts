@@ -16,11 +16,13 @@ export function tokenCommand(words: readonly string[]): () => Promise<string> {
 
 /**
  * The token that a program prints. It is run as it is given, by no shell, without our stdin, which may be ssh's.
+ * @param over ends it
  * @throws {TunnelError} TOKEN_MISSING, with what the program said on stderr, and never with what it printed
  */
 export function tokenOfCommand(
   [program = '', ...words]: readonly string[],
   timeoutMs = PATIENCE_MS,
+  over?: AbortSignal,
 ): Promise<string> {
   const fail = (why: string) =>
     new TunnelError('TOKEN_MISSING', `the token command ${program} ${why}`, {
@@ -28,7 +30,11 @@ export function tokenOfCommand(
       suggestion: SUGGESTION,
     })
   return new Promise((resolve, reject) => {
-    const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'pipe'], windowsHide: true })
+    const child = spawn(program, words, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      windowsHide: true,
+      ...(over !== undefined && { signal: over, killSignal: 'SIGKILL' }),
+    })
     const printed = new Gathered(child, 'stdout')
     const said = new Gathered(child, 'stderr')
     let leftOpen: NodeJS.Timeout | undefined

@@ -1,0 +1,188 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { descendants, processFacts } from '../support/proc.ts'
+import type { Program } from '../support/process.ts'
+import { listenTcp, startProxy, until } from '../support/proxy.ts'
+import { requireSystem, startSshd } from '../support/sshd.ts'
+import { tempFolder } from '../support/tree.ts'
+import { onTerminal, requirePty } from './on-terminal.ts'
+import { isolated, TUNNEL } from './tunnel.ts'
+
+const skip = requirePty()
+const CTRL_C = '\u0003'
+/** Of the proxy's metrics: the agent's link, and the client's. */
+const LINKS = 'tunnel_active_connections'
+
+/** Presses Ctrl-C, and answers with what the terminal shows of it when the program and all that it started are gone. */
+async function stop(program: Program, status: number): Promise<string> {
+  const started = [program.pid, ...descendants(program.pid)]
+  const before = program.stdout.length
+  program.write(CTRL_C)
+  assert.equal((await program.exit).code, status, program.stdout)
+  for (const pid of started) await until(() => !isAlive(pid))
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: it is what is meant.
+  return program.stdout.slice(before).replaceAll(/\^C|[^\n]*\r\u001b\[K|\r/g, '')
+}
+
+function isAlive(pid: number): boolean {
+  const facts = processFacts(pid)
+  return facts !== undefined && !facts.zombie
+}
+
+const LITTER = /\.(sock|status|lock|tmp)$|tunnel-part|\.login\.json$/
+
+function litterIn(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => LITTER.test(name))
+}
+
+/** Each asks for a token first; what runs until it is told to end has not failed. */
+const ASKING: readonly [line: string, status: number, said?: RegExp][] = [
+  ['machines', 130],
+  ['status', 130],
+  ['diagnose', 130],
+  ['request http://home:1/', 130],
+  ['exec home -- true', 130],
+  ['shell home', 130],
+  ['stdio home', 130],
+  ['cp NEAR home:', 130, /^tunnel cp: stopped\n$/],
+  ['up', 130],
+  ['forward 0:home:127.0.0.1:1', 0],
+  ['socks home --listen 127.0.0.1:0', 0],
+  ['agent --machine home', 0],
+]
+
+test('Ctrl-C ends a command whose token command never ends, and that too, whatever signals it ignores', {
+  skip,
+}, async (t) => {
+  const { url } = await startProxy(t)
+  const folder = await tempFolder(t)
+  const file = (name: string) => join(folder, name)
+  writeFileSync(file('NEAR'), 'near')
+  const ignoring = `#!/bin/sh\ntrap '' INT TERM HUP\necho $$ >${file('new')} && mv ${file('new')} ${file('pid')}\n`
+  writeFileSync(file('ask'), `${ignoring}exec tail -f /dev/null\n`)
+  chmodSync(file('ask'), 0o755)
+  const env = isolated(folder, { TUNNEL_URL: url, TUNNEL_TOKEN_COMMAND: file('ask') })
+  for (const [line, status, said = /^$/] of ASKING) {
+    const program = onTerminal(t, [...TUNNEL, ...line.split(' ')], { env, cwd: folder, stdin: 'pipe' })
+    await until(() => existsSync(file('pid')))
+    const asked = Number(readFileSync(file('pid'), 'utf8'))
+    rmSync(file('pid'))
+    assert.match(await stop(program, status), said, line)
+    await until(() => !isAlive(asked))
+  }
+  assert.deepEqual(litterIn(folder), [])
+})
+
+/** A proxy that names an issuer whose logins are never confirmed. */
+async function unconfirmed(t: TestContext) {
+  const issuer = createHttpServer((request, response) => {
+    const answer = (status: number, value: object) =>
+      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value))
+    const { port } = issuer.address() as AddressInfo
+    const url = `http://127.0.0.1:${port}`
+    if (request.url === '/device')
+      answer(200, {
+        ...{ device_code: 'd', user_code: 'ABCD-EFGH', verification_uri: `${url}/confirm` },
+        ...{ expires_in: 600, interval: 1 },
+      })
+    else if (request.url === '/token') answer(400, { error: 'authorization_pending' })
+    else
+      answer(200, {
+        ...{ issuer: url, token_endpoint: `${url}/token` },
+        device_authorization_endpoint: `${url}/device`,
+      })
+  }).listen(0, '127.0.0.1')
+  t.after(() => issuer.closeAllConnections())
+  t.after(() => issuer.close())
+  await once(issuer, 'listening')
+  const url = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}`
+  const places = [`auth.issuer=${url}`, `auth.jwks.url=${url}/jwks`, 'auth.login.clientId=tunnel']
+  return startProxy(t, { set: ['auth.audience=tunnel', ...places] })
+}
+
+test('Ctrl-C ends a login that waits for its confirmation, and keeps nothing of it', { skip }, async (t) => {
+  const { url } = await unconfirmed(t)
+  const folder = await tempFolder(t)
+  const words = [...TUNNEL, 'login', '--url', url]
+  const program = onTerminal(t, words, { env: isolated(folder), stdin: 'pipe' })
+  await program.line(/ABCD-EFGH\. Waiting…/)
+  assert.equal(await stop(program, 130), '')
+  assert.deepEqual(litterIn(folder), [])
+  assert.equal(existsSync(join(folder, 'config')), false)
+})
+
+test('Ctrl-C ends a shell, an exec and a request that the sshd of the machine keeps waiting', {
+  skip: skip ?? requireSystem('sshd'),
+}, async (t) => {
+  const sshd = await startSshd(t)
+  const proxy = await startProxy(t)
+  let isSilent = false
+  const reached = new Promise<void>((resolve) => {
+    void listenTcp(t, (socket) => {
+      if (isSilent) return resolve()
+      const there = connect(sshd.port, sshd.host).on('error', () => {})
+      socket.pipe(there).pipe(socket)
+    }).then((address) => proxy.startAgent('home', 'alice', address))
+  })
+  await until(async () => /SHA256/.test(await (await proxy.api('alice', 'machines')).text()))
+  isSilent = true
+  const folder = await tempFolder(t)
+  const env = isolated(folder, { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: proxy.tokenOf('alice') })
+  for (const line of ['shell home', 'exec home -- true', 'request http://home:1/']) {
+    const program = onTerminal(t, [...TUNNEL, ...line.split(' ')], { env, stdin: 'pipe' })
+    await until(async () => (await proxy.metric('tunnel_streams')) === 1)
+    // The proxy makes one connection to the machine for all three.
+    await reached
+    assert.equal(await stop(program, 130), '', line)
+    await until(async () => (await proxy.metric('tunnel_streams')) === 0)
+  }
+})
+
+test('Ctrl-C ends a copy whose sums the machine is making, and says what is left of it', {
+  skip: skip ?? requireSystem('sshd'),
+}, async (t) => {
+  const folder = await tempFolder(t)
+  const file = (name: string) => join(folder, name)
+  // In place of the program that makes them: it begins, and takes its time.
+  writeFileSync(file('openssl'), `#!/bin/sh\necho >${file('begun')}\nexec sleep 20\n`)
+  chmodSync(file('openssl'), 0o755)
+  writeFileSync(file('near'), 'near')
+  const path = `${folder}:${process.env.PATH}`
+  const sshd = await startSshd(t, { config: [`SetEnv HOME=${folder} PATH=${path}`] })
+  const proxy = await startProxy(t)
+  await proxy.startAgent('home', 'alice', sshd)
+  const env = isolated(file('state'), { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: proxy.tokenOf('alice') })
+  const words = [...TUNNEL, 'cp', file('near'), `home:${file('far')}`]
+  const program = onTerminal(t, words, { env, stdin: 'pipe', cwd: folder })
+  await until(() => existsSync(file('begun')))
+  const said = await stop(program, 130)
+  assert.match(
+    said,
+    /^[^\n]*tunnel cp: [^\n]*(kept in|stopped)[\s\S]*far\.tunnel-part[\s\S]*goes on\s+from there\n$/,
+  )
+  assert.deepEqual([existsSync(file('far')), existsSync(file('far.tunnel-part'))], [false, true])
+})
+
+test('Ctrl-C ends ssh that asks for a password, with its ProxyCommand and the stream', {
+  skip: skip ?? requireSystem('sshd', 'ssh'),
+}, async (t) => {
+  const sshd = await startSshd(t, { config: ['PasswordAuthentication yes', 'PermitRootLogin yes'] })
+  const proxy = await startProxy(t)
+  await proxy.startAgent('home', 'alice', sshd)
+  const folder = await tempFolder(t)
+  const env = isolated(folder, { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: proxy.tokenOf('alice') })
+  const options = [
+    ...['PubkeyAuthentication=no', 'PreferredAuthentications=password', 'LogLevel=ERROR'],
+    ...['StrictHostKeyChecking=accept-new', `UserKnownHostsFile=${join(folder, 'known_hosts')}`],
+  ].flatMap((option) => ['-o', option])
+  const words = [...TUNNEL, 'ssh', '-F', '/dev/null', ...options, `${sshd.user}@home`]
+  const program = onTerminal(t, words, { env, stdin: 'pipe' })
+  await program.line(/password: $/)
+  assert.match(await stop(program, 130), /^\n?$/)
+  await until(async () => (await proxy.metric(LINKS)) === 1)
+})
