@@ -224,6 +224,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
 
   async #disconnect(graceMs: number | undefined): Promise<void> {
     const session = this.#session
+    // Without its parts there is nothing that could be ended; `connect` has thrown why.
     const parts = await this.#parts?.catch(() => undefined)
     if (session !== undefined && parts !== undefined) {
       this.endStreams(false, disconnected())

@@ -58,7 +58,7 @@ export async function openShell(
   const { columns: width, rows: height, term: type } = TERMINAL
   const terminal: Terminal = { columns: columns ?? width, rows: rows ?? height, term: term ?? type }
   if (env !== undefined && !isEnvironment(env))
-    throw new TunnelError('CONFIG_INVALID', 'env: names or values that are none of variables', {
+    throw new TunnelError('CONFIG_INVALID', 'env: a name or a value that no variable can have', {
       hop: 'client',
     })
   const shell = { ...(!isPlain && { terminal }), ...(env !== undefined && { env }) }

@@ -95,7 +95,7 @@ export class Journal {
       if (key.startsWith(META) || key.startsWith(ASIDE) || key.startsWith(MARK)) continue
       const mark = MARK + key.slice(REQUEST.length)
       try {
-        if (!key.startsWith(REQUEST)) throw new Error('its key is none of ours')
+        if (!key.startsWith(REQUEST)) throw new Error('its key is not one of a request')
         const record = this.#cipher === undefined ? value : await this.#cipher.open(key, value)
         const request = decodeRecord(record)
         entries.push({ sequence: sequenceIn(key), request, maybeSent: marks.delete(mark) })

@@ -44,6 +44,7 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
     this.#path = path
     this.#options = options
     this.#cipher = cipherOf(options.encryptionKey)
+    // `start` waits for it, and throws what it rejects with.
     this.#cipher.catch(() => {})
   }
 
@@ -80,6 +81,7 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
 
   /** Waits for what is written, and lets go of the store. Everything has been given an end before. */
   async close(): Promise<void> {
+    // Whoever opened it has been told.
     await this.#opening?.catch(() => {})
     await this.#places?.idle()
     await this.#places?.journal.close()

@@ -138,7 +138,7 @@ class Judge {
   }
 }
 
-const CUT = 'it is no whole line: its process was killed, the disk was full, or it was cut'
+const CUT = 'it is not a whole line: its process was killed, the disk was full, or it was cut'
 
 /**
  * Whether the files of a trail, in any order, are as they were written.

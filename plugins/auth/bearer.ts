@@ -7,7 +7,7 @@ const MAX_TOKEN_LENGTH = 8_192
 
 /**
  * The token of an Authorization header; credentials of a scheme that a plugin has added, in one word. A token in a query
- * string is none: it would end in access logs.
+ * string is not accepted: it would end up in access logs.
  */
 export function bearerOf(authorization: string | undefined, schemes: Schemes): string {
   const [, scheme = '', token = ''] = /^(\S+) +(\S.*)$/.exec(authorization?.trim() ?? '') ?? []

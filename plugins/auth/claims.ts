@@ -31,7 +31,7 @@ export function userOf(token: string, claims: Claims, clockToleranceMs: number, 
 /** What claims say of whoever has the token. Throws TOKEN_INVALID. */
 export function bearerOf(claims: Claims): Pick<User, 'sub' | 'tier' | 'roles' | 'machine'> {
   const { sub, tier, roles, machine } = claims
-  if (!isSubject(sub)) throw tokenInvalid(`its sub is none: ${SUBJECT_RULE}`)
+  if (!isSubject(sub)) throw tokenInvalid(`its sub is not valid: ${SUBJECT_RULE}`)
   const bearer = { sub, tier: tierOf(tier), roles: rolesOf(roles) }
   if (machine === undefined) return bearer
   if (typeof machine !== 'string' || !isMachineName(machine)) throw tokenInvalid('its machine is not a name')

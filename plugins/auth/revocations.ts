@@ -68,6 +68,7 @@ export class Revocations {
   /** One at a time, and one more for all that ask meanwhile: that one may have passed by what was missed since. */
   #readAll(): Promise<void> {
     this.#nextReading ??= this.#reading
+      // Whoever asked for that one hears of its failure.
       .catch(() => {})
       .then(() => {
         this.#nextReading = undefined

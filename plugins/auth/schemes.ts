@@ -125,7 +125,7 @@ function parted(token: string): { name: string; credentials: string } {
   return { name: token.slice(0, Math.max(at, 0)).toLowerCase(), credentials: token.slice(at + 1) }
 }
 
-/** @throws {TypeError} for an answer that is none: the mistake is the scheme's, and not the caller's */
+/** @throws {TypeError} for an answer that is not valid: the mistake is the scheme's, and not the caller's */
 function userOf(name: string, credentials: string, answer: SchemeUser): User {
   if (typeof answer !== 'object' || answer === null) throw new TypeError('it gave no user')
   const { sub, tier, roles, machine, issuedAtMs = 0, expiresAtMs = Date.now() + HOLDS_MS } = answer
@@ -137,6 +137,6 @@ function userOf(name: string, credentials: string, answer: SchemeUser): User {
   try {
     return { ...bearerOf({ sub, tier, roles, machine }), expiresAtMs, credential }
   } catch (cause) {
-    throw new TypeError(`it gave a user who is none: ${(cause as Error).message}`, { cause })
+    throw new TypeError(`the user that it gave is not valid: ${(cause as Error).message}`, { cause })
   }
 }

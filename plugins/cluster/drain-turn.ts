@@ -31,6 +31,7 @@ export class DrainTurn {
       const isOurs = await this.#hold().catch(() => undefined)
       if (isOurs === undefined) return
       if (isOurs) return this.#keep()
+      // It rejects when it is cut short, which the loop sees.
       await pause(LOOK_MS, undefined, { signal: over }).catch(() => {})
     }
   }
@@ -41,6 +42,7 @@ export class DrainTurn {
     return isOurs || (await records.create(NAMESPACE, KEY, holder, { ttlMs: TURN_MS }))
   }
 
+  /** Of three tries within a turn one is enough. */
   #keep(): void {
     this.#timer = setInterval(() => void this.#hold().catch(() => {}), TURN_MS / 3).unref()
   }
@@ -51,6 +53,7 @@ export class DrainTurn {
     clearInterval(this.#timer)
     this.#timer = undefined
     const { records, holder, isShared } = this.#options
+    // Where that fails it ends by itself.
     if (!isShared) await records.replace(NAMESPACE, KEY, holder, holder, { ttlMs: 1 }).catch(() => {})
   }
 }

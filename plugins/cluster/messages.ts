@@ -68,7 +68,7 @@ export function* inFrames(agents: Iterable<Presence>): Generator<Presence[]> {
 export function fromWire(body: Record<string, unknown>, nowMs = Date.now()): Message | undefined {
   switch (body.is) {
     case 'proof':
-      if (!isText(body.proof)) throw messageInvalid('proof is no text')
+      if (!isText(body.proof)) throw messageInvalid('proof is not a text')
       return { is: 'proof', proof: body.proof }
     case 'present':
       if (!Array.isArray(body.agents)) throw messageInvalid('present has no list')
@@ -104,13 +104,13 @@ export function fromWire(body: Record<string, unknown>, nowMs = Date.now()): Mes
 function peersOf(value: unknown): string[] | undefined {
   if (value === undefined) return undefined
   if (!Array.isArray(value) || value.length > MAX_PEERS || !value.every(isText))
-    throw messageInvalid('state: peers is no list of ids')
+    throw messageInvalid('state: peers is not a list of ids')
   return value
 }
 
 function atOf({ at }: Record<string, unknown>): { at?: string } {
   if (at === undefined) return {}
-  if (!isText(at)) throw messageInvalid('at is no replica')
+  if (!isText(at)) throw messageInvalid('at is not the id of a replica')
   return { at }
 }
 
@@ -122,7 +122,8 @@ function presenceOf(value: unknown, nowMs: number): [Presence] | [] {
   const [owner, name, instance, epoch] = Array.isArray(value) ? value : []
   // No owner has a space in it: owner and name are one key.
   if (!isText(owner) || owner.includes(' ') || !isText(name)) throw messageInvalid('present names no machine')
-  if (typeof instance !== 'string' || instance.length > MAX_TEXT) throw messageInvalid('present: no instance')
-  if (!isEpoch(epoch)) throw messageInvalid('present: no epoch of an agent')
+  if (typeof instance !== 'string' || instance.length > MAX_TEXT)
+    throw messageInvalid('present: an instance is not a text')
+  if (!isEpoch(epoch)) throw messageInvalid('present: an epoch is not a number')
   return epoch > nowMs + MAX_AHEAD_MS ? [] : [{ owner, name, program: { instance, epoch } }]
 }

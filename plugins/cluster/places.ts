@@ -49,6 +49,7 @@ export class Places {
     if (id !== undefined) void this.#takeBack(id)
   }
 
+  /** Where that fails it ends by itself. */
   async #takeBack(id: string): Promise<void> {
     await this.#state.volatile.delete(NAMESPACE, id).catch(() => {})
   }

@@ -40,6 +40,7 @@ export class ExecStream implements Visit {
     this.begun = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
+    // Whoever waits for it has it too; and 'close' follows an error of the response.
     this.begun.catch(() => {})
     response.on('error', () => {})
     response.on('drain', () => this.#handlers.drained?.())

@@ -1,10 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { asTunnelError, MAX_TIMER_MS, type TunnelError } from '../../protocol/codec/errors.ts'
+import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import type { RoutedHead } from '../../protocol/codec/heads.ts'
 import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import type { AdmittedGuest, Guest } from '../forward/index.ts'
 import { callerGone, tokenOver } from './errors.ts'
+
+/** How often it is looked whether a token is over, in ms: the wall clock, by which tokens expire, may be set. */
+const LOOK_MS = 60_000
 
 /** A stream whose opener is a caller of a route. */
 export interface Visit extends ByteStream {
@@ -53,8 +56,12 @@ export class Visits {
     }
     this.#app.letIn(raw.socket, reply.raw)
     // It ends with its token, as a link does.
-    const expiry = setTimeout(() => stop(tokenOver()), Math.min(user.expiresAtMs - Date.now(), MAX_TIMER_MS))
-    expiry.unref()
+    let expiry: NodeJS.Timeout | undefined
+    const checkExpiry = (): void => {
+      const leftMs = user.expiresAtMs - Date.now()
+      if (leftMs <= 0) return stop(tokenOver())
+      expiry = setTimeout(checkExpiry, Math.min(leftMs, LOOK_MS)).unref()
+    }
     const opened = make(guest.head, (error) => {
       clearTimeout(expiry)
       this.#active.delete(opened)
@@ -64,6 +71,7 @@ export class Visits {
     visit = opened
     this.#active.add(opened)
     guest.carry(opened)
+    checkExpiry()
     await opened.begun
   }
 

@@ -125,7 +125,7 @@ export class RedisConnection {
     this.#redis.disconnect()
   }
 
-  /** Until it answers again, or the connection breaks. */
+  /** Until it answers again, or the connection breaks; `ping` itself tells what fails. */
   #lookAgain(): void {
     clearTimeout(this.#look)
     this.#look = setTimeout(() => void this.ping().catch(() => {}), LOOK_MS).unref()

@@ -174,7 +174,7 @@ test('what is damaged or none of ours is set aside under another key and named, 
   assert.deepEqual(setAside, [
     { key: `x!${flipped![0]}`, reason: 'its checksum is wrong' },
     { key: `x!${short![0]}`, reason: 'it is not a request' },
-    { key: 'x!somebody', reason: 'its key is none of ours' },
+    { key: 'x!somebody', reason: 'its key is not one of a request' },
   ])
   assert.deepEqual(
     (await store.entries('x!')).map(([key]) => key),

@@ -67,8 +67,8 @@ test('each line that was changed, removed, put elsewhere, repeated, made up or c
     ['one is repeated', lines.toSpliced(2, 0, lines[1]!), [[3, /there twice/]]],
     ['a whole process is removed', lines.toSpliced(5, 2), [[6, /of another process, is missing/]]],
     ['the end of a process is removed', lines.toSpliced(4, 1), [[5, /of another process, is missing/]]],
-    ['nonsense is put in', lines.toSpliced(2, 0, 'nonsense'), [[3, /no whole line/]]],
-    ['the last is cut off', lines.with(-1, lines.at(-1)!.slice(0, 50)), [[9, /no whole line/]]],
+    ['nonsense is put in', lines.toSpliced(2, 0, 'nonsense'), [[3, /not a whole line/]]],
+    ['the last is cut off', lines.with(-1, lines.at(-1)!.slice(0, 50)), [[9, /not a whole line/]]],
   ]
   for (const [what, texts, expected] of tampered) {
     writeFileSync(file, `${texts.join('\n')}\n`)
@@ -99,13 +99,13 @@ test('half a line that a crash has left is a line of its own, and in order once 
   const file = await fileFor(t)
   await write(file, ['a.one'])
   appendFileSync(file, '{"timestamp":"2026-')
-  assert.match(String(await found(file)), /3,it is no whole line/)
+  assert.match(String(await found(file)), /3,it is not a whole line/)
   await write(file, ['a.two'])
   const { findings, notes } = await verifyTrail([file])
   assert.deepEqual(findings, [])
   assert.match(notes.join(), /line 3: cut off when its process was killed/)
   writeFileSync(file, readFileSync(file, 'utf8').replace('"2026-\n', '"2025-\n'))
-  assert.match(String(await found(file)), /3,it is no whole line.*4,the last line before it/)
+  assert.match(String(await found(file)), /3,it is not a whole line.*4,the last line before it/)
 })
 
 test('a trail goes on in another file when one is full or old; the oldest files go, and no other can be removed', async (t) => {

@@ -149,7 +149,7 @@ test("a scheme that fails, answers with nobody or not at all refuses its caller,
   assert.deepEqual(await codes, [...Array(6).fill('INTERNAL'), 'STATE_UNAVAILABLE', 'TIMEOUT'])
   for (const why of [
     /JSON/,
-    /its sub is none/,
+    /its sub is not valid/,
     /its tier is unknown/,
     /no user$/,
     /id is not a word/,
