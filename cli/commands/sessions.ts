@@ -23,6 +23,18 @@ interface Session {
   watchers: number
 }
 
+/** The same of a link. */
+interface Link {
+  connectionId: string
+  user: string
+  role: string
+  machine?: string
+  transport: string
+  since: string
+  streams: number
+  rttMs?: number
+}
+
 export const definition: Definition = {
   name: 'sessions',
   does: [
@@ -32,23 +44,41 @@ export const definition: Definition = {
   examples: [
     'tunnel sessions',
     'tunnel sessions --watch',
+    'tunnel sessions --links',
     'tunnel sessions end 0f3a…',
     'tunnel sessions watch 0f3a…',
   ],
-  options: [{ flags: '--watch', does: 'show them again whenever something has changed, until Ctrl-C' }],
+  options: [
+    { flags: '--links', does: 'list the links of clients and agents instead of the streams' },
+    { flags: '--watch', does: 'show them again whenever something has changed, until Ctrl-C' },
+  ],
 }
 
 export async function run(argv: string[]): Promise<number> {
   const made = parse(command(definition), argv)
   if (made === undefined) return EXIT.ok
-  const options = made.opts<CommonOptions & { watch?: boolean }>()
+  const options = made.opts<CommonOptions & { watch?: boolean; links?: boolean }>()
   const access = accessFrom(options)
-  const look = () => ask<Session[]>(access, 'sessions')
-  if (options.watch === true) return watch({ look, json: options.json === true, text: sessionTable })
-  const sessions = await look()
-  if (options.json === true) process.stdout.write(`${JSON.stringify(sessions, null, 2)}\n`)
-  else tell(sessionTable(sessions))
-  return EXIT.ok
+  const isJson = options.json === true
+  if (options.links === true) return await show<Link>(() => ask(access, 'links'), linkTable)
+  return await show<Session>(() => ask(access, 'sessions'), sessionTable)
+
+  async function show<T>(look: () => Promise<T[]>, text: (all: readonly T[]) => string): Promise<number> {
+    if (options.watch === true) return watch({ look, json: isJson, text })
+    const all = await look()
+    if (isJson) process.stdout.write(`${JSON.stringify(all, null, 2)}\n`)
+    else tell(text(all))
+    return EXIT.ok
+  }
+}
+
+function linkTable(links: readonly Link[]): string {
+  if (links.length === 0) return 'no link is open\n'
+  const rows = links.map(({ user, role, machine = '-', transport, since, streams, rttMs, connectionId }) => [
+    ...[user, role, machine, transport, age(since), String(streams)],
+    ...[rttMs === undefined ? '-' : `${rttMs.toFixed(1)} ms`, connectionId],
+  ])
+  return table([['USER', 'ROLE', 'MACHINE', 'TRANSPORT', 'SINCE', 'STREAMS', 'RTT', 'ID'], ...rows])
 }
 
 function sessionTable(sessions: readonly Session[]): string {

@@ -22,6 +22,21 @@ export function endedByRequest(isOwn: boolean): TunnelError {
   return new TunnelError('ABORTED', text, { hop: 'proxy' })
 }
 
+export function linkUnknown(): TunnelError {
+  return new TunnelError('UNKNOWN_STREAM', 'you have no link of this id', { hop: 'proxy' })
+}
+
+/** Its peer dials again, unless its token was revoked before. */
+export function linkEndedByRequest(isOwn: boolean): TunnelError {
+  const text = isOwn ? 'the link was ended as its user asked' : 'an administrator of the proxy ended the link'
+  return new TunnelError('LINK_LOST', text, { hop: 'proxy' })
+}
+
+export function watchedElsewhere(replica: string): TunnelError {
+  const text = `the stream is at the replica ${replica}, and can be watched there alone`
+  return new TunnelError('REQUEST_INVALID', text, { hop: 'proxy' })
+}
+
 export function versionMissing(): TunnelError {
   const text = 'If-Match has to name the version that is changed: the ETag of GET config'
   return new TunnelError('REQUEST_INVALID', text, { hop: 'proxy' })

@@ -1,11 +1,12 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { packageVersion } from '../../dial/software.ts'
 import type { StreamReport } from '../forward/index.ts'
 import { configRoutes } from './config.ts'
-import { agentMayNotSee, endedByRequest, sessionUnknown } from './errors.ts'
+import { Diagnostics } from './diagnostics.ts'
+import { agentMayNotSee, linkUnknown, sessionUnknown, watchedElsewhere } from './errors.ts'
+import { Everywhere, type Found, type Placed } from './everywhere.ts'
 import { Onlooker, Onlookers } from './onlooker.ts'
 import * as schemas from './schemas.ts'
 
@@ -33,15 +34,47 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
   const routes = app.withTypeProvider<TypeBoxTypeProvider>()
   const onlookers = new Onlookers()
 
-  /** @throws {TunnelError} UNKNOWN_STREAM */
-  function sessionOf(request: FastifyRequest, wanted: string): StreamReport {
-    const session = app.forward.overview.list(seenBy(request)).find(({ id }) => id === wanted)
-    if (session === undefined) throw sessionUnknown()
-    return session
+  const everywhere = new Everywhere(app)
+  const diagnostics = new Diagnostics(app, everywhere)
+
+  /** A stream of this replica's. @throws {TunnelError} UNKNOWN_STREAM; REQUEST_INVALID where another one has it */
+  async function sessionHere(request: FastifyRequest, wanted: string): Promise<StreamReport> {
+    const isWanted = ({ id }: StreamReport): boolean => id === wanted
+    const session = app.forward.overview.list(seenBy(request)).find(isWanted)
+    if (session !== undefined) return session
+    const elsewhere = (await everywhere.sessions(seenBy(request))).all.find(isWanted)
+    throw elsewhere?.replica === undefined ? sessionUnknown() : watchedElsewhere(elsewhere.replica)
   }
 
-  routes.get('/api/tunnel/sessions', { schema: schemas.listSessions }, async (request) =>
-    app.forward.overview.list(seenBy(request)),
+  /** @param missing replicas that did not answer */
+  function complete<T>(reply: FastifyReply, { all, missing }: Found<T>): Placed<T>[] {
+    if (missing.length > 0) reply.header(schemas.MISSING_HEADER, missing.map(encodeURIComponent).join(', '))
+    return all
+  }
+
+  routes.get('/api/tunnel/sessions', { schema: schemas.listSessions }, async (request, reply) =>
+    complete(reply, await everywhere.sessions(seenBy(request))),
+  )
+
+  routes.get('/api/tunnel/links', { schema: schemas.listLinks }, async (request, reply) =>
+    complete(reply, await everywhere.links(seenBy(request))),
+  )
+
+  routes.delete(
+    '/api/tunnel/links/:id',
+    { schema: schemas.endLink, onRequest: app.requireRecord },
+    async (request, reply) => {
+      const { user, params, id: correlationId } = request
+      const link = await everywhere.endLink({ id: params.id, whose: seenBy(request), by: user.sub })
+      if (link === undefined) throw linkUnknown()
+      const { role, connectionId, machine, replica } = link
+      app.audit.record({
+        ...{ event: 'link.ended', userId: link.user, correlationId },
+        ...(machine !== undefined && { machine }),
+        details: { role, connectionId, by: user.sub, ...(replica !== undefined && { replica }) },
+      })
+      return reply.code(204).send(null)
+    },
   )
 
   routes.delete(
@@ -49,13 +82,10 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
     { schema: schemas.endSession, onRequest: app.requireRecord },
     async (request, reply) => {
       const { user, params, id: correlationId } = request
-      const session = sessionOf(request, params.id)
-      const { id, machine, kind } = session
-      // Ids are of their openers' making: another user's stream may have the same.
-      const isMeant = (stream: { id: string; user: { sub: string } }): boolean =>
-        stream.id === id && stream.user.sub === session.user
-      app.forward.end(isMeant, endedByRequest(session.user === user.sub))
-      const details = { streamId: id, kind, by: user.sub }
+      const session = await everywhere.endSession({ id: params.id, whose: seenBy(request), by: user.sub })
+      if (session === undefined) throw sessionUnknown()
+      const { id, machine, kind, replica } = session
+      const details = { streamId: id, kind, by: user.sub, ...(replica !== undefined && { replica }) }
       app.audit.record({ event: 'stream.ended', userId: session.user, machine, correlationId, details })
       return reply.code(204).send(null)
     },
@@ -66,7 +96,7 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
     { schema: schemas.watchSession, onRequest: app.requireRecord },
     async (request, reply) => {
       const { user, params, id: correlationId } = request
-      const session = sessionOf(request, params.id)
+      const session = await sessionHere(request, params.id)
       const giveBack = onlookers.take(user.sub)
       const onlooker = new Onlooker(reply.raw, () => app.auth.check(user))
       void onlooker.gone.then(giveBack)
@@ -106,27 +136,9 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
     },
   )
 
-  const startedMs = performance.now()
-  routes.get('/api/tunnel/diagnostics', { schema: schemas.diagnostics }, async (request) => {
-    const whose = seenBy(request)
-    const isTheirs = ({ user }: { user: string }): boolean => whose === undefined || user === whose
-    const users = app.forward.overview.usage(whose)
-    return {
-      version: packageVersion(),
-      uptimeSeconds: Math.floor((performance.now() - startedMs) / 1_000),
-      links: app.links.list(whose),
-      sessions: app.forward.overview.list(whose),
-      pool: app.pool.states(whose),
-      connections: app.pool.connections(whose),
-      waiting: users.reduce((sum, { user }) => sum + app.pool.waiting(user), 0),
-      waits: app.pool.waits(whose),
-      circuits: app.breaker.states().filter(isTheirs),
-      errors: app.forward.overview.recentErrors(whose),
-      users,
-      ...(app.cluster !== undefined && { replica: app.cluster.id }),
-      ...(whose === undefined && app.cluster !== undefined && { replicas: app.cluster.list() }),
-    }
-  })
+  routes.get('/api/tunnel/diagnostics', { schema: schemas.diagnostics }, async (request) =>
+    diagnostics.of(seenBy(request)),
+  )
 
   routes.get(
     '/api/tunnel/cluster',

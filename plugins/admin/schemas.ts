@@ -26,7 +26,9 @@ export const patchConfig = {
   },
 }
 
-const Session = Type.Object({
+const replica = optional(Type.String({ description: 'the one of several replicas that has it' }))
+
+export const Session = Type.Object({
   id: Type.String(),
   user: Type.String(),
   machine: Type.String(),
@@ -42,10 +44,18 @@ const Session = Type.Object({
   watchers: Type.Integer({ description: 'who look on at it now: GET sessions/:id/watch' }),
   connectionId: Type.String(),
   correlationId: Type.String(),
+  via: optional(
+    Type.String({ description: 'the replicas that hand it over: the link of its client is there' }),
+  ),
+  replica,
 })
 
+/** Of several replicas, those that did not answer: what they have is missing. */
+export const MISSING_HEADER = 'tunnel-replicas-missing'
+
 export const listSessions = {
-  summary: "The caller's live streams; an admin's question is answered with everybody's",
+  summary: "The caller's live streams, on all replicas; an admin's question is answered with everybody's",
+  description: `Where replicas did not answer, the header ${MISSING_HEADER} names them.`,
   response: { 200: Type.Array(Session) },
 }
 
@@ -59,12 +69,12 @@ export const watchSession = {
 }
 
 export const endSession = {
-  summary: 'Ends a live stream',
+  summary: 'Ends a live stream, on whichever replica it is',
   params: Type.Object({ id: Type.String({ maxLength: 128 }) }),
   response: { 204: Type.Null() },
 }
 
-const Link = Type.Object({
+export const Link = Type.Object({
   connectionId: Type.String(),
   user: Type.String(),
   role: Type.String(),
@@ -75,17 +85,33 @@ const Link = Type.Object({
   streams: Type.Integer(),
   unsentBytes: Type.Integer(),
   rttMs: Type.Optional(Type.Number()),
+  replica,
 })
 
-const Circuit = Type.Object({
+export const listLinks = {
+  summary: "The caller's links, on all replicas; an admin's question is answered with everybody's",
+  description: `Where replicas did not answer, the header ${MISSING_HEADER} names them.`,
+  response: { 200: Type.Array(Link) },
+}
+
+export const endLink = {
+  summary: 'Ends a link, on whichever replica it is',
+  description:
+    'Its client or agent dials again, and its sealed streams go on over the next link: to keep it out, revoke its token. `id` is the connectionId.',
+  params: Type.Object({ id: Type.String({ maxLength: 128 }) }),
+  response: { 204: Type.Null() },
+}
+
+export const Circuit = Type.Object({
   user: Type.String(),
   owner: Type.String(),
   machine: Type.String(),
   state: Type.String({ description: '`closed`, `open` or `half_open`' }),
   retryAfterMs: Type.Number(),
+  replica,
 })
 
-const Connection = Type.Object({
+export const Connection = Type.Object({
   user: Type.String(),
   machine: Type.String(),
   owner: Type.String(),
@@ -94,14 +120,38 @@ const Connection = Type.Object({
   maxChannels: Type.Integer({ description: "as many as the machine's sshd is known to take" }),
   ageMs: Type.Integer(),
   isOld: Type.Boolean({ description: 'it goes when its last channel has' }),
+  replica,
 })
 
-const Wait = Type.Object({
+export const Wait = Type.Object({
   user: Type.String(),
   machine: Type.String(),
   owner: Type.String(),
   requests: Type.Integer(),
+  replica,
 })
+
+export const RecentError = Type.Object({
+  at: Type.String(),
+  user: Type.String(),
+  machine: Type.String(),
+  kind: Type.String(),
+  code: Type.String(),
+  message: Type.String(),
+  correlationId: Type.String(),
+  replica,
+})
+
+export const Usage = Type.Object({
+  user: Type.String(),
+  links: Type.Integer(),
+  streams: Type.Integer(),
+  bufferBytes: Type.Integer({ description: 'what their streams hold in the process' }),
+  replica,
+})
+
+const poolStates = { connecting: Type.Integer(), idle: Type.Integer(), busy: Type.Integer() }
+export const PoolAndWaiting = Type.Object({ ...poolStates, waiting: Type.Integer() })
 
 const Replica = Type.Object({
   id: Type.String(),
@@ -147,44 +197,30 @@ export const getCluster = {
 }
 
 export const diagnostics = {
-  summary: "What the caller has at this proxy; an admin's question is answered with what everybody has",
+  summary:
+    "What the caller has at this proxy, on all of its replicas; an admin's question is answered with what everybody has",
   response: {
     200: Type.Object({
       version: Type.String(),
       uptimeSeconds: Type.Integer(),
       links: Type.Array(Link),
       sessions: Type.Array(Session),
-      pool: Type.Object({ connecting: Type.Integer(), idle: Type.Integer(), busy: Type.Integer() }),
+      pool: Type.Object(poolStates),
       connections: Type.Array(Connection, { description: 'SSH connections of the pool' }),
       waiting: Type.Integer({ description: 'requests that wait for an SSH channel' }),
       waits: Type.Array(Wait, { description: 'the same by machine' }),
       circuits: Type.Array(Circuit),
-      errors: Type.Array(
-        Type.Object({
-          at: Type.String(),
-          user: Type.String(),
-          machine: Type.String(),
-          kind: Type.String(),
-          code: Type.String(),
-          message: Type.String(),
-          correlationId: Type.String(),
+      errors: Type.Array(RecentError, { description: 'what streams ended with of late, the newest first' }),
+      users: Type.Array(Usage, { description: 'what each has at each replica' }),
+      replica: optional(Type.String({ description: 'the one of several that answers' })),
+      missing: Type.Optional(
+        Type.Array(Type.String(), {
+          description: 'replicas that did not answer it: what they have is not here',
         }),
-        { description: 'what streams ended with of late, the newest first' },
-      ),
-      users: Type.Array(
-        Type.Object({
-          user: Type.String(),
-          links: Type.Integer(),
-          streams: Type.Integer(),
-          bufferBytes: Type.Integer({ description: 'what their streams hold in this process' }),
-        }),
-      ),
-      replica: optional(
-        Type.String({ description: 'the one of several that answers, and tells of what it has itself' }),
       ),
       replicas: Type.Optional(
         Type.Array(Replica, {
-          description: 'to which this one has a link; for an admin, of several replicas',
+          description: 'to which the one that answers has a link; for an admin, of several replicas',
         }),
       ),
     }),

@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Records } from '../state/index.ts'
+import type { Siblings } from './siblings.ts'
 
 const NAMESPACE = 'drain'
 const KEY = 'turn'
@@ -23,6 +25,17 @@ export class DrainTurn {
 
   constructor(options: DrainTurnOptions) {
     this.#options = options
+  }
+
+  /** Workers of one host alone leave together. With other hosts they have one turn, which ends by itself after the last. */
+  static of(
+    records: DrainTurnOptions['records'],
+    id: string,
+    { enabled, siblings }: { enabled: boolean; siblings?: Pick<Siblings, 'secret'> | undefined },
+  ): DrainTurn | undefined {
+    if (!enabled) return undefined
+    const holder = siblings === undefined ? id : createHash('sha256').update(siblings.secret).digest('hex')
+    return new DrainTurn({ records, holder, isShared: siblings !== undefined })
   }
 
   /** Resolves when it is this replica's turn, or nobody can be asked whose it is, or `over` is aborted. */

@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { softwareOf } from '../../dial/software.ts'
@@ -11,6 +11,7 @@ import type { Transport } from '../../protocol/link/transport.ts'
 import { dialWebSocket } from '../../protocol/node/dial-websocket.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
 import type { Reach } from '../../protocol/options.ts'
+import type { Json } from '../state/index.ts'
 import { ReplicaClocks } from './clocks.ts'
 import { DrainTurn } from './drain-turn.ts'
 import { notAnUpgrade, notReached } from './errors.ts'
@@ -20,6 +21,7 @@ import { Neighbours } from './neighbours.ts'
 import type { ClusterOptions } from './options.ts'
 import type { Peer } from './peer.ts'
 import { type Place, Places } from './places.ts'
+import { type Answerer, type Answers, Questions } from './questions.ts'
 import { type ClusterReport, describe, overview, type ReplicaReport } from './report.ts'
 import { forWorker, LOOPBACK, type Siblings } from './siblings.ts'
 
@@ -32,6 +34,10 @@ export interface Cluster {
   readonly size: number
   /** This process is one of several behind one port: what is asked of the proxy comes to any of them. */
   readonly isWorker: boolean
+  /** What the other replicas have: each is asked, and those that do not answer are named. */
+  ask(what: string, about: Record<string, Json>): Promise<Answers>
+  /** This one's answers when others ask so. */
+  onQuestion(what: string, answer: Answerer): void
   /** The others to which this one has a link. */
   list(): ReplicaReport[]
   /** Who holds whom, as this replica knows. @param maxMachines of more, the rest are only counted */
@@ -97,11 +103,17 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
     },
     left: (peer, { code, message: reason }) => {
       app.tunnelMetrics.activeConnections.dec({ role: 'relay' })
+      questions.left(peer)
       log.warn({ context: { peer: peer.id, code, reason } }, 'the link to another replica is over')
     },
     told: (peer) => clocks.heard(peer),
+    asked: (peer, message) => questions.heard(peer, message),
     refused: (peer, error) => tellRefused(error, 'a link to another replica was refused', { peer: peer.id }),
   })
+  const questions: Questions = new Questions(
+    () => mesh.peers,
+    (what, err) => log.error({ err, context: { what } }, 'a question of another replica has no answer'),
+  )
   const clocks: ReplicaClocks = new ReplicaClocks(
     () => mesh.peers,
     (peer, aheadMs) => log.error({ context: { peer: peer.id, aheadMs } }, CLOCKS_DIFFER),
@@ -159,6 +171,8 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
       return mesh.size
     },
     isWorker: siblings !== undefined,
+    ask: (what, about) => questions.ask(what, about),
+    onQuestion: (what, answer) => questions.onQuestion(what, answer),
     list: () => [...mesh.peers].map(describe),
     overview: (maxMachines) => overview(app, mesh, id, maxMachines),
   }
@@ -174,7 +188,7 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
     const announced = url === '' ? Promise.resolve() : places.announce(id, url)
     void announced.then(() => neighbours.follow())
   })
-  const turn = turnOf(app, id, options)
+  const turn = DrainTurn.of(app.state.volatile, id, options)
   app.lifecycle.onDrain('take turns', ({ over, leftMs }) => {
     const late = AbortSignal.timeout(Math.min(options.turnMs, Math.floor(leftMs / 2)))
     return turn?.take(AbortSignal.any([over, late]))
@@ -188,17 +202,6 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
   }
   app.lifecycle.onDrain('close', stop)
   app.addHook('onClose', stop)
-}
-
-/** Workers of one host alone leave together. With other hosts they have one turn, which ends by itself after the last. */
-function turnOf(
-  { state }: FastifyInstance,
-  id: string,
-  { enabled, siblings }: ClusterPluginOptions,
-): DrainTurn | undefined {
-  if (!enabled) return undefined
-  const holder = siblings === undefined ? id : createHash('sha256').update(siblings.secret).digest('hex')
-  return new DrainTurn({ records: state.volatile, holder, isShared: siblings !== undefined })
 }
 
 /** Where the links between replicas have no port of their own. */

@@ -3,10 +3,10 @@ import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { shuttingDown } from '../../protocol/codec/shutting-down.ts'
 import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.ts'
 import type { Transport } from '../../protocol/link/transport.ts'
-import type { MeshedAgents, Presence } from '../machines/index.ts'
+import type { MeshedAgents } from '../machines/index.ts'
 import { Detours } from './detours.ts'
 import { idTwice, linkedAlready, tooManyStrangers } from './errors.ts'
-import { inFrames, MAX_PEERS, type Message, type ReplicaState } from './messages.ts'
+import { MAX_PEERS, type Message, type ReplicaState } from './messages.ts'
 import { Peer, type Self } from './peer.ts'
 import type { Side } from './proof.ts'
 import { Told } from './told.ts'
@@ -22,6 +22,8 @@ export interface MeshOptions {
   revoked(revoked: unknown): void
   joined(peer: Peer): void
   left(peer: Peer, error: TunnelError): void
+  /** A replica asks, or answers. */
+  asked?(peer: Peer, message: Extract<Message, { is: 'ask' | 'answer' }>): void
   /** A replica has told of itself. */
   told?(peer: Peer): void
   /** A link ended before its peer had proved itself, or for what it did. */
@@ -134,7 +136,7 @@ export class Mesh {
     this.#toldBy.set(peer, new Told(agents, peer))
     older?.link.close(linkedAlready(peer.id))
     this.#tellState()
-    tellAgents(peer, agents.present())
+    peer.tellAgents(agents.present())
     void peer.heard().then(() => {
       if (this.#peers.get(peer.id) === peer) this.#detours.direct(peer.id)
     })
@@ -184,7 +186,10 @@ export class Mesh {
         peer.shown.delete(message.of)
         return
       case 'revoked':
-        this.#options.revoked(message.revoked)
+        return this.#options.revoked(message.revoked)
+      case 'ask':
+      case 'answer':
+        this.#options.asked?.(peer, message)
     }
   }
 
@@ -194,7 +199,7 @@ export class Mesh {
     const told = other === undefined || other === peer ? undefined : this.#toldBy.get(other)
     if (told === undefined || peer.shown.has(of)) return
     peer.shown.add(of)
-    tellAgents(peer, told.presences, of)
+    peer.tellAgents(told.presences, of)
   }
 
   /** Tells every other replica. */
@@ -239,10 +244,4 @@ export class Mesh {
     this.#clock.clearTimer(this.#timer)
     for (const peer of [...this.#strangers, ...this.#peers.values()]) peer.link.close(shuttingDown())
   }
-}
-
-/** @param at the third replica that has them */
-function tellAgents(peer: Peer, presences: Iterable<Presence>, at?: string): void {
-  const where = at === undefined ? {} : { at }
-  for (const agents of inFrames(presences)) peer.tell({ is: 'present', agents, ...where })
 }

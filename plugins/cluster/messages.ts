@@ -23,6 +23,20 @@ export type Message =
   /** The other has no link to the replica `of`, and is to be told of its agents, or not any more. */
   | { readonly is: 'show' | 'hide'; readonly of: string }
   | { readonly is: 'revoked'; readonly revoked: unknown }
+  /** What an operator wants to know of all replicas; `number` names the question in the answer. */
+  | {
+      readonly is: 'ask'
+      readonly number: number
+      readonly what: string
+      readonly about: Record<string, unknown>
+    }
+  /** `more`: the rest follows. */
+  | {
+      readonly is: 'answer'
+      readonly number: number
+      readonly items: readonly unknown[]
+      readonly more: boolean
+    }
 
 /** Agents in one frame, at most. */
 const AGENTS_PER_FRAME = 64
@@ -36,6 +50,11 @@ export const MAX_PEERS = 64
 
 const isText = (value: unknown): value is string =>
   typeof value === 'string' && value.length > 0 && value.length <= MAX_TEXT
+
+const isNumber = (value: unknown): value is number => Number.isSafeInteger(value)
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** As JSON. */
 export function toWire(message: Message, nowMs = Date.now()): object {
@@ -96,6 +115,16 @@ export function fromWire(body: Record<string, unknown>, nowMs = Date.now()): Mes
       return { is: body.is, of: body.of }
     case 'revoked':
       return { is: 'revoked', revoked: body.revoked }
+    case 'ask': {
+      const { number, what, about } = body
+      if (!isNumber(number) || !isText(what) || !isObject(about)) throw messageInvalid('ask: no question')
+      return { is: 'ask', number, what, about }
+    }
+    case 'answer': {
+      const { number, items, more } = body
+      if (!isNumber(number) || !Array.isArray(items)) throw messageInvalid('answer: no list')
+      return { is: 'answer', number, items, more: more === true }
+    }
     default:
       return undefined
   }

@@ -5,10 +5,10 @@ import type { IncomingOpen, IncomingResume } from '../../protocol/link/handlers.
 import { Link } from '../../protocol/link/link.ts'
 import type { Transport } from '../../protocol/link/transport.ts'
 import { type Work, WorkMeter } from '../../protocol/link/work-meter.ts'
-import type { HomeReplica } from '../machines/index.ts'
+import type { HomeReplica, Presence } from '../machines/index.ts'
 import { Answers } from './answers.ts'
 import { isSelf, notAReplica, notProved, proofMissing, proofWrong } from './errors.ts'
-import { fromWire, type Message, type ReplicaState, toWire } from './messages.ts'
+import { fromWire, inFrames, type Message, type ReplicaState, toWire } from './messages.ts'
 import { type Greeted, isProof, newNonce, proofOf, type Side } from './proof.ts'
 
 /** Who this replica is, and what holds on its links to others. */
@@ -118,6 +118,12 @@ export class Peer implements HomeReplica {
 
   tell(message: Message): void {
     this.link.sendMesh(toWire(message))
+  }
+
+  /** @param at the third replica that has them */
+  tellAgents(presences: Iterable<Presence>, at?: string): void {
+    const where = at === undefined ? {} : { at }
+    for (const agents of inFrames(presences)) this.tell({ is: 'present', agents, ...where })
   }
 
   /** Resolves when all that it had told by now was heard, or the link is over: it is told in order, and so is PONG. */

@@ -21,19 +21,22 @@ export interface StreamReport {
   bytesOut: number
   /** Who look on at it now. */
   watchers: number
+  /** The replicas that hand it over, as the client's link is elsewhere; absent otherwise. */
+  via?: string
   connectionId: string
   correlationId: string
 }
 
 export function reportOf(passage: Passage): StreamReport {
   const { id, user, machine, owner, stage, ageMs, bytes, watchers } = passage
-  const { head, mode, target, connectionId, correlationId } = passage.context
+  const { head, mode, target, connectionId, correlationId, via } = passage.context
   return {
     ...{ id, user: user.sub, machine, kind: head.kind, mode, priority: head.priority ?? 'normal' },
     ...{ state: stateAt(stage), since: new Date(Date.now() - ageMs).toISOString() },
     ...{ bytesIn: bytes.in, bytesOut: bytes.out, watchers: watchers.count, connectionId, correlationId },
     ...(owner !== undefined && { owner }),
     ...(target !== undefined && { target }),
+    ...(via !== undefined && { via }),
   }
 }
 

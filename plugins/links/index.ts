@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { NOT_HEADER, SUBPROTOCOL } from '../../protocol/codec/hello.ts'
 import { PROTOCOL_HEADER, STREAM_TYPE } from '../../protocol/link/dial-http.ts'
 import { OFFSET_HEADER, SESSION_HEADER } from '../../protocol/link/http-uplink.ts'
@@ -28,6 +29,8 @@ export interface Links {
   readonly count: number
   /** Those of one user, or of all. */
   list(userId?: string): LinkReport[]
+  /** Ends the link of this `connectionId`, of one user or of anybody, and says what it was. */
+  end(connectionId: string, userId: string | undefined, error: TunnelError): LinkReport | undefined
 }
 
 declare module 'fastify' {
@@ -63,6 +66,16 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
     list(userId) {
       const all = [...door.links].filter(([, { user }]) => userId === undefined || user.sub === userId)
       return all.map(([link, context]) => describe(link, context))
+    },
+    end(connectionId, userId, error) {
+      for (const [link, context] of door.links) {
+        const isTheirs = userId === undefined || context.user.sub === userId
+        if (context.connectionId !== connectionId || !isTheirs) continue
+        const report = describe(link, context)
+        link.close(error)
+        return report
+      }
+      return undefined
     },
   }
   app.decorate('links', links)

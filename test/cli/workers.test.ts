@@ -114,6 +114,28 @@ test('several workers are one proxy', { skip: requireSystem('redis-server') }, a
     },
   )
 
+  await t.test('whichever of them is asked, links and diagnostics cover both', async (t) => {
+    for (let count = 0; count < 4; count++) {
+      const client = new TunnelService({ url, token, settings: { backoff } })
+      t.after(() => client.disconnect(0))
+      await client.connect()
+    }
+    const askedOf = new Set<string>()
+    const placedAt = new Set<string>()
+    await until(async () => {
+      const told = (await (await ask('diagnostics')).json()) as {
+        replica: string
+        missing: string[]
+        links: { replica: string }[]
+      }
+      assert.deepEqual([told.links.length, told.missing], [4, []])
+      askedOf.add(told.replica)
+      for (const { replica } of told.links) placedAt.add(replica)
+      return askedOf.size === 2
+    })
+    assert.deepEqual([...placedAt].sort(), [...askedOf].sort())
+  })
+
   await t.test('without one of them there is no sum', async (t) => {
     const [silent] = descendants(proxy.pid).filter((pid) => pid !== proxy.pid) as [number]
     process.kill(silent, 'SIGSTOP')

@@ -95,6 +95,15 @@ export const ROUTES: Record<string, Entry> = {
       agent: 'FORBIDDEN',
     },
   },
+  'GET /links': { asks: 'user', path: '/links', other: OK, agent: 'FORBIDDEN' },
+  'DELETE /links/:id': {
+    ...{
+      asks: 'user',
+      path: '/links/00000000-0000-4000-8000-000000000000',
+      other: 'UNKNOWN_STREAM',
+      agent: 'FORBIDDEN',
+    },
+  },
   'GET /diagnostics': { asks: 'user', path: '/diagnostics', other: OK, agent: 'FORBIDDEN' },
   'GET /cluster': { asks: 'user', path: '/cluster', other: 'FORBIDDEN', agent: 'FORBIDDEN' },
   'GET /config': { asks: 'user', path: '/config', other: 'FORBIDDEN', agent: 'FORBIDDEN' },

@@ -49,6 +49,30 @@ test('`tunnel sessions` lists a live stream, and `tunnel sessions end` ends it: 
   }
 })
 
+test('`tunnel sessions --links` lists links, and `tunnel sessions end` ends one, whose client comes back', async (t) => {
+  const proxy = await startProxy(t)
+  const alice = await proxy.connect('alice')
+  const dir = await tempFolder(t, 'links')
+  const as = (token: string) => (line: string[]) =>
+    tunnelLines([['sessions', ...line]], isolated(dir, { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: token }))
+  const [byAlice, byBob] = ['alice', 'bob'].map((user) => as(proxy.tokenOf(user))) as [Asks, Asks]
+  const [listed] = await byAlice(['--links'])
+  const [, id = ''] = /^alice +client +- +websocket .* ([0-9a-f-]{36})$/m.exec(listed?.stdout ?? '') ?? []
+  const [[none], [foreign], [wrong]] = [
+    await byBob(['--links']),
+    await byBob(['end', id]),
+    await byBob(['end', 'x']),
+  ]
+  assert.deepEqual([none?.stdout, foreign?.code, wrong?.code], ['no link is open\n', 1, 2])
+  const first = alice.link
+  const recorded = auditOf(proxy)
+  const [done] = await byAlice(['end', id])
+  assert.deepEqual([done?.code, done?.stdout], [0, `${id} is ended\n`])
+  await until(() => alice.link !== undefined && alice.link !== first)
+  const ended = recorded.find(({ event }) => event === 'link.ended')
+  assert.deepEqual(ended?.details, { role: 'client', connectionId: id, by: 'alice' })
+})
+
 test('diagnostics tell what each user uses, the connections, and the circuits, which are recorded and counted as they change', async (t) => {
   const hangsUp = await listenTcp(t, (socket) => socket.destroy())
   const port = Number(hangsUp.split(':')[1])

@@ -1,0 +1,131 @@
+import { type Clock, systemClock } from '../../protocol/clock.ts'
+import type { Json } from '../state/index.ts'
+import type { Message } from './messages.ts'
+import type { Peer } from './peer.ts'
+
+/** How long other replicas have for an answer, in ms. */
+const ANSWER_MS = 2_000
+/** Of one answer: more are left out. */
+const MAX_ITEMS = 10_000
+/** Of the JSON in one frame: half of what it may have. */
+const BYTES_PER_FRAME = 32_768
+
+/** What other replicas have. */
+export interface Answers {
+  readonly items: readonly { readonly replica: string; readonly item: unknown }[]
+  /** The ids of those that have not answered in time, or to which there is no link. */
+  readonly missing: readonly string[]
+}
+
+/** Answers a question of another replica with a list of what can be JSON. */
+export type Answerer = (about: Record<string, unknown>) => readonly object[]
+
+/** A question that was put to one replica. */
+interface Asked {
+  readonly peer: Peer
+  readonly items: unknown[]
+  over(isWhole: boolean): void
+}
+
+/** What an operator asks one replica of, and all of them have to answer. Nothing that a stream waits for goes this way. */
+export class Questions {
+  readonly #peers: () => Iterable<Peer>
+  readonly #failed: (what: string, error: unknown) => void
+  readonly #clock: Clock
+  readonly #answerers = new Map<string, Answerer>()
+  readonly #asked = new Map<number, Asked>()
+  #count = 0
+
+  /** @param failed hears of a question to which this replica has no answer by a fault of its own */
+  constructor(
+    peers: () => Iterable<Peer>,
+    failed: (what: string, error: unknown) => void,
+    clock: Clock = systemClock,
+  ) {
+    this.#peers = peers
+    this.#failed = failed
+    this.#clock = clock
+  }
+
+  /** This replica's answers to a question of others. */
+  onQuestion(what: string, answer: Answerer): void {
+    this.#answerers.set(what, answer)
+  }
+
+  /** Never rejects: who does not answer, or does not know the question, is missing. */
+  async ask(what: string, about: Record<string, Json>): Promise<Answers> {
+    const peers = [...this.#peers()]
+    const answers = await Promise.all(
+      peers.map(async (peer) => ({ peer, items: await this.#askOne(peer, what, about) })),
+    )
+    const items = answers.flatMap(({ peer, items: some = [] }) =>
+      some.map((item) => ({ replica: peer.id, item })),
+    )
+    const silent = answers.filter(({ items: some }) => some === undefined).map(({ peer }) => peer.id)
+    return { items, missing: silent }
+  }
+
+  #askOne(peer: Peer, what: string, about: Record<string, Json>): Promise<unknown[] | undefined> {
+    return new Promise((resolve) => {
+      const number = ++this.#count
+      const items: unknown[] = []
+      const over = (isWhole: boolean): void => {
+        this.#clock.clearTimer(timer)
+        this.#asked.delete(number)
+        resolve(isWhole ? items : undefined)
+      }
+      const timer = this.#clock.setTimer(() => over(false), ANSWER_MS)
+      this.#asked.set(number, { peer, items, over })
+      peer.tell({ is: 'ask', number, what, about })
+    })
+  }
+
+  heard(peer: Peer, message: Extract<Message, { is: 'ask' | 'answer' }>): void {
+    if (message.is === 'ask') return this.#answer(peer, message)
+    const asked = this.#asked.get(message.number)
+    if (asked?.peer !== peer) return
+    asked.items.push(...message.items)
+    if (asked.items.length > MAX_ITEMS) asked.over(false)
+    else if (!message.more) asked.over(true)
+  }
+
+  #answer(peer: Peer, { number, what, about }: Extract<Message, { is: 'ask' }>): void {
+    const items = this.#itemsFor(what, about)
+    if (items === undefined) return
+    const frames = [...inFrames(items)]
+    for (const [index, some] of frames.entries())
+      peer.tell({ is: 'answer', number, items: some, more: index < frames.length - 1 })
+  }
+
+  #itemsFor(what: string, about: Record<string, unknown>): readonly object[] | undefined {
+    try {
+      return this.#answerers.get(what)?.(about).slice(0, MAX_ITEMS)
+    } catch (error) {
+      // It is no reason to end the link, which carries streams.
+      this.#failed(what, error)
+      return undefined
+    }
+  }
+
+  /** Its link is over. */
+  left(peer: Peer): void {
+    for (const asked of [...this.#asked.values()]) if (asked.peer === peer) asked.over(false)
+  }
+}
+
+/** One at least, and as many items in each as it has room for. */
+function* inFrames(items: readonly object[]): Generator<object[]> {
+  let some: object[] = []
+  let bytes = 0
+  for (const item of items) {
+    const more = Buffer.byteLength(JSON.stringify(item))
+    if (some.length > 0 && bytes + more > BYTES_PER_FRAME) {
+      yield some
+      some = []
+      bytes = 0
+    }
+    some.push(item)
+    bytes += more
+  }
+  yield some
+}
