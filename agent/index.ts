@@ -138,7 +138,12 @@ export class Agent {
 
   /** One that the log tells of, and whose end may be the agent's. */
   #told(connection: Connection, url: string): Connection {
-    logLinks(connection, url, () => this.#streams.acceptor.size, this.#log)
+    logLinks(connection, {
+      url,
+      streams: () => this.#streams.acceptor.size,
+      isElsewhere: () => this.#homes().some((each) => each !== connection && each.link !== undefined),
+      log: this.#log,
+    })
     connection.on('lost', ({ code }) => {
       if (code !== 'ABORTED') this.#keys.refresh()
     })

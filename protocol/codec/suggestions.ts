@@ -8,7 +8,7 @@ const SAME_VERSION = 'use the same version at both ends'
 /** What helps a person, as the rest of a sentence; of library, agent and command alike. */
 const SUGGESTIONS: Record<ErrorCode, string> = {
   TOKEN_MISSING: SIGN_TOKEN,
-  TOKEN_INVALID: `the proxy did not sign this token: ${SIGN_TOKEN}`,
+  TOKEN_INVALID: `${SIGN_TOKEN}, or get one from its issuer with \`tunnel login\``,
   TOKEN_EXPIRED: SIGN_TOKEN,
   TOKEN_REVOKED: SIGN_TOKEN,
   TICKET_INVALID: 'it is good for one use within a short time: ask for another',
