@@ -52,7 +52,7 @@ export class LinkEnding {
     this.#end(left, NORMAL_CLOSE, '')
   }
 
-  /** Nobody is there who could close his half of the connection. */
+  /** Nobody is there who could close the other half of the connection. */
   lost(silentMs: number): void {
     const text = `nothing was heard for ${Math.round(silentMs)} ms`
     this.fail(new TunnelError('TIMEOUT', text, { hop: 'link' }))

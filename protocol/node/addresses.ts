@@ -84,7 +84,7 @@ function has(list: BlockList, host: string): boolean {
 }
 
 /**
- * Where clouds tell whoever asks from inside who he is, with keys: link-local (AWS, Azure, GCP, OpenStack, Oracle and
+ * Where clouds tell whoever asks from inside who that is, with keys: link-local (AWS, Azure, GCP, OpenStack, Oracle and
  * most others), and what some have besides.
  */
 const METADATA = new BlockList()
