@@ -6,6 +6,10 @@ import { table } from './table.ts'
 /** What `GET cluster` answers. */
 export type ClusterAnswer = ({ enabled: true } & ClusterReport) | { enabled: false }
 
+/** An older proxy does not say what is missing. */
+type ReadFrom = Omit<ClusterReport, 'missing' | 'isStarting'> &
+  Partial<Pick<ClusterReport, 'missing' | 'isStarting'>>
+
 /** Who holds whom, for a person: the replicas with their links to each other, then the machines with their homes. */
 export function clusterText({
   id,
@@ -14,7 +18,9 @@ export function clusterText({
   replicas,
   machines,
   machineCount,
-}: ClusterReport): string {
+  missing = [],
+  isStarting = false,
+}: ReadFrom): string {
   const asked = isWorker ? `worker ${id} answers; another one may the next time` : `replica ${id} answers`
   const more = machineCount - machines.length
   const machineText =
@@ -27,6 +33,8 @@ export function clusterText({
       ['REPLICA', 'STATE', 'STREAMS', 'MACHINES', 'ROUND TRIP', 'LINKS TO'],
       ...replicas.map((replica) => replicaRow(replica, id, replicas, machines, more > 0)),
     ]),
+    ...(isStarting ? ['it has only started, and is not linked to all others yet\n'] : []),
+    ...missing.map((other) => `${visible(other)} is known, and NOT LINKED to this one\n`),
     ...replicas.flatMap(clockText),
     '\n',
     machineText,

@@ -187,7 +187,13 @@ export const getCluster = {
         Type.Boolean({ description: 'it is one of several processes behind one port' }),
       ),
       stateAvailable: Type.Optional(Type.Boolean({ description: 'Redis answers it' })),
+      isStarting: Type.Optional(
+        Type.Boolean({ description: 'it has only started, and is not linked to all others yet' }),
+      ),
       replicas: Type.Optional(Type.Array(Replica, { description: 'the one that was asked is the first' })),
+      missing: Type.Optional(
+        Type.Array(Type.String(), { description: 'replicas that are known, and to which it has no link' }),
+      ),
       machines: Type.Optional(Type.Array(Homes)),
       machineCount: Type.Optional(
         Type.Integer({ description: 'machines on line, with those that are not in the list' }),

@@ -22,7 +22,7 @@ import type { ClusterOptions } from './options.ts'
 import type { Peer } from './peer.ts'
 import { type Place, Places } from './places.ts'
 import { type Answerer, type Answers, Questions } from './questions.ts'
-import { type ClusterReport, describe, overview, type ReplicaReport } from './report.ts'
+import { type ClusterReport, describe, missingFrom, overview, type ReplicaReport } from './report.ts'
 import { forWorker, LOOPBACK, type Siblings } from './siblings.ts'
 
 export interface Cluster {
@@ -110,8 +110,10 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
     asked: (peer, message) => questions.heard(peer, message),
     refused: (peer, error) => tellRefused(error, 'a link to another replica was refused', { peer: peer.id }),
   })
+  const missing = () => missingFrom(mesh, id, neighbours.ids)
   const questions: Questions = new Questions(
     () => mesh.peers,
+    missing,
     (what, err) => log.error({ err, context: { what } }, 'a question of another replica has no answer'),
   )
   const clocks: ReplicaClocks = new ReplicaClocks(
@@ -174,7 +176,10 @@ async function clusterPlugin(app: FastifyInstance, options: ClusterPluginOptions
     ask: (what, about) => questions.ask(what, about),
     onQuestion: (what, answer) => questions.onQuestion(what, answer),
     list: () => [...mesh.peers].map(describe),
-    overview: (maxMachines) => overview(app, mesh, id, maxMachines),
+    overview: (maxMachines) => {
+      const isStarting = !neighbours.isStarted((other) => mesh.has(other))
+      return overview(app, mesh, { id, missing: missing(), isStarting }, maxMachines)
+    },
   }
   app.decorate('cluster', cluster)
   app.tunnelMetrics.onRead(() => {

@@ -52,6 +52,12 @@ export class Neighbours {
     )
   }
 
+  /** Those of whom somebody has told, by their ids. */
+  get ids(): string[] {
+    const { selfId } = this.#options
+    return (this.#found ?? []).flatMap(({ id }) => (id === undefined || id === selfId ? [] : id))
+  }
+
   /**
    * Since its start it has had a link to each that it knows of, or has tried for long enough. It stays so: what is lost
    * later is made up for.

@@ -30,19 +30,25 @@ interface Asked {
 /** What an operator asks one replica of, and all of them have to answer. Nothing that a stream waits for goes this way. */
 export class Questions {
   readonly #peers: () => Iterable<Peer>
+  readonly #unlinked: () => readonly string[]
   readonly #failed: (what: string, error: unknown) => void
   readonly #clock: Clock
   readonly #answerers = new Map<string, Answerer>()
   readonly #asked = new Map<number, Asked>()
   #count = 0
 
-  /** @param failed hears of a question to which this replica has no answer by a fault of its own */
+  /**
+   * @param unlinked those that are known, and cannot be asked
+   * @param failed hears of a question to which this replica has no answer by a fault of its own
+   */
   constructor(
     peers: () => Iterable<Peer>,
+    unlinked: () => readonly string[],
     failed: (what: string, error: unknown) => void,
     clock: Clock = systemClock,
   ) {
     this.#peers = peers
+    this.#unlinked = unlinked
     this.#failed = failed
     this.#clock = clock
   }
@@ -62,7 +68,7 @@ export class Questions {
       some.map((item) => ({ replica: peer.id, item })),
     )
     const silent = answers.filter(({ items: some }) => some === undefined).map(({ peer }) => peer.id)
-    return { items, missing: silent }
+    return { items, missing: [...silent, ...this.#unlinked()] }
   }
 
   #askOne(peer: Peer, what: string, about: Record<string, Json>): Promise<unknown[] | undefined> {

@@ -41,8 +41,12 @@ export interface ClusterReport {
   isWorker: boolean
   /** What replicas share answers it. */
   stateAvailable: boolean
+  /** It has only started, and is not linked to all others yet. */
+  isStarting: boolean
   /** It is the first of them. */
   replicas: ReplicaReport[]
+  /** Replicas of which it knows, and to which it has no link, by their ids. */
+  missing: string[]
   machines: HomesReport[]
   /** Machines on line, with those that are not in the list. */
   machineCount: number
@@ -59,11 +63,18 @@ export function describe({ id, link, state }: Peer): ReplicaReport {
   }
 }
 
+/** Those of whom `told` or a replica tells, and to which this one has no link. */
+export function missingFrom(mesh: Mesh, id: string, told: readonly string[]): string[] {
+  const known = new Set(told)
+  for (const { state } of mesh.peers) for (const other of state.peers ?? []) known.add(other)
+  return [...known].filter((other) => other !== id && !mesh.has(other)).sort()
+}
+
 /** Who holds whom. Of more than `maxMachines` the rest are only counted. */
 export function overview(
   { machines, state, cluster, forward }: FastifyInstance,
   mesh: Mesh,
-  id: string,
+  { id, missing, isStarting }: Pick<ClusterReport, 'id' | 'missing' | 'isStarting'>,
   maxMachines: number,
 ): ClusterReport {
   const homes: HomesReport[] = []
@@ -81,7 +92,9 @@ export function overview(
     id,
     isWorker: cluster?.isWorker === true,
     stateAvailable: state.isAvailable !== false,
+    isStarting,
     replicas: [own, ...others],
+    missing,
     machines: homes,
     machineCount,
   }

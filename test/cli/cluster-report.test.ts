@@ -6,7 +6,7 @@ test('status --cluster draws who holds whom, which links are cut, who leaves, wh
   const replica = { software: 'x', load: 2, streams: 0, draining: false }
   const text = clusterText({
     id: 'a',
-    ...{ isWorker: false, stateAvailable: false, machineCount: 1_003 },
+    ...{ isWorker: false, stateAvailable: false, isStarting: true, missing: ['d'], machineCount: 1_003 },
     replicas: [
       { ...replica, id: 'a', peers: ['c'] },
       { ...replica, id: 'b', rttMs: 0.2, draining: true, peers: ['c'], clockAheadMs: -601_000 },
@@ -24,6 +24,8 @@ test('status --cluster draws who holds whom, which links are cut, who leaves, wh
     'a  there  2  0 or more  -  c; NONE TO b',
     'b  LEAVING  2  2 or more  1 ms  c; NONE TO a',
     'c  there  2  1 or more  ?  a b',
+    'it has only started, and is not linked to all others yet',
+    'd is known, and NOT LINKED to this one',
     'the clock of b is 10 min BEHIND this one: set both',
     'the clock of c is 2 h AHEAD OF this one: set both',
     '',

@@ -74,7 +74,10 @@ test('a machine whose agent is at one replica is reached through another, sealed
   )
   const asked = await b.api(undefined, 'cluster', { token: b.tokenOf('root', { roles: ['admin'] }) })
   const { replicas: known, machines, ...told } = (await asked.json()) as ClusterReport
-  assert.deepEqual(told, { enabled: true, id: 'b', isWorker: false, stateAvailable: true, machineCount: 1 })
+  assert.deepEqual(told, {
+    ...{ enabled: true, id: 'b', isWorker: false, isStarting: false },
+    ...{ stateAvailable: true, missing: [], machineCount: 1 },
+  })
   assert.deepEqual(
     known.map(({ id, peers }) => [id, peers]),
     [
@@ -226,6 +229,24 @@ test('replicas that start at once and have no port for each other are linked, ea
   )
 })
 
+test('from when the last of a fresh cluster is ready, each knows of all, and says to whom it has no link', {
+  skip,
+}, async (t) => {
+  await redis.admin.flushall()
+  const ids = ['k', 'l', 'm']
+  // In every order: the one with the smaller id dials.
+  for (const order of [ids, [...ids].reverse()]) {
+    const replicas: TestProxy[] = []
+    for (const id of order) replicas.push(await startReplica(t, redis, { id }))
+    await until(() => replicas.at(-1)?.app.cluster?.overview(0).isStarting === false)
+    for (const { app } of replicas) {
+      const { replicas: linked = [], missing = [] } = app.cluster?.overview(0) ?? {}
+      assert.deepEqual([...linked.map(({ id }) => id), ...missing].sort(), ids)
+    }
+    for (const replica of replicas) await replica.close()
+  }
+})
+
 test('a replica that is ready is in the mesh, though Redis goes before the others have heard of it', {
   skip,
 }, async (t) => {
@@ -253,7 +274,13 @@ test('a replica that starts waits for its links, and not for ever for one that i
   }
   await until(() => b.app.cluster?.size === 2)
   assert.deepEqual(await ready(), [503, 'failed'])
+  const told = ({ app }: TestProxy) => {
+    const { isStarting, missing } = app.cluster?.overview(0) ?? {}
+    return { isStarting, missing }
+  }
+  assert.deepEqual(told(b), { isStarting: true, missing: ['dead'] })
   await until(async () => (await ready())[0] === 200)
+  assert.deepEqual(told(b), { isStarting: false, missing: ['dead'] })
   // What is lost later does not make it unready.
   await a.close()
   await until(() => b.app.cluster?.size === 1)
