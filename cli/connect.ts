@@ -60,6 +60,7 @@ export async function withTunnel<T>(
 function calledOff(signal: AbortSignal): Promise<never> {
   return new Promise((_resolve, reject) => {
     const onAbort = () => reject(new TunnelError('ABORTED', 'the dial was called off', { hop: 'client' }))
+    if (signal.aborted) return onAbort()
     signal.addEventListener('abort', onAbort, { once: true })
   })
 }

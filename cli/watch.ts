@@ -35,6 +35,7 @@ export async function watch<T>({ look, json, text }: Shown<T>): Promise<number> 
     if (isDrawn) tell(`${HOME_AND_CLEAR}${told}\n${new Date().toLocaleTimeString()}, Ctrl-C ends\n`)
     else if (state !== last) process.stdout.write(last === undefined || json ? told : `\n${told}`)
     last = state
+    // It rejects when it is cut short, which the loop sees.
     await delay(LOOK_MS, undefined, { signal: over.signal }).catch(() => {})
   }
   return EXIT.ok

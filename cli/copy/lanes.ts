@@ -43,8 +43,8 @@ export class Lanes {
   /** Further sessions that are being opened. */
   #widening = 0
   #isInterrupted = false
-  #closed = false
-  /** Why there will be no further session beside those that there are. */
+  readonly #over = new AbortController()
+  /** There will be no further session beside those that there are. */
   #isLimited = false
   /** How often something was lost, and it went on. */
   resumes = 0
@@ -96,9 +96,13 @@ export class Lanes {
   }
 
   close(): void {
-    this.#closed = true
+    this.#over.abort()
     for (const { session } of this.#lanes) session.close()
     this.#lanes.clear()
+  }
+
+  get #isClosed(): boolean {
+    return this.#over.signal.aborted
   }
 
   #pick(): Lane | undefined {
@@ -122,6 +126,7 @@ export class Lanes {
     try {
       this.#add(await this.#options.open())
     } catch {
+      // Whatever it is, one that is needed is asked for again when all are lost, and then it is told.
       this.#isLimited = true
     } finally {
       this.#widening--
@@ -130,7 +135,7 @@ export class Lanes {
 
   async #wait(): Promise<Lane> {
     for (;;) {
-      if (this.#closed) throw new TunnelError('ABORTED', 'the copy was ended', { hop: 'client' })
+      if (this.#isClosed) throw ended()
       const lane = this.#pick()
       if (lane !== undefined) return lane
       this.#opening ??= this.#reopen().finally(() => {
@@ -150,23 +155,25 @@ export class Lanes {
         const error = asTunnelError(thrown, 'client')
         const nextMs = Math.max(waitMs, error.retryAfterMs ?? 0)
         if (!this.#mayGoOn(error) || performance.now() + nextMs > untilMs) throw error
-        await delay(nextMs)
+        await delay(nextMs, undefined, { signal: this.#over.signal }).catch(() => {
+          throw ended()
+        })
       }
     }
   }
 
   #mayGoOn(error: TunnelError): boolean {
-    if (this.#closed || this.#options.isOver() || error.code === 'ABORTED') return false
+    if (this.#isClosed || this.#options.isOver() || error.code === 'ABORTED') return false
     return error.category === 'network' || error.category === 'server' || PASSING.has(error.code)
   }
 
   #add(session: SftpSession): void {
-    if (this.#closed) return session.close()
+    if (this.#isClosed) return session.close()
     this.#lanes.add({ session, loadBytes: 0 })
   }
 
   #lost(lane: Lane): void {
-    if (!this.#lanes.delete(lane) || this.#closed) return
+    if (!this.#lanes.delete(lane) || this.#isClosed) return
     this.#isInterrupted = true
     this.#isLimited = false
   }
@@ -176,4 +183,8 @@ export class Lanes {
     this.#isInterrupted = false
     this.resumes++
   }
+}
+
+function ended(): TunnelError {
+  return new TunnelError('ABORTED', 'the copy was ended', { hop: 'client' })
 }

@@ -229,7 +229,8 @@ export class Hub {
     for (const server of [this.#server, this.#statusServer]) if (isOurs) server?.close()
     if (!isOurs) this.#server.unref()
     const error = new TunnelError('SHUTTING_DOWN', '`tunnel up` has ended', { hop: 'client' })
-    // The proxy first: then its programs are told that their streams have no way, and not the proxy that they have no user.
+    // The proxy first: so its programs hear that their streams have lost their path, and resume them on a way of their own.
+    // The other way round the proxy would hear that the streams have lost their user, and end them.
     await this.#connection.close()
     const links = [...this.#links.keys()]
     for (const link of links) link.close(error)
