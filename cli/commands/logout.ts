@@ -9,7 +9,8 @@ import {
 } from '../contexts/client-file.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
-import { EXIT, UsageError } from '../failure.ts'
+import { EXIT, LocalError, UsageError } from '../failure.ts'
+import { tell } from '../prose.ts'
 
 export const definition: Definition = {
   name: 'logout',
@@ -51,11 +52,10 @@ export async function run(argv: string[]): Promise<number> {
   await attempt(login.issuer, revokeAtIssuer(login, login.refreshToken ?? login.accessToken))
   const options = made.opts<CommonOptions>()
   const told = { context: name, ended: failed.length === 0, notReached: failed }
-  process.stdout.write(options.json === true ? `${JSON.stringify(told)}\n` : `${name} is logged out\n`)
+  if (options.json === true) process.stdout.write(`${JSON.stringify(told)}\n`)
+  else tell(`${name} is logged out\n`)
   if (failed.length === 0) return EXIT.ok
   const until = new Date(login.expiresAtMs).toISOString()
-  process.stderr.write(
-    `tunnel logout: ${failed.join(' and ')} did not hear of it; the token holds there until ${until}\n`,
-  )
-  return EXIT.failure
+  const text = `${failed.join(' and ')} did not hear of it; the token holds there until ${until}`
+  throw new LocalError('LOGOUT_INCOMPLETE', text, '')
 }

@@ -8,7 +8,7 @@ import { PRIORITIES } from '../../protocol/codec/heads.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { withTunnel } from '../connect.ts'
 import type { Definition } from '../definition.ts'
-import { EXIT, UsageError } from '../failure.ts'
+import { EXIT, LocalError, UsageError } from '../failure.ts'
 import { signalStatus, stopSignal } from '../stop.ts'
 
 interface RequestFlags extends CommonOptions {
@@ -204,8 +204,7 @@ async function show(response: Response, flags: RequestFlags): Promise<number> {
   if (flags.fail === true && response.status >= 400) {
     await response.body?.cancel()
     const status = `${response.status} ${response.statusText}`.trim()
-    process.stderr.write(`tunnel request: the service answered ${status}\n`)
-    return EXIT.failure
+    throw new LocalError('HTTP_STATUS', `the service answered ${status}`, '')
   }
   const out =
     flags.output === undefined || flags.output === '-' ? process.stdout : createWriteStream(flags.output)

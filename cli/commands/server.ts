@@ -69,7 +69,7 @@ export async function run(argv: string[]): Promise<number> {
   const count = workersIn(flags)
   const worker = isWorker() ? await WorkerSide.join() : undefined
   const first = load(flags, { worker })
-  const isTerminal = process.stdout.isTTY === true
+  const isTerminal = process.stdout.isTTY === true && flags.json !== true
   // Beside the text for the person, only what needs attention; asked for, or in a pipe, everything.
   const isBrief = isTerminal && !first.sources.has('log.level')
   const reread = () => load(flags, { isBrief, worker })

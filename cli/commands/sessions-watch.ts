@@ -9,7 +9,8 @@ import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
-import { byteText } from '../output.ts'
+import { byteText, visible } from '../output.ts'
+import { tellAside } from '../prose.ts'
 import { fetchOf } from '../reach.ts'
 import { aboutSession, sessionId } from '../session-id.ts'
 
@@ -58,7 +59,10 @@ export async function run(argv: string[]): Promise<number> {
   for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
     if (options.json === true) process.stdout.write(`${line}\n`)
     const shown = JSON.parse(line) as Shown
-    if (shown.over === true) return over(shown)
+    if (shown.over === true) {
+      if (options.json !== true) tellOver(shown)
+      return EXIT.ok
+    }
     if (options.json === true) continue
     const { direction = '', data = '', missedBytes } = shown
     if (missedBytes !== undefined)
@@ -69,11 +73,10 @@ export async function run(argv: string[]): Promise<number> {
   throw new TunnelError('CONNECT_REFUSED', text, { hop: 'proxy' })
 }
 
-function over({ code, message }: Shown): number {
-  process.stderr.write(
-    code === undefined ? 'the stream is over\n' : `the stream is over: ${message} (${code})\n`,
+function tellOver({ code, message = '' }: Shown): void {
+  tellAside(
+    code === undefined ? 'the stream is over\n' : `the stream is over: ${visible(message)} (${code})\n`,
   )
-  return EXIT.ok
 }
 
 function noProxy(): TunnelError {
