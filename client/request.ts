@@ -42,6 +42,8 @@ export interface Kept {
    * been sent.
    */
   sending(mayRepeat: boolean): Promise<void>
+  /** What was sent has certainly not been carried out: the disk may forget that it was. */
+  refused(): void
   /** Called once, when it is over here. @param hasOutcome false: it is the next start's */
   over(hasOutcome: boolean): void
 }

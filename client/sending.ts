@@ -68,19 +68,21 @@ class Sending implements Queued {
       this.#request.onAccepted?.()
       // Nobody else is to be told, and what is kept for it waits as long as this.
       this.#request.onAccepted = undefined
+      let waitMs: number | undefined
       for (let tries = 1; ; ) {
         let attempt: Attempt | undefined
         try {
+          // In here, because its end says as much of the request as that of a try: one on disk stays there.
+          if (waitMs !== undefined) await this.#pause(waitMs)
           attempt = await this.#start(await queue.turn(this), tries)
           return await this.#answer(attempt, take)
         } catch (error) {
           const failure = asTunnelError(error, 'client')
-          const waitMs = this.#afterFailure(failure, tries, attempt)
+          waitMs = this.#afterFailure(failure, tries, attempt)
           // Without a place on the link nothing was tried: streams that come back after a cut may have them for a while.
           if (attempt !== undefined || failure.code !== 'TOO_MANY_STREAMS') tries++
           // It waits again; there is room for what has been accepted.
           queue.enter(this, true)
-          await this.#pause(waitMs)
         }
       }
     } catch (error) {
@@ -194,9 +196,11 @@ class Sending implements Queued {
     const decision = retryDecision(failed)
     if (decision !== 'retry') {
       if (kept === undefined || !final || decision.code === 'OUTCOME_UNKNOWN') throw decision
+      kept.refused()
       throw stillQueued(decision)
     }
     // Its waits do not count, or it had been answered in time.
+    kept?.refused()
     if (kept !== undefined) this.deadline.limit(this.#leftMs)
     else if (isAnswered) this.deadline.limit(this.#limitMs)
     return error.retryAfterMs ?? Math.min(RETRY_MS.most, RETRY_MS.first * 2 ** Math.min(tries - 1, 16))

@@ -135,6 +135,11 @@ export class Journal {
     return marked
   }
 
+  /** Takes the mark of `sending` back, soon: with it the next start would have to say that nobody knows. */
+  notSent(sequence: number): void {
+    this.#group.writeLater([{ key: MARK + nameOf(sequence), value: undefined }])
+  }
+
   /** The request has its outcome. */
   remove(sequence: number): void {
     const name = nameOf(sequence)

@@ -60,6 +60,7 @@ export class KeptPlace implements Kept {
   readonly #id: string
   /** Until it is on disk: what waits need not be in memory twice. */
   #unwritten: StoredRequest | undefined
+  #isMarked = false
 
   constructor(places: KeptPlaces, sequence: number, id: string, unwritten: StoredRequest | undefined) {
     this.#places = places
@@ -77,7 +78,13 @@ export class KeptPlace implements Kept {
   }
 
   sending(mayRepeat: boolean): Promise<void> {
+    this.#isMarked = !mayRepeat
     return this.#places.journal.sending(this.#sequence, mayRepeat)
+  }
+
+  refused(): void {
+    if (this.#isMarked) this.#places.journal.notSent(this.#sequence)
+    this.#isMarked = false
   }
 
   over(hasOutcome: boolean): void {

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
-import { type ForwardRequest, MemoryStore, TunnelError } from '../../../client/index.ts'
+import { type ForwardRequest, MemoryStore, type RestoredRequest, TunnelError } from '../../../client/index.ts'
 import { decodeRecord } from '../../../client/queue/record.ts'
-import { clientOf, next, respond, startProxy } from '../proxy.ts'
+import { clientOf, deferred, next, respond, startProxy } from '../proxy.ts'
 import { clientWith, high, onDisk } from './clients.ts'
 import { HeldStore } from './requests.ts'
 
@@ -102,6 +102,40 @@ test('disconnect puts what it could not send on disk, whatever its priority, and
   const codes = (await all).map((end) => (end as PromiseRejectedResult).reason.code as string)
   assert.deepEqual(codes.sort(), ['ABORTED', 'OUTCOME_UNKNOWN', 'STILL_QUEUED', 'STILL_QUEUED'])
   assert.equal(await onDisk(store), 2)
+})
+
+test('one that waits for its next try when the client disconnects stays on disk, and is sent at the next start', async (t) => {
+  for (const idempotent of [true, false]) {
+    const store = new MemoryStore()
+    const refused = deferred<void>()
+    const offline = new TunnelError('MACHINE_OFFLINE', 'not on line', { hop: 'proxy', retryAfterMs: 60_000 })
+    const away = await startProxy(t, {
+      onStream: (stream) => {
+        stream.reset(offline)
+        refused.resolve()
+      },
+    })
+    const tunnel = clientWith(t, away.url, store)
+    const over = new Promise((resolve) => tunnel.addHook('onResponse', resolve))
+    await tunnel.connect()
+    const { response } = tunnel.enqueue(high({ idempotent, path: '/later' }))
+    const queued = assert.rejects(response, { code: 'STILL_QUEUED' })
+    await refused.promise
+    // Its refusal has come when another's, sent behind it, is there.
+    await assert.rejects(tunnel.forwardRequest({ machine: 'home' }), { code: 'MACHINE_OFFLINE' })
+    await Promise.all([queued, over, tunnel.disconnect(0)])
+    assert.equal(await onDisk(store), 1)
+
+    const there = await startProxy(t, { onStream: (stream) => respond(stream, 200, 'done') })
+    const again = clientWith(t, there.url, store)
+    const restored = next<RestoredRequest[]>((listener) => again.once('restored', listener))
+    await again.connect()
+    const [request] = await restored
+    assert.equal(request?.request.path, '/later')
+    assert.equal((await request.response).text(), 'done')
+    await again.disconnect()
+    assert.equal(await onDisk(store), 0)
+  }
 })
 
 test('what cannot be kept is said at once', async (t) => {
