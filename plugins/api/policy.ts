@@ -34,7 +34,10 @@ export async function policyRoutes(app: FastifyInstance): Promise<void> {
         const decision = await explain(app, request)
         const host = mode === 'inspected' && decision.allowed ? nameIn(wanted) : undefined
         if (host === undefined || lookup === undefined) return { ...decision, ...told }
-        return { ...(await explainName(app, request, decision, () => lookup(host, NOBODY_LEAVES))), ...told }
+        return {
+          ...(await explainName(app, request, decision, () => lookup(host, AbortSignal.timeout(LOOKUP_MS)))),
+          ...told,
+        }
       },
     )
 }
@@ -64,8 +67,8 @@ async function explain(
   }
 }
 
-/** An answer comes in time by itself. */
-const NOBODY_LEAVES = new AbortController().signal
+/** How long the machine has to say where a name leads, in ms: an agent may be anybody's program. */
+const LOOKUP_MS = 15_000
 
 /** What has to be resolved before anything can be dialled. */
 function nameIn(target: Target | undefined): string | undefined {

@@ -70,16 +70,19 @@ export async function askToGoOn(
   return route
 }
 
-/** Policy is asked about the target as it is dialled: no other spelling avoids a rule. */
+/**
+ * Policy is asked about the target as it is dialled: no other spelling avoids a rule. Of a stream that goes on it is asked about
+ * the addresses, too, that its target's name stood for.
+ */
 function checkPolicy(
-  { user, mode, head: { kind } }: OpenContext,
+  { user, mode, head: { kind }, addresses }: OpenContext,
   { services }: Asked,
   { owner, name: machine }: Pick<Route, 'owner' | 'name'>,
   target: Target | undefined,
 ): Promise<void> {
   const request = { user, machine, owner, mode, kind }
   const asked = target === undefined ? request : { ...request, target: target.authority }
-  return services.tracing.during('policy', () => services.policy.check(asked))
+  return services.tracing.during('policy', () => services.policy.check(asked, addresses))
 }
 
 /**

@@ -23,6 +23,9 @@ import type { Route } from './route.ts'
 
 type ForgottenListener = (owner: string, name: string, error: TunnelError) => void
 
+/** Of the four threads that the store on disk and all files need too, so many may wait for the system's resolver. */
+const MAX_LOOKUPS = 2
+
 export interface DirectoryOptions {
   /** What others share with a user. @default nothing */
   sharedWith?: (user: User) => Shared | undefined
@@ -66,7 +69,7 @@ export class MachineDirectory {
     this.#places = new Places(configured, this.#records, sharedWith)
     this.#state = state
     this.#traceContext = traceContext
-    this.#names = new Names('proxy', lookup)
+    this.#names = new Names('proxy', lookup, MAX_LOOKUPS)
   }
 
   /** Reads what is known, and keeps up with other replicas; returns what ends that. */

@@ -92,6 +92,8 @@ METADATA.addSubnet('169.254.0.0', 16, 'ipv4')
 METADATA.addSubnet('fe80::', 10, 'ipv6')
 METADATA.addSubnet('fd00:ec2::', 32, 'ipv6') // AWS
 METADATA.addAddress('fd20:ce::254', 'ipv6') // GCP
+METADATA.addAddress('fd00:a9fe:a9fe::1', 'ipv6') // Akamai (Linode)
+METADATA.addAddress('fd00:42::42', 'ipv6') // Scaleway
 /** Single ones: no address of anything else has these bytes by chance. */
 const METADATA_V4 = new BlockList()
 METADATA_V4.addAddress('169.254.169.254', 'ipv4')

@@ -13,11 +13,9 @@ const LOOKUP_MS = 10_000
 const MAX_FOUND = 64
 /**
  * Lookups at once: each holds one of libuv's four threads for as long as the resolver takes, whether or not anybody still
- * waits, and the rest of the process needs one.
+ * waits, and the rest of the process needs one. All but one may be of one user, whose names may be slow on purpose.
  */
 const MAX_AT_ONCE = 3
-/** Those of one user, whose names may be answered slowly on purpose. */
-const MAX_OF_ONE = 2
 /** Those of one user that may wait for their turn. */
 const MAX_WAITING = 256
 const RETRY_MS = 1_000
@@ -34,12 +32,15 @@ interface Waiting {
 export class Names {
   readonly #hop: Hop
   readonly #lookup: Lookup
+  readonly #maxAtOnce: number
   /** Lookups that are under way, by whose they are. */
   readonly #running = new Map<string, number>()
   readonly #waiting = new Set<Waiting>()
   #total = 0
 
-  constructor(hop: Hop, lookup: Lookup = lookupAll) {
+  /** @param maxAtOnce 2 at least */
+  constructor(hop: Hop, lookup: Lookup = lookupAll, maxAtOnce = MAX_AT_ONCE) {
+    this.#maxAtOnce = maxAtOnce
     this.#hop = hop
     this.#lookup = lookup
   }
@@ -87,10 +88,10 @@ export class Names {
 
   #next(): void {
     for (const waiting of this.#waiting) {
-      if (this.#total >= MAX_AT_ONCE) return
+      if (this.#total >= this.#maxAtOnce) return
       const { whose } = waiting
       const running = this.#running.get(whose) ?? 0
-      if (running >= MAX_OF_ONE) continue
+      if (running >= this.#maxAtOnce - 1) continue
       this.#waiting.delete(waiting)
       this.#running.set(whose, running + 1)
       this.#total++

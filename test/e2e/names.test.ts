@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { after, before } from 'node:test'
@@ -234,4 +235,42 @@ test('no client can ask an agent for its names', { skip }, async (t) => {
   assert.equal((await raw.resetOf(7)).code, 'TIER_REQUIRED')
   assert.deepEqual(asked, [])
   assert.equal(await rawBy(alice, `web.test:${port}`), 'raw')
+})
+
+test('a rule that comes to deny an address holds for what was connected to it by name', {
+  skip,
+}, async (t) => {
+  const own = await startProxy(t, { set: [`policy.rules=${JSON.stringify(rules)}`] })
+  const names: string[] = []
+  await sshd.authorize(own.app.ssh.publicKey('bob'))
+  await own.startAgent('home', 'bob', sshd, {
+    lookup: async (name) => {
+      names.push(name)
+      return [{ address: '127.0.0.1', family: 4 }]
+    },
+  })
+  const bob = await own.connect('bob')
+  const echo = await listenTcp(t, (socket) => socket.pipe(socket))
+  const echoPort = echo.split(':')[1]
+  const stream = await bob.open({ machine: 'home', kind: 'tcp', target: `echo.test:${echoPort}` })
+  stream.write('hello')
+  await once(stream, 'data')
+  // Its connection is kept for the next request.
+  assert.equal(await get(`web.test:${port}`, bob), 'here')
+  const token = own.tokenOf('root', { roles: ['admin'] })
+  const changed = await fetch(`${own.url}/api/tunnel/config`, {
+    method: 'PATCH',
+    headers: {
+      authorization: `Bearer ${token}`,
+      'content-type': 'application/json',
+      'if-match': (await own.api(undefined, 'config', { token })).headers.get('etag') ?? '',
+    },
+    body: JSON.stringify({ policy: { rules: [{ effect: 'deny', targets: ['127.0.0.0/8:*'] }, ...rules] } }),
+  })
+  assert.equal(changed.status, 200)
+  assert.equal(await codeOf(get(`web.test:${port}`, bob)), 'POLICY_DENIED')
+  assert.deepEqual(names, ['echo.test', 'web.test'])
+  const ended = once(stream, 'error') as Promise<[TunnelError]>
+  own.cut('client')
+  assert.equal((await ended)[0].code, 'UNKNOWN_STREAM')
 })

@@ -20,7 +20,14 @@ test('a name that leads to a metadata address is refused in whatever form its re
   const forms = [
     ...['169.254.169.254', '169.254.1.1', '100.100.100.200', '168.63.129.16', '192.0.0.192'],
     ...['::ffff:169.254.169.254', '::ffff:a9fe:a9fe', '::a9fe:a9fe', '::ffff:0:a9fe:a9fe'],
-    ...['64:ff9b::169.254.169.254', '2002:a9fe:a9fe::1', 'fd00:ec2::254', 'fd20:ce::254'],
+    ...[
+      '64:ff9b::169.254.169.254',
+      '2002:a9fe:a9fe::1',
+      'fd00:ec2::254',
+      'fd20:ce::254',
+      'fd00:a9fe:a9fe::1',
+      'fd00:42::42',
+    ],
     // A network's own prefix for NAT64, of each length that there is.
     ...['2001:db8:a9fe:a9fe::', '2001:db8:1a9:fea9:fe::', '2001:db8:1:a9fe:a9:fe00::'],
     ...[
