@@ -59,13 +59,16 @@ export async function tryLink<Client extends TunnelClient>(
   clearTimeout(late)
   // A setting is wrong: nothing was tried.
   if (failure?.code === 'CONFIG_INVALID') throw failure
-  await tellDial(address, subject, seen, failure, steps)
-  if (failure !== undefined) {
+  try {
+    await tellDial(address, subject, seen, failure, steps)
+    if (failure === undefined) await tellLink(client, performance.now() - (seen.dialledAtMs ?? 0), steps)
+  } catch (calledOff) {
     await client.disconnect(0)
-    return undefined
+    throw calledOff
   }
-  await tellLink(client, performance.now() - (seen.dialledAtMs ?? 0), steps)
-  return client
+  if (failure === undefined) return client
+  await client.disconnect(0)
+  return undefined
 }
 
 /** A text stays one: what is given as text is not asked for a second time. */

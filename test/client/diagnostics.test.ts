@@ -16,7 +16,7 @@ import {
 import type { ErrorCode } from '../../protocol/codec/errors.ts'
 import { type Certificate, makeCertificate } from '../support/certificate.ts'
 import { startConnectProxy } from '../support/connect-proxy.ts'
-import { listenTcp, startProxy, type TestProxy } from '../support/proxy.ts'
+import { listenTcp, startProxy, type TestProxy, until } from '../support/proxy.ts'
 import { requireSystem, startSshd } from '../support/sshd.ts'
 
 const skip = requireSystem('sshd')
@@ -219,4 +219,14 @@ test('a certificate that nobody has signed, and one that has expired, are told w
   const late = await diagnose(await serve(expired), {}, { settings: { tls: { ca: expired.certFile } } })
   failsAt(late, 'tls', 'CERTIFICATE_EXPIRED', ['dns', 'tcp'])
   assert.match(late.firstFailure?.detail ?? '', /expired on \d{4}-/)
+})
+
+test('a diagnosis that is called off while it has a link leaves none behind', async (t) => {
+  const proxy = await startProxy(t)
+  const abort = new AbortController()
+  const onStep = ({ name }: { name: DiagnosticName }): void => {
+    if (name === 'hello') abort.abort()
+  }
+  await assert.rejects(diagnose(proxy, { signal: abort.signal, onStep }), { code: 'ABORTED' })
+  await until(() => proxy.app.links.count === 0, 5_000)
 })
