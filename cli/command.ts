@@ -73,9 +73,11 @@ export function parse(made: Command, argv: string[]): Command | undefined {
     if (!(error instanceof CommanderError)) throw error
     if (error.exitCode === 0) return undefined
     const text = error.message.replace(/^error: /, '').replace('\n', ' ')
-    // The name of what is missing alone says little.
-    const isMissing = error.code === 'commander.missingArgument'
-    throw new UsageError(isMissing ? `${text}: ${made.name()} ${made.usage()}` : text)
+    const usage = `${made.name()} ${made.usage()}`
+    // The name of what is missing alone says little, and so does how many there are too many.
+    if (error.code === 'commander.missingArgument') throw new UsageError(`${text}: ${usage}`)
+    if (error.code !== 'commander.excessArguments') throw new UsageError(text)
+    throw new UsageError(`unexpected argument "${made.args[made.registeredArguments.length]}": ${usage}`)
   }
 }
 

@@ -28,7 +28,7 @@ export function parseForward(text: string): Forward {
     )
   }
   const { local, machine: host = '', target: written = '' } = FIELDS.exec(text)?.groups ?? {}
-  if (local === undefined) throw new UsageError(`"${text}" is not a forward: it must look like ${FORM}`)
+  if (local === undefined) throw new UsageError(`"${text}" is not a forward: ${meant(text)}`)
   const machine = machineOfHost(host)
   checkMachineOf(machine)
   const target = parseTarget(written)?.authority
@@ -37,6 +37,14 @@ export function parseForward(text: string): Forward {
   if (listen === undefined)
     throw new UsageError(`"${local}" in "${text}" is neither [BIND:]PORT nor the path of a socket`)
   return { listen, machine, target }
+}
+
+/** Whoever leaves the host out means the machine itself. */
+function meant(text: string): string {
+  const [, local, machine, port] = /^(\d+):([^:[\]/]+):(\d{1,5})$/.exec(text) ?? []
+  return port === undefined
+    ? `it must look like ${FORM}`
+    : `did you mean ${local}:${machine}:127.0.0.1:${port}?`
 }
 
 /** All of them. @throws {UsageError} also for two that listen at the same place */
