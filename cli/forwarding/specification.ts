@@ -39,9 +39,9 @@ export function parseForward(text: string): Forward {
   return { listen, machine, target }
 }
 
-/** Whoever leaves the host out means the machine itself. */
+/** Whoever leaves the host out means the machine itself; one that writes a host as ssh does has left out the machine. */
 function meant(text: string): string {
-  const [, local, machine, port] = /^(\d+):([^:[\]/]+):(\d{1,5})$/.exec(text) ?? []
+  const [, local, machine, port] = /^(\d+):((?!localhost:)[^.:[\]/]+):(\d{1,5})$/.exec(text) ?? []
   return port === undefined
     ? `it must look like ${FORM}`
     : `did you mean ${local}:${machine}:127.0.0.1:${port}?`

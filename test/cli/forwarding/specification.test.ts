@@ -32,6 +32,8 @@ test('what is no forward is refused with what is wrong about it', () => {
     ['', /must look like \[BIND:\]PORT:MACHINE:HOST:PORT/],
     ['8080', /must look like/],
     ['8080:localhost:80', /must look like/],
+    ['8080:10.0.0.7:80', /must look like/],
+    ['8080:home:80', /did you mean 8080:home:127\.0\.0\.1:80\?/],
     ['8080:home:localhost:80:', /must look like/],
     ['8080:home:fd00::7:443', /neither \[BIND:\]PORT nor|must look like/],
     ['99999:home:h:80', /"99999" .*neither/],
