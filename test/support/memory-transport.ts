@@ -94,7 +94,7 @@ export class MemoryTransport implements Transport {
     this.#clock.setTimer(() => {
       if (this.closed || this.frozen) return
       arrive()
-    }, this.#arrivalMs - this.#clock.now())
+    }, Math.max(0, this.#arrivalMs - this.#clock.now()))
   }
 
   arrive(deliver: () => void): void {
