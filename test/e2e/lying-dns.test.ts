@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import test from 'node:test'
 import type { TunnelError } from '../../client/index.ts'
 import { portOf } from '../cli/forwarding/forwarding.ts'
@@ -9,6 +11,7 @@ import { type Lies, noLyingDns, startLyingDns } from '../support/lying-dns.ts'
 import { spawnProgram } from '../support/process.ts'
 import { listenTcp, readAll, startProxy, until } from '../support/proxy.ts'
 import { requireSystem, startSshd } from '../support/sshd.ts'
+import { findProgram } from '../support/system.ts'
 import { tempFolder } from '../support/tree.ts'
 
 const skip = requireSystem('sshd') ?? noLyingDns()
@@ -40,9 +43,13 @@ test('an agent whose name server lies leads nobody to a metadata address, by wha
   })
   const port = Number(service.split(':')[1])
   const rules = [{ effect: 'allow', targets: ['*'] }]
+  // If it were given a name, it would be lied to as well.
+  const path = join(await tempFolder(t), 'sshd')
+  const quoted = [...dns.words, findProgram('sshd')].map((word) => `'${word}'`).join(' ')
+  await writeFile(path, `#!/bin/sh\nexec ${quoted} "$@"\n`, { mode: 0o755 })
   const [proxy, sshd] = await Promise.all([
     startProxy(t, { set: [`policy.rules=${JSON.stringify(rules)}`] }),
-    startSshd(t),
+    startSshd(t, { program: { path, config: [] } }),
   ])
   await sshd.authorize(proxy.app.ssh.publicKey('alice'))
   const access = { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: proxy.tokenOf('alice') }
