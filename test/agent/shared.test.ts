@@ -54,10 +54,12 @@ test('the SSH server is dialled for each user apart, however its address was giv
   const proxy = await startProxy(t)
   await proxy.startAgent('home', 'alice', `127.1:${port}`)
   const alice = await proxy.connect('alice')
-  sources.length = 0
+  // From where the agent asks for the host key: again when somebody has heard a server that showed none.
+  const own = sources.splice(0)[0]
   for (const target of [undefined, `127.0.0.1:${port}`, `0x7f000001:${port}`])
     drop(await alice.open({ machine: 'home', kind: 'ssh', ...(target !== undefined && { target }) }))
-  const [first] = sources
-  assert.deepEqual(sources, [first, first, first])
+  const users = sources.filter((source) => source !== own)
+  const [first] = users
+  assert.deepEqual(users, [first, first, first])
   assert.notEqual(first, '127.0.0.1')
 })
