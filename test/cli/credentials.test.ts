@@ -42,9 +42,9 @@ test('a token file that is missing or empty is status 3 and says which file, and
   const { proxy, file, env } = await setUp(t, ' \n')
   for (const [lines, said] of [
     [['request http://home:1/', 'agent --machine home --ssh 127.0.0.1:1'], 'is empty'],
-    [['request http://home:1/', 'machines'], 'cannot read'],
+    [['request http://home:1/', 'machines'], 'does not exist'],
   ] as const) {
-    if (said === 'cannot read') await rm(file)
+    if (said === 'does not exist') await rm(file)
     const words = lines.map((line) => line.split(' '))
     for (const { code, stderr } of await tunnelLines(words, env)) {
       assert.equal(code, 3, stderr)
