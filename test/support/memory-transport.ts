@@ -91,10 +91,11 @@ export class MemoryTransport implements Transport {
 
   #deliver(arrive: () => void): void {
     this.#arrivalMs = Math.max(this.#arrivalMs, this.#clock.now() + this.#latencyMs())
+    const waitMs = Math.max(0, this.#arrivalMs - this.#clock.now())
     this.#clock.setTimer(() => {
       if (this.closed || this.frozen) return
       arrive()
-    }, Math.max(0, this.#arrivalMs - this.#clock.now()))
+    }, waitMs)
   }
 
   arrive(deliver: () => void): void {
