@@ -86,16 +86,7 @@ export const called: TunnelPlugin = (app, _options, done) => app.settings.onChan
 
 async function checkTypes(folder: string): Promise<void> {
   await writeFile(join(folder, 'office.mts'), TYPED)
-  const options = [
-    '--ignoreConfig',
-    '--noEmit',
-    '--skipLibCheck',
-    '--strict',
-    '--module',
-    'nodenext',
-    '--target',
-    'es2023',
-  ]
+  const options = ['--ignoreConfig', '--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023']
   const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
   const { code, stdout } = await runProgram(
     process.execPath,
