@@ -179,9 +179,9 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
 
   #newSession({ settings, queue }: Parts): Session {
     const urls = this.addresses.map(({ link }) => link)
-    const { platform, options } = this
-    const waiting = () => queue.size
-    const session = new Session({ urls, token: options.token, settings, platform, waiting, watch: this.metrics })
+    const { platform, metrics: watch } = this
+    const { token } = this.options
+    const session = new Session({ urls, token, settings, platform, waiting: () => queue.size, watch })
     const { connection } = session
     connection.on('link', (link) => this.#linked(session, link, queue))
     connection.on('lost', (error) => {
