@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { programWords } from '../../support/compiled.ts'
+import { processFacts } from '../../support/proc.ts'
 import type { Scope } from '../../support/scope.ts'
 
 /** Agents for one process: so many have a link to each of the addresses. */
@@ -51,6 +52,11 @@ export class Crowd {
 
   private constructor(programs: ChildProcess[]) {
     this.#programs = programs
+  }
+
+  /** Of all its processes so far, in seconds. */
+  get cpuSeconds(): number {
+    return this.#programs.reduce((sum, { pid = 0 }) => sum + (processFacts(pid)?.cpuSeconds ?? 0), 0)
   }
 
   /** All lose their links at once, as when a network fails. */

@@ -21,6 +21,8 @@ export interface StormReport {
   /** Of both replicas, while all came back, in seconds; and for one link, in ms. */
   cpuSeconds: number
   cpuMsPerLink: number
+  /** Of the agents, for one link, in ms. */
+  callerCpuMsPerLink: number
   /** Of one replica for each link at rest, in bytes; agents of the other are in it. */
   residentPerLink: number
   redisCommandsPerLink: number
@@ -72,6 +74,7 @@ export async function runStorm(
   const before = percentile(echo.take(), 0.95)
   const commandsBefore = await commands(fleet)
   const cut = facts()
+  const callersCut = crowd.cpuSeconds
   crowd.cut()
   let backMs: number[] = []
   await until(async () => {
@@ -80,6 +83,7 @@ export async function runStorm(
   }, PATIENCE_MS)
   const during = percentile(echo.take(), 0.95)
   const back = facts()
+  const callersBack = crowd.cpuSeconds
   const cpuSeconds = back.own.cpuSeconds - cut.own.cpuSeconds
   const ofLinks = (who: keyof typeof back) => ({
     cpuMsPerLink: ((back[who].cpuSeconds - cut[who].cpuSeconds) * 1_000) / links,
@@ -91,6 +95,7 @@ export async function runStorm(
     echoP95Ms: { before, during },
     cpuSeconds,
     ...ofLinks('own'),
+    callerCpuMsPerLink: ((callersBack - callersCut) * 1_000) / links,
     redisCommandsPerLink: ((await commands(fleet)) - commandsBefore) / links,
     redisCpuMsPerLink: ofLinks('redis').cpuMsPerLink,
     ...(bystander && { bystander: ofLinks('beside') }),
