@@ -33,9 +33,8 @@ export class Diagnostics {
   constructor(app: FastifyInstance, everywhere: Everywhere) {
     this.#app = app
     this.#everywhere = everywhere
-    app.cluster?.onQuestion(QUESTION, ({ whose }) =>
-      itemsOf(this.#own(whose === null ? undefined : `${whose}`)),
-    )
+    const { cluster } = app
+    cluster?.onQuestion(QUESTION, ({ whose }) => itemsOf(this.#own(whose === null ? undefined : `${whose}`)))
   }
 
   async of(whose: string | undefined) {

@@ -37,10 +37,11 @@ export class Everywhere {
 
   constructor(app: FastifyInstance) {
     this.#app = app
-    app.cluster?.onQuestion(SESSIONS, (about) => this.#ownSessions(aboutOf(about).whose))
-    app.cluster?.onQuestion(LINKS, (about) => app.links.list(aboutOf(about).whose))
-    app.cluster?.onQuestion(END_SESSION, (about) => listed(this.#endSessionHere(aboutOf(about), false)))
-    app.cluster?.onQuestion(END_LINK, (about) => listed(this.#endLinkHere(aboutOf(about))))
+    const { cluster } = app
+    cluster?.onQuestion(SESSIONS, (about) => this.#ownSessions(aboutOf(about).whose))
+    cluster?.onQuestion(LINKS, (about) => app.links.list(aboutOf(about).whose))
+    cluster?.onQuestion(END_SESSION, (about) => listed(this.#endSessionHere(aboutOf(about), false)))
+    cluster?.onQuestion(END_LINK, (about) => listed(this.#endLinkHere(aboutOf(about))))
   }
 
   async sessions(whose: string | undefined): Promise<Found<StreamReport>> {

@@ -47,7 +47,9 @@ test('Enter cuts the wait for a lost link short, and one line says how long the 
   const [, took] = await session.line(/home: resumed after (\d+\.\d) s, nothing lost/)
   assert.ok(performance.now() < wouldTryMs, `it was to wait ${seconds} s, and the outage took ${took} s`)
   session.write(CTRL_C)
-  assert.equal((await session.exit).code, 130)
+  // To sshd that Enter is no greeting: it may hang up first, which is an orderly end.
+  const { code } = await session.exit
+  assert.ok(code === 130 || code === 0, `${code}`)
 })
 
 /** What runs when the link goes: what it says when it does, and how it ends. */
@@ -58,7 +60,7 @@ const RUNNING: readonly [words: string[], runs: RegExp, status: number, said?: R
   [['forward', '0:home:127.0.0.1:1'], /Ctrl-C ends/, 0],
   [['socks', 'home', '--listen', '127.0.0.1:0'], /Ctrl-C ends/, 0],
   [['machines', '--watch'], /on line/, 0],
-  [['cp', 'big', 'home:FOLDER/far'], /%/, 130, /the same command goes on|stopped/],
+  [['cp', 'big', 'home:FOLDER/far'], /%/, 130, /the\s+same\s+command\s+goes\s+on|stopped/],
 ]
 
 test('Ctrl-C ends what waits for a lost link, at once', { skip }, async (t) => {
