@@ -144,6 +144,10 @@ export class Sessions {
     this.#forgotten(session)
   }
 
+  get size(): number {
+    return this.#sessions.size
+  }
+
   of(userId: string): Session | undefined {
     return this.#sessions.get(userId)
   }

@@ -134,6 +134,11 @@ export class Streams {
     this.#sessions.leave(session, link)
   }
 
+  /** How many have links or streams here, or had within the resume window. */
+  get users(): number {
+    return this.#sessions.size
+  }
+
   linksOf(userId: string): ReadonlySet<Link> {
     return this.#sessions.of(userId)?.links ?? NO_LINKS
   }

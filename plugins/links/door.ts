@@ -28,12 +28,13 @@ export class LinkDoor {
   /** Tells a peer whether two links end at the same proxy. */
   readonly instance = randomUUID()
   readonly links = new Map<Link, StandingLink>()
-  readonly #work = new UserWork()
+  readonly #work: UserWork
   readonly #farewells = new Farewells()
 
   constructor(app: FastifyInstance, options: WebSocketPluginOptions) {
     this.#app = app
     this.#options = options
+    this.#work = new UserWork(() => app.forward.users > 1)
   }
 
   #hello(): Hello {

@@ -13,11 +13,17 @@ interface Account {
 /** What each user's links cause to be done, together. */
 export class UserWork {
   readonly #accounts = new Map<string, Account>()
+  readonly #isShared: () => boolean
+
+  /** @param isShared whether more than one user has something here */
+  constructor(isShared: () => boolean) {
+    this.#isShared = isShared
+  }
 
   /** For a link of the user's, which `leave` gives back. */
   join(userId: string): Work {
     const account = this.#accounts.get(userId) ?? {
-      work: new WorkMeter(systemClock),
+      work: new WorkMeter(systemClock, this.#isShared),
       links: 0,
       forget: undefined,
     }

@@ -16,7 +16,7 @@ export interface Work {
 const LASTING = 250_000
 /** Beyond that, at once: all links of a user come back with all their streams. */
 const BURST = 1_000_000
-/** In every SLICE_MS no more than that, in µs: others have their turns in between. */
+/** In every SLICE_MS no more than that, in µs, where there are others: they have their turns in between. */
 const SLICE_MS = 3
 const SLICE = 1_200
 /** Faults a second, beyond a burst. */
@@ -26,14 +26,17 @@ const FAULTS = 500
 /** Work by one user, measured by what frames of each type are known to cost. */
 export class WorkMeter implements Work {
   readonly #clock: Clock
+  readonly #isShared: () => boolean
   readonly #faults: TokenBucket
   #left = BURST
   #filledAtMs: number
   #sliceFromMs: number
   #sliceUsed = 0
 
-  constructor(clock: Clock) {
+  /** @param isShared whether there is anybody else for whom there have to be turns; to stop and go on costs a tenth of the throughput */
+  constructor(clock: Clock, isShared: () => boolean = () => true) {
     this.#clock = clock
+    this.#isShared = isShared
     this.#faults = new TokenBucket(clock, FAULTS_PER_SECOND, FAULTS)
     this.#filledAtMs = clock.now()
     this.#sliceFromMs = this.#filledAtMs
@@ -49,7 +52,7 @@ export class WorkMeter implements Work {
     }
     this.#sliceUsed += cost
     if (this.#left < 0) return Math.max(SLICE_MS, (-this.#left / LASTING) * 1_000)
-    return this.#sliceUsed > SLICE ? SLICE_MS : 0
+    return this.#sliceUsed > SLICE && this.#isShared() ? SLICE_MS : 0
   }
 
   credit(cost: number): void {

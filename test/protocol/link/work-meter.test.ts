@@ -48,6 +48,24 @@ test('a burst of work is done in slices, so that others have their turns, and no
   assert.deepEqual(two.handled, tokens)
 })
 
+test('a user who is alone takes no turns, until somebody else is there', async () => {
+  const parties = new Parties()
+  let isShared = false
+  const { peer, handled } = await linkOf(parties, new WorkMeter(parties.clock, () => isShared))
+  const send = (count: number): void => {
+    for (let sent = 0; sent < count; sent++) peer.json(FrameType.AUTH, 0, { token: 't' })
+  }
+  send(1_000)
+  await parties.pass(0)
+  assert.equal(handled.length, 1_000)
+  isShared = true
+  send(1_000)
+  await parties.pass(0)
+  assert.ok(handled.length <= 1_012, `${handled.length - 1_000} at once`)
+  await parties.pass(10_000)
+  assert.equal(handled.length, 2_000)
+})
+
 test('lasting work is slowed to its share, and a link that was slowed lives', async () => {
   const parties = new Parties()
   const { peer, handled, link } = await linkOf(parties, new WorkMeter(parties.clock))
