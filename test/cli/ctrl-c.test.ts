@@ -40,16 +40,19 @@ function litterIn(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => LITTER.test(name))
 }
 
+/** What a command shows, at the most, once Ctrl-C was pressed, and what it shows while it waits for its token. */
+type Words = { said?: RegExp; before?: RegExp }
 /** Each asks for a token first; what runs until it is told to end has not failed. */
-const ASKING: readonly [line: string, status: number, said?: RegExp][] = [
+const ASKING: readonly [line: string, status: number, words?: Words][] = [
   ['machines', 130],
   ['status', 130],
-  ['diagnose', 130],
+  // It tests the hops that need no token meanwhile.
+  ['diagnose', 130, { before: /tls +the address[^\n]*\n/ }],
   ['request http://home:1/', 130],
   ['exec home -- true', 130],
   ['shell home', 130],
   ['stdio home', 130],
-  ['cp NEAR home:', 130, /^tunnel cp: stopped\n$/],
+  ['cp NEAR home:', 130, { said: /^tunnel cp: stopped\n$/ }],
   ['up', 130],
   ['forward 0:home:127.0.0.1:1', 0],
   ['socks home --listen 127.0.0.1:0', 0],
@@ -67,9 +70,9 @@ test('Ctrl-C ends a command whose token command never ends, and that too, whatev
   writeFileSync(file('ask'), `${ignoring}exec tail -f /dev/null\n`)
   chmodSync(file('ask'), 0o755)
   const env = isolated(folder, { TUNNEL_URL: url, TUNNEL_TOKEN_COMMAND: file('ask') })
-  for (const [line, status, said = /^$/] of ASKING) {
+  for (const [line, status, { said = /^$/, before = /^/ } = {}] of ASKING) {
     const program = onTerminal(t, [...TUNNEL, ...line.split(' ')], { env, cwd: folder, stdin: 'pipe' })
-    await until(() => existsSync(file('pid')))
+    await until(() => existsSync(file('pid')) && before.test(program.stdout))
     const asked = Number(readFileSync(file('pid'), 'utf8'))
     rmSync(file('pid'))
     assert.match(await stop(program, status), said, line)
