@@ -27,8 +27,9 @@ export async function policyRoutes(app: FastifyInstance): Promise<void> {
         // A machine that an agent enrols need not be there yet.
         const machine = kind === 'agent' ? { owner: sub, name: asked } : await locate(app, user, asked)
         if ('code' in machine) return machine
-        const { owner, name, lookup } = machine
-        const request: PolicyRequest = { user, owner, machine: name, mode, kind }
+        const { owner, name, lookup, source } = machine
+        const isConfigured = source === 'configured'
+        const request: PolicyRequest = { user, owner, machine: name, mode, kind, isConfigured }
         if (wanted !== undefined) request.target = wanted.authority
         const told = { machine: { owner, name } }
         const decision = await explain(app, request)
@@ -46,7 +47,7 @@ export async function policyRoutes(app: FastifyInstance): Promise<void> {
 async function locate({ machines }: FastifyInstance, user: User, asked: string): Promise<Place | Refusal> {
   try {
     const { owner, name, ...route } = await machines.resolve(user, asked)
-    return { owner, name, lookup: (host, signal) => route.lookup(host, signal) }
+    return { owner, name, source: route.source, lookup: (host, signal) => route.lookup(host, signal) }
   } catch (error) {
     return refusalOf(error, 'machines')
   }
@@ -103,7 +104,7 @@ async function explainName(
   }
 }
 
-interface Place extends Partial<Pick<Route, 'lookup'>> {
+interface Place extends Partial<Pick<Route, 'lookup' | 'source'>> {
   owner: string
   name: string
 }

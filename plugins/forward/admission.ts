@@ -66,7 +66,8 @@ export async function askToGoOn(
   const meant = owner === undefined ? machine : `${owner}/${machine}`
   const route = await asked.services.machines.resolve(user, meant).catch(unlessUnknown)
   const target = named === undefined ? undefined : targetOf(named)
-  await checkPolicy(context, asked, route ?? { owner: owner ?? user.sub, name: machine }, target)
+  const place = route ?? ({ owner: owner ?? user.sub, name: machine, source: 'agent' } as const)
+  await checkPolicy(context, asked, place, target)
   return route
 }
 
@@ -77,10 +78,10 @@ export async function askToGoOn(
 function checkPolicy(
   { user, mode, head: { kind }, addresses }: OpenContext,
   { services }: Asked,
-  { owner, name: machine }: Pick<Route, 'owner' | 'name'>,
+  { owner, name: machine, source }: Pick<Route, 'owner' | 'name' | 'source'>,
   target: Target | undefined,
 ): Promise<void> {
-  const request = { user, machine, owner, mode, kind }
+  const request = { user, machine, owner, mode, kind, isConfigured: source === 'configured' }
   const asked = target === undefined ? request : { ...request, target: target.authority }
   return services.tracing.during('policy', () => services.policy.check(asked, addresses))
 }

@@ -115,7 +115,7 @@ class Carried implements ServeContext {
     { timeoutMs, bodyMs, idleMs }: Limits,
   ) {
     this.#passage = passage
-    this.names = new TargetNames(passage.context, passage.shared.services.policy)
+    this.names = new TargetNames(passage.context, route, passage.shared.services.policy)
     this.#route = route
     this.#head = head
     this.#services = services

@@ -1,8 +1,8 @@
 import { isIP } from 'node:net'
-import { networkInterfaces } from 'node:os'
 import type { Duplex } from 'node:stream'
 import { canonicalHost, isLoopbackHost, isMetadata } from '../../protocol/node/addresses.ts'
 import { type Address, connectToAny, lookupAll } from '../../protocol/node/connect.ts'
+import { isOwnAddress } from '../../protocol/node/own-addresses.ts'
 import { hostForbidden, hostSilent, hostUnreachable } from './errors.ts'
 import type { ConfiguredMachine } from './options.ts'
 
@@ -51,6 +51,5 @@ function checked(name: string, host: string, addresses: readonly Address[]): rea
 /** An address of the computer that this proxy runs on. */
 function isHere(address: string): boolean {
   const host = canonicalHost(address)
-  const own = Object.values(networkInterfaces()).flatMap((each) => each ?? [])
-  return isLoopbackHost(host) || own.some((each) => canonicalHost(each.address) === host)
+  return isLoopbackHost(host) || isOwnAddress(host)
 }

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import { isAddedKind, type StreamKind } from '../../protocol/codec/heads.ts'
 import { isMetadata } from '../../protocol/node/addresses.ts'
+import { isOwnAddress } from '../../protocol/node/own-addresses.ts'
 import type { User } from '../auth/index.ts'
 import type { Tiers } from '../tiers/index.ts'
 import type { PolicyOptions } from './options.ts'
@@ -16,6 +17,8 @@ export interface PolicyRequest {
   kind: StreamKind | 'agent'
   /** host:port */
   target?: string
+  /** The machine is a host of the configuration, and so perhaps in the proxy's own network. */
+  isConfigured?: boolean
 }
 
 export interface Decision {
@@ -48,9 +51,14 @@ export class Decisions {
   readonly #closing: readonly Rule[]
   readonly #default: PolicyOptions['default']
   readonly #limitsOf: Tiers['limitsOf']
+  readonly #isOwnAddress: (address: string) => boolean
 
-  /** @throws {TunnelError} CONFIG_INVALID */
-  constructor(options: PolicyOptions, limitsOf: Tiers['limitsOf']) {
+  /**
+   * @param isOwn whether a canonical address is one of the proxy's own computer
+   * @throws {TunnelError} CONFIG_INVALID
+   */
+  constructor(options: PolicyOptions, limitsOf: Tiers['limitsOf'], isOwn = isOwnAddress) {
+    this.#isOwnAddress = isOwn
     const rules = options.rules.map((rule, index) => new Rule(rule, index))
     this.#denying = rules.filter(({ isDeny }) => isDeny)
     this.#allowing = rules.filter(({ isDeny }) => !isDeny)
@@ -79,6 +87,7 @@ export class Decisions {
     const asked = askedTarget(target)
     const denying = this.#denying.find((rule) => rule.matches(request, asked))
     if (denying !== undefined) return deniedBy(denying)
+    if (this.#isProxy(request, asked)) return PROXY_ITSELF
     if (!asked.isLoopback || isNamed === true) return undefined
     // Whoever answers for a name that only a glob allows shall not choose among the machine's own services.
     const own = this.#decide({ ...request, target })
@@ -99,6 +108,7 @@ export class Decisions {
     const denying = this.#denying.find((rule) => rule.matches(request, target))
     if (denying !== undefined) return deniedBy(denying)
     const allowing = this.#allowing.find((rule) => rule.matches(request, target))
+    if (allowing !== undefined && target !== undefined && this.#isProxy(request, target)) return PROXY_ITSELF
     const decision =
       allowing === undefined
         ? this.#byDefault(request, target === undefined || target.isLoopback)
@@ -108,10 +118,22 @@ export class Decisions {
 
   #byRule(allowing: Rule, request: PolicyRequest, target: AskedTarget | undefined): Decision {
     const decision: Decision = { allowed: true, rule: allowing.name, reason: 'this rule allows it' }
-    const isNamed =
-      target !== undefined &&
-      this.#allowing.some((rule) => rule.names(target) && rule.matches(request, target))
-    return isNamed ? { ...decision, isNamed } : decision
+    return target !== undefined && this.#isNamed(request, target) ? { ...decision, isNamed: true } : decision
+  }
+
+  /** Whether a rule allows the very host of the target. */
+  #isNamed(request: PolicyRequest, target: AskedTarget): boolean {
+    return this.#allowing.some((rule) => rule.names(target) && rule.matches(request, target))
+  }
+
+  /** A glob or a network is not meant for the proxy, which stands in the network of its configured hosts. */
+  #isProxy(request: PolicyRequest, target: AskedTarget): boolean {
+    return (
+      request.isConfigured === true &&
+      !target.isLoopback &&
+      target.spellings.some(({ host }) => this.#isOwnAddress(host)) &&
+      !this.#isNamed(request, target)
+    )
   }
 
   /** An agent is let in by its owner's token, and kept out by a rule alone. */
@@ -165,6 +187,10 @@ export class Decisions {
 }
 
 const NEVER = denied('metadata addresses', 'link-local and metadata addresses are never reached')
+const PROXY_ITSELF = denied(
+  "the proxy's own addresses",
+  'the address is one of the proxy itself, and no rule names that very address',
+)
 const NOT_YOURS = 'the machine belongs to somebody else'
 
 function denied(rule: string, reason: string): Decision {

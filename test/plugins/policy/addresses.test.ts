@@ -59,3 +59,37 @@ test("a name that only a glob allows leads to a shared machine's loopback where 
   // Their own machine's services they reach anyway.
   assert.equal(decide([allow({ targets: ['*.lan:80'] })], 'web.lan:80', ['127.0.0.1']), '+ policy.rules[0]')
 })
+
+test("an address of the proxy's own is reached through a configured host where a rule names that very address", () => {
+  const own = ['10.0.0.5', 'fd12::5']
+  const asked = (targets: string[], target: string, addresses: string[] = [], isConfigured = true) => {
+    const options: PolicyOptions = { rules: [allow({ targets })], default: 'owner' }
+    const decisions = new Decisions(
+      options,
+      ({ tier }) => TIERS[tier],
+      (host) => own.includes(host),
+    )
+    const user = userOf('bob', { tier: 'enterprise' })
+    const request = { user, machine: 'nas', owner: 'bob', mode: 'inspected', kind: 'tcp' } as const
+    return decisions.decide({ ...request, target, isConfigured }, addresses).rule
+  }
+  const itself = "the proxy's own addresses"
+  for (const target of ['10.0.0.5:80', '[fd12::5]:80', '[64:ff9b::a00:5]:80', '[2002:a00:5::]:80'])
+    for (const glob of ['*', '*:80', '10.0.0.0/8:80', '10.0.0.*:80', '[fd12::]/16:80', '[64:ff9b::]/16:80']) {
+      const rule = asked([glob], target)
+      assert.ok(rule === itself || rule === 'policy.default', `${glob} lets ${target} in: ${rule}`)
+      if (glob === '*') assert.equal(asked([glob], target, [], false), 'policy.rules[0]', target)
+    }
+  assert.equal(asked(['*'], '10.0.0.6:80'), 'policy.rules[0]')
+  assert.equal(asked(['10.0.0.5:80'], '10.0.0.5:80'), 'policy.rules[0]')
+  // Of one port, and in no form that some router turns into it.
+  assert.equal(asked(['*', '10.0.0.5:80'], '10.0.0.5:81'), itself)
+  assert.equal(asked(['*', '10.0.0.5:80'], '[64:ff9b::a00:5]:80'), itself)
+  // Nor does a name lead there, also one that a rule names.
+  for (const targets of [['*.lan:80'], ['web.lan:80']]) {
+    assert.equal(asked(targets, 'web.lan:80', ['192.0.2.1', '10.0.0.5']), itself)
+    assert.equal(asked([...targets, '10.0.0.5:80'], 'web.lan:80', ['10.0.0.5']), 'policy.rules[0]')
+  }
+  // The loopback is the machine's.
+  assert.equal(asked(['*'], '127.0.0.1:80'), 'policy.rules[0]')
+})
