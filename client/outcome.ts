@@ -59,7 +59,8 @@ export function retryDecision(failed: FailedTry): 'retry' | TunnelError {
   // waits for.
   const passes = code === 'TOO_MANY_STREAMS' || isRefusedByLeaving(error) || (kept && PASSING.has(code))
   const lost = PATH_LOST.has(code) || final
-  const isHarmless = idempotent || progress === 'unsent' || (passes && progress === 'sent')
+  const isRefused = error.refused && progress === 'sent'
+  const isHarmless = idempotent || progress === 'unsent' || isRefused || (passes && progress === 'sent')
   const again = replayable && !final && (kept || tries < MAX_TRIES)
   if (again && isHarmless && (passes || lost)) return 'retry'
   // Who says that it is unknown already says where that happened.

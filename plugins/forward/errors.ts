@@ -22,6 +22,12 @@ export function hookFailed(name: string, cause: unknown): TunnelError {
   return new TunnelError('INTERNAL', `a plugin's ${name} hook failed`, { hop: 'proxy', cause })
 }
 
+/** What an OPEN is answered with that has not been let in: whoever asked is to know that nothing was done. */
+export function refusalOf({ code, message, hop, retryAfterMs, cause }: TunnelError): TunnelError {
+  const options = { hop, cause, refused: true }
+  return new TunnelError(code, message, retryAfterMs === undefined ? options : { ...options, retryAfterMs })
+}
+
 export function targetMissing(kind: string): TunnelError {
   return new TunnelError('FRAME_INVALID', `${kind} needs a target: host:port on the machine's side`, {
     hop: 'proxy',

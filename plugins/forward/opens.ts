@@ -6,7 +6,7 @@ import { incomingCost } from '../../protocol/stream/relay-memory.ts'
 import type { AgentRoute, Route } from '../machines/index.ts'
 import { vouched } from './admission.ts'
 import type { Carriage } from './carriage.ts'
-import { goneElsewhere, idInUse, tooManyRefusals } from './errors.ts'
+import { goneElsewhere, idInUse, refusalOf, tooManyRefusals } from './errors.ts'
 import type { StreamOwners } from './owners.ts'
 import type { Passage } from './passage.ts'
 import type { Relays } from './sealed/relays.ts'
@@ -99,7 +99,7 @@ export class Opens {
       this.#countRefusal(session, open.link)
       if (passage.newest === held) passage.over(error)
       if (handedOver) open.link.refuse(open.number, error)
-      else held.refuse(error)
+      else held.refuse(hasBegunNowhere(open) ? refusalOf(error) : error)
     }
   }
 
@@ -169,4 +169,9 @@ export class Opens {
     this.#countRefusal(session, open.link)
     passage.over(refused)
   }
+}
+
+/** No earlier attempt may have been let in, here or at another replica. */
+function hasBegunNowhere({ head: { attempt = 0 } }: IncomingOpen): boolean {
+  return attempt === 0
 }

@@ -17,6 +17,8 @@ export interface WireError {
   retryAfterMs?: number
   /** With UNKNOWN_STREAM: for how long the acceptor has been remembering streams, in ms. */
   rememberedMs?: number
+  /** Of an OPEN: nothing of what was asked for has begun. */
+  refused?: boolean
 }
 
 export interface TunnelErrorOptions {
@@ -25,6 +27,7 @@ export interface TunnelErrorOptions {
   /** When trying again may succeed, in ms from now. */
   retryAfterMs?: number
   rememberedMs?: number
+  refused?: boolean
   /** A peer has said so: what went wrong is in that party's log. */
   fromPeer?: boolean
   /** What a person may try, where the code's usual advice would not help; see `TunnelError.suggestion`. */
@@ -48,6 +51,8 @@ export class TunnelError extends Error {
   readonly hop: Hop
   readonly retryAfterMs: number | undefined
   readonly rememberedMs: number | undefined
+  /** Nothing of what was asked for has begun. Of what did not begin for another reason, nobody may know it. */
+  readonly refused: boolean
   readonly fromPeer: boolean
   readonly #suggestion: string | undefined
 
@@ -57,6 +62,7 @@ export class TunnelError extends Error {
     this.hop = options.hop
     this.retryAfterMs = options.retryAfterMs
     this.rememberedMs = options.rememberedMs
+    this.refused = options.refused === true
     this.fromPeer = options.fromPeer === true
     this.#suggestion = options.suggestion
   }
@@ -108,6 +114,7 @@ export class TunnelError extends Error {
     const wire: WireError = { code: this.code, message: this.publicMessage, hop: this.hop }
     if (this.retryAfterMs !== undefined) wire.retryAfterMs = this.retryAfterMs
     if (this.rememberedMs !== undefined) wire.rememberedMs = this.rememberedMs
+    if (this.refused) wire.refused = true
     return wire
   }
 }
@@ -151,7 +158,7 @@ export function errorFromWire(value: unknown): TunnelError {
   const wire = (typeof value === 'object' && value !== null ? value : {}) as Partial<WireError>
   const message = typeof wire.message === 'string' ? cut(wire.message) : 'the peer gave no reason'
   const hop = HOPS.has(wire.hop) ? (wire.hop as Hop) : 'link'
-  const options: TunnelErrorOptions = { hop, fromPeer: true }
+  const options: TunnelErrorOptions = { hop, fromPeer: true, refused: wire.refused === true }
   if (isDuration(wire.retryAfterMs)) options.retryAfterMs = wire.retryAfterMs
   if (isDuration(wire.rememberedMs)) options.rememberedMs = wire.rememberedMs
   return isErrorCode(wire.code)

@@ -134,6 +134,16 @@ test('a request whose outcome is unknown says so, and keeps the cause', () => {
   assert.equal(retryDecision({ ...failed, error: unknown }), unknown)
 })
 
+test('one that was refused before anything of it began ends in that refusal, whatever its code', () => {
+  for (const code of ['INTERNAL', 'TOKEN_REVOKED', 'ABORTED', 'AGENT_LOST'] as const) {
+    const refused = new TunnelError(code, 'no', { hop: 'proxy', refused: true })
+    const answered = { ...failed, error: refused, replayable: false }
+    assert.equal(retryDecision(answered), refused, code)
+    assert.equal(retryDecision({ ...answered, final: true }), refused, code)
+    assert.equal(said(retryDecision({ ...answered, progress: 'begun' })), 'OUTCOME_UNKNOWN', code)
+  }
+})
+
 test('one that is idempotent or was never sent goes again, a bounded number of times and only when its body can be', () => {
   for (const harmless of [{ idempotent: true }, { progress: 'unsent' }] as const) {
     assert.equal(retryDecision({ ...failed, ...harmless }), 'retry')

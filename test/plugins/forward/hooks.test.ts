@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { OpenContext } from '../../../plugins/forward/index.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
+import { startProxy } from '../../support/proxy.ts'
 import { ADA, startRig, webService } from './rig.ts'
 
 const GET = { kind: 'http' as const, http: { method: 'GET', path: '/', headers: [] } }
@@ -136,4 +137,20 @@ test('a machine that cannot be reached opens the circuit, and a dead service beh
   for (let index = 0; index < 4; index++)
     await tryOpen().catch((error: TunnelError) => codes.push(error.code))
   assert.equal(codes.at(-1), 'CIRCUIT_OPEN', codes.join())
+})
+
+test('what a broken preOpen hook or policy refuses has certainly not been executed, and its user is told so', async (t) => {
+  const proxy = await startProxy(t)
+  const tunnel = await proxy.connect('alice')
+  const post = () => tunnel.fetch('http://home:80/', { method: 'POST', body: 'pay' })
+  const isRefusal = { code: 'INTERNAL', hop: 'proxy', refused: true }
+  let isBroken = true
+  proxy.app.tunnel.addHook('preOpen', () => {
+    if (isBroken) throw new Error('the plugin has a mistake')
+  })
+  await assert.rejects(tunnel.exec('home', 'true'), isRefusal)
+  await assert.rejects(post(), isRefusal)
+  isBroken = false
+  t.mock.method(proxy.app.rateLimits, 'takeStream', () => Promise.reject(new Error('so has this one')))
+  await assert.rejects(tunnel.exec('home', 'true'), isRefusal)
 })
