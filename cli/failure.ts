@@ -45,6 +45,7 @@ const EXIT_OF: Record<ErrorCode, number> = {
   POLICY_DENIED: EXIT.refused,
   TIER_REQUIRED: EXIT.refused,
   MACHINE_UNKNOWN: EXIT.unreachable,
+  KIND_UNKNOWN: EXIT.failure,
   MACHINE_OFFLINE: EXIT.unreachable,
   AGENT_LOST: EXIT.unreachable,
   CONNECT_REFUSED: EXIT.unreachable,

@@ -1,8 +1,15 @@
 import type { Readable } from 'node:stream'
-import { TunnelError } from '../protocol/codec/errors.ts'
-import { isEnvironment, type StreamEvent, type Terminal, type TerminalSize } from '../protocol/codec/heads.ts'
+import {
+  isEnvironment,
+  isTerminalLength,
+  isTermName,
+  type StreamEvent,
+  type Terminal,
+  type TerminalSize,
+} from '../protocol/codec/heads.ts'
 import type { StreamDuplex } from '../protocol/node/duplex.ts'
 import type { DuplexPath } from './opening.ts'
+import { configInvalid } from './queue/errors.ts'
 import { openDuplex, type StreamOptions } from './raw-stream.ts'
 
 /** With `columns`, `rows` and `term` the shell runs on a terminal of that size; with none of them it has plain pipes. */
@@ -37,8 +44,12 @@ export class Shell {
     return this.#exit
   }
 
-  /** The terminal has another size now; of no effect without one, or once the input has ended. */
+  /**
+   * The terminal has another size now; of no effect without one, or once the input has ended.
+   * @throws {TunnelError} CONFIG_INVALID
+   */
   resize({ columns, rows }: TerminalSize): void {
+    checkSize({ columns, rows })
     this.stream.stream.event({ resize: { columns, rows } })
   }
 
@@ -46,6 +57,13 @@ export class Shell {
   signal(name: string): void {
     this.stream.stream.event({ signal: name })
   }
+}
+
+/** @throws {TunnelError} CONFIG_INVALID */
+function checkSize({ columns, rows }: TerminalSize): void {
+  for (const [name, length] of Object.entries({ columns, rows }))
+    if (!isTerminalLength(length))
+      throw configInvalid(`${name} = ${JSON.stringify(length)}: is not a whole number from 1 to 65535`)
 }
 
 /** Resolves when the shell runs. @throws {TunnelError} */
@@ -57,10 +75,11 @@ export async function openShell(
   const isPlain = columns === undefined && rows === undefined && term === undefined
   const { columns: width, rows: height, term: type } = TERMINAL
   const terminal: Terminal = { columns: columns ?? width, rows: rows ?? height, term: term ?? type }
+  checkSize(terminal)
+  if (typeof terminal.term !== 'string' || !isTermName(terminal.term))
+    throw configInvalid(`term = ${JSON.stringify(term)}: is not 1 to 64 visible ASCII characters`)
   if (env !== undefined && !isEnvironment(env))
-    throw new TunnelError('CONFIG_INVALID', 'env: a name or a value that no variable can have', {
-      hop: 'client',
-    })
+    throw configInvalid('env: a name or a value that no variable can have')
   const shell = { ...(!isPlain && { terminal }), ...(env !== undefined && { env }) }
   const head = { kind: 'shell', machine, shell } as const
   const stream = await openDuplex(way, head, { ...options, priority }, true)

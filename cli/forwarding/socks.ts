@@ -28,6 +28,7 @@ const REPLIES: Record<ErrorCode, Reply> = {
   DNS_FAILED: REPLY.hostUnreachable,
   TIMEOUT: REPLY.expired,
   MACHINE_UNKNOWN: REPLY.networkUnreachable,
+  KIND_UNKNOWN: REPLY.failed,
   MACHINE_OFFLINE: REPLY.networkUnreachable,
   AGENT_LOST: REPLY.networkUnreachable,
   LINK_LOST: REPLY.networkUnreachable,

@@ -53,8 +53,9 @@ export class Carriage {
 
   /** @throws {TunnelError} for a kind that a plugin would have to carry, and none does, or that only a proxy may ask for */
   checkKind(kind: StreamKind): void {
-    const mayBeMissing = isAddedKind(kind) || kind === LOOKUP
-    if (mayBeMissing && this.#carriers.get(kind) === undefined) throw notCarried(kind)
+    const isAdded = isAddedKind(kind)
+    const mayBeMissing = isAdded || kind === LOOKUP
+    if (mayBeMissing && this.#carriers.get(kind) === undefined) throw notCarried(kind, isAdded)
   }
 
   /** Carries a stream that has been admitted, to its end. Never throws: what fails resets the stream. */
@@ -76,7 +77,7 @@ export class Carriage {
         // Its opener would wait for an answer until its time is over.
         if (stream.state === 'opening') throw neverAccepted(kind)
       } else if (route.source === 'configured') await serveConfigured(carried, route, context)
-      else throw notCarried(kind)
+      else throw notCarried(kind, isAddedKind(kind))
     } catch (thrown) {
       stream.reset(asTunnelError(thrown, 'proxy'))
     }

@@ -128,10 +128,10 @@ export function configuredTarget(): TunnelError {
   })
 }
 
-export function notCarried(kind: string): TunnelError {
-  return new TunnelError('FRAME_INVALID', `this proxy does not carry streams of kind ${kind}`, {
-    hop: 'proxy',
-  })
+/** @param isAdded a plugin would have to carry it; otherwise nobody has any business to ask for it */
+export function notCarried(kind: string, isAdded: boolean): TunnelError {
+  const code = isAdded ? 'KIND_UNKNOWN' : 'FRAME_INVALID'
+  return new TunnelError(code, `this proxy does not carry streams of kind ${kind}`, { hop: 'proxy' })
 }
 
 export function neverAccepted(kind: string): TunnelError {

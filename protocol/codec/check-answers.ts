@@ -1,12 +1,13 @@
 import { TunnelError } from './errors.ts'
 import { MAX_OFFSET } from './frames.ts'
-import type {
-  AcceptHead,
-  HeaderList,
-  HttpResponseHead,
-  ResumedHead,
-  StreamEvent,
-  TerminalSize,
+import {
+  type AcceptHead,
+  type HeaderList,
+  type HttpResponseHead,
+  isTerminalLength,
+  type ResumedHead,
+  type StreamEvent,
+  type TerminalSize,
 } from './heads.ts'
 
 // What comes on a stream that is open. Whatever is kept of a peer's JSON is made here, from fields that are checked.
@@ -46,15 +47,9 @@ function responseHead(value: unknown): HttpResponseHead {
   return { status: status as number, statusText, headers }
 }
 
-const MAX_TERMINAL_SIZE = 65_535
-
-function isTerminalSize(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= MAX_TERMINAL_SIZE
-}
-
 export function terminalSize(value: unknown, name: string): TerminalSize {
   const { columns, rows } = (value ?? {}) as Partial<TerminalSize>
-  if (!isTerminalSize(columns) || !isTerminalSize(rows)) throw invalid(`${name} is not {columns, rows}`)
+  if (!isTerminalLength(columns) || !isTerminalLength(rows)) throw invalid(`${name} is not {columns, rows}`)
   return { columns, rows }
 }
 

@@ -23,7 +23,7 @@ const KINDS = [
     close: 4403,
     codes: ['FORBIDDEN', 'POLICY_DENIED', 'TIER_REQUIRED'],
   },
-  { category: 'configuration', status: 404, codes: ['MACHINE_UNKNOWN'] },
+  { category: 'configuration', status: 404, codes: ['MACHINE_UNKNOWN', 'KIND_UNKNOWN'] },
   { category: 'network', status: 503, codes: ['MACHINE_OFFLINE'] },
   {
     category: 'network',

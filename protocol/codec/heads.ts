@@ -42,6 +42,13 @@ export interface TerminalSize {
   rows: number
 }
 
+const MAX_TERMINAL_LENGTH = 65_535
+
+/** Whether a terminal can have so many columns, or rows. */
+export function isTerminalLength(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= MAX_TERMINAL_LENGTH
+}
+
 const TERM_NAME = /^[\x21-\x7e]{1,64}$/
 
 /** Whether a terminal's type can be told to the far side. */

@@ -16,6 +16,7 @@ const SUGGESTIONS: Record<ErrorCode, string> = {
   POLICY_DENIED: 'ask the operator of the proxy, or the owner of the machine, to allow it',
   TIER_REQUIRED: 'this needs a token of a higher tier',
   MACHINE_UNKNOWN: AGENT,
+  KIND_UNKNOWN: 'check its name; the plugin that adds it has to be loaded at the proxy',
   MACHINE_OFFLINE: AGENT,
   AGENT_LOST: 'see whether the agent still runs on that machine, then try again',
   CONNECT_REFUSED: 'see that the other end runs and listens at that address',
@@ -78,8 +79,9 @@ const AT_HOP: Partial<Record<`${ErrorCode} ${Hop}`, string>> = {
   // The machine's own sshd has limits too, which no token raises.
   'TOO_MANY_CONNECTIONS agent': 'try again in a moment, when other logins to that machine are over',
   'RATE_LIMITED agent': "try again later; the log of the machine's sshd says which logins failed",
-  // What another program's server answers is no question of our versions.
+  // What another program's server answers is no question of our versions, nor what a proxy has understood and refuses.
   'FRAME_INVALID target': '',
+  'FRAME_INVALID proxy': '',
   'TOKEN_INVALID client': SIGN_TOKEN,
   'INTERNAL client': 'this is a fault of the program itself: report it with what --verbose shows',
   'CONNECT_REFUSED proxy':

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { type QueueStore, TunnelService, type TunnelServiceOptions } from '../../client/index.ts'
+import { Shell } from '../../client/shell.ts'
+import type { StreamDuplex } from '../../protocol/node/duplex.ts'
 import { clientOf, respond, startProxy } from './proxy.ts'
 
 // What plain JavaScript can say and TypeScript cannot.
@@ -47,6 +50,26 @@ test('a request that cannot be is refused by the client with the name of what is
       tunnel.fetch('http://home/', mistake as object),
       invalid(/^(priority|timeoutMs|target) = /),
     )
+})
+
+test('a shell on a terminal that cannot be is refused by the client, and so is such a size later on', async (t) => {
+  const proxy = await startProxy(t, { onStream: notAsked })
+  const tunnel = clientOf(t, proxy.url)
+  await tunnel.connect()
+  const wrong: [object, RegExp][] = [
+    [{ columns: 'x' }, /^columns = "x": is not a whole number from 1 to 65535$/],
+    [{ rows: 0 }, /^rows = 0: /],
+    [{ columns: 80.5 }, /^columns = 80.5: /],
+    [{ rows: 65_536 }, /^rows = 65536: /],
+    [{ term: 'two words' }, /^term = "two words": is not 1 to 64 visible ASCII characters$/],
+    [{ term: 5 }, /^term = 5: /],
+    [{ env: { 'A=B': 'c' } }, /^env: /],
+  ]
+  for (const [mistake, message] of wrong)
+    await assert.rejects(tunnel.shell('home', mistake), invalid(message), JSON.stringify(mistake))
+  const duplex = Object.assign(new PassThrough(), { stream: { event: notAsked } })
+  const shell = new Shell(duplex as unknown as StreamDuplex, new PassThrough())
+  assert.throws(() => shell.resize({ columns: 80, rows: 'x' as unknown as number }), invalid(/^rows = "x": /))
 })
 
 test('a stream or a command that cannot be is refused by the client as well', async (t) => {

@@ -187,7 +187,7 @@ test('six plugins, installed as packages beside the packed proxy and named in it
   await refused(wrong, 'REQUEST_INVALID', /not an absolute path/)
   await refused(
     tunnel.open({ machine: 'home', kind: 'x-unknown' }),
-    'FRAME_INVALID',
+    'KIND_UNKNOWN',
     /does not carry streams of kind x-unknown/,
   )
   await refused(tunnel.exec('home', ['true']), 'RATE_LIMITED', /more than 3 streams an hour/)
