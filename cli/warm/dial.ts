@@ -2,6 +2,7 @@ import { connect, type Socket } from 'node:net'
 import { loadDials } from '../../dial/dial-proxy.ts'
 import type { Dial, DialNear, DialOptions, Transport } from '../../protocol/link/transport.ts'
 import { localTransport } from '../../protocol/node/local-transport.ts'
+import { withoutAnswer } from './answer-timer.ts'
 import { isOwn, socketPath, WELCOME } from './place.ts'
 
 const BEARER = 'Bearer '
@@ -39,7 +40,7 @@ export function connectLocal(path: string): Promise<Socket | undefined> {
   return new Promise((resolve) => {
     const socket = connect(path)
     const settle = (found: Socket | undefined): void => {
-      clearTimeout(timer)
+      stop()
       socket.off('error', failed).off('close', failed).off('readable', readable)
       if (found === undefined) socket.on('error', () => {}).destroy()
       resolve(found)
@@ -50,7 +51,7 @@ export function connectLocal(path: string): Promise<Socket | undefined> {
       if (welcome !== null) settle(welcome.equals(WELCOME) ? socket : undefined)
     }
     // The kernel takes connections for a process that is stopped.
-    const timer = setTimeout(failed, WELCOME_MS)
+    const stop = withoutAnswer(WELCOME_MS, failed)
     socket.once('error', failed).once('close', failed).on('readable', readable)
   })
 }

@@ -4,6 +4,7 @@ import { text } from 'node:stream/consumers'
 import { type Quality, qualityOf } from '../../client/metrics/quality.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { TransportKind } from '../../protocol/link/transport.ts'
+import { withoutAnswer } from './answer-timer.ts'
 import { isOwn } from './place.ts'
 
 /** What `tunnel up` says of the link that it keeps. */
@@ -75,13 +76,13 @@ export function serveStatus(path: string, status: () => HubStatus): Server {
 export async function askHubStatus(path: string): Promise<HubStatus | undefined> {
   if (process.platform === 'win32' || !isOwn(path)) return undefined
   const socket = connect(statusPath(path))
-  const timer = setTimeout(() => socket.destroy(new Error('no answer')), ANSWER_MS)
+  const stop = withoutAnswer(ANSWER_MS, () => socket.destroy(new Error('no answer')))
   try {
     return JSON.parse(await text(socket)) as HubStatus
   } catch {
     return undefined
   } finally {
-    clearTimeout(timer)
+    stop()
     socket.destroy()
   }
 }

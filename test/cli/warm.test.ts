@@ -5,9 +5,11 @@ import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { connectLocal } from '../../cli/warm/dial.ts'
+import type { HubStatus } from '../../cli/warm/hub-status.ts'
 import { encodeHead, encodeJson, FrameType } from '../../protocol/codec/frames.ts'
 import { localTransport } from '../../protocol/node/local-transport.ts'
 import { helloOf, idOf } from '../plugins/links/raw-client.ts'
+import { spawnProgram } from '../support/process.ts'
 import { listenTcp, startProxy, type TestProxy, until } from '../support/proxy.ts'
 import { tempFolder } from '../support/tree.ts'
 import { Caller, portOf } from './forwarding/forwarding.ts'
@@ -67,7 +69,11 @@ test('what `tunnel up` keeps carries other commands, and when it ends their stre
   assert.equal(clientLinks(proxy), 1)
   await forward.stop()
   const status = async () => JSON.parse((await tunnel(['status', '--json'], { env })).stdout).up
-  const { rttMs, since, url, ...rest } = await status()
+  // It may not have noticed yet that a program has ended, and one that is busy does not answer at once.
+  const isSettled = (up: HubStatus | null) => up?.programs === 1 && up.rttMs !== null
+  let told = await status()
+  while (!isSettled(told)) told = await status()
+  const { rttMs, since, url, ...rest } = told
   assert.equal(url, `${proxy.url.replace('http', 'ws')}/api/tunnel/connect`)
   assert.ok(rttMs > 0 && Date.parse(since) <= Date.now(), `${rttMs} ${since}`)
   const held = { programs: 1, streams: 1 }
@@ -147,6 +153,21 @@ test('a process that keeps a link and is stopped holds nobody up', async (t) => 
   assert.equal(clientLinks(proxies[0]!), 2)
   stdio.end()
   await stdio.exit
+})
+
+test('a program that is held up while it is let in has been let in', async (t) => {
+  const folder = await tempFolder(t)
+  chmodSync(folder, 0o700)
+  const path = join(folder, 'x.sock')
+  const greet =
+    "require('net').createServer((s) => s.write(Buffer.from([1]))).listen(process.argv[1], () => console.log('up'))"
+  await spawnProgram(t, process.execPath, ['-e', greet, path]).line('up')
+  const found = connectLocal(path)
+  // Its loop stands still for longer than a process that keeps a link may take.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500)
+  const socket = await found
+  assert.ok(socket)
+  socket.destroy()
 })
 
 test('streams over the shared link go on through another proxy when theirs drains', async (t) => {
