@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { compiledModule } from '../support/compiled.ts'
 import { type ProgramOptions, run, spawnProgram } from '../support/process.ts'
 import type { Scope } from '../support/scope.ts'
-import { TUNNEL_CLI } from '../support/topology.ts'
+import { ON_BUSY_COMPUTER, TUNNEL_CLI } from '../support/topology.ts'
 
 /** The command line that runs the CLI, compiled as a user has it. */
 export const TUNNEL = [process.execPath, TUNNEL_CLI]
@@ -33,7 +33,8 @@ export function tunnel(args: readonly string[], options: Parameters<typeof run>[
 
 /** Starts the CLI; it ends with `scope`. */
 export function startTunnel(scope: Scope, args: readonly string[], options: ProgramOptions = {}) {
-  return spawnProgram(scope, TUNNEL[0]!, [...TUNNEL.slice(1), ...args], options)
+  const busy = args[0] === 'server' ? ON_BUSY_COMPUTER : []
+  return spawnProgram(scope, TUNNEL[0]!, [...TUNNEL.slice(1), ...args, ...busy], options)
 }
 
 export interface Printed {

@@ -33,6 +33,11 @@ interface Waiter {
   failed: (error: Error) => void
 }
 
+/** Whether what is caught reaches to the end of a line that is not over: of a number half of the digits may be here. */
+function mayGrow(found: RegExpMatchArray): boolean {
+  return found.length > 1 && (found.index ?? 0) + found[0].length === found.input?.length
+}
+
 /** A real program as a child process: its output by line, its end as a promise, killed with its scope. */
 export class Program {
   readonly child: ChildProcess
@@ -117,9 +122,10 @@ export class Program {
 
   #offer(waiter: Waiter, output: Output): boolean {
     if (waiter.from !== 'any' && waiter.from !== output) return false
-    for (const line of this[output].split('\n')) {
+    const lines = this[output].split('\n')
+    for (const [index, line] of lines.entries()) {
       const found = line.match(waiter.match)
-      if (!found) continue
+      if (!found || (index === lines.length - 1 && this.running && mayGrow(found))) continue
       this.#waiters.delete(waiter)
       waiter.found(found)
       return true
@@ -130,6 +136,7 @@ export class Program {
   #over(exit: Exit, resolve: (exit: Exit) => void): void {
     if (this.#exited) return
     this.#exited = exit
+    for (const waiter of this.#waiters) if (!this.#offer(waiter, 'stdout')) this.#offer(waiter, 'stderr')
     this.#fail(exit)
     resolve(exit)
   }

@@ -219,9 +219,9 @@ const ASK_AGAIN_MS = { least: 2, most: 50 }
 
 /**
  * Resolves when `holds` does, which is asked again and again, yet for no more than a fifth of the time: one that asks
- * the proxy for its metrics would keep a core busy. Fails after `withinMs`.
+ * the proxy for its metrics would keep a core busy. Fails after `withinMs`, which is long because computers are busy.
  */
-export async function until(holds: () => boolean | Promise<boolean>, withinMs = 10_000): Promise<void> {
+export async function until(holds: () => boolean | Promise<boolean>, withinMs = 60_000): Promise<void> {
   const deadlineMs = performance.now() + withinMs
   for (;;) {
     const askedAtMs = performance.now()

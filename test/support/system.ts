@@ -1,3 +1,4 @@
+import { createSocket } from 'node:dgram'
 import { accessSync, constants, existsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { delimiter, join } from 'node:path'
@@ -38,14 +39,26 @@ function canListen(port: number, host: string): Promise<boolean> {
   })
 }
 
+/** Whether this process may give the port away: the same one of UDP, which nobody uses here, says so to all others. */
+function isMine(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const mark = createSocket('udp4').once('error', () => mark.close(() => resolve(false)))
+    mark.bind({ port, address: '127.0.0.1', exclusive: true }, () => {
+      mark.unref()
+      resolve(true)
+    })
+  })
+}
+
 /**
- * A port that is free now, for programs that cannot take port 0; the caller tries again when another was faster.
+ * A port that is free now, for programs that cannot take port 0. No test is given it again while this process lives: what
+ * takes its time to start, or is started again, still finds it free.
  * Below 32768: above it the kernel hands ports to outgoing connections.
  */
 export async function freePort(host = '127.0.0.1'): Promise<number> {
   for (let attempt = 0; attempt < 100; attempt++) {
     const port = 20_000 + Math.floor(Math.random() * 12_000)
-    if (await canListen(port, host)) return port
+    if ((await isMine(port)) && (await canListen(port, host))) return port
   }
   throw new Error('no free port between 20000 and 32000')
 }

@@ -23,6 +23,8 @@ const TOKEN_TTL_SECONDS = 12 * 3_600
  * a hundred times. No other command gets this, for a setting in its environment makes it load all settings.
  */
 export const WITHOUT_PAGES = { TUNNEL_SERVER_DOCS: 'false' }
+/** For a proxy of its own process: a computer that does other things too is no reason for it to refuse streams. */
+export const ON_BUSY_COMPUTER = ['--set', 'health.maxLagMs=60000']
 /** How long a party may take to start, in ms; computers that are busy with other things take half a minute. */
 const START_MS = 60_000
 
@@ -118,7 +120,17 @@ export async function startTopology(scope: Scope, options: TopologyOptions = {})
     const plugins = (options.plugins ?? []).flatMap((file) => ['--plugin', file])
     const workers = options.workers === undefined ? [] : ['--workers', String(options.workers)]
     const proxy = tunnel(
-      ['server', '--host', '127.0.0.1', '--port', String(port), ...workers, ...plugins, ...set],
+      [
+        'server',
+        '--host',
+        '127.0.0.1',
+        '--port',
+        String(port),
+        ...ON_BUSY_COMPUTER,
+        ...workers,
+        ...plugins,
+        ...set,
+      ],
       {
         ...base,
         ...secrets,
