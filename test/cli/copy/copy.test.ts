@@ -7,7 +7,7 @@ import test, { type TestContext } from 'node:test'
 import { Checksums } from '../../../cli/copy/checksums.ts'
 import { type CopyRequest, type CopyResult, copy } from '../../../cli/copy/copy.ts'
 import { FarFiles } from '../../../cli/copy/far-files.ts'
-import { PIECE_BYTES } from '../../../cli/copy/files.ts'
+import { type Files, PIECE_BYTES } from '../../../cli/copy/files.ts'
 import { Lanes } from '../../../cli/copy/lanes.ts'
 import { SPREAD_BYTES } from '../../../cli/copy/move-bytes.ts'
 import { nearFiles } from '../../../cli/copy/near-files.ts'
@@ -44,7 +44,20 @@ interface Ground {
     target: string,
     more?: Partial<CopyRequest>,
     onMoved?: () => void,
+    change?: (sides: Sides) => Sides,
   ): Promise<Outcome>
+}
+
+type Sides = Pick<CopyRequest, 'from' | 'to'>
+
+/** These files, of which some is done otherwise. */
+function instead(files: Files, otherwise: Partial<Files>): Files {
+  return new Proxy(files, {
+    get(_, name: keyof Files) {
+      const own = files[name]
+      return otherwise[name] ?? (typeof own === 'function' ? own.bind(files) : own)
+    },
+  })
 }
 
 async function ground(t: TestContext, set: string[] = []): Promise<Ground> {
@@ -57,6 +70,7 @@ async function ground(t: TestContext, set: string[] = []): Promise<Ground> {
     target: string,
     more: Partial<CopyRequest> = {},
     onMoved = (): void => {},
+    change = (sides: Sides): Sides => sides,
   ): Promise<Outcome> {
     const lanes = new Lanes({
       open: () => tunnel.sftp('home'),
@@ -74,7 +88,7 @@ async function ground(t: TestContext, set: string[] = []): Promise<Ground> {
         lines.push(line)
         return String((await tunnel.exec('home', line, { signal: abort, ...(stdin && { stdin }) })).stdout)
       })
-      const sides = way === 'up' ? { from: nearFiles, to: far } : { from: far, to: nearFiles }
+      const sides = change(way === 'up' ? { from: nearFiles, to: far } : { from: far, to: nearFiles })
       const heard = { copied: [] as Copied[], errors: [] as FileError[], restarts: 0 }
       const result = await copy(
         {
@@ -298,12 +312,37 @@ test('copies with a machine', { skip }, async (t) => {
       const target = `both-${way}`
       let late: Promise<Outcome> | undefined
       let moved = 0
+      let looked = (): void => {}
+      const hasLooked = new Promise<void>((resolve) => {
+        looked = resolve
+      })
+      const looks = ({ from, to }: Sides): Sides => ({
+        from,
+        to: instead(to, { linkInfo: (path) => to.linkInfo(path).finally(looked) }),
+      })
       const begin = (): void => {
-        if (++moved === 5) late = run(way, 'small', target)
+        if (++moved === 5) late = run(way, 'small', target, {}, undefined, looks)
       }
+      // However long that one takes to begin, these do not end before.
+      const waits = ({ from, to }: Sides): Sides => ({
+        from: instead(from, {
+          async openRead(path) {
+            const end = await from.openRead(path)
+            const read = async (offset: number, byteCount: number) => {
+              if (moved >= 5) await hasLooked
+              return end.read(offset, byteCount)
+            }
+            return {
+              ...{ read, info: () => end.info(), close: () => end.close() },
+              release: (bytes) => end.release?.(bytes),
+            }
+          },
+        }),
+        to,
+      })
       const outcomes = await Promise.all([
-        run(way, 'large', target, {}, begin),
-        run(way, 'large', target, {}, begin),
+        run(way, 'large', target, {}, begin, waits),
+        run(way, 'large', target, {}, begin, waits),
       ])
       outcomes.push(await late!)
       assert.deepEqual(outcomes.map(({ files }) => files).sort(), [0, 0, 1])
