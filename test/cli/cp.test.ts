@@ -121,7 +121,7 @@ test('tunnel cp', { skip: requireSystem('sshd') }, async (t) => {
       const progress = drawn.filter((text) => /\d%/.test(text))
       assert.ok(progress.length > 0)
       for (const text of progress) assert.ok(text.length < 20, JSON.stringify(text))
-      assert.match(shown.stdout, /tunnel cp: one file,\r\n10\.5 MB in 0:\d\d;\r\nchecksums are equal\r\n/)
+      assert.match(shown.stdout, /tunnel cp: one file,\r\n10\.5 MB in \d+:\d\d;\r\nchecksums are equal\r\n/)
     },
   )
 

@@ -126,8 +126,10 @@ test('a command that runs ends as it is asked to, in a narrow terminal too', { s
   })
 
   await t.test('a reader that goes away is no error, and no success', async () => {
-    const piped = `${shellLine([...TUNNEL, 'machines', '--json'])} | true; exit \${PIPESTATUS[0]}`
-    const { code, stderr } = await run('bash', ['-c', piped], { env })
+    // It begins only when its reader has gone.
+    const words = shellLine([...TUNNEL, 'machines', '--json'])
+    const piped = `mkfifo go; { read -r _ < go; ${words}; } | { exec <&-; echo > go; }; exit \${PIPESTATUS[0]}`
+    const { code, stderr } = await run('bash', ['-c', piped], { env, cwd: folder })
     assert.deepEqual([code, stderr], [141, ''])
   })
 

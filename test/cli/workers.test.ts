@@ -86,15 +86,15 @@ test('several workers are one proxy', { skip: requireSystem('redis-server') }, a
   })
 
   await t.test('metrics are the sum of all', async () => {
+    let text = ''
     await until(async () => {
-      const text = await (await ask('metrics')).text()
+      text = await (await ask('metrics')).text()
       // Each counts its end of the link between the two.
       return (
         /^tunnel_active_connections\{role="relay"\} 2$/m.test(text) &&
         /^tunnel_cluster_replicas 2$/m.test(text)
       )
     })
-    const text = await (await ask('metrics')).text()
     assert.equal(text.match(/^# TYPE process_resident_memory_bytes /gm)?.length, 1)
   })
 
@@ -102,8 +102,14 @@ test('several workers are one proxy', { skip: requireSystem('redis-server') }, a
     'status --cluster says which one answers, which there are, and who has which machine',
     async () => {
       const at = ['status', '--cluster', '--url', url]
-      const shown = await tunnel([...at, '--token', token], { env })
-      assert.equal(shown.code, 0, shown.stderr)
+      let shown = await tunnel([...at, '--token', token], { env })
+      // It may not have been measured yet, nor told.
+      for (
+        ;
+        !/^\S+ +there .* ms +\S+$/m.test(shown.stdout);
+        shown = await tunnel([...at, '--token', token], { env })
+      )
+        assert.equal(shown.code, 0, shown.stderr)
       const [, id = ''] = /^worker (\S+) answers; .*; Redis answers it\n/.exec(shown.stdout) ?? []
       assert.match(shown.stdout, new RegExp(`^${id} +there +\\d+ +\\d+ +- +\\S+$`, 'm'))
       assert.match(shown.stdout, new RegExp(`^\\S+ +there +\\d+ +\\d+ +\\d+ ms +${id}$`, 'm'))
@@ -128,7 +134,8 @@ test('several workers are one proxy', { skip: requireSystem('redis-server') }, a
         missing: string[]
         links: { replica: string }[]
       }
-      assert.deepEqual([told.links.length, told.missing], [4, []])
+      // What was there before may be closing, and who has to answer may be late.
+      if (told.links.length !== 4 || told.missing.length > 0) return false
       askedOf.add(told.replica)
       for (const { replica } of told.links) placedAt.add(replica)
       return askedOf.size === 2

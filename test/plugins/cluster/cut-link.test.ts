@@ -15,8 +15,11 @@ import { meshed, startReplica } from './replicas.ts'
 
 const skip = requireSystem('redis-server', 'sshd')
 
-/** As docs/CLUSTER.md promises, in ms. */
-const LONGEST_MS = 3_000
+/**
+ * docs/CLUSTER.md promises 3 s, which `npm run chaos -- cluster` measures on a computer that does nothing else. A heartbeat
+ * would find out after 45.
+ */
+const LONGEST_MS = 20_000
 
 const cleanup = new Cleanup()
 let sshd: Sshd
@@ -107,8 +110,7 @@ test('no machine that is on line is said to be off line while nobody has noticed
   const [near, far] = [await hops(a), await hops(c)]
   drop(await client.open({ machine: 'late', kind: 'ssh', target: echo }))
   // Two relays for each, this one and the pooled connection of `exec`.
-  await until(async () => (await hops(c)) - far === 2)
-  assert.equal((await hops(a)) - near, 2)
+  await until(async () => (await hops(c)) - far === 2 && (await hops(a)) - near === 2)
   assert.ok(isOnline(b, 'early'))
   // What it has no more is heard of by the same way.
   await agent.close()

@@ -152,11 +152,12 @@ test('when a replica has died in its turn, the next one has it after its end', {
   const records = replica.app.state.volatile
   const { signal } = new AbortController()
   // Nobody keeps it, as that process is gone.
+  const beganMs = performance.now()
   await records.put('drain', 'turn', 'dead', { ttlMs: 400 })
   const next = new DrainTurn({ records, holder: 'next', isShared: false })
-  const beganMs = performance.now()
   await next.take(signal)
-  assert.ok(performance.now() - beganMs >= 250)
+  // Redis counts by a clock of its own.
+  assert.ok(performance.now() - beganMs >= 390)
   const third = new DrainTurn({ records, holder: 'third', isShared: false })
   const waits = third.take(signal)
   assert.equal(await records.get('drain', 'turn'), 'next')
