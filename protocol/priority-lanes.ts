@@ -1,3 +1,4 @@
+import { ChurningSet } from './churn.ts'
 import { PRIORITIES, type Priority } from './codec/heads.ts'
 
 /** How much of what is shared each priority gets while all want it; none starves. */
@@ -6,7 +7,7 @@ const WEIGHTS: Readonly<Record<Priority, number>> = { high: 16, normal: 4, low: 
 class Lane<T> {
   readonly weight: number
   /** In the order in which they came; leaving from the middle costs no search. */
-  readonly waiting = new Set<T>()
+  readonly waiting = new ChurningSet<T>()
   /** What was taken over the weight. */
   virtualTime = 0
 
@@ -77,7 +78,7 @@ export class PriorityLanes<T> {
       if (least === undefined || lane.nextTime < least.nextTime) least = lane
     }
     if (least === undefined) return undefined
-    const item = least.waiting.values().next().value as T
+    const item = least.waiting.first as T
     return this.#leave(least, item)
   }
 

@@ -1,3 +1,4 @@
+import { ChurningSet } from '../../protocol/churn.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { isIdempotent } from '../../protocol/codec/http-rules.ts'
 import { type ForwardRequest, httpRequestOf } from '../forward-request.ts'
@@ -19,7 +20,7 @@ export class Forwarding {
   /** Absent where nothing is to be kept. */
   readonly #kept: RequestKeeper | undefined
   /** Those that are not on disk and have no outcome yet. */
-  readonly #running = new Set<Promise<unknown>>()
+  readonly #running = new ChurningSet<Promise<unknown>>()
   /** The client disconnects: with this error everything ends, and what was not sent goes on disk. */
   #cutWith: TunnelError | undefined
 

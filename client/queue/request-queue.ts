@@ -1,4 +1,5 @@
 import { Emitter } from '../../dial/emitter.ts'
+import { ChurningSet } from '../../protocol/churn.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { PRIORITIES, type Priority } from '../../protocol/codec/heads.ts'
 import { PriorityLanes } from '../../protocol/priority-lanes.ts'
@@ -41,10 +42,10 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
   readonly #options: QueueOptions
   readonly #places = new LinkPlaces(() => this.#serve())
   /** What is counted: it has entered and has no place yet. */
-  readonly #entered: Readonly<Record<Priority, Set<Queued>>> = {
-    high: new Set(),
-    normal: new Set(),
-    low: new Set(),
+  readonly #entered: Readonly<Record<Priority, ChurningSet<Queued>>> = {
+    high: new ChurningSet(),
+    normal: new ChurningSet(),
+    low: new ChurningSet(),
   }
   readonly #bytes: Record<Priority, number> = { high: 0, normal: 0, low: 0 }
   /** Those of them whose turn may come: the others are being written to disk. */

@@ -1,3 +1,4 @@
+import { ChurningMap } from '../../protocol/churn.ts'
 import type { Clock } from '../../protocol/clock.ts'
 import { Recent } from '../../protocol/recent.ts'
 
@@ -9,7 +10,7 @@ const MAX_FORMER = 65_536
  * nothing: whether a stream is somebody's is for its acceptor to say.
  */
 export class StreamOwners {
-  readonly #present = new Map<string, { userId: string; relays: number }>()
+  readonly #present = new ChurningMap<string, { userId: string; relays: number }>()
   /** Whose they were. */
   readonly #former: Recent<string>
 

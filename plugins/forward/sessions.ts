@@ -1,3 +1,4 @@
+import { ChurningMap } from '../../protocol/churn.ts'
 import type { Clock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { LineSampler } from '../../protocol/line-sampler.ts'
@@ -36,7 +37,7 @@ export interface Session {
   /** How fast its payload may go; undefined: as fast as there is room. */
   pace: Pace | undefined
   /** Every stream that is here or may come back here, by its `passageKey`. */
-  readonly passages: Map<string, Passage>
+  readonly passages: ChurningMap<string, Passage>
 }
 
 /**
@@ -118,7 +119,7 @@ export class Sessions {
       refusals: new TokenBucket(this.#clock, REFUSALS_PER_SECOND, REFUSALS),
       told: new LineSampler(this.#clock, TOLD_REFUSALS),
       pace: undefined,
-      passages: new Map(),
+      passages: new ChurningMap(),
     }
     this.#sessions.set(userId, session)
     return session

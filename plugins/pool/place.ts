@@ -1,3 +1,4 @@
+import { ChurningSet } from '../../protocol/churn.ts'
 import type { Clock } from '../../protocol/clock.ts'
 import type { TunnelError } from '../../protocol/codec/errors.ts'
 import { type OfferReason, PlaceLease } from './lease.ts'
@@ -32,7 +33,10 @@ export class Place<Connection extends PooledConnection> {
   readonly machineKey: string
   /** Gives up the connecting, or says that the place is gone. */
   readonly abort = new AbortController()
-  readonly offers: Readonly<Record<OfferReason, Set<() => void>>> = { idle: new Set(), suspended: new Set() }
+  readonly offers: Readonly<Record<OfferReason, ChurningSet<() => void>>> = {
+    idle: new ChurningSet(),
+    suspended: new ChurningSet(),
+  }
   readonly #options: PlaceOptions
   connection: Connection | undefined
   leases = 0

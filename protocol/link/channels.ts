@@ -1,3 +1,4 @@
+import { ChurningMap, ChurningSet } from '../churn.ts'
 import { TunnelError } from '../codec/errors.ts'
 import { MAX_STREAM_NUMBER } from '../codec/frames.ts'
 import type { FrameSource } from './scheduler.ts'
@@ -18,10 +19,10 @@ export interface LinkChannel extends FrameSource {
  */
 export class LinkChannels {
   readonly #dialler: boolean
-  readonly #members = new Set<LinkChannel>()
+  readonly #members = new ChurningSet<LinkChannel>()
   /** What has no place any more and wants to know of the link's end. */
   readonly #watching = new Set<LinkChannel>()
-  readonly #byNumber = new Map<number, LinkChannel>()
+  readonly #byNumber = new ChurningMap<number, LinkChannel>()
   #nextNumber: number
   #peerNumber = 0
   #peerStreams = 0

@@ -1,3 +1,4 @@
+import { ChurningSet } from '../churn.ts'
 import type { Clock } from '../clock.ts'
 import { MAX_DATA_BYTES } from '../codec/frames.ts'
 import type { LinkChannel } from './channels.ts'
@@ -35,7 +36,7 @@ export class LinkWriter {
   readonly #isShared: () => boolean
   readonly #traffic: Traffic
   readonly #scheduler = new Scheduler()
-  readonly #acknowledgements = new Set<LinkChannel>()
+  readonly #acknowledgements = new ChurningSet<LinkChannel>()
   #acknowledgeTimer: unknown
   /** What is to follow our HELLO; undefined once that has left. */
   #beforeHello: Uint8Array[] | undefined = []

@@ -1,3 +1,4 @@
+import { ChurningMap } from '../churn.ts'
 import { type Clock, systemClock } from '../clock.ts'
 import { asTunnelError, errorFromWire, type Hop, TunnelError } from '../codec/errors.ts'
 import { encodeJson, FrameType } from '../codec/frames.ts'
@@ -42,7 +43,7 @@ const MAX_OVER = 4_096
 export class StreamAcceptor {
   readonly #options: AcceptorOptions
   readonly #clock: Clock
-  readonly #streams = new Map<string, { stream: TunnelStream; subject: string | undefined }>()
+  readonly #streams = new ChurningMap<string, { stream: TunnelStream; subject: string | undefined }>()
   readonly #over: ClosedStreams
   #closed: TunnelError | undefined
 

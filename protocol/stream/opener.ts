@@ -1,3 +1,4 @@
+import { ChurningMap } from '../churn.ts'
 import { type Clock, systemClock } from '../clock.ts'
 import { TunnelError } from '../codec/errors.ts'
 import { MAX_DATA_BYTES } from '../codec/frames.ts'
@@ -34,7 +35,7 @@ export class StreamOpener {
   readonly #clock: Clock
   readonly #budget: Budget | undefined
   readonly #resumed: (() => void) | undefined
-  readonly #streams = new Map<string, TunnelStream>()
+  readonly #streams = new ChurningMap<string, TunnelStream>()
   readonly #over: ClosedStreams
   readonly #retries = new Map<TunnelStream, { timer: unknown; delayMs: number }>()
   #link: Link | undefined

@@ -1,8 +1,17 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
-/** The collector, whether or not the process was started with it: without it a heap says nothing. */
-export const collectGarbage = (() => {
+const collect = (() => {
   setFlagsFromString('--expose-gc')
-  return runInNewContext('gc') as () => void
+  return runInNewContext('gc') as (how?: { type: 'minor' }) => void
 })()
+
+/** The collector, whether or not the process was started with it: without it a heap says nothing. */
+export function collectGarbage(): void {
+  collect()
+}
+
+/** The collector of what is young alone. */
+export function collectYoung(): void {
+  collect({ type: 'minor' })
+}

@@ -1,3 +1,4 @@
+import { ChurningSet } from '../../../protocol/churn.ts'
 import { asTunnelError, type TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Priority } from '../../../protocol/codec/heads.ts'
 import type { Target } from '../../../protocol/codec/target.ts'
@@ -44,7 +45,7 @@ export class HttpOrigin {
   readonly #connections = new Set<HttpConnection>()
   readonly #idle: HttpConnection[] = []
   /** Of the connections that are being opened, those that still wait for a channel's place. */
-  readonly #acquires = new Set<AbortController>()
+  readonly #acquires = new ChurningSet<AbortController>()
   #opening = 0
   #closing: TunnelError | undefined
 

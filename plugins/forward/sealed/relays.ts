@@ -1,3 +1,4 @@
+import { ChurningMap } from '../../../protocol/churn.ts'
 import type { TunnelError } from '../../../protocol/codec/errors.ts'
 import type { IncomingOpen, IncomingResume } from '../../../protocol/link/handlers.ts'
 import { Relay } from '../../../protocol/stream/relay.ts'
@@ -23,7 +24,7 @@ interface Ways {
 export class Relays {
   readonly #owners: StreamOwners
   readonly #resumeMs: number
-  readonly #ways = new Map<Passage, Ways>()
+  readonly #ways = new ChurningMap<Passage, Ways>()
 
   constructor(owners: StreamOwners, resumeMs: number) {
     this.#owners = owners
