@@ -1,10 +1,12 @@
-import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
+import { systemClock } from '../protocol/clock.ts'
+import { asTunnelError, MAX_TIMER_MS, TunnelError } from '../protocol/codec/errors.ts'
 import { connectionFailure } from '../protocol/link/connection-failure.ts'
 import { notAProxy, problemOf, redirected } from '../protocol/link/dial-failure.ts'
 import { readText } from '../protocol/link/read-text.ts'
 import type { Fetch } from '../protocol/link/transport.ts'
 import type { ProxyAddress } from './addresses.ts'
 import { keepProcessAlive } from './keep-process-alive.ts'
+import { type Attempt, firstAnswer } from './staggered.ts'
 import { askToken, type TokenProvider } from './token.ts'
 
 export interface ProxyRequest {
@@ -20,6 +22,8 @@ export interface ProxyRequest {
   timeoutMs: number
   /** @default the platform's */
   fetch?: Fetch | undefined
+  /** Ends it, with ABORTED. */
+  signal?: AbortSignal | undefined
 }
 
 /**
@@ -28,30 +32,60 @@ export interface ProxyRequest {
  */
 export async function fetchFromProxy(
   addresses: readonly ProxyAddress[],
-  { route, method = 'GET', token, body, timeoutMs, fetch = globalThis.fetch }: ProxyRequest,
+  { route, method = 'GET', token, body, timeoutMs, fetch = globalThis.fetch, signal }: ProxyRequest,
 ): Promise<Response> {
   const headers: Record<string, string> = { accept: 'application/json' }
   if (token !== undefined) headers.authorization = `Bearer ${await askToken(token)}`
   if (body !== undefined) headers['content-type'] = 'application/json'
-  let last: TunnelError | undefined
-  for (const { api } of addresses) {
-    const url = `${api}/${route}`
-    const signal = AbortSignal.timeout(timeoutMs)
-    // A token goes nowhere but where it was meant to.
-    const init: RequestInit = { method, headers, signal, redirect: 'manual' }
-    if (body !== undefined) init.body = JSON.stringify(body)
-    try {
-      const response = await keepProcessAlive(() => fetch(url, init))
-      const isRedirect = response.type === 'opaqueredirect' || Math.trunc(response.status / 100) === 3
-      if (!isRedirect) return response
-      last = redirected(api, response.status, response.headers.get('location'))
-      await response.body?.cancel()
-    } catch (error) {
-      last = unreachable(new URL(api).origin, error, isRequest(url, init))
-      if (last.hop === 'client') throw last
-    }
+  const ask = async ({ api }: ProxyAddress, attempt: Attempt): Promise<Response> => {
+    // What changes something is done once: the next address is asked when this one has failed, and not before.
+    if (method === 'GET') attempt.asked()
+    const init: RequestInit = { method, headers, ...(body !== undefined && { body: JSON.stringify(body) }) }
+    return askOne(api, `${api}/${route}`, init, { fetch, timeoutMs, signal: attempt.signal })
   }
-  throw last
+  return firstAnswer({
+    count: addresses.length,
+    attempt: (place, attempt) => ask(addresses[place] as ProxyAddress, attempt),
+    discard: (late) => void late.body?.cancel().catch(() => {}),
+    isFinal: ({ hop }) => hop === 'client',
+    clock: systemClock,
+    signal,
+  })
+}
+
+interface How {
+  fetch: Fetch
+  timeoutMs: number
+  signal: AbortSignal
+}
+
+async function askOne(api: string, url: string, request: RequestInit, how: How): Promise<Response> {
+  // A browser's own takes no other `this`.
+  const { fetch } = how
+  const signal = endedBy(how)
+  // A token goes nowhere but where it was meant to.
+  const init: RequestInit = { ...request, signal, redirect: 'manual' }
+  let response: Response
+  try {
+    response = await keepProcessAlive(() => fetch(url, init))
+  } catch (error) {
+    if (how.signal.aborted) throw new TunnelError('ABORTED', 'the request was called off', { hop: 'client' })
+    throw unreachable(new URL(api).origin, error, isRequest(url, init))
+  }
+  const isRedirect = response.type === 'opaqueredirect' || Math.trunc(response.status / 100) === 3
+  if (!isRedirect) return response
+  await response.body?.cancel()
+  throw redirected(api, response.status, response.headers.get('location'))
+}
+
+/** Ends the request and its answer: with the attempt, and when their time is over. */
+function endedBy({ signal, timeoutMs }: How): AbortSignal {
+  const end = new AbortController()
+  const late = () => end.abort(new DOMException('there was no answer in time', 'TimeoutError'))
+  systemClock.setTimer(late, Math.min(timeoutMs, MAX_TIMER_MS))
+  signal.addEventListener('abort', () => end.abort(signal.reason), { once: true })
+  if (signal.aborted) end.abort(signal.reason)
+  return end.signal
 }
 
 /** The same, as JSON. @throws {TunnelError} also what the proxy's problem document (RFC 9457) says */

@@ -6,6 +6,7 @@ import { Link } from '../protocol/link/link.ts'
 import type { Traffic } from '../protocol/link/traffic.ts'
 import type { CompressionChoice, Dial, DialNear, DialOptions, Transport } from '../protocol/link/transport.ts'
 import type { Reach } from '../protocol/options.ts'
+import { type Attempt, firstAnswer } from './staggered.ts'
 import { askTokenWithin, type TokenAsk, type TokenProvider } from './token.ts'
 
 export interface DiallerOptions {
@@ -55,12 +56,14 @@ export function isFinal(error: TunnelError): boolean {
   return FINAL.has(error.code) || error.category === 'authentication' || error.category === 'configuration'
 }
 
-/** Makes links: goes round the addresses, asks for a token before each dial, and once more when it is refused. */
+/** Makes links: tries the addresses, asks for a token before each dial, and once more when it is refused. */
 export class Dialler {
   readonly #options: DiallerOptions
   #next = 0
   /** What the provider is told: a token that the proxy has just refused. */
   #ask: TokenAsk = {}
+  /** Settles when the provider has answered whoever asked last. */
+  #asking: Promise<unknown> = Promise.resolve()
 
   constructor(options: DiallerOptions) {
     this.#options = options
@@ -72,45 +75,51 @@ export class Dialler {
   }
 
   /**
-   * One round: the first address that answers.
+   * One round: the first address whose HELLO comes. One that does not answer in time gets company, and does not hold up
+   * the round.
    * @throws {TunnelError} the last address's refusal, or the first that is final
    */
   async dial(handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
-    let last: TunnelError | undefined
-    for (const _ of this.#options.urls) {
-      try {
-        return await this.#dialAddress(this.#options.urls[this.#next] as string, handlers, signal)
-      } catch (error) {
-        last = error as TunnelError
-        if (signal.aborted || isFinal(last)) throw last
-        this.nextAddress()
-      }
-    }
-    throw last
+    const { urls, clock } = this.#options
+    const begin = this.#next
+    const at = (place: number): number => (begin + place) % urls.length
+    const { place, dialled } = await firstAnswer({
+      count: urls.length,
+      attempt: async (place, attempt) => {
+        const url = urls[at(place)] as string
+        return { place, dialled: await this.#dialAddress(url, handlers, attempt) }
+      },
+      discard: ({ dialled }) => dialled.link.close(),
+      isFinal,
+      clock,
+      signal,
+    })
+    this.#next = at(place)
+    return dialled
   }
 
-  async #dialAddress(url: string, handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
+  async #dialAddress(url: string, handlers: DialledHandlers, attempt: Attempt): Promise<DialledLink> {
     try {
-      return await this.#dialThrough(url, handlers, signal)
+      return await this.#dialThrough(url, handlers, attempt)
     } catch (error) {
       const refused = error instanceof TunnelError && error.category === 'authentication'
-      if (!refused || typeof this.#options.token !== 'function' || signal.aborted) throw error
-      return await this.#dialThrough(url, handlers, signal)
+      if (!refused || typeof this.#options.token !== 'function' || attempt.signal.aborted) throw error
+      return await this.#dialThrough(url, handlers, attempt)
     }
   }
 
   /** Once more where nothing has come over what was opened, and another transport may bring something. */
-  async #dialThrough(url: string, handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
+  async #dialThrough(url: string, handlers: DialledHandlers, attempt: Attempt): Promise<DialledLink> {
     try {
-      return await this.#dialOnce(url, handlers, signal)
+      return await this.#dialOnce(url, handlers, attempt)
     } catch (error) {
-      if (!(error instanceof SilentLink) || signal.aborted) throw error
-      return await this.#dialOnce(url, handlers, signal)
+      if (!(error instanceof SilentLink) || attempt.signal.aborted) throw error
+      return await this.#dialOnce(url, handlers, attempt)
     }
   }
 
   /** @throws {SilentLink} when the next dial of this address goes by another transport */
-  async #dialOnce(url: string, handlers: DialledHandlers, signal: AbortSignal): Promise<DialledLink> {
+  async #dialOnce(url: string, handlers: DialledHandlers, { signal, asked }: Attempt): Promise<DialledLink> {
     const { dial, dialNear, clock, compression, reach, accept = {}, watch } = this.#options
     const hello = this.#options.hello()
     const { maxFrameBytes } = hello.limits
@@ -119,6 +128,8 @@ export class Dialler {
     const headers = { authorization: `Bearer ${token}` }
     const timeoutMs = DIAL_MS
     const options: DialOptions = { headers, timeoutMs, signal, maxFrameBytes, compression, reach }
+    // A near way leads to no address in particular: no other would be reached sooner.
+    if (near === undefined) asked()
     const transport = near ?? (await this.#open(dial, url, options, token))
     const isSilent = ({ code }: TunnelError): boolean => code === 'TIMEOUT' && transport.kind !== 'local'
     return new Promise((resolve, reject) => {
@@ -151,10 +162,15 @@ export class Dialler {
     })
   }
 
-  /** A provider that never answers holds up no dial for longer than an address may. */
+  /**
+   * A provider that never answers holds up no dial for longer than an address may. Dials at the same time ask one after
+   * the other: each gets a token of its own, as one may be good for a single use.
+   */
   #askToken(signal: AbortSignal): Promise<string> {
     const { clock, token } = this.#options
-    return askTokenWithin(token, { clock, ms: DIAL_MS, signal }, this.#ask)
+    const answer = this.#asking.then(() => askTokenWithin(token, { clock, ms: DIAL_MS, signal }, this.#ask))
+    this.#asking = answer.catch(() => {})
+    return answer
   }
 
   async #open(dial: Dial, url: string, options: DialOptions, token: string): Promise<Transport> {

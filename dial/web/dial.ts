@@ -11,8 +11,14 @@ import { callProxy } from '../api.ts'
  */
 export async function dialFromPage(url: string, options: DialOptions): Promise<Transport> {
   const token = options.headers?.authorization?.replace('Bearer ', '')
-  const { timeoutMs } = options
-  const ask = { route: 'auth/ticket', method: 'POST', timeoutMs, ...(token !== undefined && { token }) }
+  const { timeoutMs, signal } = options
+  const ask = {
+    route: 'auth/ticket',
+    method: 'POST',
+    timeoutMs,
+    signal,
+    ...(token !== undefined && { token }),
+  }
   const answer = await callProxy([addressOf(url)], ask)
   const ticket = (answer as { ticket?: unknown } | null)?.ticket
   if (typeof ticket === 'string') return openWebSocket(`${url}?ticket=${encodeURIComponent(ticket)}`, options)
