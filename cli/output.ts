@@ -47,9 +47,16 @@ export function byteText(bytes: number): string {
 export function paint(
   stream: Pick<NodeJS.WriteStream, 'isTTY'>,
   env: NodeJS.ProcessEnv = process.env,
-): Record<'bold' | 'dim' | 'green' | 'red' | 'cyan', (text: string) => string> {
+): Record<'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan', (text: string) => string> {
   const coloured = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb'
   const wrap = (on: number, off: number) => (text: string) =>
     coloured ? `\u001b[${on}m${text}\u001b[${off}m` : text
-  return { bold: wrap(1, 22), dim: wrap(2, 22), green: wrap(32, 39), red: wrap(31, 39), cyan: wrap(36, 39) }
+  return {
+    bold: wrap(1, 22),
+    dim: wrap(2, 22),
+    green: wrap(32, 39),
+    yellow: wrap(33, 39),
+    red: wrap(31, 39),
+    cyan: wrap(36, 39),
+  }
 }

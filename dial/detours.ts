@@ -1,6 +1,6 @@
 import type { TunnelError } from '../protocol/codec/errors.ts'
 import { UpgradeLost } from '../protocol/link/dial-failure.ts'
-import type { Dial, DialOptions, Transport } from '../protocol/link/transport.ts'
+import type { DetouredError, Dial, DialOptions, Transport } from '../protocol/link/transport.ts'
 
 /** How long it is remembered that WebSocket does not pass, in ms. */
 const REMEMBER_MS = 600_000
@@ -99,8 +99,10 @@ export function dialByWhatPasses({ webSocket, http, memory }: Ways): Dial {
       const timeoutMs = lost.code === 'TIMEOUT' ? options.timeoutMs / 2 : options.timeoutMs
       transport = await http(url, { ...options, timeoutMs })
     } catch (error) {
+      const refusal = error as DetouredError
       // What the proxy itself says is the reason; else it is the same wall.
-      throw (error as TunnelError).fromPeer && (error as TunnelError).code !== 'ROUTE_UNKNOWN' ? error : lost
+      const isOurs = refusal.fromPeer && refusal.code !== 'ROUTE_UNKNOWN'
+      throw isOurs ? Object.assign(refusal, { detour: lost }) : lost
     }
     if (!(lost instanceof UpgradeLost) || !lost.mayPass) return transport
     // A reverse proxy had nothing behind it a moment ago: that says nothing of WebSockets.

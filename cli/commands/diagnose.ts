@@ -53,7 +53,7 @@ export const definition: Definition = {
   ],
   notes: [
     [
-      'Exit status: 0 when nothing failed, else that of the first hop that did:',
+      'Exit status: 0 when nothing failed (a warning is not a failure), else that of the first hop that did:',
       ...columns(Object.entries(STATUS).map(([name, status]) => `${status} ${name}`)),
     ].join('\n'),
   ],
@@ -100,14 +100,24 @@ export async function run(argv: string[]): Promise<number> {
   return exitStatus
 }
 
-const MARKS = { ok: ['✓', 'ok'], failed: ['✗', 'FAILED'], skipped: ['–', '-'] } as const
+const MARKS = {
+  ok: ['✓', 'ok'],
+  warning: ['!', 'WARN'],
+  failed: ['✗', 'FAILED'],
+  skipped: ['–', '-'],
+} as const
 const NAME_COLUMNS = 19
 
 function lineOf({ name, status, ms, detail, suggestion, address, code }: DiagnosticStep): string {
   const colours = paint(process.stdout)
   const [sign, word] = MARKS[status]
   const mark = canShow(sign) ? sign : word.padEnd(6)
-  const colour = { ok: colours.green, failed: colours.red, skipped: colours.dim }[status]
+  const colour = {
+    ok: colours.green,
+    warning: colours.yellow,
+    failed: colours.red,
+    skipped: colours.dim,
+  }[status]
   const took = status === 'skipped' || ms < 0.05 ? '' : ` (${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms)`
   const where = address === undefined ? '' : ` [${address}]`
   const text = `${name.padEnd(NAME_COLUMNS)}${visible(detail)}${code === undefined ? '' : ` (${code})`}${took}${where}`
@@ -117,8 +127,12 @@ function lineOf({ name, status, ms, detail, suggestion, address, code }: Diagnos
   return fold(line, columnsOf(), hang) + fold(advice, columnsOf())
 }
 
-function conclusion({ firstFailure }: DiagnosticReport, machine: string | undefined): string {
+function conclusion({ firstFailure, steps }: DiagnosticReport, machine: string | undefined): string {
   if (firstFailure !== undefined)
     return `The first hop that fails: ${firstFailure.name} (${firstFailure.hop}).`
-  return machine === undefined ? 'The way to the proxy is good.' : `The way to ${machine} is good.`
+  const where = machine ?? 'the proxy'
+  const warning = steps.find(({ status }) => status === 'warning')
+  return warning === undefined
+    ? `The way to ${where} is good.`
+    : `The way to ${where} works, but not as it should: ${warning.name}.`
 }

@@ -1,12 +1,12 @@
 import type { ProxyAddress } from '../../dial/addresses.ts'
 import type { TokenProvider } from '../../dial/token.ts'
 import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
-import type { Dial, DialOptions, Fetch, Transport } from '../../protocol/link/transport.ts'
+import type { DetouredError, Dial, DialOptions, Fetch, Transport } from '../../protocol/link/transport.ts'
 import type { Reach } from '../../protocol/options.ts'
 import type { TunnelClient } from '../tunnel-client.ts'
 import { adviceOf, expiryText, skewOf } from './clocks.ts'
 import { msText } from './spans.ts'
-import type { Steps } from './steps.ts'
+import type { Steps, Warning } from './steps.ts'
 
 const PINGS = 5
 
@@ -27,8 +27,8 @@ interface Watched {
   dialMs?: number
   dialledAtMs?: number
   dialError?: TunnelError
-  /** What carries frames in place of a WebSocket, and why. */
-  detour?: string
+  /** HTTP streaming has carried it, or the proxy's refusal: why no WebSocket did, where that is known. */
+  instead?: { why: TunnelError | undefined }
 }
 
 /** From the WebSocket to the round trip. Answers with the connected client, or nothing. */
@@ -92,15 +92,17 @@ function watchDial(dial: Dial, seen: Watched): Dial {
   const watched = async (url: string, options: DialOptions): Promise<Transport> => {
     const startedAtMs = performance.now()
     delete seen.dialError
+    delete seen.instead
     try {
       const transport = await dial(url, options)
       seen.dialledAtMs = performance.now()
       const { kind, detour } = transport
-      if (kind === 'http')
-        seen.detour = `HTTP streaming, because no WebSocket passes${detour === undefined ? '' : ` (${detour.message})`}`
+      if (kind === 'http') seen.instead = { why: detour }
       return transport
     } catch (error) {
       seen.dialError = asTunnelError(error, 'link')
+      const { detour } = seen.dialError as DetouredError
+      if (detour !== undefined) seen.instead = { why: detour }
       throw error
     } finally {
       seen.dialMs = performance.now() - startedAtMs
@@ -118,14 +120,13 @@ async function tellDial(
   steps: Steps,
 ): Promise<void> {
   const { dialMs, dialError } = seen
+  const reach = await subject.reach()
   const noLink = () => steps.skip(['hello', 'round-trip'], 'there is no link')
   if (failure !== undefined && dialMs === undefined) {
     // The token: that a WebSocket passes can be seen without one, by the proxy's refusal.
-    await steps.run('upgrade', async (signal) => {
-      const refusal = await refusalOf(subject.dial, address.link, steps.stepMs, signal, await subject.reach())
-      if (refusal !== undefined && !isProxysWord(refusal)) throw refusal
-      return 'the proxy answers, and wants a token'
-    })
+    await steps.run('upgrade', (signal) =>
+      wayOfRefusal(subject.dial, address.link, reach, steps.stepMs, signal),
+    )
     steps.fail('authentication', seen.tokenError ?? failure)
     return noLink()
   }
@@ -134,14 +135,17 @@ async function tellDial(
     steps.skip('authentication', 'the proxy was not reached')
     return noLink()
   }
-  const opened = seen.detour ?? address.link
-  steps.done('upgrade', dialError === undefined ? opened : 'the proxy answers', dialMs)
+  steps.done(
+    'upgrade',
+    wayOf(dialError === undefined ? address.link : 'the proxy answers', seen, reach),
+    dialMs,
+  )
   if (dialError !== undefined && dialError.category !== 'authentication') {
     steps.skip('authentication', 'the proxy turned us away before')
     steps.fail('hello', dialError)
     return steps.skip('round-trip', 'there is no link')
   }
-  const clock = await skewOf(address, steps.stepMs, subject.fetchBy(await subject.reach()))
+  const clock = await skewOf(address, steps.stepMs, subject.fetchBy(reach))
   if (dialError !== undefined) {
     steps.fail('authentication', dialError, 0, adviceOf(seen.token, clock))
     return noLink()
@@ -157,20 +161,35 @@ function isProxysWord(error: TunnelError): boolean {
   return error.fromPeer || error.category === 'authentication'
 }
 
-async function refusalOf(
+const NO_WEBSOCKET =
+  'it works, with more requests and more delay: have what stands between here and the proxy pass WebSockets on'
+
+/** What a dial that came through has shown of WebSockets. */
+function wayOf(found: string, { instead }: Watched, reach: Reach): string | Warning {
+  if (instead === undefined) return found
+  if (reach.network.transport === 'http') return 'HTTP streaming, as the setting network.transport says'
+  const { why } = instead
+  const reason = why === undefined ? '' : ` (${why.message})`
+  const detail = `no WebSocket passes${reason}: HTTP streaming is used instead`
+  return { detail, suggestion: NO_WEBSOCKET, why }
+}
+
+/** The same without a token, by the proxy's refusal. @throws {TunnelError} */
+async function wayOfRefusal(
   dial: Dial,
   url: string,
+  reach: Reach,
   timeoutMs: number,
   signal: AbortSignal,
-  reach: Reach,
-): Promise<TunnelError | undefined> {
+): Promise<string | Warning> {
+  const seen: Watched = {}
   try {
-    const transport = await dial(url, { timeoutMs, maxFrameBytes: 65_536, signal, reach })
+    const transport = await watchDial(dial, seen)(url, { timeoutMs, maxFrameBytes: 65_536, signal, reach })
     transport.terminate()
-    return undefined
   } catch (error) {
-    return asTunnelError(error, 'link')
+    if (!isProxysWord(asTunnelError(error, 'link'))) throw error
   }
+  return wayOf('the proxy answers, and wants a token', seen, reach)
 }
 
 async function tellLink(client: TunnelClient, helloMs: number, steps: Steps): Promise<void> {

@@ -34,15 +34,18 @@ export interface DiagnosticStep {
   readonly name: DiagnosticName
   /** Where on the way it looks. */
   readonly hop: Hop
-  /** `skipped`: there was nothing to try, or nothing left to try it with; `detail` says why. */
-  readonly status: 'ok' | 'failed' | 'skipped'
+  /**
+   * `warning`: it is not as it should be, and something else does its work. `skipped`: there was nothing to try, or
+   * nothing left to try it with; `detail` says why.
+   */
+  readonly status: 'ok' | 'warning' | 'failed' | 'skipped'
   /** How long it took. */
   readonly ms: number
   /** What was found, or what is wrong. */
   readonly detail: string
-  /** The error's code, of one that failed. */
+  /** The error's code, of one that failed or warns. */
   readonly code?: ErrorCode
-  /** What to do about one that failed; may be empty. */
+  /** What to do about one that failed or warns; may be empty. */
   readonly suggestion?: string
   /** The proxy's address, where there are several. */
   readonly address?: string

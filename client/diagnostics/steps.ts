@@ -14,6 +14,14 @@ export interface Advice {
   suggestion?: string
 }
 
+/** What has come through by another way than the usual one. */
+export interface Warning {
+  detail: string
+  suggestion: string
+  /** Why it was not the usual one, where that is known. */
+  why: TunnelError | undefined
+}
+
 /** Runs steps one after the other, each bounded in time, and keeps what they found. */
 export class Steps {
   readonly #options: DiagnosticOptions
@@ -33,12 +41,15 @@ export class Steps {
    * @param work answers with what it found; its signal ends it when its time is over
    * @returns whether it went well
    */
-  async run(name: DiagnosticName, work: (signal: AbortSignal) => Promise<string>): Promise<boolean> {
+  async run(
+    name: DiagnosticName,
+    work: (signal: AbortSignal) => Promise<string | Warning>,
+  ): Promise<boolean> {
     const startedAtMs = performance.now()
     const stop = new AbortController()
     try {
-      const detail = await this.#within(name, work(stop.signal))
-      this.done(name, detail, performance.now() - startedAtMs)
+      const found = await this.#within(name, work(stop.signal))
+      this.done(name, found, performance.now() - startedAtMs)
       return true
     } catch (error) {
       this.fail(name, error, performance.now() - startedAtMs)
@@ -48,8 +59,10 @@ export class Steps {
     }
   }
 
-  done(name: DiagnosticName, detail: string, ms = 0): void {
-    this.#add(name, { status: 'ok', detail, ms })
+  done(name: DiagnosticName, found: string | Warning, ms = 0): void {
+    if (typeof found === 'string') return this.#add(name, { status: 'ok', detail: found, ms })
+    const { detail, suggestion, why } = found
+    this.#add(name, { status: 'warning', detail, suggestion, ms, ...(why && { code: why.code }) })
   }
 
   /** @throws {TunnelError} ABORTED when the whole diagnosis was called off */

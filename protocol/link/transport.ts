@@ -71,6 +71,12 @@ export interface DialOptions {
   address?: string | undefined
 }
 
+/** A refusal of the proxy's own that no WebSocket has brought. */
+export interface DetouredError extends TunnelError {
+  /** Why none did, where that has just been found out. */
+  detour?: TunnelError
+}
+
 /** Opens what carries a link's frames. Rejects with a TunnelError. */
 export interface Dial {
   (url: string, options: DialOptions): Promise<Transport>

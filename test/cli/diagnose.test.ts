@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import test from 'node:test'
 import { STATUS } from '../../cli/commands/diagnose.ts'
 import type { DiagnosticReport } from '../../client/index.ts'
+import { startWithoutWebSockets } from '../support/no-websockets.ts'
 import { startProxy } from '../support/proxy.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, tunnel } from './tunnel.ts'
@@ -74,6 +75,26 @@ test('`tunnel diagnose` marks each hop, in signs that the terminal has, and ends
 
   const wrong = await tunnel(['diagnose', 'no name'], { env })
   assert.deepEqual([wrong.code, wrong.stdout], [2, ''])
+})
+
+test('`tunnel diagnose` warns where HTTP streaming stands in for the WebSocket, and ends with 0', async (t) => {
+  const proxy = await startProxy(t)
+  const env = isolated(await tempFolder(t), {
+    TUNNEL_URL: await startWithoutWebSockets(t, proxy.port),
+    TUNNEL_TOKEN: proxy.tokenOf('alice'),
+    LC_ALL: 'C',
+  })
+  const { code, stdout, stderr } = await tunnel(['diagnose'], { env })
+  assert.equal(code, 0, stdout + stderr)
+  assert.match(
+    stdout,
+    /^! upgrade +no WebSocket passes \(.*\): HTTP streaming is used instead \(CONNECT_REFUSED\)/m,
+  )
+  assert.match(stdout, /\n\nThe way to the proxy works, but not as it should: upgrade\.\n$/)
+  const json = await tunnel(['diagnose', '--json'], { env })
+  const report = JSON.parse(json.stdout) as DiagnosticReport & { exitStatus: number }
+  assert.deepEqual([json.code, report.exitStatus, report.ok, report.firstFailure], [0, 0, true, undefined])
+  assert.equal(report.steps.find(({ name }) => name === 'upgrade')?.status, 'warning')
 })
 
 test('docs/CONFIGURATION.md has the status of each hop', () => {

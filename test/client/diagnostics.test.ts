@@ -13,9 +13,12 @@ import {
   TunnelService,
   type TunnelServiceOptions,
 } from '../../client/index.ts'
+import { Detours } from '../../dial/detours.ts'
+import { dialWith } from '../../dial/dial-proxy.ts'
 import type { ErrorCode } from '../../protocol/codec/errors.ts'
 import { type Certificate, makeCertificate } from '../support/certificate.ts'
 import { startConnectProxy } from '../support/connect-proxy.ts'
+import { startWithoutWebSockets } from '../support/no-websockets.ts'
 import { listenTcp, startProxy, type TestProxy, until } from '../support/proxy.ts'
 import { requireSystem, startSshd } from '../support/sshd.ts'
 
@@ -229,4 +232,36 @@ test('a diagnosis that is called off while it has a link leaves none behind', as
   }
   await assert.rejects(diagnose(proxy, { signal: abort.signal, onStep }), { code: 'ABORTED' })
   await until(() => proxy.app.links.count === 0, 5_000)
+})
+
+test('where no WebSocket passes and HTTP streaming carries the link, that is a warning and no failure', async (t) => {
+  const proxy = await startProxy(t)
+  const url = await startWithoutWebSockets(t, proxy.port)
+  // A memory of its own for each: what one finds out is news to the next.
+  const fresh = () => ({ url, platform: { dial: dialWith(new Detours()) } })
+  const report = await diagnose(proxy, {}, fresh())
+  assert.equal(report.ok, true, JSON.stringify(report.firstFailure))
+  assert.equal(report.firstFailure, undefined)
+  const upgrade = step(report, 'upgrade')
+  assert.equal(upgrade.status, 'warning')
+  assert.match(upgrade.detail, /^no WebSocket passes \(.*answered 403.*\): HTTP streaming is used instead$/)
+  assert.match(upgrade.suggestion ?? '', /pass WebSockets on/)
+  assert.equal(upgrade.code, 'CONNECT_REFUSED')
+  assert.equal(step(report, 'round-trip').status, 'ok')
+
+  for (const token of ['a.b.c', () => Promise.reject(new Error('there is none'))]) {
+    const refused = await diagnose(proxy, {}, { ...fresh(), token })
+    assert.equal(refused.firstFailure?.name, 'authentication')
+    assert.equal(step(refused, 'upgrade').status, 'warning', String(token))
+  }
+
+  const asAsked = await diagnose(proxy, {}, { ...fresh(), settings: { network: { transport: 'http' } } })
+  assert.deepEqual(
+    [step(asAsked, 'upgrade').status, step(asAsked, 'upgrade').detail],
+    ['ok', 'HTTP streaming, as the setting network.transport says'],
+  )
+  const straight = await diagnose(proxy, {}, { ...fresh(), url: proxy.url })
+  assert.equal(step(straight, 'upgrade').status, 'ok')
+  const never = await diagnose(proxy, {}, { ...fresh(), settings: { network: { transport: 'websocket' } } })
+  failsAt(never, 'upgrade', 'CONNECT_REFUSED', ['tcp'])
 })
