@@ -1,6 +1,6 @@
 import { listMachines, type Machine } from '../client/machines.ts'
 import { addressesOf } from '../dial/addresses.ts'
-import { askPublicKey, callProxy, fetchFromProxy } from '../dial/api.ts'
+import { answerOf, askPublicKey, callProxy, fetchFromProxy } from '../dial/api.ts'
 import type { EnrolledMachine, EnrolmentCode } from '../dial/enrolment.ts'
 import type { LoginPlace } from '../dial/login.ts'
 import { TunnelError } from '../protocol/codec/errors.ts'
@@ -22,6 +22,34 @@ export async function ask<T>(access: Access, route: string, method = 'GET', body
     fetch: await fetchOf(access),
   }
   return (await callProxy(addressesOf(access.urls), question)) as T
+}
+
+/** The same, where every replica of the proxy has to answer; and which have not, as a sentence. */
+export async function askAll<T>(
+  access: Access,
+  route: string,
+): Promise<{ answer: T; gap: string | undefined }> {
+  const question = { route, token: access.token, timeoutMs: QUESTION_MS, fetch: await fetchOf(access) }
+  const response = await fetchFromProxy(addressesOf(access.urls), question)
+  const answer = (await answerOf(response)) as T
+  const named = response.headers.get('tunnel-replicas-missing')
+  const missing = named ? named.split(', ').map(decoded) : []
+  return { answer, gap: gapText(missing, Number(response.headers.get('tunnel-replicas'))) }
+}
+
+function decoded(name: string): string {
+  try {
+    return decodeURIComponent(name)
+  } catch {
+    return name
+  }
+}
+
+/** @param replicas how many there are; 0 where an older proxy does not say */
+export function gapText(missing: readonly string[], replicas: number): string | undefined {
+  if (missing.length === 0) return undefined
+  const which = replicas > 0 ? `${missing.length} of ${replicas} replicas` : `replicas of the proxy`
+  return `${which} did not answer: ${missing.join(', ')}`
 }
 
 /** A code with which `machine` gets its token. @throws {TunnelError} */

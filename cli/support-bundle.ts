@@ -3,10 +3,11 @@ import { loadSettings } from '../config/index.ts'
 import { MASK } from '../config/nodes.ts'
 import { packageVersion } from '../dial/software.ts'
 import { asTunnelError } from '../protocol/codec/errors.ts'
-import { ask } from './api.ts'
+import { askAll } from './api.ts'
 import type { Access } from './credentials.ts'
 import { clientSettings } from './reach.ts'
 import { updateFile } from './replace-file.ts'
+import { warn } from './warning.ts'
 
 /** A signed token, and the user and password of a URL. */
 const LOOKS_SECRET = [
@@ -39,11 +40,17 @@ export async function writeSupportBundle(
       const { profile, warnings, explain } = loadSettings({ secrets: 'leave' })
       return { profile, warnings, settings: explain() }
     }),
-    proxy: await orReason(() => ask(access, 'diagnostics')),
+    proxy: await orReason(() => askProxy(access)),
     variables: Object.keys(process.env).sort(),
   }
   const text = redacted(JSON.stringify(bundle, null, 2), await secretsAtHand(access))
   await updateFile(path, () => `${text}\n`)
+}
+
+async function askProxy(access: Access): Promise<unknown> {
+  const { answer, gap } = await askAll(access, 'diagnostics')
+  if (gap !== undefined) warn('REPLICA_MISSING', gap)
+  return answer
 }
 
 /** What can be known, or why it cannot. */

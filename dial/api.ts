@@ -93,7 +93,11 @@ export async function callProxy(
   addresses: readonly ProxyAddress[],
   question: ProxyRequest,
 ): Promise<unknown> {
-  const response = await fetchFromProxy(addresses, question)
+  return answerOf(await fetchFromProxy(addresses, question))
+}
+
+/** What a route has answered. @throws {TunnelError} as `callProxy` */
+export async function answerOf(response: Response): Promise<unknown> {
   let text = ''
   try {
     text = await readText(response, MAX_ANSWER_BYTES)

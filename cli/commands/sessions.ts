@@ -1,11 +1,12 @@
-import { ask } from '../api.ts'
+import { askAll } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT } from '../failure.ts'
-import { age, byteText } from '../output.ts'
+import { age, byteText, visible } from '../output.ts'
 import { tell } from '../prose.ts'
 import { table } from '../table.ts'
+import { warn } from '../warning.ts'
 import { watch } from '../watch.ts'
 
 /** What the proxy's route tells of a stream, as far as it is shown. */
@@ -60,14 +61,26 @@ export async function run(argv: string[]): Promise<number> {
   const options = made.opts<CommonOptions & { watch?: boolean; links?: boolean }>()
   const access = accessFrom(options)
   const isJson = options.json === true
-  if (options.links === true) return await show<Link>(() => ask(access, 'links'), linkTable)
-  return await show<Session>(() => ask(access, 'sessions'), sessionTable)
+  if (options.links === true) return await show<Link>('links', linkTable)
+  return await show<Session>('sessions', sessionTable)
 
-  async function show<T>(look: () => Promise<T[]>, text: (all: readonly T[]) => string): Promise<number> {
-    if (options.watch === true) return watch({ look, json: isJson, text })
+  async function show<T>(route: string, tableOf: (all: readonly T[]) => string): Promise<number> {
+    let shownGap: string | undefined
+    const isWatched = options.watch === true
+    const look = async (): Promise<T[]> => {
+      const { answer, gap } = await askAll<T[]>(access, route)
+      const isTold = gap === undefined || gap === shownGap || (isWatched && !isJson)
+      if (!isTold) warn('REPLICA_MISSING', gap)
+      shownGap = gap
+      return answer
+    }
+    // A line on stderr would be gone with the next drawing.
+    const text = (all: readonly T[]) =>
+      `${tableOf(all)}${shownGap === undefined ? '' : `${visible(shownGap)}\n`}`
+    if (isWatched) return watch({ look, json: isJson, text })
     const all = await look()
     if (isJson) process.stdout.write(`${JSON.stringify(all, null, 2)}\n`)
-    else tell(text(all))
+    else tell(tableOf(all))
     return EXIT.ok
   }
 }

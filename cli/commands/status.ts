@@ -1,7 +1,7 @@
 import type { ClientSettings } from '../../client/index.ts'
 import { addressOf } from '../../dial/addresses.ts'
 import { askToken } from '../../dial/token.ts'
-import { ask, askMachines, fetchOpen } from '../api.ts'
+import { ask, askMachines, fetchOpen, gapText } from '../api.ts'
 import { type ClusterAnswer, clusterText } from '../cluster-report.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import { type Access, accessFrom } from '../credentials.ts'
@@ -14,6 +14,7 @@ import { clientSettings } from '../reach.ts'
 import { postQuantumKex, type TlsFacts, tlsOf } from '../tls.ts'
 import { askHubStatus, type HubStatus } from '../warm/hub-status.ts'
 import { socketPath } from '../warm/place.ts'
+import { warn } from '../warning.ts'
 import { machineTable } from './machines.ts'
 
 interface Health {
@@ -77,6 +78,9 @@ export async function run(argv: string[]): Promise<number> {
 
 async function showCluster(access: Access, json: boolean): Promise<number> {
   const answer = await ask<ClusterAnswer>(access, 'cluster')
+  const { replicas, missing = [] } = answer.enabled ? answer : { replicas: [] }
+  const gap = gapText(missing, replicas.length + missing.length)
+  if (gap !== undefined) warn('REPLICA_MISSING', gap)
   const text = answer.enabled
     ? clusterText(answer)
     : `proxy ${access.urls[0]} is the only one: cluster.enabled is false there\n`

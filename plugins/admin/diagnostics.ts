@@ -45,14 +45,15 @@ export class Diagnostics {
       cluster?.ask(QUESTION, { whose: whose ?? null }),
     ])
     const { pool, waiting, lists } = merged(this.#own(whose), cluster?.id, others?.items ?? [])
-    const missing = new Set([links, sessions, others].flatMap((each) => each?.missing ?? []))
-    return {
+    const missing = [...new Set([links, sessions, others].flatMap((each) => each?.missing ?? []))]
+    const answer = {
       version: packageVersion(),
       uptimeSeconds: Math.floor((performance.now() - this.#startedMs) / 1_000),
       ...{ links: links.all, sessions: sessions.all, pool, waiting, ...lists },
-      ...(cluster !== undefined && { replica: cluster.id, missing: [...missing] }),
+      ...(cluster !== undefined && { replica: cluster.id, missing }),
       ...(whose === undefined && cluster !== undefined && { replicas: cluster.list() }),
     }
+    return { answer, missing, replicas: sessions.replicas }
   }
 
   #own(whose: string | undefined): Own {

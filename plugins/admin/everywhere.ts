@@ -13,6 +13,8 @@ export type Placed<T> = T & { replica?: string }
 export interface Found<T> {
   readonly all: Placed<T>[]
   readonly missing: readonly string[]
+  /** How many replicas there are, the one that was asked included. */
+  readonly replicas: number
 }
 
 /** Whom a question is about, and who asks. */
@@ -45,16 +47,16 @@ export class Everywhere {
   }
 
   async sessions(whose: string | undefined): Promise<Found<StreamReport>> {
-    const { all, missing } = await this.#ask<StreamReport>(SESSIONS, { whose }, schemas.Session)
+    const { all, ...asked } = await this.#ask<StreamReport>(SESSIONS, { whose }, schemas.Session)
     const keys = new Set(all.map(keyOf))
     // One that was handed over here is listed by the replica where its client is.
     const own = this.#app.forward.overview.list(whose).filter((each) => !keys.has(keyOf(each)))
-    return { all: [...this.#placed(own), ...all], missing }
+    return { all: [...this.#placed(own), ...all], ...asked }
   }
 
   async links(whose: string | undefined): Promise<Found<LinkReport>> {
-    const { all, missing } = await this.#ask<LinkReport>(LINKS, { whose }, schemas.Link)
-    return { all: [...this.#placed(this.#app.links.list(whose)), ...all], missing }
+    const { all, ...asked } = await this.#ask<LinkReport>(LINKS, { whose }, schemas.Link)
+    return { all: [...this.#placed(this.#app.links.list(whose)), ...all], ...asked }
   }
 
   /** Ends a stream; undefined where no replica that answers has it. */
@@ -104,11 +106,11 @@ export class Everywhere {
   /** @param schema what another version answers may be something else */
   async #ask<T>(what: string, about: Partial<About>, schema: TSchema): Promise<Found<T>> {
     const { cluster } = this.#app
-    if (cluster === undefined) return { all: [], missing: [] }
+    if (cluster === undefined) return { all: [], missing: [], replicas: 1 }
     const { whose = null, by = '', id = '' } = about
-    const { items, missing } = await cluster.ask(what, { whose, by, id })
+    const { items, ...asked } = await cluster.ask(what, { whose, by, id })
     const known = items.filter(({ item }) => Value.Check(schema, item))
-    return { all: known.map(({ replica, item }) => ({ ...(item as T), replica })), missing }
+    return { all: known.map(({ replica, item }) => ({ ...(item as T), replica })), ...asked }
   }
 }
 

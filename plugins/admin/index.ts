@@ -47,9 +47,15 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
   }
 
   /** @param missing replicas that did not answer */
-  function complete<T>(reply: FastifyReply, { all, missing }: Found<T>): Placed<T>[] {
-    if (missing.length > 0) reply.header(schemas.MISSING_HEADER, missing.map(encodeURIComponent).join(', '))
-    return all
+  function tellMissing(reply: FastifyReply, { missing, replicas }: Omit<Found<unknown>, 'all'>): void {
+    if (missing.length === 0) return
+    reply.header(schemas.MISSING_HEADER, missing.map(encodeURIComponent).join(', '))
+    reply.header(schemas.REPLICAS_HEADER, replicas)
+  }
+
+  function complete<T>(reply: FastifyReply, found: Found<T>): Placed<T>[] {
+    tellMissing(reply, found)
+    return found.all
   }
 
   routes.get('/api/tunnel/sessions', { schema: schemas.listSessions }, async (request, reply) =>
@@ -136,9 +142,11 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
     },
   )
 
-  routes.get('/api/tunnel/diagnostics', { schema: schemas.diagnostics }, async (request) =>
-    diagnostics.of(seenBy(request)),
-  )
+  routes.get('/api/tunnel/diagnostics', { schema: schemas.diagnostics }, async (request, reply) => {
+    const { answer, ...asked } = await diagnostics.of(seenBy(request))
+    tellMissing(reply, asked)
+    return answer
+  })
 
   routes.get(
     '/api/tunnel/cluster',

@@ -52,10 +52,12 @@ export const Session = Type.Object({
 
 /** Of several replicas, those that did not answer: what they have is missing. */
 export const MISSING_HEADER = 'tunnel-replicas-missing'
+/** Beside it: how many replicas there are in all. */
+export const REPLICAS_HEADER = 'tunnel-replicas'
 
 export const listSessions = {
   summary: "The caller's live streams, on all replicas; an admin's question is answered with everybody's",
-  description: `Where replicas did not answer, the header ${MISSING_HEADER} names them.`,
+  description: `Where replicas did not answer, the header ${MISSING_HEADER} names them, and ${REPLICAS_HEADER} says how many replicas there are.`,
   response: { 200: Type.Array(Session) },
 }
 
@@ -90,7 +92,7 @@ export const Link = Type.Object({
 
 export const listLinks = {
   summary: "The caller's links, on all replicas; an admin's question is answered with everybody's",
-  description: `Where replicas did not answer, the header ${MISSING_HEADER} names them.`,
+  description: `Where replicas did not answer, the header ${MISSING_HEADER} names them, and ${REPLICAS_HEADER} says how many replicas there are.`,
   response: { 200: Type.Array(Link) },
 }
 
@@ -205,6 +207,7 @@ export const getCluster = {
 export const diagnostics = {
   summary:
     "What the caller has at this proxy, on all of its replicas; an admin's question is answered with what everybody has",
+  description: `Where replicas did not answer, the headers say so, as those of GET sessions.`,
   response: {
     200: Type.Object({
       version: Type.String(),

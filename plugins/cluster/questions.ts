@@ -15,6 +15,8 @@ export interface Answers {
   readonly items: readonly { readonly replica: string; readonly item: unknown }[]
   /** The ids of those that have not answered in time, or to which there is no link. */
   readonly missing: readonly string[]
+  /** How many replicas are known, the one that asked included. */
+  readonly replicas: number
 }
 
 /** Answers a question of another replica with a list of what can be JSON. */
@@ -68,7 +70,8 @@ export class Questions {
       some.map((item) => ({ replica: peer.id, item })),
     )
     const silent = answers.filter(({ items: some }) => some === undefined).map(({ peer }) => peer.id)
-    return { items, missing: [...silent, ...this.#unlinked()] }
+    const unlinked = this.#unlinked()
+    return { items, missing: [...silent, ...unlinked], replicas: 1 + peers.length + unlinked.length }
   }
 
   #askOne(peer: Peer, what: string, about: Record<string, Json>): Promise<unknown[] | undefined> {

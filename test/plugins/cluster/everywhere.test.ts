@@ -142,6 +142,7 @@ test('a replica that does not answer is named, and what the others have is shown
   })
   const asked = await a.api(undefined, 'links', { token: root })
   assert.equal(asked.headers.get('tunnel-replicas-missing'), 'b')
+  assert.equal(asked.headers.get('tunnel-replicas'), '2')
   assert.deepEqual(
     ((await asked.json()) as Link[]).map(({ replica }) => replica),
     ['a'],
