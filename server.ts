@@ -54,6 +54,8 @@ export interface BuildOptions {
   worker?: (Siblings & { othersMetrics(): Promise<WorkerMetrics[]> }) | undefined
   /** How long each plugin may take to start, in ms. @default 10_000 */
   pluginTimeoutMs?: number
+  /** How many names may be looked up at once for users of configured hosts: see `AgentOptions`. @default 2 */
+  lookupsAtOnce?: number
   /** Where the log goes; default stdout. */
   logStream?: {
     write(line: string): void
@@ -68,7 +70,7 @@ const MAX_BODY_BYTES = 1_024
 /** The proxy, ready and not yet listening. Throws what a plugin refuses to start with; then nothing is left open. */
 export async function buildServer(options: BuildOptions): Promise<FastifyInstance> {
   const { settings, plugins = [], logStream: output = logToStdout(), pluginTimeoutMs = 10_000 } = options
-  const { worker } = options
+  const { worker, lookupsAtOnce } = options
   const { server, limits } = settings
   const urlOf = gatewayUrls(settings.gateway)
   const app: FastifyInstance = Fastify({
@@ -126,7 +128,8 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     // The way to a machine.
     await use('tunnel-breaker', breaker, settings.breaker)
     const { probeMs } = settings.health
-    await use('tunnel-machines', machines, { configured: settings.machines, streams, probeMs })
+    const { machines: configured } = settings
+    await use('tunnel-machines', machines, { configured, streams, probeMs, lookupsAtOnce })
     await use('tunnel-ssh', ssh, settings.ssh)
     await use('tunnel-pool', pool, settings.pool)
     await use('tunnel-forward', forward, { request: settings.request, streams: settings.streams })

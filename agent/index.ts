@@ -64,7 +64,7 @@ export class Agent {
     })
     const sources = new SourceAddresses(options.oneSource !== true)
     this.#streams = new AgentStreams({
-      ...{ machine, ssh, allow, settings: settings.streams, log, sources, lookup: options.lookup },
+      ...{ ...options, ssh, allow, settings: settings.streams, log, sources },
       isSshServer: () => this.#keys.hasHostKey,
       sshSpoke: () => this.#keys.spoken(),
     })

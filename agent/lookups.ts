@@ -1,16 +1,16 @@
 import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import { encodeAddresses } from '../protocol/codec/lookup.ts'
 import { parseTarget } from '../protocol/codec/target.ts'
-import { Names } from '../protocol/node/names.ts'
+import { type Lookup, Names } from '../protocol/node/names.ts'
 import type { TunnelStream } from '../protocol/stream/stream.ts'
 
 /** Says what a name stands for on this machine, for its proxy to have the SSH server connect there by address. */
 export class Lookups {
   readonly #names: Names
 
-  /** @param lookup @default the system's resolver */
-  constructor(lookup?: ConstructorParameters<typeof Names>[1]) {
-    this.#names = new Names('agent', lookup)
+  /** As of `Names`. */
+  constructor(lookup?: Lookup, maxAtOnce?: number) {
+    this.#names = new Names('agent', lookup, maxAtOnce)
   }
 
   /** @throws {TunnelError} what the stream is to be reset with */

@@ -54,6 +54,11 @@ export interface AgentOptions {
    * @default the system's resolver
    */
   lookup?: Lookup
+  /**
+   * How many names may be looked up at once, a quarter of libuv's threads or so (UV_THREADPOOL_SIZE): the system's resolver
+   * holds one for each. @default 2
+   */
+  lookupsAtOnce?: number
   /** Where the number of this start is kept, so that the next one is higher. @default nowhere: the clock has to do */
   epochFile?: string
   settings: AgentSettings

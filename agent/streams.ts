@@ -33,6 +33,7 @@ export interface AgentStreamsOptions {
   sshSpoke(): void
   /** Resolves what proxies ask about. @default the system's resolver */
   lookup?: Lookup | undefined
+  lookupsAtOnce?: number | undefined
 }
 
 /** The streams that come in, from whichever proxy, and what they are joined to on this machine. */
@@ -53,9 +54,9 @@ export class AgentStreams {
   readonly #refusals = new TokenBucket(systemClock, 1, 50)
 
   constructor(options: AgentStreamsOptions) {
-    const { machine, ssh, allow, settings, log, sources, isSshServer, sshSpoke, lookup } = options
+    const { machine, ssh, allow, settings, log, sources, isSshServer, sshSpoke } = options
     this.#machine = machine
-    this.#lookups = new Lookups(lookup)
+    this.#lookups = new Lookups(options.lookup, options.lookupsAtOnce)
     this.#sources = sources
     this.#isSshServer = isSshServer
     this.#sshSpoke = sshSpoke

@@ -4,6 +4,7 @@ import module from 'node:module'
 import { join } from 'node:path'
 import { runKept } from './kept-code.ts'
 import { isQuick } from './quick.ts'
+import { wantThreads } from './threads.ts'
 
 /** Where what was compiled is kept for the next start: in a folder of this person's. */
 function compiledFolder({ XDG_CACHE_HOME: cache, HOME: home } = process.env): string | undefined {
@@ -17,6 +18,7 @@ const folder = compiledFolder()
 if (folder !== undefined) enableCompileCache?.(folder)
 
 const words = process.argv.slice(2)
+if (words[0] === 'agent' || words[0] === 'server') wantThreads()
 // Where the build had no bundler there is none.
 const quick = join(import.meta.dirname, 'quick.cjs')
 if (!isQuick(words, process.env) || !existsSync(quick)) void import('./run.ts')

@@ -12,6 +12,7 @@ import { visible } from '../output.ts'
 import { tell } from '../prose.ts'
 import type { GivenSetting } from '../reach.ts'
 import { stopSignal } from '../stop.ts'
+import { lookupsAtOnce } from '../threads.ts'
 
 type Level = 'error' | 'warn' | 'info' | 'debug' | 'trace'
 
@@ -95,6 +96,7 @@ export async function run(argv: string[]): Promise<number> {
     sshUser: flags.user === undefined ? ownName() : checkAccount(flags.user),
     authorize: flags.authorize === true,
     oneSource: flags.oneSource === true,
+    lookupsAtOnce: lookupsAtOnce(),
     epochFile: join(defaultStateDir(), `agent-${machine}.epoch`),
     settings,
     log,

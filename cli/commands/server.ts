@@ -11,6 +11,7 @@ import { type AskedPlugin, pluginsAskedFor } from '../plugin-arguments.ts'
 import { tellAside } from '../prose.ts'
 import { stopSignal } from '../stop.ts'
 import { briefLog, wholeLog } from '../terminal-log.ts'
+import { lookupsAtOnce } from '../threads.ts'
 import { onUncaught } from '../uncaught.ts'
 import { isWorker, WorkerSide } from '../workers/worker.ts'
 
@@ -89,6 +90,7 @@ export async function run(argv: string[]): Promise<number> {
     reread,
     plugins,
     worker,
+    lookupsAtOnce: lookupsAtOnce(),
     ...(isTerminal && { logStream: isBrief ? briefLog() : wholeLog() }),
   })
   const stopped = worker === undefined ? stoppedBySignal(app) : stoppedBySupervisor(app, worker)

@@ -23,9 +23,6 @@ import type { Route } from './route.ts'
 
 type ForgottenListener = (owner: string, name: string, error: TunnelError) => void
 
-/** Of the four threads that the store on disk and all files need too, so many may wait for the system's resolver. */
-const MAX_LOOKUPS = 2
-
 export interface DirectoryOptions {
   /** What others share with a user. @default nothing */
   sharedWith?: (user: User) => Shared | undefined
@@ -36,6 +33,7 @@ export interface DirectoryOptions {
   traceContext?: () => TraceContext
   /** Resolves what configured hosts are to connect to. @default the system's resolver */
   lookup?: Lookup
+  lookupsAtOnce?: number | undefined
 }
 
 /** Who is reachable, whose it is, and by which host keys it is known. */
@@ -60,6 +58,7 @@ export class MachineDirectory {
       probeMs = 0,
       traceContext = () => ({}),
       lookup,
+      lookupsAtOnce,
     }: DirectoryOptions = {},
   ) {
     this.#agents = new Agents(streams, clock, probeMs)
@@ -69,7 +68,7 @@ export class MachineDirectory {
     this.#places = new Places(configured, this.#records, sharedWith)
     this.#state = state
     this.#traceContext = traceContext
-    this.#names = new Names('proxy', lookup, MAX_LOOKUPS)
+    this.#names = new Names('proxy', lookup, lookupsAtOnce)
   }
 
   /** Reads what is known, and keeps up with other replicas; returns what ends that. */

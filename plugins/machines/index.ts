@@ -23,13 +23,15 @@ export interface MachinesPluginOptions {
   streams: StreamsOptions
   /** How often each machine's SSH server is tried, in ms; 0: never. */
   probeMs: number
+  /** How many names may be looked up at once for users of configured hosts. @default 2 */
+  lookupsAtOnce?: number | undefined
 }
 
 async function machinesPlugin(app: FastifyInstance, options: MachinesPluginOptions): Promise<void> {
-  const { configured, streams, probeMs } = options
+  const { configured, streams, probeMs, lookupsAtOnce } = options
   const directory = new MachineDirectory(configured, streams, app.state, {
     sharedWith: (user) => app.policy.sharedWith?.(user),
-    probeMs,
+    ...{ probeMs, lookupsAtOnce },
     traceContext: () => app.tracing.traceContext(),
   })
   const stop = await directory.follow((error) =>

@@ -83,11 +83,24 @@ export function interleaved(addresses: readonly Address[]): Address[] {
     .concat(others.slice(ours.length))
 }
 
-/** The addresses of a name, in the order of preference. */
+const underWay = new Map<string, Promise<readonly Address[]>>()
+
+/**
+ * The addresses of a name, in the order of preference. Whoever asks for one that is being looked up waits for the same
+ * answer: each lookup holds a thread for as long as the resolver takes.
+ */
 export function lookupAll(host: string): Promise<readonly Address[]> {
   const family = isIP(host)
   if (family !== 0) return Promise.resolve([{ address: host, family }])
-  return new Promise((resolve, reject) => {
-    lookup(host, { all: true }, (error, addresses) => (error === null ? resolve(addresses) : reject(error)))
+  const known = underWay.get(host)
+  if (known !== undefined) return known
+  const found = new Promise<readonly Address[]>((resolve, reject) => {
+    lookup(host, { all: true }, (error, addresses) => {
+      underWay.delete(host)
+      if (error === null) resolve(addresses)
+      else reject(error)
+    })
   })
+  underWay.set(host, found)
+  return found
 }

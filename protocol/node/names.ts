@@ -12,10 +12,12 @@ const LOOKUP_MS = 10_000
 /** Of what a resolver answers, so much is looked at; nothing beyond that is ever dialled. */
 const MAX_FOUND = 64
 /**
- * Lookups at once: each holds one of libuv's four threads for as long as the resolver takes, whether or not anybody still
- * waits, and the rest of the process needs one. All but one may be of one user, whose names may be slow on purpose.
+ * Lookups at once. libuv gives those of the system's resolver half of its threads, two where its environment does not say
+ * otherwise, each until the resolver has answered, whether or not anybody still waits.
  */
-const MAX_AT_ONCE = 3
+const MAX_AT_ONCE = { ofSystem: 2, ofOthers: 7 }
+/** Lookups of one user at once: names may be slow on purpose, and others have the rest. */
+const MAX_OF_USER = 2
 /** Those of one user that may wait for their turn. */
 const MAX_WAITING = 256
 const RETRY_MS = 1_000
@@ -33,16 +35,25 @@ export class Names {
   readonly #hop: Hop
   readonly #lookup: Lookup
   readonly #maxAtOnce: number
+  readonly #maxOfUser: number
   /** Lookups that are under way, by whose they are. */
   readonly #running = new Map<string, number>()
   readonly #waiting = new Set<Waiting>()
   #total = 0
 
-  /** @param maxAtOnce 2 at least */
-  constructor(hop: Hop, lookup: Lookup = lookupAll, maxAtOnce = MAX_AT_ONCE) {
+  /**
+   * @param lookup @default the system's resolver
+   * @param maxAtOnce 2 at least
+   */
+  constructor(
+    hop: Hop,
+    lookup: Lookup | undefined,
+    maxAtOnce = lookup === undefined ? MAX_AT_ONCE.ofSystem : MAX_AT_ONCE.ofOthers,
+  ) {
     this.#maxAtOnce = maxAtOnce
+    this.#maxOfUser = Math.min(MAX_OF_USER, Math.floor(maxAtOnce / 2))
     this.#hop = hop
-    this.#lookup = lookup
+    this.#lookup = lookup ?? lookupAll
   }
 
   /**
@@ -91,7 +102,7 @@ export class Names {
       if (this.#total >= this.#maxAtOnce) return
       const { whose } = waiting
       const running = this.#running.get(whose) ?? 0
-      if (running >= this.#maxAtOnce - 1) continue
+      if (running >= this.#maxOfUser) continue
       this.#waiting.delete(waiting)
       this.#running.set(whose, running + 1)
       this.#total++

@@ -9,7 +9,7 @@ import { portOf } from '../cli/forwarding/forwarding.ts'
 import { isolated, startTunnel, TUNNEL, tunnel } from '../cli/tunnel.ts'
 import { type Lies, noLyingDns, startLyingDns } from '../support/lying-dns.ts'
 import { spawnProgram } from '../support/process.ts'
-import { listenTcp, readAll, startProxy, until } from '../support/proxy.ts'
+import { drop, listenTcp, readAll, startProxy, until } from '../support/proxy.ts'
 import { requireSystem, startSshd } from '../support/sshd.ts'
 import { findProgram } from '../support/system.ts'
 import { tempFolder } from '../support/tree.ts'
@@ -31,7 +31,7 @@ test('an agent whose name server lies leads nobody to a metadata address, by wha
     if (name === 'nat64.test') return ['64:ff9b::a9fe:a9fe', '127.0.0.1']
     if (name === 'cloud.test') return [METADATA]
     if (name === 'crowd.test') return THOUSANDS
-    return name === 'silent.test' ? 'silent' : undefined
+    return name.startsWith('silent') ? 'silent' : undefined
   }
   const dns = await startLyingDns(t, lies)
   const hosts: string[] = []
@@ -42,7 +42,11 @@ test('an agent whose name server lies leads nobody to a metadata address, by wha
     })
   })
   const port = Number(service.split(':')[1])
-  const rules = [{ effect: 'allow', targets: ['*'] }]
+  const friends = ['bob', 'carl']
+  const rules = [
+    { effect: 'allow', targets: ['*'] },
+    { effect: 'allow', users: friends, owners: ['alice'], targets: ['*'] },
+  ]
   // If it were given a name, it would be lied to as well.
   const path = join(await tempFolder(t), 'sshd')
   const quoted = [...dns.words, findProgram('sshd')].map((word) => `'${word}'`).join(' ')
@@ -53,7 +57,8 @@ test('an agent whose name server lies leads nobody to a metadata address, by wha
   ])
   await sshd.authorize(proxy.app.ssh.publicKey('alice'))
   const access = { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: proxy.tokenOf('alice') }
-  const env = isolated(await tempFolder(t), access)
+  // As many threads as the command of the package has (cli/main.ts).
+  const env = isolated(await tempFolder(t), { ...access, UV_THREADPOOL_SIZE: '16' })
   const [program = '', ...words] = dns.words
   const ssh = `${sshd.host}:${sshd.port}`
   // What is on its own list it dials itself, sealed.
@@ -71,6 +76,21 @@ test('an agent whose name server lies leads nobody to a metadata address, by wha
       return (error as TunnelError).code
     }
   }
+  await t.test('two users with two silent names each hold up none of the owner’s', async () => {
+    await Promise.all(
+      friends.map(async (friend) => {
+        await sshd.authorize(proxy.app.ssh.publicKey(friend))
+        const tunnel = await proxy.connect(friend)
+        for (const number of [1, 2]) {
+          const target = `silent-${friend}-${number}.test:${port}`
+          tunnel.open({ machine: 'home', kind: 'tcp', target }).then(drop, () => {})
+        }
+        await until(() => dns.asked.some((name) => name.startsWith(`silent-${friend}-2`)))
+      }),
+    )
+    assert.equal(await seen('good.test'), 'here')
+  })
+
   const silent = seen('silent.test')
 
   await t.test('each answer is taken for what it is', async () => {

@@ -80,10 +80,11 @@ test('a resolver that never answers is TIMEOUT, holds up one user alone, and who
   const silence = new Promise<never[]>((resolve) => {
     answerSilent = () => resolve([])
   })
-  const names = new Names('agent', (name) => {
+  const lookup: Lookup = (name) => {
     asked.push(name)
     return name.startsWith('slow') ? silence : answering('192.0.2.1')(name)
-  })
+  }
+  const names = new Names('agent', lookup, 4)
   const leave = new AbortController()
   const left = names.resolve('slow-0', 'eve', leave.signal)
   const slow = Array.from({ length: 300 }, (_, index) => names.resolve(`slow-${index + 1}`, 'eve'))
@@ -105,4 +106,31 @@ test('a resolver that never answers is TIMEOUT, holds up one user alone, and who
   answerSilent()
   assert.deepEqual(await again, ['192.0.2.1'])
   assert.deepEqual(await names.resolve('web.lan', 'ada'), ['192.0.2.1'])
+})
+
+test('no user has more than half of the lookups, or more than two, and few of them cannot hold up another', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  for (const [maxAtOnce, ofEve] of [
+    [2, 1],
+    [3, 1],
+    [7, 2],
+    [31, 2],
+  ] as const) {
+    const asked: string[] = []
+    const names = new Names(
+      'agent',
+      (name) => {
+        asked.push(name)
+        return name === 'fast' ? answering('192.0.2.1')(name) : new Promise(() => {})
+      },
+      maxAtOnce,
+    )
+    for (let index = 0; index < 8; index++) void names.resolve(`slow-${index}`, 'eve').catch(() => {})
+    assert.equal(asked.length, ofEve)
+    for (let user = 1; (user + 1) * ofEve < maxAtOnce; user++)
+      for (let index = 0; index < 8; index++)
+        void names.resolve(`slow-${index}`, `friend ${user}`).catch(() => {})
+    // Whoever is not one of them waits for none of their names.
+    assert.deepEqual(await names.resolve('fast', 'ada'), ['192.0.2.1'])
+  }
 })
