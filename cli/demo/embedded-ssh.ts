@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { Duplex } from 'node:stream'
 import ssh2 from 'ssh2'
 import { selfCommand } from '../self.ts'
+import { signalStatus } from '../stop.ts'
 
 const [keyFile = '', username = '', machine = '', command = ''] = process.argv.slice(2)
 const [program = '', ...args] = selfCommand()
@@ -16,6 +17,13 @@ function fail(error: Error): void {
   stdio.kill()
   process.exitCode = 255
 }
+
+// As ssh does with its ProxyCommand, which else would look for a lost proxy for as long as streams may resume.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.once(signal, () => {
+    stdio.kill()
+    process.exit(signalStatus(signal))
+  })
 
 client.on('error', fail)
 client.on('ready', () => {

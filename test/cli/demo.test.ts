@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
-import { readdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readdir, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import test from 'node:test'
-import { descendants, ended } from '../support/proc.ts'
+import { newKeyPair } from '../../testing/ssh-server.ts'
+import { deferred, startProxy } from '../client/proxy.ts'
+import { descendants, ended, killTree } from '../support/proc.ts'
+import { spawnProgram } from '../support/process.ts'
 import { requireSystem } from '../support/sshd.ts'
+import { BUILT_CLI } from '../support/topology.ts'
 import { tempFolder } from '../support/tree.ts'
 import { isolated, startTunnel, tunnel } from './tunnel.ts'
 
@@ -70,6 +74,31 @@ test('where there is no redis-server, --cluster says so and what helps, and star
     /^tunnel demo: .*redis-server is not installed \(REDIS_MISSING\): install it.*, or run `tunnel demo`, which needs none\n$/,
   )
   assert.deepEqual(await leftovers(temporary), [])
+})
+
+test("the demo's own ssh does not leave what carries it, also while that waits for a proxy", async (t) => {
+  const opened = deferred<void>()
+  const proxy = await startProxy(t, {
+    onStream: (stream) => {
+      stream.accept()
+      opened.resolve()
+    },
+  })
+  const folder = await tempFolder(t, 'demo-test')
+  const env = isolated(folder, { TUNNEL_URL: proxy.url, TUNNEL_TOKEN: 'x' })
+  const key = join(folder, 'key')
+  await writeFile(key, newKeyPair('a key').private)
+  const program = join(dirname(BUILT_CLI), 'demo', 'embedded-ssh.js')
+  const ssh = spawnProgram(t, process.execPath, [program, key, 'somebody', 'home', 'true'], { env })
+  await opened.promise
+  const children = descendants(ssh.pid)
+  assert.ok(children.length > 0)
+  t.after(() => {
+    for (const child of children) killTree(child)
+  })
+  await proxy.close()
+  ssh.kill()
+  await ended([ssh.pid, ...children])
 })
 
 test('Ctrl-C ends the demo at any step, and nothing is left', async (t) => {
