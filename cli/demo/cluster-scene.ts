@@ -8,7 +8,7 @@ import { RoundRobin } from './round-robin.ts'
 import { PROFILE, startAgent } from './scene.ts'
 import { sshCommand } from './ssh-client.ts'
 import { freePort, startSshServer } from './ssh-server.ts'
-import { endChild, lineOf, STEP_MS, type Stage } from './stage.ts'
+import { endChild, lineOf, SERVER, STEP_MS, type Stage } from './stage.ts'
 
 const REPLICAS = 3
 /** At how many of them an agent is at home. */
@@ -81,7 +81,7 @@ export class ClusterScene {
       ...['cluster.enabled=true', `cluster.id=${id}`, `audit.dir=${this.stage.path('audit', id)}`],
       ...[`cluster.port=${meshPort}`, `cluster.url=http://127.0.0.1:${meshPort}`],
     ].flatMap((setting) => ['--set', setting])
-    const child = this.stage.tunnel(['server', '--port', String(port), ...settings])
+    const child = this.stage.tunnel([...SERVER, '--port', String(port), ...settings])
     await lineOf(child, /listening/i, id)
     const ready = `http://127.0.0.1:${port}/api/tunnel/health/ready`
     if (!(await within(async () => (await fetch(ready, CLOSE)).ok))) throw new Error(`${id} is not ready`)

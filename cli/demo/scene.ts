@@ -4,7 +4,7 @@ import { authorizeKey } from '../../agent/authorized-keys.ts'
 import type { Narrator } from './narrator.ts'
 import { sshCommand } from './ssh-client.ts'
 import { freePort, startSshServer } from './ssh-server.ts'
-import { type Finished, finish, lineOf, type Stage } from './stage.ts'
+import { type Finished, finish, lineOf, SERVER, type Stage } from './stage.ts'
 
 /** Short waits between redials, so that the cuts of the demo are short. */
 export const PROFILE = 'unstable-network'
@@ -76,7 +76,7 @@ export async function startAgent(stage: Stage, sshPort: number): Promise<ChildPr
 }
 
 async function startProxy(stage: Stage, port: number): Promise<ChildProcess> {
-  const proxy = stage.tunnel(['server', '--port', String(port)])
+  const proxy = stage.tunnel([...SERVER, '--port', String(port)])
   await lineOf(proxy, /listening/i, 'the proxy')
   return proxy
 }
