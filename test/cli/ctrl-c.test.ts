@@ -123,7 +123,8 @@ test('Ctrl-C ends a shell, an exec and a request that the sshd of the machine ke
   skip: skip ?? requireSystem('sshd'),
 }, async (t) => {
   const sshd = await startSshd(t)
-  const proxy = await startProxy(t)
+  // One that is given up while it is waited for ends what waits with an error.
+  const proxy = await startProxy(t, { set: ['ssh.connectTimeoutMs=600000'] })
   let isSilent = false
   const reached = new Promise<void>((resolve) => {
     void listenTcp(t, (socket) => {
@@ -152,7 +153,7 @@ test('Ctrl-C ends a copy whose sums the machine is making, and says what is left
   const folder = await tempFolder(t)
   const file = (name: string) => join(folder, name)
   // In place of the program that makes them: it begins, and takes its time.
-  writeFileSync(file('openssl'), `#!/bin/sh\necho >${file('begun')}\nexec sleep 20\n`)
+  writeFileSync(file('openssl'), `#!/bin/sh\necho >${file('begun')}\nexec sleep 60\n`)
   chmodSync(file('openssl'), 0o755)
   writeFileSync(file('near'), 'near')
   const path = `${folder}:${process.env.PATH}`
