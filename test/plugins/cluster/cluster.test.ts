@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream'
 import { after, before, test } from 'node:test'
 import type { ClusterReport } from '../../../plugins/cluster/report.ts'
 import type { Readiness } from '../../../plugins/health/checks.ts'
+import { replaceSystemClock } from '../../../protocol/clock.ts'
 import { drop, listenTcp, readAll, type TestProxy, until } from '../../support/proxy.ts'
 import { seededChunks, seededSha256 } from '../../support/random.ts'
 import { type RedisServer, startRedis } from '../../support/redis.ts'
@@ -29,6 +30,23 @@ before(async () => {
   echo = await listenTcp(cleanup, (socket) => socket.pipe(socket))
 })
 after(() => cleanup.close())
+
+/** Time stands still for all in this process until `go`: what waits for some seconds at most has not waited them yet. */
+function holdTime(t: Scope): { go(): void } {
+  const heldAtMs = performance.now()
+  let heldForMs: number | undefined
+  const clock = {
+    now: () => (heldForMs === undefined ? heldAtMs : performance.now() - heldForMs),
+    setTimer: (callback: () => void, ms: number) => setTimeout(callback, ms).unref(),
+    clearTimer: (timer: unknown) => clearTimeout(timer as NodeJS.Timeout),
+  }
+  t.after(replaceSystemClock(clock))
+  return {
+    go: () => {
+      heldForMs = performance.now() - heldAtMs
+    },
+  }
+}
 
 const start = (t: Scope, ...ids: string[]) => startReplicas(t, redis, ids)
 
@@ -225,6 +243,8 @@ test('replicas that start at once and have no port for each other are linked, ea
   skip,
 }, async (t) => {
   await redis.admin.flushall()
+  // However long their links take, none is ready because it has waited for long enough.
+  holdTime(t)
   const ids = ['x', 'y', 'z']
   const replicas = await Promise.all(ids.map((id) => startReplica(t, redis, { id, isShared: true })))
   for (const replica of replicas) await until(async () => (await replica.api(undefined, 'health/ready')).ok)
@@ -272,6 +292,7 @@ test('a replica that starts waits for its links, and not for ever for one that i
 }, async (t) => {
   const [a] = (await start(t, 'a')) as [TestProxy]
   await a.app.state.volatile.put('replica', 'dead', { url: 'http://127.0.0.1:1' }, { ttlMs: 60_000 })
+  const time = holdTime(t)
   const b = await startReplica(t, redis, { id: 'b', sharing: a })
   const ready = async () => {
     const answer = await b.api(undefined, 'health/ready')
@@ -284,6 +305,7 @@ test('a replica that starts waits for its links, and not for ever for one that i
     return { isStarting, missing }
   }
   assert.deepEqual(told(b), { isStarting: true, missing: ['dead'] })
+  time.go()
   await until(async () => (await ready())[0] === 200)
   assert.deepEqual(told(b), { isStarting: false, missing: ['dead'] })
   // What is lost later does not make it unready.

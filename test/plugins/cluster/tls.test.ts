@@ -49,9 +49,7 @@ test('with cluster.tls replicas show each other certificates; who has none that 
     [c, saysOf, /CONNECT_REFUSED/, /did you mean http:/],
     [d, saysTo, /TLS_FAILED/, /speaks TLS, and there is none here/],
   ] as const) {
-    await until(() => told(replica, message, code, reason), 10_000).catch(() =>
-      assert.fail(`not told: ${reason}`),
-    )
+    await until(() => told(replica, message, code, reason)).catch(() => assert.fail(`not told: ${reason}`))
   }
   assert.deepEqual([c.app.cluster?.size, d.app.cluster?.size, a.app.cluster?.size], [1, 1, 2])
   const nobody = connect({ port: ports[0], host: 'localhost', ca: await readFile(ours.certFile) })
