@@ -70,7 +70,7 @@ test('more connections than the process has descriptors end neither it nor the l
   // Whatever looks at the process every second has looked; the link works all the while.
   const sinceMs = performance.now()
   for (let count = 0; performance.now() - sinceMs < 1_300; count++) {
-    const name = `echo${String(count).padStart(4, '0')}`
+    const name = String(count).padStart(8, '0')
     link.send(encodeFrame(FrameType.PING, 0, Buffer.from(name)))
     await link.frame((frame) => frame[0] === FrameType.PONG && frame.includes(name))
   }
