@@ -29,8 +29,9 @@ interface Asked {
 
 function begin({ kind, machine }: Asked): Span | undefined {
   const registered = (globalThis as { [REGISTERED]?: { trace?: TracerProvider } })[REGISTERED]
+  if (registered === undefined) return undefined
   const attributes = { kind, ...(machine !== undefined && { machine }) }
-  return registered?.trace?.getTracer(NAME).startSpan(`tunnel ${kind}`, { kind: CLIENT_KIND, attributes })
+  return registered.trace?.getTracer(NAME).startSpan(`tunnel ${kind}`, { kind: CLIENT_KIND, attributes })
 }
 
 /** Nothing where the program traces nothing. */
@@ -60,9 +61,12 @@ export function inTrace<Options extends TraceOptions>(trace: TraceContext, optio
  * proxy, which goes on with the trace. Nothing is loaded for it. The span ends when `work` does: with a response's head, with
  * a stream that is open, with a command's exit.
  */
-export async function traced<T>(asked: Asked, work: (trace: TraceContext) => Promise<T>): Promise<T> {
+export function traced<T>(asked: Asked, work: (trace: TraceContext) => Promise<T>): Promise<T> {
   const span = begin(asked)
-  if (span === undefined) return work({})
+  return span === undefined ? work({}) : inSpan(span, work)
+}
+
+async function inSpan<T>(span: Span, work: (trace: TraceContext) => Promise<T>): Promise<T> {
   try {
     const done = await work(contextOf(span))
     span.setAttribute('outcome', 'ok')

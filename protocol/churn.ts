@@ -36,6 +36,9 @@ export class ChurningMap<K, V> {
     return this.#map.delete(key)
   }
 
+  keys(): MapIterator<K> {
+    return this.#map.keys()
+  }
   values(): MapIterator<V> {
     return this.#map.values()
   }
@@ -48,41 +51,33 @@ export class ChurningMap<K, V> {
 
 /** As `ChurningMap`. */
 export class ChurningSet<T> {
-  #set = new Set<T>()
-  #added = 0
+  readonly #items = new ChurningMap<T, true>()
 
   get size(): number {
-    return this.#set.size
+    return this.#items.size
+  }
+  /** The one that has been here for longest. */
+  get first(): T | undefined {
+    return this.#items.keys().next().value
   }
 
   has(item: T): boolean {
-    return this.#set.has(item)
-  }
-
-  /** The one that has been here for longest. */
-  get first(): T | undefined {
-    return this.#set.values().next().value
+    return this.#items.has(item)
   }
 
   add(item: T): void {
-    this.#added++
-    if (this.#added > MOST && this.#added > 2 * this.#set.size) {
-      this.#set = new Set(this.#set)
-      this.#added = this.#set.size
-    }
-    this.#set.add(item)
+    this.#items.set(item, true)
   }
 
   delete(item: T): boolean {
-    return this.#set.delete(item)
+    return this.#items.delete(item)
   }
 
-  [Symbol.iterator](): SetIterator<T> {
-    return this.#set[Symbol.iterator]()
+  [Symbol.iterator](): MapIterator<T> {
+    return this.#items.keys()
   }
 
   clear(): void {
-    this.#set = new Set()
-    this.#added = 0
+    this.#items.clear()
   }
 }

@@ -34,9 +34,14 @@ const HASH_FIELD = /^,"hash":"([0-9a-f]{64})"\}$/
 const HASH_FIELD_CHARS = ',"hash":""}'.length + 64
 
 /** The text of a line, with its hash at the end. */
-export function sealed(line: Omit<AuditLine, 'hash'>): { text: string; hash: string } {
-  // Serialised once: the hash is of the line without it.
-  const json = JSON.stringify(line)
+export function sealed(
+  timestamp: string,
+  { chain, sequence, previous }: Pick<AuditLine, 'chain' | 'sequence' | 'previous'>,
+  event: AuditEvent,
+): { text: string; hash: string } {
+  // Serialised once, as the hash is of the line without it; and not put together as an object, which costs as much again.
+  const inside = JSON.stringify(event).slice(1, -1)
+  const json = `{"timestamp":"${timestamp}","chain":"${chain}","sequence":${sequence},${inside},"previous":"${previous}"}`
   const hash = sha256(json)
   return { text: `${json.slice(0, -1)},"hash":"${hash}"}`, hash }
 }

@@ -85,13 +85,8 @@ export class AuditTrail {
   }
 
   #append(event: AuditEvent): void {
-    const { text, hash } = sealed({
-      timestamp: new Date().toISOString(),
-      chain: this.#chain,
-      sequence: this.#sequence++,
-      ...event,
-      previous: this.#previous,
-    })
+    const place = { chain: this.#chain, sequence: this.#sequence++, previous: this.#previous }
+    const { text, hash } = sealed(new Date().toISOString(), place, event)
     this.#previous = hash
     this.#pending += `${text}\n`
   }

@@ -4,6 +4,7 @@ import type { Target } from '../../protocol/codec/target.ts'
 import type { Link } from '../../protocol/link/link.ts'
 import type { User } from '../auth/index.ts'
 import type { Route } from '../machines/index.ts'
+import type { PolicyRequest } from '../policy/index.ts'
 import { targetOf } from './errors.ts'
 import type { OpenContext } from './hooks.ts'
 import type { PassageShared } from './shared.ts'
@@ -81,9 +82,10 @@ function checkPolicy(
   { owner, name: machine, source }: Pick<Route, 'owner' | 'name' | 'source'>,
   target: Target | undefined,
 ): Promise<void> {
-  const request = { user, machine, owner, mode, kind, isConfigured: source === 'configured' }
-  const asked = target === undefined ? request : { ...request, target: target.authority }
-  return services.tracing.during('policy', () => services.policy.check(asked, addresses))
+  const isConfigured = source === 'configured'
+  const request: PolicyRequest = { user, machine, owner, mode, kind, isConfigured }
+  if (target !== undefined) request.target = target.authority
+  return services.tracing.during('policy', () => services.policy.check(request, addresses))
 }
 
 /**

@@ -111,12 +111,14 @@ export class TunnelHooks {
   async run<Name extends TunnelHookName>(name: Name, context: TunnelHookContexts[Name]): Promise<void> {
     for (const hook of this.#hooks.get(name) ?? []) {
       let late: TunnelError | undefined
-      const tooLate = () => {
-        late = hookTimeout(name, this.#timeoutMs)
-        return late
-      }
       try {
-        await inTime(() => (hook as TunnelHook<Name>)(context), this.#timeoutMs, tooLate, this.#clock)
+        const working = (hook as TunnelHook<Name>)(context)
+        if (working === undefined) continue
+        const tooLate = () => {
+          late = hookTimeout(name, this.#timeoutMs)
+          return late
+        }
+        await inTime(() => working, this.#timeoutMs, tooLate, this.#clock)
       } catch (error) {
         if (error instanceof TunnelError && error !== late) throw error
         context.log.error({ err: error }, `a plugin's ${name} hook failed`)

@@ -31,7 +31,7 @@ export class PacedStream extends WrappedStream {
       this.#pace.forget(this.#goOn)
       handlers.closed?.(error)
     }
-    super.handle({ ...handlers, closed })
+    super.handle(Object.assign({}, handlers, { closed }))
   }
 
   override write(bytes: Uint8Array): boolean {

@@ -225,8 +225,9 @@ export class Passage extends Parties {
     this.watchers.over(error)
     this.#stage = 'over'
     this.#absence.stopWaiting()
-    const ending = { error, bytesIn: this.bytes.in, bytesOut: this.bytes.out }
+    const { in: bytesIn, out: bytesOut } = this.bytes
+    const ending = { error, admitted: this.#admitted, durationMs: this.ageMs, bytesIn, bytesOut }
     this.trace.ended(ending)
-    return { ...ending, admitted: this.#admitted, durationMs: this.ageMs }
+    return ending
   }
 }

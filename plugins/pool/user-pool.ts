@@ -1,5 +1,5 @@
 import type { Clock } from '../../protocol/clock.ts'
-import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
+import { asTunnelError, TunnelError } from '../../protocol/codec/errors.ts'
 import { shuttingDown } from '../../protocol/codec/shutting-down.ts'
 import type { Route } from '../machines/index.ts'
 import { tooManyWaiting, waitAborted } from './errors.ts'
@@ -71,7 +71,9 @@ export class UserPool<Connection extends PooledConnection> {
         this.#tidy(line)
       },
       abandoned: () => {
-        wait.reject(waitAborted(route.name))
+        const reason: unknown = signal?.reason
+        const isSaid = reason instanceof TunnelError && reason.code === 'ABORTED'
+        wait.reject(isSaid ? reason : waitAborted(route.name))
         this.#tidy(line)
       },
     })

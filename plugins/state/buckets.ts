@@ -54,7 +54,8 @@ export class Buckets {
     const waitMs = after - now - limit.burst * tokenMs
     // A hair of rounding must not refuse the very last token.
     const allowed = waitMs < 1e-6
-    table.delete(bucket)
+    // One alone is the last as it is.
+    if (table.size > 1) table.delete(bucket)
     table.set(bucket, allowed ? after : fullAt)
     this.#sweep(table, now)
     const missing = ((allowed ? after : fullAt) - now) / tokenMs

@@ -1,8 +1,14 @@
 import type { HeaderList } from './heads.ts'
 
+/** @param name in lower case; `given` is in any */
+export function isNamed(given: string, name: string): boolean {
+  return given.length === name.length && given.toLowerCase() === name
+}
+
 /** @param name in lower case; the names in `headers` are in any */
 export function hasHeader(headers: HeaderList, name: string): boolean {
-  return headers.some(([given]) => given.length === name.length && given.toLowerCase() === name)
+  for (const [given] of headers) if (isNamed(given, name)) return true
+  return false
 }
 
 /** RFC 9110, section 7.6.1, and what its predecessors had. */
@@ -11,12 +17,18 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
   ...['te', 'trailer', 'transfer-encoding', 'upgrade'],
 ])
 
+/** A list up to this is searched as it is. */
+const MOST_SEARCHED = 8
+
 /** Without those that speak of one connection only, the ones that Connection names among them. */
 export function endToEnd(headers: HeaderList, takesTrailers = false): HeaderList {
-  const named = new Set(valuesOf(headers, 'connection'))
+  const values = valuesOf(headers, 'connection')
+  // A response may name thousands.
+  const named = values.length > MOST_SEARCHED ? new Set(values) : undefined
   return headers.filter(([name]) => {
     const lower = name.toLowerCase()
-    return (!HOP_BY_HOP.has(lower) || (takesTrailers && lower === 'trailer')) && !named.has(lower)
+    if (HOP_BY_HOP.has(lower) && !(takesTrailers && lower === 'trailer')) return false
+    return !(named?.has(lower) ?? values.includes(lower))
   })
 }
 
@@ -26,15 +38,19 @@ export function upgradeOf(headers: HeaderList): string | undefined {
   return headers.find(([name]) => name.toLowerCase() === 'upgrade')?.[1]
 }
 
+const NONE: readonly string[] = []
+
 /** The members of a list, over all fields of that name, in lower case. */
-export function valuesOf(fields: HeaderList, wanted: string): string[] {
-  const values: string[] = []
+export function valuesOf(fields: HeaderList, wanted: string): readonly string[] {
+  let values: string[] | undefined
   for (const [name, value] of fields) {
-    if (name.length !== wanted.length || name.toLowerCase() !== wanted) continue
+    if (!isNamed(name, wanted)) continue
     for (const one of value.split(',')) {
       const trimmed = one.trim().toLowerCase()
-      if (trimmed !== '') values.push(trimmed)
+      if (trimmed === '') continue
+      values ??= []
+      values.push(trimmed)
     }
   }
-  return values
+  return values ?? NONE
 }

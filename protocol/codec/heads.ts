@@ -140,9 +140,11 @@ export interface Vouched {
 export interface RoutedHead extends AskedHead, Vouched {}
 
 /** A head as the JSON that it is on the wire. */
-export function headText({ further, ...known }: RoutedHead | ResumeHead): string {
+export function headText(head: RoutedHead | ResumeHead): string {
+  if (head.further === undefined) return JSON.stringify(head)
+  const { further, ...known } = head
   const text = JSON.stringify(known)
-  return further === undefined || further === '{}' ? text : `${text.slice(0, -1)},${further.slice(1)}`
+  return further === '{}' ? text : `${text.slice(0, -1)},${further.slice(1)}`
 }
 
 /**

@@ -79,7 +79,7 @@ export class StreamOpener {
     const { windowBytes, maxWindowBytes, resumeMs } = this.#settings
     const stream: TunnelStream = new TunnelStream({
       side: 'opener',
-      head: { ...head, id: newStreamId(), window: windowBytes },
+      head: Object.assign({}, head, { id: newStreamId(), window: windowBytes }),
       limits: { windowBytes, maxWindowBytes, budget: this.#budget },
       resumeMs: link?.peer === undefined ? resumeMs : Math.min(resumeMs, link.peer.resumeMs),
       clock: this.#clock,
@@ -157,7 +157,8 @@ export class StreamOpener {
     this.#streams.delete(stream.id)
     if (this.#closed !== undefined || stream.openedAtMs === undefined) return
     const error = cause?.toWire()
-    const resume = { ...stream.resumeHead(), attempt: stream.attempt + 1 }
+    const resume = stream.resumeHead()
+    resume.attempt++
     const usable = this.#usable()
     const told = error === undefined || usable === undefined || usable === stream.lastLink
     const link = told ? stream.lastLink : usable

@@ -39,7 +39,7 @@ export class Opening {
    */
   frame(seat: StreamSeat, more: Pick<RoutedHead, 'window' | 'attempt'>, nowMs: number): Uint8Array {
     const type = this.#firstEnds ? FrameType.OPEN | frames.END_FLAG : FrameType.OPEN
-    const frame = frames.encodeHeadText(type, 0, headText({ ...this.#head, ...more }), this.#first)
+    const frame = frames.encodeHeadText(type, 0, headText(Object.assign({}, this.#head, more)), this.#first)
     if (frames.isStartTooLarge(frame, seat.link.maxFrameBytes)) {
       throw new TunnelError('FRAME_TOO_LARGE', "the stream's head is too long", { hop: 'link' })
     }

@@ -36,7 +36,7 @@ export class StreamPath {
   }
 
   openSent(): void {
-    if (this.#path.at === 'opening') this.#path = { ...this.#path, sent: true }
+    if (this.#path.at === 'opening') this.#path = { at: 'opening', seat: this.#path.seat, sent: true }
   }
 
   resume(seat: StreamSeat): void {

@@ -61,11 +61,8 @@ export class StreamWay extends StreamEnd implements StreamMoves {
 
   /** What RESUME says of this stream. */
   resumeHead(): ResumeHead {
-    return resumeHeadOf(this.head, {
-      ...this.incoming.tell(),
-      attempt: this.#attempt,
-      end: this.send.endOffset,
-    })
+    const { received, limit } = this.incoming.tell()
+    return resumeHeadOf(this.head, { received, limit, attempt: this.#attempt, end: this.send.endOffset })
   }
 
   /** The acceptor's side of an OPEN: where its answers go. */

@@ -29,6 +29,20 @@ export class HttpConnection {
   readonly #parser = new ResponseParser()
   readonly #onClosed: () => void
   #user: ConnectionUser | undefined
+  /** One for all requests: after its end, or the connection's, none of them is told anything. */
+  readonly #handler: ResponseHandler = {
+    interim: (response) => this.#user?.interim?.(response),
+    head: (response) => {
+      if (response.status === 101) this.#writing = 'switched'
+      this.#user?.head(response)
+    },
+    data: (bytes) => this.#user?.data(bytes),
+    trailers: (fields) => this.#user?.trailers?.(fields),
+    end: () => this.#answered(),
+  }
+  readonly #settled = (): void => {
+    this.#justEnded = false
+  }
   #requests = 0
   /** A response has ended in this turn of the event loop. */
   #justEnded = false
@@ -83,25 +97,7 @@ export class HttpConnection {
     clearTimeout(this.#idleTimer)
     this.#user = user
     this.#requests++
-    const handler: ResponseHandler = {
-      interim: (response) => user.interim?.(response),
-      head: (response) => {
-        if (response.status === 101) this.#writing = 'switched'
-        user.head(response)
-      },
-      data: (bytes) => user.data(bytes),
-      trailers: (fields) => user.trailers?.(fields),
-      end: () => {
-        this.#user = undefined
-        this.resume()
-        this.#justEnded = true
-        setImmediate(() => {
-          this.#justEnded = false
-        })
-        user.end()
-      },
-    }
-    this.#parser.expect(method, handler, expected)
+    this.#parser.expect(method, this.#handler, expected)
     if (typeof body === 'string') {
       if (body !== 'none') this.#writing = body
       this.#channel.write(head, 'latin1')
@@ -111,6 +107,15 @@ export class HttpConnection {
       this.#channel.write(head, 'latin1')
       this.#channel.write(body)
     }
+  }
+
+  #answered(): void {
+    const user = this.#user
+    this.#user = undefined
+    this.resume()
+    this.#justEnded = true
+    setImmediate(this.#settled)
+    user?.end()
   }
 
   /** Of the body. False: wait for `drained`. */

@@ -1,4 +1,4 @@
-import { endToEnd } from '../../../protocol/codec/headers.ts'
+import { endToEnd, isNamed } from '../../../protocol/codec/headers.ts'
 import type { HeaderList } from '../../../protocol/codec/heads.ts'
 
 /**
@@ -10,11 +10,10 @@ export function requestHeaders(
   more: Record<string, string>,
   takesTrailers = false,
 ): HeaderList {
+  const kept = endToEnd(headers, takesTrailers).filter(([name]) => !isNamed(name, 'expect'))
   const added = Object.entries(more)
+  if (added.length === 0) return kept
   const replaced = new Set(added.map(([name]) => name.toLowerCase()))
-  const kept = endToEnd(headers, takesTrailers).filter(([name]) => {
-    const lower = name.toLowerCase()
-    return lower !== 'expect' && !replaced.has(lower)
-  })
-  return added.length === 0 ? kept : [...kept, ...added.filter(([, value]) => value !== '')]
+  const others = kept.filter(([name]) => !replaced.has(name.toLowerCase()))
+  return [...others, ...added.filter(([, value]) => value !== '')]
 }

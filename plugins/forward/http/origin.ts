@@ -1,5 +1,5 @@
 import { ChurningSet } from '../../../protocol/churn.ts'
-import { asTunnelError, type TunnelError } from '../../../protocol/codec/errors.ts'
+import { asTunnelError, TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Priority } from '../../../protocol/codec/heads.ts'
 import type { Target } from '../../../protocol/codec/target.ts'
 import { PriorityLanes } from '../../../protocol/priority-lanes.ts'
@@ -31,8 +31,11 @@ export interface OriginContext {
 
 /** Channels that are being opened at once. */
 const MAX_OPENING = 32
-/** Given with an abort: without a reason each makes a DOMException, with the stack that it was made on. */
-const NOBODY_WAITS = 'nobody waits for it'
+/**
+ * Given with an abort, which happens for every other request while all channels are in use: one of its own, with the stack that
+ * it was made on, would cost more than the wait that it ends.
+ */
+const NOBODY_WAITS = new TunnelError('ABORTED', 'nobody waits for it', { hop: 'proxy' })
 /** How long a connection may go on serving this origin alone while others of the user wait, in ms. */
 const FAIR_SHARE_MS = 1_000
 

@@ -79,9 +79,8 @@ export class OutgoingRequest {
     const declared = declaredLength(this.#head.headers)
     const body = this.#whole ? this.#body.whole() : undefined
     const expectsContinue = peer?.expectsContinue === true && !this.#whole
-    const head = requestText(this.#head, more, authority, this.#framing(declared, body), {
-      ...{ upgrade, expectsContinue, trailers: peer?.takesTrailers === true },
-    })
+    const hop = { upgrade, expectsContinue, trailers: peer?.takesTrailers === true }
+    const head = requestText(this.#head, more, authority, this.#framing(declared, body), hop)
     const expected = { upgrade: upgrade !== undefined, trailers: peer !== undefined }
     return (connection, user) => {
       if (upgrade !== undefined) {

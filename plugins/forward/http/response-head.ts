@@ -1,4 +1,4 @@
-import { endToEnd, hasHeader, upgradeOf, valuesOf } from '../../../protocol/codec/headers.ts'
+import { endToEnd, hasHeader, isNamed, upgradeOf, valuesOf } from '../../../protocol/codec/headers.ts'
 import type { HeaderList, HttpResponseHead } from '../../../protocol/codec/heads.ts'
 import { FIELD_NAME, FIELD_VALUE } from '../../../protocol/codec/http-rules.ts'
 
@@ -60,11 +60,13 @@ export function parseHead(text: string, method: string, expected: Expected = {})
 
 /** Beside chunks a length says nothing, and of several one might believe another (RFC 9112, section 6.3). */
 function withOneLength(headers: HeaderList, framing: Framing): HeaderList {
-  const isLength = ([name]: HeaderList[number]): boolean => name.toLowerCase() === 'content-length'
+  const isLength = ([name]: HeaderList[number]): boolean => isNamed(name, 'content-length')
   const first = headers.find(isLength)
   if (first === undefined) return headers
   const value = first[1].split(',', 1)[0] ?? ''
-  const kept: HeaderList = framing === 'chunked' || !/^\d{1,15}$/.test(value) ? [] : [[first[0], value]]
+  const isKept = framing !== 'chunked' && /^\d{1,15}$/.test(value)
+  if (isKept && value === first[1] && headers.findLast(isLength) === first) return headers
+  const kept: HeaderList = isKept ? [[first[0], value]] : []
   return headers.flatMap((field) => (field === first ? kept : isLength(field) ? [] : [field]))
 }
 
@@ -122,12 +124,12 @@ function framingOf(status: number, method: string, fields: HeaderList): Framing 
       `answers with the transfer coding ${codings.join(', ').slice(0, 80)}, which was not asked for`,
     )
   }
-  const lengths = new Set(valuesOf(fields, 'content-length'))
-  if (lengths.size === 0) return 'untilClose'
-  const [length = ''] = lengths
-  if (lengths.size > 1 || !/^\d{1,15}$/.test(length))
+  const lengths = valuesOf(fields, 'content-length')
+  const [length] = lengths
+  if (length === undefined) return 'untilClose'
+  if (lengths.some((other) => other !== length) || !/^\d{1,15}$/.test(length))
     throw new ResponseError(
-      `does not answer in HTTP/1.1: ${JSON.stringify([...lengths].join(', ').slice(0, 40))} is not a length`,
+      `does not answer in HTTP/1.1: ${JSON.stringify([...new Set(lengths)].join(', ').slice(0, 40))} is not a length`,
     )
   return Number(length)
 }
