@@ -63,6 +63,7 @@ const TABLE: readonly Row[] = [
       ...(['CHANNEL_OPEN_FAILED', 'FRAME_INVALID', 'FRAME_TOO_LARGE', 'VERSION_UNSUPPORTED'] as const),
       ...(['QUEUE_FULL', 'STILL_QUEUED', 'QUEUE_LOCKED', 'CONFIG_INVALID', 'FILE_FAILED'] as const),
       ...(['REQUEST_INVALID', 'ROUTE_UNKNOWN', 'TIMEOUT', 'CONFIG_CHANGED', 'ALREADY_HOME'] as const),
+      ...(['KIND_UNKNOWN'] as const),
     ],
     ...{ once: 'own', kept: 'own', idempotent: 'own' },
   },
