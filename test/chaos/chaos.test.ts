@@ -30,7 +30,7 @@ const CELLS = [
     const result = await runCell({
       ...{ program, fault, topology, seed: 1, short: true, profile: PROFILE, signal: t.signal },
       byteCount: 1_048_576,
-      timeoutMs: 60_000,
+      timeoutMs: 120_000,
     })
     t.diagnostic(
       `${result.hits} faults, ${result.byteCount} bytes, longest stall ${result.longestStallMs} ms`,

@@ -39,7 +39,7 @@ test('every stock program goes through ProxyCommand', { skip: requireSystem('ssh
           seed: 1,
           short: true,
           profile: 'default',
-          timeoutMs: 60_000,
+          timeoutMs: 120_000,
           topology,
           signal: t.signal,
         })
