@@ -102,6 +102,7 @@ async function execute(
           ...(isUpload ? { from: nearFiles, to: far } : { from: far, to: nearFiles }),
           sources: isUpload ? sources : await Promise.all(sources.map((path) => far.resolve(path))),
           target: isUpload ? await far.resolve(target) : target,
+          typedTarget: target,
           intoFolder: sources.length > 1 || /(^|\/)\.{0,2}$/.test(target),
           recursive: flags.recursive === true,
           preserve: flags.preserve === true,

@@ -16,10 +16,6 @@ function infoOf({ size = 0, mode = 0o100_644, accessed = 0, modified = 0 }: File
   return { kind, size, mode: mode & PERMISSIONS, accessed, modified }
 }
 
-function parentOf(path: string): string {
-  return path.slice(0, path.lastIndexOf('/')) || '/'
-}
-
 /** The files of a machine. Paths are absolute, or begin at the user's home folder. */
 export class FarFiles implements Files {
   readonly isNear = false
@@ -41,6 +37,11 @@ export class FarFiles implements Files {
 
   baseName(path: string): string {
     return path.replace(/\/+$/, '').split('/').at(-1) ?? ''
+  }
+
+  folderOf(path: string): string {
+    const end = path.lastIndexOf('/')
+    return end < 0 ? '.' : path.slice(0, end) || '/'
   }
 
   /** An absolute path for what a person typed behind `MACHINE:`, with `~` and without `..`. */
@@ -193,7 +194,7 @@ export class FarFiles implements Files {
   /** A server tells of a disk that is full or read-only as of any failure. */
   async #explained(session: SftpSession, path: string, error: unknown, byteCount = 1): Promise<unknown> {
     if (!(error instanceof FileError) || error.problem !== 'other') return error
-    const found = await session.fileSystem(parentOf(path)).catch(() => undefined)
+    const found = await session.fileSystem(this.folderOf(path)).catch(() => undefined)
     const tried = `${this.told(path)} cannot be written`
     if (found?.isReadOnly) {
       const detail = 'the disk is read-only'

@@ -49,6 +49,8 @@ export interface Files {
   told(path: string): string
   join(folder: string, name: string): string
   baseName(path: string): string
+  /** The folder that a path is in. */
+  folderOf(path: string): string
   /** Undefined where there is nothing. Of what a link leads to. */
   info(path: string): Promise<FileInfo | undefined>
   /** Where a path that is there really is. */

@@ -1,6 +1,6 @@
 import type { Stats } from 'node:fs'
 import * as fs from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { FileError, type FileProblem } from '../../client/index.ts'
 import {
   type Entry,
@@ -67,6 +67,7 @@ export const nearFiles: Files = {
   told: (path) => path,
   join,
   baseName: (path) => basename(path),
+  folderOf: (path) => dirname(path),
   info: (path) => unlessMissing(path, () => fs.stat(path)),
   realPath: (path) => attempt(`${path} cannot be looked at`, () => fs.realpath(path)),
   linkInfo: (path) => unlessMissing(path, () => fs.lstat(path)),

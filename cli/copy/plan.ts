@@ -32,6 +32,8 @@ export interface PlanRequest {
   to: Files
   sources: readonly string[]
   target: string
+  /** The same as a person typed it. */
+  typedTarget: string
   /** The target has to be a folder: it was named with a slash, or there are several sources. */
   intoFolder: boolean
   recursive: boolean
@@ -43,14 +45,11 @@ export async function makePlan(request: PlanRequest): Promise<Plan> {
   const { from, to, sources, recursive } = request
   const plan: Plan = { folders: [], files: [], links: [], failures: [], skipped: [], bytes: 0 }
   const found = await to.info(request.target)
-  if (request.intoFolder && found?.kind !== 'folder')
-    throw new FileError(
-      `nothing can be copied into ${to.told(request.target)}`,
-      found ? 'not-folder' : 'missing',
-      {
-        hop: to.isNear ? 'client' : 'target',
-      },
-    )
+  if (request.intoFolder && found?.kind !== 'folder') throw noFolder(request, 'into', found)
+  if (found === undefined) {
+    const around = await to.info(to.folderOf(request.target))
+    if (around?.kind !== 'folder') throw noFolder(request, 'to', around)
+  }
   for (const source of sources) {
     const info = await from.info(source)
     const hop = from.isNear ? 'client' : 'target'
@@ -68,6 +67,19 @@ export async function makePlan(request: PlanRequest): Promise<Plan> {
     }
   }
   return plan
+}
+
+/** @param instead what is there in place of the folder */
+function noFolder(
+  { to, typedTarget }: PlanRequest,
+  how: 'into' | 'to',
+  instead: FileInfo | undefined,
+): FileError {
+  const folder = to.told(how === 'into' ? typedTarget : to.folderOf(typedTarget))
+  return new FileError(`nothing can be copied ${how} ${to.told(typedTarget)}`, 'other', {
+    hop: to.isNear ? 'client' : 'target',
+    detail: instead === undefined ? `there is no folder ${folder}` : `${folder} is not a folder`,
+  })
 }
 
 async function targetOf(

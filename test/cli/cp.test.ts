@@ -86,11 +86,20 @@ test('tunnel cp', { skip: requireSystem('sshd') }, async (t) => {
         /none cannot be copied: there is no such file or folder \(client, FILE_FAILED\)/,
       ],
       [
-        [path('big'), 'home:/none/x'],
+        [path('big'), 'home:no/such/x'],
         1,
-        /home:\/none\/x\S* cannot be written: there is no such file.*\(target, FILE/,
+        /^tunnel cp: nothing can be copied to home:no\/such\/x: there is no folder home:no\/such \(target, FILE/,
       ],
-      [[path('big'), `home:${path('quiet')}/x`], 1, /cannot be written/],
+      [
+        ['home:whatever', path('no/such/x')],
+        1,
+        /: nothing can be copied to \S+no\/such\/x: there is no folder \S+no\/such \(client, FILE/,
+      ],
+      [
+        [path('big'), `home:${path('quiet')}/x`],
+        1,
+        /nothing can be copied to \S+quiet\/x: \S+quiet is not a folder/,
+      ],
       [[path('big'), 'nowhere:x'], 4, /MACHINE_UNKNOWN/],
     ]
     for (const [words, status, said] of lines) {
