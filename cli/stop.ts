@@ -57,6 +57,17 @@ export async function untilStopped(
 
 function nothing(): undefined {}
 
+/** Does what cannot be done again, to its end: a signal that asks this process to end is let pass meanwhile. */
+export async function unstopped<T>(work: () => Promise<T>): Promise<T> {
+  const letPass = (): void => {}
+  for (const signal of SIGNALS) process.on(signal, letPass)
+  try {
+    return await work()
+  } finally {
+    for (const signal of SIGNALS) process.off(signal, letPass)
+  }
+}
+
 /** As a shell tells that a signal ended a program, so that a script sees the same as with a local command. */
 export function signalStatus(signal: string): number {
   const number = (constants.signals as Record<string, number>)[signal]

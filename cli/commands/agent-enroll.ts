@@ -12,6 +12,7 @@ import { visible } from '../output.ts'
 import { tell } from '../prose.ts'
 import { reachOf } from '../reach.ts'
 import { unwritable } from '../replace-file.ts'
+import { unstopped } from '../stop.ts'
 
 export const definition: Definition = {
   name: 'agent enroll',
@@ -33,11 +34,13 @@ export async function run(argv: string[]): Promise<number> {
   const { urls, given } = access
   const path = writablePath()
   const { machine, user, token, expiresAt } = await exchangeCode(access, made.args[0] ?? '')
-  const tokenFile = await keepToken(path, `agent-${machine}`, token)
-  await changeClientFile(
-    path,
-    ({ agents }) => void agents.set(machine, { urls, tokenFile, ...reachOf(given) }),
-  )
+  // The code is used up.
+  const tokenFile = await unstopped(async () => {
+    const file = await keepToken(path, `agent-${machine}`, token)
+    const enrolled = { urls, tokenFile: file, ...reachOf(given) }
+    await changeClientFile(path, ({ agents }) => void agents.set(machine, enrolled))
+    return file
+  })
   if (options.json === true) {
     process.stdout.write(`${JSON.stringify({ machine, user, urls, tokenFile, expiresAt })}\n`)
     return EXIT.ok

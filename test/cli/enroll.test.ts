@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { startProxy, until } from '../support/proxy.ts'
@@ -69,4 +79,57 @@ test('what a hostile proxy says reaches no file, no configuration of ssh and no 
     readdirSync(folder, { recursive: true }).filter((name) => /stolen|token/.test(String(name))),
     [],
   )
+})
+
+test('Ctrl-C before the proxy has answered ends an enrolment at once, and keeps nothing of it', async (t) => {
+  let [isAsked, isGone] = [false, false]
+  const server = createServer((_request, response) => {
+    isAsked = true
+    response.once('close', () => {
+      isGone = true
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.after(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const folder = await tempFolder(t)
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const enrolling = startTunnel(t, ['agent', 'enroll', 'CODE', '--url', url], { env: isolated(folder) })
+  await until(() => isAsked)
+  enrolling.child.kill('SIGINT')
+  const { code, signal } = await enrolling.exit
+  assert.deepEqual([code, signal, enrolling.stdout, enrolling.stderr], [null, 'SIGINT', '', ''])
+  await until(() => isGone)
+  const left = readdirSync(folder, { recursive: true, encoding: 'utf8', withFileTypes: true })
+  assert.deepEqual(
+    left
+      .filter((entry) => !entry.isDirectory() && !entry.parentPath.includes('cache'))
+      .map(({ name }) => name),
+    [],
+  )
+})
+
+test('Ctrl-C once the code is used up ends no enrolment: the token is kept, and the agent finds it', async (t) => {
+  const proxy = await startProxy(t)
+  const folder = await tempFolder(t)
+  const made = await proxy.api('alice', 'machines/home/enrolment', { method: 'POST' })
+  const { code } = (await made.json()) as { code: string }
+  const env = isolated(folder)
+  const dir = join(env.XDG_CONFIG_HOME!, 'ssh-websocket-tunnel')
+  // Another program changes the configuration, which comes after the token's own file.
+  const lock = join(dir, 'config.json.lock')
+  mkdirSync(lock, { recursive: true })
+  const mark = join(lock, `${process.pid}.0.${hostname()}`)
+  writeFileSync(mark, '')
+  const enrolling = startTunnel(t, ['agent', 'enroll', code, '--url', proxy.url], { env })
+  await until(() => existsSync(join(dir, 'agent-home.token')))
+  enrolling.child.kill('SIGINT')
+  rmSync(mark)
+  const { code: status, signal } = await enrolling.exit
+  assert.deepEqual([status, signal], [0, null], enrolling.stderr)
+  assert.match(enrolling.stdout, /^This machine is home of alice/)
+  const config = JSON.parse(readFileSync(join(dir, 'config.json'), 'utf8')) as { agents: object }
+  assert.deepEqual(Object.keys(config.agents), ['home'])
 })
