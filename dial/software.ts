@@ -1,7 +1,15 @@
 import { readFileSync } from 'node:fs'
 
+let version: string | undefined
+
 /** This package's version. */
 export function packageVersion(): string {
+  // Every link says it.
+  version ??= readVersion()
+  return version
+}
+
+function readVersion(): string {
   // dist/dial and dial are at different depths below package.json.
   for (const path of ['../package.json', '../../package.json']) {
     try {

@@ -19,6 +19,7 @@ const FOR_PROGRAMS = [
   'test/load/caller.ts',
   'cli/turn.ts',
   'config/secrets.ts',
+  'plugins/logging/output.ts',
   'plugins/state/embedded.ts',
 ]
 

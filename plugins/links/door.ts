@@ -14,12 +14,21 @@ import { Farewells } from './farewells.ts'
 import type { WebSocketPluginOptions } from './options.ts'
 import type { StandingLink } from './reports.ts'
 import type { AcceptedLink, RoleHandler } from './role.ts'
+import type { Turns } from './turns.ts'
 import { UserWork } from './work.ts'
 
 /** How long clients have to find another proxy before one that drains lets go of those that only pass through, in ms. */
 const MOVE_MS = 5_000
 /** How often it looks whom it still waits for, in ms. */
 const LOOK_MS = 200
+
+export interface Newcomer {
+  readonly transport: Transport
+  /** By which it was opened. */
+  readonly request: FastifyRequest
+  readonly handler: RoleHandler
+  readonly turns: Turns
+}
 
 /** Makes links of what was opened for them; keeps the set of them, for draining and for the metrics. */
 export class LinkDoor {
@@ -51,13 +60,8 @@ export class LinkDoor {
     }
   }
 
-  /** A link over a transport that has just been opened for `request`. */
-  accept(
-    role: 'client' | 'agent',
-    transport: Transport,
-    request: FastifyRequest,
-    handler: RoleHandler,
-  ): Link {
+  /** A link over a transport that has just been opened. */
+  accept(role: 'client' | 'agent', { transport, request, handler, turns }: Newcomer): Link {
     const app = this.#app
     const metrics = app.tunnelMetrics
     const connectionId = randomUUID()
@@ -84,7 +88,7 @@ export class LinkDoor {
         ready: (peer) => {
           if (peer.role !== role) throw wrongRole(peer.role, role)
           if (peer.machine !== undefined) context.machine = peer.machine
-          const admission = this.#admit(accepted, credential, peer, handler)
+          const admission = turns.next('greeted').then(() => this.#admit(accepted, credential, peer, handler))
           admission.then(
             () => {
               isOpen = true
@@ -162,6 +166,8 @@ export class LinkDoor {
   ): Promise<void> {
     const { link, context } = accepted
     try {
+      // While it waited for its turn.
+      if (link.closedWith !== undefined) throw link.closedWith
       credential.check()
       await this.#app.tunnel.run('onConnect', context)
       await handler.ready?.(accepted, peer)

@@ -103,3 +103,17 @@ export function originRefused(origin: string): TunnelError {
 export function leaving(retryAfterMs = SUCCESSOR_MS): TunnelError {
   return shuttingDown(retryAfterMs)
 }
+
+export function newcomerGone(): TunnelError {
+  return new TunnelError('ABORTED', 'the connection was closed while it waited for its turn', {
+    hop: 'proxy',
+  })
+}
+
+/** @param retryAfterMs when it may be its turn */
+export function tooManyNewcomers(retryAfterMs: number): TunnelError {
+  return new TunnelError('OVERLOADED', 'too many links are being made at once', {
+    hop: 'proxy',
+    retryAfterMs,
+  })
+}

@@ -21,6 +21,7 @@ import { type HttpSession, HttpSessions } from './http-session.ts'
 import type { WebSocketPluginOptions } from './options.ts'
 import { describe, type LinkReport, unsentBytes } from './reports.ts'
 import { openStream, postToStream } from './schemas.ts'
+import { Turns } from './turns.ts'
 
 export type { LinkReport } from './reports.ts'
 
@@ -137,12 +138,16 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
     // Its bytes are taken as they come.
     routes.addContentTypeParser(STREAM_TYPE, (_request, body, done) => done(null, body))
     for (const { role, path, handler, identify } of doors) {
+      // Of its own: users are not to wait behind thousands of machines.
+      const turns = new Turns()
       const checkRoom = async (request: FastifyRequest): Promise<void> => handler.checkRoom(request.user)
       const checks = (check: (request: FastifyRequest) => Promise<void>) => [
         app.limitByIp,
         checkOrigin,
+        ({ raw }: FastifyRequest) => turns.arrive(raw.socket),
         identify,
         app.limitLinksByUser,
+        () => turns.next('known'),
         ...(role === 'agent' ? [app.requireAgentCertificate, checkHome] : []),
         check,
         checkRoom,
@@ -151,7 +156,7 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
         request.socket.setNoDelay(true)
         const compression = options.compression.enabled ? options.compression : undefined
         const transport = new WebSocketTransport(webSocket, request.socket, compression)
-        door.accept(role, transport, request, handler)
+        door.accept(role, { transport, request, handler, turns })
       })
       routes.post(
         `${path}/stream`,
@@ -164,7 +169,7 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
           const { authorization } = request.headers
           const session = sessions.open(reply.raw, authorization, options.limits.maxFrameBytes)
           session.begin(reply.raw, { 'x-correlation-id': request.id })
-          const link = door.accept(role, session.transport, request, handler)
+          const link = door.accept(role, { transport: session.transport, request, handler, turns })
           session.onPost = () => link.charge(POST_COST)
         },
       )

@@ -86,10 +86,42 @@ export function fileSink(fd: number): Sink {
 export function streamSink(stream: Writable, maxWaiting = MAX_WAITING): Sink {
   // Each write hears of its own error.
   stream.on('error', () => {})
+  const together = new Together(stream)
   return (line, done) => {
     if (stream.writableLength + line.length > maxWaiting)
       return done(new Error('its reader does not keep up'))
+    together.next()
     stream.write(line, done)
+  }
+}
+
+/** Lines of one turn of the event loop that are written at once; those that follow in it are written together. */
+const LINES_AT_ONCE = 8
+
+/** When thousands of links end in one moment, a system call for each line is most of what that takes. */
+class Together {
+  readonly #stream: Writable
+  #lines = 0
+
+  constructor(stream: Writable) {
+    this.#stream = stream
+  }
+
+  /** Before each line. */
+  next(): void {
+    this.#lines++
+    if (this.#lines === 1) setImmediate(this.#over)
+    if (this.#lines !== LINES_AT_ONCE) return
+    this.#stream.cork()
+    process.once('exit', this.#over)
+  }
+
+  readonly #over = (): void => {
+    const isCorked = this.#lines >= LINES_AT_ONCE
+    this.#lines = 0
+    if (!isCorked) return
+    process.off('exit', this.#over)
+    this.#stream.uncork()
   }
 }
 

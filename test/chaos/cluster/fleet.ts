@@ -169,7 +169,8 @@ export class Fleet {
 /** A connection that is kept would be in the way of a replica that leaves. */
 const CLOSE = { headers: { connection: 'close' } }
 
-async function metric({ port }: Replica, name: string): Promise<number> {
+/** 0 where there is no such metric. */
+export async function metric({ port }: Replica, name: string): Promise<number> {
   const text = await (await fetch(`http://127.0.0.1:${port}/api/tunnel/metrics`, CLOSE)).text()
   const line = text.split('\n').find((each) => each.startsWith(`${name} `))
   return Number(line?.slice(name.length + 1) ?? 0)

@@ -1,23 +1,27 @@
-import { Agent } from '../../../agent/index.ts'
-import { TunnelService } from '../../../client/index.ts'
-import { resolveSettings } from '../../../client/settings.ts'
 import { percentile } from '../../support/percentile.ts'
 import { processFacts } from '../../support/proc.ts'
 import type { Program } from '../../support/process.ts'
-import { drop, listenTcp, until } from '../../support/proxy.ts'
 import type { Scope } from '../../support/scope.ts'
-import { MACHINE } from '../../support/topology.ts'
 import { pause } from '../schedule.ts'
 import { startRoundRobin } from './balancer.ts'
 import { Crowd } from './crowd.ts'
-import { Fleet } from './fleet.ts'
+import { Echo } from './echo.ts'
+import { Fleet, metric } from './fleet.ts'
+
+interface Times {
+  p50: number
+  p95: number
+  max: number
+}
 
 export interface StormReport {
   links: number
   /** From the cut until each was back, in ms. */
-  backMs: { p50: number; p95: number; max: number }
-  /** Of a stream that stood, typed into every `TYPE_MS`: its echoes before the cut and while the others came back, in ms. */
-  echoP95Ms: { before: number; during: number }
+  backMs: Times
+  /** Of a stream that stood, typed into all the time: its echoes before the cut and while the others came back, in ms. */
+  echoMs: { before: Times; during: Times }
+  /** How late the event loop of a replica was while all came back, at most, on average over a second, in ms. */
+  lagMs: number
   /** Of both replicas, while all came back, in seconds; and for one link, in ms. */
   cpuSeconds: number
   cpuMsPerLink: number
@@ -32,9 +36,10 @@ export interface StormReport {
 }
 
 const REPLICAS = 2
-const TYPE_MS = 50
 const BEFORE_MS = 5_000
 const PATIENCE_MS = 120_000
+/** How often is looked whether all are back, in ms: whoever looks takes a core from them. */
+const LOOK_MS = 250
 
 /** Agents with a link to each of two replicas all lose them at once. */
 export async function runStorm(
@@ -62,7 +67,7 @@ export async function runStorm(
     return { own: factsOf(own), beside: factsOf(beside), redis: factsOf([fleet.redis.program]) }
   }
 
-  const echo = await echoing(scope, urls, token)
+  const echo = await Echo.start(scope, { urls, token })
   const empty = facts()
   progress(`${agents} agents come`)
   const crowd = await Crowd.start(scope, { agents, urls, token })
@@ -70,18 +75,25 @@ export async function runStorm(
   progress(`${links} links stand`)
   const full = facts()
 
+  await echo.take()
   await pause(BEFORE_MS, AbortSignal.timeout(BEFORE_MS))
-  const before = percentile(echo.take(), 0.95)
+  const before = await echo.take()
   const commandsBefore = await commands(fleet)
   const cut = facts()
   const callersCut = crowd.cpuSeconds
+  progress('all are cut at once')
   crowd.cut()
   let backMs: number[] = []
-  await until(async () => {
+  let lagMs = 0
+  const lateMs = performance.now() + PATIENCE_MS
+  while (backMs.length < links) {
+    if (performance.now() > lateMs) throw new Error(`${backMs.length} of ${links} links were back in time`)
+    await pause(LOOK_MS, AbortSignal.timeout(LOOK_MS))
+    lagMs = Math.max(lagMs, await longestLag(fleet))
     backMs = (await crowd.report()).backMs
-    return backMs.length >= links
-  }, PATIENCE_MS)
-  const during = percentile(echo.take(), 0.95)
+  }
+  progress('all are back')
+  const during = await echo.take()
   const back = facts()
   const callersBack = crowd.cpuSeconds
   const cpuSeconds = back.own.cpuSeconds - cut.own.cpuSeconds
@@ -91,8 +103,9 @@ export async function runStorm(
   })
   return {
     links,
-    backMs: { p50: percentile(backMs, 0.5), p95: percentile(backMs, 0.95), max: percentile(backMs, 1) },
-    echoP95Ms: { before, during },
+    backMs: timesOf(backMs),
+    echoMs: { before: timesOf(before), during: timesOf(during) },
+    lagMs,
     cpuSeconds,
     ...ofLinks('own'),
     callerCpuMsPerLink: ((callersBack - callersCut) * 1_000) / links,
@@ -102,41 +115,16 @@ export async function runStorm(
   }
 }
 
+function timesOf(values: readonly number[]): Times {
+  return { p50: percentile(values, 0.5), p95: percentile(values, 0.95), max: percentile(values, 1) }
+}
+
+async function longestLag({ replicas }: Fleet): Promise<number> {
+  const seconds = replicas.map((replica) => metric(replica, 'tunnel_event_loop_lag_seconds'))
+  return Math.max(...(await Promise.all(seconds))) * 1_000
+}
+
 /** That Redis has been sent since it was started. */
 export async function commands({ redis }: Fleet): Promise<number> {
   return Number(/total_commands_processed:(\d+)/.exec(await redis.admin.info('stats'))?.[1])
-}
-
-/** A stream to an agent that keeps its links, and how long each echo on it took. */
-async function echoing(scope: Scope, urls: string[], token: string): Promise<{ take(): number[] }> {
-  const ssh = await listenTcp(scope, (socket) => socket.pipe(socket))
-  const settings = resolveSettings({}, 'default')
-  const agent = new Agent({ urls, machine: MACHINE, token, ssh, settings })
-  scope.after(() => agent.close())
-  await agent.start()
-  const client = new TunnelService({ url: urls, token })
-  scope.after(() => client.disconnect(0))
-  await client.connect()
-  const stream = await client.open({ machine: MACHINE, kind: 'ssh' })
-  stream.on('error', () => {}) // Told by echoes that do not come.
-  let echoesMs: number[] = []
-  const typedMs: number[] = []
-  stream.on('data', (bytes: Buffer) => {
-    for (const _ of bytes) echoesMs.push(performance.now() - (typedMs.shift() ?? 0))
-  })
-  const timer = setInterval(() => {
-    typedMs.push(performance.now())
-    stream.write('.')
-  }, TYPE_MS)
-  scope.after(() => {
-    clearInterval(timer)
-    drop(stream)
-  })
-  return {
-    take() {
-      const taken = echoesMs
-      echoesMs = []
-      return taken
-    },
-  }
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { fileSink, LogOutput, streamSink } from '../../../plugins/logging/output.ts'
+import { compiledModule } from '../../support/compiled.ts'
 
 /** Root alone may mount one. */
 const noSmallDisk = process.getuid?.() !== 0 && 'a small disk can be mounted by root alone'
@@ -102,4 +103,38 @@ test('a reader that has gone is no error of whoever logs', async () => {
     await new Promise(setImmediate)
   }
   assert.match(output.problem ?? '', /EPIPE|DESTROYED/)
+})
+
+test('lines of which one turn of the event loop brings many are written together at its end, in their order', async () => {
+  const writes: string[][] = []
+  const stream = new Writable({
+    decodeStrings: false,
+    write(chunk: string, _encoding, done) {
+      writes.push([chunk])
+      done()
+    },
+    writev(chunks, done) {
+      writes.push(chunks.map(({ chunk }) => chunk as string))
+      done()
+    },
+  })
+  const output = new LogOutput(streamSink(stream))
+  const lines = Array.from({ length: 100 }, (_, number) => `${number}\n`)
+  for (const line of lines) output.write(line)
+  const atOnce = writes.length
+  await new Promise(setImmediate)
+  assert.deepEqual(writes.flat(), lines)
+  assert.ok(atOnce > 0 && writes.length === atOnce + 1, `${writes.length} writes, ${atOnce} of them at once`)
+  output.write('later\n')
+  assert.deepEqual(writes.at(-1), ['later\n'])
+})
+
+test('a program that ends in the middle of many lines has written them', () => {
+  const program = `
+    const { logToStdout } = await import(${JSON.stringify(compiledModule('plugins/logging/output.ts'))})
+    const log = logToStdout()
+    for (let number = 0; number < 100; number++) log.write(number + '\\n')
+    process.exit()`
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' })
+  assert.equal(stdout, Array.from({ length: 100 }, (_, number) => `${number}\n`).join(''))
 })
