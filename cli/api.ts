@@ -32,9 +32,13 @@ export async function askAll<T>(
   const question = { route, token: access.token, timeoutMs: QUESTION_MS, fetch: await fetchOf(access) }
   const response = await fetchFromProxy(addressesOf(access.urls), question)
   const answer = (await answerOf(response)) as T
-  const named = response.headers.get('tunnel-replicas-missing')
-  const missing = named ? named.split(', ').map(decoded) : []
-  return { answer, gap: gapText(missing, Number(response.headers.get('tunnel-replicas'))) }
+  const named = (header: string): string[] => {
+    const names = response.headers.get(header)
+    return names ? names.split(', ').map(decoded) : []
+  }
+  const missing = gapText(named('tunnel-replicas-missing'), Number(response.headers.get('tunnel-replicas')))
+  const gaps = [missing, cutText(named('tunnel-replicas-cut'))].filter((text) => text !== undefined)
+  return { answer, gap: gaps.length === 0 ? undefined : gaps.join('; ') }
 }
 
 function decoded(name: string): string {
@@ -50,6 +54,10 @@ export function gapText(missing: readonly string[], replicas: number): string | 
   if (missing.length === 0) return undefined
   const which = replicas > 0 ? `${missing.length} of ${replicas} replicas` : `replicas of the proxy`
   return `${which} did not answer: ${missing.join(', ')}`
+}
+
+function cutText(cut: readonly string[]): string | undefined {
+  return cut.length === 0 ? undefined : `more than is shown here is at ${cut.join(', ')}`
 }
 
 /** A code with which `machine` gets its token. @throws {TunnelError} */

@@ -45,15 +45,17 @@ export class Diagnostics {
       cluster?.ask(QUESTION, { whose: whose ?? null }),
     ])
     const { pool, waiting, lists } = merged(this.#own(whose), cluster?.id, others?.items ?? [])
-    const missing = [...new Set([links, sessions, others].flatMap((each) => each?.missing ?? []))]
+    const found = [links, sessions, others]
+    const missing = [...new Set(found.flatMap((each) => each?.missing ?? []))]
+    const cut = [...new Set(found.flatMap((each) => each?.cut ?? []))]
     const answer = {
       version: packageVersion(),
       uptimeSeconds: Math.floor((performance.now() - this.#startedMs) / 1_000),
       ...{ links: links.all, sessions: sessions.all, pool, waiting, ...lists },
-      ...(cluster !== undefined && { replica: cluster.id, missing }),
+      ...(cluster !== undefined && { replica: cluster.id, missing, cut }),
       ...(whose === undefined && cluster !== undefined && { replicas: cluster.list() }),
     }
-    return { answer, missing, replicas: sessions.replicas }
+    return { answer, missing, cut, replicas: sessions.replicas }
   }
 
   #own(whose: string | undefined): Own {

@@ -9,10 +9,12 @@ import * as schemas from './schemas.ts'
 /** Where one of several replicas has it. */
 export type Placed<T> = T & { replica?: string }
 
-/** What there is, and the replicas that were asked and have not answered. */
+/** What there is, the replicas that were asked and have not answered, and those that have more than they could tell. */
 export interface Found<T> {
   readonly all: Placed<T>[]
   readonly missing: readonly string[]
+  /** The replicas that have more than one answer may hold: the rest is left out. */
+  readonly cut: readonly string[]
   /** How many replicas there are, the one that was asked included. */
   readonly replicas: number
 }
@@ -106,7 +108,7 @@ export class Everywhere {
   /** @param schema what another version answers may be something else */
   async #ask<T>(what: string, about: Partial<About>, schema: TSchema): Promise<Found<T>> {
     const { cluster } = this.#app
-    if (cluster === undefined) return { all: [], missing: [], replicas: 1 }
+    if (cluster === undefined) return { all: [], missing: [], cut: [], replicas: 1 }
     const { whose = null, by = '', id = '' } = about
     const { items, ...asked } = await cluster.ask(what, { whose, by, id })
     const known = items.filter(({ item }) => Value.Check(schema, item))

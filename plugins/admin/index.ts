@@ -47,9 +47,11 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
   }
 
   /** @param missing replicas that did not answer */
-  function tellMissing(reply: FastifyReply, { missing, replicas }: Omit<Found<unknown>, 'all'>): void {
+  function tellMissing(reply: FastifyReply, { missing, cut, replicas }: Omit<Found<unknown>, 'all'>): void {
+    const list = (ids: readonly string[]): string => ids.map(encodeURIComponent).join(', ')
+    if (cut.length > 0) reply.header(schemas.CUT_HEADER, list(cut))
     if (missing.length === 0) return
-    reply.header(schemas.MISSING_HEADER, missing.map(encodeURIComponent).join(', '))
+    reply.header(schemas.MISSING_HEADER, list(missing))
     reply.header(schemas.REPLICAS_HEADER, replicas)
   }
 

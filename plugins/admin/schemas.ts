@@ -55,9 +55,12 @@ export const MISSING_HEADER = 'tunnel-replicas-missing'
 /** Beside it: how many replicas there are in all. */
 export const REPLICAS_HEADER = 'tunnel-replicas'
 
+/** Those that have more than one answer may hold: the rest is left out. */
+export const CUT_HEADER = 'tunnel-replicas-cut'
+
 export const listSessions = {
   summary: "The caller's live streams, on all replicas; an admin's question is answered with everybody's",
-  description: `Where replicas did not answer, the header ${MISSING_HEADER} names them, and ${REPLICAS_HEADER} says how many replicas there are.`,
+  description: `Where replicas did not answer, the header ${MISSING_HEADER} names them, and ${REPLICAS_HEADER} says how many replicas there are. ${CUT_HEADER} names those that have more than fits into an answer.`,
   response: { 200: Type.Array(Session) },
 }
 
@@ -92,7 +95,7 @@ export const Link = Type.Object({
 
 export const listLinks = {
   summary: "The caller's links, on all replicas; an admin's question is answered with everybody's",
-  description: `Where replicas did not answer, the header ${MISSING_HEADER} names them, and ${REPLICAS_HEADER} says how many replicas there are.`,
+  description: `Where replicas did not answer, the header ${MISSING_HEADER} names them, and ${REPLICAS_HEADER} says how many replicas there are. ${CUT_HEADER} names those that have more than fits into an answer.`,
   response: { 200: Type.Array(Link) },
 }
 
@@ -225,6 +228,11 @@ export const diagnostics = {
       missing: Type.Optional(
         Type.Array(Type.String(), {
           description: 'replicas that did not answer it: what they have is not here',
+        }),
+      ),
+      cut: Type.Optional(
+        Type.Array(Type.String(), {
+          description: 'replicas that have more than fits into an answer: the rest is not here',
         }),
       ),
       replicas: Type.Optional(

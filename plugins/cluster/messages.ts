@@ -30,12 +30,13 @@ export type Message =
       readonly what: string
       readonly about: Record<string, unknown>
     }
-  /** `more`: the rest follows. */
+  /** `more`: the rest follows; `cut`: there is more than one answer may have. */
   | {
       readonly is: 'answer'
       readonly number: number
       readonly items: readonly unknown[]
       readonly more: boolean
+      readonly cut: boolean
     }
 
 /** Agents in one frame, at most. */
@@ -121,9 +122,9 @@ export function fromWire(body: Record<string, unknown>, nowMs = Date.now()): Mes
       return { is: 'ask', number, what, about }
     }
     case 'answer': {
-      const { number, items, more } = body
+      const { number, items, more, cut } = body
       if (!isNumber(number) || !Array.isArray(items)) throw messageInvalid('answer: no list')
-      return { is: 'answer', number, items, more: more === true }
+      return { is: 'answer', number, items, more: more === true, cut: cut === true }
     }
     default:
       return undefined

@@ -5,7 +5,7 @@ import type { Peer } from './peer.ts'
 
 /** How long other replicas have for an answer, in ms. */
 const ANSWER_MS = 2_000
-/** Of one answer: more are left out. */
+/** Of one answer: more are left out, and it says so. */
 const MAX_ITEMS = 10_000
 /** Of the JSON in one frame: half of what it may have. */
 const BYTES_PER_FRAME = 32_768
@@ -15,6 +15,8 @@ export interface Answers {
   readonly items: readonly { readonly replica: string; readonly item: unknown }[]
   /** The ids of those that have not answered in time, or to which there is no link. */
   readonly missing: readonly string[]
+  /** The ids of those that have more than one answer may hold: the rest is left out. */
+  readonly cut: readonly string[]
   /** How many replicas are known, the one that asked included. */
   readonly replicas: number
 }
@@ -26,7 +28,12 @@ export type Answerer = (about: Record<string, unknown>) => readonly object[]
 interface Asked {
   readonly peer: Peer
   readonly items: unknown[]
-  over(isWhole: boolean): void
+  over(answer: Answer | undefined): void
+}
+
+interface Answer {
+  readonly items: readonly unknown[]
+  readonly isCut: boolean
 }
 
 /** What an operator asks one replica of, and all of them have to answer. Nothing that a stream waits for goes this way. */
@@ -64,26 +71,27 @@ export class Questions {
   async ask(what: string, about: Record<string, Json>): Promise<Answers> {
     const peers = [...this.#peers()]
     const answers = await Promise.all(
-      peers.map(async (peer) => ({ peer, items: await this.#askOne(peer, what, about) })),
+      peers.map(async (peer) => ({ id: peer.id, answer: await this.#askOne(peer, what, about) })),
     )
-    const items = answers.flatMap(({ peer, items: some = [] }) =>
-      some.map((item) => ({ replica: peer.id, item })),
+    const items = answers.flatMap(({ id, answer }) =>
+      (answer?.items ?? []).map((item) => ({ replica: id, item })),
     )
-    const silent = answers.filter(({ items: some }) => some === undefined).map(({ peer }) => peer.id)
+    const silent = answers.filter(({ answer }) => answer === undefined).map(({ id }) => id)
+    const cut = answers.filter(({ answer }) => answer?.isCut === true).map(({ id }) => id)
     const unlinked = this.#unlinked()
-    return { items, missing: [...silent, ...unlinked], replicas: 1 + peers.length + unlinked.length }
+    return { items, missing: [...silent, ...unlinked], cut, replicas: 1 + peers.length + unlinked.length }
   }
 
-  #askOne(peer: Peer, what: string, about: Record<string, Json>): Promise<unknown[] | undefined> {
+  #askOne(peer: Peer, what: string, about: Record<string, Json>): Promise<Answer | undefined> {
     return new Promise((resolve) => {
       const number = ++this.#count
       const items: unknown[] = []
-      const over = (isWhole: boolean): void => {
+      const over = (answer: Answer | undefined): void => {
         this.#clock.clearTimer(timer)
         this.#asked.delete(number)
-        resolve(isWhole ? items : undefined)
+        resolve(answer)
       }
-      const timer = this.#clock.setTimer(() => over(false), ANSWER_MS)
+      const timer = this.#clock.setTimer(() => over(undefined), ANSWER_MS)
       this.#asked.set(number, { peer, items, over })
       peer.tell({ is: 'ask', number, what, about })
     })
@@ -93,22 +101,24 @@ export class Questions {
     if (message.is === 'ask') return this.#answer(peer, message)
     const asked = this.#asked.get(message.number)
     if (asked?.peer !== peer) return
-    asked.items.push(...message.items)
-    if (asked.items.length > MAX_ITEMS) asked.over(false)
-    else if (!message.more) asked.over(true)
+    const { items } = asked
+    items.push(...message.items)
+    if (items.length > MAX_ITEMS) asked.over(undefined)
+    else if (!message.more) asked.over({ items, isCut: message.cut })
   }
 
   #answer(peer: Peer, { number, what, about }: Extract<Message, { is: 'ask' }>): void {
-    const items = this.#itemsFor(what, about)
-    if (items === undefined) return
-    const frames = [...inFrames(items)]
-    for (const [index, some] of frames.entries())
-      peer.tell({ is: 'answer', number, items: some, more: index < frames.length - 1 })
+    const all = this.#itemsFor(what, about)
+    if (all === undefined) return
+    const cut = all.length > MAX_ITEMS
+    const frames = [...inFrames(all.slice(0, MAX_ITEMS))]
+    for (const [index, items] of frames.entries())
+      peer.tell({ is: 'answer', number, items, more: index < frames.length - 1, cut })
   }
 
   #itemsFor(what: string, about: Record<string, unknown>): readonly object[] | undefined {
     try {
-      return this.#answerers.get(what)?.(about).slice(0, MAX_ITEMS)
+      return this.#answerers.get(what)?.(about)
     } catch (error) {
       // It is no reason to end the link, which carries streams.
       this.#failed(what, error)
@@ -118,7 +128,7 @@ export class Questions {
 
   /** Its link is over. */
   left(peer: Peer): void {
-    for (const asked of [...this.#asked.values()]) if (asked.peer === peer) asked.over(false)
+    for (const asked of [...this.#asked.values()]) if (asked.peer === peer) asked.over(undefined)
   }
 }
 

@@ -71,6 +71,19 @@ test('a proxy of an earlier version does not say how many replicas there are; wh
   assert.deepEqual([whole?.stdout, whole?.stderr], ['no stream is open\n', ''])
 })
 
+test('a replica that has more than it could tell is named, beside one that did not answer', async (t) => {
+  const env = await startAnswering(t, () => ({
+    'tunnel-replicas-missing': 'b',
+    'tunnel-replicas': '3',
+    'tunnel-replicas-cut': 'c, d%20e',
+  }))
+  const [sessions] = await tunnelLines([['sessions']], env)
+  assert.equal(
+    sessions?.stderr,
+    'tunnel sessions: warning: 1 of 3 replicas did not answer: b; more than is shown here is at c, d e (REPLICA_MISSING)\n',
+  )
+})
+
 test('whoever watches the sessions sees the gap below them for as long as there is one', async (t) => {
   const env = await startAnswering(t, () => ({ 'tunnel-replicas-missing': 'b', 'tunnel-replicas': '3' }))
   const watching = startTunnel(t, ['sessions', '--watch'], { env })

@@ -149,3 +149,13 @@ test('a replica that does not answer is named, and what the others have is shown
   )
   assert.equal(a.app.cluster?.size, 2)
 })
+
+test('the answer names a replica that has more than it could tell', { skip }, async (t) => {
+  const { a, root } = await scene(t)
+  assert.ok(a.app.cluster)
+  t.mock.method(a.app.cluster, 'ask', async () => ({ items: [], missing: [], cut: ['b'], replicas: 2 }))
+  const ask = (route: string) => a.api(undefined, route, { token: root })
+  for (const route of ['links', 'sessions', 'diagnostics'])
+    assert.equal((await ask(route)).headers.get('tunnel-replicas-cut'), 'b')
+  assert.deepEqual(((await (await ask('diagnostics')).json()) as { cut: string[] }).cut, ['b'])
+})
