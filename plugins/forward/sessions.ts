@@ -145,8 +145,8 @@ export class Sessions {
     this.#forgotten(session)
   }
 
-  get size(): number {
-    return this.#sessions.size
+  hasOther(userId: string): boolean {
+    return this.#sessions.size > (this.#sessions.has(userId) ? 1 : 0)
   }
 
   of(userId: string): Session | undefined {

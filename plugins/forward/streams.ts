@@ -134,9 +134,9 @@ export class Streams {
     this.#sessions.leave(session, link)
   }
 
-  /** How many have links or streams here, or had within the resume window. */
-  get users(): number {
-    return this.#sessions.size
+  /** Whether anybody else has a client's links or streams here, or had within the resume window. */
+  hasOther(userId: string): boolean {
+    return this.#sessions.hasOther(userId)
   }
 
   linksOf(userId: string): ReadonlySet<Link> {

@@ -37,13 +37,13 @@ export class LinkDoor {
   /** Tells a peer whether two links end at the same proxy. */
   readonly instance = randomUUID()
   readonly links = new Map<Link, StandingLink>()
-  readonly #work: UserWork
+  readonly work: UserWork
   readonly #farewells = new Farewells()
 
   constructor(app: FastifyInstance, options: WebSocketPluginOptions) {
     this.#app = app
     this.#options = options
-    this.#work = new UserWork(() => app.forward.users > 1)
+    this.work = new UserWork((userId) => app.forward.hasOther(userId))
   }
 
   #hello(): Hello {
@@ -82,7 +82,7 @@ export class LinkDoor {
       transport,
       dialler: false,
       trust: 'user',
-      work: this.#work.join(userId),
+      work: this.work.join(userId),
       hello: this.#hello(),
       handlers: {
         ready: (peer) => {
@@ -114,7 +114,7 @@ export class LinkDoor {
           this.links.delete(link)
           this.#farewells.closed(link)
           credential.close()
-          this.#work.leave(userId)
+          this.work.leave(userId)
           if (role === 'client' && --this.#clients === 0) this.#onLastClientGone?.()
           metrics.activeConnections.dec({ role })
           if (error.category === 'protocol' && error.code !== 'TAKEN_OVER') metrics.countError(error)
@@ -207,7 +207,7 @@ export class LinkDoor {
 
   /** After the last link has closed. */
   clear(): void {
-    this.#work.clear()
+    this.work.clear()
   }
 
   /**

@@ -5,6 +5,7 @@ import { NOT_HEADER, SUBPROTOCOL } from '../../protocol/codec/hello.ts'
 import { PROTOCOL_HEADER, STREAM_TYPE } from '../../protocol/link/dial-http.ts'
 import { OFFSET_HEADER, SESSION_HEADER } from '../../protocol/link/http-uplink.ts'
 import { WebSocketTransport } from '../../protocol/node/websocket.ts'
+import type { User } from '../auth/index.ts'
 import { AgentLinks } from './agents.ts'
 import { ClientLinks } from './clients.ts'
 import { LinkDoor } from './door.ts'
@@ -90,6 +91,10 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
     door.clear()
   })
 
+  // For users without a link, too, those who have one take turns.
+  app.addHook('preHandler', async ({ user }: { user: User | undefined }) => {
+    if (user !== undefined) door.work.seen(user.sub)
+  })
   app.tunnelMetrics.onRead(() => {
     app.tunnelMetrics.linkSendBufferBytes.set({}, unsentBytes(door.links.keys()))
   })
