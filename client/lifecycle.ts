@@ -2,7 +2,7 @@ import { addressesOf, type ProxyAddress } from '../dial/addresses.ts'
 import { Emitter } from '../dial/emitter.ts'
 import { oneAtATime } from '../dial/token.ts'
 import type { Clock } from '../protocol/clock.ts'
-import { TunnelError } from '../protocol/codec/errors.ts'
+import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 import type { Link } from '../protocol/link/link.ts'
 import type { StreamOpener } from '../protocol/stream/opener.ts'
 import { checkOptions } from './asked.ts'
@@ -164,7 +164,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
       session = this.#session = this.#newSession(parts)
       await session.connection.connect(this.options.retryFirst)
     } catch (error) {
-      const failed = error as TunnelError
+      const failed = asTunnelError(error, 'client')
       this.metrics.errored(failed)
       this.#to({ state: 'closed', reason: failed, final: false })
       if (session !== undefined) await this.#end(session, failed)

@@ -68,8 +68,12 @@ export class TabRequests extends Emitter<KeeperEvents> implements RequestKeeper 
         clock.clearTimer(timer)
         resolve()
       }
+      const refused = (error: TunnelError): void => {
+        clock.clearTimer(timer)
+        reject(error)
+      }
       // Its answer is nobody's: this tab closes.
-      this.#calls.send(stored, { headers: stored.headers, signal: undefined, onAccepted }).catch(reject)
+      this.#calls.send(stored, { headers: stored.headers, signal: undefined, onAccepted }).catch(refused)
     })
   }
 
@@ -108,16 +112,18 @@ export class TabRequests extends Emitter<KeeperEvents> implements RequestKeeper 
   }
 
   async #own(release: Release): Promise<void> {
+    const inDatabase = () => IndexedDbStore.open(this.#queue.dir)
+    const kept = new KeptRequests(this.#path, { store: inDatabase, ...this.#options })
+    const desk = new Desk(kept, this.#path.clock, this.#queue.dir)
     try {
-      const inDatabase = () => IndexedDbStore.open(this.#queue.dir)
-      const kept = new KeptRequests(this.#path, { store: inDatabase, ...this.#options })
-      const desk = new Desk(kept, this.#path.clock, this.#queue.dir)
       for (const name of ['restored', 'set-aside', 'error'] as const)
         kept.on(name, (...args: KeeperEvents[typeof name]) => this.emit(name, ...args))
       await kept.start()
       this.#ownership = { kept, desk, release }
       desk.open()
     } catch (error) {
+      // It is tried again with the next request.
+      desk.close()
       release()
       throw error
     }

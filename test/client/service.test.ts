@@ -84,6 +84,27 @@ test('nobody at the address, and wrong settings, are told at once by category', 
   await assert.rejects(wrong.connect(), { code: 'CONFIG_INVALID' })
 })
 
+test('what a platform of the program throws is told as an error of the library, and counted as one', async (t) => {
+  const thrown = new Error('the disk with the settings is away')
+  const loadSettings = () => Promise.reject(thrown)
+  const tunnel = clientOf(t, 'http://127.0.0.1:1', { platform: { loadSettings } })
+  await assert.rejects(tunnel.connect(), (error) => {
+    assert.ok(error instanceof TunnelError)
+    assert.deepEqual([error.code, error.hop, error.cause], ['INTERNAL', 'client', thrown])
+    assert.deepEqual(tunnel.status, { state: 'closed', reason: error, final: false })
+    return true
+  })
+  const { errors } = tunnel.metrics.snapshot()
+  assert.deepEqual(Object.keys(errors).sort(), [
+    'authentication',
+    'configuration',
+    'network',
+    'protocol',
+    'server',
+  ])
+  assert.ok(Object.values(errors).every(Number.isInteger), JSON.stringify(errors))
+})
+
 test('a first dial may be patient, and go round the addresses', async (t) => {
   const late = await startProxy(t, { onStream: echo })
   const { port, url } = late
