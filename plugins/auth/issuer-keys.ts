@@ -23,8 +23,9 @@ interface Known extends IssuerKey {
 
 /**
  * The keys by which an issuer signs, read from its key set when they are needed. get-jwks fetches for every key id that
- * it does not know, whoever has made it up, and jose for every token while the issuer is away; here a flood of either
- * costs the issuer one request in `cooldownMs`.
+ * it does not know, whoever has made it up, without a limit of time or size, and such ids push the known keys out of its
+ * cache; jose fetches for every token while the issuer is away. Here a flood of either costs the issuer one request in
+ * `cooldownMs`.
  */
 export class IssuerKeys {
   readonly #options: IssuerKeysOptions

@@ -105,6 +105,7 @@ export class Decisions {
     }
     const target = request.target === undefined ? undefined : askedTarget(request.target)
     if (request.target !== undefined && isMetadata(hostOf(request.target))) return NEVER
+    if (request.isConfigured === true && request.mode === 'sealed' && target !== undefined) return NO_AGENT
     const denying = this.#denying.find((rule) => rule.matches(request, target))
     if (denying !== undefined) return deniedBy(denying)
     const allowing = this.#allowing.find((rule) => rule.matches(request, target))
@@ -187,6 +188,8 @@ export class Decisions {
 }
 
 const NEVER = denied('metadata addresses', 'link-local and metadata addresses are never reached')
+/** As plugins/forward refuses it, whatever policy says. */
+const NO_AGENT = denied('configured hosts', 'a configured host can only be reached at its own address')
 const PROXY_ITSELF = denied(
   "the proxy's own addresses",
   'the address is one of the proxy itself, and no rule names that very address',

@@ -38,8 +38,8 @@ test('a rule for all targets leads through a configured host to no address of th
   fakeNetwork(t)
   const alice = await proxy.connect('alice')
   const token = proxy.tokenOf('root', { roles: ['admin'] })
-  const ruleOf = async (target: string): Promise<unknown> => {
-    const body = { sub: 'alice', tier: 'enterprise', machine: 'nas', kind: 'tcp', target }
+  const ruleOf = async (target: string, kind = 'tcp'): Promise<unknown> => {
+    const body = { sub: 'alice', tier: 'enterprise', machine: 'nas', kind, target }
     const answer = await proxy.api(undefined, 'policy/check', { method: 'POST', token, body })
     return ((await answer.json()) as { rule: unknown }).rule
   }
@@ -52,4 +52,8 @@ test('a rule for all targets leads through a configured host to no address of th
     assert.equal(await ruleOf(target), "the proxy's own addresses", target)
   }
   assert.equal(await ruleOf(`${OWN}:2`), 'policy.rules[0]')
+  // What is sealed goes to its SSH server alone, and that is what is said of it.
+  const sealed = alice.open({ machine: 'nas', kind: 'ssh', target: '127.0.0.1:1' })
+  await assert.rejects(sealed.then(drop), { code: 'POLICY_DENIED', message: /only be reached at its own/ })
+  assert.equal(await ruleOf('127.0.0.1:1', 'ssh'), 'configured hosts')
 })

@@ -61,6 +61,8 @@ test('each request is decided by the rule or the default that the table says', (
     [[allow({ targets: ['*'] })], { user: userOf('ada', { roles: ['agent', 'admin'] }) }, '- role agent'],
     [[allow({ owners: ['*'] })], { owner: 'bob', kind: 'agent' }, '- policy.default'],
     [[allow()], { kind: 'shell', ...none }, '- tiers.free.kinds'],
+    [[allow({ targets: ['*'] })], { kind: 'ssh', mode: 'sealed', isConfigured: true }, '- configured hosts'],
+    [[], { kind: 'ssh', mode: 'sealed', isConfigured: true, ...none }, '+ policy.default'],
     [[], { kind: 'shell', owner: 'bob', ...none }, '- policy.default'],
     // Deny goes before allow, wherever it stands.
     [[allow(), deny({ kinds: ['tcp'] })], {}, '- policy.rules[1]'],
