@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
 import { COMMANDS } from '../../cli/commands.ts'
 import { findProgram } from '../../cli/find-program.ts'
 import { COMPLETION_FILES } from '../../cli/reference/files.ts'
@@ -57,6 +58,13 @@ test('help, man page and completion of a command have the same options', async (
   }
 })
 
+/** Nobody waits for long for a Tab: where the computer is so busy that names come too late, it is pressed again. */
+async function assertCompleted<T>(complete: () => Promise<T>, wanted: T): Promise<void> {
+  let found = await complete()
+  for (let more = 4; more > 0 && !isDeepStrictEqual(found, wanted); more--) found = await complete()
+  assert.deepEqual(found, wanted)
+}
+
 test('a shell completes commands, options, and the names of machines, contexts and profiles', async (t) => {
   const proxy = await startProxy(t)
   for (const name of ['home', 'nas']) await proxy.startAgent(name, 'alice', '127.0.0.1:1')
@@ -100,33 +108,29 @@ test('a shell completes commands, options, and the names of machines, contexts a
     const calls = lines.map(
       ([line]) => `COMP_LINE='${line}'; COMP_POINT=\${#COMP_LINE}; _tunnel; echo "\${COMPREPLY[*]}"`,
     )
-    const { stdout, stderr } = await run('bash', ['-c', `. ${script}\n${calls.join('\n')}`], { env })
-    assert.deepEqual(
-      stdout
-        .trimEnd()
-        .split('\n')
-        .concat('')
-        .slice(0, lines.length)
-        .map((found) => found.split(' ').filter(Boolean).sort()),
+    const complete = async () => {
+      const { stdout, stderr } = await run('bash', ['-c', `. ${script}\n${calls.join('\n')}`], { env })
+      assert.equal(stderr, '')
+      const found = stdout.trimEnd().split('\n').concat('').slice(0, lines.length)
+      return found.map((words) => words.split(' ').filter(Boolean).sort())
+    }
+    await assertCompleted(
+      complete,
       lines.map(([, completed]) => completed),
-      stderr,
     )
-    assert.equal(stderr, '')
   })
   await t.test('fish', { skip: findProgram('fish') === undefined && 'there is no fish' }, async () => {
     const script = join(DIST, COMPLETION_FILES.fish)
     assert.deepEqual(await run('fish', ['-n', script]).then(({ code, stderr }) => [code, stderr]), [0, ''])
     const calls = lines.map(([line]) => `complete -C '${line}' | string replace -r '\\t.*' ''; echo .`)
-    const { stdout, stderr } = await run('fish', ['-N', '-c', `source ${script}; ${calls.join('; ')}`], {
-      env,
-    })
-    assert.deepEqual(
-      stdout
-        .split('.\n')
-        .slice(0, -1)
-        .map((found) => found.split('\n').filter(Boolean).sort()),
+    const complete = async () => {
+      const { stdout } = await run('fish', ['-N', '-c', `source ${script}; ${calls.join('; ')}`], { env })
+      const found = stdout.split('.\n').slice(0, -1)
+      return found.map((words) => words.split('\n').filter(Boolean).sort())
+    }
+    await assertCompleted(
+      complete,
       lines.map(([, completed]) => completed),
-      stderr,
     )
   })
   await t.test('zsh', { skip: findProgram('zsh') === undefined && 'there is no zsh' }, async () => {
@@ -134,20 +138,19 @@ test('a shell completes commands, options, and the names of machines, contexts a
     assert.deepEqual(await run('zsh', ['-n', script]).then(({ code, stderr }) => [code, stderr]), [0, ''])
     const shell = join(folder, 'complete.zsh')
     writeFileSync(shell, COMPLETE_IN_ZSH)
-    const { code, stdout, stderr } = await run('zsh', ['-f', shell, script, ...lines.map(([line]) => line)], {
-      env: { ...env, fpath: '' },
-    })
+    const complete = async () => {
+      const words = ['-f', shell, script, ...lines.map(([line]) => line)]
+      const { code, stdout } = await run('zsh', words, { env: { ...env, fpath: '' } })
+      assert.equal(code, 0)
+      return stdout.trimEnd().split('\n')
+    }
     // What several stand for is left as it is.
     const completed = lines.map(([line, [first = '', ...more]]) => {
       const begun = line.slice(0, line.lastIndexOf(' ') + 1)
       if (first === '' || more.length > 0) return line
       return `${begun}${first}${first.endsWith(':') ? '' : ' '}`
     })
-    assert.deepEqual(
-      [code, stdout.trimEnd().split('\n')],
-      [0, completed.join('\n').trimEnd().split('\n')],
-      stderr,
-    )
+    await assertCompleted(complete, completed.join('\n').trimEnd().split('\n'))
     // A start file that has not run compinit is no reason for an error at each start.
     const bare = await run('zsh', ['-fc', `source ${script}; print -r -- $_comps[tunnel]`], { env })
     assert.deepEqual([bare.code, bare.stdout, bare.stderr], [0, '_tunnel\n', ''])

@@ -327,7 +327,7 @@ test('copies with a machine', { skip }, async (t) => {
         to: instead(to, { linkInfo: (path) => to.linkInfo(path).finally(looked) }),
       })
       const begin = (): void => {
-        if (++moved === 5) late = run(way, 'small', target, {}, undefined, looks)
+        if (++moved === 5) late = run(way, 'small', target, {}, undefined, looks).finally(looked)
       }
       // However long that one takes to begin, these do not end before.
       const waits = ({ from, to }: Sides): Sides => ({
