@@ -22,6 +22,8 @@ export interface ProxyRequest {
   timeoutMs: number
   /** @default the platform's */
   fetch?: Fetch | undefined
+  /** The next address is asked when one has failed, and not before. @default for every method but GET */
+  oneByOne?: boolean
   /** Ends it, with ABORTED. */
   signal?: AbortSignal | undefined
 }
@@ -32,14 +34,23 @@ export interface ProxyRequest {
  */
 export async function fetchFromProxy(
   addresses: readonly ProxyAddress[],
-  { route, method = 'GET', token, body, timeoutMs, fetch = globalThis.fetch, signal }: ProxyRequest,
+  {
+    route,
+    method = 'GET',
+    token,
+    body,
+    timeoutMs,
+    oneByOne = method !== 'GET',
+    fetch = globalThis.fetch,
+    signal,
+  }: ProxyRequest,
 ): Promise<Response> {
   const headers: Record<string, string> = { accept: 'application/json' }
   if (token !== undefined) headers.authorization = `Bearer ${await askToken(token)}`
   if (body !== undefined) headers['content-type'] = 'application/json'
   const ask = async ({ api }: ProxyAddress, attempt: Attempt): Promise<Response> => {
-    // What changes something is done once: the next address is asked when this one has failed, and not before.
-    if (method === 'GET') attempt.asked()
+    // What changes something is done once.
+    if (!oneByOne) attempt.asked()
     const init: RequestInit = { method, headers, ...(body !== undefined && { body: JSON.stringify(body) }) }
     return askOne(api, `${api}/${route}`, init, { fetch, timeoutMs, signal: attempt.signal })
   }

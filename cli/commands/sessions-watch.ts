@@ -50,6 +50,8 @@ export async function run(argv: string[]): Promise<number> {
     token: access.token,
     // Whoever looks on stays.
     timeoutMs: MAX_TIMER_MS,
+    // It is recorded, and only one replica can show it.
+    oneByOne: true,
     fetch: await fetchOf(access),
   })
   if (!response.ok || response.body === null)

@@ -101,8 +101,9 @@ test('a question to a silent replica is asked of the next one as well, and its o
 test('what changes something at a proxy is asked of one that is silent alone, until its time is over', async (t) => {
   const clock = new VirtualClock()
   t.after(replaceSystemClock(clock))
-  for (const [method, askedThen] of [
+  for (const [method, askedThen, oneByOne] of [
     ['GET', 2],
+    ['GET', 1, true],
     ['POST', 1],
     ['DELETE', 1],
   ] as const) {
@@ -112,7 +113,8 @@ test('what changes something at a proxy is asked of one that is silent alone, un
         asked++
         init?.signal?.addEventListener('abort', () => reject(init.signal?.reason), { once: true })
       })
-    const question = { route: 'machines', method, fetch, timeoutMs: 10_000 }
+    const order = oneByOne === undefined ? {} : { oneByOne }
+    const question = { route: 'machines', method, fetch, timeoutMs: 10_000, ...order }
     const late = assert.rejects(callProxy(addressesOf(['http://one', 'http://two']), question), {
       code: 'TIMEOUT',
     })
