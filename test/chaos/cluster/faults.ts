@@ -50,7 +50,7 @@ export const QUIET: ClusterFault = {
   },
 }
 
-const roll: ClusterFault = {
+export const ROLL: ClusterFault = {
   name: 'roll',
   does: 'every replica is replaced in turn: another one is started, then it gets SIGTERM',
   times: { full: 20, short: 1 },
@@ -161,7 +161,7 @@ function anyOf(replicas: readonly Replica[], random: () => number): Replica {
 /** In the order in which they come. Each leaves three replicas behind. */
 export const CLUSTER_FAULTS: readonly ClusterFault[] = [
   QUIET,
-  roll,
+  ROLL,
   kill,
   drops,
   scale,

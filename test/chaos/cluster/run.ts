@@ -1,13 +1,16 @@
 // `npm run chaos -- cluster`: what may happen to replicas, under stock SSH programs, as a table.
+import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { Cleanup } from '../../support/scope.ts'
 import { requireSystem } from '../../support/system.ts'
 import { startRoundRobin } from './balancer.ts'
-import { CLUSTER_FAULTS, type ClusterFault } from './faults.ts'
+import { CLUSTER_FAULTS, type ClusterFault, QUIET, ROLL } from './faults.ts'
 import { type ClusterRow, clusterRows } from './rows.ts'
 import { runStorm } from './storm.ts'
 
 const MIB = 1_048_576
+/** So many sessions leave a core idle for most of the time. */
+const SSH_PER_CORE = 10
 const HELP = `Usage: npm run chaos -- cluster [options]
 
 Three replicas behind a balancer that knows nothing of them, with Redis, an agent, an sshd, and stock ssh, scp and rsync.
@@ -29,7 +32,8 @@ Options:
 
 For each ssh and each time a fault came, the longest time that a line took to come back is one gap. The exit status is 1
 if a session or a new stream failed, or if a row passed the bounds of docs/CLUSTER.md by more than what the row "quiet"
-took; such bounds are named below their row.
+took; such bounds are named below their row. Where --ssh is more than ten a core, quiet and roll are done with ten a
+core first: more keep a small computer busy by themselves.
 
 Faults:
 ${CLUSTER_FAULTS.map(({ name, does }) => `  ${name.padEnd(14)} ${does}`).join('\n')}
@@ -111,7 +115,13 @@ function progress(text: string): void {
 const interrupted = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
 
-async function table(faults: readonly ClusterFault[]): Promise<boolean> {
+interface Sessions {
+  ssh: number
+  scp: number
+  rsync: number
+}
+
+async function table(faults: readonly ClusterFault[], sessions: Sessions): Promise<boolean> {
   const cleanup = new Cleanup()
   let isKept = true
   try {
@@ -123,7 +133,7 @@ async function table(faults: readonly ClusterFault[]): Promise<boolean> {
       balancer: await startRoundRobin(cleanup),
       set: values.set,
       logs: values.logs,
-      ...{ ssh: Number(values.ssh), scp: Number(values.scp), rsync: Number(values.rsync) },
+      ...sessions,
       gapMs: Number(values.gap),
       copyBytes: Number(values.mib) * MIB,
       bytesPerSecond: Number(values.speed) * 1_024,
@@ -150,7 +160,12 @@ async function main(): Promise<boolean> {
   const unknown = names?.find((name) => !CLUSTER_FAULTS.some((fault) => fault.name === name))
   if (unknown !== undefined) throw new Error(`there is no "${unknown}"`)
   const faults = CLUSTER_FAULTS.filter(({ name }) => names?.includes(name) ?? true)
-  let isKept = faults.length === 0 || (await table(faults))
+  const sessions = { ssh: Number(values.ssh), scp: Number(values.scp), rsync: Number(values.rsync) }
+  const cores = availableParallelism()
+  const few = { ssh: SSH_PER_CORE * cores, scp: cores, rsync: cores }
+  let isKept = true
+  if (faults.includes(ROLL) && sessions.ssh > few.ssh) isKept = await table([QUIET, ROLL], few)
+  if (faults.length > 0 && !interrupted.signal.aborted) isKept = (await table(faults, sessions)) && isKept
   const crowd = Number(values.crowd)
   if (crowd > 0 && !interrupted.signal.aborted) isKept = (await storm(crowd)) && isKept
   return isKept && !interrupted.signal.aborted
