@@ -92,7 +92,7 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
   })
 
   // For users without a link, too, those who have one take turns.
-  app.addHook('preHandler', async ({ user }: { user: User | undefined }) => {
+  app.addHook('onResponse', async ({ user }: { user: User | undefined }) => {
     if (user !== undefined) door.work.seen(user.sub)
   })
   app.tunnelMetrics.onRead(() => {
