@@ -46,7 +46,7 @@ async function liveRoutes(app: FastifyInstance): Promise<void> {
     throw elsewhere?.replica === undefined ? sessionUnknown() : watchedElsewhere(elsewhere.replica)
   }
 
-  /** @param missing replicas that did not answer */
+  /** Which replicas did not answer, and which had more than fits. */
   function tellMissing(reply: FastifyReply, { missing, cut, replicas }: Omit<Found<unknown>, 'all'>): void {
     const list = (ids: readonly string[]): string => ids.map(encodeURIComponent).join(', ')
     if (cut.length > 0) reply.header(schemas.CUT_HEADER, list(cut))

@@ -54,13 +54,14 @@ export const Session = Type.Object({
 export const MISSING_HEADER = 'tunnel-replicas-missing'
 /** Beside it: how many replicas there are in all. */
 export const REPLICAS_HEADER = 'tunnel-replicas'
-
 /** Those that have more than one answer may hold: the rest is left out. */
 export const CUT_HEADER = 'tunnel-replicas-cut'
 
+const TELLS_MISSING = `Where replicas did not answer, the header ${MISSING_HEADER} names them, and ${REPLICAS_HEADER} says how many replicas there are. ${CUT_HEADER} names those that have more than fits into an answer.`
+
 export const listSessions = {
   summary: "The caller's live streams, on all replicas; an admin's question is answered with everybody's",
-  description: `Where replicas did not answer, the header ${MISSING_HEADER} names them, and ${REPLICAS_HEADER} says how many replicas there are. ${CUT_HEADER} names those that have more than fits into an answer.`,
+  description: TELLS_MISSING,
   response: { 200: Type.Array(Session) },
 }
 
@@ -95,7 +96,7 @@ export const Link = Type.Object({
 
 export const listLinks = {
   summary: "The caller's links, on all replicas; an admin's question is answered with everybody's",
-  description: `Where replicas did not answer, the header ${MISSING_HEADER} names them, and ${REPLICAS_HEADER} says how many replicas there are. ${CUT_HEADER} names those that have more than fits into an answer.`,
+  description: TELLS_MISSING,
   response: { 200: Type.Array(Link) },
 }
 
@@ -210,7 +211,7 @@ export const getCluster = {
 export const diagnostics = {
   summary:
     "What the caller has at this proxy, on all of its replicas; an admin's question is answered with what everybody has",
-  description: `Where replicas did not answer, the headers say so, as those of GET sessions.`,
+  description: TELLS_MISSING,
   response: {
     200: Type.Object({
       version: Type.String(),

@@ -2,7 +2,22 @@ import type { TunnelError } from '../../protocol/codec/errors.ts'
 import type { ByteStream } from '../../protocol/stream/byte-stream.ts'
 import type { StreamHandlers } from '../../protocol/stream/event-buffer.ts'
 import type { Pace } from '../../protocol/stream/pace.ts'
-import { WrappedStream } from './wrapped-stream.ts'
+import { WrappedHandlers, WrappedStream } from './wrapped-stream.ts'
+
+/** Ends a wait for the pace with the stream. */
+class PacedHandlers extends WrappedHandlers {
+  readonly #forget: () => void
+
+  constructor(handlers: StreamHandlers, forget: () => void) {
+    super(handlers)
+    this.#forget = forget
+  }
+
+  override closed(error: TunnelError | undefined): void {
+    this.#forget()
+    super.closed(error)
+  }
+}
 
 /**
  * A stream that ends here, at the pace of its user: while something is owed its opener gets no credit for what was taken,
@@ -27,11 +42,7 @@ export class PacedStream extends WrappedStream {
 
   override handle(handlers: StreamHandlers): void {
     this.#handlers = handlers
-    const closed = (error: TunnelError | undefined): void => {
-      this.#pace.forget(this.#goOn)
-      handlers.closed?.(error)
-    }
-    super.handle(Object.assign({}, handlers, { closed }))
+    super.handle(new PacedHandlers(handlers, () => this.#pace.forget(this.#goOn)))
   }
 
   override write(bytes: Uint8Array): boolean {

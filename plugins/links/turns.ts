@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from '../../protocol/clock.ts'
+import { Fifo } from '../../protocol/fifo.ts'
 import { newcomerGone, tooManyNewcomers } from './errors.ts'
 
 /** How far a newcomer is: it has asked for a link, its user may have one, or it has said HELLO on it. */
@@ -18,7 +19,12 @@ const MIN_RETRY_MS = 1_000
  */
 export class Turns {
   readonly #clock: Pick<Clock, 'now'>
-  readonly #waiting: Readonly<Record<Stage, (() => void)[]>> = { arrived: [], known: [], greeted: [] }
+  /** As many as there are connections at most (`server.maxSockets`). */
+  readonly #waiting: Readonly<Record<Stage, Fifo<() => void>>> = {
+    arrived: new Fifo(),
+    known: new Fifo(),
+    greeted: new Fifo(),
+  }
   #isRunning = false
   #steps = 0
 
