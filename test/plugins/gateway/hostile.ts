@@ -120,7 +120,9 @@ export async function runHostile(
     report.outcomes.set(deed, counts.set(outcome, (counts.get(outcome) ?? 0) + 1))
     const isEarly = deed !== 'honest' && EARLY.test(text)
     if (isEarly) report.early++
-    const isMixed = !LEAVES.has(deed) && (text.includes('evil') || (deed === 'honest' && EARLY.test(text)))
+    // What was early may have no end of its own: then all that answers the request itself is its body.
+    const isMixed =
+      deed === 'honest' ? /evil|early/.test(text) : !LEAVES.has(deed) && !isEarly && text.includes('evil')
     const isLost = (deed === 'honest' || deed === 'good') && outcome !== '200 good' && !isEarly
     if (isMixed || isLost) report.wrong.push(`${deed}: ${text.slice(0, 200)}`)
   }
