@@ -453,7 +453,9 @@ test('a disk that is full or read-only, and a folder that nobody may write to, a
 
   await fs.mkdir(small)
   try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${SPREAD_BYTES + 2 * MIB}`, 'tmpfs', small], { stdio: 'pipe' })
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${SPREAD_BYTES + 2 * MIB}`, 'tmpfs', small], {
+      stdio: 'pipe',
+    })
   } catch (error) {
     return t.skip(`no small disk can be made: ${(error as Error).message}`)
   }
