@@ -160,7 +160,7 @@ async function websocketPlugin(app: FastifyInstance, options: WebSocketPluginOpt
       routes.get(path, { websocket: true, onRequest: checks(checkUpgrade) }, (webSocket, request) => {
         request.socket.setNoDelay(true)
         const compression = options.compression.enabled ? options.compression : undefined
-        const transport = new WebSocketTransport(webSocket, request.socket, compression)
+        const transport = new WebSocketTransport(webSocket, request.socket, compression, turns.leave)
         door.accept(role, { transport, request, handler, turns })
       })
       routes.post(

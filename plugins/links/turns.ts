@@ -4,6 +4,8 @@ import { newcomerGone, tooManyNewcomers } from './errors.ts'
 
 /** How far a newcomer is: it has asked for a link, its user may have one, or it has said HELLO on it. */
 type Stage = 'arrived' | 'known' | 'greeted'
+/** Whom each turn is for, in this order: what was begun is finished before more is begun. */
+const ORDER = ['left', 'greeted', 'known', 'arrived'] as const
 
 /** In each turn of the event loop, of some 0.3 ms each. */
 export const STEPS_PER_TURN = 6
@@ -13,14 +15,15 @@ const PATIENCE_MS = 8_000
 const MIN_RETRY_MS = 1_000
 
 /**
- * What those cause who come through one door: a few steps in each turn of the event loop. When thousands come at once, Node
- * would do all that they ask for before it reads again what those send who are here already: a second in which nobody's
- * keystroke is echoed.
+ * What those cause who come and go through one door: a few steps in each turn of the event loop. When thousands come or go at
+ * once, Node would do all that this asks for before it reads again what those send who are here already: a second in which
+ * nobody's keystroke is echoed.
  */
 export class Turns {
   readonly #clock: Pick<Clock, 'now'>
   /** As many as there are connections at most (`server.maxSockets`). */
-  readonly #waiting: Readonly<Record<Stage, Fifo<() => void>>> = {
+  readonly #waiting: Readonly<Record<Stage | 'left', Fifo<() => void>>> = {
+    left: new Fifo(),
     arrived: new Fifo(),
     known: new Fifo(),
     greeted: new Fifo(),
@@ -49,10 +52,21 @@ export class Turns {
   next(stage: Stage): Promise<void> {
     return new Promise((resolve) => {
       this.#waiting[stage].push(resolve)
-      if (this.#isRunning) return
-      this.#isRunning = true
-      setImmediate(this.#begin)
+      this.#run()
     })
+  }
+
+  /** Calls `go`, which tells that a connection has ended: at once, or where many end in one turn, when it is its turn. */
+  readonly leave = (go: () => void): void => {
+    if (this.#isRunning) return this.#waiting.left.push(go)
+    this.#run()
+    go()
+  }
+
+  #run(): void {
+    if (this.#isRunning) return
+    this.#isRunning = true
+    setImmediate(this.#begin)
   }
 
   readonly #begin = (): void => {
@@ -61,14 +75,19 @@ export class Turns {
   }
 
   readonly #step = (): void => {
-    const { arrived, known, greeted } = this.#waiting
-    // What was begun is finished before more is begun.
-    const go = greeted.shift() ?? known.shift() ?? arrived.shift()
+    let go: (() => void) | undefined
+    for (const who of ORDER) {
+      go = this.#waiting[who].shift()
+      if (go !== undefined) break
+    }
     this.#isRunning = go !== undefined
     if (go === undefined) return
-    go()
-    // Behind all that this one does now.
-    queueMicrotask(() => process.nextTick(this.#goOn))
+    try {
+      go()
+    } finally {
+      // Behind all that this one does now.
+      queueMicrotask(() => process.nextTick(this.#goOn))
+    }
   }
 
   readonly #goOn = (): void => {

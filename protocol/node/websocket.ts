@@ -55,8 +55,17 @@ export class WebSocketTransport implements Transport {
     this.#socket?.uncork()
   }
 
-  /** `socket` is the connection beneath, for corking and for slices. */
-  constructor(webSocket: WebSocket, socket: Duplex | undefined, compression?: CompressionChoice) {
+  /**
+   * `socket` is the connection beneath, for corking and for slices. `whenTime` calls back when there is time to tell the
+   * receiver that the connection has ended: thousands may end in one turn of the event loop.
+   * @default for `whenTime`: at once
+   */
+  constructor(
+    webSocket: WebSocket,
+    socket: Duplex | undefined,
+    compression?: CompressionChoice,
+    whenTime: (go: () => void) => void = (go) => go(),
+  ) {
     this.#webSocket = webSocket
     this.#compressFromBytes = compression?.thresholdBytes ?? Number.POSITIVE_INFINITY
     this.#socket = socket
@@ -70,8 +79,10 @@ export class WebSocketTransport implements Transport {
     webSocket.on('close', (code: number, reason: Buffer) => {
       clearTimeout(this.#closeTimer)
       const ended = this.#closeReason ?? { code, reason: reason.toString() }
-      if (this.#receiver === undefined) this.#ended = ended
-      else this.#receiver.closed(ended.code, ended.reason)
+      whenTime(() => {
+        if (this.#receiver === undefined) this.#ended = ended
+        else this.#receiver.closed(ended.code, ended.reason)
+      })
     })
   }
 

@@ -51,6 +51,17 @@ test('who is further goes first, and each in the order in which they came', asyn
   assert.deepEqual(order, ['d', 'f', 'c', 'e', 'a', 'b'])
 })
 
+test('of connections that end at once the first is told at once, the others a few in each turn and before who comes', async (t) => {
+  const turn = countTurns((end) => t.after(end))
+  const turns = new Turns()
+  const told: number[] = []
+  for (let count = 0; count < 1_000; count++) turns.leave(() => told.push(turn()))
+  assert.equal(told.length, 1)
+  await turns.next('greeted')
+  assert.equal(told.length, 1_000)
+  assert.ok(mostAlike(told) <= STEPS_PER_TURN, `${mostAlike(told)} in one turn`)
+})
+
 test('who has waited too long is told to come again, spread over as long, and who has gone causes nothing', async (t) => {
   let nowMs = 0
   const turns = new Turns({ now: () => nowMs })
