@@ -79,13 +79,23 @@ export async function exchangeCode(access: Access, code: string): Promise<Enroll
 export async function askLoginPlace(access: Access): Promise<LoginPlace> {
   const question = { route: 'auth/login', timeoutMs: QUESTION_MS, fetch: await fetchOf(access) }
   try {
-    return (await callProxy(addressesOf(access.urls), question)) as LoginPlace
+    return loginPlace(await callProxy(addressesOf(access.urls), question))
   } catch (error) {
     const { code, fromPeer, message, hop } = error as TunnelError
     if (code !== 'ROUTE_UNKNOWN' || !fromPeer) throw error
     const suggestion = 'ask the operator for one, and keep it with `tunnel use NAME --url URL --token-file -`'
     throw new TunnelError(code, message, { cause: error, hop, suggestion })
   }
+}
+
+/** What a proxy has said of where to log in, and nothing beside it: it is kept. @throws {TunnelError} CONNECT_REFUSED */
+function loginPlace(told: unknown): LoginPlace {
+  const { issuer, clientId, scope, audience } = (told ?? {}) as Record<string, unknown>
+  if (typeof issuer === 'string' && typeof clientId === 'string' && URL.canParse(issuer))
+    if (typeof scope === 'string' && typeof audience === 'string')
+      return { issuer, clientId, scope, audience }
+  const message = 'what answers there names no place to log in at, as a tunnel proxy would'
+  throw new TunnelError('CONNECT_REFUSED', message, { hop: 'proxy' })
 }
 
 /** Ends the token with its links and streams. @throws {TunnelError} */

@@ -19,6 +19,9 @@ const REFRESH_AT = 0.8
 /** What a header can carry as a credential (RFC 9110, section 11.2), and more. */
 const VISIBLE = /^[\x21-\x7e]+$/
 
+/** A proxy takes no request with a longer one, in characters. */
+const MAX_TOKEN = 16_384
+
 /** @throws {TunnelError} TOKEN_MISSING when there is none, or the provider fails; TOKEN_INVALID for what cannot be one. */
 export async function askToken(provider: TokenProvider, ask: TokenAsk = {}): Promise<string> {
   let token: unknown
@@ -30,6 +33,10 @@ export async function askToken(provider: TokenProvider, ask: TokenAsk = {}): Pro
   }
   if (typeof token !== 'string' || token === '') {
     throw new TunnelError('TOKEN_MISSING', 'there is no token', { hop: 'client' })
+  }
+  if (token.length > MAX_TOKEN) {
+    const why = `the token has ${token.length} characters, and no request carries more than ${MAX_TOKEN}`
+    throw new TunnelError('TOKEN_INVALID', why, { hop: 'client' })
   }
   if (!VISIBLE.test(token)) {
     const why =

@@ -47,7 +47,15 @@ export async function freshToken(file: string): Promise<string> {
       if (login.expiresAtMs > nowMs) return login.accessToken
       throw loginOver(file)
     }
-    const begun = await begin(file)
+    let begun: KeptLogin | undefined
+    try {
+      begun = await begin(file)
+    } catch (error) {
+      // A disk that takes nothing ends no login; somebody who logged out meanwhile does.
+      const isUnwritable = error instanceof TunnelError && error.code === 'CONFIG_INVALID'
+      if (isUnwritable && login.expiresAtMs > Date.now()) return login.accessToken
+      throw error
+    }
     if (begun?.refreshToken !== undefined) return renewed(file, begun, begun.refreshToken)
     await delay(LOOK_MS)
   }
@@ -55,6 +63,11 @@ export async function freshToken(file: string): Promise<string> {
 
 function isFresh({ issuedAtMs, expiresAtMs }: KeptLogin, nowMs: number): boolean {
   return nowMs >= issuedAtMs && nowMs < issuedAtMs + (expiresAtMs - issuedAtMs) * FRESH_SHARE
+}
+
+/** A time that nobody can have written now, as after a clock that was wrong, holds up nobody. */
+function isBeingRenewed({ renewingUntilMs = 0 }: KeptLogin, nowMs: number): boolean {
+  return renewingUntilMs > nowMs && renewingUntilMs <= nowMs + RENEWING_MS
 }
 
 /**
@@ -66,7 +79,7 @@ async function begin(file: string): Promise<KeptLogin | undefined> {
   await updateFile(file, (before) => {
     const nowMs = Date.now()
     const login = parsed(before?.toString() ?? '', file)
-    if (isFresh(login, nowMs) || (login.renewingUntilMs ?? 0) > nowMs) return undefined
+    if (isFresh(login, nowMs) || isBeingRenewed(login, nowMs)) return undefined
     begun = login
     return textOf({ ...login, renewingUntilMs: nowMs + RENEWING_MS })
   })
