@@ -25,7 +25,7 @@ import logging, {
 } from './plugins/logging/index.ts'
 import machines from './plugins/machines/index.ts'
 import metrics, { metricsOfRoutes, metricsRoute, type WorkerMetrics } from './plugins/metrics/index.ts'
-import policy from './plugins/policy/index.ts'
+import policy, { policyInTime } from './plugins/policy/index.ts'
 import pool, { poolWarmUp } from './plugins/pool/index.ts'
 import ratelimit from './plugins/ratelimit/index.ts'
 import settingsPlugin, { reloadOfSettings } from './plugins/settings/index.ts'
@@ -111,6 +111,7 @@ export async function buildServer(options: BuildOptions): Promise<FastifyInstanc
     await use('tunnel-tiers', tiers, settings.tiers)
     await use('tunnel-auth', auth, settings.auth)
     await use('tunnel-policy', policy, settings.policy)
+    await use('tunnel-policy-in-time', policyInTime, settings.request)
     await use('tunnel-ratelimit', ratelimit, { ...settings.rateLimit, behindProxy })
     // Connections, and the answers to what goes wrong on them.
     await use('tunnel-sockets', sockets, {

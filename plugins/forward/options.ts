@@ -33,7 +33,7 @@ export const RequestOptions = Type.Object(
       default: 5_000,
       minimum: 1,
       maximum: 86_400_000,
-      description: 'Deadline of one hook of a custom plugin',
+      description: 'Deadline of one hook of a custom plugin, and of its policy',
     }),
   },
   { additionalProperties: false },

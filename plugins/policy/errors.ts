@@ -8,6 +8,11 @@ export function refused({ code = 'POLICY_DENIED', reason }: Decision, request: P
   return new TunnelError(code, `policy refuses ${what}: ${reason}`, { hop: 'proxy' })
 }
 
+export function policyLate(ms: number): TunnelError {
+  const message = `the policy of this proxy, which is a plugin's, did not decide within ${ms} ms`
+  return new TunnelError('TIMEOUT', message, { hop: 'proxy' })
+}
+
 /** @param where the setting, as `policy.rules[0].targets[1]` */
 export function targetInvalid(where: string, text: string): TunnelError {
   const shown = JSON.stringify(text.slice(0, 80))

@@ -2,6 +2,7 @@ import fp from 'fastify-plugin'
 import type { User } from '../auth/index.ts'
 import { type Decision, Decisions, type PolicyRequest, type Shared } from './decision.ts'
 import { refused } from './errors.ts'
+import { answerInTime } from './in-time.ts'
 import type { PolicyOptions } from './options.ts'
 
 export type { Decision, PolicyRequest, Shared } from './decision.ts'
@@ -24,6 +25,19 @@ declare module 'fastify' {
   }
 }
 
+/** The built-in ones, which wait for nothing, and those that have a deadline already. */
+const inTime = new WeakSet<Policy>()
+
+/** A deadline for the policy of a plugin that takes the built-in's place. */
+export const policyInTime = fp<{ hookMs: number }>(
+  async ({ policy, log }, { hookMs }) => {
+    if (inTime.has(policy)) return
+    inTime.add(policy)
+    answerInTime(policy, hookMs, (err) => log.error({ err }, "a plugin's policy failed"))
+  },
+  { name: 'tunnel-policy-in-time', fastify: '5.x', dependencies: ['tunnel-policy'] },
+)
+
 export default fp<PolicyOptions>(
   async (app, options) => {
     const read = (its: PolicyOptions) => new Decisions(its, (user) => app.tiers.limitsOf(user))
@@ -41,6 +55,7 @@ export default fp<PolicyOptions>(
       explain: async (request, addresses) => decisions.decide(request, addresses),
       sharedWith: (user) => decisions.sharedWith(user),
     }
+    inTime.add(policy)
     app.decorate('policy', policy)
   },
   { name: 'tunnel-policy', fastify: '5.x', dependencies: ['tunnel-settings', 'tunnel-auth', 'tunnel-tiers'] },
