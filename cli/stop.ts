@@ -6,7 +6,8 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /**
  * Resolves with the first signal that asks this process to end; the next one ends it at once.
- * @param unattended without a terminal a hang-up is not for us: `nohup` asks for that, and Node has undone it
+ * @param unattended what shows nothing on a terminal has none to lose, and a hang-up is not for it: `nohup` asks for
+ *   that, and Node has undone it
  * @param hangUp called instead at a hang-up that is not for us
  * @param hurry called at the second signal, if there is such a thing; then it is the third that ends the process
  */
@@ -19,10 +20,12 @@ export function stopSignal({
   hangUp?: () => void
   hurry?: () => void
 } = {}): Promise<NodeJS.Signals> {
+  // Asked now: once it was closed, a terminal is none. nohup takes both outputs from it, and not everywhere the input.
+  const shown = isatty(1) || isatty(2)
   return new Promise((resolve) => {
     let asked = 0
     const onSignal = (signal: NodeJS.Signals): void => {
-      if (signal === 'SIGHUP' && unattended && !isatty(0) && !isatty(1)) return hangUp?.()
+      if (signal === 'SIGHUP' && unattended && !shown) return hangUp?.()
       asked++
       if (asked === 1) resolve(signal)
       else if (asked === 2 && hurry !== undefined) hurry()
