@@ -72,6 +72,20 @@ test('a server with the defaults starts, is ready, and answers the unknown with 
   }
 })
 
+test('the log says once who asked, also on a route that asks for a role', async (t) => {
+  const { app, lines } = await build(t)
+  const token = app.auth.sign({ sub: 'alice', tier: 'free', roles: [], ttlSeconds: 60 })
+  const headers = { authorization: `Bearer ${token}` }
+  for (const [path, status] of [
+    ['machines', 200],
+    ['cluster', 403],
+  ] as const) {
+    assert.equal((await app.inject({ url: `/api/tunnel/${path}`, headers })).statusCode, status)
+    const line = lines.findLast((line) => line.includes(`"/api/tunnel/${path}"`))
+    assert.equal(line?.match(/"userId"/g)?.length, 1, line)
+  }
+})
+
 test('a user is known by his token and sees his own machines', async (t) => {
   const settings = settingsIn(folder(t))
   const { app } = await build(t, { settings })

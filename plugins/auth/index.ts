@@ -168,8 +168,9 @@ async function authPlugin(app: FastifyInstance, options: AuthOptions): Promise<v
   }
 
   const identify = (request: FastifyRequest, user: User): void => {
+    // A route for a role may be one of those for users, and asks twice: the log has the name once.
+    if ((request.user as User | null)?.sub !== user.sub) request.log = request.log.child({ userId: user.sub })
     request.user = user
-    request.log = request.log.child({ userId: user.sub })
   }
   const requireUser: AuthHook = async (request) =>
     identify(request, await app.auth.verify(app.auth.bearer(request)))
