@@ -79,7 +79,7 @@ export const REACH_OPTIONS = [
   },
   {
     flags: '--transport <name>',
-    does: 'auto, websocket or http: auto is a WebSocket, or HTTP streaming where none gets through (or TUNNEL_TRANSPORT; default: auto)',
+    does: 'way to the proxy: auto, websocket or http; auto is a WebSocket, or HTTP streaming where none gets through (or TUNNEL_TRANSPORT; default: auto)',
     values: TRANSPORTS,
   },
 ] as const satisfies readonly OptionDefinition[]

@@ -32,7 +32,7 @@ export async function watch<T>({ look, json, text }: Shown<T>): Promise<number> 
     if (found === undefined) break
     const state = JSON.stringify(found)
     const told = tellable(found, { json, text })
-    if (isDrawn) tell(`${HOME_AND_CLEAR}${told}\n${new Date().toLocaleTimeString()}, Ctrl-C ends\n`)
+    if (isDrawn) tell(`${HOME_AND_CLEAR}${told}\n${new Date().toTimeString().slice(0, 8)}, Ctrl-C ends\n`)
     else if (state !== last) process.stdout.write(last === undefined || json ? told : `\n${told}`)
     last = state
     // It rejects when it is cut short, which the loop sees.

@@ -127,7 +127,7 @@ export class Checks {
     const path = 'state.redisUrl'
     if (store !== 'redis') this.#refuse(path, MASK, 'needs state.store = redis')
     else if (!isRedisUrl(redisUrl))
-      this.#refuse(path, MASK, 'must be redis:// or rediss://, user:password@host:port/database')
+      this.#refuse(path, redisUrl && MASK, 'must be redis:// or rediss://, user:password@host:port/database')
     else if (!redisUrl.startsWith('rediss:') && !isHere(new URL(redisUrl).hostname))
       this.warnings.push(`${path} has no TLS (rediss://): password and records cross the network readable`)
   }

@@ -76,7 +76,8 @@ function explain(key: string, effective: readonly Explained[], json: boolean): n
   if (found.length === 0) {
     const names = settingNames()
     const sections = names.map((name) => name.slice(0, name.lastIndexOf('.')))
-    const meant = nearest(key, [...names, ...sections])
+    const ending = names.filter((name) => name.endsWith(`.${key}`)).slice(0, 3)
+    const meant = ending.length > 0 ? ending.join(' or ') : nearest(key, [...names, ...sections])
     const hint = meant === undefined ? '`tunnel config` lists them' : `did you mean ${meant}?`
     throw new UsageError(`there is no setting "${key}"; ${hint}`)
   }

@@ -42,6 +42,6 @@ export async function supervise(
 }
 
 function storeNotShared(count: number): TunnelError {
-  const text = `--workers ${count} needs state.store = redis: the embedded store is one process' own`
+  const text = `--workers ${count} needs state.store = redis: the embedded store is one process' own; with a Redis at hand, add --set state.store=redis --set state.redisUrl=redis://127.0.0.1:6379`
   return new TunnelError('CONFIG_INVALID', text, { hop: 'proxy' })
 }

@@ -39,9 +39,13 @@ export function otherUsersHost(): TunnelError {
   return new TunnelError('FORBIDDEN', 'this address belongs to another user', { hop: 'proxy' })
 }
 
-export function noHostForm(): TunnelError {
-  const text =
-    'this service has no host name of its own: the setting gateway.host is empty, or the name of the machine has a dot or is too long'
+/** @param domain the setting gateway.host */
+export function noHostForm(domain: string): TunnelError {
+  const reason =
+    domain === ''
+      ? 'this proxy has no host names for services (its setting gateway.host is empty)'
+      : 'this service has no host name: the name of the machine has a dot, or is too long'
+  const text = `${reason}; \`tunnel forward 8080:MACHINE:127.0.0.1:PORT\` offers it at http://127.0.0.1:8080`
   return new TunnelError('CONFIG_INVALID', text, { hop: 'proxy' })
 }
 

@@ -106,7 +106,7 @@ async function gatewayPlugin(
     async ({ user, params: { machine, port }, protocol, host }) => {
       app.machines.get(user, machine)
       const own = hostOf(machine, servicePort(port), user.sub, domain)
-      if (own === undefined) throw noHostForm()
+      if (own === undefined) throw noHostForm(domain)
       return { origin: `${protocol}://${own}${portIn(host)}` }
     },
   )

@@ -98,7 +98,6 @@ export function readsTooSlowly(machine: string, limitBytes: number): TunnelError
  */
 export function targetRefused(target: string, cause: unknown, isNamed = false): TunnelError {
   const reason = reasonOf(cause)
-  const text = cause instanceof Error ? cause.message : String(cause)
   if (reason === ADMINISTRATIVELY_PROHIBITED) {
     // Its PermitOpen, or permitopen on the key's line, may have the name.
     const more = isNamed ? ' by its address' : ''
@@ -109,15 +108,14 @@ export function targetRefused(target: string, cause: unknown, isNamed = false): 
   }
   const code: ErrorCode = reason === CONNECT_FAILED ? 'CONNECT_REFUSED' : 'CHANNEL_OPEN_FAILED'
   const hop = reason === CONNECT_FAILED ? 'target' : 'ssh'
-  return new TunnelError(code, `the machine cannot connect to ${target}: ${text}`, { hop, cause })
+  return new TunnelError(code, `the machine cannot connect to ${target}: ${saidBy(cause)}`, { hop, cause })
 }
 
 /** The same for a session channel, whose CONNECT_FAILED says that sshd has too many (MaxSessions). */
 export function sessionRefused(machine: string, does: string, cause: unknown): TunnelError {
-  const text = cause instanceof Error ? cause.message : String(cause)
   const code: ErrorCode =
     reasonOf(cause) === ADMINISTRATIVELY_PROHIBITED ? 'POLICY_DENIED' : 'CHANNEL_OPEN_FAILED'
-  return new TunnelError(code, `${machine} does not ${does}: ${text}`, { hop: 'ssh', cause })
+  return new TunnelError(code, `${machine} does not ${does}: ${saidBy(cause)}`, { hop: 'ssh', cause })
 }
 
 /** Whether the server opens no channel because it has as many as it takes (MaxSessions): nothing was run. */
@@ -130,6 +128,12 @@ export function isFull(error: unknown): boolean {
 
 function reasonOf(cause: unknown): unknown {
   return typeof cause === 'object' && cause !== null && 'reason' in cause ? cause.reason : undefined
+}
+
+/** The machine's own words: ssh2 says in front of them what the code says already. */
+function saidBy(cause: unknown): string {
+  const text = cause instanceof Error ? cause.message : String(cause)
+  return text.replace(/^\(SSH\) Channel open failure: /, '')
 }
 
 /** The machine says that the name stands for what nobody may reach. */

@@ -39,7 +39,7 @@ export default fp<SshOptions>(
     checkAlgorithms(options.algorithms)
     if (!hasNativeCrypto())
       app.log.warn(
-        '`tunnel request`, `tunnel exec`, `tunnel shell` and `tunnel cp` are several times slower than they could be, `tunnel ssh` is not: the package ssh2 lacks its native part (install a C++ compiler, then run npm rebuild ssh2)',
+        '`tunnel request`, `exec`, `shell` and `cp` are several times slower than they could be, `tunnel ssh` is not: the package ssh2 lacks its native part (install a C++ compiler, then run npm rebuild ssh2 --foreground-scripts, which shows what else is missing)',
       )
 
     const tunnels = new SSHTunnelManager(options, (open) => app.tracing.during('channel', open))

@@ -12,14 +12,15 @@ const SUGGESTIONS: Record<ErrorCode, string> = {
   TOKEN_EXPIRED: SIGN_TOKEN,
   TOKEN_REVOKED: SIGN_TOKEN,
   TICKET_INVALID: 'it is good for one use within a short time: ask for another',
-  FORBIDDEN: 'use a token with exactly the roles that this needs',
+  FORBIDDEN:
+    'use a token with exactly the roles that this needs: `tunnel token --sub NAME --role ROLE` signs one on the proxy',
   POLICY_DENIED: 'ask the operator of the proxy, or the owner of the machine, to allow it',
   TIER_REQUIRED: 'this needs a token of a higher tier',
   MACHINE_UNKNOWN: AGENT,
   KIND_UNKNOWN: 'check its name; the plugin that adds it has to be loaded at the proxy',
   MACHINE_OFFLINE: AGENT,
   AGENT_LOST: 'see whether the agent still runs on that machine, then try again',
-  CONNECT_REFUSED: 'see that the other end runs and listens at that address',
+  CONNECT_REFUSED: 'see that the service runs there, and listens at that address',
   DNS_FAILED: 'check the host name',
   TIMEOUT: 'check the network and the address, then try again',
   CERTIFICATE_EXPIRED:

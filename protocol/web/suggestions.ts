@@ -15,7 +15,7 @@ const SUGGESTIONS: Partial<Record<Parameters<typeof forPrograms>[0], string>> = 
   MACHINE_UNKNOWN: 'see that the agent runs on that machine, under this name',
   MACHINE_OFFLINE: 'see that the agent runs on that machine, under this name',
   AGENT_LOST: 'see whether the agent still runs on that machine, then try again',
-  CONNECT_REFUSED: 'see that the other end runs and listens at that address',
+  CONNECT_REFUSED: 'see that the service runs there, and listens at that address',
   TIMEOUT: 'check the network and the address, then try again',
   LINK_LOST: 'check the network, then try again',
   RATE_LIMITED: 'wait, or use a token of a higher tier',

@@ -103,6 +103,8 @@ const MISTAKES: [line: string, said: RegExp][] = [
   ['config --profile nope', /"nope" is not a known profile/],
   ['config --profile unstable-netwrk', /did you mean unstable-network\?/],
   ['config --explain hartbeat', /did you mean heartbeat\?/],
+  ['config --explain redisUrl', /did you mean state\.redisUrl\?/],
+  ['config --explain port', /did you mean server\.port or cluster\.port\?/],
   ['config --explain heartbeat.intervallMs', /did you mean heartbeat\.intervalMs\?/],
   ['machines --token t --url htps://x.example', /did you mean https:\/\/x\.example\?/],
   ['machines --token t --url x.example:3001', /did you mean https:\/\/x\.example:3001\?/],

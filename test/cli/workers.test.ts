@@ -178,7 +178,10 @@ test('what workers cannot share, and a start that fails, are told once', async (
   const env = isolated(join(await tempFolder(t), 'state'))
   const embedded = await tunnel(['server', '--port', '0', '--workers', '2'], { env })
   assert.equal(embedded.code, 2)
-  assert.match(embedded.stderr, /^tunnel server: --workers 2 needs state.store = redis: .*\n$/)
+  assert.match(
+    embedded.stderr,
+    /^tunnel server: --workers 2 needs state.store = redis: .*--set state\.redisUrl=redis:\/\/.*\n$/,
+  )
   const wrong = await tunnel(['server', '--workers', 'two'], { env })
   assert.equal(wrong.code, 2)
   assert.match(wrong.stderr, /--workers is a whole number from 1 to 128, not "two"/)

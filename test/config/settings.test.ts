@@ -162,6 +162,9 @@ test('the store redis needs an address of Redis, whose password is never shown',
     'redis://:hunter2@x?db=1',
   ])
     assert.match(reasonOf('state.store=redis', `state.redisUrl=${url}`), /must be redis:\/\/ or rediss:\/\//)
+  const shownOf = (url: string) =>
+    problemsOf({ flags: ['state.store=redis', `state.redisUrl=${url}`] })[0]?.value
+  assert.deepEqual(['', 'x'].map(shownOf), ['""', '"[masked]"'])
   const warningsOf = (url: string) =>
     load({ flags: ['state.store=redis'], env: { TUNNEL_STATE_REDIS_URL: url } }).warnings
   assert.match(warningsOf('redis://user:hunter2@redis.example/0').join(), /no TLS/)

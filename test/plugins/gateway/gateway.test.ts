@@ -6,7 +6,7 @@ import { WebSocket, WebSocketServer } from 'ws'
 import type { User } from '../../../plugins/auth/index.ts'
 import { GatewaySessions, MAX_SESSIONS } from '../../../plugins/gateway/sessions.ts'
 import { MemoryRecords } from '../../../plugins/state/memory-records.ts'
-import { listenTcp, until } from '../../support/proxy.ts'
+import { listenTcp, startProxy, until } from '../../support/proxy.ts'
 import { startService } from '../../support/service.ts'
 import { requireSystem } from '../../support/sshd.ts'
 import { runHostile } from './hostile.ts'
@@ -418,4 +418,17 @@ test("of a user's browsers the oldest gives way to a further one, also when all 
   const found = await Promise.all(others.map((secret) => sessions.find(secret, asked)))
   assert.equal(found.filter((session) => session !== undefined).length, MAX_SESSIONS)
   assert.ok((await sessions.find(bobs, asked)) !== undefined)
+})
+
+test('who asks for a host name that a service has not is told why, and what offers the service without one', async (t) => {
+  for (const [set, machine, reason] of [
+    [[], 'home', /gateway\.host is empty/],
+    [['gateway.host=localhost'], 'home.lan', /has a dot/],
+  ] as const) {
+    const proxy = await startProxy(t, { set: [...set] })
+    await proxy.startAgent(machine, 'alice', '127.0.0.1:1')
+    const problem = await (await proxy.api('alice', `machines/${machine}/origin/8080`)).text()
+    assert.match(problem, reason)
+    assert.match(problem, /`tunnel forward 8080:MACHINE/)
+  }
 })

@@ -117,6 +117,8 @@ test('a port where nobody listens is CONNECT_REFUSED at the target', async (t) =
   const connection = await manager.connect({ userId: 'ada', route })
   t.after(() => connection.end())
   await assert.rejects(connection.openTcp('127.0.0.1', 1, CHANNEL), (error: unknown) => {
+    // In the words of the machine, without what ssh2 says before them.
+    assert.match((error as TunnelError).message, /^the machine cannot connect to 127\.0\.0\.1:1: \w[\w ]*$/)
     return hasCode('CONNECT_REFUSED')(error) && (error as TunnelError).hop === 'target'
   })
   assert.equal(connection.channels, 0)
