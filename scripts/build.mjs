@@ -17,7 +17,9 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { bundle } from './bundle.mjs'
 import { bundleForBrowsers } from './bundle-browser.mjs'
 import { bundleQuick } from './bundle-quick.mjs'
+import { demandNode, GUARD } from './oldest-node.mjs'
 
+demandNode()
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const require = createRequire(import.meta.url)
 // `npx tunnel` links this folder into npm's cache at its first use, for which npm runs "prepare" again: it would take away
@@ -95,7 +97,7 @@ for (const [name, text] of await referenceFiles()) {
 }
 
 const main = join(root, 'dist', 'cli', 'main.cjs')
-if (!(await bundleCode())) writeFileSync(main, "#!/usr/bin/env node\nvoid import('./main.js')\n")
+if (!(await bundleCode())) writeFileSync(main, `#!/usr/bin/env node\n${GUARD}\nvoid import('./main.js')\n`)
 chmodSync(main, 0o755)
 
 /**

@@ -2,6 +2,7 @@
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { bundled, choosePackages, keepPlaces, preparePackages } from './bundle.mjs'
+import { GUARD } from './oldest-node.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
@@ -33,21 +34,18 @@ const WHOLE = 'cli/run.ts'
  * @returns {ReturnType<typeof bundled>}
  */
 export async function bundleQuick({ build, outdir }) {
-  const { outputFiles, metafile } = await build({
+  const common = {
     absWorkingDir: root,
-    entryPoints: { 'cli/main': 'cli/main.ts', 'cli/quick': WHOLE },
     outdir,
     outExtension: { '.js': '.cjs' },
     bundle: true,
     format: FORMAT,
     platform: 'node',
-    target: 'node20',
     // Names stay, so that a trace can be read.
     minifyWhitespace: true,
     minifySyntax: true,
     sourcemap: true,
     sourcesContent: false,
-    banner: { js: BANNER },
     define: META,
     logLevel: 'warning',
     metafile: true,
@@ -58,8 +56,19 @@ export async function bundleQuick({ build, outdir }) {
       keepPlaces('.js'),
       preparePackages(true),
     ],
-  })
-  return bundled(outputFiles, metafile, outdir)
+  }
+  const [start, quick] = await Promise.all([
+    // Node 12 is to get as far as the guard: it reads the whole file before.
+    build({
+      ...common,
+      ...{ entryPoints: { 'cli/main': 'cli/main.ts' }, target: 'node12.20', banner: { js: GUARD + BANNER } },
+    }),
+    build({
+      ...common,
+      ...{ entryPoints: { 'cli/quick': WHOLE }, target: 'node20', banner: { js: BANNER } },
+    }),
+  ])
+  return bundled([...start.outputFiles, ...quick.outputFiles], quick.metafile, outdir)
 }
 
 /** Of what is imported when it is wanted, `WANTED` alone is inside. */
