@@ -20,6 +20,9 @@ const KEYS = {
   EdDSA: signingKey('EdDSA', 'ed'),
 }
 
+/** Agents here answer no PING, and all that is asked takes a busy computer longer than a heartbeat. */
+const PATIENT = { intervalMs: 600_000, timeoutMs: 900_000 }
+
 export interface Scene {
   proxy: TestProxy
   routes: Set<string>
@@ -48,6 +51,7 @@ export async function startScene(t: TestContext): Promise<Scene> {
       'server.docs=true',
     ],
     ...['rateLimit.tiers.premium.perMinute=1', 'rateLimit.tiers.premium.burst=1'],
+    ...[`heartbeat.intervalMs=${PATIENT.intervalMs}`, `heartbeat.timeoutMs=${PATIENT.timeoutMs}`],
   ]
   const proxy = await startProxy(t, { set, plugins: [watchRoutes(routes)] })
   const { secret } = proxy.settings.auth
@@ -86,7 +90,7 @@ export function codeOf(answer: LightMyRequestResponse): string | number {
 /** An agent of the token's user, by its own frames. */
 export function agentOf(scope: Scope, { proxy }: Scene, machine: string, token: string): Promise<RawClient> {
   return new RawClient(scope, { url: proxy.url, token, route: 'agent' }).hello({
-    ...{ role: 'agent', machine, enrol: { hostKeys: [], sshUser: 'me' } },
+    ...{ role: 'agent', machine, heartbeat: PATIENT, enrol: { hostKeys: [], sshUser: 'me' } },
   })
 }
 

@@ -117,11 +117,10 @@ export class TestProxy {
   }
 
   /**
-   * A token that is good for a second at least, and when it is over (epoch ms). `exp` is in whole seconds: one of a
-   * single second may be over before it has been sent.
+   * A token that is good for some seconds, in which a busy computer makes a few links, and when it is over (epoch ms).
    */
   briefTokenOf(user: string): { token: string; expiresAtMs: number } {
-    const token = this.tokenOf(user, { ttlSeconds: 2 })
+    const token = this.tokenOf(user, { ttlSeconds: 6 })
     const { exp } = JSON.parse(String(Buffer.from(token.split('.')[1] ?? '', 'base64url'))) as { exp: number }
     return { token, expiresAtMs: exp * 1_000 }
   }

@@ -67,7 +67,13 @@ test('who came, who was refused and why, each stream and each start and end have
   const stream = await tunnel.open({ machine: 'home', kind: 'ssh' })
   drop(stream)
   await assert.rejects(tunnel.open({ machine: 'nowhere', kind: 'ssh' }), { code: 'MACHINE_UNKNOWN' })
-  for (let count = 0; count < 150; count++) await proxy.api(undefined, `machines?secret=hunter-${count}`)
+  // A hundred in a row have a line, and then five a second, however long a busy computer takes.
+  const sinceMs = performance.now()
+  const told = () => 100 + 5 * Math.ceil((performance.now() - sinceMs) / 1_000)
+  let asked = 0
+  const ask = () => proxy.api(undefined, `machines?secret=hunter-${asked++}`)
+  while (asked < told() + 25) await Promise.all(Array.from({ length: 25 }, ask))
+  const most = told()
   await proxy.api(undefined, 'machines', { token: proxy.tokenOf('eve', { ttlSeconds: -3_600 }) })
   await tunnel.disconnect(0)
   await proxy.close()
@@ -89,7 +95,8 @@ test('who came, who was refused and why, each stream and each start and end have
     assert.ok(closed?.details?.[name] !== undefined, name)
   assert.equal(of('stream.refused')[0]?.details?.outcome, 'MACHINE_UNKNOWN')
   const refused = of('auth.refused')
-  assert.ok(refused.length >= 100 && refused.length < 140, `${refused.length}`)
+  // The last is of a token that is over.
+  assert.ok(refused.length > 100 && refused.length <= most + 1 && most < asked, `${refused.length}`)
   const { code, address, method, route } = refused[0]?.details ?? {}
   assert.deepEqual(
     [code, address, method, route],

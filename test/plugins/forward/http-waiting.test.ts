@@ -24,7 +24,7 @@ test('an SSH connection that is cut ends its requests with an error, and the nex
 })
 
 test('idle HTTP connections give their channels to who needs one', async (t) => {
-  const rig = await startRig(t, { pool: { maxPerUser: 1, channelsPerConnection: 2, waitMs: 3_000 } })
+  const rig = await startRig(t, { pool: { maxPerUser: 1, channelsPerConnection: 2, waitMs: 120_000 } })
   const target = await webService(t, (_incoming, outgoing) => setImmediate(() => outgoing.end('x')))
   await Promise.all([request(rig, target).closed, request(rig, target).closed])
   const exec = rig.open({ kind: 'exec', exec: { command: 'echo there' } }, undefined, true)

@@ -93,6 +93,8 @@ test('a web application works in a browser behind the gateway, and keeps others 
     assert.ok(cookies.every(({ domain }) => domain === new URL(own).hostname))
     await page.goto(`${own}/again`)
     assert.equal(await page.title(), 'application')
+    // With its WebSocket, which the next test would count.
+    await page.waitForFunction('globalThis.result !== undefined')
   })
 
   await t.test("another service's page can do nothing here, and a link to it can be followed", async (t) => {

@@ -102,7 +102,7 @@ test('a second signal ends the wait of a drain, and the proxy still closes in or
   const sinceMs = performance.now()
   proxy.kill('SIGTERM')
   assert.equal((await client.closed).code, 1012)
-  assert.deepEqual(await proxy.exit, { code: 0, signal: null }, proxy.stderr)
-  // Whoever does not move is waited for 5 s.
+  // Whoever does not move is waited for 5 s. What the process does after that may take a busy computer as long.
   assert.ok(performance.now() - sinceMs < 4_500)
+  assert.deepEqual(await proxy.exit, { code: 0, signal: null }, proxy.stderr)
 })
