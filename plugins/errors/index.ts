@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { FastifyBodyParser, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { ERROR_HEADER, TunnelError } from '../../protocol/codec/errors.ts'
+import { ambiguityOf } from './ambiguous.ts'
 import { checkBody } from './json-body.ts'
 import { PROBLEM_CONTENT_TYPE, problemOf, retryAfterSeconds, toTunnelError } from './problem.ts'
 import { clientError, endSocket } from './raw.ts'
@@ -81,6 +82,12 @@ async function errorsPlugin(app: FastifyInstance): Promise<void> {
     // One that only looks whether somebody listens has done nothing wrong.
     if (code !== 'ECONNRESET') app.rateLimits.broken(socket)
     socket.destroy()
+  })
+  app.addHook('onRequest', async (request, reply) => {
+    const ambiguity = ambiguityOf(request.raw)
+    if (ambiguity === undefined) return
+    await app.limitByIp(request, reply)
+    throw ambiguity
   })
   app.setErrorHandler((error, request, reply) => sendProblem(error, request, reply))
   // Fastify's own refuses __proto__ and constructor; it is asked for what every body has to be.

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -43,7 +43,8 @@ const REFUSED_SOCKETS = 8
 
 /** What Fastify has to be made with. */
 export function httpOptions(tls: TlsOptions | undefined): object {
-  const times = { headersTimeout: HEAD_MS, connectionsCheckingInterval: CHECK_MS }
+  // What has no Host, or two, plugins/errors refuses.
+  const times = { headersTimeout: HEAD_MS, connectionsCheckingInterval: CHECK_MS, requireHostHeader: false }
   const common = {
     // Node's own holds for every route.
     requestTimeout: 0,
@@ -61,6 +62,8 @@ export function httpOptions(tls: TlsOptions | undefined): object {
 async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Promise<void> {
   const max = options.max ?? maxSockets(descriptorLimit())
   if (max !== undefined) app.server.maxConnections = max
+  // Else Node leaves out what comes behind the 2,000th header, such as a length, without a word. Bytes limit them.
+  app.server.maxHeadersCount = 0
   // Behind a reverse proxy all strangers have the same address.
   const perAddress = options.behindProxy ? undefined : (options.perAddress ?? maxPerAddress(max))
   const newcomers = new Newcomers(perAddress ?? Number.POSITIVE_INFINITY)
@@ -70,13 +73,7 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
     answer?.once('close', () => newcomers.backOut(socket))
   })
 
-  const underWay = new WeakMap<Socket, number>()
-  app.server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
-    const count = (underWay.get(socket) ?? 0) + 1
-    underWay.set(socket, count)
-    if (count > MAX_PIPELINED) socket.destroy()
-    response.once('close', () => underWay.set(socket, (underWay.get(socket) ?? 1) - 1))
-  })
+  limitPipelining(app)
   app.addHook('onRequest', (request, reply, done) => {
     endLateBody(app, request, reply)
     done()
@@ -135,6 +132,25 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
     }, CLOSE_MS)
     late.unref()
     app.server.once('close', () => clearTimeout(late))
+  })
+}
+
+/**
+ * Ends a connection on which too much is asked at once, and does nothing of what is behind that: Node tells of everything that
+ * one read has brought, which may be a thousand requests, also when the connection has been destroyed.
+ */
+function limitPipelining({ server }: FastifyInstance): void {
+  const underWay = new WeakMap<Socket, number>()
+  const handlers = server.listeners('request') as RequestListener[]
+  server.removeAllListeners('request')
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+    const { socket } = request
+    if (socket.destroyed) return
+    const count = (underWay.get(socket) ?? 0) + 1
+    if (count > MAX_PIPELINED) return void socket.destroy()
+    underWay.set(socket, count)
+    response.once('close', () => underWay.set(socket, (underWay.get(socket) ?? 1) - 1))
+    for (const handle of handlers) handle.call(server, request, response)
   })
 }
 

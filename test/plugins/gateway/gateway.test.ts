@@ -96,6 +96,12 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
       'a bare carriage return': ['X-A: b\rContent-Length: 5\r\n', 'hello'],
       NUL: ['X-A: b\0c\r\n', ''],
       'a folded line': ['X-A: b\r\n Content-Length: 5\r\n', 'hello'],
+      'an upgrade whose length stands behind what Node looks at': [
+        `Connection: upgrade\r\nUpgrade: x\r\n${'a:\r\n'.repeat(2_050)}Content-Length: 5\r\n`,
+        'hello',
+      ],
+      'two hosts': ['Host: evil\r\n', ''],
+      'two tokens': ['Authorization: Bearer a.b.c\r\n', ''],
       'an upgrade with a body': ['Connection: upgrade\r\nUpgrade: x\r\nContent-Length: 5\r\n', 'hello'],
     }
     for (const [what, [headers, body]] of Object.entries(bodies)) {
@@ -109,7 +115,34 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
     }
     const old = headOf(scene, 'POST', Number(port.split(':')[1]), '/', 'Transfer-Encoding: chunked\r\n')
     assert.match(await raw(t).send(old.replace('HTTP/1.1', 'HTTP/1.0')).over(), /^HTTP\/1.1 400 /)
+    const plain = headOf(scene, 'GET', Number(port.split(':')[1]), '/')
+    for (const head of [plain.replace('HTTP/1.1', 'HTTP/2.0'), plain.replace(/^host: .*\r\n/im, '')]) {
+      const text = await raw(t)
+        .send(head)
+        .until(/"hop":"proxy"\}/)
+      assert.match(text, /^HTTP\/1.1 400 .*x-tunnel-error: REQUEST_INVALID/s, text)
+    }
     assert.deepEqual(seen, [])
+  })
+
+  await t.test('a header counts, however many stand before it', async (t) => {
+    let seen = ''
+    const address = await listenTcp(t, (socket) => {
+      socket.on('data', (bytes) => {
+        seen += String(bytes)
+        if (seen.endsWith('hello') || /content-length: 0/i.test(seen))
+          socket.end('HTTP/1.1 204 No Content\r\n\r\n')
+      })
+    })
+    const fillers = 'a:\r\n'.repeat(2_050)
+    const headers = `X-Secret: s\r\n${fillers}Connection: X-Secret\r\nContent-Length: 5\r\n`
+    const head = headOf(scene, 'POST', Number(address.split(':')[1]), '/a', headers)
+    const answer = await raw(t)
+      .send(`${head}hello`)
+      .until(/\r\n\r\n/)
+    assert.match(answer, /^HTTP\/1.1 204 /)
+    assert.match(seen, /content-length: 5\r\n/i)
+    assert.doesNotMatch(seen, /x-secret/i)
   })
 
   await t.test('errors of the tunnel are told from those of the service', async (t) => {

@@ -3,6 +3,7 @@ import { EventEmitter, once } from 'node:events'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import fp from 'fastify-plugin'
 import { loadSettings } from '../../../config/index.ts'
 import { maxPerAddress, maxSockets } from '../../../plugins/sockets/limits.ts'
 import { Newcomers } from '../../../plugins/sockets/newcomers.ts'
@@ -117,6 +118,30 @@ test('a connection on which more is asked than is answered ends, and one that as
   await until(() => socket.destroyed)
   few.socket.write(head)
   await until(() => few.answers() === 21)
+})
+
+test('of what one packet asks, nothing is done that is more than a connection may ask at once', async (t) => {
+  let handled = 0
+  let release = (): void => {}
+  const released = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const counting = fp(
+    async (app) => {
+      app.get('/counted', async () => {
+        handled++
+        await released
+        return ''
+      })
+    },
+    { name: 'counting' },
+  )
+  const { port } = await startProxy(t, { plugins: [counting] })
+  const socket = connect(port, '127.0.0.1').on('error', () => {})
+  socket.write('GET /counted HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(1_000))
+  await new Promise((resolve) => socket.once('close', resolve))
+  release()
+  assert.ok(handled <= 32, String(handled))
 })
 
 test('a server that is full says that it is not ready, and closes what comes', async (t) => {
