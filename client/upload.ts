@@ -1,4 +1,4 @@
-import { asTunnelError, type TunnelError } from '../protocol/codec/errors.ts'
+import { asTunnelError, TunnelError } from '../protocol/codec/errors.ts'
 
 /** What a program may hand over as a body or as a command's input. */
 export type BodyLike =
@@ -79,6 +79,14 @@ async function* read(reader: ReadableStreamDefaultReader<Uint8Array>): AsyncGene
   for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value
 }
 
+/** @throws {TunnelError} CONFIG_INVALID */
+function bytesOf(chunk: unknown): Uint8Array {
+  const bytes = inMemory(chunk)
+  if (bytes !== undefined) return bytes
+  const text = `body: it gave a piece of type ${typeof chunk}, which is neither text nor bytes`
+  throw new TunnelError('CONFIG_INVALID', text, { hop: 'client' })
+}
+
 /** Carries a body up a stream, no faster than the stream takes it. */
 export class Upload {
   readonly #target: UploadTarget
@@ -116,8 +124,9 @@ export class Upload {
   async run(body: BodyLike): Promise<void> {
     try {
       this.#source = sourceOf(body)
+      if (this.#stopped) return this.#source.cancel()
       for await (const chunk of this.#source) {
-        const bytes = typeof chunk === 'string' ? encoder.encode(chunk) : chunk
+        const bytes = bytesOf(chunk)
         for (let at = 0; at < bytes.length && !this.#stopped; at += MAX_WRITE_BYTES) {
           if (!this.#target.write(bytes.subarray(at, at + MAX_WRITE_BYTES))) await this.#drain()
           this.#onMoved?.()

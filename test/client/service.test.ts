@@ -327,6 +327,33 @@ test('the source of a body is told when its request is over', async (t) => {
   assert.deepEqual(told, ['stream', 'iterable'])
 })
 
+test('a piece of a body that is no bytes ends the request, and is not left out', async (t) => {
+  const bodies: string[] = []
+  const onStream = (stream: TunnelStream) => {
+    stream.accept()
+    collect(stream).then(
+      (body) => {
+        bodies.push(String(body))
+        stream.event({ http: { status: 200, statusText: 'OK', headers: [] } })
+        stream.end()
+      },
+      () => {},
+    )
+  }
+  const proxy = await startProxy(t, { onStream })
+  const tunnel = clientOf(t, proxy.url)
+  await tunnel.connect()
+  const send = (...pieces: unknown[]) => {
+    const body = (async function* () {
+      yield* pieces as Uint8Array[]
+    })()
+    return tunnel.forwardRequest({ machine: 'home', method: 'POST', body })
+  }
+  await send('a', new Uint8Array([98]).buffer, new DataView(new Uint8Array([99]).buffer))
+  await assert.rejects(send('a', 7, 'b'), { code: 'CONFIG_INVALID', message: /type number/ })
+  assert.deepEqual(bodies, ['abc'])
+})
+
 test('disconnect ends an open stream that its owner has not ended, at once and without an error', async (t) => {
   const proxy = await startProxy(t, { onStream: echo })
   const tunnel = clientOf(t, proxy.url, { settings: { shutdown: { clientMs: 60_000 } } })
