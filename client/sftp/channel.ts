@@ -25,7 +25,8 @@ export class SftpChannel {
   readonly #stream: StreamDuplex
   readonly #machine: string
   readonly #waiting = new Map<number, Waiting>()
-  readonly #extensions = new Set<string>()
+  /** Undefined before the server has said its version. */
+  #extensions: ReadonlySet<string> | undefined
   #nextId = 1
   #lost: TunnelError | undefined
 
@@ -77,16 +78,19 @@ export class SftpChannel {
   }
 
   hasExtension(name: string): boolean {
-    return this.#extensions.has(name)
+    return this.#extensions?.has(name) === true
   }
 
   #version(fields: Fields, onVersion: () => void): void {
     const version = fields.uint32()
     if (version !== VERSION) throw broken(`speaks version ${version}, not ${VERSION}`)
+    if (this.#extensions !== undefined) throw broken('says its version again')
+    const extensions = new Set<string>()
     while (!fields.isAtEnd) {
-      this.#extensions.add(fields.bytes().toString())
+      extensions.add(fields.bytes().toString())
       fields.bytes()
     }
+    this.#extensions = extensions
     onVersion()
   }
 

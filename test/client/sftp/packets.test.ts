@@ -107,6 +107,7 @@ const BAD_ANSWERS: [name: string, answer: (type: number, id: number) => Buffer][
   ['with a packet that is too short', (_type, id) => Buffer.concat(packet(102, [uint32(id)]))],
   ['with a length that nobody can have', () => Buffer.from([0xff, 0xff, 0xff, 0xff, 0])],
   ['with an empty packet', () => Buffer.alloc(4)],
+  ['with its version again', () => VERSION],
   [
     'with a name list without end',
     (_t, id) => Buffer.concat(packet(104, [uint32(id), uint32(0xff_ff_ff_ff)])),
