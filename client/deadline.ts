@@ -71,9 +71,9 @@ export class Deadline {
     this.#setTimer(timeoutMs)
   }
 
-  /** Something has moved: the time begins again. */
-  moved(): void {
-    this.#untilMs = this.#clock.now() + this.#timeoutMs
+  /** Something has moved: the time begins again, and ends at `latestMs` by the clock all the same. */
+  moved(latestMs: number): void {
+    this.#untilMs = Math.min(latestMs, this.#clock.now() + this.#timeoutMs)
   }
 
   /** From here on only the caller's own signal counts. */

@@ -179,7 +179,7 @@ class Command {
     if (error === undefined)
       return new TunnelError('FRAME_INVALID', 'the command ended without a status', { hop: 'proxy' })
     const progress = this.#stream.openedAtMs === undefined ? 'unsent' : 'sent'
-    const final = this.#path.final()
+    const final = this.#path.final(error)
     const decision = retryDecision({
       ...{ error, progress, final },
       ...{ tries: 1, idempotent: false, replayable: false },

@@ -29,7 +29,6 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
   protected readonly addresses: ProxyAddress[]
   #status: TunnelStatus = { state: 'disconnected' }
   #parts: Promise<Parts> | undefined
-  /** The same, once they are there. */
   #made: Parts | undefined
   #session: Session | undefined
   #connecting: Promise<void> | undefined
@@ -37,6 +36,8 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
   readonly #links: LinkNews
   /** `disconnect()` waits no longer. */
   #isCut = false
+  /** What everything was given up with, each time that it was. */
+  readonly #endedWith = new WeakSet<TunnelError>()
 
   /** @throws {TunnelError} CONFIG_INVALID for an address that is none */
   constructor(
@@ -57,7 +58,6 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
   get state(): TunnelState {
     return this.#status.state
   }
-  /** The state with what is known in it. */
   get status(): TunnelStatus {
     return this.#status
   }
@@ -126,7 +126,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
       metrics: this.metrics,
       hooks: this.#hooks,
       opener: () => this.opener(),
-      final: () => this.#isOver || this.#isCut,
+      final: (error) => this.#isOver || this.#isCut || this.#endedWith.has(error),
       emit: (name, ...args) => this.emit(name, ...args),
     }).catch((error: unknown) => {
       this.#parts = undefined
@@ -159,6 +159,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     try {
       const parts = await this.prepare()
       this.#made = parts
+      parts.queue.open()
       await startKept(parts, (error) => this.emit('error', error))
       if (this.#closing !== undefined) throw disconnected()
       session = this.#session = this.#newSession(parts)
@@ -167,12 +168,11 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
       const failed = asTunnelError(error, 'client')
       this.metrics.errored(failed)
       this.#to({ state: 'closed', reason: failed, final: false })
-      if (session !== undefined) await this.#end(session, failed)
+      if (session !== undefined || this.#closing === undefined) await this.#end(session, failed)
       throw failed
     }
   }
 
-  /** No link is coming. */
   get #isOver(): boolean {
     return this.state === 'disconnected' || this.state === 'closed'
   }
@@ -212,13 +212,13 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
   }
 
   /** Ends all that waits or runs with `error`. */
-  async #end(session: Session, error: TunnelError): Promise<void> {
+  async #end(session: Session | undefined, error: TunnelError): Promise<void> {
     this.#links.ended()
-    const { queue } = await this.prepare()
-    queue.setCapacity(0)
-    queue.clear(error)
+    this.#endedWith.add(error)
+    this.#made?.queue.setCapacity(0)
+    this.#made?.queue.close(error)
     if (this.#session === session) this.#session = undefined
-    await session.end(error)
+    await session?.end(error)
   }
 
   async #disconnect(graceMs: number | undefined): Promise<void> {
@@ -233,7 +233,7 @@ export abstract class Lifecycle extends Emitter<TunnelEvents> {
     const cut = new TunnelError('ABORTED', 'this client disconnects', { hop: 'client' })
     this.#isCut = true
     parts?.forwarding.keepRest(cut)
-    parts?.queue.clear(cut)
+    parts?.queue.close(cut)
     if (session !== undefined) await this.#end(session, cut)
     await parts?.forwarding.close()
     this.#to({ state: 'closed', reason: disconnected(), final: true })

@@ -26,8 +26,8 @@ export interface PartsOwner {
   hooks: Hooks
   /** @throws {TunnelError} while there is none */
   opener(): StreamOpener
-  /** No link is coming any more. */
-  final(): boolean
+  /** As RequestPath has it. */
+  final(error: TunnelError): boolean
   emit<Name extends keyof TunnelEvents>(name: Name, ...args: TunnelEvents[Name]): void
 }
 
@@ -49,7 +49,7 @@ export async function makeParts(
     metrics: owner.metrics,
     hooks: owner.hooks,
     open: (head, first, ends) => owner.opener().open(head, first, ends),
-    final: () => owner.final(),
+    final: (error) => owner.final(error),
   }
   const { dir, persist } = settings.queue
   const isKept = (dir !== '' || options.queue?.store !== undefined) && persist !== 'none'

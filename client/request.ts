@@ -62,6 +62,6 @@ export interface RequestPath {
   readonly metrics: ClientMetrics
   readonly hooks: Hooks
   readonly open: OpenStream
-  /** No link is coming any more. */
-  readonly final: () => boolean
+  /** No link is coming any more, or it was for that reason that this was given `error`: a link may be dialled again by now. */
+  readonly final: (error: TunnelError) => boolean
 }

@@ -171,7 +171,9 @@ class Sending implements Queued {
       deadline.offGivenUp(giveUp)
       if (this.#isTaken) deadline.end()
     }
-    const exchange = new Exchange(this.#path.open, head, this.#body, onOver, () => deadline.moved())
+    const exchange = new Exchange(this.#path.open, head, this.#body, onOver, () =>
+      deadline.moved(this.#expiresAtMs),
+    )
     attempt.exchange = exchange
     deadline.onGivenUp(giveUp)
     return attempt
@@ -180,7 +182,7 @@ class Sending implements Queued {
   /** How long to wait before the next try, in ms. @throws {TunnelError} what the request ends with */
   #afterFailure(error: TunnelError, tries: number, attempt: Attempt | undefined): number {
     const { kept } = this.#request
-    const final = this.#path.final()
+    const final = this.#path.final(error)
     const isAnswered = attempt?.exchange.isAnswered === true
     const failed = {
       error,

@@ -1,4 +1,5 @@
 import type { Clock } from '../../protocol/clock.ts'
+import { asStoreFailed } from './errors.ts'
 import type { QueueStore, StoreChange } from './store.ts'
 
 interface Commit {
@@ -47,12 +48,19 @@ export class CommitGroup {
     this.#begin()
   }
 
+  /** When what was given until now is written, or cannot be written for the moment. */
+  async settled(): Promise<void> {
+    await this.#writing
+  }
+
   /** Writes what waits, or gives up what cannot be written now. */
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#writing
-    if (this.#waiting.length > 0) await this.#writeAll()
-    this.#clock.clearTimer(this.#retry)
+    if (this.#waiting.length > 0) {
+      this.#begin()
+      await this.#writing
+    }
   }
 
   #begin(): void {
@@ -60,10 +68,10 @@ export class CommitGroup {
   }
 
   async #writeAll(): Promise<void> {
-    this.#clock.clearTimer(this.#retry)
     // What comes in the same turn goes together.
     await Promise.resolve()
     while (this.#waiting.length > 0) {
+      this.#clock.clearTimer(this.#retry)
       if (await this.#writeGroup()) continue
       if (!this.#isClosed) this.#retry = this.#clock.setTimer(() => this.#begin(), RETRY_MS)
       // Only what may follow later is left, and those who came meanwhile.
@@ -85,7 +93,7 @@ export class CommitGroup {
       return true
     } catch (error) {
       this.#waiting = [...group.map(again), ...this.#waiting]
-      outcome?.reject(error)
+      outcome?.reject(asStoreFailed('the queue cannot be written to', error))
       return false
     }
   }

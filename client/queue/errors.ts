@@ -7,6 +7,11 @@ export function storeFailed(what: string, cause: unknown): TunnelError {
   return new TunnelError('STORE_FAILED', `${what}: ${reason}`, { cause, hop: 'client' })
 }
 
+/** What a program's own store throws has no code of ours. */
+export function asStoreFailed(what: string, error: unknown): TunnelError {
+  return error instanceof TunnelError ? error : storeFailed(what, error)
+}
+
 export function lockedBy(dir: string, cause: unknown): TunnelError {
   const text = `another program keeps its queue in ${dir}: give each a folder of its own, or hand requests over to it (handOver)`
   return new TunnelError('QUEUE_LOCKED', text, { cause, hop: 'client' })

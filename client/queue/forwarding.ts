@@ -19,7 +19,7 @@ export class Forwarding {
   readonly #settings: ClientSettings
   /** Absent where nothing is to be kept. */
   readonly #kept: RequestKeeper | undefined
-  /** Those that are not on disk and have no outcome yet. */
+  /** Those that are not on disk, or not yet, and have no outcome. */
   readonly #running = new ChurningSet<Promise<unknown>>()
   /** The client disconnects: with this error everything ends, and what was not sent goes on disk. */
   #cutWith: TunnelError | undefined
@@ -37,8 +37,8 @@ export class Forwarding {
   send(request: ForwardRequest, id: string, accepted: () => void): Promise<ForwardResponse> {
     const http = httpRequestOf(request, this.#settings.request.timeoutMs, id, accepted)
     const stored = this.#isToKeep(request) ? storedOf(request, http, id) : undefined
-    if (stored instanceof Promise) return stored.then((made) => this.#sendAs(made, request, http, id))
-    return this.#sendAs(stored, request, http, id)
+    if (!(stored instanceof Promise)) return this.#sendAs(stored, request, http, id)
+    return this.#run(stored.then((made) => this.#sendAs(made, request, http, id)))
   }
 
   #sendAs(
@@ -55,7 +55,10 @@ export class Forwarding {
         : 'there is no queue.dir to keep it in'
       throw configInvalid(`persist: ${text}`)
     }
-    const sending = this.#sendUnkept(request, http, id)
+    return this.#run(this.#sendUnkept(request, http, id))
+  }
+
+  #run<T>(sending: Promise<T>): Promise<T> {
     this.#running.add(sending)
     const over = () => void this.#running.delete(sending)
     sending.then(over, over)

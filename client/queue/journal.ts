@@ -1,7 +1,7 @@
 import type { Clock } from '../../protocol/clock.ts'
 import type { Cipher } from './cipher.ts'
 import { CommitGroup } from './commit-group.ts'
-import { configInvalid, storeFailed } from './errors.ts'
+import { asStoreFailed, configInvalid, storeFailed } from './errors.ts'
 import { migrated, SCHEMA } from './migrations.ts'
 import { decodeRecord, encodeRecord, type StoredRequest } from './record.ts'
 import type { QueueStore, StoreChange } from './store.ts'
@@ -41,6 +41,8 @@ export class Journal {
   readonly #store: QueueStore
   readonly #group: CommitGroup
   readonly #cipher: Cipher | undefined
+  /** Told once. */
+  readonly #damage: string[]
   #nextSequence = 0
   /** The last mark that was begun is written, or could not be. */
   #lastMark: Promise<void> = Promise.resolve()
@@ -49,6 +51,7 @@ export class Journal {
     this.#store = store
     this.#group = new CommitGroup(store, clock)
     this.#cipher = cipher
+    this.#damage = [...(store.damage ?? [])]
   }
 
   /**
@@ -56,7 +59,7 @@ export class Journal {
    * @throws {TunnelError} STORE_FAILED for one of a later form, CONFIG_INVALID for another key than it is encrypted with
    */
   static async open(store: QueueStore, clock: Clock, cipher?: Cipher): Promise<Journal> {
-    const meta = new Map(await store.entries(META))
+    const meta = new Map(await entriesOf(store, META))
     const changes: StoreChange[] = []
     const schemaText = meta.get(SCHEMA_KEY)
     const schema = schemaText === undefined ? 0 : Number(new TextDecoder().decode(schemaText))
@@ -66,7 +69,7 @@ export class Journal {
         new Error(`its form ${schema} is newer than this program`),
       )
     if (schema < SCHEMA) {
-      changes.push(...migrated(schema, await store.entries(REQUEST)))
+      changes.push(...migrated(schema, await entriesOf(store, REQUEST)))
       changes.push({ key: SCHEMA_KEY, value: encoder.encode(String(SCHEMA)) })
     }
     const check = meta.get(CHECK_KEY)
@@ -77,18 +80,19 @@ export class Journal {
         throw configInvalid('queue.encryptionKey: the queue on disk is encrypted with another key')
       })
     }
-    if (changes.length > 0) await store.write(changes, true)
+    await move(store, changes)
     const journal = new Journal(store, clock, cipher)
     if (check === undefined && cipher !== undefined) await journal.#encryptAll(cipher)
     return journal
   }
 
-  /** All that were accepted and not answered, oldest first. What is no request is set aside. */
+  /** All that were accepted and not answered, oldest first. What is no request is set aside. @throws {TunnelError} STORE_FAILED */
   async load(): Promise<{ entries: Entry[]; setAside: SetAside[] }> {
     const entries: Entry[] = []
-    const setAside: SetAside[] = (this.#store.damage ?? []).map((reason) => ({ key: '', reason }))
+    const setAside: SetAside[] = this.#damage.splice(0).map((reason) => ({ key: '', reason }))
     const changes: StoreChange[] = []
-    const found = await this.#store.entries('')
+    await this.#group.settled()
+    const found = await entriesOf(this.#store, '')
     const marks = new Set(found.map(([key]) => key).filter((key) => key.startsWith(MARK)))
     for (const [key, value] of found) {
       this.#nextSequence = Math.max(this.#nextSequence, sequenceIn(key) + 1)
@@ -107,7 +111,7 @@ export class Journal {
     }
     // Of requests that are no longer there.
     for (const key of marks) changes.push({ key, value: undefined })
-    if (changes.length > 0) await this.#group.write(changes)
+    await move(this.#store, changes)
     return { entries, setAside }
   }
 
@@ -162,14 +166,35 @@ export class Journal {
     await this.#store.close()
   }
 
-  /** From the first time that a key is given there is nothing in the store that it has not sealed. */
+  /** From the first time that a key is given there is no request in the store that it has not sealed. */
   async #encryptAll(cipher: Cipher): Promise<void> {
     const changes: StoreChange[] = [
       { key: CHECK_KEY, value: await cipher.seal(CHECK_KEY, encoder.encode(CHECK_KEY)) },
     ]
-    for (const [key, value] of await this.#store.entries(REQUEST))
+    for (const [key, value] of await entriesOf(this.#store, REQUEST))
       changes.push({ key, value: await cipher.seal(key, value) })
-    await this.#store.write(changes, true)
+    await move(this.#store, changes)
+  }
+}
+
+/** @throws {TunnelError} STORE_FAILED */
+async function entriesOf(store: QueueStore, prefix: string): Promise<[string, Uint8Array][]> {
+  try {
+    return await store.entries(prefix)
+  } catch (error) {
+    throw asStoreFailed('the queue cannot be read', error)
+  }
+}
+
+/**
+ * Changes the form or the place of what is in the store. Not in a group commit, which takes back what has failed: done
+ * or not done, this loses nothing. @throws {TunnelError} STORE_FAILED
+ */
+async function move(store: QueueStore, changes: readonly StoreChange[]): Promise<void> {
+  try {
+    if (changes.length > 0) await store.write(changes, true)
+  } catch (error) {
+    throw asStoreFailed('the queue cannot be written to', error)
   }
 }
 

@@ -7,6 +7,8 @@ export class KeptPlaces {
   readonly journal: Journal
   /** Of those that are on disk. */
   readonly #ids = new Set<string>()
+  /** By their sequence: they have no outcome, and wait on disk to be taken again. */
+  readonly #givenUp = new Set<number>()
   #taken = 0
   #onIdle: (() => void) | undefined
 
@@ -27,8 +29,13 @@ export class KeptPlaces {
   /** For one that is in the store. */
   takeAgain({ sequence, request }: Entry): KeptPlace {
     this.#taken++
+    this.#givenUp.delete(sequence)
     this.#ids.add(request.id)
     return new KeptPlace(this, sequence, request.id, undefined)
+  }
+
+  isGivenUp({ sequence }: Entry): boolean {
+    return this.#givenUp.has(sequence)
   }
 
   /** When no place is taken. */
@@ -43,6 +50,10 @@ export class KeptPlaces {
   /** The request of a place is on disk. */
   written(id: string): void {
     this.#ids.add(id)
+  }
+
+  giveUp(sequence: number): void {
+    this.#givenUp.add(sequence)
   }
 
   /** A place is given back. */
@@ -88,7 +99,9 @@ export class KeptPlace implements Kept {
   }
 
   over(hasOutcome: boolean): void {
-    if (hasOutcome && this.#unwritten === undefined) this.#places.journal.remove(this.#sequence)
+    const isOnDisk = this.#unwritten === undefined
+    if (isOnDisk && hasOutcome) this.#places.journal.remove(this.#sequence)
+    else if (isOnDisk) this.#places.giveUp(this.#sequence)
     this.#places.over(this.#id)
   }
 }

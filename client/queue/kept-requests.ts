@@ -6,7 +6,7 @@ import { outcomeUnknown, stillQueued } from '../outcome.ts'
 import type { HttpRequest, RequestPath } from '../request.ts'
 import { sendRequest } from '../sending.ts'
 import type { Cipher, SecretKey } from './cipher.ts'
-import { configInvalid } from './errors.ts'
+import { asStoreFailed, configInvalid } from './errors.ts'
 import { cipherOf, handedOver } from './handed-over.ts'
 import { type Entry, Journal } from './journal.ts'
 import type { KeeperEvents, RequestKeeper } from './keeper.ts'
@@ -38,6 +38,8 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
   #opening: Promise<KeptPlaces> | undefined
   /** Of another program: in the store, and not begun before it can no longer come again. */
   readonly #received = new Map<string, Entry>()
+  /** No request is begun any more. */
+  #isClosing = false
 
   constructor(path: RequestPath, options: KeepOptions) {
     super()
@@ -50,10 +52,10 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
 
   /** Opens the store, and begins with what is in it. @throws {TunnelError} QUEUE_LOCKED, STORE_FAILED, CONFIG_INVALID */
   async start(): Promise<void> {
-    const isOpen = this.#places !== undefined
-    const places = await this.#open()
+    const places = this.#places
+    if (places === undefined) return void (await this.#open())
     // Those that were given up with an earlier connection.
-    if (isOpen) await this.#restore(places)
+    await this.#restore(places, (entry) => places.isGivenUp(entry))
   }
 
   /** Keeps the request from its acceptance to its outcome. @throws {TunnelError} */
@@ -81,6 +83,7 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
 
   /** Waits for what is written, and lets go of the store. Everything has been given an end before. */
   async close(): Promise<void> {
+    this.#isClosing = true
     // Whoever opened it has been told.
     await this.#opening?.catch(() => {})
     await this.#places?.idle()
@@ -101,11 +104,11 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
     if (open === undefined) throw configInvalid('queue.dir: there is none')
     if (typeof open !== 'function') throw configInvalid('queue.store: is not a function that opens a store')
     const cipher = await this.#cipher
-    const store = await open()
+    const store = await opened(open)
     let places: KeptPlaces
     try {
       places = new KeptPlaces(await Journal.open(store, this.#path.clock, cipher))
-      await this.#restore(places)
+      await this.#restore(places, () => true)
     } catch (error) {
       await store.close()
       throw error
@@ -118,11 +121,10 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
     return places
   }
 
-  async #restore(places: KeptPlaces): Promise<void> {
+  async #restore(places: KeptPlaces, isWaiting: (entry: Entry) => boolean): Promise<void> {
     const { entries, setAside } = await places.journal.load()
     if (setAside.length > 0) this.emit('set-aside', setAside)
-    const isNew = ({ request }: Entry) => !places.has(request.id)
-    this.#begin(places, entries.filter(isNew))
+    this.#begin(places, entries.filter(isWaiting))
   }
 
   /** Tells of them all, and then sends them in their order. */
@@ -199,7 +201,17 @@ export class KeptRequests extends Emitter<KeeperEvents> implements RequestKeeper
     return () => {
       const entry = this.#received.get(id)
       this.#received.delete(id)
-      if (entry !== undefined) this.#begin(places, [entry])
+      // One that comes while the program closes is on disk, and the next start's.
+      if (entry !== undefined && !this.#isClosing) this.#begin(places, [entry])
     }
+  }
+}
+
+/** @throws {TunnelError} QUEUE_LOCKED, STORE_FAILED */
+async function opened(open: () => Promise<QueueStore>): Promise<QueueStore> {
+  try {
+    return await open()
+  } catch (error) {
+    throw asStoreFailed('the queue cannot be opened', error)
   }
 }

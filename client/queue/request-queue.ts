@@ -51,6 +51,7 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
   /** Those of them whose turn may come: the others are being written to disk. */
   readonly #lanes = new PriorityLanes<Turn>()
   #pressed = false
+  #closedWith: TunnelError | undefined
   #onIdle: (() => void)[] = []
 
   constructor(options: QueueOptions) {
@@ -93,6 +94,7 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
     this.#entered[queued.priority].add(queued)
     this.#bytes[queued.priority] += queued.bytes
     this.#press()
+    if (this.#closedWith !== undefined) queued.deadline.giveUp(this.#closedWith)
   }
 
   /** It waits no more. */
@@ -137,10 +139,15 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
     return new Promise((resolve) => this.#onIdle.push(resolve))
   }
 
-  /** Ends the wait of everybody with `error`. */
-  clear(error: TunnelError): void {
+  /** Ends the wait of everybody with `error`, also of whoever enters before `open`: some may be on their way here. */
+  close(error: TunnelError): void {
+    this.#closedWith = error
     for (const priority of PRIORITIES)
       for (const queued of [...this.#entered[priority]]) queued.deadline.giveUp(error)
+  }
+
+  open(): void {
+    this.#closedWith = undefined
   }
 
   get #isIdle(): boolean {
@@ -172,8 +179,8 @@ export class RequestQueue extends Emitter<{ backpressure: [QueueState]; drain: [
     const { maxRequests, maxBytes, whenFull } = this.#options
     const lower = PRIORITIES.slice(PRIORITIES.indexOf(queued.priority) + 1).reverse()
     const bytesThere = lower.reduce((sum, priority) => sum + this.#bytes[priority], 0)
-    const isThere = lower.some((priority) => this.#entered[priority].size > 0)
-    const isEnough = isThere && this.bytes - bytesThere + queued.bytes <= maxBytes
+    const sizeThere = lower.reduce((sum, priority) => sum + this.#entered[priority].size, 0)
+    const isEnough = this.size - sizeThere < maxRequests && this.bytes - bytesThere + queued.bytes <= maxBytes
     if (whenFull !== 'shed' || !isEnough) {
       const text = `the queue is full: ${this.size} of ${maxRequests} requests, ${this.bytes} of ${maxBytes} bytes`
       throw queueFull(queued.bytes > maxBytes ? `${text}; this one has ${queued.bytes} bytes` : text)

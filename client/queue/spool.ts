@@ -19,6 +19,7 @@ export class Spool {
   #looking: Promise<void> | undefined
   /** The last look met something, and it was told. */
   #isTold = false
+  #isClosed = false
 
   constructor(dir: string) {
     this.#folder = join(dir, 'spool')
@@ -58,6 +59,7 @@ export class Spool {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true
     clearInterval(this.#timer)
     await this.#looking
   }
@@ -71,6 +73,8 @@ export class Spool {
       problem = error
     }
     for (const name of names) {
+      // There may be thousands, and each waits for the disk.
+      if (this.#isClosed) break
       const path = join(this.#folder, name)
       try {
         const taken = await take(name.slice(0, -SUFFIX.length), await readFile(path))

@@ -4,6 +4,7 @@ import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { type ForwardRequest, MemoryStore, type RestoredRequest, TunnelError } from '../../../client/index.ts'
 import { decodeRecord } from '../../../client/queue/record.ts'
+import type { QueueStore } from '../../../client/queue/store.ts'
 import { clientOf, deferred, next, respond, startProxy } from '../proxy.ts'
 import { clientWith, high, onDisk } from './clients.ts'
 import { HeldStore } from './requests.ts'
@@ -180,4 +181,52 @@ test('what cannot be kept is said at once', async (t) => {
   await assert.rejects(file.connect(), { code: 'STORE_FAILED', message: new RegExp(process.execPath) })
   const wrong = clientWith(t, proxy.url, new MemoryStore(), { queue: { encryptionKey: new Uint8Array(3) } })
   await assert.rejects(wrong.connect(), { code: 'CONFIG_INVALID', message: /32 bytes/ })
+})
+
+test('what was asked for before disconnect goes on disk, though the store is only being opened', async (t) => {
+  const store = new MemoryStore()
+  const opening = deferred<void>()
+  const opened = deferred<QueueStore>()
+  const proxy = await startProxy(t, { onStream: (stream) => respond(stream, 200) })
+  const tunnel = clientOf(t, proxy.url, {
+    queue: {
+      store: () => {
+        opening.resolve()
+        return opened.promise
+      },
+    },
+  })
+  const connected = assert.rejects(tunnel.connect(), { code: 'ABORTED' })
+  const bodies = ['text', new Blob(['blob'])]
+  const ends = bodies.map((body) =>
+    assert.rejects(tunnel.forwardRequest(high({ body })), { code: 'STILL_QUEUED' }),
+  )
+  await opening.promise
+  const disconnected = tunnel.disconnect(0)
+  opened.resolve(store)
+  await Promise.all([connected, disconnected, ...ends])
+  assert.equal(await onDisk(store), 2)
+})
+
+test('when the store cannot be opened, what waits for the connection is told why, and at once', async (t) => {
+  const proxy = await startProxy(t, { onStream: (stream) => respond(stream, 200) })
+  const opened = deferred<never>()
+  const failing = new Error('no such disk')
+  const store = () =>
+    opened.promise.then(() => {
+      throw failing
+    })
+  const tunnel = clientOf(t, proxy.url, { queue: { store } })
+  const why = { code: 'STORE_FAILED', message: /no such disk/ }
+  // For longer than a test may take.
+  const timeoutMs = 3_600_000
+  const all = [
+    assert.rejects(tunnel.connect(), why),
+    assert.rejects(tunnel.forwardRequest({ machine: 'home', timeoutMs }), why),
+    assert.rejects(tunnel.forwardRequest(high({ timeoutMs })), why),
+    assert.rejects(tunnel.exec('home', 'true', { timeoutMs }), why),
+  ]
+  while (tunnel.metrics.snapshot().queue.normal < 2) await next((resolve) => void setImmediate(resolve))
+  opened.resolve(undefined as never)
+  await Promise.all(all)
 })

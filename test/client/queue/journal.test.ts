@@ -8,6 +8,7 @@ import { MemoryStore } from '../../../client/queue/memory-store.ts'
 import type { QueueStore } from '../../../client/queue/store.ts'
 import { systemClock } from '../../../protocol/clock.ts'
 import { cutLog } from '../../crash/cut-log.ts'
+import { VirtualClock } from '../../support/virtual-clock.ts'
 import { HeldStore, storedRequest } from './requests.ts'
 
 const open = (store: QueueStore, cipher?: Cipher) => Journal.open(store, systemClock, cipher)
@@ -208,4 +209,68 @@ test('with a key nothing of a request can be read, or put in the place of anothe
   await assert.rejects(open(store), { code: 'CONFIG_INVALID', message: /no key was given/ })
   assert.deepEqual(await idsIn(await open(store, cipher)), ['before the key'])
   await assert.rejects(Cipher.of(randomBytes(16)), /32 bytes, not 16/)
+})
+
+test('what could not be set aside stays where it is, and nothing is written behind a start that failed', async () => {
+  const inner = new MemoryStore()
+  const [key, value] = ['r!0000000000000001', Uint8Array.of(1, 2, 3)]
+  await (await open(inner)).close()
+  await inner.write([{ key, value }])
+  const clock = new VirtualClock()
+  const full: QueueStore = {
+    entries: (prefix) => inner.entries(prefix),
+    write: async () => {
+      throw new Error('no space left on device')
+    },
+    close: async () => {},
+  }
+  await assert.rejects((await Journal.open(full, clock)).load(), {
+    code: 'STORE_FAILED',
+    message: /no space left/,
+  })
+  assert.equal(clock.pending, 0)
+  assert.deepEqual(await inner.entries('r!'), [[key, value]])
+})
+
+test('a mark that is being taken back is not taken for one of a request that may have been sent', async () => {
+  const journal = await open(new MemoryStore())
+  await journal.load()
+  const [sequence] = await addAll(journal, ['refused'])
+  await journal.sending(sequence!, false)
+  journal.notSent(sequence!)
+  const { entries } = await journal.load()
+  assert.deepEqual(
+    entries.map(({ maybeSent }) => maybeSent),
+    [false],
+  )
+})
+
+test('a journal that is closed writes nothing more, though its disk is still full', async () => {
+  const clock = new VirtualClock()
+  const store = new HeldStore(new MemoryStore())
+  const journal = await Journal.open(store, clock)
+  await journal.load()
+  store.failWith = new Error('no space left on device')
+  const release = store.hold()
+  const first = addAll(journal, ['first'])
+  await new Promise(setImmediate)
+  // It comes while the first is being written.
+  const second = addAll(journal, ['second'])
+  release()
+  await Promise.all([assert.rejects(first), assert.rejects(second)])
+  await new Promise(setImmediate)
+  assert.equal(clock.pending, 1)
+  await journal.close()
+  assert.equal(clock.pending, 0)
+})
+
+test('what the store of a program throws has a code', async () => {
+  const store = new HeldStore(new MemoryStore())
+  const journal = await open(store)
+  await journal.load()
+  store.failWith = new Error('read only')
+  await assert.rejects(addAll(journal, ['one']), { code: 'STORE_FAILED', message: /written to: read only/ })
+  store.entries = () => Promise.reject(new Error('no such table'))
+  await assert.rejects(open(store), { code: 'STORE_FAILED', message: /cannot be read: no such table/ })
+  await journal.close()
 })

@@ -6,6 +6,7 @@ import { RequestQueue } from '../../../client/queue/request-queue.ts'
 import { systemClock } from '../../../protocol/clock.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import type { Priority } from '../../../protocol/codec/heads.ts'
+import { VirtualClock } from '../../support/virtual-clock.ts'
 
 const OPTIONS: QueueOptions = {
   maxRequests: 100,
@@ -85,7 +86,7 @@ test('a caller that gives up leaves the queue, and what is cleared is turned awa
   abort.abort()
   await assert.rejects(given, { code: 'ABORTED' })
   assert.equal(queue.size, 1)
-  queue.clear(new TunnelError('LINK_LOST', 'no link', { hop: 'client' }))
+  queue.close(new TunnelError('LINK_LOST', 'no link', { hop: 'client' }))
   await assert.rejects(cleared, { code: 'LINK_LOST' })
   assert.equal(queue.size, 0)
 })
@@ -178,4 +179,42 @@ test('under any mix low gets its share, and a high request waits behind at most 
   while (!order.includes('high')) await new Promise(setImmediate)
   assert.ok(order.indexOf('high') <= before + 1, `behind ${order.indexOf('high') - before}`)
   assert.ok(order.filter((priority) => priority === 'low').length >= before / 5)
+})
+
+test('nobody is turned away for a request that has no room all the same', async () => {
+  const queue = queueOf({ maxRequests: 2, whenFull: 'shed' })
+  const low = { priority: 'low', bytes: 0, deadline: patient() } as const
+  queue.enter(low)
+  // Accepted before, such as those that are restored: they have room whatever is there.
+  for (let count = 0; count < 2; count++)
+    queue.enter({ priority: 'high', bytes: 0, deadline: patient() }, true)
+  await assert.rejects(acquire(queue, 'high'), { code: 'QUEUE_FULL', message: /3 of 2 requests/ })
+  assert.equal(low.deadline.reason, undefined)
+  assert.deepEqual(queue.sizes, { high: 2, normal: 0, low: 1 })
+})
+
+test('a queue that is closed gives up what comes to it later too, until it is open again', async () => {
+  const queue = queueOf()
+  queue.setCapacity(0)
+  const over = new TunnelError('ABORTED', 'over', { hop: 'client' })
+  const waiting = acquire(queue)
+  queue.close(over)
+  await assert.rejects(waiting, over)
+  await assert.rejects(acquire(queue), over)
+  assert.equal(queue.size, 0)
+  queue.open()
+  queue.setCapacity(1)
+  ;(await acquire(queue))()
+})
+
+test('what moves puts off the end of a wait, and never past the time given', async () => {
+  const clock = new VirtualClock()
+  const deadline = new Deadline(clock, undefined, 100, 'nothing came')
+  clock.setTimer(() => deadline.moved(150), 90)
+  const reasonAt = async (ms: number) => {
+    await clock.run(ms)
+    return deadline.reason?.code
+  }
+  assert.equal(await reasonAt(149), undefined)
+  assert.equal(await reasonAt(151), 'TIMEOUT')
 })

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { MemoryStore, type RestoredRequest, type SetAside, type TunnelError } from '../../../client/index.ts'
 import type { TunnelStream } from '../../../protocol/stream/stream.ts'
 import { tempFolder } from '../../support/tree.ts'
-import { clientOf, next, respond, startProxy } from '../proxy.ts'
+import { clientOf, deferred, next, respond, startProxy } from '../proxy.ts'
 import { clientWith, high, imageOf, keyOf, onDisk } from './clients.ts'
 
 test('after a crash what was never sent is sent in order, and what may have been executed is not sent twice', async (t) => {
@@ -204,4 +204,48 @@ test('a second program on the folder is told so, and hands its requests over to 
   assert.equal((await second.forwardRequest(high({ path: '/high' }))).text(), 'answered')
   await (await later)[0]!.response
   assert.deepEqual(bodies.slice(2).sort(), ['/high', '/later'])
+})
+
+test('a program that connects again as soon as it hears of the end has its requests back, and each once', async (t) => {
+  const store = new MemoryStore()
+  const entries = store.entries.bind(store)
+  let isReadable = Promise.resolve()
+  store.entries = async (prefix) => {
+    await isReadable
+    return entries(prefix)
+  }
+  const paths: string[] = []
+  const onStream = (stream: TunnelStream) => {
+    paths.push(stream.head.http!.path)
+    respond(stream, 200)
+  }
+  const proxy = await startProxy(t, { onStream })
+  const { port } = proxy
+  const settings = { backoff: { baseMs: 1, maxMs: 2, maxAttempts: 3 }, streams: { resumeMs: 100 } }
+  const tunnel = clientWith(t, proxy.url, store, { settings })
+  await tunnel.connect()
+  // Until the proxy is there again, so that the dial behind it does not fail.
+  const isBack = deferred<void>()
+  isReadable = isBack.promise
+  const lost = next((listener) => tunnel.once('link-lost', listener))
+  await proxy.close()
+  await lost
+  const again = new Promise<void>((resolve, reject) => {
+    const off = tunnel.on('state', (state) => {
+      if (state !== 'closed') return
+      off()
+      tunnel.connect().then(resolve, reject)
+    })
+  })
+  const restored = next<RestoredRequest[]>((listener) => tunnel.once('restored', listener))
+  const kept = tunnel.enqueue(high({ path: '/kept' }))
+  await assert.rejects(kept.response, { code: 'STILL_QUEUED' })
+  await startProxy(t, { onStream }, port)
+  isBack.resolve()
+  await again
+  const [request, ...others] = await restored
+  assert.equal(request?.id, kept.id)
+  assert.deepEqual(others, [])
+  assert.equal((await request.response).status, 200)
+  assert.deepEqual(paths, ['/kept'])
 })

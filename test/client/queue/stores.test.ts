@@ -141,3 +141,19 @@ test('what cannot be taken from the spool is told once, and what is behind it is
   await spool.close()
   assert.deepEqual([taken, told], [['one'], ['STORE_FAILED true']])
 })
+
+test('a spool that is closed takes no more of what is in it', async (t) => {
+  const spool = new Spool(await tempFolder(t, 'spool'))
+  for (const each of ['one', 'two', 'three']) await spool.leave(bytes(each))
+  const taken: string[] = []
+  const closed = new Promise<Promise<void>>((resolve) => {
+    const take = async (_name: string, value: Uint8Array) => {
+      taken.push(new TextDecoder().decode(value))
+      resolve(spool.close())
+      return () => {}
+    }
+    spool.receive(take, ({ message }) => taken.push(message))
+  })
+  await await closed
+  assert.deepEqual(taken, ['one'])
+})
