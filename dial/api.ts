@@ -57,7 +57,7 @@ export async function fetchFromProxy(
   return firstAnswer({
     count: addresses.length,
     attempt: (place, attempt) => ask(addresses[place] as ProxyAddress, attempt),
-    discard: (late) => void late.body?.cancel().catch(() => {}),
+    discard: (late) => void forgo(late).catch(() => {}),
     isFinal: ({ hop }) => hop === 'client',
     clock: systemClock,
     signal,
@@ -73,30 +73,41 @@ interface How {
 async function askOne(api: string, url: string, request: RequestInit, how: How): Promise<Response> {
   // A browser's own takes no other `this`.
   const { fetch } = how
-  const signal = endedBy(how)
+  const { signal, timer } = endedBy(how)
   // A token goes nowhere but where it was meant to.
   const init: RequestInit = { ...request, signal, redirect: 'manual' }
   let response: Response
   try {
     response = await keepProcessAlive(() => fetch(url, init))
+    timers.set(response, timer)
   } catch (error) {
+    systemClock.clearTimer(timer)
     if (how.signal.aborted) throw new TunnelError('ABORTED', 'the request was called off', { hop: 'client' })
     throw unreachable(new URL(api).origin, error, isRequest(url, init))
   }
   const isRedirect = response.type === 'opaqueredirect' || Math.trunc(response.status / 100) === 3
   if (!isRedirect) return response
-  await response.body?.cancel()
+  await forgo(response)
   throw redirected(api, response.status, response.headers.get('location'))
 }
 
+/** Of each answer, until it has been read. */
+const timers = new WeakMap<Response, unknown>()
+
+/** Nobody reads the answer. */
+async function forgo(response: Response): Promise<void> {
+  systemClock.clearTimer(timers.get(response))
+  await response.body?.cancel()
+}
+
 /** Ends the request and its answer: with the attempt, and when their time is over. */
-function endedBy({ signal, timeoutMs }: How): AbortSignal {
+function endedBy({ signal, timeoutMs }: How): { signal: AbortSignal; timer: unknown } {
   const end = new AbortController()
   const late = () => end.abort(new DOMException('there was no answer in time', 'TimeoutError'))
-  systemClock.setTimer(late, Math.min(timeoutMs, MAX_TIMER_MS))
+  const timer = systemClock.setTimer(late, Math.min(timeoutMs, MAX_TIMER_MS))
   signal.addEventListener('abort', () => end.abort(signal.reason), { once: true })
   if (signal.aborted) end.abort(signal.reason)
-  return end.signal
+  return { signal: end.signal, timer }
 }
 
 /** The same, as JSON. @throws {TunnelError} also what the proxy's problem document (RFC 9457) says */
@@ -115,6 +126,8 @@ export async function answerOf(response: Response): Promise<unknown> {
     if (response.ok) return text === '' ? undefined : (JSON.parse(text) as unknown)
   } catch (error) {
     if (response.ok) throw noProxy(response, asTunnelError(error, 'client'))
+  } finally {
+    systemClock.clearTimer(timers.get(response))
   }
   throw problemOf(text) ?? noProxy(response)
 }

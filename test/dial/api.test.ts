@@ -13,9 +13,11 @@ import type { AddressInfo } from 'node:net'
 import test, { type TestContext } from 'node:test'
 import { addressesOf } from '../../dial/addresses.ts'
 import { askPublicKey, callProxy } from '../../dial/api.ts'
+import { replaceSystemClock } from '../../protocol/clock.ts'
 import { dialWebSocket } from '../../protocol/node/dial-websocket.ts'
 import { makeCertificate } from '../support/certificate.ts'
 import { startProxy } from '../support/proxy.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
 
 async function listen(t: TestContext, server: Server): Promise<string> {
   server.listen(0, '127.0.0.1')
@@ -47,6 +49,22 @@ test('a redirect is not followed, and told with the address that it points to', 
   await assert.rejects(callProxy(addressesOf(base), question), told)
   await assert.rejects(dial(base), told)
   assert.equal(asked, 0)
+})
+
+test('the time of a request is no longer counted when its answer has been read, or there is none', async (t) => {
+  const clock = new VirtualClock()
+  t.after(replaceSystemClock(clock))
+  const base = await serve(t, (request, response) => {
+    if (request.url?.endsWith('/machines')) response.end('[]')
+    else if (request.url?.endsWith('/gone')) response.socket?.destroy()
+    else response.writeHead(request.url?.endsWith('/moved') ? 302 : 500).end('no')
+  })
+  assert.deepEqual(await callProxy(addressesOf(base), question), [])
+  assert.equal(clock.pending, 0)
+  for (const route of ['gone', 'moved', 'broken']) {
+    await assert.rejects(callProxy(addressesOf(base), { ...question, route }), { code: 'CONNECT_REFUSED' })
+    assert.equal(clock.pending, 0, route)
+  }
 })
 
 test('a certificate that is not accepted is named, and what helps', async (t) => {

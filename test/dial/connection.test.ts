@@ -1,24 +1,16 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type TestContext, test } from 'node:test'
-import { Connection, type ConnectionOptions } from '../../dial/connection.ts'
+import type { ConnectionOptions } from '../../dial/connection.ts'
 import type { Redial } from '../../dial/connection-state.ts'
 import type { TokenAsk } from '../../dial/token.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
-import type { Hello } from '../../protocol/codec/hello.ts'
-import { Link } from '../../protocol/link/link.ts'
+import type { Link } from '../../protocol/link/link.ts'
 import type { DialOptions, Transport } from '../../protocol/link/transport.ts'
 import { MemoryPair } from '../support/memory-transport.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
+import { connectionOf, hello, proxyLink } from './connections.ts'
 
-const hello: Hello = {
-  role: 'client',
-  version: 1,
-  software: 'test',
-  heartbeat: { intervalMs: 30_000, timeoutMs: 45_000 },
-  limits: { maxFrameBytes: 1_048_576, maxStreams: 256 },
-  resumeMs: 120_000,
-}
 const refused = () => new TunnelError('CONNECT_REFUSED', 'nobody listens', { hop: 'client' })
 
 /** A connection over memory, in a time that the test moves. `refuse` answers a dial with an error. */
@@ -39,32 +31,12 @@ function setUp(t: TestContext, options: Partial<ConnectionOptions> = {}) {
     if (refusal !== undefined) throw refusal
     const pair = new MemoryPair({ clock, latencyMs: () => 5 })
     pairs.push(pair)
-    proxyLinks.push(
-      new Link({
-        transport: pair.b,
-        dialler: false,
-        hello: { ...hello, role: 'proxy' },
-        handlers: {},
-        clock,
-      }),
-    )
+    proxyLinks.push(proxyLink(pair, clock))
     return pair.a
   }
   const proxyLinks: Link[] = []
-  const connection = new Connection({
-    urls: ['ws://one'],
-    token: 'token',
-    hello: () => hello,
-    dial,
-    clock,
-    random: () => 0.5,
-    backoff: { baseMs: 2_000, multiplier: 2, jitter: 0.3, maxMs: 60_000, maxAttempts: 4 },
-    provenMs: 30_000,
-    ...options,
-  })
+  const { connection, run } = connectionOf(t, clock, { urls: ['ws://one'], dial, ...options })
   connection.on('redial', (redial) => redials.push(redial))
-  t.after(() => void connection.close())
-  const run = (ms: number) => clock.run(clock.now() + ms)
   const connect = async () => {
     const connected = connection.connect()
     await run(100)

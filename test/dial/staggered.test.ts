@@ -1,23 +1,15 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type TestContext, test } from 'node:test'
-import { Connection, type ConnectionOptions } from '../../dial/connection.ts'
+import type { ConnectionOptions } from '../../dial/connection.ts'
 import { STAGGER_MS } from '../../dial/staggered.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
-import type { Hello } from '../../protocol/codec/hello.ts'
-import { Link } from '../../protocol/link/link.ts'
+import type { Link } from '../../protocol/link/link.ts'
 import type { DialOptions, Transport } from '../../protocol/link/transport.ts'
 import { MemoryPair } from '../support/memory-transport.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
+import { connectionOf, proxyLink } from './connections.ts'
 
-const hello: Hello = {
-  role: 'client',
-  version: 1,
-  software: 'test',
-  heartbeat: { intervalMs: 30_000, timeoutMs: 45_000 },
-  limits: { maxFrameBytes: 1_048_576, maxStreams: 256 },
-  resumeMs: 120_000,
-}
 const [ONE, TWO, THREE] = ['ws://one', 'ws://two', 'ws://three'] as const
 
 /** How a proxy answers a dial: with its HELLO after so many ms, with an error, or never. */
@@ -41,32 +33,13 @@ function setUp(t: TestContext, answers: Record<string, Answer>, options: Partial
     }
     if (answer instanceof TunnelError) throw answer
     const pair = new MemoryPair({ clock, latencyMs: () => answer / 2 })
-    const link = new Link({
-      transport: pair.b,
-      dialler: false,
-      hello: { ...hello, role: 'proxy' },
-      handlers: {},
-      clock,
-    })
-    links.push({ url, link })
+    links.push({ url, link: proxyLink(pair, clock) })
     return pair.a
   }
-  const connection = new Connection({
-    urls: [ONE, TWO, THREE],
-    token: 'token',
-    hello: () => hello,
-    dial,
-    clock,
-    random: () => 0.5,
-    backoff: { baseMs: 2_000, multiplier: 2, jitter: 0.3, maxMs: 60_000, maxAttempts: 4 },
-    provenMs: 30_000,
-    ...options,
-  })
+  const { connection, run } = connectionOf(t, clock, { urls: [ONE, TWO, THREE], dial, ...options })
   const events: string[] = []
   connection.on('state', (state) => events.push(state))
   connection.on('redial', ({ attempt }) => events.push(`redial ${attempt}`))
-  t.after(() => void connection.close())
-  const run = (ms: number) => clock.run(clock.now() + ms)
   const open = () => links.filter(({ link }) => !link.closed).map(({ url }) => url)
   return { clock, dials, calledOff, links, connection, events, run, open }
 }
