@@ -26,7 +26,7 @@ interface Lane {
 
 export interface LanesOptions {
   open: () => Promise<SftpSession>
-  /** How long a session may be tried to be had again, in ms. */
+  /** How long a session may be tried to be had again, in ms, and how long one request may cost one session after the other. */
   patienceMs: number
   /** Nothing can be done any more. */
   isOver: () => boolean
@@ -78,16 +78,21 @@ export class Lanes {
    * @param request is made again where its session is lost: `isAgain` says that it may have been carried out already
    */
   async run<T>(bytes: number, request: (session: SftpSession, isAgain: boolean) => Promise<T>): Promise<T> {
-    for (let isAgain = false; ; isAgain = true) {
+    let untilMs = Number.POSITIVE_INFINITY
+    for (let losses = 0; ; ) {
+      // Once it was most likely the link; a server that falls over a request would do so without end.
+      if (losses > 1) await this.#pause(Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** (losses - 2)))
       const lane = this.#pick() ?? (await this.#wait())
       lane.loadBytes += bytes
       try {
-        const result = await request(lane.session, isAgain)
+        const result = await request(lane.session, losses > 0)
         this.#progressed()
         return result
       } catch (error) {
         if (lane.session.lost === undefined) throw error
         this.#lost(lane)
+        if (losses++ === 0) untilMs = performance.now() + this.#options.patienceMs
+        else if (performance.now() > untilMs) throw lane.session.lost
         if (!this.#mayGoOn(lane.session.lost)) throw lane.session.lost
       } finally {
         lane.loadBytes -= bytes
@@ -155,11 +160,16 @@ export class Lanes {
         const error = asTunnelError(thrown, 'client')
         const nextMs = Math.max(waitMs, error.retryAfterMs ?? 0)
         if (!this.#mayGoOn(error) || performance.now() + nextMs > untilMs) throw error
-        await delay(nextMs, undefined, { signal: this.#over.signal }).catch(() => {
-          throw ended()
-        })
+        await this.#pause(nextMs)
       }
     }
+  }
+
+  /** @throws {TunnelError} ABORTED when the copy is ended */
+  async #pause(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.#over.signal }).catch(() => {
+      throw ended()
+    })
   }
 
   #mayGoOn(error: TunnelError): boolean {

@@ -139,7 +139,9 @@ async function addFolder(plan: Plan, folder: Item, next: Item[], { from, to }: P
     else if (name.endsWith(PART_SUFFIX)) plan.skipped.push(source)
     else addFile(plan, item)
   }
-  if (plan.files.length + plan.folders.length + next.length > MAX_ITEMS)
+  const { folders, files, links, failures, skipped } = plan
+  const lists = [folders, files, links, failures, skipped, next]
+  if (lists.reduce((sum, { length }) => sum + length, 0) > MAX_ITEMS)
     throw new FileError(`${from.told(folder.source)} cannot be copied`, 'other', {
       hop,
       detail: `there are more than ${MAX_ITEMS} files: copy the folders one by one`,
