@@ -3,7 +3,7 @@ import { ForwardResponse } from '../forward-response.ts'
 import { stillQueued } from '../outcome.ts'
 import type { StoredRequest } from '../queue/record.ts'
 import type { HttpRequest } from '../request.ts'
-import { channelsOf, type ToOwner, type ToTab } from './messages.ts'
+import { type Channel, channelsOf, type ToOwner, type ToTab } from './messages.ts'
 
 interface Call {
   readonly request: StoredRequest
@@ -16,10 +16,11 @@ interface Call {
 export class Calls {
   readonly #tab = crypto.randomUUID()
   readonly #maxCalls: number
+  /** By an id of their own: a program may give two requests the same key, one after the other or at once. */
   readonly #calls = new Map<string, Call>()
-  readonly #owner: BroadcastChannel
-  readonly #all: BroadcastChannel
-  readonly #own: BroadcastChannel
+  readonly #owner: Channel
+  readonly #all: Channel
+  readonly #own: Channel
 
   /** @param maxCalls how many may be without an outcome at once */
   constructor(queue: string, maxCalls: number) {
@@ -31,17 +32,17 @@ export class Calls {
     this.#all.onmessage = () => {
       for (const id of this.#calls.keys()) this.#ask(id)
     }
-    this.#own.onmessage = ({ data }: MessageEvent<ToTab>) => this.#told(data)
+    this.#own.onmessage = ({ data }: { data: ToTab }) => this.#told(data)
   }
 
   /** Rejects with the error that the owner's own promise would have rejected with. */
   send(request: StoredRequest, http: Call['http']): Promise<ForwardResponse> {
-    const { id } = request
     if (this.#calls.size >= this.#maxCalls) {
       const text = `the queue is full: this tab has ${this.#maxCalls} requests in it`
       return Promise.reject(new TunnelError('QUEUE_FULL', text, { hop: 'client' }))
     }
     return new Promise((resolve, reject) => {
+      const id = crypto.randomUUID()
       const { signal } = http
       const cancel = (): void => this.#tell({ kind: 'cancel', id })
       const settle = (outcome: ForwardResponse | TunnelError): void => {

@@ -5,7 +5,7 @@ import type { ForwardResponse } from '../forward-response.ts'
 import { outcomeUnknown } from '../outcome.ts'
 import type { RequestKeeper } from '../queue/keeper.ts'
 import type { RestoredRequest } from '../queue/queued-request.ts'
-import { channelsOf, type ToOwner, type ToTab } from './messages.ts'
+import { type Channel, channelsOf, type ToOwner, type ToTab } from './messages.ts'
 
 /** How long the outcome of a request is kept for the tab that waits for it, in ms, and of how many. */
 const KEEP_MS = 60_000
@@ -22,11 +22,12 @@ interface Job {
 export class Desk {
   readonly #kept: RequestKeeper
   readonly #names: ReturnType<typeof channelsOf>
-  readonly #owner: BroadcastChannel
+  readonly #owner: Channel
   /** Of an earlier owner, and not over. */
   readonly #restored = new Map<string, RestoredRequest>()
   /** The same, and over: their tab may ask a moment later. */
   readonly #over: Recent<RestoredRequest>
+  /** By the id of the call, as what follows. */
   readonly #jobs = new Map<string, Job>()
   /** Whose outcome was told: what asks for them again has it on the way. */
   readonly #told: Recent<true>
@@ -42,7 +43,7 @@ export class Desk {
 
   /** Everything that was kept is known: the tabs may ask. */
   open(): void {
-    this.#owner.onmessage = ({ data }: MessageEvent<ToOwner>) => this.#asked(data)
+    this.#owner.onmessage = ({ data }: { data: ToOwner }) => this.#asked(data)
     post(this.#names.all, 'owner')
   }
 
@@ -70,9 +71,9 @@ export class Desk {
   }
 
   #begin(message: Extract<ToOwner, { kind: 'call' }>): void {
-    const { id, from } = message
+    const { id, from, request } = message
     const cancel = new AbortController()
-    const restored = this.#restored.get(id) ?? this.#over.get(id)
+    const restored = this.#restored.get(request.id) ?? this.#over.get(request.id)
     const job: Job = { from, isAccepted: false, cancel: () => cancel.abort() }
     if (restored !== undefined) job.cancel = () => restored.cancel()
     this.#jobs.set(id, job)

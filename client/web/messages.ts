@@ -2,10 +2,14 @@ import type { WireError } from '../../protocol/codec/errors.ts'
 import type { HeaderList, HttpResponseHead } from '../../protocol/codec/heads.ts'
 import type { StoredRequest } from '../queue/record.ts'
 
+/** By this name, because the types of Node have none. */
+export type Channel = InstanceType<typeof BroadcastChannel>
+
 /** What a tab asks of the one that has the queue. */
 export type ToOwner =
   | {
       readonly kind: 'call'
+      /** Of this call; the same when a new owner is asked again. */
       readonly id: string
       /** The tab's own channel, for the answer. */
       readonly from: string
