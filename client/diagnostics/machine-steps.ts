@@ -69,7 +69,10 @@ async function tellLogin(
   const startedAtMs = performance.now()
   let failure: unknown
   try {
-    await client.exec(machine, 'true', { timeoutMs: steps.stepMs })
+    await client.exec(machine, 'true', {
+      timeoutMs: steps.stepMs,
+      ...(steps.signal && { signal: steps.signal }),
+    })
   } catch (error) {
     failure = error
   }

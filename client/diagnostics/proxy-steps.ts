@@ -49,6 +49,8 @@ export async function tryLink<Client extends TunnelClient>(
     isLate = true
     void client.disconnect(0)
   }, 2 * steps.stepMs)
+  const calledOff = () => void client.disconnect(0)
+  steps.signal?.addEventListener('abort', calledOff, { once: true })
   try {
     await client.connect()
   } catch (error) {
@@ -57,14 +59,15 @@ export async function tryLink<Client extends TunnelClient>(
     if (isLate && seen.dialError !== undefined) seen.dialError = failure
   }
   clearTimeout(late)
+  steps.signal?.removeEventListener('abort', calledOff)
   // A setting is wrong: nothing was tried.
   if (failure?.code === 'CONFIG_INVALID') throw failure
   try {
     await tellDial(address, subject, seen, failure, steps)
     if (failure === undefined) await tellLink(client, performance.now() - (seen.dialledAtMs ?? 0), steps)
-  } catch (calledOff) {
+  } catch (error) {
     await client.disconnect(0)
-    throw calledOff
+    throw error
   }
   if (failure === undefined) return client
   await client.disconnect(0)

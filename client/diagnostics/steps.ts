@@ -37,6 +37,11 @@ export class Steps {
     return this.#options.stepMs ?? STEP_MS
   }
 
+  /** Calls the whole diagnosis off. */
+  get signal(): AbortSignal | undefined {
+    return this.#options.signal
+  }
+
   /**
    * @param work answers with what it found; its signal ends it when its time is over
    * @returns whether it went well

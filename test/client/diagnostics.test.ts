@@ -234,6 +234,20 @@ test('a diagnosis that is called off while it has a link leaves none behind', as
   await until(() => proxy.app.links.count === 0, 5_000)
 })
 
+test('a diagnosis that is called off does not wait for a dial that nobody answers', async (t) => {
+  const server = createHttpServer()
+  const port = await listen(t, server)
+  const abort = new AbortController()
+  // What is asked for is never answered: the diagnosis is at its dial.
+  server.on('upgrade', (_request, socket) => {
+    socket.on('error', () => {})
+    abort.abort()
+  })
+  // For longer than a test may take.
+  const options = { signal: abort.signal, stepMs: 3_600_000 }
+  await assert.rejects(diagnose(`http://127.0.0.1:${port}`, options), { code: 'ABORTED' })
+})
+
 test('where no WebSocket passes and HTTP streaming carries the link, that is a warning and no failure', async (t) => {
   const proxy = await startProxy(t)
   const url = await startWithoutWebSockets(t, proxy.port)
