@@ -68,10 +68,12 @@ function buildIsStale() {
     'server.ts',
     'package-lock.json',
     'tsconfig.json',
+    'tsconfig.build.json',
     'tsconfig.browser.json',
     'scripts/build.mjs',
     'scripts/bundle.mjs',
     'scripts/bundle-browser.mjs',
+    'scripts/bundle-quick.mjs',
   ].map((file) => join(root, file))
   return [...builders, ...sources].some((path) => changedAtMs(path) > builtAtMs)
 }

@@ -19,8 +19,9 @@ const JITTER_MS = [20, 50, 150]
 const FAILED_SHARE = [0.01, 0.05, 0.2]
 /** Fewer failures than this are an accident. */
 const LEAST_FAILURES = 2
-/** A link that was lost within the first time is a poor one, and within the second it is fair at best, in ms. */
-const RECENT_LOSS_MS = [120_000, 30_000]
+/** For so long after a loss a link is poor, and then for so long since it fair at best, in ms. */
+const POOR_MS = 30_000
+const FAIR_MS = 120_000
 
 const GRADES: readonly Quality[] = ['excellent', 'good', 'fair', 'poor']
 
@@ -40,7 +41,7 @@ export function qualityOf({
 }: QualityInputs): Quality {
   if (!online) return 'offline'
   const failedShare = failed < LEAST_FAILURES ? 0 : failed / (answered + failed)
-  const lossGrade = sinceLossMs < RECENT_LOSS_MS[1]! ? 3 : sinceLossMs < RECENT_LOSS_MS[0]! ? 2 : 0
+  const lossGrade = sinceLossMs < POOR_MS ? 3 : sinceLossMs < FAIR_MS ? 2 : 0
   const grades = [
     gradeOf(rttMs, RTT_MS),
     gradeOf(jitterMs, JITTER_MS),

@@ -22,8 +22,8 @@ export const optionsSchema = {
  */
 async function directory(app, { file }) {
   app.tunnel.addHook('preOpen', async ({ user, machine }) => {
-    const machines = JSON.parse(await readFile(file, 'utf8'))[user.sub] ?? []
-    if (machines.includes(machine)) return
+    const users = new Map(Object.entries(JSON.parse(await readFile(file, 'utf8'))))
+    if (users.get(user.sub)?.includes(machine)) return
     throw new TunnelError('FORBIDDEN', `our directory does not let ${user.sub} use ${machine}`, {
       hop: 'proxy',
     })
