@@ -63,7 +63,7 @@ export function httpRequestOf(
   if (!isBody(body)) throw configInvalid('body: is not text, bytes, a Blob or a stream')
   if (isUsedUp(body)) throw configInvalid('body: it has been read already')
   if (idempotencyKey !== undefined && (typeof idempotencyKey !== 'string' || idempotencyKey === ''))
-    throw configInvalid('idempotencyKey: is not a text')
+    throw configInvalid('idempotencyKey: is not a non-empty text')
   const headers = headerList(request.headers)
   return {
     machine,

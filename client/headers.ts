@@ -12,7 +12,7 @@ function checked(name: string, value: string): [string, string] {
       hop: 'client',
     })
   if (!FIELD_VALUE.test(value)) {
-    throw new TunnelError('CONFIG_INVALID', `header ${name}: its value has characters that no header has`, {
+    throw new TunnelError('CONFIG_INVALID', `header ${name}: its value has characters that are not allowed`, {
       hop: 'client',
     })
   }

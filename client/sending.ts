@@ -201,7 +201,7 @@ class Sending implements Queued {
       kept.refused()
       throw stillQueued(decision)
     }
-    // Its waits do not count, or it had been answered in time.
+    // Its waits do not count, and a request whose answer broke off had been answered in time.
     kept?.refused()
     if (kept !== undefined) this.deadline.limit(this.#leftMs)
     else if (isAnswered) this.deadline.limit(this.#limitMs)

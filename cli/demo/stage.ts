@@ -117,7 +117,11 @@ export function finish(
         new Error(`${name} did not end within ${limitMs / 1_000} s: ${Buffer.concat(err).toString().trim()}`),
       )
     }, limitMs)
-    child.once('error', reject)
+    // It could not be started.
+    child.once('error', (error) => {
+      clearTimeout(timer)
+      reject(error)
+    })
     child.once('close', (code, signal) => {
       clearTimeout(timer)
       const status = code ?? (signal === null ? 1 : 128)
@@ -134,7 +138,7 @@ export function lineOf(child: ChildProcess, pattern: RegExp, name: string): Prom
       clearTimeout(timer)
       child.stdout?.off('data', onData).resume()
       child.stderr?.off('data', onData).resume()
-      child.off('exit', onExit)
+      child.off('exit', onExit).off('error', onError)
       act()
     }
     const onData = (chunk: Buffer): void => {
@@ -143,13 +147,14 @@ export function lineOf(child: ChildProcess, pattern: RegExp, name: string): Prom
       if (line !== undefined) done(() => resolve(line))
     }
     const onExit = (): void => done(() => reject(new Error(`${name} ended: ${text.trim()}`)))
+    const onError = (error: Error): void => done(() => reject(error))
     const timer = setTimeout(
       () => done(() => reject(new Error(`${name} is not ready: ${text.trim()}`))),
       STEP_MS,
     )
     child.stdout?.on('data', onData)
     child.stderr?.on('data', onData)
-    child.once('exit', onExit)
+    child.once('exit', onExit).once('error', onError)
   })
 }
 

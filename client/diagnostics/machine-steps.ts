@@ -52,8 +52,8 @@ async function greetingOf(client: MachineClient, machine: string, signal: AbortS
     }
     const [line = ''] = text.split('\n')
     if (line.startsWith('SSH-')) return line.trim()
-    const what = line === '' ? 'it ended at once' : 'what answers there is something else'
-    throw new TunnelError('SSH_HANDSHAKE_FAILED', `no SSH server greets: ${what}`, { hop: 'ssh' })
+    const what = line === '' ? 'the connection ended at once' : 'something else listens there'
+    throw new TunnelError('SSH_HANDSHAKE_FAILED', `no SSH server answers: ${what}`, { hop: 'ssh' })
   } finally {
     stream.on('error', () => {}).destroy()
   }
@@ -80,13 +80,13 @@ async function tellLogin(
   const code = failure instanceof TunnelError ? failure.code : undefined
   if (code === 'HOST_KEY_CHANGED') steps.fail('host-key', failure, ms)
   else if (hostKeyChanged) {
-    const text = `${machine} shows another key than the pinned one`
+    const text = `${machine} does not show the pinned key`
     steps.fail('host-key', new TunnelError('HOST_KEY_CHANGED', text, { hop: 'ssh' }))
   } else if (failure === undefined || code === 'SSH_AUTH_FAILED') steps.done('host-key', hostKey)
-  else steps.skip('host-key', 'the proxy has not come so far')
+  else steps.skip('host-key', 'the proxy did not get that far')
   if (failure === undefined) steps.done('ssh-authentication', "the proxy's key for you is let in", ms)
   else if (code === 'HOST_KEY_CHANGED')
-    steps.skip('ssh-authentication', 'the proxy does not log in where the key is another')
+    steps.skip('ssh-authentication', 'the proxy does not log in where the key has changed')
   else steps.fail('ssh-authentication', failure, ms)
   return failure === undefined
 }
@@ -95,7 +95,7 @@ async function runCommand(client: MachineClient, machine: string, signal: AbortS
   const { stdout } = await client.exec(machine, 'echo tunnel', { signal })
   const text = stdout.toString().trim()
   if (text === 'tunnel') return 'a command ran there'
-  throw new TunnelError('INTERNAL', 'a command ran there, and its output is another than its own', {
+  throw new TunnelError('INTERNAL', 'a command ran there, but its output is not what it should be', {
     hop: 'target',
   })
 }
@@ -116,7 +116,7 @@ async function askTarget(
     await response.body?.cancel()
     return `${target} answered ${response.status} after ${msText(performance.now() - startedAtMs)}`
   } catch {
-    return `${target} takes connections, and answers no HTTP request`
+    return `${target} accepts connections, but does not answer HTTP requests`
   }
 }
 

@@ -48,7 +48,7 @@ export async function tryNetwork(url: string, reach: Reach, steps: Steps): Promi
   const { host: where } = new URL(url)
   return (await steps.run('tls', (signal) => shakeHands(where, wayOut, signal)))
     ? undefined
-    : 'nobody knows who answers there'
+    : 'it is not known who answers there'
 }
 
 /** It is not the tunnel's proxy that has to be started. */

@@ -96,7 +96,7 @@ export class SftpChannel {
 
   #take(id: number): Waiting {
     const waiting = id === 0 ? undefined : this.#waiting.get(id)
-    if (waiting === undefined) throw broken('answers a request that there was not')
+    if (waiting === undefined) throw broken('answers a request that was not made')
     this.#waiting.delete(id)
     return waiting
   }

@@ -24,7 +24,7 @@ const MEASURED_MS = 3_000
 const NOTHING: ReadableStreamReadDoneResult<Uint8Array> = { value: undefined, done: true }
 
 export async function tryNetwork(_url: string, _reach: Reach, steps: Steps): Promise<undefined> {
-  steps.skip(['dns', 'tcp', 'http-proxy', 'tls'], 'a browser tells a page nothing of it')
+  steps.skip(['dns', 'tcp', 'http-proxy', 'tls'], 'a browser tells a page nothing about it')
 }
 
 /** A page runs no commands: all that it sees of the way behind the agent is one request. */
@@ -82,6 +82,6 @@ async function measure(body: ReadableStream<Uint8Array> | null, steps: Steps): P
     void reader?.cancel().catch(() => {})
   }
   if (bytes < LEAST_MEASURED_BYTES)
-    return steps.skip('throughput', `an answer of ${bytes} bytes is too short to measure by`)
+    return steps.skip('throughput', `an answer of ${bytes} bytes is too short for a measurement`)
   steps.done('throughput', `${(bytes / 1_000 / spentMs()).toFixed(1)} MB/s down`, spentMs())
 }
