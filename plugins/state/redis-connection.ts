@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import { Redis, type RedisOptions } from 'ioredis'
 import { redisAway, redisRefuses, redisUnreachable } from './errors.ts'
+import { connectPatiently } from './redis-opening.ts'
 import { SCRIPTS, type ScriptName } from './redis-scripts.ts'
 
 /** No call waits longer; a connection on which nothing has come for twice as long is given up. */
@@ -85,7 +86,9 @@ export class RedisConnection {
     }
     this.#redis.on('error', keep)
     try {
-      await this.#redis.connect()
+      await connectPatiently(this.#redis, () => {
+        refusal = undefined
+      })
     } catch (error) {
       this.close()
       throw refused(refusal, error, this.#isTls)
@@ -170,11 +173,24 @@ function late(): Late {
   return new Late('Command timed out')
 }
 
-/** As `answer` does, or late: not before what has come meanwhile was read, however late the event loop is itself. */
+/**
+ * As `answer` does, or late: not before what has come meanwhile was read, however late the event loop is itself. Where it
+ * was, the time begins again: a script that Redis has not got yet takes two answers.
+ */
 function inTime<T>(answer: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
-    const giveUp = (): void => reject(late())
-    const timer = setTimeout(() => setImmediate(giveUp), TIMEOUT_MS).unref()
+    const mostMs = performance.now() + 5 * TIMEOUT_MS
+    let timer: NodeJS.Timeout
+    const wait = (): void => {
+      const dueMs = performance.now() + TIMEOUT_MS
+      const giveUp = (): void => {
+        const nowMs = performance.now()
+        if (nowMs - dueMs > LOOK_MS && nowMs < mostMs) wait()
+        else reject(late())
+      }
+      timer = setTimeout(() => setImmediate(giveUp), TIMEOUT_MS).unref()
+    }
+    wait()
     answer.then(resolve, reject).finally(() => clearTimeout(timer))
   })
 }

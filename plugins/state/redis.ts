@@ -37,7 +37,7 @@ export class RedisState extends WatchedRecords implements State {
   readonly #ownBuckets = new Buckets(systemClock)
   /** Tells our own messages from those of others. */
   readonly #origin: string
-  readonly #timer: NodeJS.Timeout
+  #timer: NodeJS.Timeout | undefined
   #replicas: () => number = () => 1
 
   private constructor({ url, sentinels, staleMs, failed, nowUs }: RedisStateOptions) {
@@ -69,13 +69,6 @@ export class RedisState extends WatchedRecords implements State {
       nowUs,
       maxVolatile: DEFAULT_MAX_RECORDS,
     })
-    // A message is a hint that may be lost without a sign. A third of the time leaves room for two that fail.
-    const readAnewMs = Math.min(MAX_READ_ANEW_MS, staleMs / 3)
-    this.#timer = setInterval(() => {
-      missed()
-      // Gives up a connection that is dead and does not know it; the errors are told there.
-      this.#subscriber.ping().catch(() => {})
-    }, readAnewMs).unref()
   }
 
   /** @throws {TunnelError} CONFIG_INVALID where Redis does not let us in, STATE_UNAVAILABLE where it does not answer */
@@ -85,11 +78,22 @@ export class RedisState extends WatchedRecords implements State {
       await state.#redis.open()
       await state.#subscriber.open()
       await state.#subscriber.subscribe(CHANNEL)
+      state.#readAnew()
       return state
     } catch (error) {
       await state.close()
       throw error
     }
+  }
+
+  /** A message is a hint that may be lost without a sign. A third of the time leaves room for two that fail. */
+  #readAnew(): void {
+    const everyMs = Math.min(MAX_READ_ANEW_MS, this.staleMs / 3)
+    this.#timer = setInterval(() => {
+      this.#watchers.missed()
+      // Gives up a connection that is dead and does not know it; the errors are told there.
+      this.#subscriber.ping().catch(() => {})
+    }, everyMs).unref()
   }
 
   async takeToken(bucket: string, limit: BucketLimit, cost = 1): Promise<TokenAnswer> {

@@ -45,6 +45,32 @@ test('a Redis that lets us not in, or is not there, stops the start with one err
   }
 })
 
+/** Longer than Redis may take for anything. */
+const standStill = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500)
+
+test('what an event loop has no time to read is not held against Redis, when it dials and when it asks', {
+  skip,
+}, async (t) => {
+  const redis = await startRedis(t)
+  const open = async (url: string) => {
+    const opening = RedisState.open({ url, staleMs: 300_000, failed() {} })
+    opening.catch(() => {})
+    await new Promise(setImmediate)
+    standStill()
+    return opening
+  }
+  await assert.rejects(open(redis.url.replace(redis.password, 'wrong')), { code: 'CONFIG_INVALID' })
+  const state = await open(redis.url)
+  t.after(() => state.close())
+  // A script that is not there any more: the first answer says so, and the second is the one.
+  await state.put('pin', 'home', 'first')
+  await redis.admin.script('FLUSH')
+  const put = state.put('pin', 'home', 'second')
+  standStill()
+  await put
+  assert.equal(await state.get('pin', 'home'), 'second')
+})
+
 test('with Sentinels a master that is killed is replaced by its copy, and what was confirmed is there', {
   skip,
 }, async (t) => {

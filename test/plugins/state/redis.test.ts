@@ -373,7 +373,8 @@ test('two proxies on one Redis: a token that one revokes the other refuses; with
   assert.ok((await one.inject({ ...revoke, payload: { token } })).statusCode < 300)
   await ended
   assert.equal((await me(other, token)).json().code, 'TOKEN_REVOKED')
-  assert.ok((await makeTicket()).statusCode < 300)
+  // A call that Redis has no time for within a second is refused, on a busy computer too.
+  await until(async () => (await makeTicket()).statusCode < 300)
   process.kill(redis.program.pid, 'SIGSTOP')
   t.after(() => redis.program.kill('SIGCONT'))
   const refused = await makeTicket()
@@ -385,7 +386,7 @@ test('two proxies on one Redis: a token that one revokes the other refuses; with
   assert.equal((await other.inject('/api/tunnel/health/ready')).statusCode, 200)
   redis.program.kill('SIGCONT')
   await back(other.state as RedisState)
-  assert.ok((await makeTicket()).statusCode < 300)
+  await until(async () => (await makeTicket()).statusCode < 300)
   const said = lines.join('')
   assert.match(said, /Redis is away/)
   assert.ok(!said.includes(redis.password))
