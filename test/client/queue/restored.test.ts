@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { MemoryStore, type RestoredRequest, type SetAside, type TunnelError } from '../../../client/index.ts'
 import type { TunnelStream } from '../../../protocol/stream/stream.ts'
 import { tempFolder } from '../../support/tree.ts'
@@ -65,18 +65,24 @@ test('after a crash what was never sent is sent in order, and what may have been
   assert.equal(await onDisk(image), 0)
 })
 
-test('requests wait while the client reconnects; when it gives up they stay on disk, and the next connect() sends them', async (t) => {
-  const store = new MemoryStore()
+/** A client that gives up soon, and its proxy, which notes what it is asked for. */
+async function impatient(t: TestContext, store: MemoryStore) {
   const paths: string[] = []
   const onStream = (stream: TunnelStream) => {
     paths.push(stream.head.http!.path)
     respond(stream, 200)
   }
   const proxy = await startProxy(t, { onStream })
-  const { port } = proxy
   const settings = { backoff: { baseMs: 1, maxMs: 2, maxAttempts: 3 }, streams: { resumeMs: 100 } }
   const tunnel = clientWith(t, proxy.url, store, { settings })
   await tunnel.connect()
+  return { proxy, tunnel, paths, onStream }
+}
+
+test('requests wait while the client reconnects; when it gives up they stay on disk, and the next connect() sends them', async (t) => {
+  const store = new MemoryStore()
+  const { proxy, tunnel, paths, onStream } = await impatient(t, store)
+  const { port } = proxy
   const lost = next((listener) => tunnel.once('link-lost', listener))
   await proxy.close()
   await lost
@@ -214,16 +220,8 @@ test('a program that connects again as soon as it hears of the end has its reque
     await isReadable
     return entries(prefix)
   }
-  const paths: string[] = []
-  const onStream = (stream: TunnelStream) => {
-    paths.push(stream.head.http!.path)
-    respond(stream, 200)
-  }
-  const proxy = await startProxy(t, { onStream })
+  const { proxy, tunnel, paths, onStream } = await impatient(t, store)
   const { port } = proxy
-  const settings = { backoff: { baseMs: 1, maxMs: 2, maxAttempts: 3 }, streams: { resumeMs: 100 } }
-  const tunnel = clientWith(t, proxy.url, store, { settings })
-  await tunnel.connect()
   // Until the proxy is there again, so that the dial behind it does not fail.
   const isBack = deferred<void>()
   isReadable = isBack.promise
