@@ -47,7 +47,7 @@ test('a command and a request that end at the replica that leaves finish there, 
   await until(() => c.app.forward.overview.list('alice').length === 2)
   const first = client.link
   let hasLeft = false
-  const drained = c.app.lifecycle.drain(30_000).then(() => {
+  const drained = c.app.lifecycle.drain(60_000).then(() => {
     hasLeft = true
   })
   await until(() => client.link !== first)
@@ -119,7 +119,7 @@ test('a command goes on when the home leaves by which its SSH connection goes', 
   await until(() => c.app.cluster?.list().some(({ streams }) => streams === 1) === true)
   const busy = c.app.cluster?.list().find(({ streams }) => streams === 1)?.id
   const leaving = busy === 'a' ? a : b
-  await leaving.app.lifecycle.drain(30_000)
+  await leaving.app.lifecycle.drain(60_000)
   await leaving.close()
   stdin.end('after')
   const { stdout, exitCode } = await command

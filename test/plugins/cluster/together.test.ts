@@ -124,5 +124,5 @@ test('the streams of a user who is revoked at one replica end at all, though Red
   assert.equal((await told).status, 503)
   await checkEcho(others)
   line.thaw()
-  await until(() => replicas.every(isAvailable), 20_000)
+  await until(() => replicas.every(isAvailable))
 })
