@@ -34,7 +34,7 @@ async function startProxy(t: TestContext, before: string, redirection: string, m
   const options: ProgramOptions = { env }
   const proxy = spawnProgram(t, 'sh', ['-c', `${before} exec ${shellLine(words)} ${redirection}`], options)
   const url = `http://127.0.0.1:${port}`
-  await until(() => health(url), 60_000)
+  await until(() => health(url))
   return { proxy, port, url, env }
 }
 
@@ -114,7 +114,7 @@ test('a full disk under the log costs lines: the proxy serves on, says so, and e
     const asked = Array.from({ length: 20 }, () => fetch(`${url}/nowhere/${'x'.repeat(180)}`))
     for (const answer of await Promise.all(asked)) await answer.arrayBuffer()
     return isLost()
-  }, 30_000)
+  })
   assert.equal((await ready()).status, 503)
   await until(() => health(url))
   rmSync(join(disk, 'ballast'))
@@ -162,7 +162,7 @@ test('a terminal that has gone costs the lines of the log, and the proxy serves 
     if (isRunning()) process.kill(pid, 'SIGKILL')
   })
   const url = `http://127.0.0.1:${port}`
-  await until(() => health(url), 60_000)
+  await until(() => health(url))
   terminal.kill('SIGKILL')
   await terminal.exit
   const isLogLost = async () => {

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { waitOut } from '../../cli/wait-out.ts'
 import { TunnelService } from '../../client/index.ts'
 import { signToken } from '../../plugins/auth/tokens.ts'
 import { processFacts } from '../support/proc.ts'
@@ -85,7 +86,9 @@ export class Scene {
     const tunnel = new TunnelService({ url, token })
     await tunnel.connect()
     scope.after(() => tunnel.disconnect(0))
-    const session = await tunnel.open({ machine: MACHINE, kind: 'ssh' })
+    // A proxy that has only started may be late, and refuses streams for a moment.
+    const open = () => tunnel.open({ machine: MACHINE, kind: 'ssh' })
+    const session = await waitOut(open, () => {})
     return new Scene(scope, url, tokenOf('flooder'), session, proxy)
   }
 
