@@ -68,7 +68,9 @@ export class Deadline {
     if (timeoutMs === undefined || this.#reason !== undefined) return
     this.#timeoutMs = timeoutMs
     this.#untilMs = timeoutMs > MAX_TIMER_MS ? this.#clock.now() + timeoutMs : undefined
-    this.#setTimer(timeoutMs)
+    // The shortest timer is a ms, in which an answer may come: what is too late is not begun.
+    if (timeoutMs <= 0) this.#timeUp()
+    else this.#setTimer(timeoutMs)
   }
 
   /** Something has moved: the time begins again, and ends at `latestMs` by the clock all the same. */

@@ -147,8 +147,8 @@ class Sending implements Queued {
       const { kept } = this.#request
       if (kept !== undefined) {
         await kept.sending(this.#idempotent)
-        this.#checkWanted()
         this.deadline.limit(this.#limitMs)
+        this.#checkWanted()
       }
       return this.#open(this.#head(headers), release)
     } catch (error) {

@@ -182,6 +182,24 @@ test('a request that is not answered ends in TIMEOUT, one that is called off in 
   })
 })
 
+test('a request whose time was over before it was asked is not sent', async (t) => {
+  const paths: string[] = []
+  const proxy = await startProxy(t, {
+    onStream: (stream) => {
+      paths.push(stream.head.http!.path)
+      respond(stream, 200)
+    },
+  })
+  const tunnel = clientOf(t, proxy.url)
+  await tunnel.connect()
+  const late = { machine: 'home', path: '/late', expiresAt: 0 }
+  await Promise.all(
+    Array.from({ length: 20 }, () => assert.rejects(tunnel.forwardRequest(late), { code: 'TIMEOUT' })),
+  )
+  await tunnel.forwardRequest({ machine: 'home', path: '/next' })
+  assert.deepEqual(paths, ['/next'])
+})
+
 test("the far side's refusal is the caller's error, with code and hop", async (t) => {
   const proxy = await startProxy(t, {
     onStream: (stream) =>

@@ -86,10 +86,10 @@ test('what is there when a server is ready is not asked whether it is there', ()
 
 /**
  * What every request goes through, whoever answers it: these add hooks to all routes, and that is their duty. `sockets`
- * ends the connection of a body that does not come to its end, which no route may forget; `tracing` tells of all of them;
- * `links` has to know who else is there.
+ * ends the connection of a body that does not come to its end, which no route may forget; `errors` refuses what two parties
+ * could read differently; `tracing` tells of all of them; `links` has to know who else is there.
  */
-const FOR_ALL_ROUTES = ['logging', 'upgrade', 'sockets', 'tracing', 'links']
+const FOR_ALL_ROUTES = ['logging', 'upgrade', 'sockets', 'errors', 'tracing', 'links']
 
 test('a plugin with routes keeps them, and the hooks that guard them, in a scope of its own', () => {
   const open = FOLDERS.filter(({ folder, code }) => {
