@@ -12,6 +12,9 @@ const SUFFIX = '.request'
 /** A file that is being written. */
 const UNFINISHED = '.part'
 
+/** How many requests this process has left: several may be in the same millisecond. */
+let left = 0
+
 /** Requests that other programs leave for the one that has the queue: a file each, in a folder beside the store. */
 export class Spool {
   readonly #folder: string
@@ -29,7 +32,8 @@ export class Spool {
   async leave(value: Uint8Array): Promise<void> {
     makeFolder(this.#folder)
     // In the order in which they were left; a name is used once.
-    const name = join(this.#folder, `${String(Date.now()).padStart(14, '0')}-${randomUUID()}`)
+    const order = `${digits(Date.now(), 14)}-${digits(left++, 9)}`
+    const name = join(this.#folder, `${order}-${randomUUID()}`)
     const file = await open(name + UNFINISHED, 'wx', 0o600)
     try {
       await file.writeFile(value)
@@ -101,6 +105,10 @@ export class Spool {
       throw error
     }
   }
+}
+
+function digits(value: number, length: number): string {
+  return String(value).padStart(length, '0')
 }
 
 async function syncFolder(path: string): Promise<void> {

@@ -142,6 +142,23 @@ test('what cannot be taken from the spool is told once, and what is behind it is
   assert.deepEqual([taken, told], [['one'], ['STORE_FAILED true']])
 })
 
+test('what is left in a spool within one millisecond is taken in its order', async (t) => {
+  const spool = new Spool(await tempFolder(t, 'spool'))
+  t.mock.method(Date, 'now', () => 1_800_000_000_000)
+  const values = Array.from({ length: 10 }, (_, index) => String(index))
+  for (const each of values) await spool.leave(bytes(each))
+  const taken: string[] = []
+  await new Promise<void>((resolve) => {
+    const take = async (_name: string, value: Uint8Array) => {
+      taken.push(new TextDecoder().decode(value))
+      return () => taken.length === values.length && resolve()
+    }
+    spool.receive(take, ({ message }) => taken.push(message))
+  })
+  await spool.close()
+  assert.deepEqual(taken, values)
+})
+
 test('a spool that is closed takes no more of what is in it', async (t) => {
   const spool = new Spool(await tempFolder(t, 'spool'))
   for (const each of ['one', 'two', 'three']) await spool.leave(bytes(each))
