@@ -131,7 +131,10 @@ export class RedisConnection {
   /** Until it answers again, or the connection breaks; `ping` itself tells what fails. */
   #lookAgain(): void {
     clearTimeout(this.#look)
-    this.#look = setTimeout(() => void this.ping().catch(() => {}), LOOK_MS).unref()
+    const goOn = (): void => {
+      if (this.#isLate && this.#redis.status === 'ready') this.#lookAgain()
+    }
+    this.#look = setTimeout(() => void this.ping().catch(goOn), LOOK_MS).unref()
   }
 
   async #bounded<T>(call: () => Promise<T>): Promise<T> {
@@ -140,13 +143,12 @@ export class RedisConnection {
     try {
       const answer = await inTime(call())
       this.#lastFailed = false
-      if (this.#isLate) {
-        this.#isLate = false
-        this.#ready()
-      }
+      this.#answered()
       return answer
     } catch (error) {
       this.#lastFailed = true
+      // A user that may not PING has its answer too.
+      if ((error as Error).name === 'ReplyError') this.#answered()
       if (error instanceof Late && this.#redis.status === 'ready') {
         this.#isLate = true
         this.#lookAgain()
@@ -156,6 +158,12 @@ export class RedisConnection {
     } finally {
       this.#pending--
     }
+  }
+
+  #answered(): void {
+    if (!this.#isLate) return
+    this.#isLate = false
+    this.#ready()
   }
 
   /** While the connection stands nobody else tells of it. */

@@ -12,6 +12,8 @@ import { Watchers } from './watchers.ts'
 const PREFIX = 'ssh-websocket-tunnel:'
 const CHANNEL = `${PREFIX}written`
 const MAX_READ_ANEW_MS = 30_000
+/** How often a start asks to be told of writes: Redis was there a moment before, and may only be late. */
+const SUBSCRIBE_TRIES = 3
 
 export interface RedisStateOptions extends RedisPlace {
   /** As of `State`. */
@@ -77,12 +79,22 @@ export class RedisState extends WatchedRecords implements State {
     try {
       await state.#redis.open()
       await state.#subscriber.open()
-      await state.#subscriber.subscribe(CHANNEL)
+      await state.#subscribe()
       state.#readAnew()
       return state
     } catch (error) {
       await state.close()
       throw error
+    }
+  }
+
+  async #subscribe(): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#subscriber.subscribe(CHANNEL)
+      } catch (error) {
+        if (tries === SUBSCRIBE_TRIES) throw error
+      }
     }
   }
 

@@ -55,8 +55,12 @@ function sshOptionsOf(sshd: Sshd, folder: string): string[] {
 const LEFT =
   /^tunnel_(?:active_connections\{role="client"|streams\{kind="(?:http|exec|shell|sftp|tcp)"|ssh_pool_connections\{state="busy").*\} [1-9]/m
 
+/** Streams of a program whose goodbye was late on a busy computer are kept as long as those of one that may come back. */
+const RESUME_MS = 120_000
+
 function nothingLeft(url: string): Promise<void> {
-  return until(async () => !LEFT.test(await (await fetch(`${url}/api/tunnel/metrics`)).text()))
+  const isNothing = async () => !LEFT.test(await (await fetch(`${url}/api/tunnel/metrics`)).text())
+  return until(isNothing, RESUME_MS + 60_000)
 }
 
 export async function buildWay(
