@@ -19,7 +19,7 @@ const JITTER_MS = [20, 50, 150]
 const FAILED_SHARE = [0.01, 0.05, 0.2]
 /** Fewer failures than this are an accident. */
 const LEAST_FAILURES = 2
-/** For so long after a loss a link is poor, and then for so long since it fair at best, in ms. */
+/** After a loss a link is poor for the first of these, and fair at best until the second is over, in ms. */
 const POOR_MS = 30_000
 const FAIR_MS = 120_000
 

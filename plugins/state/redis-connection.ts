@@ -4,7 +4,7 @@ import { redisAway, redisRefuses, redisUnreachable } from './errors.ts'
 import { connectPatiently } from './redis-opening.ts'
 import { SCRIPTS, type ScriptName } from './redis-scripts.ts'
 
-/** No call waits longer; a connection on which nothing has come for twice as long is given up. */
+/** No call waits longer while our own event loop goes on; a connection that is silent for twice as long is given up. */
 const TIMEOUT_MS = 1_000
 /** How soon one that was late is asked again, in ms. */
 const LOOK_MS = 250
@@ -37,8 +37,8 @@ export class RedisConnection {
   #pending = 0
   #toldAtMs = Number.NEGATIVE_INFINITY
   #lastFailed = false
-  /** A call was not answered in time, and none was since: those who come are not made to wait too. */
   readonly #isTls: boolean
+  /** A call was not answered in time, and none was since: those who come are not made to wait too. */
   #isLate = false
   #look: NodeJS.Timeout | undefined
 
@@ -181,13 +181,16 @@ function late(): Late {
   return new Late('Command timed out')
 }
 
+/** In such times at most, however often the event loop stands still. */
+const MOST_TIMES = 5
+
 /**
  * As `answer` does, or late: not before what has come meanwhile was read, however late the event loop is itself. Where it
  * was, the time begins again: a script that Redis has not got yet takes two answers.
  */
 function inTime<T>(answer: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
-    const mostMs = performance.now() + 5 * TIMEOUT_MS
+    const mostMs = performance.now() + MOST_TIMES * TIMEOUT_MS
     let timer: NodeJS.Timeout
     const wait = (): void => {
       const dueMs = performance.now() + TIMEOUT_MS
