@@ -51,6 +51,7 @@ function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyRep
 
 /** Fastify's `frameworkErrors`: a request whose URL is on no route's way, and for which no hook runs. */
 export function answerUnrouted(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  request.server.leaveUnread(request.raw, reply.raw)
   // Malformed requests count towards the limit of their address, as requests for a route do.
   request.server.limitByIp(request, reply).then(
     () => sendProblem(thrown, request, reply),

@@ -34,6 +34,7 @@ export function endSocket(socket: Socket, answer?: RawAnswer): void {
 
 const CLIENT_ERRORS: ReadonlyMap<string | undefined, [status: number, text: string]> = new Map([
   ['ERR_HTTP_REQUEST_TIMEOUT', [408, 'the request was not complete in time']],
+  ['ERR_TUNNEL_BODY_PIECEMEAL', [400, 'the body comes in too many small pieces']],
   ['HPE_HEADER_OVERFLOW', [431, "the request's headers are too long"]],
 ])
 

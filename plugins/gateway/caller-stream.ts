@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Readable, Writable } from 'node:stream'
+import type { Writable } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import { asTunnelError, type TunnelError } from '../../protocol/codec/errors.ts'
 import { valuesOf } from '../../protocol/codec/headers.ts'
@@ -11,16 +11,16 @@ import type {
   RoutedHead,
   StreamEvent,
 } from '../../protocol/codec/heads.ts'
+import { hasBody } from '../../protocol/node/http-body.ts'
 import type { HttpPeer, StreamState } from '../../protocol/stream/byte-stream.ts'
 import type { StreamHandlers } from '../../protocol/stream/event-buffer.ts'
 import type { Asked } from './asked.ts'
+import { CallerBody } from './caller-body.ts'
 import { callerGone } from './errors.ts'
-import { hasBody, headText, trailersOf, writeHead } from './message.ts'
+import { headText, trailersOf, writeHead } from './message.ts'
+import type { Hold } from './piece-turns.ts'
 import { pairs } from './request-headers.ts'
 import type { Visit } from './visits.ts'
-
-/** How far a caller may be ahead of the service, in bytes. */
-export const WINDOW_BYTES = 65_536
 
 /** A request that has been read up to its body. */
 export interface Received {
@@ -33,6 +33,8 @@ export interface Received {
   begins(): void
   /** Ends a socket that has switched to another protocol. */
   endSocket(socket: Socket): void
+  /** Whatever is read of the body. */
+  hold: Hold
   /** Once: the stream is over. */
   over(error: TunnelError | undefined): void
 }
@@ -47,10 +49,9 @@ export class CallerStream implements Visit, HttpPeer {
   /** Resolves when the caller gets the head of a response; rejects with what came in its place. */
   readonly begun: Promise<void>
   readonly #received: Received
-  #source: Readable
+  readonly #body: CallerBody
   #sink: Writable
   #handlers: StreamHandlers = {}
-  #unreadBytes = 0
   #isBegun = false
   #isSwitched = false
   /** The end of the body shows in the body itself. */
@@ -69,7 +70,10 @@ export class CallerStream implements Visit, HttpPeer {
     this.expectsContinue = hasBody(request) && httpVersion === '1.1' && headers.expect !== undefined
     this.takesTrailers = valuesOf(pairs(request.rawHeaders), 'te').includes('trailers')
     this.#isAsked = !hasBody(request) && upgrade === undefined
-    this.#source = upgrade?.socket ?? request
+    this.#body = new CallerBody(upgrade?.socket ?? request, received.hold, {
+      data: (bytes) => this.#handlers.data?.(bytes),
+      ended: () => this.#asked(),
+    })
     this.#sink = response
     this.begun = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
@@ -96,27 +100,17 @@ export class CallerStream implements Visit, HttpPeer {
   handle(handlers: StreamHandlers): void {
     this.#handlers = handlers
     if (this.#isAsked) return handlers.ended?.()
-    const source = this.#source
-    source.on('data', (bytes: Buffer) => this.#data(bytes))
-    source.once('end', () => {
-      this.#isAsked = true
-      if (this.state !== 'closed') this.#handlers.ended?.()
-      this.#checkOver()
-    })
-    const first = this.#received.upgrade?.head
-    if (first !== undefined && first.length > 0) this.#data(first)
+    this.#body.read(this.#received.upgrade?.head)
   }
 
-  #data(bytes: Buffer): void {
-    if (this.state === 'closed') return
-    this.#unreadBytes += bytes.length
-    if (this.#unreadBytes >= WINDOW_BYTES) this.#source.pause()
-    this.#handlers.data?.(bytes)
+  #asked(): void {
+    this.#isAsked = true
+    if (this.state !== 'closed') this.#handlers.ended?.()
+    this.#checkOver()
   }
 
   consumed(byteCount: number): void {
-    this.#unreadBytes -= byteCount
-    if (this.#unreadBytes < WINDOW_BYTES / 2 && this.#source.isPaused()) this.#source.resume()
+    this.#body.consumed(byteCount)
   }
 
   get requestTrailers(): HeaderList {
@@ -233,8 +227,7 @@ export class CallerStream implements Visit, HttpPeer {
     if (this.state === 'closed') return
     this.state = 'closed'
     if (!this.#isBegun) this.#settle.reject(error ?? callerGone())
-    // What still comes is read and dropped.
-    this.#source.resume()
+    this.#body.drop()
     this.#handlers.closed?.(error)
     this.#received.over(error)
   }

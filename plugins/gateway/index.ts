@@ -1,17 +1,18 @@
 import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http'
-import { Socket } from 'node:net'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { SUCCESSOR_MS, shuttingDown } from '../../protocol/codec/shutting-down.ts'
+import { hasBody } from '../../protocol/node/http-body.ts'
 import { type Asked, askedOf, hostOf, routedUrl } from './asked.ts'
-import { CallerStream, type Received, WINDOW_BYTES } from './caller-stream.ts'
+import { WINDOW_BYTES } from './caller-body.ts'
+import { CallerStream, type Received } from './caller-stream.ts'
 import { Entry, portIn } from './entry.ts'
 import { codingUnknown, noHostForm, upgradeWithBody } from './errors.ts'
 import { ExecStream } from './exec-stream.ts'
 import { answerOfLast, isAsFarAsItMay, withOneLess } from './max-forwards.ts'
-import { hasBody } from './message.ts'
 import type { GatewayOptions } from './options.ts'
+import { PieceTurns } from './piece-turns.ts'
 import { requestHeaders } from './request-headers.ts'
 import * as schemas from './schemas.ts'
 import { servicePort } from './service-port.ts'
@@ -35,6 +36,7 @@ async function gatewayPlugin(
 ): Promise<void> {
   const entry = new Entry(app, new GatewaySessions(app.state.volatile, sessionMs), domain)
   const visits = new Visits(app)
+  const pieces = new PieceTurns()
 
   for (const method of METHODS)
     if (method !== 'CONNECT' && !app.supportedMethods.includes(method))
@@ -84,6 +86,7 @@ async function gatewayPlugin(
         ...{ request: raw, response: reply.raw, form, over },
         begins: () => reply.hijack(),
         endSocket: (socket) => app.endSocket(socket),
+        hold: (count, goOn) => pieces.hold(request.user.sub, count, goOn),
       }
       if (upgrade !== undefined) received.upgrade = upgrade
       return new CallerStream(head, received)
@@ -127,11 +130,7 @@ async function gatewayPlugin(
     },
   )
 
-  app.addHook('onError', async ({ raw }, reply) => {
-    if (!hasBody(raw) || !(raw.socket instanceof Socket)) return
-    // A body that nobody wants is not read to its end.
-    reply.raw.once('finish', () => raw.complete || app.endSocket(raw.socket))
-  })
+  app.addHook('onError', async ({ raw }, reply) => app.leaveUnread(raw, reply.raw))
   app.lifecycle.onDrain('wait', ({ over }) => visits.leave(over))
 }
 

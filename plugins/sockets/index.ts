@@ -1,8 +1,9 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { limitBodies } from './bodies.ts'
 import { certificateMissing } from './errors.ts'
 import { descriptorLimit, maxPerAddress, maxSockets } from './limits.ts'
 import { Newcomers } from './newcomers.ts'
@@ -18,22 +19,24 @@ declare module 'fastify' {
     letIn(socket: Socket, answer?: ServerResponse): void
     /** A hook for routes of agents: FORBIDDEN for one without a certificate, where they have to have one. */
     requireAgentCertificate(request: FastifyRequest): Promise<void>
+    /** Ends the connection behind a response that is written before all of its request's body was read: nobody wants the rest. */
+    leaveUnread(request: IncomingMessage, response: ServerResponse): void
   }
   interface FastifyContextConfig {
-    /** The bodies of this route's requests may take for ever: it holds them to what it finds fit. */
+    /**
+     * The bodies of this route's requests may take for ever, come in pieces of any size and be read behind their response: it
+     * holds them to what it finds fit.
+     */
     hasLongBody?: boolean
   }
 }
 
 /** An idle connection is kept this long, in ms: longer than most clients wait between requests, too short to delay a close. */
 const KEEP_ALIVE_MS = 5_000
-/** How long a request may take to arrive, in ms, and its head alone; hardly one of ours has a body to speak of. */
-const REQUEST_MS = 60_000
+/** How long the head of a request may take to arrive, in ms. */
 const HEAD_MS = 15_000
 /** How often Node looks for requests that are late, in ms. */
 const CHECK_MS = 5_000
-/** As Node says of a request that is late. */
-const LATE = 'ERR_HTTP_REQUEST_TIMEOUT'
 /** How long a connection outlives everything else of a server that closes, in ms. */
 const CLOSE_MS = 1_000
 /** Requests at once on one connection: hardly a client sends any before it has had its answer. */
@@ -74,10 +77,7 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
   })
 
   limitPipelining(app)
-  app.addHook('onRequest', (request, reply, done) => {
-    endLateBody(app, request, reply)
-    done()
-  })
+  limitBodies(app)
 
   const { tls } = options
   app.decorate('requireAgentCertificate', async ({ raw }: FastifyRequest) => {
@@ -152,20 +152,6 @@ function limitPipelining({ server }: FastifyInstance): void {
     response.once('close', () => underWay.set(socket, (underWay.get(socket) ?? 1) - 1))
     for (const handle of handlers) handle.call(server, request, response)
   })
-}
-
-function endLateBody(app: FastifyInstance, { raw, routeOptions }: FastifyRequest, reply: FastifyReply): void {
-  const { headers, socket } = raw
-  if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined) return
-  // One that was injected has no connection.
-  if (routeOptions.config.hasLongBody || !(socket instanceof Socket)) return
-  const late = setTimeout(() => {
-    if (raw.complete) return
-    if (reply.raw.headersSent) socket.destroy()
-    else app.server.emit('clientError', Object.assign(new Error('late'), { code: LATE }), socket)
-  }, REQUEST_MS)
-  late.unref()
-  raw.once('close', () => clearTimeout(late))
 }
 
 export default fp(socketsPlugin, {

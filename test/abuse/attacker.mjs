@@ -51,6 +51,23 @@ function client(streams, ready) {
   })
 }
 
+/** On each connection a chunked body of these chunks for as long as it is taken; a new connection where it ends. */
+function send(head, chunks) {
+  const once = () => {
+    const socket = connect(port, host, () => {
+      socket.write(`${head}transfer-encoding: chunked\r\n\r\n`)
+      const more = () => {
+        if (!socket.destroyed) socket.write(chunks, () => setImmediate(more))
+      }
+      more()
+    })
+    socket.resume()
+    socket.on('error', () => {}).on('end', () => socket.destroy())
+    socket.on('close', () => setTimeout(once, 2))
+  }
+  for (let index = 0; index < Number(count); index++) once()
+}
+
 const ATTACKS = {
   /** Its machine sends all that the windows allow, and its client takes nothing. */
   async 'slow readers'() {
@@ -176,6 +193,25 @@ const ATTACKS = {
       connect(port, host)
         .on('error', () => {})
         .write(head + body)
+    attacking()
+  },
+  /** Bodies byte by byte, again and again, where hardly a body is wanted. */
+  async 'bodies in bytes'() {
+    const head = `POST /api/tunnel/auth/refresh HTTP/1.1\r\nhost: ${host}\r\ncontent-type: application/json\r\n`
+    send(head, '1\r\n"\r\n'.repeat(16_000))
+    attacking()
+  },
+  /** A body byte by byte behind a request that has its answer. */
+  async 'endless bodies'() {
+    send(`GET /api/tunnel/health HTTP/1.1\r\nhost: ${host}\r\n`, '1\r\nx\r\n'.repeat(16_000))
+    attacking()
+  },
+  /** Uploads byte by byte, to its own machine. */
+  async 'uploads in bytes'() {
+    await agent()
+    const path = '/api/tunnel/machines/evil/http/80/'
+    const head = `POST ${path} HTTP/1.1\r\nhost: ${host}\r\nauthorization: Bearer ${token}\r\n`
+    send(head, '1\r\nx\r\n'.repeat(16_000))
     attacking()
   },
   /** A head that comes one byte at a time. */

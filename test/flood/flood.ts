@@ -21,7 +21,8 @@ export const FLOODS = [
 /** What a user does on links and requests of their own, to a machine of their own. */
 export const ATTACKS = [
   ...['slow readers', 'unread answers', 'tiny frames', 'empty windows', 'resumes', 'small requests'],
-  ...['refused requests', 'unfinished uploads', 'slow headers'],
+  ...['refused requests', 'unfinished uploads', 'slow headers', 'bodies in bytes', 'endless bodies'],
+  'uploads in bytes',
 ] as const
 /** Between two keystrokes of the innocent user, in ms. */
 const KEYSTROKE_MS = 15

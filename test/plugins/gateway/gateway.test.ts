@@ -250,6 +250,23 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
       }
   })
 
+  await t.test('an upload byte by byte arrives whole', async (t) => {
+    let received = ''
+    const port = await startService(t, (incoming, outgoing) => {
+      incoming.on('data', (bytes: Buffer) => {
+        received += String(bytes)
+      })
+      incoming.on('end', () => outgoing.end('all'))
+    })
+    const sent = Array.from({ length: 20_000 }, (_, index) => String(index % 10))
+    const caller = raw(t)
+      .send(headOf(scene, 'POST', port, '/', 'Transfer-Encoding: chunked\r\n'))
+      .send(`${sent.map((digit) => `1\r\n${digit}\r\n`).join('')}0\r\n\r\n`)
+    assert.match(await caller.until(/all/), /^HTTP\/1\.1 200 /)
+    assert.equal(received, sent.join(''))
+    await idle()
+  })
+
   await t.test(
     'an upload of unknown length, and one that a service does not read, hold no memory',
     async (t) => {
