@@ -8,11 +8,14 @@ import { checkBody } from './json-body.ts'
 import { PROBLEM_CONTENT_TYPE, problemOf, retryAfterSeconds, toTunnelError } from './problem.ts'
 import { clientError, endSocket } from './raw.ts'
 import { RefusalRecord } from './refusals.ts'
+import { leaveUnread } from './unread.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** Ends a socket that no reply stands behind, with an answer or without; it is gone within a second. */
     endSocket: typeof endSocket
+    /** See `unread.ts`. */
+    leaveUnread: typeof leaveUnread
     /** Reads a body of JSON, of whatever media type, and refuses what could be read in two ways. */
     parseJson: FastifyBodyParser<string>
     /** Records a request that was refused where that is worth a line of the audit trail. */
@@ -51,7 +54,7 @@ function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyRep
 
 /** Fastify's `frameworkErrors`: a request whose URL is on no route's way, and for which no hook runs. */
 export function answerUnrouted(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
-  request.server.leaveUnread(request.raw, reply.raw)
+  leaveUnread(request.raw, reply.raw)
   // Malformed requests count towards the limit of their address, as requests for a route do.
   request.server.limitByIp(request, reply).then(
     () => sendProblem(thrown, request, reply),
@@ -75,6 +78,7 @@ export function answerClientError(
 
 async function errorsPlugin(app: FastifyInstance): Promise<void> {
   app.decorate('endSocket', endSocket)
+  app.decorate('leaveUnread', leaveUnread)
   app.decorateRequest('isErrorTold', false)
   const refusals = new RefusalRecord(app)
   app.decorate('recordRefusal', (error: TunnelError, request: FastifyRequest) => refusals.add(error, request))

@@ -18,7 +18,6 @@ import type { Asked } from './asked.ts'
 import { CallerBody } from './caller-body.ts'
 import { callerGone } from './errors.ts'
 import { headText, trailersOf, writeHead } from './message.ts'
-import type { Hold } from './piece-turns.ts'
 import { pairs } from './request-headers.ts'
 import type { Visit } from './visits.ts'
 
@@ -33,8 +32,6 @@ export interface Received {
   begins(): void
   /** Ends a socket that has switched to another protocol. */
   endSocket(socket: Socket): void
-  /** Whatever is read of the body. */
-  hold: Hold
   /** Once: the stream is over. */
   over(error: TunnelError | undefined): void
 }
@@ -70,7 +67,7 @@ export class CallerStream implements Visit, HttpPeer {
     this.expectsContinue = hasBody(request) && httpVersion === '1.1' && headers.expect !== undefined
     this.takesTrailers = valuesOf(pairs(request.rawHeaders), 'te').includes('trailers')
     this.#isAsked = !hasBody(request) && upgrade === undefined
-    this.#body = new CallerBody(upgrade?.socket ?? request, received.hold, {
+    this.#body = new CallerBody(upgrade?.socket ?? request, {
       data: (bytes) => this.#handlers.data?.(bytes),
       ended: () => this.#asked(),
     })

@@ -12,7 +12,6 @@ import { codingUnknown, noHostForm, upgradeWithBody } from './errors.ts'
 import { ExecStream } from './exec-stream.ts'
 import { answerOfLast, isAsFarAsItMay, withOneLess } from './max-forwards.ts'
 import type { GatewayOptions } from './options.ts'
-import { PieceTurns } from './piece-turns.ts'
 import { requestHeaders } from './request-headers.ts'
 import * as schemas from './schemas.ts'
 import { servicePort } from './service-port.ts'
@@ -36,7 +35,6 @@ async function gatewayPlugin(
 ): Promise<void> {
   const entry = new Entry(app, new GatewaySessions(app.state.volatile, sessionMs), domain)
   const visits = new Visits(app)
-  const pieces = new PieceTurns()
 
   for (const method of METHODS)
     if (method !== 'CONNECT' && !app.supportedMethods.includes(method))
@@ -86,7 +84,6 @@ async function gatewayPlugin(
         ...{ request: raw, response: reply.raw, form, over },
         begins: () => reply.hijack(),
         endSocket: (socket) => app.endSocket(socket),
-        hold: (count, goOn) => pieces.hold(request.user.sub, count, goOn),
       }
       if (upgrade !== undefined) received.upgrade = upgrade
       return new CallerStream(head, received)

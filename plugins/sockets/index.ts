@@ -8,6 +8,7 @@ import { certificateMissing } from './errors.ts'
 import { descriptorLimit, maxPerAddress, maxSockets } from './limits.ts'
 import { Newcomers } from './newcomers.ts'
 import type { SocketsOptions, TlsOptions } from './options.ts'
+import { ReadTurns, readAs } from './read-turns.ts'
 import { endsOf, followFiles, hasCertificate, httpsOptions } from './tls.ts'
 
 declare module 'fastify' {
@@ -19,8 +20,6 @@ declare module 'fastify' {
     letIn(socket: Socket, answer?: ServerResponse): void
     /** A hook for routes of agents: FORBIDDEN for one without a certificate, where they have to have one. */
     requireAgentCertificate(request: FastifyRequest): Promise<void>
-    /** Ends the connection behind a response that is written before all of its request's body was read: nobody wants the rest. */
-    leaveUnread(request: IncomingMessage, response: ServerResponse): void
   }
   interface FastifyContextConfig {
     /**
@@ -76,6 +75,11 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
     answer?.once('close', () => newcomers.backOut(socket))
   })
 
+  const turns = new ReadTurns()
+  app.server.on(options.tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) =>
+    turns.follow(socket),
+  )
+  app.server.prependListener('upgrade', (request: IncomingMessage) => readAs(request, true))
   limitPipelining(app)
   limitBodies(app)
 
@@ -146,6 +150,7 @@ function limitPipelining({ server }: FastifyInstance): void {
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     const { socket } = request
     if (socket.destroyed) return
+    readAs(request)
     const count = (underWay.get(socket) ?? 0) + 1
     if (count > MAX_PIPELINED) return void socket.destroy()
     underWay.set(socket, count)
