@@ -3,6 +3,7 @@ import { type Hop, TunnelError } from '../codec/errors.ts'
 import { MAX_ADDRESSES } from '../codec/lookup.ts'
 import { canonicalHost, isLinkLocal6, isMetadata } from './addresses.ts'
 import { type Address, interleaved, lookupAll } from './connect.ts'
+import { LookupPlaces } from './lookup-places.ts'
 
 /** Finds the addresses of a name, in the order of preference. */
 export type Lookup = (name: string) => Promise<readonly Address[]>
@@ -16,15 +17,13 @@ const MAX_FOUND = 64
  * otherwise, each until the resolver has answered, whether or not anybody still waits.
  */
 const MAX_AT_ONCE = { ofSystem: 2, ofOthers: 7 }
-/** Lookups of one user at once: names may be slow on purpose, and others have the rest. */
-const MAX_OF_USER = 2
 /** Those of one user that may wait for their turn. */
 const MAX_WAITING = 256
 const RETRY_MS = 1_000
 
 interface Waiting {
   readonly whose: string
-  start(): void
+  start(giveBack: () => void): void
 }
 
 /**
@@ -34,12 +33,8 @@ interface Waiting {
 export class Names {
   readonly #hop: Hop
   readonly #lookup: Lookup
-  readonly #maxAtOnce: number
-  readonly #maxOfUser: number
-  /** Lookups that are under way, by whose they are. */
-  readonly #running = new Map<string, number>()
+  readonly #places: LookupPlaces
   readonly #waiting = new Set<Waiting>()
-  #total = 0
 
   /**
    * @param lookup @default the system's resolver
@@ -50,8 +45,7 @@ export class Names {
     lookup: Lookup | undefined,
     maxAtOnce = lookup === undefined ? MAX_AT_ONCE.ofSystem : MAX_AT_ONCE.ofOthers,
   ) {
-    this.#maxAtOnce = maxAtOnce
-    this.#maxOfUser = Math.min(MAX_OF_USER, Math.floor(maxAtOnce / 2))
+    this.#places = new LookupPlaces(maxAtOnce)
     this.#hop = hop
     this.#lookup = lookup ?? lookupAll
   }
@@ -66,10 +60,14 @@ export class Names {
       if (this.#waitingOf(whose) >= MAX_WAITING) return reject(this.#tooMany())
       const waiting: Waiting = {
         whose,
-        start: () =>
+        start: (giveBack) =>
           void this.#find(name)
             .then(settle(resolve), settle(reject))
-            .finally(() => this.#left(whose)),
+            .finally(() => {
+              // Perhaps long after whoever asked was told that the resolver has not answered.
+              giveBack()
+              this.#next()
+            }),
       }
       const settle =
         <T>(tell: (value: T) => void) =>
@@ -99,24 +97,11 @@ export class Names {
 
   #next(): void {
     for (const waiting of this.#waiting) {
-      if (this.#total >= this.#maxAtOnce) return
-      const { whose } = waiting
-      const running = this.#running.get(whose) ?? 0
-      if (running >= this.#maxOfUser) continue
+      if (this.#places.isFull) return
+      if (!this.#places.isFreeFor(waiting.whose)) continue
       this.#waiting.delete(waiting)
-      this.#running.set(whose, running + 1)
-      this.#total++
-      waiting.start()
+      waiting.start(this.#places.take(waiting.whose))
     }
-  }
-
-  /** The resolver has answered, perhaps long after whoever asked was told that it has not. */
-  #left(whose: string): void {
-    const running = (this.#running.get(whose) ?? 1) - 1
-    if (running === 0) this.#running.delete(whose)
-    else this.#running.set(whose, running)
-    this.#total--
-    this.#next()
   }
 
   async #find(name: string): Promise<string[]> {
