@@ -26,6 +26,8 @@ const WAITING = 'enrolment'
 const USED = 'enrolment-used'
 /** Of all users, in either namespace. */
 const MAX_RECORDS = 10_000
+/** How often what has been used up is looked through, in ms: there may be thousands, and each new code would wait for that. */
+const SWEEP_USED_MS = 60_000
 /** As much of the hash as makes a record's key; the rest is compared in constant time. */
 const KEY_LENGTH = 16
 
@@ -37,6 +39,7 @@ export class EnrolmentCodes {
   readonly #options: EnrolmentOptions
   /** The last code that is being made: what is counted must not change before it is stored. */
   #lastMade: Promise<unknown> = Promise.resolve()
+  #sweptUsedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(state: State, options: EnrolmentOptions) {
     this.#state = state
@@ -92,9 +95,7 @@ export class EnrolmentCodes {
   /** Deletes what has expired, and answers with what has not. */
   async #sweep(): Promise<CodeRecord[]> {
     const now = Date.now()
-    for (const [key, value] of await this.#state.list(USED, '', MAX_RECORDS)) {
-      if (expiryOf(value) <= now) await this.#state.delete(USED, key)
-    }
+    await this.#sweepUsed(now)
     const waiting: CodeRecord[] = []
     for (const [key, value] of await this.#state.list(WAITING, '', MAX_RECORDS)) {
       const record = read(value)
@@ -102,6 +103,14 @@ export class EnrolmentCodes {
       else await this.#state.delete(WAITING, key)
     }
     return waiting
+  }
+
+  async #sweepUsed(now: number): Promise<void> {
+    if (Math.abs(now - this.#sweptUsedAtMs) < SWEEP_USED_MS) return
+    this.#sweptUsedAtMs = now
+    for (const [key, value] of await this.#state.list(USED, '', MAX_RECORDS)) {
+      if (expiryOf(value) <= now) await this.#state.delete(USED, key)
+    }
   }
 }
 

@@ -69,3 +69,17 @@ test('a code expires, and leaves nothing behind', async (t) => {
   assert.equal((await state.list('enrolment')).length, 1)
   assert.equal((await state.list('enrolment-used')).length, 0)
 })
+
+test('no new code waits until all that have been used are looked through, but one a minute', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: 1_000_000 })
+  const state = await EmbeddedState.open(await tempFolder(t))
+  t.after(() => state.close())
+  const list = t.mock.method(state, 'list')
+  const codes = new EnrolmentCodes(state, OPTIONS)
+  const looks = () => list.mock.calls.filter(({ arguments: [name] }) => name === 'enrolment-used').length
+  for (let count = 0; count < 10; count++) await codes.use((await codes.make(ALICE)).code)
+  assert.equal(looks(), 1)
+  t.mock.timers.tick(60_000)
+  await codes.make(ALICE)
+  assert.equal(looks(), 2)
+})
