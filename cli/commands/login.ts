@@ -48,7 +48,8 @@ export async function run(argv: string[]): Promise<number> {
   const access = accessFrom(isKnown ? { ...options, context: given } : options)
   const name = given ?? access.context ?? DEFAULT_CONTEXT
   const place = await askLoginPlace(access)
-  const [{ logIn }, { keepLogin }] = await Promise.all([
+  const [{ endReplaced }, { logIn }, { findLogin, keepLogin }] = await Promise.all([
+    import('../login/end-login.ts'),
     import('../login/issuer.ts'),
     import('../login/kept-login.ts'),
   ])
@@ -59,13 +60,15 @@ export async function run(argv: string[]): Promise<number> {
   // What the proxy does not take is not kept.
   await askMachines({ ...access, token: tokens.accessToken })
   const file = keptLogin(path, name)
+  const [before, login] = [findLogin(file), { ...place, ...tokens }]
   dropToken(path, name)
-  await keepLogin(file, { ...place, ...tokens })
+  await keepLogin(file, login)
   await changeClientFile(path, (configured) => {
     const { tokenFile: _file, tokenCommand: _command, ...known } = configured.contexts.get(name) ?? {}
     configured.contexts.set(name, { ...known, urls: access.urls, loginFile: file })
     configured.current = name
   })
+  await endReplaced(before, login)
   const lasts =
     tokens.refreshToken === undefined ? `until ${new Date(tokens.expiresAtMs).toISOString()}` : 'and renewed'
   const told = { context: name, urls: access.urls, issuer: place.issuer, loginFile: file }

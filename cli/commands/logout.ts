@@ -36,7 +36,10 @@ export async function run(argv: string[]): Promise<number> {
   if (context === undefined) throw refused(unknownContext(name, configured))
   const file = context.loginFile
   if (file === undefined) throw new UsageError(`the context "${name}" has no login`)
-  const { dropLogin, readLogin } = await import('../login/kept-login.ts')
+  const [{ endAtIssuer }, { dropLogin, readLogin }] = await Promise.all([
+    import('../login/end-login.ts'),
+    import('../login/kept-login.ts'),
+  ])
   const login = readLogin(file)
   const access = accessFrom({ url: context.urls, context: name })
   // Here first: what fails after it leaves no token behind.
@@ -47,9 +50,8 @@ export async function run(argv: string[]): Promise<number> {
   })
   const failed: string[] = []
   const attempt = (where: string, work: Promise<unknown>) => work.catch(() => void failed.push(where))
-  const { revokeAtIssuer } = await import('../login/issuer.ts')
   await attempt('the proxy', revokeOwnToken({ ...access, token: login.accessToken }))
-  await attempt(login.issuer, revokeAtIssuer(login, login.refreshToken ?? login.accessToken))
+  await attempt(login.issuer, endAtIssuer(login))
   const options = made.opts<CommonOptions>()
   const told = { context: name, ended: failed.length === 0, notReached: failed }
   if (options.json === true) process.stdout.write(`${JSON.stringify(told)}\n`)

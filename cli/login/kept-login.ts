@@ -5,7 +5,7 @@ import { isTree } from '../../config/nodes.ts'
 import type { LoginPlace } from '../../dial/login.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { updateFile } from '../replace-file.ts'
-import { warn } from '../warning.ts'
+import { endOrWarn } from './end-login.ts'
 import type { IssuedTokens } from './issuer.ts'
 
 /** A login as it is kept on this computer, for its owner alone. */
@@ -32,6 +32,15 @@ export function dropLogin(file: string): void {
 /** @throws {TunnelError} TOKEN_MISSING where there is none, or one that is not to be trusted */
 export function readLogin(file: string): KeptLogin {
   return parsed(readOwnSecret(file), file)
+}
+
+/** The same; undefined where there is none that is to be trusted. */
+export function findLogin(file: string): KeptLogin | undefined {
+  try {
+    return readLogin(file)
+  } catch {
+    return undefined
+  }
 }
 
 /**
@@ -88,7 +97,7 @@ async function begin(file: string): Promise<KeptLogin | undefined> {
 
 async function renewed(file: string, login: KeptLogin, refreshToken: string): Promise<string> {
   const { renewingUntilMs: _, ...place } = login
-  const { renew, revokeAtIssuer } = await import('./issuer.ts')
+  const { renew } = await import('./issuer.ts')
   let next: KeptLogin
   try {
     next = { ...place, ...(await renew(login, refreshToken)) }
@@ -100,9 +109,7 @@ async function renewed(file: string, login: KeptLogin, refreshToken: string): Pr
   }
   if (await keepInPlaceOf(file, login, next)) return next.accessToken
   // Nobody keeps what was renewed, so that nobody should have it.
-  await revokeAtIssuer(place, next.refreshToken ?? next.accessToken).catch((error: Error) =>
-    warn('REVOCATION_FAILED', notRevoked(place, error)),
-  )
+  await endOrWarn(next, 'new', 'the login was renewed while another program ended or replaced it')
   return freshToken(file)
 }
 
@@ -119,11 +126,6 @@ async function keepInPlaceOf(file: string, login: KeptLogin, next: KeptLogin): P
     return isSame ? textOf(next) : undefined
   })
   return isSame
-}
-
-function notRevoked({ issuer }: LoginPlace, { message }: Error): string {
-  const why = `the login was renewed while another program ended or replaced it, and ${issuer} could not be told to revoke the new token`
-  return `${why} (${message}): end that session at the issuer`
 }
 
 function textOf(login: KeptLogin): string {

@@ -11,7 +11,12 @@ export const CLIENT_ID = 'tunnel-cli'
 export interface Issuer {
   url: string
   /** What a person does in a browser with the address that was shown: logs in as `user` and confirms, or refuses. */
-  confirm(address: string, user: string, does?: 'confirm' | 'abort'): Promise<void>
+  confirm(
+    address: string,
+    user: string,
+    does?: 'confirm' | 'abort',
+    cookies?: Map<string, string>,
+  ): Promise<void>
   close(): void
 }
 
@@ -62,12 +67,16 @@ export async function startIssuer(scope: Scope, audience: string, accessTtlSecon
     server.close()
   }
   scope.after(close)
-  return { url, confirm: (address, user, does = 'confirm') => browse(address, user, does), close }
+  return { url, confirm: browse, close }
 }
 
 /** The forms of the issuer's pages, one after the other, as a browser sends them. */
-async function browse(address: string, user: string, does: 'confirm' | 'abort'): Promise<void> {
-  const cookies = new Map<string, string>()
+async function browse(
+  address: string,
+  user: string,
+  does: 'confirm' | 'abort' = 'confirm',
+  cookies = new Map<string, string>(),
+): Promise<void> {
   let location = address
   let form: Record<string, string> | undefined
   for (let step = 0; step < 20; step++) {

@@ -1,0 +1,29 @@
+import { claimIn } from '../../dial/token.ts'
+import { warn } from '../warning.ts'
+import type { KeptLogin } from './kept-login.ts'
+
+/** Ends a login at its issuer. @throws what `revokeAtIssuer` throws */
+export async function endAtIssuer(login: KeptLogin): Promise<void> {
+  const { revokeAtIssuer } = await import('./issuer.ts')
+  await revokeAtIssuer(login, login.refreshToken ?? login.accessToken)
+}
+
+/** The same where nobody waits for it: of one that cannot be ended the person is told */
+export async function endOrWarn(login: KeptLogin, what: 'new' | 'earlier', why: string): Promise<void> {
+  await endAtIssuer(login).catch(({ message }: Error) => {
+    const failed = `${why}, and ${login.issuer} could not be told to revoke the ${what} token`
+    warn('REVOCATION_FAILED', `${failed} (${message}): end that session at the issuer`)
+  })
+}
+
+/**
+ * Ends what `login` has replaced, where that was another user's at the same issuer. One of the same user goes on there:
+ * issuers have one grant for a user and a program, or for all that is confirmed in one browser, and revoking a refresh
+ * token ends its grant (RFC 7009, section 2.1), which would be the new login's too.
+ */
+export async function endReplaced(before: KeptLogin | undefined, login: KeptLogin): Promise<void> {
+  if (before?.refreshToken === undefined || before.issuer !== login.issuer) return
+  const [earlier, now] = [before, login].map(({ accessToken }) => claimIn(accessToken, 'sub'))
+  if (typeof earlier !== 'string' || typeof now !== 'string' || earlier === now) return
+  await endOrWarn(before, 'earlier', 'this login takes the place of one of another user')
+}
