@@ -13,6 +13,13 @@ export function policyLate(ms: number): TunnelError {
   return new TunnelError('TIMEOUT', message, { hop: 'proxy' })
 }
 
+/** @param what of the policy: `sharedWith`, or the `includes` of what that brought */
+export function sharedFailed(what: string, cause: unknown): TunnelError {
+  const why = cause instanceof Error ? cause.message : String(cause)
+  const message = `${what} of the policy of this proxy, which is a plugin's, failed: ${why}`
+  return new TunnelError('INTERNAL', message, { hop: 'proxy', cause })
+}
+
 /** @param where the setting, as `policy.rules[0].targets[1]` */
 export function targetInvalid(where: string, text: string): TunnelError {
   const shown = JSON.stringify(text.slice(0, 80))

@@ -4,6 +4,7 @@ import { type Decision, Decisions, type PolicyRequest, type Shared } from './dec
 import { refused } from './errors.ts'
 import { answerInTime } from './in-time.ts'
 import type { PolicyOptions } from './options.ts'
+import { answerAtOnce } from './shared.ts'
 
 export type { Decision, PolicyRequest, Shared } from './decision.ts'
 
@@ -15,7 +16,7 @@ export interface Policy {
   check(request: PolicyRequest, addresses?: readonly string[]): Promise<void>
   /** The same without an error, and what has decided. Without it `policy/check` tells what `check` throws. */
   explain?(request: PolicyRequest, addresses?: readonly string[]): Promise<Decision>
-  /** Machines of others that the user may name. Without it nobody has any. */
+  /** Machines of others that the user may name; answers at once, with no promise. Without it nobody has any. */
   sharedWith?(user: User): Shared | undefined
 }
 
@@ -33,7 +34,9 @@ export const policyInTime = fp<{ hookMs: number }>(
   async ({ policy, log }, { hookMs }) => {
     if (inTime.has(policy)) return
     inTime.add(policy)
-    answerInTime(policy, hookMs, (err) => log.error({ err }, "a plugin's policy failed"))
+    const failed = (err: Error) => log.error({ err }, "a plugin's policy failed")
+    answerInTime(policy, hookMs, failed)
+    answerAtOnce(policy, failed)
   },
   { name: 'tunnel-policy-in-time', fastify: '5.x', dependencies: ['tunnel-policy'] },
 )

@@ -20,16 +20,21 @@ export class WarmUp {
     this.#services = services
   }
 
-  /** Never rejects: `failed` hears of a machine that could not be reached, whose next request is told why. */
+  /** Never rejects: `failed` hears of a machine that could not be reached, whose next request is told why; '' for all. */
   async run(user: User, failed: (machine: string, error: unknown) => void): Promise<void> {
     const { pool, machines } = this.#services
     const count = Math.min(this.#options.warm, this.#options.maxPerUser)
     // Whoever has connections needs none made ahead, and none of them is to be evicted for that.
     if (count === 0 || pool.connections(user.sub).length > 0) return
-    const own = machines.list(user).filter(({ online, shared }) => online && shared !== true)
-    await Promise.all(
-      own.slice(0, count).map(({ name }) => this.#warm(user, name).catch((error) => failed(name, error))),
-    )
+    try {
+      const own = machines.list(user).filter(({ online, shared }) => online && shared !== true)
+      await Promise.all(
+        own.slice(0, count).map(({ name }) => this.#warm(user, name).catch((error) => failed(name, error))),
+      )
+    } catch (error) {
+      // A plugin's policy says what is shared with the user.
+      failed('', error)
+    }
   }
 
   async #warm(user: User, machine: string): Promise<void> {
