@@ -15,9 +15,6 @@ const COSTLY = 3
 const TURN_MS = 0.4
 const SHARE = 0.05
 
-/** In each turn of the event loop, of some 0.3 ms each: first words of connections, and last ones. */
-const STEPS_PER_TURN = 6
-
 /** What one connection has read and nobody has parsed. */
 export interface Waiting {
   readonly network: string
@@ -29,16 +26,11 @@ export interface Waiting {
  * Bounds what the reads of all connections cost before others are served. Node parses all of a read at once: 64 KiB can be
  * ten thousand pieces of a body, which take 15 ms, and every connection may bring as many. What is costly goes on when it is
  * its turn. Networks wait one after the other, so that many connections of one address do not hold up those of another.
- * Neither are the first words of thousands who come in one turn all read in it, nor the last ones of those who leave.
  */
 export class ReadTurns {
   /** Never more than there are connections. */
   readonly #waiting = new Map<string, Fifo<Waiting>>()
   #timer: NodeJS.Timeout | undefined
-  /** As many as there are connections at most. */
-  readonly #steps = new Fifo<() => void>()
-  #stepsOfTurn = 0
-  #isStepping = false
   /** What costly slices have taken and time has not paid back, in ms. */
   #debtMs = 0
   #sinceMs = 0
@@ -60,26 +52,6 @@ export class ReadTurns {
     this.#debtMs = Math.max(0, this.#debtMs - (nowMs - this.#sinceMs) * SHARE)
     this.#sinceMs = nowMs
     return this.#debtMs >= TURN_MS
-  }
-
-  /** Calls `go` at once, or where thousands come or go in one turn, when it is its turn: Node tells of all of them in one. */
-  soon(go: () => void): void {
-    if (!this.#isStepping) {
-      this.#isStepping = true
-      this.#stepsOfTurn = 0
-      setImmediate(this.#step)
-    }
-    if (this.#steps.length > 0 || this.#stepsOfTurn >= STEPS_PER_TURN) return this.#steps.push(go)
-    this.#stepsOfTurn++
-    go()
-  }
-
-  readonly #step = (): void => {
-    this.#stepsOfTurn = 0
-    this.#isStepping = this.#steps.length > 0
-    if (!this.#isStepping) return
-    setImmediate(this.#step)
-    for (; this.#stepsOfTurn < STEPS_PER_TURN; this.#stepsOfTurn++) this.#steps.shift()?.()
   }
 
   wait(sliced: Waiting): void {
@@ -130,9 +102,7 @@ class SlicedReads implements Waiting {
   /** Read, and not parsed yet: one read, for nothing more is read meanwhile. */
   #rest: Buffer[] = []
   #sliceBytes = MIN_SLICE_BYTES
-  #hasBegun = false
   #hasEnded = false
-  #endsBehind = false
   #isWanted = false
   #isWaiting = false
   /** How many slices were slow of late: one alone may have met the collector. Of a new connection nothing is known. */
@@ -173,41 +143,13 @@ class SlicedReads implements Waiting {
 
   #came(chunk: Buffer | null, encoding?: BufferEncoding): boolean {
     if (this.#rest.length > 0) {
-      if (chunk === null) this.#endsBehind = true
+      if (chunk === null) this.#hasEnded = true
       else this.#rest.push(chunk)
       return false
     }
-    if (chunk === null) {
-      this.#end()
-      return false
-    }
-    if (!this.#hasBegun) return this.#begin(chunk)
-    if (chunk.length <= MIN_SLICE_BYTES || this.isWhole) return this.#push(chunk, encoding)
+    if (chunk === null || chunk.length <= MIN_SLICE_BYTES || this.isWhole) return this.#push(chunk, encoding)
     this.#rest.push(chunk)
     return this.#parse()
-  }
-
-  #begin(chunk: Buffer): boolean {
-    this.#hasBegun = true
-    this.#isWaiting = true
-    this.#rest.push(chunk)
-    let more = false
-    this.#turns.soon(() => {
-      this.#isWaiting = false
-      more = this.#parse()
-    })
-    return more
-  }
-
-  #end(): void {
-    if (this.#hasEnded) return
-    this.#hasEnded = true
-    this.#turns.soon(() => {
-      if (this.#socket.destroyed) return
-      this.#push(null)
-      // As Node does behind that.
-      this.#socket.read(0)
-    })
   }
 
   /** Behind whatever else is to be done in this turn. */
@@ -223,7 +165,6 @@ class SlicedReads implements Waiting {
 
   /** True where the socket may go on reading. */
   #parse(): boolean {
-    if (this.#socket.destroyed) return false
     let atMs = performance.now()
     let more = true
     while (this.#rest.length > 0) {
@@ -250,7 +191,7 @@ class SlicedReads implements Waiting {
   }
 
   #readOn(): void {
-    if (this.#endsBehind) return this.#end()
+    if (this.#hasEnded) return void this.#push(null)
     if (!this.#isWanted) return
     this.#isWanted = false
     this.#read(0)

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { test } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
 import { ReadTurns, readAs } from '../../../plugins/sockets/read-turns.ts'
 
 const PIECE = '1\r\nx\r\n'
@@ -61,20 +60,4 @@ test('networks that wait go on one after the other, and connections that have no
   wait('192.0.2.1', 'a4')
   t.mock.timers.tick(1_000)
   assert.deepEqual(wentOn.slice(3), ['a4'])
-})
-
-test('of first and last words that come in one turn, few are taken in each, in their order', async () => {
-  const turns = new ReadTurns()
-  const taken: number[] = []
-  const counts: number[] = []
-  for (let index = 0; index < 20; index++) turns.soon(() => taken.push(index))
-  for (let count = 0; count < 4; count++) {
-    counts.push(taken.length)
-    await turn()
-  }
-  assert.deepEqual(counts, [6, 12, 18, 20])
-  assert.deepEqual(
-    taken,
-    Array.from({ length: 20 }, (_, index) => index),
-  )
 })
