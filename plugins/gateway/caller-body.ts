@@ -10,9 +10,7 @@ export interface BodyHandlers {
   ended(): void
 }
 
-/**
- * What a caller sends behind the head of a request. Small pieces that come together are told together.
- */
+/** What a caller sends behind the head of a request. Small pieces that come together are told together. */
 export class CallerBody {
   readonly #source: Readable
   readonly #handlers: BodyHandlers

@@ -8,8 +8,9 @@ const MIN_SLICE_BYTES = 2_048
 /** As many quick slices in a row, and the next are twice as large. */
 const QUICK_SLICES = 16
 const MAX_SLICE_BYTES = 65_536
-/** What takes longer for each byte is slow, in ms, and costly when it is so again: large pieces take a tenth of that, pieces of one byte four times as long. */
+/** A slice that takes longer for each byte is slow, in ms: large pieces take a tenth of that, pieces of one byte four times. */
 const SLOW_MS_PER_BYTE = 0.00005
+/** A slow slice counts two, a quick one takes one away, and from here on slices are costly. */
 const COSTLY = 3
 /** What is costly takes so long at once, in ms, and that part of a core, all connections together. */
 const TURN_MS = 0.4
@@ -222,7 +223,7 @@ class SlicedReads implements Waiting {
 }
 
 /** Whether what is parsed of its body would pile up: each piece of one byte takes hundreds in memory. */
-function isUnread(request: IncomingMessage | undefined): request is IncomingMessage {
+function isUnread(request: IncomingMessage | undefined): boolean {
   if (request === undefined || request.complete || request.readableLength === 0) return false
   return request.readableFlowing !== true && request.listenerCount('readable') === 0
 }
