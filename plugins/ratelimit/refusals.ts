@@ -1,9 +1,10 @@
 import type { FastifyReply } from 'fastify'
 import type { Clock } from '../../protocol/clock.ts'
 import { WorkMeter } from '../../protocol/link/work-meter.ts'
+import { hasBody } from '../../protocol/node/http-body.ts'
 
-/** What it takes to read a request and to refuse it, in µs. */
-const COST = 500
+/** What it takes to read a request and to refuse it, in µs, and one with a body, whose connection ends with that. */
+const COST = { withoutBody: 500, withBody: 2_000 }
 /** Of one user or address: more wait for nothing, and their connections are closed instead. */
 const MAX_WAITING = 64
 /** How long an answer is held back at most, in ms. */
@@ -31,7 +32,7 @@ export class Refusals {
   /** Resolves when `key` may be told that it was refused: at once, while it does not ask often. */
   async turn(key: string, reply: FastifyReply): Promise<void> {
     const refused = this.#of(key)
-    const waitMs = refused.work.charge(COST)
+    const waitMs = refused.work.charge(hasBody(reply.request) ? COST.withBody : COST.withoutBody)
     if (waitMs === 0) return
     if (refused.waiting >= MAX_WAITING) {
       reply.header('connection', 'close')
