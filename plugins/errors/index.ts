@@ -89,6 +89,7 @@ async function errorsPlugin(app: FastifyInstance): Promise<void> {
     socket.destroy()
   })
   app.addHook('onRequest', async (request, reply) => {
+    if (request.routeOptions.config.hasLongBody !== true) leaveUnread(request.raw, reply.raw)
     const ambiguity = ambiguityOf(request.raw)
     if (ambiguity === undefined) return
     await app.limitByIp(request, reply)

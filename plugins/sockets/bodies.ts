@@ -15,14 +15,11 @@ const PIECEMEAL = 'ERR_TUNNEL_BODY_PIECEMEAL'
 
 /**
  * Holds the bodies of requests to what an honest one needs: it comes in time, and not byte by byte, of which each would be an
- * object of its own, and what is not wanted of it is not parsed.
+ * object of its own.
  */
 export function limitBodies(app: FastifyInstance): void {
   app.addHook('onRequest', (request, reply, done) => {
-    if (isLimited(request)) {
-      endLate(app, request, reply)
-      app.leaveUnread(request.raw, reply.raw)
-    }
+    if (isLimited(request)) endLate(app, request, reply)
     done()
   })
   app.addHook('preParsing', (request, reply, payload, done) => {
