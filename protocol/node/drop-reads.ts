@@ -9,11 +9,13 @@ const PAUSE_MS = 2
  */
 export function dropReads(socket: Socket): void {
   let pauseMs = PAUSE_MS
+  let timer: NodeJS.Timeout | undefined
   const goOn = (): void => void socket.resume()
   socket.removeAllListeners('data').on('data', () => {
     socket.pause()
     // It holds a process up as long as the socket would if it was read.
-    setTimeout(goOn, pauseMs)
+    timer = setTimeout(goOn, pauseMs)
     pauseMs *= 2
   })
+  socket.once('close', () => clearTimeout(timer))
 }
