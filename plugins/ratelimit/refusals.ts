@@ -4,7 +4,9 @@ import { WorkMeter } from '../../protocol/link/work-meter.ts'
 import { hasBody } from '../../protocol/node/http-body.ts'
 
 /** What it takes to read a request and to refuse it, in µs, and one with a body, whose connection ends with that. */
-const COST = { withoutBody: 500, withBody: 2_000 }
+const COST = { withoutBody: 500, withBody: 4_000 }
+/** As much at once as a quarter of a second brings, in µs. */
+const BURST = 250_000
 /** Of one user or address: more wait for nothing, and their connections are closed instead. */
 const MAX_WAITING = 64
 /** How long an answer is held back at most, in ms. */
@@ -46,7 +48,10 @@ export class Refusals {
   }
 
   #of(key: string): Refused {
-    const refused = this.#refused.get(key) ?? { work: new WorkMeter(this.#clock), waiting: 0 }
+    const refused = this.#refused.get(key) ?? {
+      work: new WorkMeter(this.#clock, undefined, BURST),
+      waiting: 0,
+    }
     this.#refused.delete(key)
     this.#refused.set(key, refused)
     if (this.#refused.size > MAX_KEYS) this.#refused.delete(this.#refused.keys().next().value as string)

@@ -28,15 +28,21 @@ export class WorkMeter implements Work {
   readonly #clock: Clock
   readonly #isShared: () => boolean
   readonly #faults: TokenBucket
-  #left = BURST
+  readonly #burst: number
+  #left: number
   #filledAtMs: number
   #sliceFromMs: number
   #sliceUsed = 0
 
-  /** @param isShared whether there is anybody else for whom there have to be turns; to stop and go on costs a tenth of the throughput */
-  constructor(clock: Clock, isShared: () => boolean = () => true) {
+  /**
+   * @param isShared whether there is anybody else for whom there have to be turns; to stop and go on costs a tenth of the throughput
+   * @param burst what may be done at once beyond what is for long, in µs
+   */
+  constructor(clock: Clock, isShared: () => boolean = () => true, burst = BURST) {
     this.#clock = clock
     this.#isShared = isShared
+    this.#burst = burst
+    this.#left = burst
     this.#faults = new TokenBucket(clock, FAULTS_PER_SECOND, FAULTS)
     this.#filledAtMs = clock.now()
     this.#sliceFromMs = this.#filledAtMs
@@ -44,7 +50,7 @@ export class WorkMeter implements Work {
 
   charge(cost: number): number {
     const now = this.#clock.now()
-    this.#left = Math.min(BURST, this.#left + ((now - this.#filledAtMs) / 1_000) * LASTING) - cost
+    this.#left = Math.min(this.#burst, this.#left + ((now - this.#filledAtMs) / 1_000) * LASTING) - cost
     this.#filledAtMs = now
     if (now - this.#sliceFromMs >= SLICE_MS) {
       this.#sliceFromMs = now
@@ -56,7 +62,7 @@ export class WorkMeter implements Work {
   }
 
   credit(cost: number): void {
-    this.#left = Math.min(BURST, this.#left + cost)
+    this.#left = Math.min(this.#burst, this.#left + cost)
     this.#sliceUsed = Math.max(0, this.#sliceUsed - cost)
   }
 

@@ -1,21 +1,30 @@
 import type { Socket } from 'node:net'
 
-/** Between the first two reads of what is dropped, in ms; each further pause is twice as long. */
-const PAUSE_MS = 2
+/**
+ * All sockets together whose reads are dropped are read so often, in ms: each read is 64 KiB for the garbage collector, which
+ * stops everybody.
+ */
+const SPACING_MS = 8
+
+let droppingCount = 0
 
 /**
  * From here on nobody is told what a socket reads, and it reads more and more seldom: the end of what was under way is found
  * soon, and whoever sends on and on as fast as it is taken takes nobody's time.
  */
 export function dropReads(socket: Socket): void {
-  let pauseMs = PAUSE_MS
+  let pauseMs = SPACING_MS
   let timer: NodeJS.Timeout | undefined
   const goOn = (): void => void socket.resume()
+  droppingCount++
   socket.removeAllListeners('data').on('data', () => {
     socket.pause()
     // It holds a process up as long as the socket would if it was read.
-    timer = setTimeout(goOn, pauseMs)
+    timer = setTimeout(goOn, Math.max(pauseMs, droppingCount * SPACING_MS))
     pauseMs *= 2
   })
-  socket.once('close', () => clearTimeout(timer))
+  socket.once('close', () => {
+    droppingCount--
+    clearTimeout(timer)
+  })
 }
