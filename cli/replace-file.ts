@@ -23,19 +23,17 @@ import { inTurn } from './turn.ts'
 /** How long another program's turn is waited for, in ms. */
 const WAIT_MS = 10_000
 
+type Change = (before: Buffer | undefined) => Buffer | string | undefined | null
+
 /**
  * Changes a file of the person's, whole or not at all; of several processes that do so at once each sees what the one
  * before it wrote. A symbolic link stays one: what it leads to is replaced.
- * @param change from what is there, if anything, to what is to be there; undefined leaves it as it is
+ * @param change from what is there, if anything, to what is to be there; undefined leaves it as it is, null removes it
  * @param mode that the file has afterwards; by default it is its owner's alone
  * @returns whether it was changed
  * @throws {TunnelError} CONFIG_INVALID where it cannot be read or written
  */
-export async function updateFile(
-  path: string,
-  change: (before: Buffer | undefined) => Buffer | string | undefined,
-  mode = 0o600,
-): Promise<boolean> {
+export async function updateFile(path: string, change: Change, mode = 0o600): Promise<boolean> {
   try {
     const file = targetOf(path)
     makeFolder(dirname(file))
@@ -75,15 +73,15 @@ function targetOf(path: string): string {
   }
 }
 
-function replace(
-  file: string,
-  change: (before: Buffer | undefined) => Buffer | string | undefined,
-  mode: number,
-): boolean {
+function replace(file: string, change: Change, mode: number): boolean {
   const found = statSync(file, { throwIfNoEntry: false })
   if (found?.isFile() === false) throw new Error('it is not a plain file')
   const before = found === undefined ? undefined : readFileSync(file)
   const after = change(before)
+  if (after === null) {
+    rmSync(file, { force: true })
+    return before !== undefined
+  }
   if (after === undefined || before?.equals(Buffer.from(after)) === true) return false
   const draft = `${file}.${process.pid}.${randomBytes(6).toString('hex')}`
   try {

@@ -1,6 +1,7 @@
 import { commandIn, dispatch, tellFailure } from './dispatch.ts'
 import { EXIT } from './failure.ts'
 import { onUncaught } from './uncaught.ts'
+import { finished } from './unfinished.ts'
 
 /** How long a service that has ended waits for its last lines to be written, in ms. */
 const OUTPUT_MS = 1_000
@@ -26,7 +27,8 @@ if (!isRaw) {
 onUncaught((error) => process.exit(tellFailure(argv, error)))
 void dispatch(argv, () => outputError !== undefined && endsItself).then(end)
 
-function end(status: number): void {
+async function end(status: number): Promise<void> {
+  await finished()
   if (isRaw) process.exit(status)
   // Nor may it delay the exit: a pipe that is not read, or a stopped terminal, would never take the last lines.
   if (isService) setTimeout(() => process.exit(status), OUTPUT_MS)

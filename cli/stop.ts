@@ -60,6 +60,21 @@ export async function untilStopped(
 
 function nothing(): undefined {}
 
+/** As `work` does, or rejects once `stop` is aborted; `work` is then left to itself, since the process ends. */
+export async function unlessStopped<T>(work: Promise<T>, stop: AbortSignal): Promise<T> {
+  let onAbort: (() => void) | undefined
+  const stopped = new Promise<never>((_resolve, reject) => {
+    onAbort = () => reject(stop.reason)
+    stop.addEventListener('abort', onAbort)
+    if (stop.aborted) onAbort()
+  })
+  try {
+    return await Promise.race([work, stopped])
+  } finally {
+    stop.removeEventListener('abort', onAbort!)
+  }
+}
+
 /** Does what cannot be done again, to its end: a signal that asks this process to end is let pass meanwhile. */
 export async function unstopped<T>(work: () => Promise<T>): Promise<T> {
   const letPass = (): void => {}

@@ -21,7 +21,7 @@ export function inTurn<T>(lock: string, work: () => T): T | undefined {
   const wait = (): void => {}
   for (const signal of SIGNALS) process.on(signal, wait)
   try {
-    const mark = `${process.pid}.${randomBytes(6).toString('hex')}.${hostname()}`
+    const mark = ownMark()
     if (!begin(lock, mark)) {
       removeStale(lock)
       return undefined
@@ -34,6 +34,11 @@ export function inTurn<T>(lock: string, work: () => T): T | undefined {
   } finally {
     for (const signal of SIGNALS) process.off(signal, wait)
   }
+}
+
+/** What tells others which process of which computer does something. */
+export function ownMark(): string {
+  return `${process.pid}.${randomBytes(6).toString('hex')}.${hostname()}`
 }
 
 function begin(lock: string, mark: string): boolean {
@@ -75,7 +80,7 @@ function removeStale(lock: string): void {
 }
 
 /** Of a process of this computer that is not there any more. */
-function isDead(mark: string): boolean {
+export function isDead(mark: string): boolean {
   const [, pid = '', host] = /^(\d+)\.[0-9a-f]+\.(.*)$/.exec(mark) ?? []
   if (host !== hostname()) return false
   try {

@@ -1,19 +1,19 @@
-import { askLoginPlace, askMachines } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
 import {
   CONTEXT_NAME_RULE,
-  changeClientFile,
   clientFilePath,
   isContextName,
   readClientFile,
   refused,
 } from '../contexts/client-file.ts'
-import { dropToken, keptLogin } from '../contexts/keep-token.ts'
 import { accessFrom } from '../credentials.ts'
 import { ACCESS_OPTIONS, type Definition } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
+import type { KeptLogin } from '../login/kept-login.ts'
 import { visible } from '../output.ts'
 import { tell, tellAside } from '../prose.ts'
+import { untilStopped } from '../stop.ts'
+import { tellStopped } from '../stopped.ts'
 
 /** The context that is made where none is named. */
 const DEFAULT_CONTEXT = 'default'
@@ -47,33 +47,33 @@ export async function run(argv: string[]): Promise<number> {
   const isKnown = given !== undefined && readClientFile(path).contexts.has(given)
   const access = accessFrom(isKnown ? { ...options, context: given } : options)
   const name = given ?? access.context ?? DEFAULT_CONTEXT
-  const place = await askLoginPlace(access)
-  const [{ endReplaced }, { logIn }, { findLogin, keepLogin }] = await Promise.all([
-    import('../login/end-login.ts'),
-    import('../login/issuer.ts'),
-    import('../login/kept-login.ts'),
-  ])
-  const tokens = await logIn(place, ({ url, code }) => {
-    if (options.json === true) process.stderr.write(`${JSON.stringify({ prompt: { url, code } })}\n`)
-    else tellAside(`Open ${visible(url)}\nand confirm the code ${visible(code)}. Waiting…\n`)
-  })
-  // What the proxy does not take is not kept.
-  await askMachines({ ...access, token: tokens.accessToken })
-  const file = keptLogin(path, name)
-  const [before, login] = [findLogin(file), { ...place, ...tokens }]
-  dropToken(path, name)
-  await keepLogin(file, login)
-  await changeClientFile(path, (configured) => {
-    const { tokenFile: _file, tokenCommand: _command, ...known } = configured.contexts.get(name) ?? {}
-    configured.contexts.set(name, { ...known, urls: access.urls, loginFile: file })
-    configured.current = name
-  })
-  await endReplaced(before, login)
-  const lasts =
-    tokens.refreshToken === undefined ? `until ${new Date(tokens.expiresAtMs).toISOString()}` : 'and renewed'
-  const told = { context: name, urls: access.urls, issuer: place.issuer, loginFile: file }
-  const text = `${name} is used now: ${access.urls.join(', ')}, logged in at ${visible(place.issuer)} ${lasts}\n`
-  if (options.json === true) process.stdout.write(`${JSON.stringify(told)}\n`)
-  else tell(text)
-  return EXIT.ok
+  const { Attempt } = await import('../login/attempt.ts')
+  const stop = new AbortController()
+  const attempt = new Attempt(access, { path, name }, stop.signal)
+  const json = options.json === true
+  const work = async (): Promise<number> => {
+    const login = await attempt.run(({ url, code }) => {
+      if (json) process.stderr.write(`${JSON.stringify({ prompt: { url, code } })}\n`)
+      else tellAside(`Open ${visible(url)}\nand confirm the code ${visible(code)}. Waiting…\n`)
+    })
+    if (!stop.signal.aborted)
+      report(login, { context: name, urls: access.urls, loginFile: attempt.file }, json)
+    return EXIT.ok
+  }
+  const status = await untilStopped(work(), stop, () => attempt.graceMs)
+  if (stop.signal.aborted) tellStopped('tunnel login', { status, left: attempt.left, json })
+  return status
+}
+
+interface Kept {
+  context: string
+  urls: readonly string[]
+  loginFile: string
+}
+
+function report({ issuer, refreshToken, expiresAtMs }: KeptLogin, kept: Kept, json: boolean): void {
+  const { context, urls, loginFile } = kept
+  if (json) return void process.stdout.write(`${JSON.stringify({ context, urls, issuer, loginFile })}\n`)
+  const lasts = refreshToken === undefined ? `until ${new Date(expiresAtMs).toISOString()}` : 'and renewed'
+  tell(`${context} is used now: ${urls.join(', ')}, logged in at ${visible(issuer)} ${lasts}\n`)
 }

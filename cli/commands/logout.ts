@@ -1,16 +1,12 @@
-import { revokeOwnToken } from '../api.ts'
 import { type CommonOptions, command, parse } from '../command.ts'
-import {
-  changeClientFile,
-  clientFilePath,
-  readClientFile,
-  refused,
-  unknownContext,
-} from '../contexts/client-file.ts'
+import { clientFilePath, readClientFile, refused, unknownContext } from '../contexts/client-file.ts'
 import { accessFrom } from '../credentials.ts'
 import type { Definition } from '../definition.ts'
 import { EXIT, LocalError, UsageError } from '../failure.ts'
+import type { Ending } from '../login/ending.ts'
 import { tell } from '../prose.ts'
+import { untilStopped } from '../stop.ts'
+import { tellStopped } from '../stopped.ts'
 
 export const definition: Definition = {
   name: 'logout',
@@ -36,28 +32,23 @@ export async function run(argv: string[]): Promise<number> {
   if (context === undefined) throw refused(unknownContext(name, configured))
   const file = context.loginFile
   if (file === undefined) throw new UsageError(`the context "${name}" has no login`)
-  const [{ endAtIssuer }, { dropLogin, readLogin }] = await Promise.all([
-    import('../login/end-login.ts'),
-    import('../login/kept-login.ts'),
-  ])
-  const login = readLogin(file)
+  const { Ending } = await import('../login/ending.ts')
   const access = accessFrom({ url: context.urls, context: name })
-  // Here first: what fails after it leaves no token behind.
-  dropLogin(file)
-  await changeClientFile(path, ({ contexts }) => {
-    const { loginFile: _, ...kept } = contexts.get(name) ?? context
-    contexts.set(name, kept)
-  })
-  const failed: string[] = []
-  const attempt = (where: string, work: Promise<unknown>) => work.catch(() => void failed.push(where))
-  await attempt('the proxy', revokeOwnToken({ ...access, token: login.accessToken }))
-  await attempt(login.issuer, endAtIssuer(login))
-  const options = made.opts<CommonOptions>()
-  const told = { context: name, ended: failed.length === 0, notReached: failed }
-  if (options.json === true) process.stdout.write(`${JSON.stringify(told)}\n`)
+  const stop = new AbortController()
+  const ending = new Ending({ path, name, access, file }, stop.signal)
+  const json = made.opts<CommonOptions>().json === true
+  const status = await untilStopped(end(ending, name, stop.signal, json), stop, () => ending.graceMs)
+  if (stop.signal.aborted) tellStopped('tunnel logout', { status, left: ending.left, json })
+  return status
+}
+
+async function end(ending: Ending, name: string, stop: AbortSignal, json: boolean): Promise<number> {
+  await ending.run()
+  const { notReached } = ending
+  if (stop.aborted) return EXIT.ok
+  const told = { context: name, ended: notReached.length === 0, notReached }
+  if (json) process.stdout.write(`${JSON.stringify(told)}\n`)
   else tell(`${name} is logged out\n`)
-  if (failed.length === 0) return EXIT.ok
-  const until = new Date(login.expiresAtMs).toISOString()
-  const text = `${failed.join(' and ')} did not hear of it; the token holds there until ${until}`
-  throw new LocalError('LOGOUT_INCOMPLETE', text, '')
+  if (notReached.length === 0) return EXIT.ok
+  throw new LocalError('LOGOUT_INCOMPLETE', ending.incomplete, '')
 }

@@ -16,7 +16,7 @@ import {
   refused,
   unknownContext,
 } from '../contexts/client-file.ts'
-import { dropToken, keepToken } from '../contexts/keep-token.ts'
+import { dropTokens, keepToken } from '../contexts/keep-token.ts'
 import { wordsOf } from '../contexts/words.ts'
 import { type Definition, PROFILE_OPTION, REACH_OPTIONS } from '../definition.ts'
 import { EXIT, UsageError } from '../failure.ts'
@@ -89,7 +89,7 @@ export async function run(argv: string[]): Promise<number> {
   if (path === undefined)
     throw refused('there is no home folder to keep contexts in: set HOME or XDG_CONFIG_HOME')
   const file = await changeClientFile(path, await changeFor(name, flags, path))
-  if (flags.remove !== undefined) dropToken(path, flags.remove)
+  if (flags.remove !== undefined) dropTokens(path, flags.remove)
   const { current } = file
   const now = current === undefined ? 'no context is used now' : `${current} is used now`
   if (flags.remove !== undefined) return show(file, `${flags.remove} is forgotten; ${now}\n`)

@@ -18,9 +18,14 @@ export async function keepToken(clientFile: string, name: string, from: Readable
   return file
 }
 
-/** Removes what was kept of a context's tokens, if anything was. */
+/** Removes the token that was kept for a context, if one was. */
 export function dropToken(clientFile: string, name: string): void {
   rmSync(keptToken(clientFile, name), { force: true })
+}
+
+/** The same of all that was kept, a login too. */
+export function dropTokens(clientFile: string, name: string): void {
+  dropToken(clientFile, name)
   rmSync(keptLogin(clientFile, name), { force: true })
 }
 

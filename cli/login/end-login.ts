@@ -17,13 +17,18 @@ export async function endOrWarn(login: KeptLogin, what: 'new' | 'earlier', why: 
 }
 
 /**
- * Ends what `login` has replaced, where that was another user's at the same issuer. One of the same user goes on there:
+ * Whether a login that was replaced is to be ended: where it was another user's at the same issuer. One of the same user goes on there:
  * issuers have one grant for a user and a program, or for all that is confirmed in one browser, and revoking a refresh
  * token ends its grant (RFC 7009, section 2.1), which would be the new login's too.
  */
-export async function endReplaced(before: KeptLogin | undefined, login: KeptLogin): Promise<void> {
-  if (before?.refreshToken === undefined || before.issuer !== login.issuer) return
+export function isOver(before: KeptLogin | undefined, login: KeptLogin): before is KeptLogin {
+  if (before?.refreshToken === undefined || before.issuer !== login.issuer) return false
   const [earlier, now] = [before, login].map(({ accessToken }) => claimIn(accessToken, 'sub'))
-  if (typeof earlier !== 'string' || typeof now !== 'string' || earlier === now) return
-  await endOrWarn(before, 'earlier', 'this login takes the place of one of another user')
+  return typeof earlier === 'string' && typeof now === 'string' && earlier !== now
+}
+
+/** Ends what `login` has replaced, where that is to be ended. */
+export async function endReplaced(before: KeptLogin | undefined, login: KeptLogin): Promise<void> {
+  if (isOver(before, login))
+    await endOrWarn(before, 'earlier', 'this login takes the place of one of another user')
 }

@@ -5,6 +5,7 @@ import { TunnelError } from '../../protocol/codec/errors.ts'
 import { readText } from '../../protocol/link/read-text.ts'
 import { isLoopback } from '../credentials.ts'
 import { visible } from '../output.ts'
+import { unlessStopped } from '../stop.ts'
 import { type Prompt, promptOf } from './prompt.ts'
 
 export interface IssuedTokens {
@@ -76,10 +77,18 @@ export async function logIn(place: LoginPlace, prompted: (prompt: Prompt) => voi
   }
 }
 
-/** New tokens for a refresh token, which may be used up by it. @throws {TunnelError} TOKEN_EXPIRED, or as the network fails */
-export async function renew(place: LoginPlace, refreshToken: string): Promise<IssuedTokens> {
+/**
+ * New tokens for a refresh token, which may be used up by it.
+ * @param hurry once it is aborted, the refresh token is not sent any more
+ * @throws {TunnelError} TOKEN_EXPIRED, or as the network fails
+ */
+export async function renew(
+  place: LoginPlace,
+  refreshToken: string,
+  hurry: AbortSignal = new AbortController().signal,
+): Promise<IssuedTokens> {
   try {
-    const configuration = await discover(place)
+    const configuration = await unlessStopped(discover(place), hurry)
     const issued = await oauth.refreshTokenGrant(configuration, refreshToken, forAudience(place.audience))
     return { refreshToken, ...(await tokensOf(issued)) }
   } catch (error) {

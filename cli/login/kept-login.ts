@@ -5,6 +5,8 @@ import { isTree } from '../../config/nodes.ts'
 import type { LoginPlace } from '../../dial/login.ts'
 import { TunnelError } from '../../protocol/codec/errors.ts'
 import { updateFile } from '../replace-file.ts'
+import { isDead, ownMark } from '../turn.ts'
+import { finishing } from '../unfinished.ts'
 import { endOrWarn } from './end-login.ts'
 import type { IssuedTokens } from './issuer.ts'
 
@@ -12,6 +14,15 @@ import type { IssuedTokens } from './issuer.ts'
 export interface KeptLogin extends LoginPlace, IssuedTokens {
   /** Another program renews it, until then at the latest (epoch ms): a refresh token must not be used twice. */
   renewingUntilMs?: number
+  /** The mark of that program (turn.ts). */
+  renewingBy?: string
+}
+
+/** What has been kept, and how it was before. */
+export interface Replacement {
+  before: KeptLogin | undefined
+  /** Puts back what was there, unless somebody else has changed it since. */
+  undo(): Promise<void>
 }
 
 /** The share of its life in which a token is good enough to be used as it is. */
@@ -21,11 +32,30 @@ const RENEWING_MS = 40_000
 /** How often another program looks whether it has been renewed, in ms. */
 const LOOK_MS = 100
 
-export async function keepLogin(file: string, login: KeptLogin): Promise<void> {
-  await updateFile(file, () => textOf(login))
+/** @param begin called before anything is written; what it throws is thrown, and nothing is written */
+export async function keepLogin(
+  file: string,
+  login: KeptLogin,
+  begin: () => void = () => {},
+): Promise<Replacement> {
+  const text = textOf(login)
+  let found: Buffer | undefined
+  let before: KeptLogin | undefined
+  await updateFile(file, (bytes) => {
+    begin()
+    found = bytes
+    before = findLogin(file)
+    return text
+  })
+  const undo = async (): Promise<void> => {
+    await updateFile(file, (now) => (now?.toString() === text ? (found ?? null) : undefined))
+  }
+  return { before, undo }
 }
 
-export function dropLogin(file: string): void {
+/** In its turn, so that no program that renews it meanwhile brings it back; and where there is none to be had, too. */
+export async function dropLogin(file: string): Promise<void> {
+  await updateFile(file, () => null).catch(() => {})
   rmSync(file, { force: true })
 }
 
@@ -35,7 +65,7 @@ export function readLogin(file: string): KeptLogin {
 }
 
 /** The same; undefined where there is none that is to be trusted. */
-export function findLogin(file: string): KeptLogin | undefined {
+function findLogin(file: string): KeptLogin | undefined {
   try {
     return readLogin(file)
   } catch {
@@ -65,7 +95,11 @@ export async function freshToken(file: string): Promise<string> {
       if (isUnwritable && login.expiresAtMs > Date.now()) return login.accessToken
       throw error
     }
-    if (begun?.refreshToken !== undefined) return renewed(file, begun, begun.refreshToken)
+    if (begun?.refreshToken !== undefined) {
+      const [ours, refreshToken] = [begun, begun.refreshToken]
+      // The issuer may take it once: who has sent it needs the answer.
+      return finishing((hurry) => renewed(file, ours, refreshToken, hurry))
+    }
     await delay(LOOK_MS)
   }
 }
@@ -74,9 +108,9 @@ function isFresh({ issuedAtMs, expiresAtMs }: KeptLogin, nowMs: number): boolean
   return nowMs >= issuedAtMs && nowMs < issuedAtMs + (expiresAtMs - issuedAtMs) * FRESH_SHARE
 }
 
-/** A time that nobody can have written now, as after a clock that was wrong, holds up nobody. */
-function isBeingRenewed({ renewingUntilMs = 0 }: KeptLogin, nowMs: number): boolean {
-  return renewingUntilMs > nowMs && renewingUntilMs <= nowMs + RENEWING_MS
+/** A time that nobody can have written now, as after a clock that was wrong, holds up nobody, nor does a killed program. */
+function isBeingRenewed({ renewingUntilMs = 0, renewingBy = '' }: KeptLogin, nowMs: number): boolean {
+  return renewingUntilMs > nowMs && renewingUntilMs <= nowMs + RENEWING_MS && !isDead(renewingBy)
 }
 
 /**
@@ -90,17 +124,22 @@ async function begin(file: string): Promise<KeptLogin | undefined> {
     const login = parsed(before?.toString() ?? '', file)
     if (isFresh(login, nowMs) || isBeingRenewed(login, nowMs)) return undefined
     begun = login
-    return textOf({ ...login, renewingUntilMs: nowMs + RENEWING_MS })
+    return textOf({ ...login, renewingUntilMs: nowMs + RENEWING_MS, renewingBy: ownMark() })
   })
   return begun
 }
 
-async function renewed(file: string, login: KeptLogin, refreshToken: string): Promise<string> {
-  const { renewingUntilMs: _, ...place } = login
+async function renewed(
+  file: string,
+  login: KeptLogin,
+  refreshToken: string,
+  hurry: AbortSignal,
+): Promise<string> {
+  const { renewingUntilMs: _, renewingBy: _by, ...place } = login
   const { renew } = await import('./issuer.ts')
   let next: KeptLogin
   try {
-    next = { ...place, ...(await renew(login, refreshToken)) }
+    next = { ...place, ...(await renew(login, refreshToken, hurry)) }
   } catch (error) {
     if (!(await keepInPlaceOf(file, login, place))) return freshToken(file)
     // An issuer that is away ends no login.

@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer as createHttpServer } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
+import { connect } from 'node:net'
 import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
 import { descendants, processFacts } from '../support/proc.ts'
 import type { Program } from '../support/process.ts'
 import { listenTcp, startProxy, until } from '../support/proxy.ts'
@@ -80,44 +78,6 @@ test('Ctrl-C ends a command whose token command never ends, and that too, whatev
     await until(() => !isAlive(asked))
   }
   assert.deepEqual(litterIn(folder), [])
-})
-
-/** A proxy that names an issuer whose logins are never confirmed. */
-async function unconfirmed(t: TestContext) {
-  const issuer = createHttpServer((request, response) => {
-    const answer = (status: number, value: object) =>
-      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value))
-    const { port } = issuer.address() as AddressInfo
-    const url = `http://127.0.0.1:${port}`
-    if (request.url === '/device')
-      answer(200, {
-        ...{ device_code: 'd', user_code: 'ABCD-EFGH', verification_uri: `${url}/confirm` },
-        ...{ expires_in: 600, interval: 1 },
-      })
-    else if (request.url === '/token') answer(400, { error: 'authorization_pending' })
-    else
-      answer(200, {
-        ...{ issuer: url, token_endpoint: `${url}/token` },
-        device_authorization_endpoint: `${url}/device`,
-      })
-  }).listen(0, '127.0.0.1')
-  t.after(() => issuer.closeAllConnections())
-  t.after(() => issuer.close())
-  await once(issuer, 'listening')
-  const url = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}`
-  const places = [`auth.issuer=${url}`, `auth.jwks.url=${url}/jwks`, 'auth.login.clientId=tunnel']
-  return startProxy(t, { set: ['auth.audience=tunnel', ...places] })
-}
-
-test('Ctrl-C ends a login that waits for its confirmation, and keeps nothing of it', { skip }, async (t) => {
-  const { url } = await unconfirmed(t)
-  const folder = await tempFolder(t)
-  const words = [...TUNNEL, 'login', '--url', url]
-  const program = onTerminal(t, words, { env: isolated(folder), stdin: 'pipe' })
-  await program.line(/ABCD-EFGH\. Waiting…/)
-  assert.equal(await stop(program, 130), '')
-  assert.deepEqual(litterIn(folder), [])
-  assert.equal(existsSync(join(folder, 'config')), false)
 })
 
 test('Ctrl-C ends a shell, an exec and a request that the sshd of the machine keeps waiting', {

@@ -133,7 +133,7 @@ test('whoever waited for its turn while another renewed the login takes the new 
 test('a login or logout that comes while another program renews the login before it is not undone', async (t) => {
   const file = join(await tempFolder(t, 'mix-up'), 'work.login.json')
   const revoked: string[] = []
-  let meanwhile = async () => {}
+  let meanwhile: () => Promise<unknown> = async () => {}
   let isAway = false
   const issuer = createServer((request, response) => {
     void readAll(request).then(async (body) => {
