@@ -2,7 +2,7 @@ import { timingSafeEqual } from 'node:crypto'
 import type { Credential } from '../auth/index.ts'
 import type { Json, State } from '../state/index.ts'
 import { hashOfCode, newCode } from './code.ts'
-import { codeInvalid, tooManyCodes } from './errors.ts'
+import { codeInvalid, tooManyAtOnce, tooManyCodes } from './errors.ts'
 import type { EnrolmentOptions } from './options.ts'
 
 /** For whom a code was made. */
@@ -21,13 +21,22 @@ interface CodeRecord extends Enrolment {
   expiresAtMs: number
 }
 
+/** A user's code that nobody may have used yet. */
+interface Waiting {
+  /** Of the code's record. */
+  key: string
+  machine: string
+  /** Epoch ms. */
+  expiresAtMs: number
+}
+
 const WAITING = 'enrolment'
+/** By user: what was made for the user. So a new code waits for nobody else's. */
+const OF_USER = 'enrolment-of'
 /** Codes that have been used stay here until they would have expired: of two attempts at once, one wins. */
 const USED = 'enrolment-used'
-/** Of all users, in either namespace. */
-const MAX_RECORDS = 10_000
-/** How often what has been used up is looked through, in ms: there may be thousands, and each new code would wait for that. */
-const SWEEP_USED_MS = 60_000
+/** How often a code is noted again because another of the same user came between; each time one of them has won. */
+const ATTEMPTS = 64
 /** As much of the hash as makes a record's key; the rest is compared in constant time. */
 const KEY_LENGTH = 16
 
@@ -37,9 +46,6 @@ const keyOf = (hash: string): string => hash.slice(0, KEY_LENGTH)
 export class EnrolmentCodes {
   readonly #state: State
   readonly #options: EnrolmentOptions
-  /** The last code that is being made: what is counted must not change before it is stored. */
-  #lastMade: Promise<unknown> = Promise.resolve()
-  #sweptUsedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(state: State, options: EnrolmentOptions) {
     this.#state = state
@@ -50,30 +56,66 @@ export class EnrolmentCodes {
    * A code for this machine; an earlier one for it is no longer good.
    * @throws {TunnelError} RATE_LIMITED where too many wait to be used
    */
-  make(enrolment: Enrolment): Promise<{ code: string; expiresAtMs: number }> {
-    const made = this.#lastMade.then(() => this.#make(enrolment))
-    this.#lastMade = made.catch(() => {})
-    return made
-  }
-
-  async #make(enrolment: Enrolment): Promise<{ code: string; expiresAtMs: number }> {
+  async make(enrolment: Enrolment): Promise<{ code: string; expiresAtMs: number }> {
     const { user, machine } = enrolment
-    const waiting = await this.#sweep()
-    const own = waiting.filter((record) => record.user === user)
-    const former = own.filter((record) => record.machine === machine)
-    const { maxCodesPerUser, codeMs } = this.#options
-    if (own.length - former.length >= maxCodesPerUser || waiting.length >= MAX_RECORDS) {
-      const soonest = Math.min(...own.map(({ expiresAtMs }) => expiresAtMs), Date.now() + codeMs)
-      throw tooManyCodes(Math.min(maxCodesPerUser, own.length), Math.max(1, soonest - Date.now()))
-    }
-    for (const { hash } of former) await this.#state.delete(WAITING, keyOf(hash))
+    const { codeMs } = this.#options
+    // Nothing is written for whoever has too many.
+    this.#check(machine, (await this.#waitingOf(user)).waiting)
     const code = newCode()
     const hash = hashOfCode(code)!
+    const key = keyOf(hash)
     const expiresAtMs = Date.now() + codeMs
     const { credential, ...whose } = enrolment
     const made = credential === undefined ? whose : { ...whose, credential: { ...credential } }
-    await this.#state.put(WAITING, keyOf(hash), { ...made, hash, expiresAtMs })
+    // First: what is noted and is not there was used.
+    await this.#state.put(WAITING, key, { ...made, hash, expiresAtMs }, { ttlMs: codeMs })
+    try {
+      await this.#note(user, { key, machine, expiresAtMs })
+    } catch (error) {
+      await this.#state.delete(WAITING, key)
+      throw error
+    }
     return { code, expiresAtMs }
+  }
+
+  /** Notes a code of a user's in the place of what there is for its machine. @throws {TunnelError} RATE_LIMITED */
+  async #note(user: string, made: Waiting): Promise<void> {
+    const { codeMs } = this.#options
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const { noted, waiting } = await this.#waitingOf(user)
+      this.#check(made.machine, waiting)
+      const others = waiting.filter(({ machine }) => machine !== made.machine)
+      const next = [...others, made] as unknown as Json
+      const options = { ttlMs: codeMs }
+      const isMine =
+        noted === undefined
+          ? await this.#state.create(OF_USER, user, next, options)
+          : await this.#state.replace(OF_USER, user, noted, next, options)
+      if (!isMine) continue
+      for (const { key, machine } of waiting)
+        if (machine === made.machine) await this.#state.delete(WAITING, key)
+      return
+    }
+    throw tooManyAtOnce()
+  }
+
+  /** What is noted of a user's codes, and which of them nobody has used yet. */
+  async #waitingOf(user: string): Promise<{ noted: Json | undefined; waiting: Waiting[] }> {
+    const noted = await this.#state.get(OF_USER, user)
+    const all = (Array.isArray(noted) ? noted : []) as unknown as Waiting[]
+    const waiting = all.filter(({ expiresAtMs }) => expiresAtMs > Date.now())
+    // They are looked for only where they would be too many: the user waits for as many answers.
+    if (waiting.length < this.#options.maxCodesPerUser) return { noted, waiting }
+    const found = await Promise.all(waiting.map(({ key }) => this.#state.get(WAITING, key)))
+    return { noted, waiting: waiting.filter((_code, index) => found[index] !== undefined) }
+  }
+
+  /** @throws {TunnelError} RATE_LIMITED where one more for this machine is too many */
+  #check(machine: string, waiting: readonly Waiting[]): void {
+    const { maxCodesPerUser } = this.#options
+    if (waiting.filter((code) => code.machine !== machine).length < maxCodesPerUser) return
+    const soonest = Math.min(...waiting.map(({ expiresAtMs }) => expiresAtMs))
+    throw tooManyCodes(maxCodesPerUser, Math.max(1, soonest - Date.now()))
   }
 
   /**
@@ -86,37 +128,13 @@ export class EnrolmentCodes {
     const record = read(await this.#state.get(WAITING, key))
     if (record === undefined || record.expiresAtMs <= Date.now()) throw codeInvalid()
     if (!timingSafeEqual(Buffer.from(record.hash), Buffer.from(hash))) throw codeInvalid()
-    if (!(await this.#state.create(USED, key, { expiresAtMs: record.expiresAtMs }))) throw codeInvalid()
+    const { expiresAtMs } = record
+    const options = { ttlMs: Math.max(1, expiresAtMs - Date.now()) }
+    if (!(await this.#state.create(USED, key, { expiresAtMs }, options))) throw codeInvalid()
     await this.#state.delete(WAITING, key)
     const { user, tier, machine, credential } = record
     return { user, tier, machine, ...(credential !== undefined && { credential }) }
   }
-
-  /** Deletes what has expired, and answers with what has not. */
-  async #sweep(): Promise<CodeRecord[]> {
-    const now = Date.now()
-    await this.#sweepUsed(now)
-    const waiting: CodeRecord[] = []
-    for (const [key, value] of await this.#state.list(WAITING, '', MAX_RECORDS)) {
-      const record = read(value)
-      if (record !== undefined && record.expiresAtMs > now) waiting.push(record)
-      else await this.#state.delete(WAITING, key)
-    }
-    return waiting
-  }
-
-  async #sweepUsed(now: number): Promise<void> {
-    if (Math.abs(now - this.#sweptUsedAtMs) < SWEEP_USED_MS) return
-    this.#sweptUsedAtMs = now
-    for (const [key, value] of await this.#state.list(USED, '', MAX_RECORDS)) {
-      if (expiryOf(value) <= now) await this.#state.delete(USED, key)
-    }
-  }
-}
-
-function expiryOf(value: Json): number {
-  const at = (value as { expiresAtMs?: unknown } | null)?.expiresAtMs
-  return typeof at === 'number' ? at : 0
 }
 
 function read(value: Json | undefined): CodeRecord | undefined {

@@ -11,6 +11,11 @@ export function tooManyCodes(max: number, retryAfterMs: number): TunnelError {
   return new TunnelError('RATE_LIMITED', message, { hop: 'proxy', retryAfterMs })
 }
 
+export function tooManyAtOnce(): TunnelError {
+  const message = 'too many of your codes are being made at once'
+  return new TunnelError('RATE_LIMITED', message, { hop: 'proxy', retryAfterMs: 1_000 })
+}
+
 export function agentMayNotEnrol(): TunnelError {
   const message = "a token with the role agent cannot enrol a machine: use a token of the machine's owner"
   return new TunnelError('FORBIDDEN', message, { hop: 'proxy' })

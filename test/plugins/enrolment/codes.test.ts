@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { hashOfCode, newCode } from '../../../plugins/enrolment/code.ts'
 import { EnrolmentCodes } from '../../../plugins/enrolment/codes.ts'
 import { EmbeddedState } from '../../../plugins/state/embedded.ts'
+import type { Json } from '../../../plugins/state/state.ts'
 import { TunnelError } from '../../../protocol/codec/errors.ts'
 import { tempFolder } from '../../support/tree.ts'
 
@@ -70,16 +71,32 @@ test('a code expires, and leaves nothing behind', async (t) => {
   assert.equal((await state.list('enrolment-used')).length, 0)
 })
 
-test('no new code waits until all that have been used are looked through, but one a minute', async (t) => {
-  t.mock.timers.enable({ apis: ['Date'], now: 1_000_000 })
+test("a new code waits for nobody else's, however many there are, and none of them keeps a user from one", async (t) => {
   const state = await EmbeddedState.open(await tempFolder(t))
   t.after(() => state.close())
-  const list = t.mock.method(state, 'list')
   const codes = new EnrolmentCodes(state, OPTIONS)
-  const looks = () => list.mock.calls.filter(({ arguments: [name] }) => name === 'enrolment-used').length
-  for (let count = 0; count < 10; count++) await codes.use((await codes.make(ALICE)).code)
-  assert.equal(looks(), 1)
-  t.mock.timers.tick(60_000)
-  await codes.make(ALICE)
-  assert.equal(looks(), 2)
+  const others = Array.from({ length: 10_000 }, (_, index): [string, Json] => [
+    `k${index}`,
+    { ...ALICE, user: `u${index}`, hash: 'x', expiresAtMs: Date.now() + OPTIONS.codeMs },
+  ])
+  const list = t.mock.method(state, 'list', async () => others)
+  const { code } = await codes.make(ALICE)
+  assert.deepEqual(await codes.use(code), ALICE)
+  assert.equal(list.mock.callCount(), 0)
+})
+
+test('a user has no more codes where several proxies make them at once, and what is used at one makes room at the other', async (t) => {
+  const state = await EmbeddedState.open(await tempFolder(t))
+  t.after(() => state.close())
+  const proxies = [new EnrolmentCodes(state, OPTIONS), new EnrolmentCodes(state, OPTIONS)] as const
+  const made = await Promise.allSettled(
+    Array.from({ length: 12 }, (_, index) => proxies[index % 2]!.make({ ...ALICE, machine: `m${index}` })),
+  )
+  const good = made.filter((each) => each.status === 'fulfilled')
+  assert.equal(good.length, OPTIONS.maxCodesPerUser)
+  assert.equal((await state.list('enrolment')).length, OPTIONS.maxCodesPerUser)
+  await assert.rejects(proxies[0].make({ ...ALICE, machine: 'm12' }), refusedWith('RATE_LIMITED'))
+  await proxies[1].use(good[0]!.value.code)
+  await proxies[0].make({ ...ALICE, machine: 'm12' })
+  await assert.rejects(proxies[0].make({ ...ALICE, machine: 'm13' }), refusedWith('RATE_LIMITED'))
 })
