@@ -127,7 +127,10 @@ async function gatewayPlugin(
     },
   )
 
-  app.addHook('onError', async ({ raw }, reply) => app.leaveUnread(raw, reply.raw))
+  // Of what a route may read behind its response nothing is read once that is an error.
+  app.addHook('onError', async ({ raw, routeOptions }, reply) => {
+    if (routeOptions.config.hasLongBody === true) app.leaveUnread(raw, reply.raw)
+  })
   app.lifecycle.onDrain('wait', ({ over }) => visits.leave(over))
 }
 

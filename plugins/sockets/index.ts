@@ -79,6 +79,7 @@ async function socketsPlugin(app: FastifyInstance, options: SocketsOptions): Pro
   app.server.on(options.tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) =>
     turns.follow(socket),
   )
+  app.addHook('onClose', async () => turns.close())
   app.server.prependListener('upgrade', (request: IncomingMessage) => readAs(request, true))
   limitPipelining(app)
   limitBodies(app)

@@ -59,8 +59,17 @@ export class ReadTurns {
     const line = this.#waiting.get(sliced.network) ?? new Fifo()
     this.#waiting.set(sliced.network, line)
     line.push(sliced)
-    // It holds a process up as long as the connection would if it was read.
-    this.#timer ??= setTimeout(this.#next, this.#debtMs / SHARE)
+    this.#goOnLater()
+  }
+
+  /** Nobody has a turn any more. */
+  close(): void {
+    clearTimeout(this.#timer)
+    this.#waiting.clear()
+  }
+
+  #goOnLater(): void {
+    this.#timer ??= setTimeout(this.#next, this.#debtMs / SHARE).unref()
   }
 
   readonly #next = (): void => {
@@ -72,7 +81,7 @@ export class ReadTurns {
       if (sliced === undefined) continue
       if (line.length > 0) this.#waiting.set(network, line)
       sliced.goOn()
-      if (this.#waiting.size > 0) this.#timer ??= setTimeout(this.#next, this.#debtMs / SHARE)
+      if (this.#waiting.size > 0) this.#goOnLater()
       return
     }
   }
@@ -106,6 +115,7 @@ class SlicedReads implements Waiting {
   #hasEnded = false
   #isWanted = false
   #isWaiting = false
+  #unreadTimer: NodeJS.Timeout | undefined
   /** How many slices were slow of late: one alone may have met the collector. Of a new connection nothing is known. */
   #slow = 1
   #quickInRow = 0
@@ -136,6 +146,7 @@ class SlicedReads implements Waiting {
     const hadRest = this.hasRest
     this.#rest = []
     this.isWhole = true
+    clearTimeout(this.#unreadTimer)
     if (!hadRest || this.#socket.destroyed) return
     // For its stream, a read is still under way.
     this.#isWanted = true
@@ -173,7 +184,7 @@ class SlicedReads implements Waiting {
       if (this.#socket.isPaused() && !this.isWhole) return false
       if (this.#isCostly && !this.isWhole && isUnread(this.request)) {
         this.#isWaiting = true
-        setTimeout(() => this.goOn(), TURN_MS / SHARE)
+        this.#unreadTimer = setTimeout(() => this.goOn(), TURN_MS / SHARE).unref()
         return false
       }
       if (this.#turns.isOver(atMs)) {
