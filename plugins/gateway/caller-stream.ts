@@ -25,7 +25,7 @@ import type { Visit } from './visits.ts'
 export interface Received {
   request: IncomingMessage
   response: ServerResponse
-  form: Asked['form']
+  asked: Asked
   /** Where the request asks for another protocol: its connection, and what has come behind the request. */
   upgrade?: { socket: Socket; head: Buffer; take(): void }
   /** The head of the response is about to be written. */
@@ -119,7 +119,7 @@ export class CallerStream implements Visit, HttpPeer {
     if (this.#isBegun || request.httpVersion !== '1.1') return
     if (head.status === 100 && this.expectsContinue) return response.writeContinue()
     // Behind the response to another request on this connection it is not its turn, and may be left out.
-    if (response.socket?.writable) response.socket.write(headText(head, this.#received.form), 'latin1')
+    if (response.socket?.writable) response.socket.write(headText(head, this.#received.asked), 'latin1')
   }
 
   accept({ http }: Partial<AcceptHead> = {}, first?: Uint8Array, end = false): void {
@@ -147,7 +147,7 @@ export class CallerStream implements Visit, HttpPeer {
 
   /** From here on the connection speaks another protocol. */
   #switch(head: HttpResponseHead): void {
-    const { response, upgrade, form } = this.#received
+    const { response, upgrade, asked } = this.#received
     if (upgrade === undefined) return
     const { socket } = upgrade
     upgrade.take()
@@ -160,7 +160,7 @@ export class CallerStream implements Visit, HttpPeer {
     socket.once('close', () => {
       if (!this.#isAnswered) this.reset(callerGone())
     })
-    socket.write(headText(head, form), 'latin1')
+    socket.write(headText(head, asked), 'latin1')
   }
 
   write(bytes: Uint8Array): boolean {

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { User } from '../auth/index.ts'
 import { type Asked, hostOf, ownerTag } from './asked.ts'
-import { cookieOf, setCookie } from './cookies.ts'
+import { cookiesOf, setCookie } from './cookies.ts'
 import { notLoggedIn, otherOrigin, otherUsersHost } from './errors.ts'
 import { isMeant } from './origins.ts'
 import type { GatewaySessions } from './sessions.ts'
@@ -53,8 +53,8 @@ export class Entry {
   async identify(request: FastifyRequest, asked: Asked): Promise<Identified> {
     const { headers } = request
     if (asked.form === 'host') {
-      const cookie = asked.owner === undefined ? undefined : cookieOf(headers.cookie)
-      const session = await this.#sessions.find(cookie, asked)
+      const secrets = asked.owner === undefined ? [] : cookiesOf(headers.cookie)
+      const session = await this.#sessions.find(secrets, asked)
       if (session !== undefined) {
         const { user, machine } = session
         this.#app.auth.check(user)

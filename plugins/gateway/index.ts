@@ -81,7 +81,7 @@ async function gatewayPlugin(
     const costBytes = hasBody(raw) ? WINDOW_BYTES : HEAD_BYTES
     await visits.open(request, reply, { kind: 'http', machine, target, http }, costBytes, (head, over) => {
       const received: Received = {
-        ...{ request: raw, response: reply.raw, form, over },
+        ...{ request: raw, response: reply.raw, asked, over },
         begins: () => reply.hijack(),
         endSocket: (socket) => app.endSocket(socket),
       }

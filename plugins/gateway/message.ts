@@ -14,14 +14,14 @@ export function trailersOf({ rawTrailers }: IncomingMessage): HeaderList {
 }
 
 /** The head of a response, for a socket. */
-export function headText(head: HttpResponseHead, form: Asked['form']): string {
-  const fields = pairs(responseFields(head, form)).map(([name, value]) => `${name}: ${value}\r\n`)
+export function headText(head: HttpResponseHead, asked: Asked): string {
+  const fields = pairs(responseFields(head, asked)).map(([name, value]) => `${name}: ${value}\r\n`)
   return `HTTP/1.1 ${head.status} ${head.statusText}\r\n${fields.join('')}\r\n`
 }
 
 /** Writes the head of a response. Returns whether the end of the body shows in the body itself. */
 export function writeHead(
-  { request, response, form }: { request: IncomingMessage; response: ServerResponse; form: Asked['form'] },
+  { request, response, asked }: { request: IncomingMessage; response: ServerResponse; asked: Asked },
   head: HttpResponseHead,
 ): boolean {
   // What was set here is for the tunnel's own answers.
@@ -30,7 +30,7 @@ export function writeHead(
   const hasLength = hasHeader(head.headers, 'content-length')
   const isBodiless = request.method === 'HEAD' || head.status === 204 || head.status === 304
   const isChunked = request.httpVersion === '1.1' && !hasLength && !isBodiless
-  for (const [name, value] of pairs(responseFields(head, form))) {
+  for (const [name, value] of pairs(responseFields(head, asked))) {
     // Node refuses to announce trailers where there can be none.
     if (isChunked || name.toLowerCase() !== 'trailer') response.appendHeader(name, value)
   }

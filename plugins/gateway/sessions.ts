@@ -71,9 +71,17 @@ export class GatewaySessions {
     throw tooManyLogins()
   }
 
-  /** The session of a cookie, where it is one for what is asked. */
-  async find(secret: string | undefined, asked: Asked): Promise<Session | undefined> {
-    if (secret === undefined || !SECRET.test(secret)) return undefined
+  /** The session of the first of these that is one for what is asked. */
+  async find(secrets: readonly string[], asked: Asked): Promise<Session | undefined> {
+    for (const secret of secrets) {
+      const session = await this.#findOne(secret, asked)
+      if (session !== undefined) return session
+    }
+    return undefined
+  }
+
+  async #findOne(secret: string, asked: Asked): Promise<Session | undefined> {
+    if (!SECRET.test(secret)) return undefined
     const session = (await this.#records.get(NAMESPACE, keyOf(secret))) as unknown as Session | undefined
     if (session === undefined || session.tag !== asked.owner || session.port !== asked.port) return undefined
     return readMachine(session.machine).name === asked.machine ? session : undefined

@@ -99,7 +99,9 @@ test('a web application works in a browser behind the gateway, and keeps others 
 
   await t.test("another service's page can do nothing here, and a link to it can be followed", async (t) => {
     const evilPort = await startService(t, (_incoming, outgoing) =>
-      outgoing.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>evil</title>'),
+      outgoing
+        .writeHead(200, { 'content-type': 'text/html', 'clear-site-data': '"cookies"' })
+        .end('<!doctype html><title>evil</title>'),
     )
     const evil = own.replace(String(port), String(evilPort))
     const page = await context.newPage()

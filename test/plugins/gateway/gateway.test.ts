@@ -477,12 +477,12 @@ test("of a user's browsers the oldest gives way to a further one, also when all 
   const bobs = await make('bob')
   const first = await make('alice')
   const others = await Promise.all(Array.from({ length: 50 }, () => make('alice')))
-  assert.ok((await sessions.find(first, asked)) !== undefined)
+  assert.ok((await sessions.find([first], asked)) !== undefined)
   for (let count = 51; count < MAX_SESSIONS + 100; count++) others.push(await make('alice'))
-  assert.equal(await sessions.find(first, asked), undefined)
-  const found = await Promise.all(others.map((secret) => sessions.find(secret, asked)))
+  assert.equal(await sessions.find([first], asked), undefined)
+  const found = await Promise.all(others.map((secret) => sessions.find([secret], asked)))
   assert.equal(found.filter((session) => session !== undefined).length, MAX_SESSIONS)
-  assert.ok((await sessions.find(bobs, asked)) !== undefined)
+  assert.ok((await sessions.find([bobs], asked)) !== undefined)
 })
 
 test('who asks for a host name that a service has not is told why, and what offers the service without one', async (t) => {
