@@ -21,6 +21,8 @@ export async function finishing<T>(work: (hurry: AbortSignal) => Promise<T>): Pr
   } finally {
     underWay.delete(done)
     if (underWay.size === 0) letGo()
+    // The signal that waited ends the process now: nothing is begun, or told, before it does.
+    if (isEnding) await new Promise(() => {})
   }
 }
 
