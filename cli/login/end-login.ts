@@ -17,9 +17,9 @@ export async function endOrWarn(login: KeptLogin, what: 'new' | 'earlier', why: 
 }
 
 /**
- * Whether a login that was replaced is to be ended: where it was another user's at the same issuer. One of the same user goes on there:
- * issuers have one grant for a user and a program, or for all that is confirmed in one browser, and revoking a refresh
- * token ends its grant (RFC 7009, section 2.1), which would be the new login's too.
+ * Whether a login that was replaced is to be ended: where it was another user's at the same issuer. One of the same user
+ * goes on there: issuers have one grant for a user and a program, or for all that is confirmed in one browser, and
+ * revoking a refresh token ends its grant (RFC 7009, section 2.1), which would be the new login's too.
  */
 export function isOver(before: KeptLogin | undefined, login: KeptLogin): before is KeptLogin {
   if (before?.refreshToken === undefined || before.issuer !== login.issuer) return false
