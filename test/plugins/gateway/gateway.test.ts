@@ -311,7 +311,7 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
       assert.ok(written < 256 * MIB, 'the caller could send all')
       // What sockets hold is the kernel's: tens of MiB where it may be.
       const grown = (await heldBufferBytes()) - heldBefore
-      assert.ok(grown < 8 * MIB, `of ${written} bytes ${grown} are held`)
+      assert.ok(grown < 32 * MIB, `of ${written} bytes ${grown} are held`)
       // While nothing is read from a caller nobody can know that it has left: here the service has had enough.
       stuckAt?.destroy()
       assert.match(
@@ -344,7 +344,7 @@ test('an HTTP client without a link reaches a service on the machine', { skip },
       for (let index = 0; index < 50; index++) assert.equal(await (await call(port, '/')).text(), 'quick')
       assert.ok(sent < 256 * MIB, 'the service could send all')
       const grown = (await heldBufferBytes()) - heldBefore
-      assert.ok(grown < 8 * MIB, `of ${sent} bytes ${grown} are held`)
+      assert.ok(grown < 32 * MIB, `of ${sent} bytes ${grown} are held`)
       caller.socket.destroy()
       await idle()
     },
