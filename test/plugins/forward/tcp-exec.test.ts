@@ -11,8 +11,11 @@ import { tempFolder } from '../../support/tree.ts'
 import { type Opened, type Rig, startRig, tcpService } from './rig.ts'
 
 const MIB = 1_048_576
-/** What windows, SSH's own, and sockets' buffers may take of a stream that nobody reads, in bytes; and more than that. */
-const BUFFERS = 32 * MIB
+/**
+ * What windows, SSH's own, and sockets' buffers may take of a stream that nobody reads, in bytes; and more than that. Of a
+ * connection the kernel holds up to 36 MiB.
+ */
+const BUFFERS = 44 * MIB
 const HELD = 48 * MIB
 
 const hasCode = (code: string) => (error: unknown) => {
