@@ -1,3 +1,5 @@
+import { randomInt } from 'node:crypto'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { userInfo } from 'node:os'
@@ -15,17 +17,26 @@ export interface DemoSshServer {
   authorizedKeysFile: string
 }
 
+/** Below what systems give to connections that go out: one of these could have it by the time the listener is there. */
+const PORTS = { first: 20_000, count: 12_000 }
+const PORT_ATTEMPTS = 20
+
 /** A port that was free a moment ago, for a listener that must come back at the same one. */
 export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
+  for (let attempt = 1; ; attempt++) {
+    const port = randomInt(PORTS.first, PORTS.first + PORTS.count)
+    const server = createServer()
+    try {
+      server.listen(port, '127.0.0.1')
+      await once(server, 'listening')
+    } catch (error) {
+      if (attempt < PORT_ATTEMPTS) continue
+      throw error
+    }
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }
 
 /** OpenSSH's own sshd where it is installed and lets us in, else the server of ssh2; with keys of its own. */
