@@ -60,9 +60,9 @@ export async function untilStopped(
 
 function nothing(): undefined {}
 
-/** As `work` does, or rejects once `stop` is aborted; `work` is then left to itself, since the process ends. */
+/** As `work` does, or rejects with its reason once `stop` is aborted; `work` is then left to itself. */
 export async function unlessStopped<T>(work: Promise<T>, stop: AbortSignal): Promise<T> {
-  let onAbort: (() => void) | undefined
+  let onAbort = (): void => {}
   const stopped = new Promise<never>((_resolve, reject) => {
     onAbort = () => reject(stop.reason)
     stop.addEventListener('abort', onAbort)
@@ -71,7 +71,7 @@ export async function unlessStopped<T>(work: Promise<T>, stop: AbortSignal): Pro
   try {
     return await Promise.race([work, stopped])
   } finally {
-    stop.removeEventListener('abort', onAbort!)
+    stop.removeEventListener('abort', onAbort)
   }
 }
 

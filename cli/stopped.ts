@@ -1,4 +1,4 @@
-import { renderFailure } from './failure.ts'
+import { type Failure, renderFailure } from './failure.ts'
 import { tellAside } from './prose.ts'
 
 /** Tells in one line of a command that a signal has stopped, and what it leaves; with --json as errors are told. */
@@ -8,6 +8,14 @@ export function tellStopped(
 ): void {
   const message = `stopped; ${left}`
   if (!json) return tellAside(`${command}: ${message}\n`)
-  const failure = { command, code: 'ABORTED', hop: 'client', message, advice: '', causes: [] } as const
-  process.stderr.write(renderFailure({ ...failure, causes: [], exitStatus: status }, { json }))
+  const failure: Failure = {
+    command,
+    code: 'ABORTED',
+    hop: 'client',
+    message,
+    advice: '',
+    causes: [],
+    exitStatus: status,
+  }
+  process.stderr.write(renderFailure(failure, { json }))
 }

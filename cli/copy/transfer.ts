@@ -1,6 +1,7 @@
 import { FileError } from '../../client/index.ts'
+import { unlessStopped } from '../stop.ts'
 import type { ByteWindow } from './byte-window.ts'
-import { type Checked, check, orAborted } from './check.ts'
+import { type Checked, check } from './check.ts'
 import type { Checksums } from './checksums.ts'
 import {
   type FileInfo,
@@ -174,7 +175,7 @@ async function moveAndCheck(
   copied.changed = now.size !== info.size || now.modified !== info.modified
   copied.sha256 = hash.digest()
   const { sha256, changed } = copied
-  const { checked, isRight } = await orAborted(
+  const { checked, isRight } = await unlessStopped(
     check(context, { source, part, size: info.size, sha256, changed, early: early ?? growing?.whole() }),
     signal,
   ).catch(async (error: unknown) => {

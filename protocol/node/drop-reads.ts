@@ -13,6 +13,8 @@ let droppingCount = 0
  * soon, and whoever sends on and on as fast as it is taken takes nobody's time.
  */
 export function dropReads(socket: Socket): void {
+  // It has no close to come that would count it out.
+  if (socket.destroyed) return
   let pauseMs = SPACING_MS
   let timer: NodeJS.Timeout | undefined
   const goOn = (): void => void socket.resume()
